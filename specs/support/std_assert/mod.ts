@@ -1,0 +1,109 @@
+/**
+ * A stand-in for `jsr:@std/assert` where JSR cannot be reached: the same names and meaning, a thin layer over
+ * `node:assert/strict`. Delete the `links` line in `deno.json` to use the real package instead.
+ *
+ * @module
+ */
+import nodeAssert, { AssertionError } from "node:assert/strict";
+
+export { AssertionError };
+
+/** Fails unless `expr` is truthy, and narrows its type. */
+export function assert(expr: unknown, msg = ""): asserts expr {
+  if (!expr) throw new AssertionError({ message: msg || "Expected a truthy value" });
+}
+
+/** Fails unless the two are deeply equal. */
+export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
+  nodeAssert.deepStrictEqual(actual, expected, msg);
+}
+
+/** Fails if the two are deeply equal. */
+export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
+  nodeAssert.notDeepStrictEqual(actual, expected, msg);
+}
+
+/** Fails unless the two are the same value (`Object.is`). */
+export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
+  nodeAssert.strictEqual(actual, expected, msg);
+}
+
+/** Fails if `actual` is null or undefined, and narrows its type. */
+export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
+  assert(actual !== undefined && actual !== null, msg ?? `Expected a value, got ${actual}`);
+}
+
+/** Fails unless `actual` contains `expected`. */
+export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
+  assert(actual.includes(expected), msg ?? `Expected ${JSON.stringify(actual)} to include ${JSON.stringify(expected)}`);
+}
+
+/** Fails unless `actual` matches `expected`. */
+export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
+  nodeAssert.match(actual, expected, msg);
+}
+
+/** Fails unless `actual` is greater than `expected`. */
+export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
+  assert(actual > expected, msg ?? `Expected ${actual} > ${expected}`);
+}
+
+/** Fails unless `actual` is greater than or equal to `expected`. */
+export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
+  assert(actual >= expected, msg ?? `Expected ${actual} >= ${expected}`);
+}
+
+/** Fails unless `actual` is less than `expected`. */
+export function assertLess<T>(actual: T, expected: T, msg?: string): void {
+  assert(actual < expected, msg ?? `Expected ${actual} < ${expected}`);
+}
+
+/** Fails unless every property of `expected` equals the one of `actual`; further properties are ignored. */
+export function assertObjectMatch(actual: object, expected: Record<PropertyKey, unknown>, msg?: string): void {
+  nodeAssert.partialDeepStrictEqual(actual, expected, msg);
+}
+
+// deno-lint-ignore no-explicit-any -- the real package's own signature: any class that can be thrown
+type ErrorClass<E extends Error> = new (...args: any[]) => E;
+
+function checkError<E extends Error>(error: unknown, cls?: ErrorClass<E>, includes?: string, msg?: string): E {
+  assert(error instanceof Error, msg ?? "A value was thrown that is not an Error");
+  if (cls) assert(error instanceof cls, msg ?? `Expected ${cls.name}, got ${error.name}: ${error.message}`);
+  if (includes !== undefined) assertStringIncludes(error.message, includes, msg);
+  return error as E;
+}
+
+/** Fails unless `fn` throws (an instance of `cls`, its message with `includes`); answers with the error. */
+export function assertThrows<E extends Error = Error>(
+  fn: () => unknown,
+  cls?: ErrorClass<E>,
+  includes?: string,
+  msg?: string,
+): E {
+  try {
+    fn();
+  } catch (error) {
+    return checkError(error, cls, includes, msg);
+  }
+  throw new AssertionError({ message: msg ?? "Expected the function to throw" });
+}
+
+/** Fails unless the promise of `fn` rejects (as `assertThrows`); answers with the error. */
+export async function assertRejects<E extends Error = Error>(
+  fn: () => PromiseLike<unknown>,
+  cls?: ErrorClass<E>,
+  includes?: string,
+  msg?: string,
+): Promise<E> {
+  try {
+    await fn();
+  } catch (error) {
+    return checkError(error, cls, includes, msg);
+  }
+  throw new AssertionError({ message: msg ?? "Expected the promise to reject" });
+}
+
+/** Fails always. */
+export function fail(msg?: string): never {
+  throw new AssertionError({ message: msg ? `Failed assertion: ${msg}` : "Failed assertion." });
+}
