@@ -35,7 +35,10 @@ export function assertExists<T>(actual: T, msg?: string): asserts actual is NonN
 
 /** Fails unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  assert(actual.includes(expected), msg ?? `Expected ${JSON.stringify(actual)} to include ${JSON.stringify(expected)}`);
+  assert(
+    actual.includes(expected),
+    msg ?? `Expected ${JSON.stringify(actual)} to include ${JSON.stringify(expected)}`,
+  );
 }
 
 /** Fails unless `actual` matches `expected`. */
@@ -59,14 +62,23 @@ export function assertLess<T>(actual: T, expected: T, msg?: string): void {
 }
 
 /** Fails unless every property of `expected` equals the one of `actual`; further properties are ignored. */
-export function assertObjectMatch(actual: object, expected: Record<PropertyKey, unknown>, msg?: string): void {
+export function assertObjectMatch(
+  actual: object,
+  expected: Record<PropertyKey, unknown>,
+  msg?: string,
+): void {
   nodeAssert.partialDeepStrictEqual(actual, expected, msg);
 }
 
 // deno-lint-ignore no-explicit-any -- the real package's own signature: any class that can be thrown
 type ErrorClass<E extends Error> = new (...args: any[]) => E;
 
-function checkError<E extends Error>(error: unknown, cls?: ErrorClass<E>, includes?: string, msg?: string): E {
+function checkError<E extends Error>(
+  error: unknown,
+  cls?: ErrorClass<E>,
+  includes?: string,
+  msg?: string,
+): E {
   assert(error instanceof Error, msg ?? "A value was thrown that is not an Error");
   if (cls) assert(error instanceof cls, msg ?? `Expected ${cls.name}, got ${error.name}: ${error.message}`);
   if (includes !== undefined) assertStringIncludes(error.message, includes, msg);

@@ -1,0 +1,67 @@
+/**
+ * The HTTP application.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { METHODS } from "hono/router";
+import { secureHeaders } from "hono/secure-headers";
+import { kindOfError, messageOf } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import { correlation, type CorrelationEnv } from "./correlation.ts";
+import { type HealthDeps, healthRoutes } from "./health_routes.ts";
+import { HttpProblem, problemResponse } from "./http_errors.ts";
+import { type OpsAccess, opsAccess } from "./ops_access.ts";
+import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
+import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
+
+/** All that the application is made of. */
+export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps {
+  readonly access: OpsAccess;
+  readonly log: Logger;
+}
+
+/** Makes the application. It opens nothing and listens nowhere: `app.request()` is enough to try it. */
+export function createApp(deps: AppDeps): Hono<CorrelationEnv> {
+  const { log } = deps;
+  const app = new Hono<CorrelationEnv>();
+  app.use(correlation);
+  app.use(secureHeaders({ strictTransportSecurity: false })); // TLS, where there is any, ends before this process
+  app.use("/ops/*", opsAccess(deps.access));
+  app.route("/", healthRoutes(deps));
+  app.route("/orders", ordersRoutes(deps));
+  app.route("/ops", opsRoutes(deps));
+
+  app.notFound((c) => {
+    const allowed = METHODS.map((method) => method.toUpperCase()).filter((method) =>
+      hasRoute(app, method, c.req.path)
+    );
+    if (allowed.length === 0) {
+      return problemResponse(c, new HttpProblem(404, `There is nothing at ${c.req.path}.`));
+    }
+    const detail = `${c.req.path} takes ${allowed.join(", ")}, not ${c.req.method}.`;
+    return problemResponse(c, new HttpProblem(405, detail, { headers: { allow: allowed.join(", ") } }));
+  });
+
+  app.onError((error, c) => {
+    if (error instanceof HttpProblem) return problemResponse(c, error);
+    const about = { method: c.req.method, path: c.req.path, correlationId: c.get("correlationId") };
+    if (kindOfError(error) !== "permanent") {
+      log.warning("The database could not serve a request", { ...about, error: messageOf(error) });
+      const detail = "The database cannot be reached at the moment; nothing was stored. Try again.";
+      return problemResponse(c, new HttpProblem(503, detail, { headers: { "retry-after": "1" } }));
+    }
+    log.error("A request failed", { ...about, error });
+    return problemResponse(
+      c,
+      new HttpProblem(500, "Something went wrong; the log has it under the correlation id."),
+    );
+  });
+
+  return app;
+}
+
+/** Whether a handler, not just a middleware, is registered for the method and path. */
+function hasRoute(app: Hono<CorrelationEnv>, method: string, path: string): boolean {
+  return app.router.match(method, path)[0].some(([[, route]]) => route.method === method);
+}

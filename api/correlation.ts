@@ -1,0 +1,40 @@
+/**
+ * The correlation id and the trace context of a request.
+ *
+ * @module
+ */
+import { createMiddleware } from "hono/factory";
+import { correlationIdSchema } from "../shared/events/envelope.ts";
+import { HttpProblem } from "./http_errors.ts";
+
+/** The header that carries the correlation id, both ways. */
+export const CORRELATION_HEADER = "x-correlation-id";
+
+/** What a handler finds in its context. */
+export interface CorrelationEnv {
+  /** Filled in by the `correlation` middleware. */
+  Variables: { correlationId: string; traceparent: string };
+}
+
+/** https://www.w3.org/TR/trace-context/#traceparent-header; all-zero ids are invalid. */
+const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
+export const correlation = createMiddleware<CorrelationEnv>(async (c, next) => {
+  const given = c.req.header(CORRELATION_HEADER);
+  const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
+  const id = parsed.success ? parsed.data : crypto.randomUUID();
+  c.set("correlationId", id);
+  c.set("traceparent", traceparentOf(c.req.header("traceparent")));
+  c.header(CORRELATION_HEADER, id);
+  if (!parsed.success) {
+    throw new HttpProblem(400, `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`);
+  }
+  await next();
+});
+
+function traceparentOf(given: string | undefined): string {
+  if (given !== undefined && TRACEPARENT.test(given)) return given;
+  const random = crypto.getRandomValues(new Uint8Array(24)).toHex();
+  return `00-${random.slice(0, 32)}-${random.slice(32)}-01`;
+}

@@ -1,0 +1,45 @@
+/**
+ * Whether the process is up, and whether it can serve.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import type { Sql } from "../shared/sql/connect.ts";
+
+/** What readiness depends on. */
+export interface HealthDeps {
+  readonly sql: Sql;
+  readonly isBrokerUp: () => boolean;
+}
+
+/** How long the database may take to answer before it counts as not reachable, in milliseconds. */
+const PROBE_TIMEOUT_MS = 2000;
+
+/**
+ * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
+ * accepted while only the broker is away: the outbox keeps their events.
+ */
+export function healthRoutes({ sql, isBrokerUp }: HealthDeps): Hono {
+  const app = new Hono();
+  app.get("/healthz", (c) => c.json({ status: "up" }));
+  app.get("/readyz", async (c) => {
+    const database = await answers(sql) ? "up" : "down";
+    const broker = isBrokerUp() ? "up" : "down";
+    const ready = database === "up" && broker === "up";
+    return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
+  });
+  return app;
+}
+
+async function answers(sql: Sql): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), PROBE_TIMEOUT_MS);
+  });
+  const answered = sql`select 1`.then(() => true, () => false);
+  try {
+    return await Promise.race([answered, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

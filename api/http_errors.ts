@@ -1,0 +1,82 @@
+/**
+ * Errors as problem details (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457).
+ *
+ * @module
+ */
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { z } from "zod";
+
+/** One field of the request that is at fault. */
+export interface FieldError {
+  /** The field's name; nested ones with dots. */
+  readonly field: string;
+  /** Where it stands in the body, as a JSON pointer fragment. */
+  readonly pointer: string;
+  readonly detail: string;
+}
+
+/** A problem that is an answer: throw it anywhere below a handler. */
+export class HttpProblem extends Error {
+  override name = "HttpProblem";
+  /** The status code of the answer. */
+  readonly status: ContentfulStatusCode;
+  /** The fields at fault, where the problem is the request's. */
+  readonly errors: readonly FieldError[];
+  /** Further headers of the answer. */
+  readonly headers: Readonly<Record<string, string>>;
+
+  /** A problem with a `detail` that says what to do about it. */
+  constructor(
+    status: ContentfulStatusCode,
+    detail: string,
+    more: { readonly errors?: readonly FieldError[]; readonly headers?: Readonly<Record<string, string>> } =
+      {},
+  ) {
+    super(detail);
+    this.status = status;
+    this.errors = more.errors ?? [];
+    this.headers = more.headers ?? {};
+  }
+}
+
+const TITLES: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+/** The answer that tells of `problem`. */
+export function problemResponse(c: Context, problem: HttpProblem): Response {
+  const body = {
+    type: "about:blank",
+    title: TITLES[problem.status] ?? "Error",
+    status: problem.status,
+    detail: problem.message,
+    instance: c.req.path,
+    ...(problem.errors.length > 0 ? { errors: problem.errors } : {}),
+  };
+  return c.body(JSON.stringify(body), problem.status, {
+    ...problem.headers,
+    "content-type": "application/problem+json",
+  });
+}
+
+/** The value that `schema` makes of `value`; throws a 400 that names every field at fault. */
+export function parseOr400<S extends z.ZodType>(schema: S, value: unknown, what: string): z.infer<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new HttpProblem(400, `The ${what} is not valid.`, {
+    errors: parsed.error.issues.map((issue) => ({
+      field: issue.path.join("."),
+      pointer: `#/${issue.path.join("/")}`,
+      detail: issue.message,
+    })),
+  });
+}

@@ -1,0 +1,91 @@
+/**
+ * The API process.
+ *
+ * @module
+ */
+import { getConnInfo } from "hono/deno";
+import { connectBroker } from "../shared/broker/connect.ts";
+import { declareTopology } from "../shared/broker/declare.ts";
+import { ConfigError, topologyOf } from "../shared/config.ts";
+import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
+import { connect } from "../shared/sql/connect.ts";
+import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { aborted } from "../shared/stop.ts";
+import { createApp } from "./app.ts";
+import { createTimelineReader } from "./order_timeline.ts";
+import { createOrderPlacer } from "./place_orders.ts";
+
+/** Requests under way get this long to finish when the process is asked to stop, in milliseconds. */
+const DRAIN_MS = 3000;
+
+if (import.meta.main) {
+  await runProcess(
+    "api",
+    [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN"],
+    async ({ config, log, stop }) => {
+      const topology = topologyOf(config);
+      const roles = config.DATABASE_ROLES;
+      const ordersSql = connect(config.DATABASE_URL, {
+        name: "api",
+        role: roles ? "orderflow_orders" : null,
+        max: 4,
+      });
+      const opsSql = connect(config.DATABASE_URL, {
+        name: "api ops",
+        role: roles ? "orderflow_ops" : null,
+        max: 4,
+      });
+      const waker = createOutboxWaker(ordersSql);
+      const broker = await connectBroker({
+        url: config.AMQP_URL,
+        name: "api",
+        log,
+        setup: async (model) => {
+          const channel = await model.createChannel();
+          channel.on(
+            "error",
+            (error) => log.error("The broker closed the channel", { error: error.message }),
+          );
+          await declareTopology(channel, topology);
+        },
+      });
+      const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
+      const app = createApp({
+        placeOrder: createOrderPlacer(ordersSql, waker),
+        readSql: opsSql,
+        opsSql,
+        sql: opsSql,
+        readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
+        isBrokerUp: broker.isUp,
+        access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
+        log,
+      });
+
+      const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
+        log.info("Listening", { url: `http://${config.HOST}:${port}` });
+      });
+      await aborted(stop);
+      const drained = server.shutdown();
+      await Promise.race([drained, new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, DRAIN_MS)))]);
+      await waker.close();
+      await broker.close();
+      await Promise.all([ordersSql.end({ timeout: 1 }), opsSql.end({ timeout: 1 })]);
+    },
+  );
+}
+
+function listen(
+  hostname: string,
+  port: number,
+  handler: Deno.ServeHandler<Deno.NetAddr>,
+  onPort: (port: number) => void,
+): Deno.HttpServer {
+  try {
+    return Deno.serve({ hostname, port, onListen: (address) => onPort(address.port) }, handler);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new ConfigError(
+      `Port ${port} on ${hostname} is taken. Stop what uses it, or set PORT to another one.`,
+    );
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * The routes under `/ops`: look at everything, change nothing but what is asked for.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { z } from "zod";
+import { idSchema } from "../shared/events/envelope.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { listDeadLetters } from "../shared/sql/dead_letters.ts";
+import { listOrders } from "../shared/sql/orders.ts";
+import { countUnpublished, listEvents } from "../shared/sql/outbox_events.ts";
+import { listProcessed } from "../shared/sql/processed_events.ts";
+import type { CorrelationEnv } from "./correlation.ts";
+import { parseOr400 } from "./http_errors.ts";
+import type { ReadTimelines } from "./order_timeline.ts";
+import { orderJson, orderOr404 } from "./orders_routes.ts";
+import { outboxRoutes } from "./outbox_routes.ts";
+import type { PlaceOrder } from "./place_orders.ts";
+import { scenarioRoutes } from "./scenario_routes.ts";
+
+/** What the routes need. */
+export interface OpsDeps {
+  readonly opsSql: Sql;
+  readonly placeOrder: PlaceOrder;
+  readonly readTimelines: ReadTimelines;
+}
+
+const limit = z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100)
+  .default(20);
+
+const processedSchema = z.object({
+  limit,
+  /** Event id and consumer of the last row seen. */
+  cursor: z.string().regex(/^[0-9a-f-]{36}~.{1,200}$/, {
+    error: "must be the nextCursor of an earlier answer",
+  })
+    .optional(),
+  consumer: z.string().max(200).optional(),
+  eventId: idSchema.optional(),
+});
+
+const deadLettersSchema = z.object({ limit, orderId: idSchema.optional() });
+
+/** How much of everything the debug view shows. */
+const DEBUG_ROWS = 10;
+
+/** The ops routes. */
+export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): Hono<CorrelationEnv> {
+  const app = new Hono<CorrelationEnv>();
+  app.route("/scenarios", scenarioRoutes(placeOrder));
+  app.route("/outbox", outboxRoutes(opsSql));
+
+  app.get("/debug", async (c) => {
+    const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
+      listOrders(opsSql, { limit: DEBUG_ROWS }),
+      listEvents(opsSql, { limit: DEBUG_ROWS }),
+      countUnpublished(opsSql),
+      listProcessed(opsSql, { limit: DEBUG_ROWS }),
+      listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
+    ]);
+    const timelines = await readTimelines(orders);
+    return c.json({
+      orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
+      outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
+      processedEvents: processed,
+      deadLetters,
+    });
+  });
+
+  app.get("/orders/:id/timeline", async (c) => {
+    const order = await orderOr404(opsSql, c.req.param("id"));
+    const timelines = await readTimelines([order]);
+    return c.json({ order: orderJson(order), timeline: timelines.get(order.id) ?? [] });
+  });
+
+  app.get("/processed-events", async (c) => {
+    const { cursor, ...query } = parseOr400(processedSchema, c.req.query(), "query");
+    const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
+    const before = cursor ? { eventId, consumer } : undefined;
+    const rows = await listProcessed(opsSql, { ...query, before });
+    const last = rows.length === query.limit ? rows.at(-1) : undefined;
+    return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
+  });
+
+  app.get("/dead-letters", async (c) => {
+    const query = parseOr400(deadLettersSchema, c.req.query(), "query");
+    return c.json({ deadLetters: await listDeadLetters(opsSql, query) });
+  });
+
+  return app;
+}

@@ -1,0 +1,122 @@
+/**
+ * One order's story, told from the outbox, the inbox and the dead letters.
+ *
+ * @module
+ */
+import { decideTransition, isOrderTrigger, type OrderStatus } from "../shared/order_status.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import type { OrderRow } from "../shared/sql/orders.ts";
+import {
+  readOrderDeadLetters,
+  readOrderEvents,
+  type TimelineDeadLetter,
+  type TimelineEvent,
+} from "../shared/sql/timeline.ts";
+
+/** One thing that happened to an order. */
+export type TimelineEntry =
+  & { readonly at: Date; readonly eventId: string | null; readonly eventType: string | null }
+  & (
+    /** An event was appended to the outbox. */
+    | { readonly kind: "emitted" }
+    /** The broker has confirmed it. */
+    | { readonly kind: "published"; readonly retryCount: number }
+    /** A consumer has committed its effects. */
+    | { readonly kind: "processed"; readonly consumer: string }
+    /** The order has moved. */
+    | { readonly kind: "status"; readonly from: OrderStatus | null; readonly to: OrderStatus }
+    /** A consumer has given up on it. */
+    | {
+      readonly kind: "dead-letter";
+      readonly consumer: string;
+      readonly reason: string;
+      readonly deadLetterId: string;
+    }
+  );
+
+/** Reads timelines; made by `createTimelineReader`. */
+export type ReadTimelines = (orders: readonly OrderRow[]) => Promise<Map<string, TimelineEntry[]>>;
+
+/**
+ * Makes a reader of timelines, by order id: two queries for any number of orders. `orderConsumers` names the consumers
+ * of the orders module, whose processing is what moves an order.
+ */
+export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]): ReadTimelines {
+  return (orders) => readTimelines(sql, orders, orderConsumers);
+}
+
+async function readTimelines(
+  sql: Sql,
+  orders: readonly OrderRow[],
+  orderConsumers: readonly string[],
+): Promise<Map<string, TimelineEntry[]>> {
+  const ids = orders.map(({ id }) => id);
+  const [events, letters] = await Promise.all([readOrderEvents(sql, ids), readOrderDeadLetters(sql, ids)]);
+  const eventsOf = Map.groupBy(events, ({ orderId }) => orderId);
+  const lettersOf = Map.groupBy(letters, ({ orderId }) => orderId);
+  return new Map(orders.map((order) => [
+    order.id,
+    buildTimeline(order, eventsOf.get(order.id) ?? [], lettersOf.get(order.id) ?? [], orderConsumers),
+  ]));
+}
+
+/** Tells the story, oldest entry first. Where two entries have the same time, causes stand before their effects. */
+export function buildTimeline(
+  order: Pick<OrderRow, "createdAt">,
+  events: readonly TimelineEvent[],
+  letters: readonly TimelineDeadLetter[],
+  orderConsumers: readonly string[],
+): TimelineEntry[] {
+  const entries: TimelineEntry[] = [
+    { at: order.createdAt, kind: "status", from: null, to: "PENDING", eventId: null, eventType: null },
+    ...events.flatMap(entriesOf),
+    ...statusChanges(events, orderConsumers),
+    ...letters.map(({ at, eventId, eventType, consumer, reason, id }): TimelineEntry => ({
+      at,
+      kind: "dead-letter",
+      eventId,
+      eventType,
+      consumer,
+      reason,
+      deadLetterId: id,
+    })),
+  ];
+  return entries.sort((a, b) => a.at.getTime() - b.at.getTime() || RANK[a.kind] - RANK[b.kind]);
+}
+
+/** Within one instant: what a consumer did, then what that changed, then what came of it. */
+const RANK = { processed: 0, status: 1, emitted: 2, published: 3, "dead-letter": 4 } as const;
+
+function entriesOf(
+  { eventId, type, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,
+): TimelineEntry[] {
+  const about = { eventId, eventType: type };
+  return [
+    { at: occurredAt, kind: "emitted", ...about },
+    ...(publishedAt ? [{ at: publishedAt, kind: "published", retryCount, ...about } as const] : []),
+    ...processed.map(({ consumer, at }) => ({ at, kind: "processed", consumer, ...about }) as const),
+  ];
+}
+
+/** The order's way through the state machine, by the same decision that the workers made. */
+function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonly string[]): TimelineEntry[] {
+  const applied = events
+    .flatMap(({ eventId, type, processed }) =>
+      processed.filter(({ consumer }) => orderConsumers.includes(consumer)).map(({ at }) => ({
+        eventId,
+        type,
+        at,
+      }))
+    )
+    .sort((a, b) => a.at.getTime() - b.at.getTime() || (a.eventId < b.eventId ? -1 : 1));
+  const changes: TimelineEntry[] = [];
+  let status: OrderStatus = "PENDING";
+  for (const { eventId, type, at } of applied) {
+    if (!isOrderTrigger(type)) continue;
+    const decision = decideTransition(status, type);
+    if (decision.kind !== "move") continue;
+    changes.push({ at, kind: "status", from: status, to: decision.to, eventId, eventType: type });
+    status = decision.to;
+  }
+  return changes;
+}

@@ -1,0 +1,76 @@
+/**
+ * The routes under `/orders`.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { z } from "zod";
+import { idSchema } from "../shared/events/envelope.ts";
+import { amountSchema } from "../shared/money.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
+import type { CorrelationEnv } from "./correlation.ts";
+import { HttpProblem, parseOr400 } from "./http_errors.ts";
+import type { ReadTimelines } from "./order_timeline.ts";
+import type { PlaceOrder } from "./place_orders.ts";
+import { readJson } from "./read_json.ts";
+
+const newOrderSchema = z.object(
+  { userId: idSchema, courseId: idSchema, amount: amountSchema },
+  { error: "must be a JSON object with userId, courseId and amount" },
+);
+
+const pageSchema = z.object({
+  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20),
+  cursor: idSchema.optional(),
+});
+
+/** What the routes need. */
+export interface OrdersDeps {
+  readonly placeOrder: PlaceOrder;
+  readonly readSql: Sql;
+  readonly readTimelines: ReadTimelines;
+}
+
+/** The routes that create and show orders. */
+export function ordersRoutes({ placeOrder, readSql, readTimelines }: OrdersDeps): Hono<CorrelationEnv> {
+  const app = new Hono<CorrelationEnv>();
+
+  app.post("/", async (c) => {
+    const request = parseOr400(newOrderSchema, await readJson(c), "order");
+    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+    const order = await placeOrder(request, cause);
+    return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
+  });
+
+  app.get("/", async (c) => {
+    const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
+    const orders = await listOrders(readSql, { limit, before: cursor });
+    const last = orders.length === limit ? orders.at(-1) : undefined;
+    return c.json({ orders: orders.map(orderJson), nextCursor: last?.id ?? null });
+  });
+
+  app.get("/:id", async (c) => c.json(orderJson(await orderOr404(readSql, c.req.param("id")))));
+
+  app.get("/:id/timeline", async (c) => {
+    const order = await orderOr404(readSql, c.req.param("id"));
+    const timelines = await readTimelines([order]);
+    return c.json({ order: orderJson(order), timeline: timelines.get(order.id) ?? [] });
+  });
+
+  return app;
+}
+
+/** The order `id`; throws a 400 for what is no id, and a 404 where there is no such order. */
+export async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
+  const parsed = parseOr400(z.object({ id: idSchema }), { id }, "path");
+  const order = await findOrder(sql, parsed.id);
+  if (!order) throw new HttpProblem(404, `There is no order ${parsed.id}.`);
+  return order;
+}
+
+/** An order as the API shows it. */
+export function orderJson(order: OrderRow): Omit<OrderRow, "correlationId"> {
+  const { id, userId, courseId, amount, status, createdAt, updatedAt } = order;
+  return { id, userId, courseId, amount, status, createdAt, updatedAt };
+}

@@ -1,0 +1,104 @@
+/**
+ * Creates orders, many in one transaction.
+ *
+ * @module
+ */
+import { v7 as uuidv7 } from "uuid";
+import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events/catalog.ts";
+import { runSplitting } from "../shared/run_splitting.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { insertOrders, type NewOrder, type OrderRow } from "../shared/sql/orders.ts";
+import { appendEvents } from "../shared/sql/outbox_events.ts";
+import type { OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { HttpProblem } from "./http_errors.ts";
+
+/** What an order is asked for with. */
+export interface OrderRequest {
+  readonly userId: string;
+  readonly courseId: string;
+  /** A decimal string of two places. */
+  readonly amount: string;
+}
+
+/** Creates one order; resolves when it is committed, together with its `order.created`. */
+export type PlaceOrder = (request: OrderRequest, cause: Cause) => Promise<OrderRow>;
+
+/** Orders in one statement at most: enough to amortise a commit, small enough to keep it short. */
+const MAX_GROUP = 256;
+/** Groups under way at once: one is built while the other commits. */
+const MAX_GROUPS = 2;
+/** Orders that may wait for a group. More than this cannot be served in time, and is told so. */
+const MAX_WAITING = 10_000;
+
+interface Waiting {
+  readonly order: NewOrder;
+  readonly created: OutgoingEvent;
+  readonly done: PromiseWithResolvers<OrderRow>;
+}
+
+/**
+ * Makes a `PlaceOrder` that puts concurrent requests into one multi-row insert: those of one turn of the event loop,
+ * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone.
+ *
+ * Errors of the placed order: a 503 when too many wait, and whatever the database says of that one order.
+ */
+export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
+  const waiting: Waiting[] = [];
+  let groups = 0;
+  let scheduled = false;
+
+  function schedule(): void {
+    if (scheduled || groups >= MAX_GROUPS || waiting.length === 0) return;
+    scheduled = true;
+    // After the I/O of this turn: requests that were read together are inserted together.
+    setTimeout(() => {
+      scheduled = false;
+      groups++;
+      insertGroup(waiting.splice(0, MAX_GROUP)).finally(() => {
+        groups--;
+        schedule();
+      });
+      schedule();
+    }, 0);
+  }
+
+  async function insertGroup(group: readonly Waiting[]): Promise<void> {
+    try {
+      const results = await runSplitting(group, insert);
+      results.forEach((result, i) => {
+        const done = group[i]?.done;
+        if (result.status === "fulfilled") done?.resolve(result.value);
+        else done?.reject(result.reason);
+      });
+      waker.wake();
+    } catch (error) {
+      for (const { done } of group) done.reject(error);
+    }
+  }
+
+  async function insert(group: readonly Waiting[]): Promise<readonly OrderRow[]> {
+    await sql.begin((tx) =>
+      Promise.all([
+        insertOrders(tx, group.map(({ order }) => order)),
+        appendEvents(tx, group.map(({ created }) => created)),
+      ])
+    );
+    return group.map(({ order }) => ({ ...order, status: "PENDING", updatedAt: order.createdAt }));
+  }
+
+  return (request, cause) => {
+    if (waiting.length >= MAX_WAITING) {
+      throw new HttpProblem(503, "Too many orders are waiting to be stored. Try again in a moment.", {
+        headers: { "retry-after": "1" },
+      });
+    }
+    const createdAt = new Date();
+    const order: NewOrder = { id: uuidv7(), ...request, correlationId: cause.correlationId, createdAt };
+    const { id: orderId, userId, courseId, amount } = order;
+    const created = makeEvent("order.created", { orderId, userId, courseId, amount }, cause, createdAt);
+    const done = Promise.withResolvers<OrderRow>();
+    waiting.push({ order, created, done });
+    schedule();
+    return done.promise;
+  };
+}

@@ -1,0 +1,83 @@
+/**
+ * The connection to the broker.
+ *
+ * @module
+ */
+import { type ChannelModel, connect } from "amqplib";
+import type { Logger } from "../log.ts";
+
+/** How a connection is kept. */
+export interface BrokerOptions {
+  readonly url: string;
+  /** Shown in the broker's list of connections. */
+  readonly name: string;
+  readonly log: Logger;
+  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
+  readonly setup: (model: ChannelModel) => Promise<void>;
+}
+
+/** A connection that comes back by itself. */
+export interface BrokerConnection {
+  /** Whether the connection is up and set up. */
+  isUp(): boolean;
+  /** Resolves when the connection is up for the first time. */
+  whenUp(): Promise<void>;
+  /** Closes it for good. */
+  close(): Promise<void>;
+}
+
+/** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
+const HEARTBEAT_S = 10;
+
+/**
+ * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
+ * until closed. Answers at once; the log gets one line per change of state, not one per try.
+ */
+export async function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
+  const { log, name } = options;
+  let up = false;
+  let told = false;
+  const recovering = await connect(withHeartbeat(options.url), {
+    timeout: 5000,
+    noDelay: true,
+    clientProperties: { connection_name: `orderflow ${name}` },
+    recovery: {
+      initialDelay: 100,
+      maxDelay: 1000,
+      waitForConnect: false,
+      setup: async (model: ChannelModel) => {
+        // Until set-up is through nobody else listens, and an event "error" without a listener would end the process.
+        model.on("error", () => {});
+        await options.setup(model);
+      },
+    },
+  });
+  recovering.on("connect", () => {
+    up = true;
+    told = false;
+    log.debug("Connected to the broker");
+  });
+  const down = (error: Error) => {
+    up = false;
+    if (told) return;
+    told = true;
+    log.warning("The broker cannot be used; trying again until it can", { error: error.message });
+  };
+  recovering.on("disconnect", down);
+  recovering.on("connect-failed", down);
+  recovering.on("error", () => {}); // always followed by "disconnect"
+  return {
+    isUp: () => up,
+    whenUp: async () => void await recovering.waitForConnect(),
+    async close() {
+      up = false;
+      await recovering.close();
+    },
+  };
+}
+
+function withHeartbeat(text: string): string {
+  const url = new URL(text);
+  if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
+  return url.href;
+}

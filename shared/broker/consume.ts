@@ -1,0 +1,188 @@
+/**
+ * Consumes one queue in batches: what is waiting is settled together, acks follow the commit.
+ *
+ * @module
+ */
+import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import { kindOfError, messageOf } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import { pause } from "../stop.ts";
+import { type BrokerConnection, connectBroker } from "./connect.ts";
+import { declareTopology } from "./declare.ts";
+import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
+import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
+import { logBatch } from "./log_batch.ts";
+import { nextStep, type Verdict } from "./next_step.ts";
+import type { Topology } from "./topology.ts";
+
+/** What a consumer is made of. */
+export interface ConsumerOptions {
+  readonly url: string;
+  readonly topology: Topology;
+  /** The queue's name, which is also the consumer's. */
+  readonly queue: string;
+  /** The most messages in one batch, which is one transaction. */
+  readonly batchSize: number;
+  readonly maxRetries: number;
+  readonly handle: HandleBatch;
+  /** Keeps what is given up on. The message is acked only after this has resolved. */
+  readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
+  readonly log: Logger;
+}
+
+/** A running consumer. */
+export interface Consumer {
+  readonly connection: BrokerConnection;
+  /** Stops taking messages, finishes the batch in hand, acks it and disconnects. What was not settled is requeued. */
+  stop(): Promise<void>;
+}
+
+/** Prefetch above this is refused by RabbitMQ for quorum queues. */
+const MAX_PREFETCH = 2000;
+
+const OUTAGE_BACKOFF_MIN_MS = 100;
+const OUTAGE_BACKOFF_MAX_MS = 1000;
+
+/** Subscribes to the queue and processes it until stopped, through any number of broker and database outages. */
+export async function startConsumer(options: ConsumerOptions): Promise<Consumer> {
+  const { queue, log } = options;
+  const stopping = new AbortController();
+  let ready: Delivery[] = []; // due now, oldest first
+  let later: Delivery[] = []; // due at their dueMs
+  let wakeUp = () => {};
+
+  /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
+  async function subscribe(model: ChannelModel): Promise<void> {
+    const channel = await model.createChannel();
+    channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
+    channel.on("close", () => {
+      forget(channel);
+      model.close().catch(() => {});
+    });
+    await declareTopology(channel, options.topology);
+    await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
+    await channel.consume(queue, (message) => onMessage(channel, message));
+    log.info("Subscribed", { queue });
+  }
+
+  function onMessage(channel: Channel, message: ConsumeMessage | null): void {
+    if (!message) return void channel.close().catch(() => {}); // the queue was deleted: connect and declare anew
+    ready.push(receive(channel, message));
+    wakeUp();
+  }
+
+  /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
+  function forget(channel: Channel): void {
+    ready = ready.filter((delivery) => delivery.channel !== channel);
+    later = later.filter((delivery) => delivery.channel !== channel);
+  }
+
+  function moveDueToReady(): void {
+    if (later.length === 0) return;
+    const now = performance.now();
+    ready = [...later.filter((delivery) => delivery.dueMs <= now), ...ready];
+    later = later.filter((delivery) => delivery.dueMs > now);
+  }
+
+  function untilWork(): Promise<void> {
+    return new Promise((resolve) => {
+      const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
+      const timer = dueIn === null ? undefined : setTimeout(() => wakeUp(), Math.max(dueIn, 0));
+      wakeUp = () => {
+        clearTimeout(timer);
+        wakeUp = () => {};
+        resolve();
+      };
+    });
+  }
+
+  /** Runs `work`, again and again while the database is away: that is no message's fault and spends no retries. */
+  async function throughOutages<T>(work: () => Promise<T>): Promise<T> {
+    for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, told = false;;) {
+      try {
+        const result = await work();
+        if (told) log.info("The database is back");
+        return result;
+      } catch (error) {
+        if (kindOfError(error) !== "outage" || stopping.signal.aborted) throw error;
+        if (!told) {
+          log.warning("The database cannot be used; pausing until it can", { error: messageOf(error) });
+        }
+        told = true;
+        await pause(backoffMs, stopping.signal);
+        backoffMs = Math.min(backoffMs * 2, OUTAGE_BACKOFF_MAX_MS);
+      }
+    }
+  }
+
+  async function settle(batch: readonly Delivery[]): Promise<void> {
+    const startedMs = performance.now();
+    for (const delivery of batch) delivery.firstSeenMs ||= startedMs;
+    const verdicts = await throughOutages(() => judgeBatch(batch, options.handle));
+    const settled: Delivery[] = [];
+    const letters: NewDeadLetter[] = [];
+    for (const [delivery, verdict] of verdicts) {
+      const step = stepOf(delivery, verdict);
+      if (step.kind === "retry") postpone(delivery, step.delayMs, step.spent);
+      else settled.push(delivery);
+      if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
+    }
+    if (letters.length > 0) await throughOutages(() => options.keepDeadLetters(letters));
+    ack(settled);
+    logBatch(log, verdicts, letters, performance.now() - startedMs);
+  }
+
+  function stepOf(delivery: Delivery, verdict: Verdict) {
+    const { retries, polls, firstSeenMs } = delivery;
+    const past = { retries, polls, ageMs: performance.now() - firstSeenMs };
+    return nextStep(verdict, past, options.maxRetries, Math.random());
+  }
+
+  function postpone(delivery: Delivery, delayMs: number, spent: boolean): void {
+    delivery.dueMs = performance.now() + delayMs;
+    if (spent) delivery.retries++;
+    else delivery.polls++;
+    later.push(delivery);
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      moveDueToReady();
+      if (ready.length === 0) {
+        await untilWork();
+        continue;
+      }
+      const batch = ready.splice(0, options.batchSize);
+      try {
+        await settle(batch);
+      } catch (error) {
+        if (stopping.signal.aborted) return; // not acked: delivered again to whoever comes next
+        throw error;
+      }
+    }
+  }
+
+  const connection = await connectBroker({ url: options.url, name: queue, log, setup: subscribe });
+  const running = run();
+  return {
+    connection,
+    async stop() {
+      stopping.abort();
+      wakeUp();
+      await running;
+      await connection.close();
+    },
+  };
+}
+
+/** Acks deliveries. On a channel that is gone this does nothing: the broker requeues, and the inbox absorbs. */
+function ack(deliveries: readonly Delivery[]): void {
+  for (const { channel, message } of deliveries) {
+    try {
+      channel.ack(message);
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
+    }
+  }
+}

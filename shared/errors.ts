@@ -1,0 +1,63 @@
+/**
+ * What an error means for the work in hand: the one decision on which failures pass by themselves.
+ *
+ * @module
+ */
+import postgres from "postgres";
+
+/**
+ * - `outage`: the database or the connection to it is away as a whole. Nobody's message is at fault: wait.
+ * - `transient`: this attempt met something that passes (a lock, a deadlock, a time-out). Try it again later.
+ * - `permanent`: trying again the same way cannot help.
+ */
+export type ErrorKind = "outage" | "transient" | "permanent";
+
+/** A dependency outside the database (the payment provider) did not answer in time, or said that it cannot now. */
+export class TransientError extends Error {
+  override name = "TransientError";
+}
+
+/** Codes of `npm:postgres` and of sockets that mean: no connection, or it went away under the statement. */
+const CONNECTION_CODES = new Set([
+  "CONNECTION_CLOSED",
+  "CONNECTION_ENDED",
+  "CONNECTION_DESTROYED",
+  "CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+]);
+
+/**
+ * Classes and codes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that mean an outage:
+ * 08 connection, 53 out of connections, memory or disk, 57P shutting down or starting up, 25006 read-only.
+ */
+const OUTAGE_STATES = ["08", "53", "57P", "25006"];
+
+/** 40 rolled back by a deadlock or conflict, 55P03 lock not available, 57014 statement cancelled by its time-out. */
+const TRANSIENT_STATES = ["40", "55P03", "57014", "25P03"];
+
+/** Decides what kind of failure `error` is. What nobody foresaw is permanent: it must be looked at, not repeated. */
+export function kindOfError(error: unknown): ErrorKind {
+  if (error instanceof TransientError) return "transient";
+  if (error instanceof postgres.PostgresError) {
+    const { code } = error;
+    if (OUTAGE_STATES.some((prefix) => code.startsWith(prefix))) return "outage";
+    return TRANSIENT_STATES.some((prefix) => code.startsWith(prefix)) ? "transient" : "permanent";
+  }
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return CONNECTION_CODES.has(code) ? "outage" : "permanent";
+}
+
+/** The message of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // A refused connection to a name with several addresses is an AggregateError with an empty message.
+  const inner = error instanceof AggregateError ? error.errors.map(messageOf).join("; ") : "";
+  return error.message || inner || error.name;
+}

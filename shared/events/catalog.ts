@@ -1,0 +1,142 @@
+/**
+ * The catalogue of events: one schema per type. Types, validation and the published JSON Schemas derive from it.
+ *
+ * @module
+ */
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import { amountSchema } from "../money.ts";
+import { envelopeSchema, EVENT_VERSION, idSchema } from "./envelope.ts";
+
+const reason = z.string().min(1).max(500);
+
+/** What a notification can be about: each final outcome of an order once. */
+export const NOTIFICATION_TYPES = ["ORDER_COMPLETED", "PAYMENT_FAILED", "ORDER_REFUNDED"] as const;
+
+/** The data of each type of event; `orderId` is always there. */
+export const eventData = {
+  "order.created": z.object({
+    orderId: idSchema,
+    userId: idSchema,
+    courseId: idSchema,
+    amount: amountSchema,
+  }),
+  "payment.succeeded": z.object({
+    orderId: idSchema,
+    paymentId: idSchema,
+    courseId: idSchema,
+    amount: amountSchema,
+  }),
+  "payment.failed": z.object({ orderId: idSchema, paymentId: idSchema, reason }),
+  "enrollment.granted": z.object({ orderId: idSchema, enrollmentId: idSchema, courseId: idSchema }),
+  "enrollment.failed": z.object({ orderId: idSchema, courseId: idSchema, reason }),
+  "refund.requested": z.object({ orderId: idSchema, paymentId: idSchema.optional(), reason }),
+  "refund.succeeded": z.object({ orderId: idSchema, paymentId: idSchema }),
+  "notification.sent": z.object({
+    orderId: idSchema,
+    notificationId: idSchema,
+    notificationType: z.enum(NOTIFICATION_TYPES),
+  }),
+} as const;
+
+/** The name of an event type, which is also its routing key. */
+export type EventType = keyof typeof eventData;
+
+/** All event types. */
+export const EVENT_TYPES = Object.keys(eventData) as readonly EventType[];
+
+/** The data of an event of type `T`. */
+export type EventData<T extends EventType> = z.infer<(typeof eventData)[T]>;
+
+/** An event of type `T`, envelope and data; a union over the types when `T` is one. */
+export type DomainEvent<T extends EventType = EventType> = {
+  [K in T]: z.infer<typeof envelopeSchema> & { type: K; data: EventData<K> };
+}[T];
+
+/** Whether `type` is in the catalogue. */
+export function isEventType(type: string): type is EventType {
+  return Object.hasOwn(eventData, type);
+}
+
+/** What an event hands on to the events that it causes. */
+export interface Cause {
+  readonly correlationId: string;
+  /** W3C trace context (https://www.w3.org/TR/trace-context/), null where there is none. */
+  readonly traceparent: string | null;
+}
+
+/** An event on its way to the outbox, with the trace context that travels beside its envelope. */
+export interface OutgoingEvent<T extends EventType = EventType> {
+  readonly event: DomainEvent<T>;
+  readonly traceparent: string | null;
+}
+
+/** Makes an event that happened at `now` because of `cause`; its id is a new, time-ordered uuid. */
+export function makeEvent<T extends EventType>(
+  type: T,
+  data: EventData<T>,
+  cause: Cause,
+  now: Date,
+): OutgoingEvent<T> {
+  const event = {
+    eventId: uuidv7(),
+    type,
+    version: EVENT_VERSION,
+    occurredAt: now.toISOString(),
+    correlationId: cause.correlationId,
+    data,
+  } as DomainEvent<T>;
+  return { event, traceparent: cause.traceparent };
+}
+
+/** What came of reading an event: the event, or the reason why it can never be read. */
+export type ParsedEvent = { readonly ok: true; readonly event: DomainEvent } | {
+  readonly ok: false;
+  readonly reason: "not JSON" | "unknown version" | "unknown type" | "invalid payload";
+  readonly detail: string;
+};
+
+const versionSchema = z.object({ version: z.unknown() });
+
+/** Reads an event from a message body. Never throws: what cannot be read is told by its reason. */
+export function parseEvent(body: string): ParsedEvent {
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch (error) {
+    return { ok: false, reason: "not JSON", detail: error instanceof Error ? error.message : String(error) };
+  }
+  const versioned = versionSchema.safeParse(json);
+  if (versioned.success && versioned.data.version !== undefined && versioned.data.version !== EVENT_VERSION) {
+    return {
+      ok: false,
+      reason: "unknown version",
+      detail: `version ${JSON.stringify(versioned.data.version)}`,
+    };
+  }
+  const envelope = envelopeSchema.extend({ data: z.unknown() }).safeParse(json);
+  if (!envelope.success) return { ok: false, reason: "invalid payload", detail: describe(envelope.error) };
+  const { type } = envelope.data;
+  if (!isEventType(type)) {
+    return { ok: false, reason: "unknown type", detail: `type ${JSON.stringify(type)}` };
+  }
+  const data = eventData[type].safeParse(envelope.data.data);
+  if (!data.success) return { ok: false, reason: "invalid payload", detail: describe(data.error, "data") };
+  return { ok: true, event: { ...envelope.data, type, data: data.data } as DomainEvent };
+}
+
+function describe(error: z.ZodError, under?: string): string {
+  return error.issues
+    .map((issue) => `${[...(under ? [under] : []), ...issue.path].join(".") || "body"}: ${issue.message}`)
+    .join("; ");
+}
+
+/** The JSON Schema of every type of event, for readers in other languages. */
+export function eventJsonSchemas(): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(eventData).map(([type, data]) => {
+      const schema = envelopeSchema.extend({ type: z.literal(type), data });
+      return [type, z.toJSONSchema(schema, { io: "input" })];
+    }),
+  );
+}

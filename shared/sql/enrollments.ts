@@ -1,0 +1,36 @@
+/**
+ * The table `enrollments`, written by the enrollments module alone.
+ *
+ * @module
+ */
+import { type Queryable, rowset } from "./connect.ts";
+
+/** A decided seat on its way into the table; a reason where it was refused. */
+export interface NewEnrollment {
+  readonly id: string;
+  readonly orderId: string;
+  readonly courseId: string;
+  readonly status: "GRANTED" | "FAILED";
+  readonly reason: string | null;
+}
+
+/**
+ * Records seat decisions in one statement; answers with the ids of those recorded. An order that has one keeps it: the
+ * table's unique key is the second guard, behind the inbox.
+ */
+export async function insertEnrollments(
+  sql: Queryable,
+  enrollments: readonly NewEnrollment[],
+  now: Date,
+): Promise<Set<string>> {
+  if (enrollments.length === 0) return new Set();
+  const rows = await sql<{ id: string }[]>`
+    insert into enrollments (id, order_id, course_id, status, reason, created_at, updated_at)
+    select "id", "orderId", "courseId", "status", "reason", ${now}, ${now}
+    from jsonb_to_recordset(${rowset(enrollments)}::text::jsonb) as new (
+      "id" uuid, "orderId" uuid, "courseId" uuid, "status" text, "reason" text
+    )
+    on conflict (order_id) do nothing
+    returning id`;
+  return new Set(rows.map((row) => row.id));
+}

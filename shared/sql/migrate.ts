@@ -1,0 +1,84 @@
+/**
+ * Brings the schema up to date. Migrations are numbered SQL files, applied once each, in order, and never changed.
+ *
+ * @module
+ */
+import postgres from "postgres";
+import { connect, type Sql } from "./connect.ts";
+import tables from "./migrations/001_tables.sql" with { type: "text" };
+import roles from "./migrations/roles.sql" with { type: "text" };
+
+const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
+  { name: "001_tables", text: tables },
+];
+
+/** Any number, the same for every process of this project: the key of the lock under which migrations run. */
+const LOCK_KEY = 7_203_114_001;
+
+/** How a database is brought up to date. */
+export interface MigrateOptions {
+  /** Whether to create the roles of the modules and give them their grants. */
+  readonly roles: boolean;
+}
+
+/**
+ * Applies what is missing, in one transaction and under a lock: any number of processes may call this at once, one of
+ * them does the work and the others find it done. Where nothing is missing it costs one query.
+ *
+ * Errors: with a message that says what to do, when the user of `url` may not create tables or roles.
+ */
+export async function migrate(url: string, options: MigrateOptions): Promise<void> {
+  const sql = connect(url, { name: "migrate", role: null, max: 1, statementTimeoutMs: 60_000 });
+  const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(roles), text: roles }] : [])];
+  try {
+    if ((await missing(sql, wanted)).length === 0) return;
+    await sql.begin(async (tx) => {
+      await tx`select pg_advisory_xact_lock(${LOCK_KEY})`;
+      await tx`
+        create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;
+      for (const { name, text } of await missing(tx, wanted)) {
+        await tx.unsafe(text).catch((error) => explain(error, name));
+        await tx`insert into schema_migrations values (${name}, now())`;
+      }
+    });
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+type Migration = (typeof MIGRATIONS)[number];
+
+async function missing(sql: postgres.ISql, wanted: readonly Migration[]): Promise<readonly Migration[]> {
+  const [ledger] = await sql`select to_regclass('schema_migrations') is not null as there`;
+  if (!ledger?.there) return wanted;
+  const rows = await sql<{ name: string }[]>`select name from schema_migrations`;
+  const applied = new Set(rows.map((row) => row.name));
+  return wanted.filter(({ name }) => !applied.has(name));
+}
+
+/** The roles' file is repeatable: its ledger name changes with its content, which applies it again. */
+async function fingerprint(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return `roles_${new Uint8Array(digest).toHex().slice(0, 16)}`;
+}
+
+const INSUFFICIENT_PRIVILEGE = "42501";
+
+function explain(error: unknown, name: string): never {
+  if (error instanceof postgres.PostgresError && error.code === INSUFFICIENT_PRIVILEGE) {
+    const remedy = name.startsWith("roles_")
+      ? "Run shared/sql/migrations/roles.sql once as a superuser after the tables exist (or give the user CREATEROLE), " +
+        "or set DATABASE_ROLES=false to run every process as the user of DATABASE_URL."
+      : "Give it a database of its own: create database orderflow owner <user>.";
+    throw new Error(
+      `Cannot apply migration ${name}: the user of DATABASE_URL lacks a privilege (${error.message}). ${remedy}`,
+      { cause: error },
+    );
+  }
+  throw error;
+}
+
+/** Whether the schema of `sql`'s database has every migration that this code knows. */
+export async function isMigrated(sql: Sql): Promise<boolean> {
+  return (await missing(sql, MIGRATIONS)).length === 0;
+}

@@ -1,0 +1,44 @@
+-- One role per module, with its own tables and no other module's. A process connects as the database's user and takes
+-- on its role from the first statement on. Roles belong to the whole cluster, their grants to this database.
+-- Repeatable: run again whenever this file changes.
+
+do $$
+declare
+  module text;
+begin
+  foreach module in array array['orders', 'payments', 'enrollments', 'notifications', 'relay', 'ops'] loop
+    if not exists (select from pg_roles where rolname = 'orderflow_' || module) then
+      begin
+        execute format('create role %I nologin', 'orderflow_' || module);
+      exception when duplicate_object or unique_violation then
+        null;  -- another database of this cluster is being set up at the same moment
+      end;
+    end if;
+    if not pg_has_role(current_user, 'orderflow_' || module, 'member') then
+      execute format('grant %I to %I', 'orderflow_' || module, current_user);
+    end if;
+    execute format('grant usage on schema public to %I', 'orderflow_' || module);
+  end loop;
+end
+$$;
+
+-- Each module: its own table.
+grant select, insert, update on orders to orderflow_orders;
+grant select, insert, update on payments to orderflow_payments;
+grant select, insert, update on enrollments to orderflow_enrollments;
+grant select, insert, update on notifications to orderflow_notifications;
+
+-- Every module: append to the outbox, mark its inbox, and put aside what it cannot process.
+grant insert on outbox_events to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
+grant select, insert on processed_events
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
+grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
+
+-- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says.
+grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
+
+-- Ops: read everything; have an event published again.
+grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters
+  to orderflow_ops;
+grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;

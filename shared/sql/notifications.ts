@@ -1,0 +1,35 @@
+/**
+ * The table `notifications`, written by the notifications module alone.
+ *
+ * @module
+ */
+import type { NOTIFICATION_TYPES } from "../events/catalog.ts";
+import { type Queryable, rowset } from "./connect.ts";
+
+/** The final outcome that a notification tells of. */
+export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
+
+/** A notification on its way into the table. */
+export interface NewNotification {
+  readonly id: string;
+  readonly orderId: string;
+  readonly type: NotificationType;
+}
+
+/** Records notifications in one statement; answers with the ids of those recorded: one per order and outcome. */
+export async function insertNotifications(
+  sql: Queryable,
+  notifications: readonly NewNotification[],
+  now: Date,
+): Promise<Set<string>> {
+  if (notifications.length === 0) return new Set();
+  const rows = await sql<{ id: string }[]>`
+    insert into notifications (id, order_id, type, sent_at)
+    select "id", "orderId", "type", ${now}
+    from jsonb_to_recordset(${
+    rowset(notifications)
+  }::text::jsonb) as new ("id" uuid, "orderId" uuid, "type" text)
+    on conflict (order_id, type) do nothing
+    returning id`;
+  return new Set(rows.map((row) => row.id));
+}

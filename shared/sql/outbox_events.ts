@@ -1,0 +1,150 @@
+/**
+ * The outbox: `outbox_events`, where an event waits from the transaction that made it true until the broker has it
+ * (the transactional outbox pattern, https://microservices.io/patterns/data/transactional-outbox.html).
+ *
+ * @module
+ */
+import type { OutgoingEvent } from "../events/catalog.ts";
+import { type Queryable, rowset, uuids } from "./connect.ts";
+
+/** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
+export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  const rows = events.map(({ event, traceparent }) => ({ traceparent, event }));
+  await sql`
+    insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
+    select (event ->> 'eventId')::uuid, event ->> 'type', (event -> 'data' ->> 'orderId')::uuid,
+           event ->> 'correlationId', traceparent, event, (event ->> 'occurredAt')::timestamptz
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb)`;
+}
+
+/** An event as the relay publishes it. */
+export interface ClaimedEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly correlationId: string;
+  readonly traceparent: string | null;
+  readonly occurredAt: Date;
+  /** The envelope as JSON text: the relay never parses it. */
+  readonly body: string;
+  readonly retryCount: number;
+}
+
+/**
+ * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
+ * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
+ * and take the next ones. Asks for `published_at is null`, never for ids beyond the last one seen: ids are not given
+ * out in the order of commits.
+ */
+export async function claimEvents(sql: Queryable, limit: number): Promise<ClaimedEvent[]> {
+  return await sql<ClaimedEvent[]>`
+    select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
+           payload::text as body, retry_count as "retryCount"
+    from outbox_events
+    where published_at is null and next_attempt_at <= now()
+    order by next_attempt_at, id
+    limit ${limit}
+    for update skip locked`;
+}
+
+/** Marks events as published, in one statement; what an earlier try met with stays readable beside it. */
+export async function markPublished(sql: Queryable, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  await sql`
+    update outbox_events set published_at = clock_timestamp()
+    where id = any(${uuids(ids)}::text::uuid[])`;
+}
+
+/** An event that the broker did not take. */
+export interface RefusedEvent {
+  readonly id: string;
+  readonly error: string;
+  /** When to try again, in milliseconds from now. */
+  readonly retryInMs: number;
+}
+
+/** Notes why events could not be published, and when each is due again, in one statement. */
+export async function markRefused(sql: Queryable, refused: readonly RefusedEvent[]): Promise<void> {
+  if (refused.length === 0) return;
+  await sql`
+    update outbox_events
+    set retry_count = retry_count + 1, last_error = left(refused.error, 500),
+        next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
+    from jsonb_to_recordset(${
+    rowset(refused)
+  }::text::jsonb) as refused (id uuid, error text, "retryInMs" integer)
+    where outbox_events.id = refused.id`;
+}
+
+/** An event as ops shows it. */
+export interface OutboxEventRow {
+  readonly id: string;
+  readonly type: string;
+  readonly orderId: string;
+  readonly correlationId: string;
+  readonly traceparent: string | null;
+  readonly payload: unknown;
+  readonly occurredAt: Date;
+  readonly publishedAt: Date | null;
+  readonly retryCount: number;
+  readonly lastError: string | null;
+  /** When an event that was refused is tried again; null for all others. */
+  readonly nextAttemptAt: Date | null;
+}
+
+/** What `listEvents` filters by. */
+export interface OutboxFilter {
+  readonly limit: number;
+  /** Only events older than the one with this id. */
+  readonly before?: string | undefined;
+  readonly type?: string | undefined;
+  readonly orderId?: string | undefined;
+  /** Only published ones, or only those that are not. */
+  readonly published?: boolean | undefined;
+}
+
+/** Up to `limit` events, newest first. */
+export async function listEvents(sql: Queryable, filter: OutboxFilter): Promise<OutboxEventRow[]> {
+  const { limit, before, type, orderId, published } = filter;
+  return await sql<OutboxEventRow[]>`
+    select ${columns(sql)} from outbox_events where true
+    ${before ? sql`and id < ${before}` : sql``}
+    ${type ? sql`and type = ${type}` : sql``}
+    ${orderId ? sql`and order_id = ${orderId}` : sql``}
+    ${
+    published === undefined
+      ? sql``
+      : published
+      ? sql`and published_at is not null`
+      : sql`and published_at is null`
+  }
+    order by id desc limit ${limit}`;
+}
+
+/** The event `id`, or undefined. */
+export async function findEvent(sql: Queryable, id: string): Promise<OutboxEventRow | undefined> {
+  const [row] = await sql<OutboxEventRow[]>`select ${columns(sql)} from outbox_events where id = ${id}`;
+  return row;
+}
+
+/** Has the event `id` published again; answers with it, or undefined where there is no such event. */
+export async function republishEvent(sql: Queryable, id: string): Promise<OutboxEventRow | undefined> {
+  const [row] = await sql<OutboxEventRow[]>`
+    update outbox_events set published_at = null, next_attempt_at = '-infinity' where id = ${id}
+    returning ${columns(sql)}`;
+  return row;
+}
+
+function columns(sql: Queryable) {
+  return sql`
+    id, type, order_id as "orderId", correlation_id as "correlationId", traceparent, payload,
+    occurred_at as "occurredAt", published_at as "publishedAt", retry_count as "retryCount",
+    last_error as "lastError", nullif(next_attempt_at, '-infinity') as "nextAttemptAt"`;
+}
+
+/** How many events wait to be published, and since when the oldest of them has. */
+export async function countUnpublished(sql: Queryable): Promise<{ count: number; oldestAt: Date | null }> {
+  const [row] = await sql<{ count: number; oldestAt: Date | null }[]>`
+    select count(*)::int as count, min(occurred_at) as "oldestAt" from outbox_events where published_at is null`;
+  return row ?? { count: 0, oldestAt: null };
+}

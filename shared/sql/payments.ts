@@ -1,0 +1,90 @@
+/**
+ * The table `payments`, written by the payments module alone.
+ *
+ * @module
+ */
+import { type Queryable, rowset, uuids } from "./connect.ts";
+
+/** The states of a payment. */
+export type PaymentStatus = "SUCCEEDED" | "FAILED" | "REFUND_SUCCEEDED";
+
+/** A settled charge on its way into the table: a reference where it succeeded, a reason where it was refused. */
+export interface NewPayment {
+  readonly id: string;
+  readonly orderId: string;
+  readonly courseId: string;
+  /** A decimal string of two places. */
+  readonly amount: string;
+  readonly status: "SUCCEEDED" | "FAILED";
+  readonly attemptCount: number;
+  readonly providerReference: string | null;
+  readonly failureReason: string | null;
+}
+
+/**
+ * Records charges in one statement; answers with the ids of the payments recorded. An order that has a payment keeps
+ * it: the table's unique key is the second guard, behind the inbox.
+ */
+export async function insertPayments(
+  sql: Queryable,
+  payments: readonly NewPayment[],
+  now: Date,
+): Promise<Set<string>> {
+  if (payments.length === 0) return new Set();
+  const rows = await sql<{ id: string }[]>`
+    insert into payments (
+      id, order_id, course_id, amount, status, attempt_count, provider_reference, failure_reason, created_at, updated_at
+    )
+    select
+      "id", "orderId", "courseId", "amount", "status", "attemptCount", "providerReference", "failureReason",
+      ${now}, ${now}
+    from jsonb_to_recordset(${rowset(payments)}::text::jsonb) as new (
+      "id" uuid, "orderId" uuid, "courseId" uuid, "amount" numeric, "status" text, "attemptCount" integer,
+      "providerReference" text, "failureReason" text
+    )
+    on conflict (order_id) do nothing
+    returning id`;
+  return new Set(rows.map((row) => row.id));
+}
+
+/** A payment as refunds see it. */
+export interface PaymentRow {
+  readonly id: string;
+  readonly orderId: string;
+  /** A decimal string of two places. */
+  readonly amount: string;
+  readonly status: PaymentStatus;
+  readonly providerReference: string | null;
+}
+
+/** The payments of the orders `orderIds`, as many as there are. */
+export async function findPayments(sql: Queryable, orderIds: readonly string[]): Promise<PaymentRow[]> {
+  return await sql<PaymentRow[]>`
+    select id, order_id as "orderId", amount, status, provider_reference as "providerReference"
+    from payments where order_id = any(${uuids(orderIds)}::text::uuid[])`;
+}
+
+/** A refund that the provider has made. */
+export interface Refund {
+  readonly paymentId: string;
+  readonly refundReference: string;
+}
+
+/** Records refunds in one statement; answers with the ids of the payments that this call moved. */
+export async function markRefunded(
+  sql: Queryable,
+  refunds: readonly Refund[],
+  now: Date,
+): Promise<Set<string>> {
+  if (refunds.length === 0) return new Set();
+  const rows = await sql<{ id: string }[]>`
+    update payments
+    set status = 'REFUND_SUCCEEDED', refund_reference = refund."refundReference",
+        updated_at = greatest(payments.created_at, ${now})
+    from jsonb_to_recordset(${
+    rowset(refunds)
+  }::text::jsonb) as refund ("paymentId" uuid, "refundReference" text)
+    where payments.id = refund."paymentId" and payments.status = 'SUCCEEDED'
+    returning payments.id`;
+  return new Set(rows.map((row) => row.id));
+}

@@ -1,0 +1,30 @@
+/**
+ * One transaction for the effects of a batch of events, each event's at most once.
+ *
+ * @module
+ */
+import type { TransactionSql } from "postgres";
+import type { OutgoingEvent } from "../events/catalog.ts";
+import type { Sql } from "./connect.ts";
+import { appendEvents } from "./outbox_events.ts";
+import { markProcessed } from "./processed_events.ts";
+
+/**
+ * Marks the events `eventIds` as processed by `consumer`, lets `apply` write the effects of those that were not yet,
+ * and appends the events that it answers with, all in one transaction. Answers with the ids that were new.
+ *
+ * Errors: whatever the statements or `apply` throw; nothing is committed then.
+ */
+export async function processOnce(
+  sql: Sql,
+  consumer: string,
+  eventIds: readonly string[],
+  now: Date,
+  apply: (tx: TransactionSql, fresh: ReadonlySet<string>) => Promise<readonly OutgoingEvent[]>,
+): Promise<Set<string>> {
+  return await sql.begin(async (tx) => {
+    const fresh = await markProcessed(tx, consumer, eventIds, now);
+    await appendEvents(tx, await apply(tx, fresh));
+    return fresh;
+  });
+}

@@ -1,0 +1,68 @@
+/**
+ * The inbox, `processed_events`: what makes a delivery that is repeated an effect that is not
+ * (the idempotent consumer pattern, https://microservices.io/patterns/communication-style/idempotent-consumer.html).
+ *
+ * @module
+ */
+import { type Queryable, uuids } from "./connect.ts";
+
+/**
+ * Marks events as processed by `consumer`, in one statement, and answers with the ids of those that were not yet. In
+ * the transaction of their effects: both commit, or neither does. A concurrent copy that holds the same event makes
+ * this wait until that copy has committed or not.
+ */
+export async function markProcessed(
+  sql: Queryable,
+  consumer: string,
+  eventIds: readonly string[],
+  now: Date,
+): Promise<Set<string>> {
+  if (eventIds.length === 0) return new Set();
+  // Sorted, so that two copies with overlapping batches wait for one another in one direction only.
+  const rows = await sql<{ id: string }[]>`
+    insert into processed_events (event_id, consumer, processed_at)
+    select id, ${consumer}, ${now} from unnest(${uuids([...eventIds].sort())}::text::uuid[]) as id
+    on conflict do nothing
+    returning event_id as id`;
+  return new Set(rows.map((row) => row.id));
+}
+
+/** Those of `eventIds` that `consumer` has processed. For effects that lie outside the database and cannot be undone. */
+export async function findProcessed(
+  sql: Queryable,
+  consumer: string,
+  eventIds: readonly string[],
+): Promise<Set<string>> {
+  const rows = await sql<{ id: string }[]>`
+    select event_id as id from processed_events
+    where event_id = any(${uuids(eventIds)}::text::uuid[]) and consumer = ${consumer}`;
+  return new Set(rows.map((row) => row.id));
+}
+
+/** One row of the inbox. */
+export interface ProcessedEventRow {
+  readonly eventId: string;
+  readonly consumer: string;
+  readonly processedAt: Date;
+}
+
+/**
+ * Up to `limit` rows, those of the newest events first; `before` goes on behind a row. Ordered by the event's id, which
+ * is a time and has an index, not by the time of processing, which would need one more on the hottest table.
+ */
+export async function listProcessed(
+  sql: Queryable,
+  { limit, before, eventId, consumer }: {
+    readonly limit: number;
+    readonly before?: Pick<ProcessedEventRow, "eventId" | "consumer"> | undefined;
+    readonly eventId?: string | undefined;
+    readonly consumer?: string | undefined;
+  },
+): Promise<ProcessedEventRow[]> {
+  return await sql<ProcessedEventRow[]>`
+    select event_id as "eventId", consumer, processed_at as "processedAt" from processed_events where true
+    ${eventId ? sql`and event_id = ${eventId}` : sql``}
+    ${consumer ? sql`and consumer = ${consumer}` : sql``}
+    ${before ? sql`and (event_id, consumer) < (${before.eventId}, ${before.consumer})` : sql``}
+    order by event_id desc, consumer desc limit ${limit}`;
+}

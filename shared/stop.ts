@@ -1,0 +1,78 @@
+/**
+ * How a process is asked to stop, and how it goes.
+ *
+ * @module
+ */
+import type { Logger } from "./log.ts";
+
+/** A second signal within this time is the first one again: a terminal's Ctrl-C reaches group and supervisor. */
+const SAME_SIGNAL_MS = 400;
+
+/** What `stopOnSignals` answers with. */
+export interface StopSignal {
+  /** Aborted when the process is asked to stop. */
+  readonly signal: AbortSignal;
+  /** Stops listening, so that the process can end by itself. */
+  [Symbol.dispose](): void;
+}
+
+/**
+ * Listens to SIGINT and SIGTERM, and with `supervised` to the end of standard input, which is how a supervisor's death
+ * shows. The first one aborts `signal`: stop taking work, finish the batch in hand, close. A second one ends the
+ * process at once; that is safe, because every effect is in a committed transaction or not there.
+ */
+export function stopOnSignals(log: Logger, options: { readonly supervised?: boolean } = {}): StopSignal {
+  const controller = new AbortController();
+  let firstAt = 0;
+  const stop = (why: string) => {
+    if (controller.signal.aborted) {
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) Deno.exit(130);
+      return;
+    }
+    firstAt = performance.now();
+    log.debug("Stopping", { why });
+    controller.abort();
+  };
+  const onInterrupt = () => stop("SIGINT");
+  const onTerminate = () => stop("SIGTERM");
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  Deno.addSignalListener("SIGTERM", onTerminate);
+  const input = options.supervised ? Deno.stdin.readable.getReader() : undefined;
+  if (input) endOf(input).then(() => stop("the supervisor is gone"));
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      Deno.removeSignalListener("SIGINT", onInterrupt);
+      Deno.removeSignalListener("SIGTERM", onTerminate);
+      input?.cancel().catch(() => {});
+    },
+  };
+}
+
+async function endOf(input: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  try {
+    while (!(await input.read()).done);
+  } catch {
+    // An input that cannot be read has ended just as well.
+  }
+}
+
+/** Resolves once `signal` is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** Resolves after `ms` milliseconds, or as soon as `signal` is aborted; never rejects. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,66 @@
+/**
+ * What the six consumer scripts have in common: one process, one queue, one role.
+ *
+ * @module
+ */
+import { startConsumer } from "../shared/broker/consume.ts";
+import type { HandleBatch } from "../shared/broker/judge_batch.ts";
+import type { QueueKey } from "../shared/broker/topology.ts";
+import { type Config, topologyOf, type VariableName } from "../shared/config.ts";
+import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
+import { connect, type DatabaseRole, type Sql } from "../shared/sql/connect.ts";
+import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
+import { createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { aborted } from "../shared/stop.ts";
+
+const CONSUMER_VARIABLES = [...WORKER_VARIABLES, "CONSUMER_BATCH_SIZE", "CONSUMER_MAX_RETRIES"] as const;
+
+/** What a consumer's handler is made with. */
+export interface HandlerDeps<N extends VariableName = never> {
+  readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
+  readonly consumer: string;
+  readonly waker: OutboxWaker;
+  readonly config: Config<N>;
+}
+
+/** One consumer process. */
+export interface ConsumerProcess<N extends VariableName = never> {
+  readonly queue: QueueKey;
+  readonly role: DatabaseRole;
+  /** Variables that its handler needs beyond those of every consumer. */
+  readonly variables?: readonly N[];
+  readonly createHandler: (deps: HandlerDeps<N>) => HandleBatch;
+}
+
+/** Runs a consumer process until it is asked to stop. */
+export async function runConsumerProcess<N extends VariableName = never>(
+  spec: ConsumerProcess<N>,
+): Promise<void> {
+  const name = spec.queue.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const variables = [...CONSUMER_VARIABLES, ...(spec.variables ?? [])];
+  await runProcess(name, variables, async ({ config, log, stop }) => {
+    const topology = topologyOf(config);
+    const queue = topology.queues[spec.queue].name;
+    const sql = connect(config.DATABASE_URL, {
+      name: queue,
+      role: config.DATABASE_ROLES ? spec.role : null,
+      max: 2,
+    });
+    const waker = createOutboxWaker(sql);
+    const consumer = await startConsumer({
+      url: config.AMQP_URL,
+      topology,
+      queue,
+      batchSize: config.CONSUMER_BATCH_SIZE,
+      maxRetries: config.CONSUMER_MAX_RETRIES,
+      handle: spec.createHandler({ sql, consumer: queue, waker, config }),
+      keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
+      log,
+    });
+    await aborted(stop);
+    await consumer.stop();
+    await waker.close();
+    await sql.end({ timeout: 2 });
+  });
+}

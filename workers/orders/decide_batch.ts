@@ -1,0 +1,77 @@
+/**
+ * What a batch of events means for the orders it is about. Pure.
+ *
+ * @module
+ */
+import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
+import type { Verdict } from "../../shared/broker/next_step.ts";
+import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
+import { decideTransition, isOrderTrigger, type OrderStatus } from "../../shared/order_status.ts";
+
+/** The decided effects of a batch. */
+export interface BatchDecision {
+  /** One verdict per event, in their order. */
+  readonly verdicts: readonly Verdict[];
+  /** The events that the inbox is to remember: those that moved an order, and repeats. */
+  readonly settled: readonly string[];
+  /** The new status of every order that moves. */
+  readonly statuses: ReadonlyMap<string, OrderStatus>;
+  readonly outgoing: readonly OutgoingEvent[];
+}
+
+/**
+ * Decides a batch, event by event in the order of their arrival, each on the status that the ones before it left.
+ * `before` has the status of every order that exists.
+ */
+export function decideBatch(
+  events: readonly ReceivedEvent[],
+  before: ReadonlyMap<string, OrderStatus>,
+  now: Date,
+): BatchDecision {
+  const statuses = new Map<string, OrderStatus>();
+  const settled: string[] = [];
+  const outgoing: OutgoingEvent[] = [];
+
+  function decide(received: ReceivedEvent): Verdict {
+    const { event } = received;
+    const { orderId } = event.data;
+    const status = statuses.get(orderId) ?? before.get(orderId);
+    if (!status) return { kind: "rejected", reason: "illegal transition", detail: "there is no such order" };
+    if (!isOrderTrigger(event.type)) {
+      return {
+        kind: "rejected",
+        reason: "unexpected type",
+        detail: `${event.type} is not for this consumer`,
+      };
+    }
+    const decision = decideTransition(status, event.type);
+    switch (decision.kind) {
+      case "move":
+        statuses.set(orderId, decision.to);
+        settled.push(event.eventId);
+        if (decision.emits) outgoing.push(refundFor(received, now));
+        return { kind: "done", note: `${status} → ${decision.to}` };
+      case "already-there":
+        settled.push(event.eventId);
+        return { kind: "duplicate" };
+      case "too-early":
+        return { kind: "early", awaits: decision.awaits };
+      case "never":
+        return { kind: "rejected", reason: "illegal transition", detail: `${event.type} while ${status}` };
+      default:
+        return decision satisfies never;
+    }
+  }
+
+  return { verdicts: events.map(decide), settled, statuses, outgoing };
+}
+
+function refundFor({ event, traceparent }: ReceivedEvent, now: Date): OutgoingEvent {
+  const reason = event.type === "enrollment.failed" ? event.data.reason : "enrollment failed";
+  return makeEvent(
+    "refund.requested",
+    { orderId: event.data.orderId, reason },
+    { correlationId: event.correlationId, traceparent },
+    now,
+  );
+}

@@ -1,0 +1,71 @@
+/**
+ * The outbox relay: publishes what is in `outbox_events` to the exchange. Any number may run.
+ *
+ * @module
+ */
+import type { ChannelModel } from "amqplib";
+import { connectBroker } from "../shared/broker/connect.ts";
+import { declareTopology } from "../shared/broker/declare.ts";
+import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
+import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
+import { topologyOf } from "../shared/config.ts";
+import { connect } from "../shared/sql/connect.ts";
+import { listenForWakeUps } from "../shared/sql/outbox_wakeup.ts";
+import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
+import { aborted } from "../shared/stop.ts";
+import { startRelay } from "./outbox/relay.ts";
+
+const VARIABLES = [
+  ...WORKER_VARIABLES,
+  "OUTBOX_PUBLISHER_ENABLED",
+  "OUTBOX_PUBLISHER_BATCH_SIZE",
+  "OUTBOX_PUBLISHER_POLL_INTERVAL_MS",
+] as const;
+
+if (import.meta.main) {
+  await runProcess("outbox-relay", VARIABLES, async ({ config, log, stop }) => {
+    const topology = topologyOf(config);
+    const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
+    const sql = connect(config.DATABASE_URL, { name: "outbox-relay", role, max: 3 });
+    let publisher: Publisher | null = null;
+    let closeConnection = () => {};
+
+    const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });
+    const relay = startRelay({
+      sql,
+      publisher: () => publisher,
+      onStuck: () => closeConnection(),
+      batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
+      pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
+      enabled: config.OUTBOX_PUBLISHER_ENABLED,
+      log,
+    });
+    const unlisten = await listenForWakeUps(sql, relay.wake);
+    await aborted(stop);
+    await relay.stop();
+    await broker.close();
+    await unlisten();
+    await sql.end({ timeout: 2 });
+
+    async function setup(model: ChannelModel): Promise<void> {
+      const channel = await model.createConfirmChannel();
+      await declareTopology(channel, topology);
+      const mine = createPublisher(channel, topology.exchange, (type) => CONSUMED_TYPES.has(type));
+      const use = (next: Publisher | null) => {
+        publisher = next;
+        if (next) relay.wake(false);
+      };
+      channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
+      channel.on("close", () => {
+        if (publisher === mine) publisher = null;
+        model.close().catch(() => {});
+      });
+      // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
+      model.on("blocked", () => use(null));
+      model.on("unblocked", () => use(mine));
+      closeConnection = () => void model.close().catch(() => {});
+      use(mine);
+      log.info("Publishing", { exchange: topology.exchange });
+    }
+  });
+}

@@ -1,0 +1,76 @@
+/**
+ * The payment provider as the payments module sees it. A real one fits behind this interface.
+ *
+ * @module
+ */
+import { messageOf, TransientError } from "../../shared/errors.ts";
+
+/** The variables that say how the provider is called. */
+export const PROVIDER_VARIABLES = [
+  "PAYMENT_PROVIDER_TIMEOUT_MS",
+  "PAYMENT_PROVIDER_CONCURRENCY",
+  "PAYMENT_PROVIDER_LATENCY_MS",
+] as const;
+
+/** A charge. */
+export interface ChargeRequest {
+  /** The provider makes one charge per key, however often it is asked; the order's id, so one per order. */
+  readonly idempotencyKey: string;
+  /** A decimal string of two places. */
+  readonly amount: string;
+  /** What the provider keeps beside the charge. */
+  readonly metadata: { readonly orderId: string; readonly courseId: string };
+}
+
+/** The provider's answer: it charged, or it refused for good. A refusal is an outcome, not an error. */
+export type ChargeResult =
+  | { readonly kind: "charged"; readonly reference: string }
+  | { readonly kind: "declined"; readonly reason: string };
+
+/** A refund of a whole charge. */
+export interface RefundRequest {
+  /** One refund per key; the payment's id. */
+  readonly idempotencyKey: string;
+  /** The reference of the charge. */
+  readonly chargeReference: string;
+  readonly amount: string;
+}
+
+/**
+ * A payment provider. Its calls reject when no answer came: with a `TransientError` where asking again may help. They
+ * obey `signal`.
+ */
+export interface PaymentProvider {
+  /** Charges, or says why not. */
+  charge(request: ChargeRequest, signal: AbortSignal): Promise<ChargeResult>;
+  /** Gives a charge back; answers with the refund's reference. */
+  refund(request: RefundRequest, signal: AbortSignal): Promise<{ readonly reference: string }>;
+}
+
+/** What a bounded call came to. */
+export type Answered<T> = { readonly ok: true; readonly value: T } | {
+  readonly ok: false;
+  readonly error: string;
+};
+
+/**
+ * Calls the provider with a time-out. What may pass (`TransientError`, the time-out) becomes an answer, so that one slow
+ * call does not fail its batch.
+ *
+ * Errors: whatever else `call` rejects with.
+ */
+export async function callProvider<T>(
+  call: (signal: AbortSignal) => Promise<T>,
+  timeoutMs: number,
+): Promise<Answered<T>> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    return { ok: true, value: await call(signal) };
+  } catch (error) {
+    if (signal.aborted) {
+      return { ok: false, error: `the payment provider did not answer within ${timeoutMs} ms` };
+    }
+    if (error instanceof TransientError) return { ok: false, error: messageOf(error) };
+    throw error;
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Refunds the charges of a batch of `refund.requested`: the compensation of the saga
+ * (https://microservices.io/patterns/data/saga.html).
+ *
+ * @module
+ */
+import pMap from "p-map";
+import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
+import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
+import type { Verdict } from "../../shared/broker/next_step.ts";
+import { makeEvent } from "../../shared/events/catalog.ts";
+import { findPayments, markRefunded, type PaymentRow } from "../../shared/sql/payments.ts";
+import { processOnce } from "../../shared/sql/process_once.ts";
+import type { ChargeDeps } from "./charge_orders.ts";
+import { type Answered, callProvider } from "./payment_provider.ts";
+
+/** What is to be done about a requested refund, from what the table says of the payment. */
+export type RefundDecision =
+  | { readonly kind: "refund"; readonly payment: PaymentRow & { readonly providerReference: string } }
+  /** It has been refunded: a repeat. */
+  | { readonly kind: "already-there" }
+  | { readonly kind: "never"; readonly detail: string };
+
+/** Decides on a refund. Only a charge that succeeded can be given back. */
+export function decideRefund(payment: PaymentRow | undefined): RefundDecision {
+  if (!payment) return { kind: "never", detail: "the order has no payment" };
+  if (payment.status === "REFUND_SUCCEEDED") return { kind: "already-there" };
+  if (payment.providerReference === null) return { kind: "never", detail: "the order's payment failed" };
+  return { kind: "refund", payment: { ...payment, providerReference: payment.providerReference } };
+}
+
+interface Requested {
+  readonly received: ReceivedEvent;
+  readonly decision: RefundDecision;
+  readonly answer: Answered<{ readonly reference: string }> | null;
+}
+
+/** Makes the handler. Like charges: the provider first, with no transaction open; then one transaction for all. */
+export function createRefundHandler(deps: ChargeDeps): HandleBatch {
+  const { sql, consumer, waker } = deps;
+  return async (events) => {
+    const payments = await findPayments(sql, events.map(({ event }) => event.data.orderId));
+    const byOrder = new Map(payments.map((payment) => [payment.orderId, payment]));
+    const requested = await pMap(events, (received) => refund(deps, received, byOrder), {
+      concurrency: deps.concurrency,
+    });
+    const answered = requested.filter(isSettled);
+    const now = new Date();
+    const ids = answered.map(({ received }) => received.event.eventId);
+    const fresh = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
+      const ours = answered.filter(({ received }) => fresh.has(received.event.eventId)).flatMap(toRefund);
+      const moved = await markRefunded(tx, ours, now);
+      return ours.filter(({ paymentId }) => moved.delete(paymentId)).map(({ paymentId, received }) => {
+        const cause = { correlationId: received.event.correlationId, traceparent: received.traceparent };
+        return makeEvent("refund.succeeded", { orderId: received.event.data.orderId, paymentId }, cause, now);
+      });
+    });
+    waker.wake();
+    return requested.map((one) => verdictOf(one, fresh));
+  };
+}
+
+async function refund(
+  { provider, timeoutMs }: ChargeDeps,
+  received: ReceivedEvent,
+  byOrder: ReadonlyMap<string, PaymentRow>,
+): Promise<Requested> {
+  const decision = decideRefund(byOrder.get(received.event.data.orderId));
+  if (decision.kind !== "refund") return { received, decision, answer: null };
+  const { id, amount, providerReference } = decision.payment;
+  const request = { idempotencyKey: id, chargeReference: providerReference, amount };
+  return {
+    received,
+    decision,
+    answer: await callProvider((signal) => provider.refund(request, signal), timeoutMs),
+  };
+}
+
+/** Whether the event is through with: refunded, or a repeat. */
+function isSettled({ decision, answer }: Requested): boolean {
+  return decision.kind === "already-there" || (answer?.ok ?? false);
+}
+
+function toRefund({ received, decision, answer }: Requested) {
+  if (decision.kind !== "refund" || !answer?.ok) return [];
+  return [{ received, paymentId: decision.payment.id, refundReference: answer.value.reference }];
+}
+
+function verdictOf({ received, decision, answer }: Requested, fresh: ReadonlySet<string>): Verdict {
+  if (decision.kind === "never") {
+    return { kind: "rejected", reason: "illegal refund", detail: decision.detail };
+  }
+  if (answer && !answer.ok) return { kind: "failed", error: answer.error };
+  if (!fresh.has(received.event.eventId) || decision.kind !== "refund") return { kind: "duplicate" };
+  return { kind: "done", note: `refunded ${decision.payment.amount}` };
+}
