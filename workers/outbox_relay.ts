@@ -10,6 +10,7 @@ import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
 import { connect } from "../shared/sql/connect.ts";
+import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { listenForWakeUps } from "../shared/sql/outbox_wakeup.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { aborted } from "../shared/stop.ts";
@@ -26,7 +27,12 @@ if (import.meta.main) {
   await runProcess("outbox-relay", VARIABLES, async ({ config, log, stop }) => {
     const topology = topologyOf(config);
     const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
-    const sql = connect(config.DATABASE_URL, { name: "outbox-relay", role, max: 3 });
+    const sql = connect(config.DATABASE_URL, {
+      name: "outbox-relay",
+      role,
+      max: 3,
+      settings: CLAIM_SETTINGS,
+    });
     let publisher: Publisher | null = null;
     let closeConnection = () => {};
 

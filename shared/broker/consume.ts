@@ -8,6 +8,7 @@ import { kindOfError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import { pause } from "../stop.ts";
+import { planAcks } from "./ack.ts";
 import { type BrokerConnection, connectBroker } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
 import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
@@ -129,7 +130,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
       if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
     }
     if (letters.length > 0) await throughOutages(() => options.keepDeadLetters(letters));
-    ack(settled);
+    ack(settled, [...ready, ...later]);
     logBatch(log, verdicts, letters, performance.now() - startedMs);
   }
 
@@ -176,13 +177,26 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   };
 }
 
-/** Acks deliveries. On a channel that is gone this does nothing: the broker requeues, and the inbox absorbs. */
-function ack(deliveries: readonly Delivery[]): void {
-  for (const { channel, message } of deliveries) {
-    try {
-      channel.ack(message);
-    } catch (error) {
-      if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
+/** Acks what is settled. On a channel that is gone this does nothing: the broker requeues, and the inbox absorbs. */
+function ack(settled: readonly Delivery[], outstanding: readonly Delivery[]): void {
+  for (const [channel, ours] of Map.groupBy(settled, (delivery) => delivery.channel)) {
+    const byTag = new Map(ours.map(({ message }) => [message.fields.deliveryTag, message]));
+    const others = outstanding.filter((delivery) => delivery.channel === channel);
+    for (const { tag, multiple } of planAcks([...byTag.keys()], others.map(tagOf))) {
+      const message = byTag.get(tag);
+      if (message) ackMessage(channel, message, multiple);
     }
+  }
+}
+
+function tagOf({ message }: Delivery): number {
+  return message.fields.deliveryTag;
+}
+
+function ackMessage(channel: Channel, message: ConsumeMessage, multiple: boolean): void {
+  try {
+    channel.ack(message, multiple);
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
   }
 }

@@ -43,7 +43,7 @@ export function receive(channel: Channel, message: ConsumeMessage): Delivery {
   return {
     channel,
     message,
-    parsed: parse(message.content),
+    parsed: parseBody(message.content),
     traceparent: typeof traceparent === "string" ? traceparent : null,
     firstSeenMs: 0,
     dueMs: 0,
@@ -52,7 +52,8 @@ export function receive(channel: Channel, message: ConsumeMessage): Delivery {
   };
 }
 
-function parse(content: Uint8Array): Delivery["parsed"] {
+/** Reads a body; never throws. */
+export function parseBody(content: Uint8Array): Delivery["parsed"] {
   let body: string;
   try {
     body = utf8.decode(content);

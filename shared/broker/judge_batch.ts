@@ -14,19 +14,22 @@ import type { Verdict } from "./next_step.ts";
  */
 export type HandleBatch = (events: readonly ReceivedEvent[]) => Promise<readonly Verdict[]>;
 
+/** What of a delivery matters for the verdict. */
+export type Judged = Pick<Delivery, "parsed" | "traceparent" | "retries">;
+
 /**
  * Judges every delivery: what is no event is rejected, an event delivered twice in the batch is handled once, and a
  * batch that fails is split until the event at fault stands alone, so that one bad message harms only itself.
  *
  * Errors: only those of kind "outage", which are no message's fault.
  */
-export async function judgeBatch(
-  batch: readonly Delivery[],
+export async function judgeBatch<D extends Judged>(
+  batch: readonly D[],
   handle: HandleBatch,
-): Promise<Map<Delivery, Verdict>> {
-  const verdicts = new Map<Delivery, Verdict>();
-  const first = new Map<string, Delivery>();
-  const repeats: [Delivery, Delivery][] = [];
+): Promise<Map<D, Verdict>> {
+  const verdicts = new Map<D, Verdict>();
+  const first = new Map<string, D>();
+  const repeats: [D, D][] = [];
   for (const delivery of batch) {
     if (!delivery.parsed.ok) {
       verdicts.set(delivery, delivery.parsed.verdict);
@@ -51,7 +54,7 @@ export async function judgeBatch(
   return verdicts;
 }
 
-function toReceived({ parsed, traceparent, retries }: Delivery): ReceivedEvent[] {
+function toReceived({ parsed, traceparent, retries }: Judged): ReceivedEvent[] {
   return parsed.ok ? [{ event: parsed.event, traceparent, attempt: retries + 1 }] : [];
 }
 

@@ -30,6 +30,8 @@ export interface ConnectOptions {
   readonly max: number;
   /** How long one statement may take, in milliseconds (10 s unless told). */
   readonly statementTimeoutMs?: number;
+  /** Further settings of the session, such as those of the planner. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -50,6 +52,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
       application_name: `orderflow ${options.name}`,
       statement_timeout: statementTimeoutMs,
       idle_in_transaction_session_timeout: 60_000,
+      ...options.settings,
       ...(options.role ? { role: options.role } : {}),
     },
   });

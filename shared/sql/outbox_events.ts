@@ -31,6 +31,16 @@ export interface ClaimedEvent {
 }
 
 /**
+ * The planner settings of a relay's session. Statistics that were taken while the outbox was almost empty make the
+ * planner read all of its index and sort it; these leave it one plan, which walks the index in order and stops.
+ */
+export const CLAIM_SETTINGS = {
+  enable_sort: "off",
+  enable_bitmapscan: "off",
+  enable_seqscan: "off",
+} as const;
+
+/**
  * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
  * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
  * and take the next ones. Asks for `published_at is null`, never for ids beyond the last one seen: ids are not given

@@ -9,7 +9,7 @@ import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent } from "../../shared/events/catalog.ts";
-import { findPayments, markRefunded, type PaymentRow } from "../../shared/sql/payments.ts";
+import { findPayments, markRefunded, type PaymentRow, type Refund } from "../../shared/sql/payments.ts";
 import { processOnce } from "../../shared/sql/process_once.ts";
 import type { ChargeDeps } from "./charge_orders.ts";
 import { type Answered, callProvider } from "./payment_provider.ts";
@@ -48,12 +48,17 @@ export function createRefundHandler(deps: ChargeDeps): HandleBatch {
     const now = new Date();
     const ids = answered.map(({ received }) => received.event.eventId);
     const fresh = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-      const ours = answered.filter(({ received }) => fresh.has(received.event.eventId)).flatMap(toRefund);
-      const moved = await markRefunded(tx, ours, now);
-      return ours.filter(({ paymentId }) => moved.delete(paymentId)).map(({ paymentId, received }) => {
-        const cause = { correlationId: received.event.correlationId, traceparent: received.traceparent };
-        return makeEvent("refund.succeeded", { orderId: received.event.data.orderId, paymentId }, cause, now);
-      });
+      const refunds = answered.filter(({ received }) => fresh.has(received.event.eventId)).flatMap(toRefund);
+      // By payment: two requests for the same one are one refund.
+      const ours = new Map(refunds.map((one) => [one.refund.paymentId, one]));
+      const moved = await markRefunded(tx, [...ours.values()].map(({ refund }) => refund), now);
+      return [...ours.values()].filter(({ refund }) => moved.has(refund.paymentId)).map(
+        ({ refund, received }) => {
+          const cause = { correlationId: received.event.correlationId, traceparent: received.traceparent };
+          const data = { orderId: received.event.data.orderId, paymentId: refund.paymentId };
+          return makeEvent("refund.succeeded", data, cause, now);
+        },
+      );
     });
     waker.wake();
     return requested.map((one) => verdictOf(one, fresh));
@@ -81,9 +86,9 @@ function isSettled({ decision, answer }: Requested): boolean {
   return decision.kind === "already-there" || (answer?.ok ?? false);
 }
 
-function toRefund({ received, decision, answer }: Requested) {
+function toRefund({ received, decision, answer }: Requested): { received: ReceivedEvent; refund: Refund }[] {
   if (decision.kind !== "refund" || !answer?.ok) return [];
-  return [{ received, paymentId: decision.payment.id, refundReference: answer.value.reference }];
+  return [{ received, refund: { paymentId: decision.payment.id, refundReference: answer.value.reference } }];
 }
 
 function verdictOf({ received, decision, answer }: Requested, fresh: ReadonlySet<string>): Verdict {

@@ -1,0 +1,24 @@
+/**
+ * Acknowledges settled deliveries in as few frames as the protocol allows.
+ *
+ * @module
+ */
+
+/** An ack to send: of this delivery tag alone, or of it and every lower one. */
+export interface Ack {
+  readonly tag: number;
+  readonly multiple: boolean;
+}
+
+/**
+ * The acks for the delivery tags `settled` of a channel on which `outstanding` stay unsettled: one for all that lie
+ * below the lowest outstanding tag, one each for the rest. A quorum queue logs every ack as a command of its own, so a
+ * batch that is settled whole should cost one.
+ */
+export function planAcks(settled: readonly number[], outstanding: readonly number[]): Ack[] {
+  const lowest = outstanding.reduce((low, tag) => Math.min(low, tag), Infinity);
+  const below = settled.filter((tag) => tag < lowest);
+  const top = below.reduce((high, tag) => Math.max(high, tag), 0);
+  const rest = settled.filter((tag) => tag > lowest).map((tag) => ({ tag, multiple: false }));
+  return below.length > 0 ? [{ tag: top, multiple: below.length > 1 }, ...rest] : rest;
+}

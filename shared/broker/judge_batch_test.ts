@@ -1,0 +1,73 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { TransientError } from "../errors.ts";
+import { makeEvent } from "../events/catalog.ts";
+import { parseBody, type ReceivedEvent } from "./delivery.ts";
+import { judgeBatch, type Judged } from "./judge_batch.ts";
+import type { Verdict } from "./next_step.ts";
+
+const done = (events: readonly ReceivedEvent[]) =>
+  Promise.resolve(events.map((): Verdict => ({ kind: "done" })));
+
+Deno.test("judgeBatch() rejects what is no event without troubling the handler, and handles the rest", async () => {
+  const batch = [delivery("{"), delivery(order(1)), delivery(new Uint8Array([0xff, 0xfe]))];
+  const seen: number[] = [];
+  const verdicts = await judgeBatch(batch, (events) => {
+    seen.push(events.length);
+    return done(events);
+  });
+  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["rejected", "done", "rejected"]);
+  assertEquals(seen, [1]);
+});
+
+Deno.test("judgeBatch() hands an event that stands twice in a batch to the handler once", async () => {
+  const twice = order(1);
+  const batch = [delivery(twice), delivery(order(2)), delivery(twice)];
+  const seen: string[] = [];
+  const verdicts = await judgeBatch(batch, (events) => {
+    seen.push(...events.map(({ event }) => event.eventId));
+    return done(events);
+  });
+  assertEquals(new Set(seen).size, seen.length);
+  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["done", "done", "duplicate"]);
+});
+
+Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", async () => {
+  const batch = Array.from({ length: 9 }, (_, i) => delivery(order(i)));
+  const culprit = batch[4]?.parsed;
+  assert(culprit?.ok);
+  for (
+    const [error, kind] of [[new Error("check violated"), "rejected"], [new TransientError("late"), "failed"]]
+  ) {
+    const verdicts = await judgeBatch(
+      batch,
+      (events) =>
+        events.some(({ event }) => event.eventId === culprit.event.eventId)
+          ? Promise.reject(error)
+          : done(events),
+    );
+    assertEquals(
+      batch.map((d) => verdicts.get(d)?.kind),
+      batch.map((_, i) => i === 4 ? kind : "done"),
+    );
+  }
+});
+
+Deno.test("judgeBatch() blames nobody for an outage", async () => {
+  const outage = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
+  await assertRejects(() =>
+    judgeBatch([delivery(order(1)), delivery(order(2))], () => Promise.reject(outage))
+  );
+});
+
+function order(n: number): string {
+  const id = `00000000-0000-0000-0000-${String(n).padStart(12, "0")}`;
+  const data = { orderId: id, userId: id, courseId: id, amount: "1.00" };
+  return JSON.stringify(
+    makeEvent("order.created", data, { correlationId: "c", traceparent: null }, new Date()).event,
+  );
+}
+
+function delivery(body: string | Uint8Array<ArrayBuffer>): Judged {
+  const content = typeof body === "string" ? new TextEncoder().encode(body) : body;
+  return { parsed: parseBody(content), traceparent: null, retries: 0 };
+}

@@ -1,0 +1,190 @@
+/**
+ * A real Postgres server without Docker or an installed server: programs out of an npm package, data in a
+ * folder that the caller names. Used by the development supervisor and the tests while `DATABASE_URL` is unset.
+ *
+ * @module
+ */
+import { join, resolve } from "node:path";
+import postgres from "postgres";
+import { absent, serverAccount } from "./postgres_account.ts";
+import { postgresBinaries } from "./postgres_binaries.ts";
+import { type Cluster, databaseName, openCluster } from "./postgres_cluster.ts";
+import { eventually, type ServerProcess, startServer, stopLeftover } from "./postgres_process.ts";
+
+/** How to run an embedded Postgres. */
+export interface PostgresOptions {
+  /** Folder for the data, made if absent. Data is kept between runs. */
+  dataDir: string;
+  /** Port on 127.0.0.1. 0 or absent: the one of the last run if it is free, else any free one. */
+  port?: number;
+  /** Told about what takes long: initialising, copying, stopping an old server. */
+  onProgress?: (message: string) => void;
+  /** Whether a commit survives a crash of server and machine; default true. False is faster, for tests. */
+  durable?: boolean;
+  /** Server settings, over the defaults: PostgreSQL documentation, chapter 19. */
+  settings?: Record<string, string>;
+}
+
+/** A running embedded Postgres. */
+export interface EmbeddedPostgres {
+  /** `postgres://user:password@127.0.0.1:port/database`; the user is the superuser. */
+  url: string;
+  /** Stops the server and resolves once it is gone. May be called any number of times. */
+  stop(): Promise<void>;
+}
+
+const defaultSettings = {
+  listen_addresses: "127.0.0.1", // this machine only
+  unix_socket_directories: "", // a socket's path has a length limit, and TCP is enough
+  max_connections: "200", // a pool each for the API, the relay and six consumers, several copies of them
+  shared_buffers: "128MB",
+  max_wal_size: "2GB", // a load test should not force a checkpoint every few seconds
+  timezone: "UTC",
+  log_timezone: "UTC",
+  log_min_messages: "log", // start, stop, crashes; statements that fail are reported by who sent them
+  log_checkpoints: "off",
+};
+
+/** Trades safety for speed: a killed server loses its last commits, a crash of the machine all data. */
+const fastSettings = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
+
+const maxStarts = 10;
+const lockWaitMs = 2_000;
+
+/**
+ * Starts Postgres 18 on `dataDir` and waits until it takes connections: about 1 s the first time, 0.1 s later.
+ *
+ * One process at a time may use a folder; a second start fails. If this process ends, even by SIGKILL, the
+ * server shuts down by itself. If one is left over all the same, the next start stops it first.
+ *
+ * @throws Error if the folder is in use, the port is taken, or the server does not start; the message says
+ * what to do and holds the last lines of the server's log
+ */
+export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
+  const dataDir = resolve(options.dataDir);
+  const report = options.onProgress ?? (() => {});
+  const durable = options.durable ?? true;
+  const account = await serverAccount();
+  const binaries = await postgresBinaries(account, report);
+  const lock = await lockFolder(dataDir);
+  try {
+    const cluster = await openCluster(dataDir, account, binaries, durable, report);
+    await stopLeftover(cluster.data, report);
+    const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
+    const { server, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+    const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
+    try {
+      await createDatabase(`postgres://${address}/postgres`);
+    } catch (cause) {
+      await server.stop();
+      throw new Error(
+        `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
+          "changed, put it back, or delete the data with `deno task reset`",
+        { cause },
+      );
+    }
+    const stopOnce = once(() => server.stop().finally(() => lock.close()));
+    return { url: `postgres://${address}/${databaseName}`, stop: stopOnce };
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+/**
+ * Stops the Postgres that runs on `dataDir`, whoever started it, and deletes the data, wherever it lies.
+ * A folder that does not exist is fine.
+ *
+ * @throws Error if the server does not stop, or the data belongs to another user
+ */
+export async function removePostgres(dataDir: string): Promise<void> {
+  const server = await Deno.realPath(join(dataDir, "server")).catch(absent);
+  if (server !== undefined) {
+    await stopLeftover(join(server, "data"), () => {});
+    await Deno.remove(server, { recursive: true });
+  }
+  await Deno.remove(dataDir, { recursive: true }).catch(absent);
+}
+
+/** Locks the folder for this process. The system drops the lock when the process ends, however it does. */
+async function lockFolder(dataDir: string): Promise<Deno.FsFile> {
+  if (!(await Deno.stat(dataDir).catch(absent))) {
+    await Deno.mkdir(dataDir, { recursive: true });
+    await Deno.chmod(dataDir, 0o755); // the server's account passes through it; what is private is inside
+  }
+  const file = await Deno.open(join(dataDir, "lock"), { read: true, write: true, create: true });
+  // A process that was killed just now may take a moment to let go.
+  if (await eventually(() => file.tryLock(true), lockWaitMs)) {
+    await file.truncate();
+    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    return file;
+  }
+  const holder = (await new Response(file.readable).text()).trim();
+  throw new Error(
+    `process ${holder} runs the embedded Postgres in ${dataDir} already: stop that one first ` +
+      "(it may be a `deno task dev` in another terminal), or use another data folder",
+  );
+}
+
+/** Starts the server, on another port if the chosen one is taken in between; bounded. */
+async function startOnPort(
+  dataDir: string,
+  cluster: Cluster,
+  wanted: number,
+  settings: Record<string, string>,
+): Promise<{ server: ServerProcess; port: number }> {
+  const memory = join(dataDir, "port");
+  let preferred = Number(await Deno.readTextFile(memory).catch(absent)) || 0;
+  for (let start = 1;; start++) {
+    const port = wanted || freePort(preferred);
+    const result = await startServer(cluster, port, settings);
+    if (result.started) {
+      await Deno.writeTextFile(memory, `${port}`);
+      return { server: result.server, port };
+    }
+    const { reason } = result;
+    const passing = reason === "still stopping" || (reason === "port taken" && !wanted);
+    if (!passing || start === maxStarts) throw startError(dataDir, port, reason, result.log);
+    if (reason === "port taken") preferred = 0;
+    else await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+function startError(dataDir: string, port: number, reason: string, log: string): Error {
+  const action = reason === "port taken"
+    ? "end the program that uses the port, or choose another port"
+    : "repair what the log says, delete the data with `deno task reset`, or set DATABASE_URL";
+  const lines = log.trimEnd().split("\n").slice(-20).join("\n");
+  return new Error(
+    `cannot start Postgres on port ${port} in ${dataDir} (${reason}): ${action}. Last lines of its log:\n${lines}`,
+  );
+}
+
+/** A port on 127.0.0.1 that is free now: `preferred` if that one is, and not 0. */
+function freePort(preferred: number): number {
+  try {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: preferred });
+    listener.close();
+    return listener.addr.port;
+  } catch (error) {
+    if (preferred && error instanceof Deno.errors.AddrInUse) return freePort(0);
+    throw error;
+  }
+}
+
+/** Creates the application's database if this is the first start. */
+async function createDatabase(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+  try {
+    const found = await sql`select from pg_database where datname = ${databaseName}`;
+    if (found.count === 0) await sql`create database ${sql(databaseName)}`;
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+/** Runs the action at the first call, and returns that one run's promise to every caller. */
+function once(action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => done ??= action();
+}

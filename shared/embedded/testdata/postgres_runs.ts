@@ -1,0 +1,119 @@
+/**
+ * What the tests of the embedded Postgres share: folders, servers in this process and in another one.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import postgres from "postgres";
+import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
+import { parsePostmasterPid } from "../postgres_process.ts";
+
+/** A data folder for one test; at the end its server is stopped and everything deleted. */
+export async function temporaryFolder(mode = 0o711): Promise<{ dataDir: string } & AsyncDisposable> {
+  const parent = await Deno.makeTempDir({ prefix: "orderflow_postgres_test_" });
+  await Deno.chmod(parent, mode);
+  const dataDir = join(parent, "data");
+  const dispose = async () => {
+    await removePostgres(dataDir);
+    await Deno.remove(parent, { recursive: true });
+  };
+  return { dataDir, [Symbol.asyncDispose]: dispose };
+}
+
+/** Starts a server, not durable unless asked for, and stops it when it goes out of scope. */
+export async function start(options: PostgresOptions): Promise<EmbeddedPostgres & AsyncDisposable> {
+  const server = await startPostgres({ durable: false, ...options });
+  return { ...server, [Symbol.asyncDispose]: () => server.stop() };
+}
+
+/** Connects, runs one statement, and returns its first row. */
+export async function query(url: string, text: string): Promise<Record<string, string>> {
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    return (await sql.unsafe(text))[0] ?? {};
+  } finally {
+    await sql.end();
+  }
+}
+
+/** Another process that runs an embedded Postgres. */
+export interface Supervisor {
+  /** The process. */
+  child: Deno.ChildProcess;
+  /** Where its server can be reached, once it has printed that. */
+  url: string;
+  /** Resolves once the process has printed the text; after 30 s it kills the process and rejects. */
+  waitFor(text: string): Promise<void>;
+  /** Asks the process to stop, unless it was killed, and waits for its end. */
+  end(): Promise<void>;
+}
+
+/**
+ * Runs run_postgres.ts in a process group of its own, and resolves once it has printed the text `until`.
+ *
+ * @param options `command`: over the usual ones; `project`: a checkout to run it from instead of this one
+ */
+export async function supervise(
+  dataDir: string,
+  until: string,
+  options: { command?: Deno.CommandOptions; project?: string } = {},
+): Promise<Supervisor> {
+  const project = options.project ?? join(import.meta.dirname ?? "", "../../..");
+  const script = join(project, "shared/embedded/testdata/run_postgres.ts");
+  const child = new Deno.Command(Deno.execPath(), {
+    // "manual" takes node_modules as it is: a user with an empty cache then downloads nothing
+    args: ["run", "-A", "--node-modules-dir=manual", script, dataDir],
+    stdin: "piped",
+    stdout: "piped",
+    detached: true,
+    ...options.command,
+  }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let output = "";
+  const waitFor = async (text: string) => {
+    const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+    while (!output.includes(text)) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error(`the supervisor ended without printing ${text}: ${output}`);
+      output += value;
+    }
+    clearTimeout(timer);
+  };
+  await waitFor(until);
+  const end = async () => {
+    await child.stdin.close().catch(() => {}); // closed already if it was killed
+    await child.status;
+    await reader.cancel();
+  };
+  return { child, waitFor, end, url: /postgres:\S+/.exec(output)?.[0] ?? "" };
+}
+
+/** Path of the file in which a running server notes its process id. */
+export function postmasterPid(dataDir: string): string {
+  return join(dataDir, "server/data/postmaster.pid");
+}
+
+/** Process id of the server that runs on the folder. */
+export async function serverPid(dataDir: string): Promise<number> {
+  const { pid } = parsePostmasterPid(await Deno.readTextFile(postmasterPid(dataDir)));
+  if (pid === undefined) throw new Error(`${postmasterPid(dataDir)} holds no process id yet`);
+  return pid;
+}
+
+/** Whether there is a process with this id. */
+export function isAlive(pid: number): boolean {
+  try {
+    Deno.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Polls until the condition holds, for at most 10 s. */
+export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !(await condition());) {
+    if (Date.now() > deadline) throw new Error(`not within 10 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

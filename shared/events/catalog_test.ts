@@ -1,0 +1,61 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { EVENT_TYPES, eventJsonSchemas, makeEvent, parseEvent } from "./catalog.ts";
+
+const id = "01890a5d-ac96-774b-bcce-b302099a8057";
+const cause = { correlationId: "c-1", traceparent: null };
+const { event: created } = makeEvent(
+  "order.created",
+  { orderId: id, userId: id, courseId: "00000000-0000-0000-0000-000000000101", amount: "49.90" },
+  cause,
+  new Date("2026-01-02T03:04:05.678Z"),
+);
+
+Deno.test("parseEvent() reads back what makeEvent() made", () => {
+  const parsed = parseEvent(JSON.stringify(created));
+  assert(parsed.ok);
+  assertEquals(parsed.event, created);
+});
+
+Deno.test("parseEvent() drops fields it does not know, so that a producer may add some", () => {
+  const parsed = parseEvent(JSON.stringify({ ...created, more: 1, data: { ...created.data, more: 2 } }));
+  assert(parsed.ok);
+  assertEquals(parsed.event, created);
+});
+
+Deno.test("parseEvent() tells why a body is no event", () => {
+  const cases: [unknown, string, string][] = [
+    ["{", "not JSON", "JSON"],
+    [JSON.stringify({ ...created, version: 2 }), "unknown version", "version 2"],
+    [JSON.stringify({ ...created, type: "order.lost" }), "unknown type", "order.lost"],
+    [
+      JSON.stringify({ ...created, data: { ...created.data, amount: "-1" } }),
+      "invalid payload",
+      "data.amount",
+    ],
+    [JSON.stringify({ ...created, eventId: "x" }), "invalid payload", "eventId"],
+    ["null", "invalid payload", "body"],
+    ["[]", "invalid payload", "body"],
+  ];
+  for (const [body, reason, detail] of cases) {
+    const parsed = parseEvent(String(body));
+    assert(!parsed.ok);
+    assertEquals(parsed.reason, reason);
+    assertStringIncludes(parsed.detail, detail);
+  }
+});
+
+Deno.test("parseEvent() never throws, whatever the body", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (body) => assertEquals(parseEvent(body).ok, false)),
+  );
+  fc.assert(fc.property(fc.object(), (data) => {
+    parseEvent(JSON.stringify({ ...created, data }));
+  }));
+});
+
+Deno.test("eventJsonSchemas() has a schema for every type, with its data", () => {
+  const schemas = eventJsonSchemas();
+  assertEquals(Object.keys(schemas), [...EVENT_TYPES]);
+  assertStringIncludes(JSON.stringify(schemas["payment.succeeded"]), "paymentId");
+});

@@ -1,0 +1,48 @@
+import { assertEquals } from "@std/assert";
+import { shareTestServer } from "../../specs/support/test_postgres.ts";
+import { testSchema } from "../../specs/support/test_schema.ts";
+import { insertDeadLetters, listDeadLetters, type NewDeadLetter } from "./dead_letters.ts";
+
+shareTestServer();
+
+const letter = (body: Uint8Array, more: Partial<NewDeadLetter> = {}): NewDeadLetter => ({
+  consumer: "payments",
+  eventId: null,
+  eventType: null,
+  orderId: null,
+  correlationId: null,
+  body,
+  reason: "not JSON",
+  detail: "unexpected \0 at 0",
+  attempts: 1,
+  ...more,
+});
+
+Deno.test("insertDeadLetters() keeps a body exactly as it was received, even bytes that are no text", async () => {
+  await using db = await testSchema();
+  const body = new Uint8Array([0, 255, 254, 34, 92, 10]);
+  await insertDeadLetters(db.as("orderflow_payments"), [letter(body)], new Date());
+  const [row] = await db.sql`select body, detail from dead_letters`;
+  assertEquals(new Uint8Array(row?.body), body);
+  assertEquals(row?.detail, "unexpected \u{FFFD} at 0");
+});
+
+Deno.test("insertDeadLetters() counts a message that comes again on its open letter", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_payments");
+  const body = new TextEncoder().encode("{");
+  await insertDeadLetters(sql, [letter(body), letter(body)], new Date());
+  await insertDeadLetters(
+    sql,
+    [letter(body, { reason: "later" }), letter(body, { consumer: "orders" })],
+    new Date(),
+  );
+  const rows = await listDeadLetters(db.as("orderflow_ops"), { limit: 10 });
+  assertEquals(
+    rows.map(({ consumer, attempts, reason, state, body }) => [consumer, attempts, reason, state, body]),
+    [
+      ["orders", 1, "not JSON", "OPEN", "{"],
+      ["payments", 2, "later", "OPEN", "{"],
+    ],
+  );
+});

@@ -1,0 +1,50 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { orderCreated } from "../../specs/support/test_events.ts";
+import { shareTestServer } from "../../specs/support/test_postgres.ts";
+import { testSchema } from "../../specs/support/test_schema.ts";
+import { processOnce } from "./process_once.ts";
+import { listProcessed } from "./processed_events.ts";
+
+shareTestServer();
+
+Deno.test("processOnce() gives each event to one of many concurrent copies", async () => {
+  await using db = await testSchema();
+  const ids = Array.from({ length: 50 }, () => orderCreated().event.eventId);
+  const now = new Date();
+  const copies = Array.from({ length: 4 }, (_, i) => {
+    const mine = i % 2 ? ids : ids.toReversed();
+    return processOnce(db.as("orderflow_payments"), "payments", mine, now, () => Promise.resolve([]));
+  });
+  const fresh = await Promise.all(copies);
+  assertEquals(fresh.reduce((sum, { size }) => sum + size, 0), ids.length);
+});
+
+Deno.test("processOnce() keeps one consumer's inbox apart from another's", async () => {
+  await using db = await testSchema();
+  const { event } = orderCreated();
+  const nothing = () => Promise.resolve([]);
+  for (const consumer of ["payments", "orders"]) {
+    const fresh = await processOnce(db.sql, consumer, [event.eventId], new Date(), nothing);
+    assertEquals(fresh.size, 1);
+  }
+  const rows = await listProcessed(db.sql, { limit: 10 });
+  assertEquals(rows.map(({ consumer }) => consumer), ["payments", "orders"]);
+  const [first] = rows;
+  assertEquals((await listProcessed(db.sql, { limit: 10, before: first })).map(({ consumer }) => consumer), [
+    "orders",
+  ]);
+});
+
+Deno.test("processOnce() commits effects, inbox and outgoing events together, or none of them", async () => {
+  await using db = await testSchema();
+  const { event } = orderCreated();
+  const next = orderCreated();
+  await assertRejects(() =>
+    processOnce(db.sql, "payments", [event.eventId], new Date(), () => Promise.resolve([next, next]))
+  );
+  assertEquals((await db.sql`select from processed_events`).count, 0);
+  assertEquals((await db.sql`select from outbox_events`).count, 0);
+  await processOnce(db.sql, "payments", [event.eventId], new Date(), () => Promise.resolve([next]));
+  assertEquals((await db.sql`select from processed_events`).count, 1);
+  assertEquals((await db.sql`select from outbox_events`).count, 1);
+});

@@ -1,0 +1,155 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import plugin, { grabBagName, importProblem, projectPath } from "./layers.ts";
+
+/** The rules that a file breaks, in order, without the plugin's name. */
+function broken(path: string, source: string): string[] {
+  const filename = fileURLToPath(new URL(`../../${path}`, import.meta.url));
+  return Deno.lint.runPlugin(plugin, filename, source).map(({ id }) => id.replace("layers/", ""));
+}
+
+const isAllowed = (from: string, to: string) => importProblem(from, to) === undefined;
+
+Deno.test("projectPath() is relative to the project's top", () => {
+  assertEquals(projectPath(fileURLToPath(new URL("../../api/app.ts", import.meta.url))), "api/app.ts");
+});
+
+Deno.test("importProblem() lets every folder import shared, and shared no other", () => {
+  for (const folder of ["api", "workers", "ui", "shared"]) {
+    assertEquals(isAllowed(`${folder}/a.ts`, "shared/log.ts"), true, folder);
+  }
+  for (const folder of ["api", "workers", "ui", "specs"]) {
+    assertEquals(isAllowed("shared/sql/orders.ts", `${folder}/a.ts`), false, folder);
+  }
+});
+
+Deno.test("importProblem() keeps api, workers, ui and specs apart, but for the page's routes", () => {
+  const pairs = [["api", "workers"], ["api", "ui"], ["workers", "api"], ["workers", "ui"], ["ui", "api"]];
+  for (const [from, to] of [...pairs, ["ui", "workers"], ["api", "specs"], ["workers", "specs"]]) {
+    assertEquals(isAllowed(`${from}/a.ts`, `${to}/b.ts`), false, `${from} imports ${to}`);
+  }
+  assertEquals(isAllowed("api/ui_routes.ts", "ui/page.tsx"), true);
+  assertEquals(isAllowed("api/ui_routes.ts", "workers/dev.ts"), false);
+});
+
+Deno.test("importProblem() lets tests and specs import anything", () => {
+  for (const from of ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/system.ts"]) {
+    assertEquals(isAllowed(from, "workers/dev.ts"), true, from);
+  }
+  assertEquals(isAllowed("workers/orders/settle_test.ts", "workers/payments/charge.ts"), true);
+});
+
+Deno.test("importProblem() keeps a module's handlers to its own table, the outbox and the inbox", () => {
+  const from = "workers/orders/settle.ts";
+  for (const name of ["orders", "outbox_events", "processed_events", "connect"]) {
+    assertEquals(isAllowed(from, `shared/sql/${name}.ts`), true, name);
+  }
+  for (const name of ["payments", "dead_letters", "timeline", "migrate"]) {
+    assertMatch(importProblem(from, `shared/sql/${name}.ts`)?.message ?? "", /owns shared\/sql\/orders\.ts/);
+  }
+  assertEquals(isAllowed(from, "shared/order_status.ts"), true);
+  assertEquals(isAllowed("api/ops_timeline.ts", "shared/sql/timeline.ts"), true);
+});
+
+Deno.test("importProblem() keeps modules apart, in handlers and in worker scripts", () => {
+  assertEquals(isAllowed("workers/orders/settle.ts", "workers/orders/decide.ts"), true);
+  assertEquals(isAllowed("workers/orders/settle.ts", "workers/payments/charge.ts"), false);
+  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/orders/settle.ts"), true);
+  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments/charge.ts"), false);
+  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments_order_created.ts"), false);
+  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/run_consumer.ts"), true);
+  assertEquals(isAllowed("workers/dev.ts", "workers/orders_payment_events.ts"), true);
+});
+
+Deno.test("layers/imports sees every form of import", () => {
+  const forms = [
+    `import { a } from "../workers/a.ts";`,
+    `import type { A } from "../workers/a.ts";`,
+    `import "../workers/a.ts";`,
+    `const a = await import("../workers/a.ts");`,
+    `let a: import("../workers/a.ts").A;`,
+    `export { a } from "../workers/a.ts";\nlet b;`,
+    `export * from "../workers/a.ts";\nlet b;`,
+  ];
+  for (const source of forms) assertEquals(broken("api/b.ts", source), ["imports"], source);
+  assertEquals(
+    broken("api/b.ts", `import { a } from "./a.ts"; import z from "zod"; import "node:path";`),
+    [],
+  );
+});
+
+Deno.test("layers/no-barrels reports files that only re-export", () => {
+  assertEquals(broken("api/all.ts", `export * from "./a.ts";\nexport { b } from "./b.ts";`), ["no-barrels"]);
+  assertEquals(broken("api/all.ts", `import { a } from "./a.ts";\nexport { a };`), ["no-barrels"]);
+  assertEquals(broken("api/a.ts", `export { b } from "./b.ts";\nconst a = 1;\nexport { a };`), []);
+  assertEquals(broken("api/a.ts", `import "./b.ts";`), []);
+});
+
+Deno.test("layers/file-names reports grab-bag names of files and folders", () => {
+  for (const path of ["shared/utils.ts", "api/helpers/a.ts", "shared/sql_utils.ts", "ui/common/a.tsx"]) {
+    assertEquals(broken(path, "let a;"), ["file-names"], path);
+  }
+  assertEquals(grabBagName("shared/misc_test.ts"), "misc_test.ts");
+  assertEquals(grabBagName("shared/common_table_expression.ts"), undefined);
+});
+
+Deno.test("layers/environment lets only configuration, mains, the dev supervisor and tests read it", () => {
+  const source = `Deno.env.get("A");`;
+  for (const path of ["api/app.ts", "shared/log.ts", "workers/orders/settle.ts", "workers/outbox_relay.ts"]) {
+    assertEquals(broken(path, source), ["environment"], path);
+  }
+  const allowed = [
+    "shared/config.ts",
+    "workers/dev.ts",
+    "workers/dev_processes.ts",
+    "workers/orders_main.ts",
+  ];
+  for (const path of [...allowed, "api/app_test.ts", "specs/support/a.ts"]) {
+    assertEquals(broken(path, source), [], path);
+  }
+  assertEquals(broken("api/app.ts", "process.env.A;"), ["environment"]);
+  assertEquals(broken("api/app.ts", "const { env } = Deno;"), ["environment"]);
+  assertEquals(broken("api/app.ts", "Deno.exit(); environment.env;"), []);
+});
+
+Deno.test("layers/no-unsafe-sql allows sql.unsafe() to migrations and tests only", () => {
+  const source = `await tx.unsafe("drop table t");`;
+  assertEquals(broken("shared/sql/orders.ts", source), ["no-unsafe-sql"]);
+  for (const path of ["shared/sql/migrate.ts", "shared/sql/orders_test.ts", "specs/support/a.ts"]) {
+    assertEquals(broken(path, source), [], path);
+  }
+});
+
+Deno.test("layers/no-double-cast reports casts by way of unknown, in brackets or not", () => {
+  assertEquals(broken("api/a.ts", "b as unknown as string;"), ["no-double-cast"]);
+  assertEquals(broken("api/a_test.ts", "(b as unknown) as string;"), ["no-double-cast"]);
+  assertEquals(broken("api/a.ts", "b as unknown; c as const; d as string;"), []);
+});
+
+Deno.test("layers/docstrings wants one right before every exported declaration", () => {
+  const bare = ["function f() {}", "const a = 1;", "type A = 1;", "interface A {}", "async function* f() {}"];
+  for (const declaration of bare) {
+    assertEquals(broken("api/a.ts", `export ${declaration}`), ["docstrings"], declaration);
+    assertEquals(broken("api/a.ts", `/** Does. */\nexport ${declaration}`), [], declaration);
+    assertEquals(broken("api/a_test.ts", `export ${declaration}`), [], declaration);
+    assertEquals(broken("api/a.ts", declaration), [], declaration);
+  }
+  assertEquals(broken("api/a.ts", "export default {};"), ["docstrings"]);
+  assertEquals(broken("api/a.ts", "/** Of a. */\nlet a;\nexport const b = 1;"), ["docstrings"]);
+  assertEquals(broken("api/a.ts", "/* No docstring. */\nexport const b = 1;"), ["docstrings"]);
+  assertEquals(broken("api/a.ts", "/**\n * The file.\n * @module\n */\nexport const b = 1;"), ["docstrings"]);
+});
+
+Deno.test("layers/docstrings wants overloads to be described where they are declared", () => {
+  const overloads = "/** One. */\nexport function f(a: 1): 1;\n/** Two. */\nexport function f(a: 2): 2;\n";
+  assertEquals(broken("api/a.ts", `${overloads}export function f(a: 1 | 2) {\n  return a;\n}`), []);
+});
+
+Deno.test("every problem says what to do instead", () => {
+  const filename = fileURLToPath(new URL("../../shared/utils.ts", import.meta.url));
+  const source =
+    `import "../api/a.ts";\nexport const a = Deno.env.get("A") as unknown as 1;\nsql.unsafe("");`;
+  const found = Deno.lint.runPlugin(plugin, filename, source);
+  assertEquals(found.length, 6);
+  for (const { hint } of found) assertMatch(hint ?? "", /^[A-Z].+\.$/);
+});

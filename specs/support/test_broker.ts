@@ -1,0 +1,45 @@
+/**
+ * A broker for tests, and a topology of their own on it: the broker that `AMQP_URL` names, or an embedded one.
+ *
+ * @module
+ */
+import { connect } from "amqplib";
+import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
+import { QUEUES, type Topology } from "../../shared/broker/topology.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/config.ts";
+
+/** A broker with names that no other test uses. Disposing of it deletes what has those names. */
+export interface TestBroker extends AsyncDisposable {
+  readonly url: string;
+  readonly topology: Topology;
+  /** The same names as environment variables, for processes. */
+  readonly env: Record<string, string>;
+}
+
+/** Makes a topology of the test's own: `await using broker = await testBroker()` inside a test. */
+export async function testBroker(): Promise<TestBroker> {
+  const given = Deno.env.get("AMQP_URL");
+  const embedded = given ? null : await startAmqpBroker();
+  const url = given ?? embedded?.url ?? "";
+  const prefix = `test.${crypto.randomUUID().slice(0, 8)}`;
+  const env = {
+    RABBITMQ_EXCHANGE: `${prefix}.events`,
+    ...Object.fromEntries(Object.values(QUEUES).map(({ name, env }) => [env, `${prefix}.${name}`])),
+  };
+  const topology = topologyOf(
+    readConfig(TOPOLOGY_VARIABLES, (name) => new Map(Object.entries(env)).get(name)),
+  );
+  return {
+    url,
+    topology,
+    env,
+    async [Symbol.asyncDispose]() {
+      if (embedded) return await embedded.stop();
+      const connection = await connect(url);
+      const channel = await connection.createChannel();
+      for (const { name } of Object.values(topology.queues)) await channel.deleteQueue(name);
+      await channel.deleteExchange(topology.exchange);
+      await connection.close();
+    },
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * Events for tests.
+ *
+ * @module
+ */
+import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
+import { type EventData, type EventType, makeEvent } from "../../shared/events/catalog.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import type { OrderStatus } from "../../shared/order_status.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import { v7 as uuidv7 } from "uuid";
+
+/** An event as a handler gets it, with a new id. */
+export function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent {
+  const cause = {
+    correlationId: "test-correlation",
+    traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
+  };
+  const { event, traceparent } = makeEvent<EventType>(type, data, cause, new Date());
+  return { event, traceparent, attempt: 1 };
+}
+
+/** An `order.created` of a new order. */
+export function orderCreated(courseId: string = RESERVED_COURSES.success): ReceivedEvent {
+  return received("order.created", { orderId: uuidv7(), userId: SCENARIO_USER, courseId, amount: "49.90" });
+}
+
+/** A `payment.succeeded` of the order, or of a new one. */
+export function paymentSucceeded(
+  orderId: string = uuidv7(),
+  courseId: string = RESERVED_COURSES.success,
+): ReceivedEvent {
+  return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
+}
+
+/** Puts an order into the table, in whatever status. */
+export async function insertOrder(sql: Sql, status: OrderStatus): Promise<string> {
+  const id = uuidv7();
+  await sql`
+    insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
+    values (${id}, ${SCENARIO_USER}, ${RESERVED_COURSES.success}, 49.90, ${status}, 'c', now(), now())`;
+  return id;
+}
+
+/** How often each type of event stands in the outbox. */
+export async function countEvents(sql: Sql): Promise<Record<string, number>> {
+  const rows = await sql<{ type: string; count: number }[]>`
+    select type, count(*)::int as count from outbox_events group by type order by type`;
+  return Object.fromEntries(rows.map(({ type, count }) => [type, count]));
+}

@@ -1,0 +1,51 @@
+import { assertEquals } from "@std/assert";
+import { RESERVED_COURSES } from "../../shared/scenarios.ts";
+import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { countEvents, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { shareTestServer } from "../../specs/support/test_postgres.ts";
+import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { decideSeat } from "./decide_seat.ts";
+import { createEnrollHandler } from "./enroll_orders.ts";
+
+shareTestServer();
+
+function handlerOn(db: TestSchema) {
+  const sql = db.as("orderflow_enrollments");
+  return createEnrollHandler({ sql, consumer: "enrollments", waker: createOutboxWaker(sql) });
+}
+
+Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {
+  await using db = await testSchema();
+  const events = [
+    paymentSucceeded(),
+    paymentSucceeded(undefined, RESERVED_COURSES.enrollmentFailure),
+    orderCreated(),
+  ];
+  const verdicts = await handlerOn(db)(events);
+  assertEquals(verdicts, [
+    { kind: "done", note: "seat granted" },
+    { kind: "done", note: "no seat left" },
+    { kind: "rejected", reason: "unexpected type", detail: "order.created is not for this consumer" },
+  ]);
+  const rows = await db.sql`select status, reason from enrollments order by id`;
+  assertEquals(rows.map((row) => ({ ...row })), [
+    { status: "GRANTED", reason: null },
+    { status: "FAILED", reason: "no seat left" },
+  ]);
+  assertEquals(await countEvents(db.sql), { "enrollment.failed": 1, "enrollment.granted": 1 });
+});
+
+Deno.test("createEnrollHandler() gives one seat per order, whatever is repeated or forgotten", async () => {
+  await using db = await testSchema();
+  const events = Array.from({ length: 10 }, () => paymentSucceeded());
+  await Promise.all([handlerOn(db)(events), handlerOn(db)(events)]);
+  await db.sql`delete from processed_events`;
+  await handlerOn(db)(events);
+  assertEquals((await db.sql`select from enrollments`).count, 10);
+  assertEquals(await countEvents(db.sql), { "enrollment.granted": 10 });
+});
+
+Deno.test("decideSeat() refuses the full course alone", () => {
+  assertEquals(decideSeat(RESERVED_COURSES.success).status, "GRANTED");
+  assertEquals(decideSeat(RESERVED_COURSES.enrollmentFailure).status, "FAILED");
+});

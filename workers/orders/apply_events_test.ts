@@ -1,0 +1,99 @@
+import { assert, assertEquals } from "@std/assert";
+import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { countEvents, insertOrder, paymentSucceeded, received } from "../../specs/support/test_events.ts";
+import { shareTestServer } from "../../specs/support/test_postgres.ts";
+import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { createOrderEventsHandler } from "./apply_events.ts";
+
+shareTestServer();
+
+function handlerOn(db: TestSchema, consumer = "orders") {
+  const sql = db.as("orderflow_orders");
+  return createOrderEventsHandler({ sql, consumer, waker: createOutboxWaker(sql) });
+}
+
+const course = "00000000-0000-0000-0000-000000000103";
+const noSeat = (orderId: string) =>
+  received("enrollment.failed", { orderId, courseId: course, reason: "no seat left" });
+const seat = (orderId: string) =>
+  received("enrollment.granted", { orderId, enrollmentId: crypto.randomUUID(), courseId: course });
+
+Deno.test("createOrderEventsHandler() moves orders, remembers the events and asks for refunds, once", async () => {
+  await using db = await testSchema();
+  const [a, b, c] = [
+    await insertOrder(db.sql, "PENDING"),
+    await insertOrder(db.sql, "PAID"),
+    await insertOrder(db.sql, "PAID"),
+  ];
+  const events = [paymentSucceeded(a), noSeat(b), seat(c)];
+  assertEquals((await handlerOn(db)(events)).map(({ kind }) => kind), ["done", "done", "done"]);
+  assertEquals((await handlerOn(db)(events)).map(({ kind }) => kind), [
+    "duplicate",
+    "duplicate",
+    "duplicate",
+  ]);
+  const rows = await db.sql`select id, status from orders order by id`;
+  assertEquals(rows.map(({ id, status }) => [id, status]), [[a, "PAID"], [b, "REFUND_IN_PROGRESS"], [
+    c,
+    "COMPLETED",
+  ]]);
+  assertEquals((await db.sql`select from processed_events`).count, 3);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+});
+
+Deno.test("createOrderEventsHandler() finds a repeat even when the inbox has forgotten it", async () => {
+  await using db = await testSchema();
+  const event = noSeat(await insertOrder(db.sql, "PAID"));
+  await handlerOn(db)([event]);
+  await db.sql`delete from processed_events`;
+  assertEquals(await handlerOn(db)([event]), [{ kind: "duplicate" }]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+});
+
+Deno.test("createOrderEventsHandler() leaves an early event out of the inbox; it is processed once its time has come", async () => {
+  await using db = await testSchema();
+  const order = await insertOrder(db.sql, "PENDING");
+  const granted = seat(order);
+  assertEquals(await handlerOn(db)([granted]), [{ kind: "early", awaits: "PAID" }]);
+  assertEquals((await db.sql`select from processed_events`).count, 0);
+  await handlerOn(db)([paymentSucceeded(order)]);
+  assertEquals((await handlerOn(db)([granted]))[0]?.kind, "done");
+});
+
+Deno.test("createOrderEventsHandler() strands no order when both queues' copies race on the same orders", async () => {
+  await using db = await testSchema();
+  const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PENDING")));
+  const payments = orders.map((id) => paymentSucceeded(id));
+  const seats = orders.map((id, i) => i % 2 ? seat(id) : noSeat(id));
+  const lifecycle = handlerOn(db, "lifecycle");
+  async function untilDone() {
+    // Bounded: each round waits for locks that the other copy holds, and the payments need two rounds at most.
+    let waiting = seats;
+    for (let round = 0; waiting.length > 0 && round < 1000; round++) {
+      const verdicts = await lifecycle(waiting);
+      waiting = waiting.filter((_, i) => verdicts[i]?.kind === "early");
+    }
+    assertEquals(waiting.length, 0);
+  }
+  await Promise.all([
+    untilDone(),
+    handlerOn(db)(payments.slice(0, 25).toReversed()),
+    handlerOn(db)(payments.slice(15)),
+  ]);
+  const rows = await db
+    .sql`select status, count(*)::int as count from orders group by status order by status`;
+  assertEquals(rows.map(({ status, count }) => [status, count]), [["COMPLETED", 20], [
+    "REFUND_IN_PROGRESS",
+    20,
+  ]]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 20 });
+});
+
+Deno.test("createOrderEventsHandler() keeps an illegal event away from the order", async () => {
+  await using db = await testSchema();
+  const order = await insertOrder(db.sql, "COMPLETED");
+  const [verdict] = await handlerOn(db)([noSeat(order)]);
+  assert(verdict?.kind === "rejected");
+  const [row] = await db.sql`select status from orders`;
+  assertEquals(row?.status, "COMPLETED");
+});

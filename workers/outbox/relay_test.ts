@@ -1,0 +1,182 @@
+import { assertEquals } from "@std/assert";
+import { type Channel, type ChannelModel, connect } from "amqplib";
+import { declareTopology } from "../../shared/broker/declare.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { CONSUMED_TYPES } from "../../shared/broker/topology.ts";
+import { parseEvent } from "../../shared/events/catalog.ts";
+import { appendEvents } from "../../shared/sql/outbox_events.ts";
+import { createOutboxWaker, listenForWakeUps, tickRelay } from "../../shared/sql/outbox_wakeup.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { orderCreated, received } from "../../specs/support/test_events.ts";
+import { shareTestServer } from "../../specs/support/test_postgres.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { relayBatch } from "./relay_batch.ts";
+import { startRelay } from "./relay.ts";
+
+shareTestServer();
+
+interface Wire extends AsyncDisposable {
+  readonly model: ChannelModel;
+  readonly channel: Channel;
+  readonly publisher: Publisher;
+}
+
+async function wire(broker: TestBroker): Promise<Wire> {
+  const model = await connect(broker.url);
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, broker.topology);
+  const publisher = createPublisher(channel, broker.topology.exchange, (type) => CONSUMED_TYPES.has(type));
+  return { model, channel, publisher, [Symbol.asyncDispose]: () => model.close().catch(() => {}) };
+}
+
+const depth = async (channel: Channel, broker: TestBroker) =>
+  (await channel.checkQueue(broker.topology.queues.paymentsOrderCreated.name)).messageCount;
+
+async function unpublished(db: TestSchema): Promise<number> {
+  const [row] = await db.sql`select count(*)::int as count from outbox_events where published_at is null`;
+  return row?.count;
+}
+
+Deno.test("relayBatch() publishes with the event's ids as properties and marks what was confirmed", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { event, traceparent } = orderCreated();
+  await appendEvents(db.sql, [{ event, traceparent }]);
+  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, 10);
+  assertEquals(batch, { claimed: 1, published: 1, refused: [], unanswered: 0 });
+  assertEquals(await unpublished(db), 0);
+  const queue = broker.topology.queues.paymentsOrderCreated.name;
+  const message = await eventually("the message", () => wired.channel.get(queue, { noAck: true }));
+  const { messageId, type, correlationId, deliveryMode, contentType, headers, timestamp } =
+    message.properties;
+  assertEquals({ messageId, type, correlationId, deliveryMode, contentType }, {
+    messageId: event.eventId,
+    type: "order.created",
+    correlationId: event.correlationId,
+    deliveryMode: 2,
+    contentType: "application/json",
+  });
+  assertEquals(headers?.traceparent, traceparent);
+  assertEquals(timestamp, Math.floor(Date.parse(event.occurredAt) / 1000));
+  assertEquals(parseEvent(message.content.toString()), { ok: true, event });
+});
+
+Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { name } = broker.topology.queues.paymentsOrderCreated;
+  await wired.channel.unbindQueue(name, broker.topology.exchange, "order.created");
+  const unroutable = orderCreated();
+  const id = crypto.randomUUID();
+  const routable = received("payment.failed", { orderId: id, paymentId: id, reason: "card declined" });
+  // Nobody listens to this one, by design: it is not mandatory.
+  const unheard = received("notification.sent", {
+    orderId: id,
+    notificationId: id,
+    notificationType: "PAYMENT_FAILED",
+  });
+  await appendEvents(db.sql, [unroutable, routable, unheard]);
+  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, 10);
+  assertEquals([batch.claimed, batch.published, batch.refused.length], [3, 2, 1]);
+  const rows = await db.sql`select id, retry_count, last_error from outbox_events where published_at is null`;
+  assertEquals(rows.map((row) => ({ ...row })), [
+    { id: unroutable.event.eventId, retry_count: 1, last_error: "returned by the broker: NO_ROUTE" },
+  ]);
+});
+
+Deno.test("relayBatch() spends no row when the connection goes away under it, and loses none", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  const wired = await wire(broker);
+  await appendEvents(db.sql, Array.from({ length: 200 }, () => orderCreated()));
+  const relayed = relayBatch(db.as("orderflow_relay"), wired.publisher, 1000);
+  await wired.model.close();
+  const batch = await relayed;
+  assertEquals(batch.refused, []);
+  assertEquals(batch.published + batch.unanswered, 200);
+  const [row] = await db.sql`select max(retry_count) as retries from outbox_events`;
+  assertEquals(row?.retries, 0);
+  await using again = await wire(broker);
+  await relayBatch(db.as("orderflow_relay"), again.publisher, 1000);
+  assertEquals(await unpublished(db), 0);
+});
+
+Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const sql = db.as("orderflow_relay");
+  const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 3_600_000 });
+  const unlisten = await listenForWakeUps(sql, relay.wake);
+  const producer = db.as("orderflow_orders");
+  const waker = createOutboxWaker(producer);
+  for (let round = 0; round < 3; round++) {
+    await appendEvents(producer, [orderCreated()]);
+    waker.wake();
+    await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
+  }
+  await waker.close();
+  await relay.stop();
+  await unlisten();
+});
+
+Deno.test("startRelay() finds by its poll what nobody woke it for", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const relay = startRelay({
+    ...options(db.as("orderflow_relay"), () => wired.publisher),
+    pollIntervalMs: 20,
+  });
+  await appendEvents(db.sql, [orderCreated()]);
+  await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
+  await relay.stop();
+});
+
+Deno.test("startRelay() switched off publishes only when ticked", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const sql = db.as("orderflow_relay");
+  const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 5, enabled: false });
+  const unlisten = await listenForWakeUps(sql, relay.wake);
+  const waker = createOutboxWaker(db.sql);
+  await appendEvents(db.sql, [orderCreated()]);
+  waker.wake();
+  await waker.close();
+  assertEquals(await unpublished(db), 1);
+  await tickRelay(db.as("orderflow_ops"));
+  await eventually("the tick", async () => await unpublished(db) === 0);
+  await relay.stop();
+  await unlisten();
+});
+
+Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using one = await wire(broker);
+  await using two = await wire(broker);
+  await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
+  const relays = [one, two].map((wired) =>
+    startRelay({ ...options(db.as("orderflow_relay"), () => wired.publisher), batchSize: 100 })
+  );
+  await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
+  await Promise.all(relays.map((relay) => relay.stop()));
+  assertEquals(await depth(one.channel, broker), 1500);
+});
+
+function options(sql: Parameters<typeof relayBatch>[0], publisher: () => Publisher | null) {
+  return {
+    sql,
+    publisher,
+    onStuck: () => {},
+    batchSize: 500,
+    pollIntervalMs: 1000,
+    enabled: true,
+    log: testLog,
+  };
+}
