@@ -10,7 +10,7 @@ import { ConfigError, topologyOf } from "../shared/config.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
-import { aborted } from "../shared/stop.ts";
+import { aborted, within } from "../shared/stop.ts";
 import { createApp } from "./app.ts";
 import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";

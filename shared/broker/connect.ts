@@ -5,6 +5,7 @@
  */
 import { type ChannelModel, connect } from "amqplib";
 import type { Logger } from "../log.ts";
+import { within } from "../stop.ts";
 
 /** How a connection is kept. */
 export interface BrokerOptions {
@@ -25,6 +26,9 @@ export interface BrokerConnection {
   /** Closes it for good. */
   close(): Promise<void>;
 }
+
+/** How long the broker may take to answer a close, in milliseconds; then the process ends without its answer. */
+export const CLOSE_MS = 1000;
 
 /** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
 const HEARTBEAT_S = 10;
@@ -71,7 +75,7 @@ export async function connectBroker(options: BrokerOptions): Promise<BrokerConne
     whenUp: async () => void await recovering.waitForConnect(),
     async close() {
       up = false;
-      await recovering.close();
+      await within(CLOSE_MS, recovering.close());
     },
   };
 }

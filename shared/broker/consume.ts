@@ -7,9 +7,9 @@ import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import { kindOfError, messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
-import { pause } from "../stop.ts";
+import { pause, within } from "../stop.ts";
 import { planAcks } from "./ack.ts";
-import { type BrokerConnection, connectBroker } from "./connect.ts";
+import { type BrokerConnection, CLOSE_MS, connectBroker } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
 import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
 import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
@@ -52,6 +52,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   let ready: Delivery[] = []; // due now, oldest first
   let later: Delivery[] = []; // due at their dueMs
   let wakeUp = () => {};
+  let current: Channel | null = null;
 
   /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
@@ -59,16 +60,17 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
     channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
     channel.on("close", () => {
       forget(channel);
-      model.close().catch(() => {});
+      if (!stopping.signal.aborted) model.close().catch(() => {});
     });
     await declareTopology(channel, options.topology);
     await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
     await channel.consume(queue, (message) => onMessage(channel, message));
+    current = channel;
     log.info("Subscribed", { queue });
   }
 
   function onMessage(channel: Channel, message: ConsumeMessage | null): void {
-    if (!message) return void channel.close().catch(() => {}); // the queue was deleted: connect and declare anew
+    if (!message) return void closeChannel(channel); // the queue was deleted: connect and declare anew
     ready.push(receive(channel, message));
     wakeUp();
   }
@@ -172,6 +174,8 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
       stopping.abort();
       wakeUp();
       await running;
+      // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
+      if (current) await within(CLOSE_MS, closeChannel(current));
       await connection.close();
     },
   };
@@ -186,6 +190,15 @@ function ack(settled: readonly Delivery[], outstanding: readonly Delivery[]): vo
       const message = byTag.get(tag);
       if (message) ackMessage(channel, message, multiple);
     }
+  }
+}
+
+/** Closes a channel, which may be closed already. */
+async function closeChannel(channel: Channel): Promise<void> {
+  try {
+    await channel.close();
+  } catch {
+    // Closed by the broker, or gone with its connection.
   }
 }
 

@@ -18,7 +18,7 @@ export interface TestBroker extends AsyncDisposable {
 
 /** Makes a topology of the test's own: `await using broker = await testBroker()` inside a test. */
 export async function testBroker(): Promise<TestBroker> {
-  const given = Deno.env.get("AMQP_URL");
+  const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
   const embedded = given ? null : await startAmqpBroker();
   const url = given ?? embedded?.url ?? "";
   const prefix = `test.${crypto.randomUUID().slice(0, 8)}`;

@@ -1,0 +1,346 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Hono } from "hono";
+import { z } from "zod";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { countEvents } from "../specs/support/test_events.ts";
+import { testLog } from "../specs/support/test_log.ts";
+import { shareTestServer } from "../specs/support/test_postgres.ts";
+import { type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { createApp } from "./app.ts";
+import type { CorrelationEnv } from "./correlation.ts";
+import { createTimelineReader } from "./order_timeline.ts";
+import { createOrderPlacer } from "./place_orders.ts";
+
+shareTestServer();
+
+interface Options {
+  readonly token?: string;
+  readonly address?: string;
+  readonly brokerUp?: boolean;
+}
+
+function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}): Hono<CorrelationEnv> {
+  const ordersSql = db.as("orderflow_orders");
+  const opsSql = db.as("orderflow_ops");
+  return createApp({
+    placeOrder: createOrderPlacer(ordersSql, createOutboxWaker(ordersSql)),
+    readSql: opsSql,
+    opsSql,
+    sql: opsSql,
+    readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
+    isBrokerUp: () => brokerUp,
+    access: { token, remoteAddress: () => address ?? "127.0.0.1" },
+    log: testLog,
+  });
+}
+
+const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
+const json = { "content-type": "application/json" };
+const post = (body: unknown, headers: Record<string, string> = json): RequestInit => ({
+  method: "POST",
+  headers,
+  body: typeof body === "string" ? body : JSON.stringify(body),
+});
+
+const orderSchema = z.object({
+  id: z.uuidv7(),
+  userId: z.string(),
+  courseId: z.string(),
+  amount: z.string(),
+  status: z.string(),
+  createdAt: z.iso.datetime(),
+  updatedAt: z.iso.datetime(),
+});
+
+const problemSchema = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.number(),
+  detail: z.string(),
+  instance: z.string(),
+  errors: z.array(z.object({ field: z.string(), pointer: z.string(), detail: z.string() })).optional(),
+});
+
+async function problemOf(response: Response): Promise<z.infer<typeof problemSchema>> {
+  assertEquals(response.headers.get("content-type"), "application/problem+json");
+  const problem = problemSchema.parse(await response.json());
+  assertEquals(problem.status, response.status);
+  return problem;
+}
+
+Deno.test("POST /orders creates a pending order and its event, and says where it is", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const response = await app.request("/orders", post({ ...order, amount: "49.9" }));
+  assertEquals(response.status, 201);
+  const created = orderSchema.strict().parse(await response.json());
+  assertEquals({ ...created, id: "", createdAt: "", updatedAt: "" }, {
+    ...order,
+    id: "",
+    status: "PENDING",
+    createdAt: "",
+    updatedAt: "",
+  });
+  assertEquals(response.headers.get("location"), `/orders/${created.id}`);
+  const found = await app.request(`/orders/${created.id}`);
+  assertEquals(await found.json(), created);
+  assertEquals(await countEvents(db.sql), { "order.created": 1 });
+});
+
+Deno.test("POST /orders names every field at fault", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const problem = await problemOf(await app.request("/orders", post({ userId: "x", amount: 49.9 })));
+  assertEquals(problem.status, 400);
+  assertEquals(problem.errors?.map(({ field, pointer }) => [field, pointer]), [
+    ["userId", "#/userId"],
+    ["courseId", "#/courseId"],
+    ["amount", "#/amount"],
+  ]);
+  for (const body of ["null", "[]", '"x"', "1"]) {
+    assertEquals((await problemOf(await app.request("/orders", post(body)))).status, 400, body);
+  }
+});
+
+Deno.test("POST /orders refuses bodies that are malformed, of another type, or too large", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const cases: [RequestInit, number, string][] = [
+    [post("{"), 400, "not JSON"],
+    [post(""), 400, "not JSON"],
+    [{ method: "POST", headers: json, body: new Uint8Array([0x22, 0xff, 0x22]) }, 400, "not UTF-8"],
+    [post("userId=1", { "content-type": "application/x-www-form-urlencoded" }), 415, "application/json"],
+    [post({ ...order, more: "x".repeat(20_000) }), 413, "16384 bytes"],
+  ];
+  for (const [request, status, detail] of cases) {
+    const problem = await problemOf(await app.request("/orders", request));
+    assertEquals(problem.status, status);
+    assertStringIncludes(problem.detail, detail);
+  }
+  assertEquals((await db.sql`select from orders`).count, 0);
+});
+
+Deno.test("POST /orders takes any 8-4-4-4-12 hex id, in lower case from then on", async () => {
+  await using db = await testSchema();
+  const response = await appOn(db).request(
+    "/orders",
+    post({ ...order, userId: "ABCDEF00-0000-0000-0000-00000000000F" }),
+  );
+  assertEquals(orderSchema.parse(await response.json()).userId, "abcdef00-0000-0000-0000-00000000000f");
+});
+
+Deno.test("concurrent POST /orders share transactions, and each gets its own order", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const answers = await Promise.all(
+    Array.from({ length: 60 }, (_, i) => app.request("/orders", post({ ...order, amount: `${i + 1}.00` }))),
+  );
+  const created = await Promise.all(answers.map(async (answer) => orderSchema.parse(await answer.json())));
+  assertEquals(created.map(({ amount }) => amount), answers.map((_, i) => `${i + 1}.00`));
+  assertEquals(new Set(created.map(({ id }) => id)).size, 60);
+  const [row] = await db.sql<{ transactions: number }[]>`
+    select count(distinct xmin::text)::int as transactions from orders`;
+  assert(row && row.transactions < 10, `60 orders took ${row?.transactions} transactions`);
+});
+
+Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_orders");
+  const waker = createOutboxWaker(sql);
+  const place = createOrderPlacer(sql, waker);
+  const cause = { correlationId: "c", traceparent: null };
+  const results = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, i) => place({ ...order, amount: i === 7 ? "0.00" : "1.00" }, cause)),
+  );
+  assertEquals(
+    results.map(({ status }) => status),
+    results.map((_, i) => i === 7 ? "rejected" : "fulfilled"),
+  );
+  assertEquals((await db.sql`select from orders`).count, 19);
+  assertEquals(await countEvents(db.sql), { "order.created": 19 });
+  await waker.close();
+});
+
+Deno.test("GET /orders pages through the orders, newest first", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const ids: string[] = [];
+  for (let i = 0; i < 5; i++) {
+    ids.unshift(orderSchema.parse(await (await app.request("/orders", post(order))).json()).id);
+  }
+  const pageSchema = z.object({ orders: z.array(orderSchema), nextCursor: z.string().nullable() });
+  const seen: string[] = [];
+  for (let cursor: string | null = "", pages = 0; cursor !== null && pages < 5; pages++) {
+    const page = pageSchema.parse(
+      await (await app.request(`/orders?limit=2${cursor ? `&cursor=${cursor}` : ""}`)).json(),
+    );
+    seen.push(...page.orders.map(({ id }) => id));
+    cursor = page.nextCursor;
+  }
+  assertEquals(seen, ids);
+  assertEquals((await problemOf(await app.request("/orders?limit=0"))).errors?.[0]?.field, "limit");
+  assertEquals((await problemOf(await app.request("/orders?cursor=x"))).errors?.[0]?.field, "cursor");
+});
+
+Deno.test("GET /orders/:id tells an unknown order from what is no id", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  assertEquals((await problemOf(await app.request(`/orders/${crypto.randomUUID()}`))).status, 404);
+  assertEquals((await problemOf(await app.request("/orders/nope"))).errors?.[0]?.field, "id");
+});
+
+Deno.test("every answer has the correlation id: the caller's, or a new one", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const given = await app.request("/orders", post(order, { ...json, "x-correlation-id": "mine-1" }));
+  assertEquals(given.headers.get("x-correlation-id"), "mine-1");
+  const [event] = await db.sql`select correlation_id, traceparent from outbox_events`;
+  assertEquals(event?.correlation_id, "mine-1");
+  assertMatch(event?.traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+  assertMatch((await app.request("/nope")).headers.get("x-correlation-id") ?? "", /^[0-9a-f-]{36}$/);
+  const bad = await app.request("/orders", post(order, { ...json, "x-correlation-id": "a b" }));
+  assertStringIncludes((await problemOf(bad)).detail, "x-correlation-id");
+});
+
+Deno.test("the caller's trace context goes with the order's events", async () => {
+  await using db = await testSchema();
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  await appOn(db).request("/orders", post(order, { ...json, traceparent }));
+  const [event] = await db.sql`select traceparent from outbox_events`;
+  assertEquals(event?.traceparent, traceparent);
+});
+
+Deno.test("unknown routes are 404, unknown methods 405 with what is allowed", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  assertEquals((await problemOf(await app.request("/nope"))).status, 404);
+  const response = await app.request("/orders", { method: "DELETE" });
+  assertEquals(response.headers.get("allow"), "GET, POST");
+  assertEquals((await problemOf(response)).status, 405);
+});
+
+Deno.test("GET /healthz answers always, GET /readyz says what cannot be reached", async () => {
+  await using db = await testSchema();
+  assertEquals((await appOn(db).request("/healthz")).status, 200);
+  const ready = await appOn(db).request("/readyz");
+  assertEquals([ready.status, await ready.json()], [200, { status: "ready", database: "up", broker: "up" }]);
+  const without = await appOn(db, { brokerUp: false }).request("/readyz");
+  assertEquals([without.status, await without.json()], [
+    503,
+    { status: "not ready", database: "up", broker: "down" },
+  ]);
+});
+
+Deno.test("POST /ops/scenarios/… creates an order for each outcome; an unknown one is a 404", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  for (
+    const [path, courseId] of [
+      ["order-success", RESERVED_COURSES.success],
+      ["payment-failure", RESERVED_COURSES.paymentFailure],
+      ["enrollment-failure", RESERVED_COURSES.enrollmentFailure],
+    ]
+  ) {
+    const response = await app.request(`/ops/scenarios/${path}`, { method: "POST" });
+    assertEquals(response.status, 201);
+    const created = orderSchema.parse(await response.json());
+    assertEquals([created.userId, created.courseId, created.status], [SCENARIO_USER, courseId, "PENDING"]);
+  }
+  assertEquals((await app.request("/ops/scenarios/nope", { method: "POST" })).status, 404);
+});
+
+Deno.test("GET /ops/outbox filters and pages; one event can be seen and published again", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await app.request("/ops/scenarios/order-success", { method: "POST" });
+  await app.request("/ops/scenarios/order-success", { method: "POST" });
+  const listSchema = z.object({
+    events: z.array(z.object({ id: z.string(), type: z.string(), publishedAt: z.string().nullable() })),
+    nextCursor: z.string().nullable(),
+  });
+  const list = async (query: string) =>
+    listSchema.parse(await (await app.request(`/ops/outbox?${query}`)).json());
+  const { events, nextCursor } = await list("limit=1&type=order.created&published=false");
+  assertEquals(events.length, 1);
+  assertEquals((await list(`cursor=${nextCursor}`)).events.length, 1);
+  assertEquals((await list("published=true")).events, []);
+  const [event] = events;
+  assert(event);
+  await db.sql`update outbox_events set published_at = now()`;
+  assertEquals((await list("published=true")).events.length, 2);
+  const again = await app.request(`/ops/outbox/${event.id}/republish`, { method: "POST" });
+  assertEquals(again.status, 202);
+  assertEquals((await list("published=false")).events.map(({ id }) => id), [event.id]);
+  assertEquals((await app.request(`/ops/outbox/${event.id}`)).status, 200);
+  assertEquals((await problemOf(await app.request(`/ops/outbox/${crypto.randomUUID()}`))).status, 404);
+  assertEquals((await problemOf(await app.request("/ops/outbox?type=x"))).errors?.[0]?.field, "type");
+});
+
+Deno.test("POST /ops/outbox/tick says how many events wait, before and after", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const empty = await app.request("/ops/outbox/tick", { method: "POST" });
+  assertEquals(await empty.json(), { unpublishedBefore: 0, unpublishedAfter: 0 });
+});
+
+Deno.test("GET /ops/debug, /ops/processed-events and the timelines show what happened", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const created = orderSchema.parse(
+    await (await app.request("/ops/scenarios/order-success", { method: "POST" })).json(),
+  );
+  await db.sql`
+    insert into processed_events select id, 'payments.order-created.v1', now() from outbox_events`;
+  const debug = await (await app.request("/ops/debug")).json();
+  assertEquals([
+    debug.orders.length,
+    debug.outbox.unpublished,
+    debug.processedEvents.length,
+    debug.deadLetters,
+  ], [
+    1,
+    1,
+    1,
+    [],
+  ]);
+  for (const path of [`/orders/${created.id}/timeline`, `/ops/orders/${created.id}/timeline`]) {
+    const { order, timeline } = await (await app.request(path)).json();
+    assertEquals(order.id, created.id);
+    assertEquals(timeline.map(({ kind }: { kind: string }) => kind), ["status", "emitted", "processed"]);
+  }
+  const processed = await (await app.request("/ops/processed-events?limit=1")).json();
+  assertEquals(processed.processedEvents[0].consumer, "payments.order-created.v1");
+  const next = await app.request(`/ops/processed-events?cursor=${processed.nextCursor}`);
+  assertEquals((await next.json()).processedEvents, []);
+});
+
+Deno.test("/ops answers only on loopback without a token, and to no other site's page", async () => {
+  await using db = await testSchema();
+  const get = (options: Options, headers: Record<string, string> = {}, host = "127.0.0.1") =>
+    appOn(db, options).request(`http://${host}/ops/outbox`, { headers });
+  assertEquals((await get({})).status, 200);
+  assertEquals((await get({ address: "::1" }, {}, "[::1]")).status, 200);
+  assertEquals((await get({ address: "192.168.1.5" })).status, 403);
+  assertEquals((await get({}, {}, "evil.example")).status, 403);
+  assertEquals((await get({}, { "sec-fetch-site": "cross-site" })).status, 403);
+  const token = "a-token-of-16-characters";
+  assertEquals((await get({ token })).status, 401);
+  assertEquals((await get({ token }, { authorization: "Bearer a-token-of-16-charactexx" })).status, 401);
+  const allowed = await get(
+    { token, address: "192.168.1.5" },
+    { authorization: `Bearer ${token}` },
+    "api.example",
+  );
+  assertEquals(allowed.status, 200);
+});
+
+Deno.test("a database that is away is a 503 that says when to try again, and nothing is half stored", async () => {
+  const db = await testSchema();
+  const app = appOn(db);
+  await app.request("/orders", post(order));
+  await db[Symbol.asyncDispose]();
+  const response = await app.request("/orders", post(order));
+  assertEquals([response.status, response.headers.get("retry-after")], [503, "1"]);
+  await problemOf(response);
+});

@@ -1,0 +1,225 @@
+import { assert, assertEquals } from "@std/assert";
+import { type Channel, type ChannelModel, connect } from "amqplib";
+import { Buffer } from "node:buffer";
+import { eventually } from "../../specs/support/eventually.ts";
+import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { orderCreated } from "../../specs/support/test_events.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import { type Consumer, startConsumer } from "./consume.ts";
+import { declareTopology } from "./declare.ts";
+import type { ReceivedEvent } from "./delivery.ts";
+import type { HandleBatch } from "./judge_batch.ts";
+import type { Verdict } from "./next_step.ts";
+
+interface Rig extends AsyncDisposable {
+  readonly model: ChannelModel;
+  readonly channel: Channel;
+  readonly queue: string;
+  /** Sends bodies to the consumer's queue. */
+  send(...bodies: (string | ReceivedEvent)[]): void;
+  /** Messages in the queue, those under way to a consumer not counted. */
+  depth(): Promise<number>;
+  readonly letters: NewDeadLetter[];
+  start(handle: HandleBatch, more?: { batchSize?: number; maxRetries?: number }): Promise<Consumer>;
+}
+
+async function rig(broker: TestBroker): Promise<Rig> {
+  const model = await connect(broker.url);
+  const channel = await model.createChannel();
+  await declareTopology(channel, broker.topology);
+  const queue = broker.topology.queues.paymentsOrderCreated.name;
+  const letters: NewDeadLetter[] = [];
+  const consumers: Consumer[] = [];
+  return {
+    model,
+    channel,
+    queue,
+    letters,
+    send(...bodies) {
+      for (const body of bodies) {
+        const text = typeof body === "string" ? body : JSON.stringify(body.event);
+        channel.sendToQueue(queue, Buffer.from(text), { headers: { traceparent: "00-a" } });
+      }
+    },
+    depth: async () => (await channel.checkQueue(queue)).messageCount,
+    async start(handle, { batchSize = 10, maxRetries = 3 } = {}) {
+      const consumer = await startConsumer({
+        url: broker.url,
+        topology: broker.topology,
+        queue,
+        batchSize,
+        maxRetries,
+        handle,
+        keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
+        log: testLog,
+      });
+      consumers.push(consumer);
+      await consumer.connection.whenUp();
+      return consumer;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(consumers.map((consumer) => consumer.stop()));
+      await model.close().catch(() => {});
+    },
+  };
+}
+
+const done = (events: readonly ReceivedEvent[]): Verdict[] => events.map(() => ({ kind: "done" }));
+
+Deno.test("startConsumer() takes what is waiting as batches, at most so many at once, and acks them all", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const events = Array.from({ length: 25 }, () => orderCreated());
+  it.send(...events);
+  await eventually("the messages to wait", async () => await it.depth() === 25);
+  const batches: string[][] = [];
+  const consumer = await it.start(async (received) => {
+    // Not done before all that fits the prefetch has arrived, so that the next batches are whole.
+    await eventually("the queue to be taken", async () => await it.depth() <= 5 || batches.length > 0);
+    batches.push(received.map(({ event }) => event.eventId));
+    return done(received);
+  });
+  await eventually("all events", () => batches.flat().length === 25);
+  await consumer.stop();
+  assertEquals(batches.flat(), events.map(({ event }) => event.eventId));
+  assert(batches.every((batch) => batch.length <= 10), JSON.stringify(batches.map((b) => b.length)));
+  assert(batches.length <= 5, `${batches.length} batches`);
+  assertEquals(await it.depth(), 0);
+});
+
+Deno.test("startConsumer() makes what can never be processed a dead letter, as received, and goes on", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const good = orderCreated();
+  const seen: string[] = [];
+  await it.start((received) => {
+    seen.push(...received.map(({ event }) => event.eventId));
+    return Promise.resolve(done(received));
+  });
+  it.send("{ no json", JSON.stringify({ ...good.event, version: 9 }), good);
+  await eventually("the good event", () => seen.length === 1);
+  await eventually("the dead letters", () => it.letters.length === 2);
+  assertEquals(
+    it.letters.map(({ consumer, reason, body }) => [consumer, reason, new TextDecoder().decode(body)]),
+    [
+      [it.queue, "not JSON", "{ no json"],
+      [it.queue, "unknown version", JSON.stringify({ ...good.event, version: 9 })],
+    ],
+  );
+  await eventually("all to be acked", async () => await it.depth() === 0);
+});
+
+Deno.test("startConsumer() tries an early event again as soon as its time has come, without holding up others", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const [early, other] = [orderCreated(), orderCreated()];
+  const order: string[] = [];
+  let due = false;
+  await it.start((received) =>
+    Promise.resolve(received.map(({ event }): Verdict => {
+      if (event.eventId === early.event.eventId && !due) return { kind: "early", awaits: "PAID" };
+      order.push(event.eventId);
+      return { kind: "done" };
+    }))
+  );
+  it.send(early, other);
+  await eventually("the other event", () => order.length === 1);
+  due = true;
+  await eventually("the early event", () => order.length === 2);
+  assertEquals(order, [other.event.eventId, early.event.eventId]);
+  assertEquals(it.letters, []);
+});
+
+Deno.test("startConsumer() retries what fails, counts its attempts, and then keeps it with the last error", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const attempts: number[] = [];
+  await it.start((received) =>
+    Promise.resolve(received.map(({ attempt }): Verdict => {
+      attempts.push(attempt);
+      return { kind: "failed", error: `attempt ${attempt} timed out` };
+    })), { maxRetries: 1 });
+  it.send(orderCreated());
+  await eventually("the dead letter", () => it.letters.length === 1);
+  assertEquals(attempts, [1, 2]);
+  const [letter] = it.letters;
+  assertEquals([letter?.reason, letter?.detail, letter?.attempts], [
+    "retries exhausted",
+    "attempt 2 timed out",
+    2,
+  ]);
+});
+
+Deno.test("startConsumer() waits out an outage of the database without spending a retry", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  let calls = 0;
+  const attempts: number[] = [];
+  await it.start((received) => {
+    if (++calls <= 3) return Promise.reject(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }));
+    attempts.push(...received.map(({ attempt }) => attempt));
+    return Promise.resolve(done(received));
+  }, { maxRetries: 0 });
+  it.send(orderCreated());
+  await eventually("the event", () => attempts.length === 1);
+  assertEquals(attempts, [1]);
+  assertEquals(it.letters, []);
+});
+
+Deno.test("startConsumer() acks nothing that was not committed: what is in hand when it is cut off comes again", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const outage = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
+  let called = false;
+  const first = await it.start(() => {
+    called = true;
+    return Promise.reject(outage);
+  });
+  it.send(orderCreated(), orderCreated());
+  await eventually("the first try", () => called);
+  await first.stop();
+  const seen: string[] = [];
+  await it.start((received) => {
+    seen.push(...received.map(({ event }) => event.eventId));
+    return Promise.resolve(done(received));
+  });
+  await eventually("both events", () => seen.length === 2);
+});
+
+Deno.test("startConsumer() subscribes again when its queue is deleted, and declares it anew", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const seen: string[] = [];
+  await it.start((received) => {
+    seen.push(...received.map(({ event }) => event.eventId));
+    return Promise.resolve(done(received));
+  });
+  await it.channel.deleteQueue(it.queue);
+  await using other = await rig(broker); // a channel that asks for a missing queue is closed: use one of its own
+  await eventually("a consumer on the new queue", async () => {
+    const { consumerCount } = await other.channel.checkQueue(it.queue);
+    return consumerCount === 1;
+  });
+  other.send(orderCreated());
+  await eventually("the event", () => seen.length === 1);
+});
+
+Deno.test("startConsumer() stopped finishes the batch in hand and leaves the rest in the queue", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const release = Promise.withResolvers<void>();
+  let started = 0;
+  const consumer = await it.start(async (received) => {
+    started += received.length;
+    await release.promise;
+    return done(received);
+  }, { batchSize: 1 });
+  it.send(orderCreated(), orderCreated(), orderCreated());
+  await eventually("a batch in hand", () => started === 1);
+  const stopped = consumer.stop();
+  release.resolve();
+  await stopped;
+  assertEquals(started, 1);
+  await eventually("the rest to be back", async () => await it.depth() === 2);
+});
