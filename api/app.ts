@@ -8,29 +8,40 @@ import { METHODS } from "hono/router";
 import { secureHeaders } from "hono/secure-headers";
 import { kindOfError, messageOf } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
-import { correlation, type CorrelationEnv } from "./correlation.ts";
+import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
 import { type HealthDeps, healthRoutes } from "./health_routes.ts";
 import { HttpProblem, problemResponse } from "./http_errors.ts";
+import { createMetrics, type MetricsDeps } from "./metrics.ts";
 import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
 
 /** All that the application is made of. */
-export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps {
+export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps {
+  /** Who may use `/ops` and `/metrics`. */
   readonly access: OpsAccess;
+  /** Told of each request that failed through no fault of the caller's. */
   readonly log: Logger;
 }
 
 /** Makes the application. It opens nothing and listens nowhere: `app.request()` is enough to try it. */
-export function createApp(deps: AppDeps): Hono<CorrelationEnv> {
+export function createApp(deps: AppDeps): App {
   const { log } = deps;
+  const metrics = createMetrics(deps);
+  const access = opsAccess(deps.access);
   const app = new Hono<CorrelationEnv>();
+  app.use(metrics.timeRequests);
   app.use(correlation);
   app.use(secureHeaders({ strictTransportSecurity: false })); // TLS, where there is any, ends before this process
-  app.use("/ops/*", opsAccess(deps.access));
+  app.use("/ops/*", access);
   app.route("/", healthRoutes(deps));
   app.route("/orders", ordersRoutes(deps));
   app.route("/ops", opsRoutes(deps));
+  app.get(
+    "/metrics",
+    access,
+    async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
+  );
 
   app.notFound((c) => {
     const allowed = METHODS.map((method) => method.toUpperCase()).filter((method) =>
@@ -62,6 +73,6 @@ export function createApp(deps: AppDeps): Hono<CorrelationEnv> {
 }
 
 /** Whether a handler, not just a middleware, is registered for the method and path. */
-function hasRoute(app: Hono<CorrelationEnv>, method: string, path: string): boolean {
+function hasRoute(app: App, method: string, path: string): boolean {
   return app.router.match(method, path)[0].some(([[, route]]) => route.method === method);
 }

@@ -30,6 +30,7 @@ function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}
     sql: opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     isBrokerUp: () => brokerUp,
+    readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
     access: { token, remoteAddress: () => address ?? "127.0.0.1" },
     log: testLog,
   });
@@ -313,6 +314,23 @@ Deno.test("GET /ops/debug, /ops/processed-events and the timelines show what hap
   assertEquals(processed.processedEvents[0].consumer, "payments.order-created.v1");
   const next = await app.request(`/ops/processed-events?cursor=${processed.nextCursor}`);
   assertEquals((await next.json()).processedEvents, []);
+});
+
+Deno.test("GET /metrics has the requests by route, the outbox, and the queues while the broker is up", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await app.request("/orders", post(order));
+  await app.request(`/orders/${crypto.randomUUID()}`);
+  const up = await (await app.request("/metrics")).text();
+  assertStringIncludes(up, 'duration_seconds_count{method="POST",route="/orders",status="201"} 1');
+  assertStringIncludes(up, 'duration_seconds_count{method="GET",route="/orders/:id",status="404"} 1');
+  assertStringIncludes(up, "orderflow_outbox_unpublished_events 1");
+  assertStringIncludes(up, 'orderflow_queue_messages{queue="payments"} 7');
+  assertStringIncludes(up, "orderflow_broker_up 1");
+  const down = await (await appOn(db, { brokerUp: false }).request("/metrics")).text();
+  assertStringIncludes(down, "orderflow_broker_up 0");
+  assertEquals(down.includes("queue_messages{"), false);
+  assertEquals((await appOn(db, { address: "192.168.1.5" }).request("/metrics")).status, 403);
 });
 
 Deno.test("/ops answers only on loopback without a token, and to no other site's page", async () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
 import { HttpProblem } from "./http_errors.ts";
@@ -16,11 +17,25 @@ export interface CorrelationEnv {
   Variables: { correlationId: string; traceparent: string };
 }
 
+/**
+ * An application, or a part of one, whose requests have gone through `correlation`. Hono documents the type.
+ *
+ * @internal
+ */
+export type App = Hono<CorrelationEnv>;
+
+/**
+ * A middleware of such an application. Hono documents the type.
+ *
+ * @internal
+ */
+export type Middleware = MiddlewareHandler<CorrelationEnv>;
+
 /** https://www.w3.org/TR/trace-context/#traceparent-header; all-zero ids are invalid. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
-export const correlation = createMiddleware<CorrelationEnv>(async (c, next) => {
+export const correlation: Middleware = createMiddleware<CorrelationEnv>(async (c, next) => {
   const given = c.req.header(CORRELATION_HEADER);
   const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
   const id = parsed.success ? parsed.data : crypto.randomUUID();

@@ -5,10 +5,13 @@
  */
 import { Hono } from "hono";
 import type { Sql } from "../shared/sql/connect.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
 
 /** What readiness depends on. */
 export interface HealthDeps {
+  /** The pool that `/readyz` sends `select 1` over; any role may. */
   readonly sql: Sql;
+  /** Whether this process's connection to the broker is up at the moment. */
   readonly isBrokerUp: () => boolean;
 }
 
@@ -19,8 +22,8 @@ const PROBE_TIMEOUT_MS = 2000;
  * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
-export function healthRoutes({ sql, isBrokerUp }: HealthDeps): Hono {
-  const app = new Hono();
+export function healthRoutes({ sql, isBrokerUp }: HealthDeps): App {
+  const app = new Hono<CorrelationEnv>();
   app.get("/healthz", (c) => c.json({ status: "up" }));
   app.get("/readyz", async (c) => {
     const database = await answers(sql) ? "up" : "down";

@@ -5,7 +5,13 @@
  */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { z } from "zod";
+import type { Schema } from "../shared/schema.ts";
+
+/** A request under way, with all that Hono offers to answer it. */
+export type RequestContext = Context;
+
+/** A status code whose answer has a body. */
+export type ProblemStatus = ContentfulStatusCode;
 
 /** One field of the request that is at fault. */
 export interface FieldError {
@@ -13,14 +19,16 @@ export interface FieldError {
   readonly field: string;
   /** Where it stands in the body, as a JSON pointer fragment. */
   readonly pointer: string;
+  /** What is wrong with it, for people, such as `must be greater than zero`. */
   readonly detail: string;
 }
 
 /** A problem that is an answer: throw it anywhere below a handler. */
 export class HttpProblem extends Error {
+  /** The error's name, as logs show it. */
   override name = "HttpProblem";
   /** The status code of the answer. */
-  readonly status: ContentfulStatusCode;
+  readonly status: ProblemStatus;
   /** The fields at fault, where the problem is the request's. */
   readonly errors: readonly FieldError[];
   /** Further headers of the answer. */
@@ -28,7 +36,7 @@ export class HttpProblem extends Error {
 
   /** A problem with a `detail` that says what to do about it. */
   constructor(
-    status: ContentfulStatusCode,
+    status: ProblemStatus,
     detail: string,
     more: { readonly errors?: readonly FieldError[]; readonly headers?: Readonly<Record<string, string>> } =
       {},
@@ -53,7 +61,7 @@ const TITLES: Readonly<Record<number, string>> = {
 };
 
 /** The answer that tells of `problem`. */
-export function problemResponse(c: Context, problem: HttpProblem): Response {
+export function problemResponse(c: RequestContext, problem: HttpProblem): Response {
   const body = {
     type: "about:blank",
     title: TITLES[problem.status] ?? "Error",
@@ -69,7 +77,7 @@ export function problemResponse(c: Context, problem: HttpProblem): Response {
 }
 
 /** The value that `schema` makes of `value`; throws a 400 that names every field at fault. */
-export function parseOr400<S extends z.ZodType>(schema: S, value: unknown, what: string): z.infer<S> {
+export function parseOr400<T>(schema: Schema<T>, value: unknown, what: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new HttpProblem(400, `The ${what} is not valid.`, {

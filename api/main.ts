@@ -3,9 +3,11 @@
  *
  * @module
  */
+import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
-import { connectBroker } from "../shared/broker/connect.ts";
+import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
+import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { ConfigError, topologyOf } from "../shared/config.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { connect } from "../shared/sql/connect.ts";
@@ -36,17 +38,20 @@ if (import.meta.main) {
         max: 4,
       });
       const waker = createOutboxWaker(ordersSql);
+      let looking: Channel | null = null;
+      const readQueues = async () => {
+        // Gone under the question, it is as good as not there.
+        return looking ? await readQueueDepths(looking, topology).catch(() => null) : null;
+      };
       const broker = await connectBroker({
         url: config.AMQP_URL,
         name: "api",
         log,
         setup: async (model) => {
           const channel = await model.createChannel();
-          channel.on(
-            "error",
-            (error) => log.error("The broker closed the channel", { error: error.message }),
-          );
+          tieToConnection(channel, model, log, () => looking = null);
           await declareTopology(channel, topology);
+          looking = channel;
         },
       });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
@@ -57,6 +62,7 @@ if (import.meta.main) {
         sql: opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         isBrokerUp: broker.isUp,
+        readQueues,
         access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
         log,
       });
@@ -65,8 +71,7 @@ if (import.meta.main) {
         log.info("Listening", { url: `http://${config.HOST}:${port}` });
       });
       await aborted(stop);
-      const drained = server.shutdown();
-      await Promise.race([drained, new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, DRAIN_MS)))]);
+      await within(DRAIN_MS, server.shutdown());
       await waker.close();
       await broker.close();
       await Promise.all([ordersSql.end({ timeout: 1 }), opsSql.end({ timeout: 1 })]);

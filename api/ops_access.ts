@@ -3,18 +3,19 @@
  *
  * @module
  */
-import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { timingSafeEqual } from "node:crypto";
-import { HttpProblem } from "./http_errors.ts";
+import type { Middleware } from "./correlation.ts";
+import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The address that a request came from, or null where it did not come over a socket. */
-export type RemoteAddress = (c: Context) => string | null;
+export type RemoteAddress = (c: RequestContext) => string | null;
 
 /** Who is let in. */
 export interface OpsAccess {
   /** The bearer token to ask for; without one only loopback addresses are let in. */
   readonly token: string | undefined;
+  /** Tells where a request came from; asked only when there is no token. */
   readonly remoteAddress: RemoteAddress;
 }
 
@@ -25,7 +26,7 @@ const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
  * Lets in who has the token, or, where none is set, who calls from this machine under a loopback name (a foreign name
  * that resolves to it is how a web page would get here). Requests that another site's page sends are refused always.
  */
-export function opsAccess({ token, remoteAddress }: OpsAccess) {
+export function opsAccess({ token, remoteAddress }: OpsAccess): Middleware {
   return createMiddleware(async (c, next) => {
     const site = c.req.header("sec-fetch-site");
     if (site === "cross-site" || site === "same-site") {

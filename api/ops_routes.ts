@@ -11,7 +11,7 @@ import { listDeadLetters } from "../shared/sql/dead_letters.ts";
 import { listOrders } from "../shared/sql/orders.ts";
 import { countUnpublished, listEvents } from "../shared/sql/outbox_events.ts";
 import { listProcessed } from "../shared/sql/processed_events.ts";
-import type { CorrelationEnv } from "./correlation.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
 import { parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
 import { orderJson, orderOr404 } from "./orders_routes.ts";
@@ -21,8 +21,11 @@ import { scenarioRoutes } from "./scenario_routes.ts";
 
 /** What the routes need. */
 export interface OpsDeps {
+  /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
   readonly opsSql: Sql;
+  /** Places the orders of the scenarios. */
   readonly placeOrder: PlaceOrder;
+  /** Tells the stories of the orders that are shown. */
   readonly readTimelines: ReadTimelines;
 }
 
@@ -46,7 +49,7 @@ const deadLettersSchema = z.object({ limit, orderId: idSchema.optional() });
 const DEBUG_ROWS = 10;
 
 /** The ops routes. */
-export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): Hono<CorrelationEnv> {
+export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.route("/scenarios", scenarioRoutes(placeOrder));
   app.route("/outbox", outboxRoutes(opsSql));

@@ -9,7 +9,7 @@ import { idSchema } from "../shared/events/envelope.ts";
 import { amountSchema } from "../shared/money.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
-import type { CorrelationEnv } from "./correlation.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
 import type { PlaceOrder } from "./place_orders.ts";
@@ -27,13 +27,16 @@ const pageSchema = z.object({
 
 /** What the routes need. */
 export interface OrdersDeps {
+  /** Stores a new order together with its `order.created`. */
   readonly placeOrder: PlaceOrder;
+  /** A pool that may read the table `orders`. */
   readonly readSql: Sql;
+  /** Tells an order's story for `/orders/:id/timeline`. */
   readonly readTimelines: ReadTimelines;
 }
 
 /** The routes that create and show orders. */
-export function ordersRoutes({ placeOrder, readSql, readTimelines }: OrdersDeps): Hono<CorrelationEnv> {
+export function ordersRoutes({ placeOrder, readSql, readTimelines }: OrdersDeps): App {
   const app = new Hono<CorrelationEnv>();
 
   app.post("/", async (c) => {

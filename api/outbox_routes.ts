@@ -16,6 +16,7 @@ import {
   republishEvent,
 } from "../shared/sql/outbox_events.ts";
 import { tickRelay } from "../shared/sql/outbox_wakeup.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 
 const listSchema = z.object({
@@ -32,8 +33,8 @@ const TICK_WAIT_MS = 2000;
 const TICK_LOOK_MS = 10;
 
 /** Shows the outbox, and has events published. `sql` is of the role that may ask for that, and no more. */
-export function outboxRoutes(sql: Sql): Hono {
-  const app = new Hono();
+export function outboxRoutes(sql: Sql): App {
+  const app = new Hono<CorrelationEnv>();
 
   app.get("/", async (c) => {
     const { limit, cursor, ...filter } = parseOr400(listSchema, c.req.query(), "query");

@@ -14,7 +14,9 @@ import { HttpProblem } from "./http_errors.ts";
 
 /** What an order is asked for with. */
 export interface OrderRequest {
+  /** Who buys: any uuid, in lower case. */
   readonly userId: string;
+  /** What is bought: any uuid, in lower case. */
   readonly courseId: string;
   /** A decimal string of two places. */
   readonly amount: string;

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type { Context } from "hono";
-import { HttpProblem } from "./http_errors.ts";
+import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The largest body that is read, in bytes. An order takes about 150. */
 export const MAX_BODY_BYTES = 16 * 1024;
@@ -13,7 +12,7 @@ export const MAX_BODY_BYTES = 16 * 1024;
  * The body of the request as JSON. Throws a 415 where it is declared as something else, a 413 where it is too large
  * (without reading the rest), a 400 where it is no JSON in UTF-8.
  */
-export async function readJson(c: Context): Promise<unknown> {
+export async function readJson(c: RequestContext): Promise<unknown> {
   const type = c.req.header("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
   if (type !== "application/json" && !/^application\/[\w.-]+\+json$/.test(type)) {
     throw new HttpProblem(415, "Send the body as JSON, with the header content-type: application/json.");

@@ -5,7 +5,7 @@
  */
 import { Hono } from "hono";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import type { CorrelationEnv } from "./correlation.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
 import { orderJson } from "./orders_routes.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 
@@ -19,7 +19,7 @@ const SCENARIOS: Readonly<Record<string, string>> = {
 const SCENARIO_AMOUNT = "49.90";
 
 /** One route per scenario; each answers 201 with the new order. */
-export function scenarioRoutes(placeOrder: PlaceOrder): Hono<CorrelationEnv> {
+export function scenarioRoutes(placeOrder: PlaceOrder): App {
   const app = new Hono<CorrelationEnv>();
   for (const [path, courseId] of Object.entries(SCENARIOS)) {
     app.post(`/${path}`, async (c) => {

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { QUEUE_KEYS, QUEUES, type Topology } from "./broker/topology.ts";
+import type { Parsed } from "./schema.ts";
 
 const wholeNumber = (min: number, max: number, fallback: number) => {
   const error = `must be a whole number from ${min} to ${max}`;
@@ -66,11 +67,12 @@ export type VariableName = keyof typeof VARIABLES;
 
 /** The parsed values of the variables `N`. */
 export type Config<N extends VariableName = VariableName> = {
-  readonly [K in N]: z.infer<(typeof VARIABLES)[K]>;
+  readonly [K in N]: Parsed<(typeof VARIABLES)[K]>;
 };
 
 /** The configuration is not usable. The message names each variable at fault and what it takes. */
 export class ConfigError extends Error {
+  /** The error's name, as logs show it. */
   override name = "ConfigError";
 }
 

@@ -14,6 +14,7 @@ export type ErrorKind = "outage" | "transient" | "permanent";
 
 /** A dependency outside the database (the payment provider) did not answer in time, or said that it cannot now. */
 export class TransientError extends Error {
+  /** The error's name, as logs show it. */
   override name = "TransientError";
 }
 

@@ -8,11 +8,15 @@ import {
   getJsonLinesFormatter,
   getLogger,
   getTextFormatter,
-  type Logger,
-  type LogLevel,
+  type Logger as LogtapeLogger,
+  type LogLevel as LogtapeLevel,
 } from "@logtape/logtape";
 
-export type { Logger } from "@logtape/logtape";
+/** Writes lines: `log.info(message, properties)`, and so for each level. */
+export type Logger = LogtapeLogger;
+
+/** How much a line matters: `trace`, `debug`, `info`, `warning`, `error` or `fatal`. */
+export type LogLevel = LogtapeLevel;
 
 /**
  * Sets up the process's logs and gives its logger. `process` names the process on every line. Lines go to standard

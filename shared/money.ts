@@ -4,12 +4,13 @@
  * @module
  */
 import { z } from "zod";
+import type { Schema } from "./schema.ts";
 
 /**
  * A positive amount of at most two decimal places that fits `numeric(12,2)`. What comes out has exactly two places,
  * so that the API, the events and the tables show one and the same string.
  */
-export const amountSchema = z
+export const amountSchema: Schema<string> = z
   .string({ error: 'must be a decimal string such as "49.90"' })
   .regex(/^(0|[1-9]\d{0,9})(\.\d{1,2})?$/, {
     error: 'must be a decimal string such as "49.90": digits, at most two decimal places, below 10000000000',

@@ -27,9 +27,13 @@ export type OrderTrigger =
 
 /** One arrow of the state machine: in `from`, the event `on` leads to `to`, and `emits` an event with it. */
 export interface OrderTransition {
+  /** The status that the order must be in. */
   readonly from: OrderStatus;
+  /** The event that moves it. */
   readonly on: OrderTrigger;
+  /** The status that it moves to. */
   readonly to: OrderStatus;
+  /** The event that goes out in the same transaction; absent where none does. */
   readonly emits?: "refund.requested";
 }
 

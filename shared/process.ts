@@ -17,14 +17,16 @@ import { migrate } from "./sql/migrate.ts";
 import { pause, stopOnSignals } from "./stop.ts";
 
 /** The variables of every process that talks to the database. */
-const BASE_VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "LOG_LEVEL", "LOG_FORMAT"] as const;
+export const BASE_VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "LOG_LEVEL", "LOG_FORMAT"] as const;
 
 /** The variables of every process that talks to database and broker. */
 export const WORKER_VARIABLES = [...BASE_VARIABLES, "AMQP_URL", ...TOPOLOGY_VARIABLES] as const;
 
 /** What a process's work is given. */
 export interface ProcessContext<N extends VariableName> {
+  /** The parsed values of the variables that the process reads. */
   readonly config: Config<N>;
+  /** The process's logger; its name is on every line. */
   readonly log: Logger;
   /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;

@@ -7,7 +7,7 @@
 const reserved = (ending: string) => `00000000-0000-0000-0000-000000000${ending}`;
 
 /** The user of every scenario. */
-export const SCENARIO_USER = reserved("001");
+export const SCENARIO_USER: string = reserved("001");
 
 /** The courses that the fake provider and the seat decision know: paid and enrolled, declined, no seat left. */
 export const RESERVED_COURSES = {

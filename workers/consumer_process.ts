@@ -17,19 +17,25 @@ const CONSUMER_VARIABLES = [...WORKER_VARIABLES, "CONSUMER_BATCH_SIZE", "CONSUME
 
 /** What a consumer's handler is made with. */
 export interface HandlerDeps<N extends VariableName = never> {
+  /** A pool under the consumer's role. */
   readonly sql: Sql;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
+  /** To be woken after a commit that appended events. */
   readonly waker: OutboxWaker;
+  /** The parsed values of the handler's own variables. */
   readonly config: Config<N>;
 }
 
 /** One consumer process. */
 export interface ConsumerProcess<N extends VariableName = never> {
+  /** The key of the queue that it consumes. */
   readonly queue: QueueKey;
+  /** The database role that it takes on, unless DATABASE_ROLES is off. */
   readonly role: DatabaseRole;
   /** Variables that its handler needs beyond those of every consumer. */
   readonly variables?: readonly N[];
+  /** Makes what processes its batches; called once, before the first of them. */
   readonly createHandler: (deps: HandlerDeps<N>) => HandleBatch;
 }
 

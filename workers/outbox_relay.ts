@@ -4,7 +4,7 @@
  * @module
  */
 import type { ChannelModel } from "amqplib";
-import { connectBroker } from "../shared/broker/connect.ts";
+import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
@@ -61,10 +61,8 @@ if (import.meta.main) {
         publisher = next;
         if (next) relay.wake(false);
       };
-      channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
-      channel.on("close", () => {
+      tieToConnection(channel, model, log, () => {
         if (publisher === mine) publisher = null;
-        model.close().catch(() => {});
       });
       // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
       model.on("blocked", () => use(null));

@@ -6,7 +6,9 @@
 
 /** An ack to send: of this delivery tag alone, or of it and every lower one. */
 export interface Ack {
+  /** The delivery tag, as the channel counts them, from 1. */
   readonly tag: number;
+  /** Whether every lower tag that is still unsettled on the channel is acked with it. */
   readonly multiple: boolean;
 }
 

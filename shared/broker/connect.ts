@@ -3,15 +3,30 @@
  *
  * @module
  */
-import { type ChannelModel, connect } from "amqplib";
+import type * as amqp from "amqplib";
+import { connect } from "amqplib";
 import type { Logger } from "../log.ts";
 import { within } from "../stop.ts";
 
+/** An open connection as the client has it: what channels are opened on. */
+export type ChannelModel = amqp.ChannelModel;
+
+/** A channel of the client. */
+export type Channel = amqp.Channel;
+
+/** A channel on which the broker confirms what is published. */
+export type ConfirmChannel = amqp.ConfirmChannel;
+
+/** A delivered message as the client has it. */
+export type ConsumeMessage = amqp.ConsumeMessage;
+
 /** How a connection is kept. */
 export interface BrokerOptions {
+  /** Where the broker is, as an AMQP URL; a `heartbeat` in its query, in seconds, holds instead of ours. */
   readonly url: string;
   /** Shown in the broker's list of connections. */
   readonly name: string;
+  /** Gets one warning per outage, and a debug line when the connection is up. */
   readonly log: Logger;
   /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
   readonly setup: (model: ChannelModel) => Promise<void>;
@@ -84,4 +99,21 @@ function withHeartbeat(text: string): string {
   const url = new URL(text);
   if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
   return url.href;
+}
+
+/**
+ * Ties a channel's end to its connection's: whatever closes it, the way back is the same, a new connection with its
+ * set-up. The broker's reason goes to the log; `onClose` is for what is lost with the channel.
+ */
+export function tieToConnection(
+  channel: Channel,
+  model: ChannelModel,
+  log: Logger,
+  onClose: () => void,
+): void {
+  channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
+  channel.on("close", () => {
+    onClose();
+    model.close().catch(() => {}); // closed already, or closing: either is what is wanted
+  });
 }

@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import { pause, within } from "../stop.ts";
 import { planAcks } from "./ack.ts";
-import { type BrokerConnection, CLOSE_MS, connectBroker } from "./connect.ts";
+import { type BrokerConnection, CLOSE_MS, connectBroker, tieToConnection } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
 import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
 import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
@@ -19,21 +19,27 @@ import type { Topology } from "./topology.ts";
 
 /** What a consumer is made of. */
 export interface ConsumerOptions {
+  /** Where the broker is, as an AMQP URL. */
   readonly url: string;
+  /** Declared on every new connection, before anything is consumed. */
   readonly topology: Topology;
   /** The queue's name, which is also the consumer's. */
   readonly queue: string;
   /** The most messages in one batch, which is one transaction. */
   readonly batchSize: number;
+  /** How often one message is tried again before it becomes a dead letter; 0 is never. */
   readonly maxRetries: number;
+  /** Processes a batch, and answers with a verdict on each of its events. */
   readonly handle: HandleBatch;
   /** Keeps what is given up on. The message is acked only after this has resolved. */
   readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
+  /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
   readonly log: Logger;
 }
 
 /** A running consumer. */
 export interface Consumer {
+  /** Its connection to the broker, which comes back by itself. */
   readonly connection: BrokerConnection;
   /** Stops taking messages, finishes the batch in hand, acks it and disconnects. What was not settled is requeued. */
   stop(): Promise<void>;
@@ -57,11 +63,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
     const channel = await model.createChannel();
-    channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
-    channel.on("close", () => {
-      forget(channel);
-      if (!stopping.signal.aborted) model.close().catch(() => {});
-    });
+    tieToConnection(channel, model, log, () => forget(channel));
     await declareTopology(channel, options.topology);
     await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
     await channel.consume(queue, (message) => onMessage(channel, message));

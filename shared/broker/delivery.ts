@@ -3,13 +3,14 @@
  *
  * @module
  */
-import type { Channel, ConsumeMessage } from "amqplib";
 import { type DomainEvent, parseEvent } from "../events/catalog.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import type { Channel, ConsumeMessage } from "./connect.ts";
 import type { Verdict } from "./next_step.ts";
 
 /** An event as a consumer's handler gets it. */
 export interface ReceivedEvent {
+  /** The event, checked against the schema of its type. */
   readonly event: DomainEvent;
   /** W3C trace context from the message's headers. */
   readonly traceparent: string | null;
@@ -19,19 +20,24 @@ export interface ReceivedEvent {
 
 /** A message that is delivered and not yet settled. */
 export interface Delivery {
+  /** The channel that delivered it, the only one on which it can be acked. */
   readonly channel: Channel;
+  /** The message as the client has it: body, properties and delivery tag. */
   readonly message: ConsumeMessage;
   /** The event, or the verdict on a body that is none. */
   readonly parsed: { readonly ok: true; readonly event: DomainEvent } | {
     readonly ok: false;
     readonly verdict: Extract<Verdict, { kind: "rejected" }>;
   };
+  /** W3C trace context from the message's headers; null where they have none. */
   readonly traceparent: string | null;
   /** When it was first looked at, in milliseconds of the monotonic clock; 0 before that. */
   firstSeenMs: number;
   /** When it may be looked at again, on the same clock. */
   dueMs: number;
+  /** Retries spent so far. */
   retries: number;
+  /** Looks at it that spent none, because it came too early. */
   polls: number;
 }
 

@@ -4,22 +4,32 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { ConfirmChannel, Message } from "amqplib";
+import type { Message } from "amqplib";
+import type { ConfirmChannel } from "./connect.ts";
 
 /** A message on its way to the exchange; its type is its routing key. */
 export interface OutgoingMessage {
+  /** The event's id, sent as `message-id`; no two messages of a batch have the same. */
   readonly id: string;
+  /** The event's type, sent as `type` and as the routing key. */
   readonly type: string;
+  /** The correlation id of the event, sent as `correlation-id`. */
   readonly correlationId: string;
+  /** W3C trace context, sent as a header of that name; null sends none. */
   readonly traceparent: string | null;
+  /** When the event happened, sent as `timestamp` in whole seconds. */
   readonly occurredAt: Date;
+  /** The envelope as JSON text, sent in UTF-8. */
   readonly body: string;
 }
 
 /** What became of a batch. An id in neither has an unknown fate: the channel went away before the broker answered. */
 export interface PublishOutcome {
+  /** The ids of the messages that the broker has taken. */
   readonly confirmed: readonly string[];
+  /** The ids of those that it returned or nacked, or that could not be encoded, each with why. */
   readonly refused: readonly { readonly id: string; readonly error: string }[];
+  /** The ids of those without an answer when the channel went away or the time was up. */
   readonly unknown: readonly string[];
 }
 

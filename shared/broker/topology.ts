@@ -7,8 +7,11 @@ import type { EventType } from "../events/catalog.ts";
 
 /** One queue: its bindings, and the variable that can name it otherwise. The consumer is named like the queue. */
 export interface QueueSpec {
+  /** The queue's name, unless its variable gives it another. */
   readonly name: string;
+  /** The environment variable that can give it another name. */
   readonly env: string;
+  /** The event types that it gets, which are its binding keys. */
   readonly bindings: readonly EventType[];
 }
 
@@ -54,7 +57,9 @@ export const QUEUE_KEYS = Object.keys(QUEUES) as readonly QueueKey[];
 
 /** The topology under the names that the configuration gave it. */
 export interface Topology {
+  /** The name of the topic exchange that every event is published to. */
   readonly exchange: string;
+  /** Each queue's name and binding keys. */
   readonly queues: Readonly<
     Record<QueueKey, { readonly name: string; readonly bindings: readonly EventType[] }>
   >;

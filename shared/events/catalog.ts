@@ -6,6 +6,7 @@
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { amountSchema } from "../money.ts";
+import type { Parsed } from "../schema.ts";
 import { envelopeSchema, EVENT_VERSION, idSchema } from "./envelope.ts";
 
 const reason = z.string().min(1).max(500);
@@ -46,11 +47,11 @@ export type EventType = keyof typeof eventData;
 export const EVENT_TYPES = Object.keys(eventData) as readonly EventType[];
 
 /** The data of an event of type `T`. */
-export type EventData<T extends EventType> = z.infer<(typeof eventData)[T]>;
+export type EventData<T extends EventType> = Parsed<(typeof eventData)[T]>;
 
 /** An event of type `T`, envelope and data; a union over the types when `T` is one. */
 export type DomainEvent<T extends EventType = EventType> = {
-  [K in T]: z.infer<typeof envelopeSchema> & { type: K; data: EventData<K> };
+  [K in T]: Parsed<typeof envelopeSchema> & { type: K; data: EventData<K> };
 }[T];
 
 /** Whether `type` is in the catalogue. */
@@ -60,6 +61,7 @@ export function isEventType(type: string): type is EventType {
 
 /** What an event hands on to the events that it causes. */
 export interface Cause {
+  /** Shared by all that is about one order: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
   /** W3C trace context (https://www.w3.org/TR/trace-context/), null where there is none. */
   readonly traceparent: string | null;
@@ -67,7 +69,9 @@ export interface Cause {
 
 /** An event on its way to the outbox, with the trace context that travels beside its envelope. */
 export interface OutgoingEvent<T extends EventType = EventType> {
+  /** The envelope with its data, as it will be sent. */
   readonly event: DomainEvent<T>;
+  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
 }
 

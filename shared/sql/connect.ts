@@ -8,8 +8,11 @@ import postgres from "postgres";
 /** A pool of connections; a query on it is a transaction of its own. */
 export type Sql = postgres.Sql;
 
+/** A transaction, on a connection of its own until it ends. */
+export type Transaction = postgres.TransactionSql;
+
 /** A pool, or a transaction on one of its connections: what a query that may be part of a transaction takes. */
-export type Queryable = postgres.Sql | postgres.TransactionSql;
+export type Queryable = Sql | Transaction;
 
 /** The roles that processes take on; `shared/sql/migrations/roles.sql` says what each may do. */
 export type DatabaseRole =

@@ -8,15 +8,23 @@ import { type Queryable, rowset } from "./connect.ts";
 
 /** A message that is given up on. */
 export interface NewDeadLetter {
+  /** Who gave up on it: the consumer's name, which is its queue's. */
   readonly consumer: string;
   /** What could be read of the event; null where the body does not say. */
   readonly eventId: string | null;
+  /** The event's type; null where the body is no valid event. */
   readonly eventType: string | null;
+  /** The order that the event is about; null where the body is no valid event. */
   readonly orderId: string | null;
+  /** The event's correlation id; null where the body is no valid event. */
   readonly correlationId: string | null;
+  /** The message's body, byte for byte. */
   readonly body: Uint8Array;
+  /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
+  /** Why, in full; the first 2,000 characters are kept. */
   readonly detail: string;
+  /** Attempts at this delivery, the first one included. */
   readonly attempts: number;
 }
 
@@ -60,19 +68,31 @@ function withoutNul(text: string): string {
 
 /** A dead letter as ops shows it. */
 export interface DeadLetterRow {
+  /** The letter's own id, a version 7 uuid: the newest letter has the highest. */
   readonly id: string;
+  /** Who gave up on it: the consumer's name, which is its queue's. */
   readonly consumer: string;
+  /** The event's id; null where the body is no valid event. */
   readonly eventId: string | null;
+  /** The event's type; null where the body is no valid event. */
   readonly eventType: string | null;
+  /** The order that the event is about; null where the body is no valid event. */
   readonly orderId: string | null;
+  /** The event's correlation id; null where the body is no valid event. */
   readonly correlationId: string | null;
   /** The body as text; bytes that are not UTF-8 are shown as replacement characters. */
   readonly body: string;
+  /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
+  /** Why, in full, up to 2,000 characters. */
   readonly detail: string;
+  /** Attempts so far, over all the deliveries that ended in this letter. */
   readonly attempts: number;
+  /** `OPEN` until somebody has it redriven or discards it. */
   readonly state: "OPEN" | "REDRIVEN" | "DISCARDED";
+  /** When the message was first given up on. */
   readonly firstFailedAt: Date;
+  /** When it was last given up on: later than the first time only where it was delivered again. */
   readonly lastFailedAt: Date;
 }
 
@@ -88,4 +108,10 @@ export async function listDeadLetters(
     from dead_letters ${orderId ? sql`where order_id = ${orderId}` : sql``}
     order by id desc limit ${limit}`;
   return rows.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) }));
+}
+
+/** How many dead letters are open, by consumer. */
+export async function countOpenDeadLetters(sql: Queryable): Promise<{ consumer: string; count: number }[]> {
+  return await sql<{ consumer: string; count: number }[]>`
+    select consumer, count(*)::int as count from dead_letters where state = 'OPEN' group by consumer`;
 }

@@ -7,10 +7,15 @@ import { type Queryable, rowset } from "./connect.ts";
 
 /** A decided seat on its way into the table; a reason where it was refused. */
 export interface NewEnrollment {
+  /** The enrollment's id, a version 7 uuid. */
   readonly id: string;
+  /** The order that asks for the seat; it gets one decision. */
   readonly orderId: string;
+  /** The course that the seat is in. */
   readonly courseId: string;
+  /** Whether there was a seat. */
   readonly status: "GRANTED" | "FAILED";
+  /** Why there was none; null if and only if the seat is granted. */
   readonly reason: string | null;
 }
 

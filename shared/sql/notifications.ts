@@ -11,8 +11,11 @@ export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
 
 /** A notification on its way into the table. */
 export interface NewNotification {
+  /** The notification's id, a version 7 uuid. */
   readonly id: string;
+  /** The order that it tells of. */
   readonly orderId: string;
+  /** Which outcome it tells of; an order has one notification of each at most. */
   readonly type: NotificationType;
 }
 

@@ -8,14 +8,21 @@ import { type Queryable, rowset, uuids } from "./connect.ts";
 
 /** An order as the table has it. */
 export interface OrderRow {
+  /** The order's id, a version 7 uuid: the newest order has the highest. */
   readonly id: string;
+  /** Who buys: any uuid. */
   readonly userId: string;
+  /** What is bought: any uuid. */
   readonly courseId: string;
   /** A decimal string of two places. */
   readonly amount: string;
+  /** Where the order stands in the state machine. */
   readonly status: OrderStatus;
+  /** The correlation id of all the order's events: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
+  /** When the order was asked for, by the clock of the API's process. */
   readonly createdAt: Date;
+  /** When the status last changed; until then, `createdAt`. */
   readonly updatedAt: Date;
 }
 
@@ -70,7 +77,9 @@ export async function lockOrders(sql: Queryable, ids: readonly string[]): Promis
 
 /** A decided change of status. */
 export interface StatusChange {
+  /** The id of the order that moves. */
   readonly id: string;
+  /** The status that it moves to. */
   readonly status: OrderStatus;
 }
 

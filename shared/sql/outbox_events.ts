@@ -20,13 +20,19 @@ export async function appendEvents(sql: Queryable, events: readonly OutgoingEven
 
 /** An event as the relay publishes it. */
 export interface ClaimedEvent {
+  /** The event's id, a uuid, which is also the row's. */
   readonly id: string;
+  /** The event's type, which is its routing key. */
   readonly type: string;
+  /** The event's correlation id: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
+  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
+  /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
   /** The envelope as JSON text: the relay never parses it. */
   readonly body: string;
+  /** How often the broker has refused it so far. */
   readonly retryCount: number;
 }
 
@@ -67,7 +73,9 @@ export async function markPublished(sql: Queryable, ids: readonly string[]): Pro
 
 /** An event that the broker did not take. */
 export interface RefusedEvent {
+  /** The id of the event. */
   readonly id: string;
+  /** Why the broker did not take it; the first 500 characters are kept. */
   readonly error: string;
   /** When to try again, in milliseconds from now. */
   readonly retryInMs: number;
@@ -88,15 +96,25 @@ export async function markRefused(sql: Queryable, refused: readonly RefusedEvent
 
 /** An event as ops shows it. */
 export interface OutboxEventRow {
+  /** The event's id, a version 7 uuid: the newest event has the highest. */
   readonly id: string;
+  /** The event's type, which is its routing key. */
   readonly type: string;
+  /** The order that the event is about. */
   readonly orderId: string;
+  /** The event's correlation id: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
+  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
+  /** The whole envelope, data included, as it is sent. */
   readonly payload: unknown;
+  /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
+  /** When the broker had confirmed it; null while it waits. */
   readonly publishedAt: Date | null;
+  /** How often the broker has refused it so far. */
   readonly retryCount: number;
+  /** Why it was last refused, even if it is published by now; null where it never was. */
   readonly lastError: string | null;
   /** When an event that was refused is tried again; null for all others. */
   readonly nextAttemptAt: Date | null;
@@ -104,10 +122,13 @@ export interface OutboxEventRow {
 
 /** What `listEvents` filters by. */
 export interface OutboxFilter {
+  /** The most events to answer with. */
   readonly limit: number;
   /** Only events older than the one with this id. */
   readonly before?: string | undefined;
+  /** Only events of this type. */
   readonly type?: string | undefined;
+  /** Only events about this order. */
   readonly orderId?: string | undefined;
   /** Only published ones, or only those that are not. */
   readonly published?: boolean | undefined;

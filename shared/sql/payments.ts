@@ -10,14 +10,21 @@ export type PaymentStatus = "SUCCEEDED" | "FAILED" | "REFUND_SUCCEEDED";
 
 /** A settled charge on its way into the table: a reference where it succeeded, a reason where it was refused. */
 export interface NewPayment {
+  /** The payment's id, a version 7 uuid. */
   readonly id: string;
+  /** The order that is charged; it has one payment. */
   readonly orderId: string;
+  /** What is paid for. */
   readonly courseId: string;
   /** A decimal string of two places. */
   readonly amount: string;
+  /** Whether the provider charged or refused. */
   readonly status: "SUCCEEDED" | "FAILED";
+  /** Which attempt at the delivery got the provider's answer, from 1. */
   readonly attemptCount: number;
+  /** The provider's reference of the charge; null if and only if it refused. */
   readonly providerReference: string | null;
+  /** Why the provider refused; null if and only if it charged. */
   readonly failureReason: string | null;
 }
 
@@ -49,11 +56,15 @@ export async function insertPayments(
 
 /** A payment as refunds see it. */
 export interface PaymentRow {
+  /** The payment's id, a version 7 uuid. */
   readonly id: string;
+  /** The order that it is for. */
   readonly orderId: string;
   /** A decimal string of two places. */
   readonly amount: string;
+  /** What has become of the charge. */
   readonly status: PaymentStatus;
+  /** The provider's reference of the charge; null where the charge failed. */
   readonly providerReference: string | null;
 }
 
@@ -66,7 +77,9 @@ export async function findPayments(sql: Queryable, orderIds: readonly string[]):
 
 /** A refund that the provider has made. */
 export interface Refund {
+  /** The id of the payment that was given back. */
   readonly paymentId: string;
+  /** The provider's reference of the refund. */
   readonly refundReference: string;
 }
 

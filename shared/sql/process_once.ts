@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type { TransactionSql } from "postgres";
 import type { OutgoingEvent } from "../events/catalog.ts";
-import type { Sql } from "./connect.ts";
+import type { Sql, Transaction } from "./connect.ts";
 import { appendEvents } from "./outbox_events.ts";
 import { markProcessed } from "./processed_events.ts";
 
@@ -20,7 +19,7 @@ export async function processOnce(
   consumer: string,
   eventIds: readonly string[],
   now: Date,
-  apply: (tx: TransactionSql, fresh: ReadonlySet<string>) => Promise<readonly OutgoingEvent[]>,
+  apply: (tx: Transaction, fresh: ReadonlySet<string>) => Promise<readonly OutgoingEvent[]>,
 ): Promise<Set<string>> {
   return await sql.begin(async (tx) => {
     const fresh = await markProcessed(tx, consumer, eventIds, now);

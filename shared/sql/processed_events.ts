@@ -41,8 +41,11 @@ export async function findProcessed(
 
 /** One row of the inbox. */
 export interface ProcessedEventRow {
+  /** The id of the event, a uuid. */
   readonly eventId: string;
+  /** Who has processed it: the consumer's name, which is its queue's. */
   readonly consumer: string;
+  /** When the batch that it was processed in began, by the consumer's clock. */
   readonly processedAt: Date;
 }
 

@@ -7,13 +7,21 @@ import { type Sql, uuids } from "./connect.ts";
 
 /** An event of an order, with the consumers that have processed it. */
 export interface TimelineEvent {
+  /** The order that the event is about. */
   readonly orderId: string;
+  /** The event's id, a uuid. */
   readonly eventId: string;
+  /** The event's type. */
   readonly type: string;
+  /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
+  /** When the broker had confirmed it; null while it waits. */
   readonly publishedAt: Date | null;
+  /** How often the broker has refused it so far. */
   readonly retryCount: number;
+  /** Why it was last refused, even if it is published by now; null where it never was. */
   readonly lastError: string | null;
+  /** Which consumers have processed it, and when, earliest first. */
   readonly processed: readonly { readonly consumer: string; readonly at: Date }[];
 }
 
@@ -44,12 +52,19 @@ function processedBy({ consumer, processedAt }: EventRow) {
 
 /** A dead letter of an order. */
 export interface TimelineDeadLetter {
+  /** The order that the event is about. */
   readonly orderId: string;
+  /** The dead letter's own id, a version 7 uuid. */
   readonly id: string;
+  /** The id of the event that was given up on; null where the body does not say. */
   readonly eventId: string | null;
+  /** The type of that event; null where the body does not say. */
   readonly eventType: string | null;
+  /** Who gave up on it: the consumer's name, which is its queue's. */
   readonly consumer: string;
+  /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
+  /** When it was last given up on. */
   readonly at: Date;
 }
 

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { getLogger, type Logger } from "@logtape/logtape";
+import { getLogger } from "@logtape/logtape";
+import type { Logger } from "../../shared/log.ts";
 
 /** A logger that nobody has given a sink. */
 export const testLog: Logger = getLogger(["orderflow", "test"]);

@@ -9,6 +9,7 @@ import { testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema. Disposing of it closes the pools and drops it. */
 export interface TestSchema extends AsyncDisposable {
+  /** Names this database alone; the user owns all that is in it. */
   readonly url: string;
   /** A pool as the owner of everything, for looking. */
   readonly sql: Sql;

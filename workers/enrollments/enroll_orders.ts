@@ -16,8 +16,11 @@ import { decideSeat } from "./decide_seat.ts";
 
 /** What the handler is made of. */
 export interface EnrollDeps {
+  /** A pool that may write `enrollments`, the inbox and the outbox. */
   readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
   readonly consumer: string;
+  /** Wakes the relay after each batch. */
   readonly waker: OutboxWaker;
 }
 

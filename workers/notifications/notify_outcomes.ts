@@ -19,8 +19,11 @@ import { processOnce } from "../../shared/sql/process_once.ts";
 
 /** What the handler is made of. */
 export interface NotifyDeps {
+  /** A pool that may write `notifications`, the inbox and the outbox. */
   readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
   readonly consumer: string;
+  /** Wakes the relay after each batch. */
   readonly waker: OutboxWaker;
 }
 

@@ -13,8 +13,11 @@ import { decideBatch } from "./decide_batch.ts";
 
 /** What the handler is made of. */
 export interface OrderEventsDeps {
+  /** A pool that may write `orders`, the inbox and the outbox. */
   readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
   readonly consumer: string;
+  /** Wakes the relay after a batch that emits events. */
   readonly waker: OutboxWaker;
 }
 

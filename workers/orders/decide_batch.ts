@@ -16,6 +16,7 @@ export interface BatchDecision {
   readonly settled: readonly string[];
   /** The new status of every order that moves. */
   readonly statuses: ReadonlyMap<string, OrderStatus>;
+  /** The events to append in the same transaction. */
   readonly outgoing: readonly OutgoingEvent[];
 }
 

@@ -12,16 +12,19 @@ import { relayBatch, type RelayedBatch } from "./relay_batch.ts";
 
 /** What a relay is made of. */
 export interface RelayOptions {
+  /** A pool with a connection for each batch under way (two), opened with `CLAIM_SETTINGS`. */
   readonly sql: Sql;
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
   /** Called when the broker left events unanswered although its connection looks alive. */
   readonly onStuck: () => void;
+  /** The most events in one batch, which is one transaction. */
   readonly batchSize: number;
   /** The longest pause between two looks at the outbox, in milliseconds. */
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
+  /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
   readonly log: Logger;
 }
 

@@ -13,8 +13,11 @@ const CONFIRM_TIMEOUT_MS = 30_000;
 
 /** What one batch came to. */
 export interface RelayedBatch {
+  /** How many events were due and have been taken. */
   readonly claimed: number;
+  /** How many of them the broker has confirmed. */
   readonly published: number;
+  /** Those that it did not take, each with why. */
   readonly refused: readonly { readonly id: string; readonly error: string }[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;

@@ -18,9 +18,13 @@ import { type Answered, callProvider, type ChargeResult, type PaymentProvider } 
 
 /** What the handler is made of. */
 export interface ChargeDeps {
+  /** A pool that may write `payments`, the inbox and the outbox. */
   readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
   readonly consumer: string;
+  /** Wakes the relay after a batch that recorded something. */
   readonly waker: OutboxWaker;
+  /** Who charges and refunds. */
   readonly provider: PaymentProvider;
   /** The most calls to the provider at once. */
   readonly concurrency: number;

@@ -33,6 +33,7 @@ export interface RefundRequest {
   readonly idempotencyKey: string;
   /** The reference of the charge. */
   readonly chargeReference: string;
+  /** The whole charge: a decimal string of two places. */
   readonly amount: string;
 }
 

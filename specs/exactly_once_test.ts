@@ -1,0 +1,122 @@
+import { assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { CONSUMERS } from "../workers/dev/processes.ts";
+import { eventually } from "./support/eventually.ts";
+import {
+  countUnfinished,
+  countUnprocessed,
+  countUnpublished,
+  fingerprint,
+  readLedger,
+} from "./support/ledger.ts";
+import { placeOrders } from "./support/place_orders.ts";
+import { startStack, type TestStack } from "./support/test_stack.ts";
+
+const ORDERS = 2000;
+/** Of ten orders, eight succeed, one is declined and one finds no seat. */
+const courseOf = (n: number) =>
+  n % 10 === 8
+    ? RESERVED_COURSES.paymentFailure
+    : n % 10 === 9
+    ? RESERVED_COURSES.enrollmentFailure
+    : RESERVED_COURSES.success;
+
+const EXPECTED = {
+  orders: { COMPLETED: 1600, PAYMENT_FAILED: 200, REFUNDED: 200 },
+  payments: { FAILED: 200, REFUND_SUCCEEDED: 200, SUCCEEDED: 1600 },
+  enrollments: { FAILED: 200, GRANTED: 1600 },
+  notifications: { ORDER_COMPLETED: 1600, ORDER_REFUNDED: 200, PAYMENT_FAILED: 200 },
+  events: {
+    "enrollment.failed": 200,
+    "enrollment.granted": 1600,
+    "notification.sent": 2000,
+    "order.created": 2000,
+    "payment.failed": 200,
+    "payment.succeeded": 1800,
+    "refund.requested": 200,
+    "refund.succeeded": 200,
+  },
+  deadLetters: 0,
+};
+
+Deno.test("2,000 orders end with one charge, one seat and one notification each, and a repeat of every event changes nothing", async () => {
+  await using stack = await startStack();
+  const { sql } = stack.db;
+  await placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf });
+  await settled(stack);
+  assertEquals(await readLedger(sql), EXPECTED);
+
+  const before = await fingerprint(sql);
+  await sql`update outbox_events set published_at = null`;
+  const waker = createOutboxWaker(sql);
+  waker.wake();
+  await waker.close();
+  await eventually(
+    "every event to be published again",
+    async () => await countUnpublished(sql) === 0,
+    60_000,
+  );
+  await consumed(stack);
+  assertEquals(await fingerprint(sql), before);
+  assertEquals(await readLedger(sql), EXPECTED);
+});
+
+Deno.test("orders all end right although every worker is killed in the middle of them", async () => {
+  await using stack = await startStack();
+  const workers = stack.processes.filter((name) => name !== "api");
+  const load = placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf });
+  for (const [i, name] of workers.entries()) {
+    // Each at a time of its own, while there is work for it.
+    await eventually(`order ${(i + 1) * 200}`, async () => {
+      const [row] = await stack.db.sql`select count(*)::int as count from orders`;
+      return row?.count >= (i + 1) * 200;
+    }, 60_000);
+    await stack.kill(name);
+    stack.start(name);
+  }
+  await load;
+  await settled(stack);
+  assertEquals(await readLedger(stack.db.sql), EXPECTED);
+});
+
+/** Waits until every order is final, every event published, and each processed by all of its consumers. */
+async function settled({ db, broker }: TestStack): Promise<void> {
+  const consumers = new Map(
+    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
+  );
+  await eventually("every order to end", async () => await countUnfinished(db.sql) === 0, 60_000);
+  await eventually(
+    "every event to be processed",
+    async () => await countUnprocessed(db.sql, consumers) === 0,
+  );
+  await eventually("every event to be published", async () => await countUnpublished(db.sql) === 0);
+}
+
+/** Waits until nothing is left in the queues or in any worker's hands: stopped, they give back what is not acked. */
+async function consumed(stack: TestStack): Promise<void> {
+  const connection = await connect(stack.broker.url);
+  const channel = await connection.createChannel();
+  const queues = async () => {
+    const { topology } = stack.broker;
+    return await Promise.all(Object.values(topology.queues).map(({ name }) => channel.checkQueue(name)));
+  };
+  const waiting = async () => (await queues()).reduce((sum, { messageCount }) => sum + messageCount, 0);
+  const consumers = CONSUMERS.map(({ name }) => name);
+  // A worker that is stopped gives back what it had fetched ahead: a few rounds leave nothing.
+  let left = Infinity;
+  for (let round = 0; left > 0 && round < 10; round++) {
+    if (round > 0) { for (const name of consumers) stack.start(name); }
+    await eventually(
+      "all to be subscribed",
+      async () => (await queues()).every((q) => q.consumerCount === 1),
+    );
+    await eventually("the queues to be empty", async () => await waiting() === 0, 60_000);
+    const codes = await Promise.all(consumers.map(async (name) => [name, await stack.stop(name)]));
+    assertEquals(codes, consumers.map((name) => [name, 0]), "a process did not stop cleanly");
+    left = await waiting();
+  }
+  assertEquals(left, 0, "messages that nobody consumes");
+  await connection.close();
+}

@@ -1,0 +1,86 @@
+/**
+ * What the tables of all modules say, for comparison.
+ *
+ * @module
+ */
+import type { Sql } from "../../shared/sql/connect.ts";
+
+/** How often each outcome stands in each table. */
+export interface Ledger {
+  /** The number of orders by status. */
+  readonly orders: Readonly<Record<string, number>>;
+  /** The number of payments by status. */
+  readonly payments: Readonly<Record<string, number>>;
+  /** The number of enrollments by status. */
+  readonly enrollments: Readonly<Record<string, number>>;
+  /** The number of notifications by type. */
+  readonly notifications: Readonly<Record<string, number>>;
+  /** The number of outbox events by type, published or not. */
+  readonly events: Readonly<Record<string, number>>;
+  /** The number of dead letters, whatever their state. */
+  readonly deadLetters: number;
+}
+
+/** Counts by outcome. */
+export async function readLedger(sql: Sql): Promise<Ledger> {
+  const count = async (table: string, column: string) => {
+    const rows = await sql<{ key: string; count: number }[]>`
+      select ${sql(column)} as key, count(*)::int as count from ${sql(table)} group by 1 order by 1`;
+    return Object.fromEntries(rows.map(({ key, count }) => [key, count]));
+  };
+  const [letters] = await sql<{ count: number }[]>`select count(*)::int as count from dead_letters`;
+  return {
+    orders: await count("orders", "status"),
+    payments: await count("payments", "status"),
+    enrollments: await count("enrollments", "status"),
+    notifications: await count("notifications", "type"),
+    events: await count("outbox_events", "type"),
+    deadLetters: letters?.count ?? 0,
+  };
+}
+
+/** How many orders have not reached a final status. */
+export async function countUnfinished(sql: Sql): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::int as count from orders where status in ('PENDING', 'PAID', 'REFUND_IN_PROGRESS')`;
+  return row?.count ?? 0;
+}
+
+/** How many events the broker has not confirmed. */
+export async function countUnpublished(sql: Sql): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::int as count from outbox_events where published_at is null`;
+  return row?.count ?? 0;
+}
+
+/**
+ * Whether every event that has a consumer has been processed by each of its consumers. Only then have all effects of
+ * what was published taken place, notifications included.
+ */
+export async function countUnprocessed(
+  sql: Sql,
+  consumers: ReadonlyMap<string, readonly string[]>,
+): Promise<number> {
+  const pairs = [...consumers].flatMap(([consumer, types]) => types.map((type) => ({ consumer, type })));
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::int as count
+    from outbox_events e
+    join jsonb_to_recordset(${
+    JSON.stringify(pairs)
+  }::text::jsonb) as b (consumer text, type text) on b.type = e.type
+    where not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)`;
+  return row?.count ?? 0;
+}
+
+/** A fingerprint of every row that business state consists of, in the order of their keys. */
+export async function fingerprint(sql: Sql): Promise<Record<string, string>> {
+  const tables = ["orders", "payments", "enrollments", "notifications"];
+  const entries = await Promise.all(tables.map(async (table) => {
+    const [row] = await sql<{ print: string }[]>`
+      select coalesce(md5(string_agg(t::text, '|' order by t.id)), '') as print from ${sql(table)} as t`;
+    return [table, row?.print ?? ""];
+  }));
+  const [outbox] = await sql<{ print: string }[]>`
+    select coalesce(md5(string_agg(id::text || payload::text, '|' order by id)), '') as print from outbox_events`;
+  return { ...Object.fromEntries(entries), outbox_events: outbox?.print ?? "" };
+}

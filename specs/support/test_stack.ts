@@ -1,0 +1,116 @@
+/**
+ * The whole system as real processes, each under its own permission set, for one test.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import type { Topology } from "../../shared/broker/topology.ts";
+import { within } from "../../shared/stop.ts";
+import { childEnvironment, denoArguments, hostsToAllow } from "../../workers/dev/child_command.ts";
+import { PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
+import { eventually } from "./eventually.ts";
+import { testBroker } from "./test_broker.ts";
+import { type TestSchema, testSchema } from "./test_schema.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** How long a process may take to stop, in milliseconds, before it is killed. */
+const STOP_MS = 5000;
+
+/** A running system. Disposing of it stops its processes and deletes its database and queues. */
+export interface TestStack extends AsyncDisposable {
+  /** Where the API listens. */
+  readonly url: string;
+  /** Its database, migrated. */
+  readonly db: TestSchema;
+  /** Where its broker is, as an AMQP URL, and the names of the exchange and the queues on it. */
+  readonly broker: { readonly url: string; readonly topology: Topology };
+  /** The names of its processes. */
+  readonly processes: readonly string[];
+  /** Sends SIGKILL to a process and resolves when it is gone. */
+  kill(name: string): Promise<void>;
+  /** Starts a process that is not running. */
+  start(name: string): void;
+  /** Stops a process as the supervisor does; resolves with its exit code. */
+  stop(name: string): Promise<number>;
+}
+
+/** Starts all processes on a database and queues of their own, and waits until the API is ready. */
+export async function startStack(env: Record<string, string> = {}): Promise<TestStack> {
+  await using resources = new AsyncDisposableStack();
+  const db = resources.use(await testSchema());
+  const broker = resources.use(await testBroker());
+  const port = freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const running = new Map<string, Deno.ChildProcess>();
+  const childEnv = childEnvironment(Deno.env.toObject(), {
+    DATABASE_URL: db.url,
+    AMQP_URL: broker.url,
+    ...broker.env,
+    PORT: String(port),
+    ...env,
+  });
+
+  function start(name: string): void {
+    const spec = specOf(name);
+    const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
+    const child = new Deno.Command(Deno.execPath(), {
+      args: denoArguments(spec, hostsToAllow([db.url, broker.url])),
+      cwd: root,
+      clearEnv: true,
+      env: childEnv,
+      stdin: "piped",
+      stdout: output,
+      stderr: output,
+    }).spawn();
+    running.set(name, child);
+  }
+
+  async function end(name: string, signal: Deno.Signal): Promise<number> {
+    const child = running.get(name);
+    if (!child) throw new Error(`${name} is not running`);
+    running.delete(name);
+    child.kill(signal);
+    await within(STOP_MS, child.status);
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself, as it should.
+    }
+    const { code } = await child.status;
+    await child.stdin.close().catch(() => {});
+    return code;
+  }
+
+  resources.defer(async () =>
+    void await Promise.all([...running.keys()].map((name) => end(name, "SIGTERM")))
+  );
+  for (const { name } of PROCESSES) start(name);
+  await eventually("the API to be ready", async () => {
+    const response = await fetch(`${url}/readyz`);
+    await response.body?.cancel();
+    return response.ok;
+  }, 30_000);
+  const owned = resources.move();
+  return {
+    url,
+    db,
+    broker,
+    processes: PROCESSES.map(({ name }) => name),
+    start,
+    kill: async (name) => void await end(name, "SIGKILL"),
+    stop: (name) => end(name, "SIGTERM"),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function specOf(name: string): ProcessSpec {
+  const spec = PROCESSES.find((spec) => spec.name === name);
+  if (!spec) throw new Error(`There is no process ${name}`);
+  return spec;
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
