@@ -59,7 +59,8 @@ export function createApp(deps: AppDeps): App {
     const about = { method: c.req.method, path: c.req.path, correlationId: c.get("correlationId") };
     if (kindOfError(error) !== "permanent") {
       log.warning("The database could not serve a request", { ...about, error: messageOf(error) });
-      const detail = "The database cannot be reached at the moment; nothing was stored. Try again.";
+      const detail =
+        "The database cannot be reached at the moment. Try again; look first whether what was sent was stored.";
       return problemResponse(c, new HttpProblem(503, detail, { headers: { "retry-after": "1" } }));
     }
     log.error("A request failed", { ...about, error });

@@ -25,9 +25,7 @@ function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}
   const opsSql = db.as("orderflow_ops");
   return createApp({
     placeOrder: createOrderPlacer(ordersSql, createOutboxWaker(ordersSql)),
-    readSql: opsSql,
     opsSql,
-    sql: opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     isBrokerUp: () => brokerUp,
     readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
@@ -60,7 +58,12 @@ const problemSchema = z.object({
   status: z.number(),
   detail: z.string(),
   instance: z.string(),
-  errors: z.array(z.object({ field: z.string(), pointer: z.string(), detail: z.string() })).optional(),
+  errors: z.array(z.object({
+    field: z.string(),
+    in: z.enum(["body", "query", "path"]),
+    pointer: z.string().optional(),
+    detail: z.string(),
+  })).optional(),
 });
 
 async function problemOf(response: Response): Promise<z.infer<typeof problemSchema>> {
@@ -94,10 +97,10 @@ Deno.test("POST /orders names every field at fault", async () => {
   const app = appOn(db);
   const problem = await problemOf(await app.request("/orders", post({ userId: "x", amount: 49.9 })));
   assertEquals(problem.status, 400);
-  assertEquals(problem.errors?.map(({ field, pointer }) => [field, pointer]), [
-    ["userId", "#/userId"],
-    ["courseId", "#/courseId"],
-    ["amount", "#/amount"],
+  assertEquals(problem.errors?.map(({ field, in: part, pointer }) => [field, part, pointer]), [
+    ["userId", "body", "#/userId"],
+    ["courseId", "body", "#/courseId"],
+    ["amount", "body", "#/amount"],
   ]);
   for (const body of ["null", "[]", '"x"', "1"]) {
     assertEquals((await problemOf(await app.request("/orders", post(body)))).status, 400, body);
@@ -272,6 +275,7 @@ Deno.test("GET /ops/outbox filters and pages; one event can be seen and publishe
   assertEquals((await list("published=true")).events.length, 2);
   const again = await app.request(`/ops/outbox/${event.id}/republish`, { method: "POST" });
   assertEquals(again.status, 202);
+  assertEquals((await again.json()).alreadyProcessedBy, []);
   assertEquals((await list("published=false")).events.map(({ id }) => id), [event.id]);
   assertEquals((await app.request(`/ops/outbox/${event.id}`)).status, 200);
   assertEquals((await problemOf(await app.request(`/ops/outbox/${crypto.randomUUID()}`))).status, 404);
@@ -314,6 +318,9 @@ Deno.test("GET /ops/debug, /ops/processed-events and the timelines show what hap
   assertEquals(processed.processedEvents[0].consumer, "payments.order-created.v1");
   const next = await app.request(`/ops/processed-events?cursor=${processed.nextCursor}`);
   assertEquals((await next.json()).processedEvents, []);
+  for (const query of [`cursor=${"-".repeat(36)}~x`, "cursor=x", "consumer=%00", "eventId=1"]) {
+    assertEquals((await app.request(`/ops/processed-events?${query}`)).status, 400, query);
+  }
 });
 
 Deno.test("GET /metrics has the requests by route, the outbox, and the queues while the broker is up", async () => {

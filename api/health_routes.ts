@@ -10,7 +10,7 @@ import type { App, CorrelationEnv } from "./correlation.ts";
 /** What readiness depends on. */
 export interface HealthDeps {
   /** The pool that `/readyz` sends `select 1` over; any role may. */
-  readonly sql: Sql;
+  readonly opsSql: Sql;
   /** Whether this process's connection to the broker is up at the moment. */
   readonly isBrokerUp: () => boolean;
 }
@@ -22,11 +22,11 @@ const PROBE_TIMEOUT_MS = 2000;
  * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
-export function healthRoutes({ sql, isBrokerUp }: HealthDeps): App {
+export function healthRoutes({ opsSql, isBrokerUp }: HealthDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.get("/healthz", (c) => c.json({ status: "up" }));
   app.get("/readyz", async (c) => {
-    const database = await answers(sql) ? "up" : "down";
+    const database = await answers(opsSql) ? "up" : "down";
     const broker = isBrokerUp() ? "up" : "down";
     const ready = database === "up" && broker === "up";
     return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);

@@ -13,12 +13,17 @@ export type RequestContext = Context;
 /** A status code whose answer has a body. */
 export type ProblemStatus = ContentfulStatusCode;
 
+/** The parts of a request that are checked field by field. */
+export type RequestPart = "body" | "query" | "path";
+
 /** One field of the request that is at fault. */
 export interface FieldError {
   /** The field's name; nested ones with dots. */
   readonly field: string;
-  /** Where it stands in the body, as a JSON pointer fragment. */
-  readonly pointer: string;
+  /** Which part of the request it is in. */
+  readonly in: RequestPart;
+  /** Where it stands in the body, as a JSON pointer fragment (RFC 6901, section 6); for the body alone. */
+  readonly pointer?: string;
   /** What is wrong with it, for people, such as `must be greater than zero`. */
   readonly detail: string;
 }
@@ -76,14 +81,15 @@ export function problemResponse(c: RequestContext, problem: HttpProblem): Respon
   });
 }
 
-/** The value that `schema` makes of `value`; throws a 400 that names every field at fault. */
-export function parseOr400<T>(schema: Schema<T>, value: unknown, what: string): T {
+/** The value that `schema` makes of a part of the request; throws a 400 that names every field at fault. */
+export function parseOr400<T>(schema: Schema<T>, value: unknown, part: RequestPart): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new HttpProblem(400, `The ${what} is not valid.`, {
+  throw new HttpProblem(400, `The ${part} of the request is not valid.`, {
     errors: parsed.error.issues.map((issue) => ({
       field: issue.path.join("."),
-      pointer: `#/${issue.path.join("/")}`,
+      in: part,
+      ...(part === "body" ? { pointer: ["#", ...issue.path].join("/") } : {}),
       detail: issue.message,
     })),
   });

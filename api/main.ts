@@ -57,9 +57,7 @@ if (import.meta.main) {
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
       const app = createApp({
         placeOrder: createOrderPlacer(ordersSql, waker),
-        readSql: opsSql,
         opsSql,
-        sql: opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         isBrokerUp: broker.isUp,
         readQueues,

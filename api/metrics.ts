@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { routePath } from "hono/route";
 import { Gauge, Histogram, Registry } from "prom-client";
@@ -11,6 +10,7 @@ import type { QueueDepth } from "../shared/broker/queue_depths.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { countOpenDeadLetters } from "../shared/sql/dead_letters.ts";
 import { countUnpublished } from "../shared/sql/outbox_events.ts";
+import type { Middleware } from "./correlation.ts";
 
 /** What the figures are read from, each time they are asked for. */
 export interface MetricsDeps {
@@ -23,7 +23,7 @@ export interface MetricsDeps {
 /** The figures of this process and of the tables and queues behind it. */
 export interface Metrics {
   /** Times every request by method, route and status. */
-  readonly timeRequests: MiddlewareHandler;
+  readonly timeRequests: Middleware;
   /** All figures as text. */
   render(): Promise<string>;
   /** The media type of that text. */

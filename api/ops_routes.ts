@@ -16,6 +16,7 @@ import { parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
 import { orderJson, orderOr404 } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
+import { nextCursor, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 import { scenarioRoutes } from "./scenario_routes.ts";
 
@@ -29,21 +30,23 @@ export interface OpsDeps {
   readonly readTimelines: ReadTimelines;
 }
 
-const limit = z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100)
-  .default(20);
+const consumerSchema = z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be the name of a consumer" });
 
 const processedSchema = z.object({
-  limit,
-  /** Event id and consumer of the last row seen. */
-  cursor: z.string().regex(/^[0-9a-f-]{36}~.{1,200}$/, {
+  ...pageQuery,
+  /** Event id and consumer of the last row seen: an event has a row for each of its consumers. */
+  cursor: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}~[\w.:-]{1,200}$/, {
     error: "must be the nextCursor of an earlier answer",
-  })
-    .optional(),
-  consumer: z.string().max(200).optional(),
+  }).optional(),
+  consumer: consumerSchema.optional(),
   eventId: idSchema.optional(),
 });
 
-const deadLettersSchema = z.object({ limit, orderId: idSchema.optional() });
+const deadLettersSchema = z.object({
+  ...pageQuery,
+  orderId: idSchema.optional(),
+  consumer: consumerSchema.optional(),
+});
 
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;
@@ -87,8 +90,9 @@ export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): App {
   });
 
   app.get("/dead-letters", async (c) => {
-    const query = parseOr400(deadLettersSchema, c.req.query(), "query");
-    return c.json({ deadLetters: await listDeadLetters(opsSql, query) });
+    const { cursor, ...query } = parseOr400(deadLettersSchema, c.req.query(), "query");
+    const deadLetters = await listDeadLetters(opsSql, { ...query, before: cursor });
+    return c.json({ deadLetters, nextCursor: nextCursor(deadLetters, query.limit) });
   });
 
   return app;

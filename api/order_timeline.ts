@@ -98,25 +98,29 @@ function entriesOf(
   ];
 }
 
-/** The order's way through the state machine, by the same decision that the workers made. */
+/**
+ * The order's way through the state machine, by the same decision that the workers made. Not by the clock: two workers'
+ * clocks differ, and only one order of the events is legal.
+ */
 function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonly string[]): TimelineEntry[] {
-  const applied = events
-    .flatMap(({ eventId, type, processed }) =>
-      processed.filter(({ consumer }) => orderConsumers.includes(consumer)).map(({ at }) => ({
-        eventId,
-        type,
-        at,
-      }))
-    )
-    .sort((a, b) => a.at.getTime() - b.at.getTime() || (a.eventId < b.eventId ? -1 : 1));
+  const applied = events.flatMap(({ eventId, type, processed }) =>
+    processed.filter(({ consumer }) => orderConsumers.includes(consumer)).map(({ at }) => ({
+      eventId,
+      type,
+      at,
+    }))
+  );
   const changes: TimelineEntry[] = [];
-  let status: OrderStatus = "PENDING";
-  for (const { eventId, type, at } of applied) {
-    if (!isOrderTrigger(type)) continue;
-    const decision = decideTransition(status, type);
-    if (decision.kind !== "move") continue;
-    changes.push({ at, kind: "status", from: status, to: decision.to, eventId, eventType: type });
-    status = decision.to;
+  for (let status: OrderStatus = "PENDING", next; (next = nextMove(status, applied)); status = next.to) {
+    changes.push({ kind: "status", from: status, ...next });
   }
   return changes;
+}
+
+function nextMove(status: OrderStatus, applied: readonly { eventId: string; type: string; at: Date }[]) {
+  for (const { eventId, type, at } of applied) {
+    const decision = isOrderTrigger(type) ? decideTransition(status, type) : null;
+    if (decision?.kind === "move") return { to: decision.to, eventId, eventType: type, at };
+  }
+  return null;
 }

@@ -12,6 +12,7 @@ import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
+import { nextCursor, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 import { readJson } from "./read_json.ts";
 
@@ -20,27 +21,24 @@ const newOrderSchema = z.object(
   { error: "must be a JSON object with userId, courseId and amount" },
 );
 
-const pageSchema = z.object({
-  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20),
-  cursor: idSchema.optional(),
-});
+const pageSchema = z.object(pageQuery);
 
 /** What the routes need. */
 export interface OrdersDeps {
   /** Stores a new order together with its `order.created`. */
   readonly placeOrder: PlaceOrder;
   /** A pool that may read the table `orders`. */
-  readonly readSql: Sql;
+  readonly opsSql: Sql;
   /** Tells an order's story for `/orders/:id/timeline`. */
   readonly readTimelines: ReadTimelines;
 }
 
 /** The routes that create and show orders. */
-export function ordersRoutes({ placeOrder, readSql, readTimelines }: OrdersDeps): App {
+export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps): App {
   const app = new Hono<CorrelationEnv>();
 
   app.post("/", async (c) => {
-    const request = parseOr400(newOrderSchema, await readJson(c), "order");
+    const request = parseOr400(newOrderSchema, await readJson(c), "body");
     const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
     const order = await placeOrder(request, cause);
     return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
@@ -48,15 +46,14 @@ export function ordersRoutes({ placeOrder, readSql, readTimelines }: OrdersDeps)
 
   app.get("/", async (c) => {
     const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
-    const orders = await listOrders(readSql, { limit, before: cursor });
-    const last = orders.length === limit ? orders.at(-1) : undefined;
-    return c.json({ orders: orders.map(orderJson), nextCursor: last?.id ?? null });
+    const orders = await listOrders(opsSql, { limit, before: cursor });
+    return c.json({ orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit) });
   });
 
-  app.get("/:id", async (c) => c.json(orderJson(await orderOr404(readSql, c.req.param("id")))));
+  app.get("/:id", async (c) => c.json(orderJson(await orderOr404(opsSql, c.req.param("id")))));
 
   app.get("/:id/timeline", async (c) => {
-    const order = await orderOr404(readSql, c.req.param("id"));
+    const order = await orderOr404(opsSql, c.req.param("id"));
     const timelines = await readTimelines([order]);
     return c.json({ order: orderJson(order), timeline: timelines.get(order.id) ?? [] });
   });

@@ -15,13 +15,14 @@ import {
   type OutboxEventRow,
   republishEvent,
 } from "../shared/sql/outbox_events.ts";
+import { listProcessed } from "../shared/sql/processed_events.ts";
 import { tickRelay } from "../shared/sql/outbox_wakeup.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { nextCursor, pageQuery } from "./paging.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 
 const listSchema = z.object({
-  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20),
-  cursor: idSchema.optional(),
+  ...pageQuery,
   type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional(),
   orderId: idSchema.optional(),
   published: z.enum(["true", "false"], { error: "must be true or false" }).transform((v) => v === "true")
@@ -39,8 +40,7 @@ export function outboxRoutes(sql: Sql): App {
   app.get("/", async (c) => {
     const { limit, cursor, ...filter } = parseOr400(listSchema, c.req.query(), "query");
     const events = await listEvents(sql, { limit, before: cursor, ...filter });
-    const last = events.length === limit ? events.at(-1) : undefined;
-    return c.json({ events, nextCursor: last?.id ?? null });
+    return c.json({ events, nextCursor: nextCursor(events, limit) });
   });
 
   app.post("/tick", async (c) => {
@@ -53,9 +53,12 @@ export function outboxRoutes(sql: Sql): App {
   app.get("/:id", async (c) => c.json(eventOr404(await findEvent(sql, idOf(c.req.param("id"))))));
 
   app.post("/:id/republish", async (c) => {
-    const event = eventOr404(await republishEvent(sql, idOf(c.req.param("id"))));
+    const id = idOf(c.req.param("id"));
+    const event = eventOr404(await republishEvent(sql, id));
     await tickRelay(sql);
-    return c.json(event, 202);
+    // Those who have processed it will absorb the repeat; whoever expects an effect should know.
+    const processed = await listProcessed(sql, { limit: 100, eventId: id });
+    return c.json({ ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) }, 202);
   });
 
   return app;

@@ -88,7 +88,7 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
     return group.map(({ order }) => ({ ...order, status: "PENDING", updatedAt: order.createdAt }));
   }
 
-  return (request, cause) => {
+  return async (request, cause) => {
     if (waiting.length >= MAX_WAITING) {
       throw new HttpProblem(503, "Too many orders are waiting to be stored. Try again in a moment.", {
         headers: { "retry-after": "1" },
@@ -101,6 +101,6 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
     const done = Promise.withResolvers<OrderRow>();
     waiting.push({ order, created, done });
     schedule();
-    return done.promise;
+    return await done.promise;
   };
 }

@@ -86,7 +86,7 @@ export function readConfig<N extends VariableName>(
   get: (name: string) => string | undefined = (name) => Deno.env.get(name),
 ): Config<N> {
   const faults: string[] = [];
-  const entries = names.map((name) => {
+  const entries = [...new Set(names)].map((name) => {
     const given = get(name)?.trim() || undefined;
     const parsed = VARIABLES[name].safeParse(given);
     if (!parsed.success) {

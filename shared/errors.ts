@@ -40,7 +40,10 @@ const CONNECTION_CODES = new Set([
  */
 const OUTAGE_STATES = ["08", "53", "57P", "25006"];
 
-/** 40 rolled back by a deadlock or conflict, 55P03 lock not available, 57014 statement cancelled by its time-out. */
+/**
+ * 40 rolled back by a deadlock or conflict, 55P03 lock not available, 57014 statement cancelled by its time-out, 25P03
+ * transaction idle for too long.
+ */
 const TRANSIENT_STATES = ["40", "55P03", "57014", "25P03"];
 
 /** Decides what kind of failure `error` is. What nobody foresaw is permanent: it must be looked at, not repeated. */

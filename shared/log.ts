@@ -58,7 +58,7 @@ function writeWhole(line: Uint8Array): void {
   try {
     for (let at = 0; at < line.length;) at += Deno.stdout.writeSync(line.subarray(at));
   } catch (error) {
-    // Whoever read the log is gone. That is no reason to stop charging and enrolling.
+    // Whoever reads the log is gone, or too slow. That is no reason to stop charging and enrolling.
     if (!(error instanceof Deno.errors.BrokenPipe) && !(error instanceof Deno.errors.WouldBlock)) throw error;
   }
 }

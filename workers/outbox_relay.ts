@@ -47,7 +47,7 @@ if (import.meta.main) {
       log,
     });
     const unlisten = await listenForWakeUps(sql, relay.wake);
-    await aborted(stop);
+    await Promise.race([aborted(stop), relay.running]);
     await relay.stop();
     await broker.close();
     await unlisten();

@@ -5,6 +5,7 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import { kindOfError, messageOf } from "../errors.ts";
+import type { EventType } from "../events/catalog.ts";
 import type { Logger } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import { pause, within } from "../stop.ts";
@@ -18,7 +19,7 @@ import { nextStep, type Verdict } from "./next_step.ts";
 import type { Topology } from "./topology.ts";
 
 /** What a consumer is made of. */
-export interface ConsumerOptions {
+export interface ConsumerOptions<T extends EventType> {
   /** Where the broker is, as an AMQP URL. */
   readonly url: string;
   /** Declared on every new connection, before anything is consumed. */
@@ -29,8 +30,10 @@ export interface ConsumerOptions {
   readonly batchSize: number;
   /** How often one message is tried again before it becomes a dead letter; 0 is never. */
   readonly maxRetries: number;
+  /** The types of event that the consumer takes; any other is a dead letter. */
+  readonly types: readonly T[];
   /** Processes a batch, and answers with a verdict on each of its events. */
-  readonly handle: HandleBatch;
+  readonly handle: HandleBatch<T>;
   /** Keeps what is given up on. The message is acked only after this has resolved. */
   readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
   /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
@@ -41,6 +44,8 @@ export interface ConsumerOptions {
 export interface Consumer {
   /** Its connection to the broker, which comes back by itself. */
   readonly connection: BrokerConnection;
+  /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
+  readonly running: Promise<void>;
   /** Stops taking messages, finishes the batch in hand, acks it and disconnects. What was not settled is requeued. */
   stop(): Promise<void>;
 }
@@ -52,7 +57,7 @@ const OUTAGE_BACKOFF_MIN_MS = 100;
 const OUTAGE_BACKOFF_MAX_MS = 1000;
 
 /** Subscribes to the queue and processes it until stopped, through any number of broker and database outages. */
-export async function startConsumer(options: ConsumerOptions): Promise<Consumer> {
+export async function startConsumer<T extends EventType>(options: ConsumerOptions<T>): Promise<Consumer> {
   const { queue, log } = options;
   const stopping = new AbortController();
   let ready: Delivery[] = []; // due now, oldest first
@@ -66,8 +71,8 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
     tieToConnection(channel, model, log, () => forget(channel));
     await declareTopology(channel, options.topology);
     await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
-    await channel.consume(queue, (message) => onMessage(channel, message));
     current = channel;
+    await channel.consume(queue, (message) => onMessage(channel, message));
     log.info("Subscribed", { queue });
   }
 
@@ -79,6 +84,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
 
   /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
   function forget(channel: Channel): void {
+    if (current === channel) current = null;
     ready = ready.filter((delivery) => delivery.channel !== channel);
     later = later.filter((delivery) => delivery.channel !== channel);
   }
@@ -110,7 +116,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
         if (told) log.info("The database is back");
         return result;
       } catch (error) {
-        if (kindOfError(error) !== "outage" || stopping.signal.aborted) throw error;
+        if (kindOfError(error) === "permanent" || stopping.signal.aborted) throw error;
         if (!told) {
           log.warning("The database cannot be used; pausing until it can", { error: messageOf(error) });
         }
@@ -124,7 +130,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   async function settle(batch: readonly Delivery[]): Promise<void> {
     const startedMs = performance.now();
     for (const delivery of batch) delivery.firstSeenMs ||= startedMs;
-    const verdicts = await throughOutages(() => judgeBatch(batch, options.handle));
+    const verdicts = await throughOutages(() => judgeBatch(batch, options.types, options.handle));
     const settled: Delivery[] = [];
     const letters: NewDeadLetter[] = [];
     for (const [delivery, verdict] of verdicts) {
@@ -145,6 +151,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   }
 
   function postpone(delivery: Delivery, delayMs: number, spent: boolean): void {
+    if (delivery.channel !== current) return; // it was in hand when its channel went; it comes again on the next one
     delivery.dueMs = performance.now() + delayMs;
     if (spent) delivery.retries++;
     else delivery.polls++;
@@ -170,8 +177,10 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
 
   const connection = await connectBroker({ url: options.url, name: queue, log, setup: subscribe });
   const running = run();
+  running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
     connection,
+    running,
     async stop() {
       stopping.abort();
       wakeUp();

@@ -50,6 +50,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
         queue,
         batchSize,
         maxRetries,
+        types: ["order.created"],
         handle,
         keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
         log: testLog,

@@ -4,45 +4,51 @@
  * @module
  */
 import { kindOfError, messageOf } from "../errors.ts";
+import type { DomainEvent, EventType } from "../events/catalog.ts";
 import { runSplitting } from "../run_splitting.ts";
 import type { Delivery, ReceivedEvent } from "./delivery.ts";
 import type { Verdict } from "./next_step.ts";
 
 /**
- * Processes a batch of events in one transaction, and answers with a verdict for each, in their order. No event id
- * appears twice. When it throws, nothing of the batch may have been committed.
+ * Processes a batch of events of the types `T` in one transaction, and answers with a verdict for each, in their order.
+ * No event id appears twice. When it throws, nothing of the batch may have been committed.
  */
-export type HandleBatch = (events: readonly ReceivedEvent[]) => Promise<readonly Verdict[]>;
+export type HandleBatch<T extends EventType = EventType> = (
+  events: readonly ReceivedEvent<T>[],
+) => Promise<readonly Verdict[]>;
 
 /** What of a delivery matters for the verdict. */
 export type Judged = Pick<Delivery, "parsed" | "traceparent" | "retries">;
 
 /**
- * Judges every delivery: what is no event is rejected, an event delivered twice in the batch is handled once, and a
- * batch that fails is split until the event at fault stands alone, so that one bad message harms only itself.
+ * Judges every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
+ * handled once; and a batch that fails is split until the event at fault stands alone: one bad message harms only
+ * itself.
  *
  * Errors: only those of kind "outage", which are no message's fault.
  */
-export async function judgeBatch<D extends Judged>(
+export async function judgeBatch<D extends Judged, T extends EventType>(
   batch: readonly D[],
-  handle: HandleBatch,
+  types: readonly T[],
+  handle: HandleBatch<T>,
 ): Promise<Map<D, Verdict>> {
   const verdicts = new Map<D, Verdict>();
-  const first = new Map<string, D>();
-  const repeats: [D, D][] = [];
+  const first = new Map<string, { readonly delivery: D; readonly received: ReceivedEvent<T> }>();
+  const repeats: [repeat: D, original: D][] = [];
   for (const delivery of batch) {
-    if (!delivery.parsed.ok) {
-      verdicts.set(delivery, delivery.parsed.verdict);
+    const received = receivedOf(delivery, types);
+    if ("kind" in received) {
+      verdicts.set(delivery, received);
       continue;
     }
-    const original = first.get(delivery.parsed.event.eventId);
-    if (original) repeats.push([delivery, original]);
-    else first.set(delivery.parsed.event.eventId, delivery);
+    const original = first.get(received.event.eventId);
+    if (original) repeats.push([delivery, original.delivery]);
+    else first.set(received.event.eventId, { delivery, received });
   }
-  const deliveries = [...first.values()];
-  const judged = await runSplitting(deliveries.flatMap(toReceived), handle);
+  const singles = [...first.values()];
+  const judged = await runSplitting(singles.map(({ received }) => received), handle);
   judged.forEach((result, i) => {
-    const delivery = deliveries[i];
+    const delivery = singles[i]?.delivery;
     if (delivery) {
       verdicts.set(delivery, result.status === "fulfilled" ? result.value : verdictOn(result.reason));
     }
@@ -54,8 +60,21 @@ export async function judgeBatch<D extends Judged>(
   return verdicts;
 }
 
-function toReceived({ parsed, traceparent, retries }: Judged): ReceivedEvent[] {
-  return parsed.ok ? [{ event: parsed.event, traceparent, attempt: retries + 1 }] : [];
+function receivedOf<T extends EventType>(
+  { parsed, traceparent, retries }: Judged,
+  types: readonly T[],
+): ReceivedEvent<T> | Extract<Verdict, { kind: "rejected" }> {
+  if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
+  const event = narrowed(parsed.event, types);
+  if (!event) {
+    const detail = `${parsed.event.type} is not for this consumer`;
+    return { kind: "rejected", reason: "unexpected type", detail };
+  }
+  return { event, traceparent, attempt: retries + 1 };
+}
+
+function narrowed<T extends EventType>(event: DomainEvent, types: readonly T[]): DomainEvent<T> | null {
+  return types.some((type) => type === event.type) ? event as DomainEvent<T> : null;
 }
 
 /** The verdict on an event whose handling failed although it was alone. */

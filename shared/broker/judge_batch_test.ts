@@ -1,9 +1,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TransientError } from "../errors.ts";
-import { makeEvent } from "../events/catalog.ts";
-import { parseBody, type ReceivedEvent } from "./delivery.ts";
+import { makeEvent, parseEvent } from "../events/catalog.ts";
+import type { ReceivedEvent } from "./delivery.ts";
 import { judgeBatch, type Judged } from "./judge_batch.ts";
 import type { Verdict } from "./next_step.ts";
+
+const TYPES = ["order.created"] as const;
 
 const done = (events: readonly ReceivedEvent[]) =>
   Promise.resolve(events.map((): Verdict => ({ kind: "done" })));
@@ -11,7 +13,7 @@ const done = (events: readonly ReceivedEvent[]) =>
 Deno.test("judgeBatch() rejects what is no event without troubling the handler, and handles the rest", async () => {
   const batch = [delivery("{"), delivery(order(1)), delivery(new Uint8Array([0xff, 0xfe]))];
   const seen: number[] = [];
-  const verdicts = await judgeBatch(batch, (events) => {
+  const verdicts = await judgeBatch(batch, TYPES, (events) => {
     seen.push(events.length);
     return done(events);
   });
@@ -19,11 +21,23 @@ Deno.test("judgeBatch() rejects what is no event without troubling the handler, 
   assertEquals(seen, [1]);
 });
 
+Deno.test("judgeBatch() rejects an event that is not for this consumer", async () => {
+  const batch = [delivery(order(1))];
+  const verdicts = await judgeBatch(
+    batch,
+    ["payment.failed"],
+    () => Promise.reject(new Error("must not be called")),
+  );
+  assertEquals([...verdicts.values()], [
+    { kind: "rejected", reason: "unexpected type", detail: "order.created is not for this consumer" },
+  ]);
+});
+
 Deno.test("judgeBatch() hands an event that stands twice in a batch to the handler once", async () => {
   const twice = order(1);
   const batch = [delivery(twice), delivery(order(2)), delivery(twice)];
   const seen: string[] = [];
-  const verdicts = await judgeBatch(batch, (events) => {
+  const verdicts = await judgeBatch(batch, TYPES, (events) => {
     seen.push(...events.map(({ event }) => event.eventId));
     return done(events);
   });
@@ -40,6 +54,7 @@ Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", 
   ) {
     const verdicts = await judgeBatch(
       batch,
+      TYPES,
       (events) =>
         events.some(({ event }) => event.eventId === culprit.event.eventId)
           ? Promise.reject(error)
@@ -55,7 +70,7 @@ Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", 
 Deno.test("judgeBatch() blames nobody for an outage", async () => {
   const outage = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
   await assertRejects(() =>
-    judgeBatch([delivery(order(1)), delivery(order(2))], () => Promise.reject(outage))
+    judgeBatch([delivery(order(1)), delivery(order(2))], TYPES, () => Promise.reject(outage))
   );
 });
 
@@ -69,5 +84,5 @@ function order(n: number): string {
 
 function delivery(body: string | Uint8Array<ArrayBuffer>): Judged {
   const content = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  return { parsed: parseBody(content), traceparent: null, retries: 0 };
+  return { parsed: parseEvent(content), traceparent: null, retries: 0 };
 }

@@ -23,7 +23,7 @@ export interface OutgoingMessage {
   readonly body: string;
 }
 
-/** What became of a batch. An id in neither has an unknown fate: the channel went away before the broker answered. */
+/** What became of a batch. */
 export interface PublishOutcome {
   /** The ids of the messages that the broker has taken. */
   readonly confirmed: readonly string[];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Channel } from "amqplib";
+import type { Channel } from "./connect.ts";
 import type { Topology } from "./topology.ts";
 
 /** One queue, as it stands. */

@@ -7,7 +7,7 @@ import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { amountSchema } from "../money.ts";
 import type { Parsed } from "../schema.ts";
-import { envelopeSchema, EVENT_VERSION, idSchema } from "./envelope.ts";
+import { correlationIdSchema, envelopeSchema, EVENT_VERSION, idSchema } from "./envelope.ts";
 
 const reason = z.string().min(1).max(500);
 
@@ -93,40 +93,84 @@ export function makeEvent<T extends EventType>(
   return { event, traceparent: cause.traceparent };
 }
 
+/** What could be read of an event, for those who have to find it again; null what could not. */
+export interface EventAbout {
+  /** The event's id. */
+  readonly eventId: string | null;
+  /** The event's type, of the catalogue or not. */
+  readonly type: string | null;
+  /** The id of the order that it is about. */
+  readonly orderId: string | null;
+  /** The correlation id that it carries. */
+  readonly correlationId: string | null;
+}
+
 /** What came of reading an event: the event, or the reason why it can never be read. */
 export type ParsedEvent = { readonly ok: true; readonly event: DomainEvent } | {
   readonly ok: false;
   readonly reason: "not JSON" | "unknown version" | "unknown type" | "invalid payload";
   readonly detail: string;
+  readonly about: EventAbout;
 };
+
+/** The envelope around data that is yet to be checked. Made once: schemas are costly to make, cheap to use. */
+const openEnvelope = envelopeSchema.extend({ data: z.unknown() });
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Reads an event from a message body. Never throws: what cannot be read is told by its reason. */
+export function parseEvent(body: Uint8Array): ParsedEvent {
+  let json: unknown;
+  try {
+    json = JSON.parse(utf8.decode(body));
+  } catch (error) {
+    const detail = error instanceof SyntaxError ? error.message : "the body is not UTF-8";
+    return { ok: false, reason: "not JSON", detail, about: aboutOf(null) };
+  }
+  const refuse = (
+    reason: "unknown version" | "unknown type" | "invalid payload",
+    detail: string,
+  ): ParsedEvent => ({
+    ok: false,
+    reason,
+    detail,
+    about: aboutOf(json),
+  });
+  const envelope = openEnvelope.safeParse(json);
+  if (!envelope.success) {
+    // Told apart first: a later version may well have another shape.
+    const version = versionOf(json);
+    if (version !== undefined && version !== EVENT_VERSION) {
+      return refuse("unknown version", `version ${JSON.stringify(version)}`);
+    }
+    return refuse("invalid payload", describe(envelope.error));
+  }
+  const { type } = envelope.data;
+  if (!isEventType(type)) return refuse("unknown type", `type ${JSON.stringify(type)}`);
+  const data = eventData[type].safeParse(envelope.data.data);
+  if (!data.success) return refuse("invalid payload", describe(data.error, "data"));
+  return { ok: true, event: { ...envelope.data, type, data: data.data } as DomainEvent };
+}
+
+/** Each part by itself, so that one that is broken hides no other. */
+const aboutSchema = z.object({
+  eventId: idSchema.nullable().catch(null),
+  type: z.string().max(100).regex(/^[^\0]*$/).nullable().catch(null),
+  correlationId: correlationIdSchema.nullable().catch(null),
+  data: z.object({ orderId: idSchema.nullable().catch(null) }).catch({ orderId: null }),
+});
+
+function aboutOf(json: unknown): EventAbout {
+  const read = aboutSchema.safeParse(json);
+  if (!read.success) return { eventId: null, type: null, orderId: null, correlationId: null };
+  const { eventId, type, correlationId, data } = read.data;
+  return { eventId, type, orderId: data.orderId, correlationId };
+}
 
 const versionSchema = z.object({ version: z.unknown() });
 
-/** Reads an event from a message body. Never throws: what cannot be read is told by its reason. */
-export function parseEvent(body: string): ParsedEvent {
-  let json: unknown;
-  try {
-    json = JSON.parse(body);
-  } catch (error) {
-    return { ok: false, reason: "not JSON", detail: error instanceof Error ? error.message : String(error) };
-  }
-  const versioned = versionSchema.safeParse(json);
-  if (versioned.success && versioned.data.version !== undefined && versioned.data.version !== EVENT_VERSION) {
-    return {
-      ok: false,
-      reason: "unknown version",
-      detail: `version ${JSON.stringify(versioned.data.version)}`,
-    };
-  }
-  const envelope = envelopeSchema.extend({ data: z.unknown() }).safeParse(json);
-  if (!envelope.success) return { ok: false, reason: "invalid payload", detail: describe(envelope.error) };
-  const { type } = envelope.data;
-  if (!isEventType(type)) {
-    return { ok: false, reason: "unknown type", detail: `type ${JSON.stringify(type)}` };
-  }
-  const data = eventData[type].safeParse(envelope.data.data);
-  if (!data.success) return { ok: false, reason: "invalid payload", detail: describe(data.error, "data") };
-  return { ok: true, event: { ...envelope.data, type, data: data.data } as DomainEvent };
+function versionOf(json: unknown): unknown {
+  return versionSchema.safeParse(json).data?.version;
 }
 
 function describe(error: z.ZodError, under?: string): string {

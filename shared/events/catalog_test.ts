@@ -11,14 +11,16 @@ const { event: created } = makeEvent(
   new Date("2026-01-02T03:04:05.678Z"),
 );
 
+const read = (body: string) => parseEvent(new TextEncoder().encode(body));
+
 Deno.test("parseEvent() reads back what makeEvent() made", () => {
-  const parsed = parseEvent(JSON.stringify(created));
+  const parsed = read(JSON.stringify(created));
   assert(parsed.ok);
   assertEquals(parsed.event, created);
 });
 
 Deno.test("parseEvent() drops fields it does not know, so that a producer may add some", () => {
-  const parsed = parseEvent(JSON.stringify({ ...created, more: 1, data: { ...created.data, more: 2 } }));
+  const parsed = read(JSON.stringify({ ...created, more: 1, data: { ...created.data, more: 2 } }));
   assert(parsed.ok);
   assertEquals(parsed.event, created);
 });
@@ -38,19 +40,33 @@ Deno.test("parseEvent() tells why a body is no event", () => {
     ["[]", "invalid payload", "body"],
   ];
   for (const [body, reason, detail] of cases) {
-    const parsed = parseEvent(String(body));
+    const parsed = read(String(body));
     assert(!parsed.ok);
     assertEquals(parsed.reason, reason);
     assertStringIncludes(parsed.detail, detail);
   }
 });
 
+Deno.test("parseEvent() still says what it could read of an event that is not valid", () => {
+  const parsed = read(JSON.stringify({ ...created, version: 2, correlationId: 7 }));
+  assert(!parsed.ok);
+  assertEquals(parsed.about, {
+    eventId: created.eventId,
+    type: "order.created",
+    orderId: id,
+    correlationId: null,
+  });
+  const garbage = parseEvent(new Uint8Array([0xff]));
+  assert(!garbage.ok);
+  assertEquals(garbage.about, { eventId: null, type: null, orderId: null, correlationId: null });
+});
+
 Deno.test("parseEvent() never throws, whatever the body", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.json()), (body) => assertEquals(parseEvent(body).ok, false)),
+    fc.property(fc.oneof(fc.string(), fc.json()), (body) => assertEquals(read(body).ok, false)),
   );
   fc.assert(fc.property(fc.object(), (data) => {
-    parseEvent(JSON.stringify({ ...created, data }));
+    read(JSON.stringify({ ...created, data }));
   }));
 });
 

@@ -15,13 +15,17 @@ export type Transaction = postgres.TransactionSql;
 export type Queryable = Sql | Transaction;
 
 /** The roles that processes take on; `shared/sql/migrations/roles.sql` says what each may do. */
-export type DatabaseRole =
-  | "orderflow_orders"
-  | "orderflow_payments"
-  | "orderflow_enrollments"
-  | "orderflow_notifications"
-  | "orderflow_relay"
-  | "orderflow_ops";
+export const DATABASE_ROLES = [
+  "orderflow_orders",
+  "orderflow_payments",
+  "orderflow_enrollments",
+  "orderflow_notifications",
+  "orderflow_relay",
+  "orderflow_ops",
+] as const;
+
+/** One of the roles. */
+export type DatabaseRole = (typeof DATABASE_ROLES)[number];
 
 /** How a pool is opened. */
 export interface ConnectOptions {
@@ -47,7 +51,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
   return postgres(url, {
     max: options.max,
     connect_timeout: 5,
-    // One second, then more: a pool that reconnects while the server restarts must neither spin nor sleep through it.
+    // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),
     onnotice: () => {},
     fetch_types: false, // no arrays are sent or read as such, so a new connection need not ask for their types

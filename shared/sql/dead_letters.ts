@@ -96,16 +96,29 @@ export interface DeadLetterRow {
   readonly lastFailedAt: Date;
 }
 
-/** Up to `limit` dead letters, newest first, of one order where that is given. */
-export async function listDeadLetters(
-  sql: Queryable,
-  { limit, orderId }: { readonly limit: number; readonly orderId?: string | undefined },
-): Promise<DeadLetterRow[]> {
+/** What `listDeadLetters` filters by. */
+export interface DeadLetterFilter {
+  /** The most rows to read. */
+  readonly limit: number;
+  /** Only letters older than the one with this id. */
+  readonly before?: string | undefined;
+  /** Only letters about this order. */
+  readonly orderId?: string | undefined;
+  /** Only letters of this consumer. */
+  readonly consumer?: string | undefined;
+}
+
+/** Up to `limit` dead letters, newest first. */
+export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter): Promise<DeadLetterRow[]> {
+  const { limit, before, orderId, consumer } = filter;
   const rows = await sql<(Omit<DeadLetterRow, "body"> & { body: Uint8Array })[]>`
     select id, consumer, event_id as "eventId", event_type as "eventType", order_id as "orderId",
            correlation_id as "correlationId", body, reason, detail, attempts, state,
            first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt"
-    from dead_letters ${orderId ? sql`where order_id = ${orderId}` : sql``}
+    from dead_letters where true
+    ${before ? sql`and id < ${before}` : sql``}
+    ${orderId ? sql`and order_id = ${orderId}` : sql``}
+    ${consumer ? sql`and consumer = ${consumer}` : sql``}
     order by id desc limit ${limit}`;
   return rows.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) }));
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import postgres from "postgres";
-import { connect, type Sql } from "./connect.ts";
+import { connect, DATABASE_ROLES, type Sql } from "./connect.ts";
 import tables from "./migrations/001_tables.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
@@ -37,7 +37,7 @@ export async function migrate(url: string, options: MigrateOptions): Promise<voi
       await tx`
         create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;
       for (const { name, text } of await missing(tx, wanted)) {
-        await tx.unsafe(text).catch((error) => explain(error, name));
+        await tx.unsafe(text).catch((error) => explain(error, name, url));
         await tx`insert into schema_migrations values (${name}, now())`;
       }
     });
@@ -64,18 +64,24 @@ async function fingerprint(text: string): Promise<string> {
 
 const INSUFFICIENT_PRIVILEGE = "42501";
 
-function explain(error: unknown, name: string): never {
-  if (error instanceof postgres.PostgresError && error.code === INSUFFICIENT_PRIVILEGE) {
-    const remedy = name.startsWith("roles_")
-      ? "Run shared/sql/migrations/roles.sql once as a superuser after the tables exist (or give the user CREATEROLE), " +
-        "or set DATABASE_ROLES=false to run every process as the user of DATABASE_URL."
-      : "Give it a database of its own: create database orderflow owner <user>.";
-    throw new Error(
-      `Cannot apply migration ${name}: the user of DATABASE_URL lacks a privilege (${error.message}). ${remedy}`,
-      { cause: error },
-    );
-  }
-  throw error;
+function explain(error: unknown, name: string, url: string): never {
+  if (!(error instanceof postgres.PostgresError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error;
+  const user = decodeURIComponent(new URL(url).username) || "<user>";
+  const remedy = name.startsWith("roles_")
+    ? `The user may not create roles. Have a superuser run this once:\n${rolesByHand(user)}\n` +
+      "or set DATABASE_ROLES=false, and every process runs as the user of DATABASE_URL, unrestricted."
+    : `Give it a database of its own: create database orderflow owner "${user}";`;
+  throw new Error(`Cannot apply migration ${name} as "${user}": ${error.message}. ${remedy}`, {
+    cause: error,
+  });
+}
+
+/** The statements with which a superuser makes the roles for a user who may not. The grants need no superuser. */
+function rolesByHand(user: string): string {
+  const create = DATABASE_ROLES.map((role) => `create role ${role} nologin;`);
+  return [...create, `grant ${DATABASE_ROLES.join(", ")} to "${user}";`].map((line) => `  ${line}`).join(
+    "\n",
+  );
 }
 
 /** Whether the schema of `sql`'s database has every migration that this code knows. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import postgres from "postgres";
-import { connect, type DatabaseRole } from "./connect.ts";
+import { connect, DATABASE_ROLES, type DatabaseRole, type Sql } from "./connect.ts";
 import { isMigrated, migrate } from "./migrate.ts";
 import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
 import { testSchema } from "../../specs/support/test_schema.ts";
@@ -29,26 +29,71 @@ Deno.test("migrate() in several databases of one cluster at once shares the role
   await Promise.all([migrate(one.url, { roles: true }), migrate(two.url, { roles: true })]);
 });
 
-Deno.test("migrate() tells a user who may not create roles what to do, and works for it without roles", async () => {
-  await using database = await testDatabase();
+/** Runs `run` with the URL of a user of its own, made with `attributes`. */
+async function asUser(
+  database: { readonly url: string },
+  attributes: string,
+  run: (url: string, superuser: Sql) => Promise<void>,
+): Promise<void> {
   const name = `plain_${crypto.randomUUID().slice(0, 8)}`;
-  const owner = connect(database.url, { name: "test", role: null, max: 1 });
+  const superuser = connect(database.url, { name: "test", role: null, max: 1 });
   try {
-    await owner`create role ${owner(name)} login password 'plain'`;
-    await owner`grant all on schema public to ${owner(name)}`;
+    await superuser.unsafe(`create role ${name} login password 'plain' ${attributes}`);
+    await superuser`grant all on schema public to ${superuser(name)}`;
     const url = new URL(database.url);
     url.username = name;
     url.password = "plain";
-    const error = await assertRejects(() => migrate(url.href, { roles: true }), Error);
-    assertStringIncludes(error.message, "roles.sql");
-    assertStringIncludes(error.message, "DATABASE_ROLES=false");
-    await migrate(url.href, { roles: false });
-    assertEquals(await isMigrated(owner), true);
+    await run(url.href, superuser);
   } finally {
-    await owner`drop owned by ${owner(name)}`;
-    await owner`drop role ${owner(name)}`;
-    await owner.end();
+    await superuser.unsafe(
+      `reassign owned by ${name} to current_user; drop owned by ${name}; drop role ${name}`,
+    );
+    await superuser.end();
   }
+}
+
+const canWriteOrders = async (url: string) => {
+  const sql = connect(url, { name: "test", role: "orderflow_orders", max: 1 });
+  try {
+    await sql`update orders set status = status`;
+    await assertDenied(() => sql`update payments set status = status`, "write payments");
+  } finally {
+    await sql.end();
+  }
+};
+
+Deno.test("migrate() tells a user who may not create roles what to do, and works for it without roles", async () => {
+  await using database = await testDatabase();
+  // Such a user is told of roles that others made, too: here no other test has made them for it.
+  await asUser(database, "", async (url, superuser) => {
+    const error = await assertRejects(() => migrate(url, { roles: true }), Error);
+    assertStringIncludes(error.message, "DATABASE_ROLES=false");
+    assertEquals(await isMigrated(superuser), false);
+    await migrate(url, { roles: false });
+    assertEquals(await isMigrated(superuser), true);
+
+    // What the message says a superuser should run is enough.
+    const statements = error.message.split("\n").filter((line) => /^ {2}(create|grant) /.test(line));
+    assertEquals(statements.length, 7);
+    for (const statement of statements) {
+      await superuser.unsafe(statement).catch((error) => assertEquals(error.code, "42710", statement));
+    }
+    await migrate(url, { roles: true });
+    await canWriteOrders(url);
+  });
+});
+
+Deno.test("migrate() makes the roles as a user who may create roles and is no superuser", async () => {
+  await using database = await testDatabase();
+  await asUser(database, "createrole", async (url, superuser) => {
+    const fresh = await superuser`select from pg_roles where rolname = 'orderflow_orders'`;
+    // On a cluster where a superuser made the roles before, they are not this user's to grant.
+    if (fresh.count > 0) {
+      await superuser.unsafe(`grant ${DATABASE_ROLES.join(", ")} to ${new URL(url).username}`);
+    }
+    await migrate(url, { roles: true });
+    await canWriteOrders(url);
+  });
 });
 
 const OWN_TABLES: Record<DatabaseRole, readonly string[]> = {

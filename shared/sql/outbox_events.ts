@@ -67,7 +67,7 @@ export async function claimEvents(sql: Queryable, limit: number): Promise<Claime
 export async function markPublished(sql: Queryable, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   await sql`
-    update outbox_events set published_at = clock_timestamp()
+    update outbox_events set published_at = clock_timestamp(), next_attempt_at = '-infinity'
     where id = any(${uuids(ids)}::text::uuid[])`;
 }
 

@@ -2,10 +2,13 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestServer } from "../../specs/support/test_postgres.ts";
 import { testSchema } from "../../specs/support/test_schema.ts";
-import { processOnce } from "./process_once.ts";
+import { type Effect, processOnce } from "./process_once.ts";
 import { listProcessed } from "./processed_events.ts";
 
 shareTestServer();
+
+const effectsOf = (fresh: ReadonlySet<string>): Effect[] =>
+  [...fresh].map((cause) => ({ cause, event: orderCreated() }));
 
 Deno.test("processOnce() gives each event to one of many concurrent copies", async () => {
   await using db = await testSchema();
@@ -13,19 +16,26 @@ Deno.test("processOnce() gives each event to one of many concurrent copies", asy
   const now = new Date();
   const copies = Array.from({ length: 4 }, (_, i) => {
     const mine = i % 2 ? ids : ids.toReversed();
-    return processOnce(db.as("orderflow_payments"), "payments", mine, now, () => Promise.resolve([]));
+    return processOnce(
+      db.as("orderflow_payments"),
+      "payments",
+      mine,
+      now,
+      (_, fresh) => Promise.resolve(effectsOf(fresh)),
+    );
   });
-  const fresh = await Promise.all(copies);
-  assertEquals(fresh.reduce((sum, { size }) => sum + size, 0), ids.length);
+  const recorded = (await Promise.all(copies)).flatMap((ids) => [...ids]);
+  assertEquals(recorded.toSorted(), ids.toSorted());
+  assertEquals((await db.sql`select from outbox_events`).count, ids.length);
 });
 
 Deno.test("processOnce() keeps one consumer's inbox apart from another's", async () => {
   await using db = await testSchema();
   const { event } = orderCreated();
-  const nothing = () => Promise.resolve([]);
   for (const consumer of ["payments", "orders"]) {
-    const fresh = await processOnce(db.sql, consumer, [event.eventId], new Date(), nothing);
-    assertEquals(fresh.size, 1);
+    const apply = (_: unknown, fresh: ReadonlySet<string>) => Promise.resolve(effectsOf(fresh));
+    const recorded = await processOnce(db.sql, consumer, [event.eventId], new Date(), apply);
+    assertEquals(recorded.size, 1);
   }
   const rows = await listProcessed(db.sql, { limit: 10 });
   assertEquals(rows.map(({ consumer }) => consumer), ["payments", "orders"]);
@@ -38,7 +48,7 @@ Deno.test("processOnce() keeps one consumer's inbox apart from another's", async
 Deno.test("processOnce() commits effects, inbox and outgoing events together, or none of them", async () => {
   await using db = await testSchema();
   const { event } = orderCreated();
-  const next = orderCreated();
+  const next: Effect = { cause: event.eventId, event: orderCreated() };
   await assertRejects(() =>
     processOnce(db.sql, "payments", [event.eventId], new Date(), () => Promise.resolve([next, next]))
   );

@@ -11,17 +11,17 @@ import type { Sql } from "../../shared/sql/connect.ts";
 import { v7 as uuidv7 } from "uuid";
 
 /** An event as a handler gets it, with a new id. */
-export function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent {
+export function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent<T> {
   const cause = {
     correlationId: "test-correlation",
     traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
   };
-  const { event, traceparent } = makeEvent<EventType>(type, data, cause, new Date());
+  const { event, traceparent } = makeEvent(type, data, cause, new Date());
   return { event, traceparent, attempt: 1 };
 }
 
 /** An `order.created` of a new order. */
-export function orderCreated(courseId: string = RESERVED_COURSES.success): ReceivedEvent {
+export function orderCreated(courseId: string = RESERVED_COURSES.success): ReceivedEvent<"order.created"> {
   return received("order.created", { orderId: uuidv7(), userId: SCENARIO_USER, courseId, amount: "49.90" });
 }
 
@@ -29,7 +29,7 @@ export function orderCreated(courseId: string = RESERVED_COURSES.success): Recei
 export function paymentSucceeded(
   orderId: string = uuidv7(),
   courseId: string = RESERVED_COURSES.success,
-): ReceivedEvent {
+): ReceivedEvent<"payment.succeeded"> {
   return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
 }
 

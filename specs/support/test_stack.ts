@@ -6,7 +6,7 @@
 import { fileURLToPath } from "node:url";
 import type { Topology } from "../../shared/broker/topology.ts";
 import { within } from "../../shared/stop.ts";
-import { childEnvironment, denoArguments, hostsToAllow } from "../../workers/dev/child_command.ts";
+import { addressOf, childEnvironment, denoArguments } from "../../workers/dev/child_command.ts";
 import { PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { eventually } from "./eventually.ts";
 import { testBroker } from "./test_broker.ts";
@@ -55,7 +55,7 @@ export async function startStack(env: Record<string, string> = {}): Promise<Test
     const spec = specOf(name);
     const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
     const child = new Deno.Command(Deno.execPath(), {
-      args: denoArguments(spec, hostsToAllow([db.url, broker.url])),
+      args: denoArguments(spec, [addressOf(db.url), addressOf(broker.url), `127.0.0.1:${port}`]),
       cwd: root,
       clearEnv: true,
       env: childEnv,

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
-import { countEvents, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { countEvents, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestServer } from "../../specs/support/test_postgres.ts";
 import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { decideSeat } from "./decide_seat.ts";
@@ -16,16 +16,11 @@ function handlerOn(db: TestSchema) {
 
 Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {
   await using db = await testSchema();
-  const events = [
-    paymentSucceeded(),
-    paymentSucceeded(undefined, RESERVED_COURSES.enrollmentFailure),
-    orderCreated(),
-  ];
+  const events = [paymentSucceeded(), paymentSucceeded(undefined, RESERVED_COURSES.enrollmentFailure)];
   const verdicts = await handlerOn(db)(events);
   assertEquals(verdicts, [
     { kind: "done", note: "seat granted" },
     { kind: "done", note: "no seat left" },
-    { kind: "rejected", reason: "unexpected type", detail: "order.created is not for this consumer" },
   ]);
   const rows = await db.sql`select status, reason from enrollments order by id`;
   assertEquals(rows.map((row) => ({ ...row })), [

@@ -7,7 +7,7 @@ import { v7 as uuidv7 } from "uuid";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
-import { makeEvent } from "../../shared/events/catalog.ts";
+import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import {
   insertNotifications,
@@ -27,49 +27,51 @@ export interface NotifyDeps {
   readonly waker: OutboxWaker;
 }
 
-/** The notification that each final outcome calls for. */
-const OUTCOMES: ReadonlyMap<string, NotificationType> = new Map([
-  ["enrollment.granted", "ORDER_COMPLETED"],
-  ["payment.failed", "PAYMENT_FAILED"],
-  ["refund.succeeded", "ORDER_REFUNDED"],
-]);
+/** The events that tell of a final outcome. */
+export type FinalEvent = "enrollment.granted" | "payment.failed" | "refund.succeeded";
+
+/** The notification that each of them calls for. */
+const OUTCOMES: Readonly<Record<FinalEvent, NotificationType>> = {
+  "enrollment.granted": "ORDER_COMPLETED",
+  "payment.failed": "PAYMENT_FAILED",
+  "refund.succeeded": "ORDER_REFUNDED",
+};
 
 /**
  * Makes the handler. The record is the sending: a real sender would follow the record, with its id as idempotency key.
  */
-export function createNotifyHandler({ sql, consumer, waker }: NotifyDeps): HandleBatch {
+export function createNotifyHandler({ sql, consumer, waker }: NotifyDeps): HandleBatch<FinalEvent> {
   return async (events) => {
     const now = new Date();
-    const wanted = new Map(events.flatMap(toNotification));
-    const ids = [...wanted.keys()].map(({ event }) => event.eventId);
-    const fresh = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-      const ours = [...wanted].filter(([{ event }]) => fresh.has(event.eventId));
-      const inserted = await insertNotifications(tx, ours.map(([, notification]) => notification), now);
-      return ours.filter(([, { id }]) => inserted.has(id)).map((
-        [{ event, traceparent }, { id, orderId, type }],
-      ) =>
-        makeEvent(
-          "notification.sent",
-          { orderId, notificationId: id, notificationType: type },
-          { correlationId: event.correlationId, traceparent },
-          now,
-        )
-      );
+    const wanted = events.map((received) => ({ received, notification: notificationOf(received) }));
+    const ids = events.map(({ event }) => event.eventId);
+    const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
+      const ours = wanted.filter(({ received }) => fresh.has(received.event.eventId));
+      const inserted = await insertNotifications(tx, ours.map(({ notification }) => notification), now);
+      return ours.filter(({ notification }) => inserted.has(notification.id)).map((
+        { received, notification },
+      ) => ({
+        cause: received.event.eventId,
+        event: sentEvent(received, notification, now),
+      }));
     });
     waker.wake();
-    return events.map((received): Verdict => {
-      const notification = wanted.get(received);
-      if (!notification) {
-        const detail = `${received.event.type} is not for this consumer`;
-        return { kind: "rejected", reason: "unexpected type", detail };
-      }
-      if (!fresh.has(received.event.eventId)) return { kind: "duplicate" };
+    return wanted.map(({ received, notification }): Verdict => {
+      if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };
       return { kind: "done", note: `sent ${notification.type}` };
     });
   };
 }
 
-function toNotification(received: ReceivedEvent): [ReceivedEvent, NewNotification][] {
-  const type = OUTCOMES.get(received.event.type);
-  return type ? [[received, { id: uuidv7(), orderId: received.event.data.orderId, type }]] : [];
+function notificationOf({ event }: ReceivedEvent<FinalEvent>): NewNotification {
+  return { id: uuidv7(), orderId: event.data.orderId, type: OUTCOMES[event.type] };
+}
+
+function sentEvent(
+  { event, traceparent }: ReceivedEvent<FinalEvent>,
+  { id, orderId, type }: NewNotification,
+  now: Date,
+): OutgoingEvent {
+  const cause = { correlationId: event.correlationId, traceparent };
+  return makeEvent("notification.sent", { orderId, notificationId: id, notificationType: type }, cause, now);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
+import type { OrderTrigger } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { lockOrders, updateStatuses } from "../../shared/sql/orders.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
@@ -26,12 +27,14 @@ export interface OrderEventsDeps {
  * read, so the decision still holds when it is written; a repeat finds the order already there, whether or not the
  * inbox remembers it.
  */
-export function createOrderEventsHandler({ sql, consumer, waker }: OrderEventsDeps): HandleBatch {
+export function createOrderEventsHandler(
+  { sql, consumer, waker }: OrderEventsDeps,
+): HandleBatch<OrderTrigger> {
   return async (events) => {
-    const now = new Date();
     const ids = [...new Set(events.map(({ event }) => event.data.orderId))];
     const decision = await sql.begin(async (tx) => {
       const orders = await lockOrders(tx, ids);
+      const now = new Date(); // behind the lock, so that an order's changes have their times in their order
       const decision = decideBatch(events, new Map(orders.map(({ id, status }) => [id, status])), now);
       const changes = [...decision.statuses].map(([id, status]) => ({ id, status }));
       await Promise.all([

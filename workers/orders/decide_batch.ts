@@ -6,7 +6,7 @@
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
-import { decideTransition, isOrderTrigger, type OrderStatus } from "../../shared/order_status.ts";
+import { decideTransition, type OrderStatus, type OrderTrigger } from "../../shared/order_status.ts";
 
 /** The decided effects of a batch. */
 export interface BatchDecision {
@@ -25,7 +25,7 @@ export interface BatchDecision {
  * `before` has the status of every order that exists.
  */
 export function decideBatch(
-  events: readonly ReceivedEvent[],
+  events: readonly ReceivedEvent<OrderTrigger>[],
   before: ReadonlyMap<string, OrderStatus>,
   now: Date,
 ): BatchDecision {
@@ -33,18 +33,11 @@ export function decideBatch(
   const settled: string[] = [];
   const outgoing: OutgoingEvent[] = [];
 
-  function decide(received: ReceivedEvent): Verdict {
+  function decide(received: ReceivedEvent<OrderTrigger>): Verdict {
     const { event } = received;
     const { orderId } = event.data;
     const status = statuses.get(orderId) ?? before.get(orderId);
     if (!status) return { kind: "rejected", reason: "illegal transition", detail: "there is no such order" };
-    if (!isOrderTrigger(event.type)) {
-      return {
-        kind: "rejected",
-        reason: "unexpected type",
-        detail: `${event.type} is not for this consumer`,
-      };
-    }
     const decision = decideTransition(status, event.type);
     switch (decision.kind) {
       case "move":
@@ -67,7 +60,7 @@ export function decideBatch(
   return { verdicts: events.map(decide), settled, statuses, outgoing };
 }
 
-function refundFor({ event, traceparent }: ReceivedEvent, now: Date): OutgoingEvent {
+function refundFor({ event, traceparent }: ReceivedEvent<OrderTrigger>, now: Date): OutgoingEvent {
   const reason = event.type === "enrollment.failed" ? event.data.reason : "enrollment failed";
   return makeEvent(
     "refund.requested",

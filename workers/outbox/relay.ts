@@ -30,6 +30,8 @@ export interface RelayOptions {
 
 /** A running relay. */
 export interface Relay {
+  /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
+  readonly running: Promise<void>;
   /** Has it look at the outbox now; `ticked` even if it is switched off. */
   wake(ticked: boolean): void;
   /** Finishes the batches in hand and stops. */
@@ -87,7 +89,7 @@ export function startRelay(options: RelayOptions): Relay {
 
   /** Publishes until a batch comes back with room in it. A second lane joins only when there is a backlog. */
   async function drain(): Promise<void> {
-    if (!options.enabled && !ticked) return;
+    if ((!options.enabled && !ticked) || !options.publisher()) return; // a tick waits for the broker
     ticked = false;
     if (!await relayed()) return;
     const lanes = Array.from({ length: LANES }, async () => {
@@ -112,12 +114,14 @@ export function startRelay(options: RelayOptions): Relay {
       log.warning("An event could not be published", { eventId: id, error });
     }
     if (unanswered > 0) {
-      log.warning("The broker went away with events in flight; they stay", { events: unanswered });
+      log.warning("The broker gave no answer on some events; they stay", { events: unanswered });
     }
   }
 
   const running = run();
+  running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
+    running,
     wake(tick) {
       ticked ||= tick;
       woken = true;

@@ -61,7 +61,7 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   });
   assertEquals(headers?.traceparent, traceparent);
   assertEquals(timestamp, Math.floor(Date.parse(event.occurredAt) / 1000));
-  assertEquals(parseEvent(message.content.toString()), { ok: true, event });
+  assertEquals(parseEvent(message.content), { ok: true, event });
 });
 
 Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {

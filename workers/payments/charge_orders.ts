@@ -8,31 +8,13 @@ import { v7 as uuidv7 } from "uuid";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
-import { type DomainEvent, makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
-import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
 import { insertPayments, type NewPayment } from "../../shared/sql/payments.ts";
 import { processOnce } from "../../shared/sql/process_once.ts";
 import { findProcessed } from "../../shared/sql/processed_events.ts";
-import { type Answered, callProvider, type ChargeResult, type PaymentProvider } from "./payment_provider.ts";
+import { type Answered, callProvider, type ChargeResult, type PaymentDeps } from "./payment_provider.ts";
 
-/** What the handler is made of. */
-export interface ChargeDeps {
-  /** A pool that may write `payments`, the inbox and the outbox. */
-  readonly sql: Sql;
-  /** The consumer's name, for the inbox. */
-  readonly consumer: string;
-  /** Wakes the relay after a batch that recorded something. */
-  readonly waker: OutboxWaker;
-  /** Who charges and refunds. */
-  readonly provider: PaymentProvider;
-  /** The most calls to the provider at once. */
-  readonly concurrency: number;
-  /** How long one call may take, in milliseconds. */
-  readonly timeoutMs: number;
-}
-
-type Created = ReceivedEvent & { readonly event: DomainEvent<"order.created"> };
+type Created = ReceivedEvent<"order.created">;
 
 interface Settled {
   readonly received: Created;
@@ -44,35 +26,22 @@ interface Settled {
  * all answers in one transaction. Killed in between, it asks again with the same idempotency key and gets the same
  * charge. What the inbox already has is not asked for again.
  */
-export function createChargeHandler(deps: ChargeDeps): HandleBatch {
-  return async (events) => {
-    const created = events.filter(isCreated);
+export function createChargeHandler(deps: PaymentDeps): HandleBatch<"order.created"> {
+  return async (created) => {
     const processed = await findProcessed(deps.sql, deps.consumer, created.map(({ event }) => event.eventId));
     const answers = await chargeAll(deps, created.filter(({ event }) => !processed.has(event.eventId)));
-    const fresh = await record(deps, [...answers].flatMap(toSettled));
-    return events.map((received): Verdict => {
-      const { event } = received;
-      if (!isCreated(received)) {
-        return {
-          kind: "rejected",
-          reason: "unexpected type",
-          detail: `${event.type} is not for this consumer`,
-        };
-      }
+    const recorded = await record(deps, [...answers].flatMap(toSettled));
+    return created.map((received): Verdict => {
       const answer = answers.get(received);
       if (answer && !answer.ok) return { kind: "failed", error: answer.error };
-      if (!answer || !fresh.has(event.eventId)) return { kind: "duplicate" };
+      if (!answer || !recorded.has(received.event.eventId)) return { kind: "duplicate" };
       return { kind: "done", note: noteOf(answer.value, received) };
     });
   };
 }
 
-function isCreated(received: ReceivedEvent): received is Created {
-  return received.event.type === "order.created";
-}
-
 async function chargeAll(
-  { provider, concurrency, timeoutMs }: ChargeDeps,
+  { provider, concurrency, timeoutMs }: PaymentDeps,
   created: readonly Created[],
 ): Promise<Map<Created, Answered<ChargeResult>>> {
   const answers = await pMap(created, (received) => {
@@ -101,23 +70,28 @@ function toSettled([received, answer]: [Created, Answered<ChargeResult>]): Settl
   return [{ received, payment }];
 }
 
+/** Records the answers; answers with the ids of the events whose charge this call recorded. */
 async function record(
-  { sql, consumer, waker }: ChargeDeps,
+  { sql, consumer, waker }: PaymentDeps,
   settled: readonly Settled[],
 ): Promise<Set<string>> {
   if (settled.length === 0) return new Set();
   const now = new Date();
   const ids = settled.map(({ received }) => received.event.eventId);
-  const fresh = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
+  const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
     const ours = settled.filter(({ received }) => fresh.has(received.event.eventId));
     const inserted = await insertPayments(tx, ours.map(({ payment }) => payment), now);
-    return ours.filter(({ payment }) => inserted.has(payment.id)).map((one) => outcomeOf(one, now));
+    return ours.filter(({ payment }) => inserted.has(payment.id))
+      .map(({ received, payment }) => ({
+        cause: received.event.eventId,
+        event: outcomeOf(received, payment, now),
+      }));
   });
   waker.wake();
-  return fresh;
+  return recorded;
 }
 
-function outcomeOf({ received, payment }: Settled, now: Date): OutgoingEvent {
+function outcomeOf(received: Created, payment: NewPayment, now: Date): OutgoingEvent {
   const cause = { correlationId: received.event.correlationId, traceparent: received.traceparent };
   const { orderId, courseId, amount, id: paymentId } = payment;
   return payment.failureReason === null

@@ -86,7 +86,7 @@ Deno.test("createChargeHandler() keeps to one payment per order even when the in
     ...other,
     event: { ...first.event, eventId: other.event.eventId },
   }]);
-  assertEquals(verdicts.map(({ kind }) => kind), ["done", "done"]);
+  assertEquals(verdicts.map(({ kind }) => kind), ["duplicate", "duplicate"]);
   assertEquals((await db.sql`select from payments`).count, 1);
   assertEquals(await countEvents(db.sql), { "payment.succeeded": 1 });
 });

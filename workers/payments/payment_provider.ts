@@ -4,6 +4,8 @@
  * @module
  */
 import { messageOf, TransientError } from "../../shared/errors.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 
 /** The variables that say how the provider is called. */
 export const PROVIDER_VARIABLES = [
@@ -74,4 +76,20 @@ export async function callProvider<T>(
     if (error instanceof TransientError) return { ok: false, error: messageOf(error) };
     throw error;
   }
+}
+
+/** What the handlers of the payments module are made of. */
+export interface PaymentDeps {
+  /** A pool that may write `payments`, the inbox and the outbox. */
+  readonly sql: Sql;
+  /** The consumer's name, for the inbox. */
+  readonly consumer: string;
+  /** Wakes the relay after a batch that recorded something. */
+  readonly waker: OutboxWaker;
+  /** Who charges and refunds. */
+  readonly provider: PaymentProvider;
+  /** The most calls to the provider at once. */
+  readonly concurrency: number;
+  /** How long one call may take, in milliseconds. */
+  readonly timeoutMs: number;
 }

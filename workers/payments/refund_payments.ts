@@ -8,11 +8,10 @@ import pMap from "p-map";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
-import { makeEvent } from "../../shared/events/catalog.ts";
+import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
 import { findPayments, markRefunded, type PaymentRow, type Refund } from "../../shared/sql/payments.ts";
 import { processOnce } from "../../shared/sql/process_once.ts";
-import type { ChargeDeps } from "./charge_orders.ts";
-import { type Answered, callProvider } from "./payment_provider.ts";
+import { type Answered, callProvider, type PaymentDeps } from "./payment_provider.ts";
 
 /** What is to be done about a requested refund, from what the table says of the payment. */
 export type RefundDecision =
@@ -29,56 +28,50 @@ export function decideRefund(payment: PaymentRow | undefined): RefundDecision {
   return { kind: "refund", payment: { ...payment, providerReference: payment.providerReference } };
 }
 
+type Received = ReceivedEvent<"refund.requested">;
+
 interface Requested {
-  readonly received: ReceivedEvent;
+  readonly received: Received;
   readonly decision: RefundDecision;
   readonly answer: Answered<{ readonly reference: string }> | null;
 }
 
 /** Makes the handler. Like charges: the provider first, with no transaction open; then one transaction for all. */
-export function createRefundHandler(deps: ChargeDeps): HandleBatch {
-  const { sql, consumer, waker } = deps;
+export function createRefundHandler(deps: PaymentDeps): HandleBatch<"refund.requested"> {
+  const { sql, consumer, waker, concurrency } = deps;
   return async (events) => {
     const payments = await findPayments(sql, events.map(({ event }) => event.data.orderId));
     const byOrder = new Map(payments.map((payment) => [payment.orderId, payment]));
-    const requested = await pMap(events, (received) => refund(deps, received, byOrder), {
-      concurrency: deps.concurrency,
-    });
+    const requested = await pMap(events, (received) => refund(deps, received, byOrder), { concurrency });
     const answered = requested.filter(isSettled);
     const now = new Date();
     const ids = answered.map(({ received }) => received.event.eventId);
-    const fresh = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
+    const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
       const refunds = answered.filter(({ received }) => fresh.has(received.event.eventId)).flatMap(toRefund);
       // By payment: two requests for the same one are one refund.
-      const ours = new Map(refunds.map((one) => [one.refund.paymentId, one]));
-      const moved = await markRefunded(tx, [...ours.values()].map(({ refund }) => refund), now);
-      return [...ours.values()].filter(({ refund }) => moved.has(refund.paymentId)).map(
-        ({ refund, received }) => {
-          const cause = { correlationId: received.event.correlationId, traceparent: received.traceparent };
-          const data = { orderId: received.event.data.orderId, paymentId: refund.paymentId };
-          return makeEvent("refund.succeeded", data, cause, now);
-        },
-      );
+      const ours = [...new Map(refunds.map((one) => [one.refund.paymentId, one])).values()];
+      const moved = await markRefunded(tx, ours.map(({ refund }) => refund), now);
+      return ours.filter(({ refund }) => moved.has(refund.paymentId)).map(({ refund, received }) => ({
+        cause: received.event.eventId,
+        event: refundedEvent(received, refund.paymentId, now),
+      }));
     });
     waker.wake();
-    return requested.map((one) => verdictOf(one, fresh));
+    return requested.map((one) => verdictOf(one, recorded));
   };
 }
 
 async function refund(
-  { provider, timeoutMs }: ChargeDeps,
-  received: ReceivedEvent,
+  { provider, timeoutMs }: PaymentDeps,
+  received: Received,
   byOrder: ReadonlyMap<string, PaymentRow>,
 ): Promise<Requested> {
   const decision = decideRefund(byOrder.get(received.event.data.orderId));
   if (decision.kind !== "refund") return { received, decision, answer: null };
   const { id, amount, providerReference } = decision.payment;
   const request = { idempotencyKey: id, chargeReference: providerReference, amount };
-  return {
-    received,
-    decision,
-    answer: await callProvider((signal) => provider.refund(request, signal), timeoutMs),
-  };
+  const answer = await callProvider((signal) => provider.refund(request, signal), timeoutMs);
+  return { received, decision, answer };
 }
 
 /** Whether the event is through with: refunded, or a repeat. */
@@ -86,16 +79,21 @@ function isSettled({ decision, answer }: Requested): boolean {
   return decision.kind === "already-there" || (answer?.ok ?? false);
 }
 
-function toRefund({ received, decision, answer }: Requested): { received: ReceivedEvent; refund: Refund }[] {
+function toRefund({ received, decision, answer }: Requested): { received: Received; refund: Refund }[] {
   if (decision.kind !== "refund" || !answer?.ok) return [];
   return [{ received, refund: { paymentId: decision.payment.id, refundReference: answer.value.reference } }];
 }
 
-function verdictOf({ received, decision, answer }: Requested, fresh: ReadonlySet<string>): Verdict {
+function refundedEvent({ event, traceparent }: Received, paymentId: string, now: Date): OutgoingEvent {
+  const cause = { correlationId: event.correlationId, traceparent };
+  return makeEvent("refund.succeeded", { orderId: event.data.orderId, paymentId }, cause, now);
+}
+
+function verdictOf({ received, decision, answer }: Requested, recorded: ReadonlySet<string>): Verdict {
   if (decision.kind === "never") {
     return { kind: "rejected", reason: "illegal refund", detail: decision.detail };
   }
   if (answer && !answer.ok) return { kind: "failed", error: answer.error };
-  if (!fresh.has(received.event.eventId) || decision.kind !== "refund") return { kind: "duplicate" };
+  if (!recorded.has(received.event.eventId) || decision.kind !== "refund") return { kind: "duplicate" };
   return { kind: "done", note: `refunded ${decision.payment.amount}` };
 }

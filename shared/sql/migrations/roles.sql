@@ -5,6 +5,8 @@
 do $$
 declare
   module text;
+  -- Since 16 a role's creator is its member without being allowed to take it on.
+  needed text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
 begin
   foreach module in array array['orders', 'payments', 'enrollments', 'notifications', 'relay', 'ops'] loop
     if not exists (select from pg_roles where rolname = 'orderflow_' || module) then
@@ -14,7 +16,7 @@ begin
         null;  -- another database of this cluster is being set up at the same moment
       end;
     end if;
-    if not pg_has_role(current_user, 'orderflow_' || module, 'member') then
+    if not pg_has_role(current_user, 'orderflow_' || module, needed) then
       execute format('grant %I to %I', 'orderflow_' || module, current_user);
     end if;
     execute format('grant usage on schema public to %I', 'orderflow_' || module);

@@ -1,0 +1,21 @@
+/**
+ * Pages of a list: how many rows, and behind which.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { idSchema } from "../shared/events/envelope.ts";
+
+/**
+ * The query of a paged list, to be spread into a schema: `limit` (1 to 100, 20 unless told), and `cursor`, which is the
+ * `nextCursor` of the page before.
+ */
+export const pageQuery = {
+  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20),
+  cursor: idSchema.optional(),
+};
+
+/** The cursor of the next page: the last row's id, or null where this page was not full. */
+export function nextCursor(rows: readonly { readonly id: string }[], limit: number): string | null {
+  return rows.length === limit ? rows.at(-1)?.id ?? null : null;
+}

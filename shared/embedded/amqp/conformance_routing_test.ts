@@ -1,0 +1,127 @@
+import { assertEquals } from "@std/assert";
+import type { ConfirmChannel } from "amqplib";
+import { bodies, channelClosed, conformanceTest, fetchAll } from "./testdata/conformance.ts";
+
+async function publishKeys(
+  channel: ConfirmChannel,
+  exchange: string,
+  keys: readonly string[],
+): Promise<void> {
+  for (const key of keys) channel.publish(exchange, key, Buffer.from(key));
+  await channel.waitForConfirms();
+}
+
+conformanceTest("the default exchange routes to the queue of the key's name", async (broker) => {
+  const channel = await broker.channel();
+  const [one, two] = [await broker.queue(channel), await broker.queue(channel)];
+  await publishKeys(channel, "", [one, two, one]);
+  assertEquals(bodies(await fetchAll(channel, one)), [one, one]);
+  assertEquals(bodies(await fetchAll(channel, two)), [two]);
+});
+
+conformanceTest("direct exchanges route by equal keys", async (broker) => {
+  const channel = await broker.channel();
+  const exchange = await broker.exchange(channel, "direct");
+  const [one, both] = [await broker.queue(channel), await broker.queue(channel)];
+  await channel.bindQueue(one, exchange, "a");
+  await channel.bindQueue(both, exchange, "a");
+  await channel.bindQueue(both, exchange, "b");
+  await publishKeys(channel, exchange, ["a", "b", "a.b", "#", ""]);
+  assertEquals(bodies(await fetchAll(channel, one)), ["a"]);
+  assertEquals(bodies(await fetchAll(channel, both)), ["a", "b"]);
+});
+
+conformanceTest("fanout exchanges route everything to every queue, once each", async (broker) => {
+  const channel = await broker.channel();
+  const exchange = await broker.exchange(channel, "fanout");
+  const [one, two] = [await broker.queue(channel), await broker.queue(channel)];
+  await channel.bindQueue(one, exchange, "ignored");
+  await channel.bindQueue(one, exchange, "also ignored");
+  await channel.bindQueue(two, exchange, "");
+  await publishKeys(channel, exchange, ["a", "b"]);
+  assertEquals(bodies(await fetchAll(channel, one)), ["a", "b"]);
+  assertEquals(bodies(await fetchAll(channel, two)), ["a", "b"]);
+});
+
+conformanceTest("topic exchanges match * with one word and # with any number", async (broker) => {
+  const channel = await broker.channel();
+  const exchange = await broker.exchange(channel, "topic");
+  const keys = ["", "a", "a.b", "a.b.c", "b.a", "a.", ".a", "a..b", "*", "#", "a.#"];
+  const expected: Record<string, string[]> = {
+    "a": ["a"],
+    "": [""],
+    "*": ["a", "*", "#"],
+    "#": keys,
+    "a.*": ["a.b", "a.", "a.#"],
+    "a.#": ["a", "a.b", "a.b.c", "a.", "a..b", "a.#"],
+    "#.a": ["a", "b.a", ".a"],
+    "*.*": ["a.b", "b.a", "a.", ".a", "a.#"],
+    "#.b.#": ["a.b", "a.b.c", "b.a", "a..b"],
+    "a.*.#": ["a.b", "a.b.c", "a.", "a..b", "a.#"],
+    "a.#.c": ["a.b.c"],
+    "#.#": keys,
+  };
+  for (const [pattern, matched] of Object.entries(expected)) {
+    const queue = await broker.queue(channel);
+    await channel.bindQueue(queue, exchange, pattern);
+    await publishKeys(channel, exchange, keys);
+    assertEquals(bodies(await fetchAll(channel, queue)).sort(), [...matched].sort(), `pattern "${pattern}"`);
+    await channel.unbindQueue(queue, exchange, pattern);
+  }
+});
+
+conformanceTest("a queue that several bindings match gets one copy", async (broker) => {
+  const channel = await broker.channel();
+  const exchange = await broker.exchange(channel, "topic");
+  const queue = await broker.queue(channel);
+  for (const pattern of ["order.*", "order.#", "#", "order.created"]) {
+    await channel.bindQueue(queue, exchange, pattern);
+  }
+  await publishKeys(channel, exchange, ["order.created"]);
+  assertEquals((await channel.checkQueue(queue)).messageCount, 1);
+});
+
+conformanceTest("binding and unbinding show at once, whatever was routed before", async (broker) => {
+  const channel = await broker.channel();
+  const exchange = await broker.exchange(channel, "topic");
+  const queue = await broker.queue(channel);
+  await publishKeys(channel, exchange, ["order.created"]);
+  await channel.bindQueue(queue, exchange, "order.*");
+  await publishKeys(channel, exchange, ["order.created"]);
+  await channel.unbindQueue(queue, exchange, "order.*");
+  await publishKeys(channel, exchange, ["order.created"]);
+  assertEquals((await channel.checkQueue(queue)).messageCount, 1);
+  await channel.bindQueue(queue, exchange, "order.*");
+  await channel.deleteQueue(queue);
+  await channel.assertQueue(queue); // made anew, without its bindings
+  await publishKeys(channel, exchange, ["order.created"]);
+  assertEquals((await channel.checkQueue(queue)).messageCount, 0);
+});
+
+conformanceTest("exchanges route on to exchanges, in cycles too, each queue once", async (broker) => {
+  const channel = await broker.channel();
+  const [first, second] = [await broker.exchange(channel, "topic"), await broker.exchange(channel, "fanout")];
+  const queue = await broker.queue(channel);
+  await channel.bindExchange(second, first, "order.#");
+  await channel.bindExchange(first, second, "");
+  await channel.bindQueue(queue, second, "");
+  await channel.bindQueue(queue, first, "order.created");
+  await publishKeys(channel, first, ["order.created", "payment.failed"]);
+  assertEquals(bodies(await fetchAll(channel, queue)), ["order.created"]);
+  await channel.unbindExchange(second, first, "order.#");
+  await publishKeys(channel, first, ["order.cancelled"]);
+  assertEquals((await channel.checkQueue(queue)).messageCount, 0);
+});
+
+conformanceTest("internal exchanges take nothing from clients, but route on", async (broker) => {
+  const channel = await broker.channel();
+  const internal = await broker.exchange(channel, "fanout", { internal: true });
+  const entrance = await broker.exchange(channel, "fanout");
+  const queue = await broker.queue(channel);
+  await channel.bindExchange(internal, entrance, "");
+  await channel.bindQueue(queue, internal, "");
+  await publishKeys(channel, entrance, ["through the entrance"]);
+  assertEquals((await channel.checkQueue(queue)).messageCount, 1);
+  const reason = await channelClosed(channel, () => channel.publish(internal, "", Buffer.from("x")));
+  assertEquals(reason.code, 403);
+});

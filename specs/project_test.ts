@@ -1,0 +1,187 @@
+/**
+ * The documents say what the code does: their tables, their diagram, their limits, their paths, and the README's curl lines.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { z } from "zod";
+import { createApp } from "../api/app.ts";
+import { createTimelineReader } from "../api/order_timeline.ts";
+import { createOrderPlacer } from "../api/place_orders.ts";
+import { QUEUES } from "../shared/broker/topology.ts";
+import { VARIABLES } from "../shared/config.ts";
+import { eventData } from "../shared/events/catalog.ts";
+import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
+import { connect, type Sql } from "../shared/sql/connect.ts";
+import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
+import { testLog } from "./support/test_log.ts";
+import { testSchema } from "./support/test_schema.ts";
+
+const root = new URL("../", import.meta.url);
+const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
+const documents = ["README.md", "CONTRIBUTING.md", "specs/project.md"];
+const project = read("specs/project.md");
+const readme = read("README.md");
+
+/** The rows of the table whose header starts with `first`, cell by cell. */
+function table(text: string, first: string): string[][] {
+  const lines = text.split("\n");
+  const header = lines.findIndex((line) => line.startsWith(`| ${first} `));
+  assert(header >= 0, `there is no table that starts with "${first}"`);
+  const rows = lines.slice(header + 2);
+  const end = rows.findIndex((line) => !line.startsWith("|"));
+  return rows.slice(0, end < 0 ? rows.length : end)
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+}
+
+/** What stands in backticks. */
+function code(text = ""): string[] {
+  return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
+}
+
+function appOn(sql: Sql): ReturnType<typeof createApp> {
+  const { name: first } = QUEUES.ordersPaymentEvents;
+  const { name: second } = QUEUES.ordersLifecycleEvents;
+  return createApp({
+    placeOrder: createOrderPlacer(sql, createOutboxWaker(sql)),
+    opsSql: sql,
+    readTimelines: createTimelineReader(sql, [first, second]),
+    isBrokerUp: () => true,
+    readQueues: () => Promise.resolve(null),
+    access: { token: undefined, remoteAddress: () => null },
+    log: testLog,
+  });
+}
+
+Deno.test("project.md's state diagram is ORDER_TRANSITIONS", () => {
+  const diagram = /```mermaid\nstateDiagram-v2\n([^`]*)```/.exec(project)?.[1] ?? "";
+  const wanted = [
+    "[*] --> PENDING",
+    ...ORDER_TRANSITIONS.map(({ from, on, to, emits }) =>
+      `${from} --> ${to}: ${on}${emits ? ` / ${emits}` : ""}`
+    ),
+    ...ORDER_STATUSES.filter(isFinal).map((status) => `${status} --> [*]`),
+  ];
+  assertEquals(diagram.trim().split("\n").map((line) => line.trim()).toSorted(), wanted.toSorted());
+});
+
+Deno.test("project.md's catalogue names every event type with its data", () => {
+  const rows = table(project, "type").map(([type, data]) => [type, code(data)]);
+  const wanted = Object.entries(eventData).map(([type, schema]) => {
+    const fields = Object.entries(schema.shape).filter(([name]) => name !== "orderId");
+    return [type, fields.map(([name, field]) => field.safeParse(undefined).success ? `${name}?` : name)];
+  });
+  assertEquals(rows, wanted);
+});
+
+Deno.test("project.md's queues are QUEUES", () => {
+  const rows = table(project, "queue").map(([name, bindings, env]) => [code(name), bindings, code(env)]);
+  const wanted = Object.values(QUEUES).map(({ name, bindings, env }) => [[name], bindings.join(", "), [env]]);
+  assertEquals(rows, wanted);
+});
+
+Deno.test("project.md's routes are the application's", async () => {
+  const sql = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 }); // never connects
+  const routes = appOn(sql).routes.filter(({ method }) => method !== "ALL").map((r) =>
+    `${r.method} ${r.path}`
+  );
+  await sql.end();
+  const rows = table(project, "method").map(([method, path]) => `${method} ${code(path).join()}`);
+  assertEquals(rows.toSorted(), [...new Set(routes)].toSorted());
+});
+
+Deno.test("project.md's limits are the constants and defaults in the code", () => {
+  for (const [what, limit, where] of table(project, "what ")) {
+    const [name = "", file] = code(where);
+    const pattern = new RegExp(`^(?:export )?const ${name} = ([^;]+);`, "m");
+    const inCode = file ? pattern.exec(read(file))?.[1] : String(defaultOf(name));
+    const factors = (inCode ?? "NaN").replaceAll("_", "").split("*").map(Number);
+    assertEquals(Number(limit), factors.reduce((product, factor) => product * factor, 1), `${what}: ${name}`);
+  }
+});
+
+function defaultOf(name: string): unknown {
+  return Object.entries(VARIABLES).find(([variable]) => variable === name)?.[1].parse(undefined);
+}
+
+Deno.test("README's tasks are those of deno.json", () => {
+  const { tasks } = z.object({ tasks: z.record(z.string(), z.unknown()) }).parse(
+    JSON.parse(read("deno.json")),
+  );
+  const named = table(readme, "task").flatMap(([task]) => code(task));
+  assertEquals(named.toSorted(), Object.keys(tasks).map((name) => `deno task ${name}`).toSorted());
+});
+
+Deno.test("README's processes are those that deno task dev runs", () => {
+  const rows = table(readme, "process").map(([name, script, queue]) => [name, script, queue].flatMap(code));
+  const wanted = CONSUMERS.map(({ name, entry, queue }) => [name, entry, QUEUES[queue].name]);
+  assertEquals(rows.slice(2).toSorted(), wanted.toSorted());
+  assertEquals(
+    rows.slice(0, 2).map(([name, entry]) => [name, entry]),
+    [API, RELAY].map((p) => [p.name, p.entry]),
+  );
+});
+
+Deno.test("README's variables have the defaults that it says", () => {
+  for (const [names, defaults] of table(readme, "variable")) {
+    const values = code(defaults);
+    code(names).forEach((name, i) => {
+      const has = values[i] ?? "none";
+      const schema = Object.entries(VARIABLES).find(([variable]) => variable === name)?.[1];
+      assert(schema, `${name} is no variable`);
+      const parsed = schema.safeParse(undefined);
+      assertEquals(parsed.success ? String(parsed.data ?? "none") : "none", has, name);
+    });
+  }
+});
+
+Deno.test("every file that a document names is there", async () => {
+  for (const document of documents) {
+    const prose = read(document).replaceAll(/^```[^]*?^```/gm, "");
+    const links = [...prose.matchAll(/\]\(([^)#]+)\)/g)].map(([, target = ""]) =>
+      new URL(target, new URL(document, root))
+    );
+    const paths = code(prose).filter((text) => /^[\w.-]+(\/[\w.-]+)*\.(ts|sql|json|lock|yml|md)$/.test(text));
+    for (const url of [...links, ...paths.map((path) => new URL(path, root))]) {
+      if (url.protocol !== "file:") continue;
+      const found = await Deno.stat(url).then(() => true, () => false);
+      assert(found, `${document} names ${url.pathname}, which does not exist`);
+    }
+  }
+});
+
+/** The curl lines of a document; `$API` and the other variables are still in them. */
+function curlLines(text: string): { method: string; path: string; body: string | undefined; line: string }[] {
+  return [...text.matchAll(/^curl .*$/gm)].map(([line]) => ({
+    line,
+    method: / -X (\w+) /.exec(line)?.[1] ?? (line.includes(" -d ") ? "POST" : "GET"),
+    path: /\$API([^\s"]*)/.exec(line)?.[1] ?? "",
+    body: / -d '([^']*)'/.exec(line)?.[1],
+  }));
+}
+
+Deno.test("README's curl lines work in the order in which they stand there", async () => {
+  await using db = await testSchema();
+  const app = appOn(db.sql);
+  const known: Record<string, string> = {};
+  for (const { line, method, path, body } of curlLines(readme)) {
+    const target = path.replaceAll(/\$(\w+)/g, (_, name) => known[name] ?? `$${name}`);
+    const headers = { "content-type": "application/json" };
+    const response = await app.request(target, { method, ...(body ? { body, headers } : {}) });
+    const isMistake = body?.includes('"me"') ?? false;
+    const isJson = response.headers.get("content-type")?.includes("json");
+    const answer: unknown = isJson ? await response.json() : await response.text();
+    assert(
+      isMistake ? response.status === 400 : response.ok,
+      `${line}: ${response.status} ${JSON.stringify(answer)}`,
+    );
+    if (path === "/orders" && response.status === 201) {
+      known.ID = z.object({ id: z.string() }).parse(answer).id;
+    }
+    if (path.startsWith("/ops/outbox?")) {
+      known.EVENT = z.object({ events: z.array(z.object({ id: z.string() })) }).parse(answer).events[0]?.id ??
+        "";
+    }
+  }
+});

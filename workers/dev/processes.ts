@@ -1,0 +1,62 @@
+/**
+ * The processes that make up OrderFlow, as data: what `deno task dev` starts.
+ *
+ * @module
+ */
+import type { QueueKey } from "../../shared/broker/topology.ts";
+
+/** One process. */
+export interface ProcessSpec {
+  /** Shown in front of its lines. */
+  readonly name: string;
+  /** Its script, from the project's root. */
+  readonly entry: string;
+  /** Its permission set in deno.json. */
+  readonly permissions: string;
+}
+
+/** A process that consumes a queue. */
+export interface ConsumerSpec extends ProcessSpec {
+  /** The queue's key in the topology. */
+  readonly queue: QueueKey;
+}
+
+/** The HTTP API. */
+export const API: ProcessSpec = { name: "api", entry: "api/main.ts", permissions: "api" };
+
+/** The outbox relay. */
+export const RELAY: ProcessSpec = {
+  name: "outbox-relay",
+  entry: "workers/outbox_relay.ts",
+  permissions: "relay",
+};
+
+/**
+ * The consumers. Four share one permission set, because they need the very same; payments has its own, because it alone
+ * reads the provider's settings and would be the one to reach a provider's host.
+ */
+export const CONSUMERS: readonly ConsumerSpec[] = [
+  consumer("paymentsOrderCreated", "payments_order_created", "payments"),
+  consumer("ordersPaymentEvents", "orders_payment_events", "consumer"),
+  consumer("enrollmentsPaymentSucceeded", "enrollments_payment_succeeded", "consumer"),
+  consumer("ordersLifecycleEvents", "orders_lifecycle_events", "consumer"),
+  consumer("paymentsRefundRequested", "payments_refund_requested", "payments"),
+  consumer("notificationsFinalEvents", "notifications_final_events", "consumer"),
+];
+
+/** Every process that runs whatever is embedded. */
+export const PROCESSES: readonly ProcessSpec[] = [API, RELAY, ...CONSUMERS];
+
+/** The embedded broker; it runs while `AMQP_URL` is unset. */
+export const BROKER: ProcessSpec = {
+  name: "broker",
+  entry: "workers/embedded_broker_main.ts",
+  permissions: "broker",
+};
+
+/** Where the embedded broker listens on 127.0.0.1: its URL must outlive a restart, so the supervisor picks the port. */
+export const BROKER_PORT_VARIABLE = "ORDERFLOW_BROKER_PORT";
+
+function consumer(queue: QueueKey, script: string, permissions: string): ConsumerSpec {
+  return { name: script.replaceAll("_", "-"), entry: `workers/${script}.ts`, permissions, queue };
+}

@@ -1,0 +1,116 @@
+/**
+ * Whether the processes do their work, by what can be seen from outside: subscriptions, sessions, answers.
+ *
+ * @module
+ */
+import { connect as connectBroker } from "amqplib";
+import type { QueueKey, Topology } from "../../shared/broker/topology.ts";
+import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { pause } from "../../shared/stop.ts";
+import { API, CONSUMERS, RELAY } from "./processes.ts";
+
+/** One thing that must be so before the system counts as ready. */
+export interface Check {
+  /** Whose readiness it is. */
+  readonly name: string;
+  /** One look; a rejection counts as not yet. */
+  readonly isReady: () => Promise<boolean>;
+}
+
+const POLL_MS = 60;
+
+/**
+ * Polls the checks until each has been met once, or until `stop`; answers whether all were met. After `patienceMs`
+ * `onLate` is told, once, who is not ready; the wait goes on, because what they wait for may yet come.
+ */
+export async function untilReady(
+  checks: readonly Check[],
+  options: {
+    readonly patienceMs: number;
+    readonly onLate: (names: readonly string[]) => void;
+    readonly stop: AbortSignal;
+  },
+): Promise<boolean> {
+  const startedAt = performance.now();
+  let told = false;
+  let open = checks;
+  while (!options.stop.aborted) {
+    const met = await Promise.all(open.map((check) => check.isReady().catch(() => false)));
+    open = open.filter((_, i) => !met[i]);
+    if (open.length === 0) return true;
+    if (!told && performance.now() - startedAt > options.patienceMs) {
+      told = true;
+      options.onLate(open.map(({ name }) => name));
+    }
+    await pause(POLL_MS, options.stop);
+  }
+  return false;
+}
+
+/** Where the system can be looked at. */
+export interface System {
+  /** The API's base URL. */
+  readonly apiUrl: string;
+  /** Where the processes keep their state. */
+  readonly databaseUrl: string;
+  /** Where they publish and consume. */
+  readonly amqpUrl: string;
+  /** The queues that must be consumed. */
+  readonly topology: Topology;
+}
+
+/** One check for each process. Disposing of them closes what they look through. */
+export function systemChecks(system: System): { checks: Check[] } & AsyncDisposable {
+  const sql = connect(system.databaseUrl, { name: "dev", role: null, max: 1 });
+  const subscriptions = createSubscriptionReader(system.amqpUrl, system.topology);
+  const checks: Check[] = [
+    { name: API.name, isReady: () => apiIsReady(system.apiUrl) },
+    { name: RELAY.name, isReady: () => relayIsListening(sql) },
+    ...CONSUMERS.map(({ name, queue }) => ({
+      name,
+      isReady: async () => (await subscriptions()).has(queue),
+    })),
+  ];
+  return { checks, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
+}
+
+/** The API answers, and reaches database and broker. `url` is its base URL. */
+async function apiIsReady(url: string): Promise<boolean> {
+  const response = await fetch(new URL("/readyz", url), { signal: AbortSignal.timeout(2000) });
+  await response.body?.cancel();
+  return response.ok;
+}
+
+/** The relay listens for wake-ups. Its sessions carry its name. */
+async function relayIsListening(sql: Sql): Promise<boolean> {
+  const rows = await sql`
+    select from pg_stat_activity
+    where datname = current_database() and application_name = 'orderflow outbox-relay' and query ilike 'listen%'`;
+  return rows.length > 0;
+}
+
+/**
+ * Makes a look at the broker that answers with the queues that somebody consumes; none while it cannot be reached or a
+ * queue is not declared yet. Looks asked for at the same time are one look.
+ */
+function createSubscriptionReader(url: string, topology: Topology): () => Promise<Set<QueueKey>> {
+  let looking: Promise<Set<QueueKey>> | null = null;
+  return () => looking ??= readSubscriptions(url, topology).finally(() => looking = null);
+}
+
+async function readSubscriptions(url: string, topology: Topology): Promise<Set<QueueKey>> {
+  const connection = await connectBroker(url, { timeout: 2000 });
+  connection.on("error", () => {});
+  try {
+    const channel = await connection.createChannel();
+    channel.on("error", () => {}); // a queue that is not there yet closes the channel; the rejection says so
+    const consumed = new Set<QueueKey>();
+    for (const key of Object.keys(topology.queues) as QueueKey[]) {
+      const { consumerCount } = await channel.checkQueue(topology.queues[key].name);
+      if (consumerCount > 0) consumed.add(key);
+    }
+    return consumed;
+  } finally {
+    await connection.close().catch(() => {});
+  }
+}

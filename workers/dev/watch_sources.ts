@@ -1,0 +1,102 @@
+/**
+ * Which processes a changed file belongs to, by the graph of what each imports.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { z } from "zod";
+import type { ProcessSpec } from "./processes.ts";
+
+/** The files of a process: its script and all that it imports, as absolute paths. */
+export type SourceGraph = ReadonlyMap<ProcessSpec, ReadonlySet<string>>;
+
+/** The processes that one of the changed files belongs to. */
+export function affectedBy(changed: readonly string[], graph: SourceGraph): ProcessSpec[] {
+  return [...graph].filter(([, files]) => changed.some((path) => files.has(path))).map(([spec]) => spec);
+}
+
+const infoSchema = z.object({ modules: z.array(z.object({ specifier: z.string() })) });
+
+/** The files of this project out of what `deno info --json` prints. */
+export function localFiles(json: string, root: string): Set<string> {
+  const prefix = pathToFileURL(join(root, "/")).href;
+  const { modules } = infoSchema.parse(JSON.parse(json));
+  const own = modules.map(({ specifier }) => specifier.split("?", 1).join())
+    .filter((specifier) => specifier.startsWith(prefix) && !specifier.includes("/node_modules/"));
+  return new Set(own.map((specifier) => fileURLToPath(specifier)));
+}
+
+/**
+ * Reads the graph of each process. Files that do not parse or are missing for the moment are part of it all the same;
+ * where nothing can be read, such as while deno.json is broken, what was known `before` stands.
+ */
+export async function readGraph(
+  specs: readonly ProcessSpec[],
+  root: string,
+  before: SourceGraph = new Map(),
+): Promise<SourceGraph> {
+  const graph = new Map(before);
+  for (const spec of specs) {
+    const command = new Deno.Command(Deno.execPath(), {
+      args: ["info", "-q", "--json", spec.entry],
+      cwd: root,
+      stderr: "null",
+    });
+    const { success, stdout } = await command.output();
+    if (success) graph.set(spec, localFiles(new TextDecoder().decode(stdout), root));
+  }
+  return graph;
+}
+
+/** Where sources are. */
+const SOURCE_FOLDERS = ["api", "shared", "ui", "workers"];
+
+/** An editor writes a file in several steps, and "save all" several files: changes this close are one. */
+const SETTLE_MS = 100;
+
+/** What is watched, and who is told. */
+export interface WatchOptions {
+  /** The project's root. */
+  readonly root: string;
+  /** The processes that may be affected. */
+  readonly specs: readonly ProcessSpec[];
+  /** Called with the processes to start anew and the files of theirs that changed. */
+  readonly onChange: (specs: readonly ProcessSpec[], changed: readonly string[]) => void;
+  /** Ends the watch. */
+  readonly stop: AbortSignal;
+}
+
+/** Watches the sources until `stop`. The graph is read anew after each change, since imports may have changed. */
+export async function watchSources({ root, specs, onChange, stop }: WatchOptions): Promise<void> {
+  let graph = await readGraph(specs, root);
+  if (stop.aborted) return;
+  const watcher = Deno.watchFs(await existing(SOURCE_FOLDERS.map((folder) => join(root, folder))));
+  stop.addEventListener("abort", () => watcher.close(), { once: true });
+  const changed = new Set<string>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let settled = Promise.resolve();
+
+  async function settle(): Promise<void> {
+    const affected = affectedBy([...changed], graph);
+    const theirs = [...changed].filter((path) => affected.some((spec) => graph.get(spec)?.has(path)));
+    changed.clear();
+    if (affected.length === 0 || stop.aborted) return;
+    onChange(affected, theirs);
+    graph = await readGraph(specs, root, graph);
+  }
+
+  for await (const event of watcher) {
+    if (event.kind === "access") continue;
+    event.paths.forEach((path) => changed.add(path));
+    clearTimeout(timer);
+    timer = setTimeout(() => settled = settled.then(settle), SETTLE_MS);
+  }
+  clearTimeout(timer);
+  await settled;
+}
+
+async function existing(paths: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(paths.map((path) => Deno.stat(path).then(() => true, () => false)));
+  return paths.filter((_, i) => found[i]);
+}

@@ -1,0 +1,75 @@
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { API, RELAY } from "./processes.ts";
+import { affectedBy, localFiles, readGraph, watchSources } from "./watch_sources.ts";
+
+const ROOT = join(import.meta.dirname ?? "", "../..");
+
+Deno.test("localFiles() keeps the project's own files", () => {
+  const specifiers = [
+    "file:///p/api/main.ts",
+    "file:///p/node_modules/x/y.js",
+    "npm:/zod@4",
+    "file:///other/z.ts",
+  ];
+  const json = JSON.stringify({ modules: specifiers.map((specifier) => ({ specifier })) });
+  assertEquals(localFiles(json, "/p"), new Set(["/p/api/main.ts"]));
+});
+
+Deno.test("readGraph() tells what each process imports, SQL files included", async () => {
+  const graph = await readGraph([API, RELAY], ROOT);
+  const affected = (path: string) => affectedBy([join(ROOT, path)], graph).map(({ name }) => name);
+  assertEquals(affected("api/app.ts"), ["api"]);
+  assertEquals(affected("workers/outbox/relay.ts"), ["outbox-relay"]);
+  assertEquals(affected("shared/config.ts"), ["api", "outbox-relay"]);
+  assertEquals(affected("shared/sql/migrations/001_tables.sql"), ["api", "outbox-relay"]);
+  assertEquals(affected("workers/dev.ts"), []);
+});
+
+Deno.test("watchSources() tells which processes a changed file belongs to, and follows new imports", async () => {
+  const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "orderflow_dev_test_" }));
+  const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
+  for (const folder of ["api", "workers", "shared"]) await Deno.mkdir(join(root, folder));
+  await write("shared/a.ts", "export const a = 1;");
+  await write("shared/b.ts", "export const b = 1;");
+  await write("api/main.ts", 'import "../shared/a.ts";');
+  await write("workers/outbox_relay.ts", "export const relay = 1;");
+  const stop = new AbortController();
+  const seen: string[] = [];
+  let next = Promise.withResolvers<void>();
+  const watching = watchSources({
+    root,
+    specs: [API, RELAY],
+    stop: stop.signal,
+    onChange: (specs, changed) => {
+      seen.push(`${specs.map(({ name }) => name)}: ${changed.map((path) => path.slice(root.length + 1))}`);
+      next.resolve();
+    },
+  });
+  const changeUntilSeen = async (path: string, text: string) => {
+    next = Promise.withResolvers();
+    for (let tries = 0, done = false; !done && tries < 100; tries++) { // the watch begins at some moment
+      await write(path, `${text} // ${tries}`);
+      done = await settlesWithin(300, next.promise);
+    }
+  };
+  await changeUntilSeen("shared/a.ts", "export const a = 2;");
+  await changeUntilSeen("workers/outbox_relay.ts", 'import "../shared/b.ts";');
+  await changeUntilSeen("shared/b.ts", "export const b = 2;");
+  stop.abort();
+  await watching;
+  await Deno.remove(root, { recursive: true });
+  assertEquals([...new Set(seen)], [
+    "api: shared/a.ts",
+    "outbox-relay: workers/outbox_relay.ts",
+    "outbox-relay: shared/b.ts",
+  ]);
+});
+
+async function settlesWithin(ms: number, promise: Promise<void>): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<false>();
+  const timer = setTimeout(() => resolve(false), ms);
+  const inTime = await Promise.race([promise.then(() => true), late]);
+  clearTimeout(timer);
+  return inTime;
+}
