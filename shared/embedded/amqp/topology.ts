@@ -41,14 +41,13 @@ export function findExchange(broker: Broker, name: string): Exchange {
 /** Makes the queue, or finds it as it was made. Throws {@linkcode AmqpError} 403, 404, 405, 406 or 540. */
 export function declareQueue(broker: Broker, declare: QueueDeclare, session: object): Queue {
   const name = declare.queue || `amq.gen-${randomName()}`;
-  if (declare.passive) return findQueue(broker, name, session);
+  if (declare.passive) return used(findQueue(broker, name, session), broker);
   const args = parseQueueArguments(name, declare.arguments);
   const existing = broker.queues.get(name);
   if (existing) {
     checkEquivalentQueue(existing, declare, session);
     checkEquivalentArguments(name, existing.args, args);
-    existing.lastUsed = broker.host.now();
-    return existing;
+    return used(existing, broker);
   }
   if (declare.queue.startsWith("amq.")) {
     throw new AmqpError(403, `queue name '${name}' contains reserved prefix 'amq.*'`);
@@ -160,6 +159,12 @@ function exchangeType(type: string): ExchangeType {
   if (type === "direct" || type === "fanout" || type === "topic") return type;
   if (type === "headers") throw new AmqpError(540, "headers exchanges are not served by the embedded broker");
   throw new AmqpError(503, `unknown exchange type '${type}'`);
+}
+
+/** Declaring a queue, passively too, counts as use: `x-expires` begins anew. */
+function used(queue: Queue, broker: Broker): Queue {
+  queue.lastUsed = broker.host.now();
+  return queue;
 }
 
 function checkEquivalentQueue(queue: Queue, declare: QueueDeclare, session: object): void {
