@@ -2,17 +2,15 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
-import { shareTestServer } from "../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { createApp } from "./app.ts";
 import type { CorrelationEnv } from "./correlation.ts";
 import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
-shareTestServer();
+shareTestSchema();
 
 interface Options {
   readonly token?: string;
@@ -24,7 +22,7 @@ function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
   return createApp({
-    placeOrder: createOrderPlacer(ordersSql, createOutboxWaker(ordersSql)),
+    placeOrder: createOrderPlacer(ordersSql, db.waker()),
     opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     isBrokerUp: () => brokerUp,
@@ -151,8 +149,7 @@ Deno.test("concurrent POST /orders share transactions, and each gets its own ord
 Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_orders");
-  const waker = createOutboxWaker(sql);
-  const place = createOrderPlacer(sql, waker);
+  const place = createOrderPlacer(sql, db.waker());
   const cause = { correlationId: "c", traceparent: null };
   const results = await Promise.allSettled(
     Array.from({ length: 20 }, (_, i) => place({ ...order, amount: i === 7 ? "0.00" : "1.00" }, cause)),
@@ -163,7 +160,6 @@ Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async ()
   );
   assertEquals((await db.sql`select from orders`).count, 19);
   assertEquals(await countEvents(db.sql), { "order.created": 19 });
-  await waker.close();
 });
 
 Deno.test("GET /orders pages through the orders, newest first", async () => {

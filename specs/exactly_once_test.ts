@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import {
@@ -12,7 +11,10 @@ import {
   readLedger,
 } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
+import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
+
+shareTestSchema();
 
 const ORDERS = 2000;
 /** Of ten orders, eight succeed, one is declined and one finds no seat. */
@@ -50,9 +52,7 @@ Deno.test("2,000 orders end with one charge, one seat and one notification each,
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
-  const waker = createOutboxWaker(sql);
-  waker.wake();
-  await waker.close();
+  stack.db.waker().wake();
   await eventually(
     "every event to be published again",
     async () => await countUnpublished(sql) === 0,

@@ -16,7 +16,9 @@ import { connect, type Sql } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
 import { testLog } from "./support/test_log.ts";
-import { testSchema } from "./support/test_schema.ts";
+import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+
+shareTestSchema();
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));

@@ -2,7 +2,10 @@ import { assertEquals } from "@std/assert";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { eventually } from "./support/eventually.ts";
 import { countUnpublished, readLedger } from "./support/ledger.ts";
+import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
+
+shareTestSchema();
 
 const SCENARIOS = {
   "order-success": {

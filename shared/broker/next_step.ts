@@ -24,8 +24,11 @@ export type NextStep =
   | { readonly kind: "retry"; readonly delayMs: number; readonly spent: boolean }
   | { readonly kind: "dead-letter"; readonly reason: string; readonly detail: string };
 
-/** How long an event that came too early is looked at again every few milliseconds before its retries are spent. */
-export const EARLY_PATIENCE_MS = 5000;
+/**
+ * How long an event that came too early is looked at again every few milliseconds before its retries are spent: longer
+ * than the other queue's worker takes to come back after a crash, or to catch up.
+ */
+export const EARLY_PATIENCE_MS = 60_000;
 
 const EARLY_POLL_MIN_MS = 2;
 const EARLY_POLL_MAX_MS = 50;

@@ -1,9 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { insertDeadLetters, listDeadLetters, type NewDeadLetter } from "./dead_letters.ts";
 
-shareTestServer();
+shareTestSchema();
 
 const letter = (body: Uint8Array, more: Partial<NewDeadLetter> = {}): NewDeadLetter => ({
   consumer: "payments",

@@ -1,7 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { orderCreated } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
 import {
   appendEvents,
@@ -13,7 +12,7 @@ import {
   republishEvent,
 } from "./outbox_events.ts";
 
-shareTestServer();
+shareTestSchema();
 
 async function append(sql: Sql, count: number): Promise<string[]> {
   const events = Array.from({ length: count }, () => orderCreated());

@@ -1,11 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { orderCreated } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { type Effect, processOnce } from "./process_once.ts";
 import { listProcessed } from "./processed_events.ts";
 
-shareTestServer();
+shareTestSchema();
 
 const effectsOf = (fresh: ReadonlySet<string>): Effect[] =>
   [...fresh].map((cause) => ({ cause, event: orderCreated() }));

@@ -1,39 +1,74 @@
 /**
- * A migrated database for tests, and pools that take on the roles of the processes.
+ * A migrated database for the tests of a file, and pools that take on the roles of the processes.
  *
  * @module
  */
 import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { testDatabase } from "./test_postgres.ts";
+import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
-/** A database with the project's schema. Disposing of it closes the pools and drops it. */
+/** A database with the project's schema and no rows. Disposing of it closes its pools. */
 export interface TestSchema extends AsyncDisposable {
-  /** Names this database alone; the user owns all that is in it. */
+  /** Where it is, as a database user who owns everything. */
   readonly url: string;
   /** A pool as the owner of everything, for looking. */
   readonly sql: Sql;
   /** A pool under the role of a process. */
   as(role: DatabaseRole): Sql;
+  /** A waker of the relay, on a pool of its own. */
+  waker(): OutboxWaker;
 }
 
-/** Makes one: `await using db = await testSchema()` inside a test. */
+let shared: TestDatabase | undefined;
+
+/**
+ * Call at the top of a test file: one migrated database serves its tests, each of which finds it empty. Emptying tables
+ * takes a tenth of the time that making a database does.
+ */
+export function shareTestSchema(): void {
+  shareTestServer();
+  Deno.test.beforeAll(async () => {
+    shared = await testDatabase();
+    await migrate(shared.url, { roles: true });
+  });
+  Deno.test.afterAll(async () => {
+    await shared?.[Symbol.asyncDispose]();
+    shared = undefined;
+  });
+}
+
+/**
+ * The file's database, empty: `await using db = await testSchema()` inside a test.
+ *
+ * Errors: when the file has not called {@linkcode shareTestSchema}.
+ */
 export async function testSchema(): Promise<TestSchema> {
-  const database = await testDatabase();
-  await migrate(database.url, { roles: true });
+  if (!shared) throw new Error("Call shareTestSchema() at the top of the test file");
+  const { url } = shared;
   const pools: Sql[] = [];
+  const wakers: OutboxWaker[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
-    const sql = connect(database.url, { name: "test", role, max: 4 });
+    const sql = connect(url, { name: "test", role, max: 4 });
     pools.push(sql);
     return sql;
   };
+  const sql = pool(null);
+  const tables = await sql<{ name: string }[]>`
+    select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'`;
+  await sql`truncate ${sql(tables.map(({ name }) => name))}`;
   return {
-    url: database.url,
-    sql: pool(null),
+    url,
+    sql,
     as: pool,
+    waker() {
+      const waker = createOutboxWaker(pool(null));
+      wakers.push(waker);
+      return waker;
+    },
     async [Symbol.asyncDispose]() {
+      await Promise.all(wakers.map((waker) => waker.close()));
       await Promise.all(pools.map((sql) => sql.end({ timeout: 2 })));
-      await database[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,17 +1,15 @@
 import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { countEvents, paymentSucceeded } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { decideSeat } from "./decide_seat.ts";
 import { createEnrollHandler } from "./enroll_orders.ts";
 
-shareTestServer();
+shareTestSchema();
 
 function handlerOn(db: TestSchema) {
   const sql = db.as("orderflow_enrollments");
-  return createEnrollHandler({ sql, consumer: "enrollments", waker: createOutboxWaker(sql) });
+  return createEnrollHandler({ sql, consumer: "enrollments", waker: db.waker() });
 }
 
 Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {

@@ -1,15 +1,13 @@
 import { assertEquals } from "@std/assert";
-import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { countEvents, received } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createNotifyHandler } from "./notify_outcomes.ts";
 
-shareTestServer();
+shareTestSchema();
 
 function handlerOn(db: TestSchema) {
   const sql = db.as("orderflow_notifications");
-  return createNotifyHandler({ sql, consumer: "notifications", waker: createOutboxWaker(sql) });
+  return createNotifyHandler({ sql, consumer: "notifications", waker: db.waker() });
 }
 
 const id = "00000000-0000-0000-0000-0000000000a";

@@ -1,15 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { countEvents, insertOrder, paymentSucceeded, received } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createOrderEventsHandler } from "./apply_events.ts";
 
-shareTestServer();
+shareTestSchema();
 
 function handlerOn(db: TestSchema, consumer = "orders") {
   const sql = db.as("orderflow_orders");
-  return createOrderEventsHandler({ sql, consumer, waker: createOutboxWaker(sql) });
+  return createOrderEventsHandler({ sql, consumer, waker: db.waker() });
 }
 
 const course = "00000000-0000-0000-0000-000000000103";

@@ -5,17 +5,16 @@ import { createPublisher, type Publisher } from "../../shared/broker/publish.ts"
 import { CONSUMED_TYPES } from "../../shared/broker/topology.ts";
 import { parseEvent } from "../../shared/events/catalog.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
-import { createOutboxWaker, listenForWakeUps, tickRelay } from "../../shared/sql/outbox_wakeup.ts";
+import { listenForWakeUps, tickRelay } from "../../shared/sql/outbox_wakeup.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { orderCreated, received } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
 import { testLog } from "../../specs/support/test_log.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { relayBatch } from "./relay_batch.ts";
 import { startRelay } from "./relay.ts";
 
-shareTestServer();
+shareTestSchema();
 
 interface Wire extends AsyncDisposable {
   readonly model: ChannelModel;
@@ -113,13 +112,12 @@ Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () =
   const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 3_600_000 });
   const unlisten = await listenForWakeUps(sql, relay.wake);
   const producer = db.as("orderflow_orders");
-  const waker = createOutboxWaker(producer);
+  const waker = db.waker();
   for (let round = 0; round < 3; round++) {
     await appendEvents(producer, [orderCreated()]);
     waker.wake();
     await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
   }
-  await waker.close();
   await relay.stop();
   await unlisten();
 });
@@ -144,7 +142,7 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   const sql = db.as("orderflow_relay");
   const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 5, enabled: false });
   const unlisten = await listenForWakeUps(sql, relay.wake);
-  const waker = createOutboxWaker(db.sql);
+  const waker = db.waker();
   await appendEvents(db.sql, [orderCreated()]);
   waker.wake();
   await waker.close();

@@ -1,15 +1,13 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { TransientError } from "../../shared/errors.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { countEvents, orderCreated, received } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createChargeHandler } from "./charge_orders.ts";
 import { createFakeProvider } from "./fake_provider.ts";
 import type { PaymentProvider } from "./payment_provider.ts";
 
-shareTestServer();
+shareTestSchema();
 
 const fake = createFakeProvider({ latencyMs: 0 });
 
@@ -18,7 +16,7 @@ function handlerOn(db: TestSchema, provider: PaymentProvider, timeoutMs = 5000) 
   return createChargeHandler({
     sql,
     consumer: "payments",
-    waker: createOutboxWaker(sql),
+    waker: db.waker(),
     provider,
     concurrency: 4,
     timeoutMs,

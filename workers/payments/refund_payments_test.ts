@@ -1,20 +1,18 @@
 import { assertEquals } from "@std/assert";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { createOutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { countEvents, orderCreated, received } from "../../specs/support/test_events.ts";
-import { shareTestServer } from "../../specs/support/test_postgres.ts";
-import { type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createChargeHandler } from "./charge_orders.ts";
 import { createFakeProvider } from "./fake_provider.ts";
 import { createRefundHandler, decideRefund } from "./refund_payments.ts";
 
-shareTestServer();
+shareTestSchema();
 
 function depsOn(db: TestSchema, consumer: string) {
   const sql = db.as("orderflow_payments");
   const provider = createFakeProvider({ latencyMs: 0 });
-  return { sql, consumer, waker: createOutboxWaker(sql), provider, concurrency: 4, timeoutMs: 5000 };
+  return { sql, consumer, waker: db.waker(), provider, concurrency: 4, timeoutMs: 5000 };
 }
 
 const refundOf = ({ event }: ReceivedEvent) =>
