@@ -22,7 +22,7 @@ function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
   return createApp({
-    placeOrder: createOrderPlacer(ordersSql, db.waker()),
+    placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
     opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     isBrokerUp: () => brokerUp,
@@ -149,7 +149,7 @@ Deno.test("concurrent POST /orders share transactions, and each gets its own ord
 Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_orders");
-  const place = createOrderPlacer(sql, db.waker());
+  const place = createOrderPlacer(sql, db.waker(), testLog);
   const cause = { correlationId: "c", traceparent: null };
   const results = await Promise.allSettled(
     Array.from({ length: 20 }, (_, i) => place({ ...order, amount: i === 7 ? "0.00" : "1.00" }, cause)),

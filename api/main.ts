@@ -56,7 +56,7 @@ if (import.meta.main) {
       });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
       const app = createApp({
-        placeOrder: createOrderPlacer(ordersSql, waker),
+        placeOrder: createOrderPlacer(ordersSql, waker, log),
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         isBrokerUp: broker.isUp,

@@ -5,6 +5,7 @@
  */
 import { v7 as uuidv7 } from "uuid";
 import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events/catalog.ts";
+import type { Logger } from "../shared/log.ts";
 import { runSplitting } from "../shared/run_splitting.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { insertOrders, type NewOrder, type OrderRow } from "../shared/sql/orders.ts";
@@ -32,6 +33,9 @@ const MAX_GROUPS = 2;
 /** Orders that may wait for a group. More than this cannot be served in time, and is told so. */
 const MAX_WAITING = 10_000;
 
+/** Up to this many orders of a group have a line each in the log. */
+const ONE_BY_ONE = 8;
+
 interface Waiting {
   readonly order: NewOrder;
   readonly created: OutgoingEvent;
@@ -40,11 +44,12 @@ interface Waiting {
 
 /**
  * Makes a `PlaceOrder` that puts concurrent requests into one multi-row insert: those of one turn of the event loop,
- * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone.
+ * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone. The log has
+ * what was created.
  *
  * Errors of the placed order: a 503 when too many wait, and whatever the database says of that one order.
  */
-export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
+export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): PlaceOrder {
   const waiting: Waiting[] = [];
   let groups = 0;
   let scheduled = false;
@@ -73,6 +78,7 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
         else done?.reject(result.reason);
       });
       waker.wake();
+      report(results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []));
     } catch (error) {
       for (const { done } of group) done.reject(error);
     }
@@ -86,6 +92,14 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker): PlaceOrder {
       ])
     );
     return group.map(({ order }) => ({ ...order, status: "PENDING", updatedAt: order.createdAt }));
+  }
+
+  /** Up to a few orders have a line each; more at once mean load, and are summed up. */
+  function report(created: readonly OrderRow[]): void {
+    if (created.length > ONE_BY_ONE) return log.info("Created orders", { orders: created.length });
+    for (const { id: orderId, courseId, amount, correlationId } of created) {
+      log.info("Created", { orderId, correlationId, courseId, amount });
+    }
   }
 
   return async (request, cause) => {

@@ -10,7 +10,7 @@ import { createTimelineReader } from "../api/order_timeline.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import { QUEUES } from "../shared/broker/topology.ts";
 import { VARIABLES } from "../shared/config.ts";
-import { eventData } from "../shared/events/catalog.ts";
+import { eventData, eventJsonSchemas } from "../shared/events/catalog.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
 import { connect, type Sql } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
@@ -46,7 +46,7 @@ function appOn(sql: Sql): ReturnType<typeof createApp> {
   const { name: first } = QUEUES.ordersPaymentEvents;
   const { name: second } = QUEUES.ordersLifecycleEvents;
   return createApp({
-    placeOrder: createOrderPlacer(sql, createOutboxWaker(sql)),
+    placeOrder: createOrderPlacer(sql, createOutboxWaker(sql), testLog),
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
     isBrokerUp: () => true,
@@ -186,4 +186,10 @@ Deno.test("README's curl lines work in the order in which they stand there", asy
         "";
     }
   }
+});
+
+Deno.test("specs/event_schemas.json has the JSON Schemas of the catalogue", () => {
+  const written: unknown = JSON.parse(read("specs/event_schemas.json"));
+  const wanted: unknown = JSON.parse(JSON.stringify(eventJsonSchemas()));
+  assertEquals(written, wanted, "run: deno run --allow-write=specs specs/write_event_schemas.ts");
 });
