@@ -60,7 +60,8 @@ export function createApp(deps: AppDeps): App {
     if (kindOfError(error) !== "permanent") {
       log.warning("The database could not serve a request", { ...about, error: messageOf(error) });
       const detail =
-        "The database cannot be reached at the moment. Try again; look first whether what was sent was stored.";
+        "The database cannot be reached at the moment. Try again; unless there is an Idempotency-Key, look first " +
+        "whether what was sent was stored.";
       return problemResponse(c, new HttpProblem(503, detail, { headers: { "retry-after": "1" } }));
     }
     log.error("A request failed", { ...about, error });

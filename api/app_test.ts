@@ -2,6 +2,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { runAudit } from "../shared/sql/audit.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
@@ -11,6 +13,8 @@ import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();
+
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 
 interface Options {
   readonly token?: string;
@@ -25,7 +29,9 @@ function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}
     placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
     opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
+    audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
     isBrokerUp: () => brokerUp,
+    publisher: () => null,
     readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
     access: { token, remoteAddress: () => address ?? "127.0.0.1" },
     log: testLog,
@@ -317,6 +323,32 @@ Deno.test("GET /ops/debug, /ops/processed-events and the timelines show what hap
   for (const query of [`cursor=${"-".repeat(36)}~x`, "cursor=x", "consumer=%00", "eventId=1"]) {
     assertEquals((await app.request(`/ops/processed-events?${query}`)).status, 400, query);
   }
+});
+
+Deno.test("GET /ops/audit says what breaks the promises, once it is older than the grace", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const created = await app.request("/orders", post(order));
+  const { id } = orderSchema.parse(await created.json());
+  const audit = async (query = "") => await (await app.request(`/ops/audit${query}`)).json();
+  const early = await audit();
+  assertEquals([early.ok, early.graceSeconds, early.orders, early.events], [true, 60, 1, 1]);
+  const late = await audit("?graceSeconds=0");
+  const found = late.checks.filter(({ count }: { count: number }) => count > 0);
+  assertEquals(found.map(({ check }: { check: string }) => check), ["order stuck", "event not published"]);
+  assertEquals(found[0].violations[0].orderId, id);
+  assertEquals(late.ok, false);
+  for (const query of ["graceSeconds=-1", "graceSeconds=x", "graceSeconds=1.5"]) {
+    assertEquals((await app.request(`/ops/audit?${query}`)).status, 400, query);
+  }
+});
+
+Deno.test("GET /ops/audit runs one audit at a time", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const answers = await Promise.all([app.request("/ops/audit"), app.request("/ops/audit")]);
+  assertEquals(answers.map(({ status }) => status), [200, 503]);
+  assertEquals((await app.request("/ops/audit")).status, 200);
 });
 
 Deno.test("GET /metrics has the requests by route, the outbox, and the queues while the broker is up", async () => {

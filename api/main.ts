@@ -7,9 +7,11 @@ import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
+import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { ConfigError, topologyOf } from "../shared/config.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
+import { runAudit } from "../shared/sql/audit.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { aborted, within } from "../shared/stop.ts";
@@ -39,6 +41,7 @@ if (import.meta.main) {
       });
       const waker = createOutboxWaker(ordersSql);
       let looking: Channel | null = null;
+      let publisher: Publisher | null = null;
       const readQueues = async () => {
         // Gone under the question, it is as good as not there.
         return looking ? await readQueueDepths(looking, topology).catch(() => null) : null;
@@ -48,10 +51,14 @@ if (import.meta.main) {
         name: "api",
         log,
         setup: async (model) => {
-          const channel = await model.createChannel();
-          tieToConnection(channel, model, log, () => looking = null);
+          const channel = await model.createConfirmChannel();
+          tieToConnection(channel, model, log, () => {
+            looking = null;
+            publisher = null;
+          });
           await declareTopology(channel, topology);
           looking = channel;
+          publisher = createPublisher(channel);
         },
       });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
@@ -59,8 +66,10 @@ if (import.meta.main) {
         placeOrder: createOrderPlacer(ordersSql, waker, log),
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
+        audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
         isBrokerUp: broker.isUp,
         readQueues,
+        publisher: () => publisher,
         access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
         log,
       });

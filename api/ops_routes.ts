@@ -11,17 +11,19 @@ import { listDeadLetters } from "../shared/sql/dead_letters.ts";
 import { listOrders } from "../shared/sql/orders.ts";
 import { countUnpublished, listEvents } from "../shared/sql/outbox_events.ts";
 import { listProcessed } from "../shared/sql/processed_events.ts";
+import { type AuditDeps, auditRoutes } from "./audit_routes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
 import { orderJson, orderOr404 } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
-import { nextCursor, pageQuery } from "./paging.ts";
+import { consumerSchema, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 import { scenarioRoutes } from "./scenario_routes.ts";
 
 /** What the routes need. */
-export interface OpsDeps {
+export interface OpsDeps extends DeadLetterDeps, AuditDeps {
   /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
   readonly opsSql: Sql;
   /** Places the orders of the scenarios. */
@@ -29,8 +31,6 @@ export interface OpsDeps {
   /** Tells the stories of the orders that are shown. */
   readonly readTimelines: ReadTimelines;
 }
-
-const consumerSchema = z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be the name of a consumer" });
 
 const processedSchema = z.object({
   ...pageQuery,
@@ -42,20 +42,16 @@ const processedSchema = z.object({
   eventId: idSchema.optional(),
 });
 
-const deadLettersSchema = z.object({
-  ...pageQuery,
-  orderId: idSchema.optional(),
-  consumer: consumerSchema.optional(),
-});
-
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;
 
 /** The ops routes. */
-export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): App {
+export function opsRoutes({ opsSql, placeOrder, readTimelines, publisher, audit }: OpsDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.route("/scenarios", scenarioRoutes(placeOrder));
   app.route("/outbox", outboxRoutes(opsSql));
+  app.route("/audit", auditRoutes({ audit }));
+  app.route("/dead-letters", deadLetterRoutes({ opsSql, publisher }));
 
   app.get("/debug", async (c) => {
     const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
@@ -87,12 +83,6 @@ export function opsRoutes({ opsSql, placeOrder, readTimelines }: OpsDeps): App {
     const rows = await listProcessed(opsSql, { ...query, before });
     const last = rows.length === query.limit ? rows.at(-1) : undefined;
     return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
-  });
-
-  app.get("/dead-letters", async (c) => {
-    const { cursor, ...query } = parseOr400(deadLettersSchema, c.req.query(), "query");
-    const deadLetters = await listDeadLetters(opsSql, { ...query, before: cursor });
-    return c.json({ deadLetters, nextCursor: nextCursor(deadLetters, query.limit) });
   });
 
   return app;

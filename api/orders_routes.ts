@@ -11,6 +11,7 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
+import { IDEMPOTENCY_HEADER, parseIdempotencyKey, REPLAYED_HEADER } from "./idempotency_key.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
 import { nextCursor, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
@@ -38,10 +39,14 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
   const app = new Hono<CorrelationEnv>();
 
   app.post("/", async (c) => {
+    const key = parseIdempotencyKey(c.req.header(IDEMPOTENCY_HEADER));
     const request = parseOr400(newOrderSchema, await readJson(c), "body");
     const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-    const order = await placeOrder(request, cause);
-    return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
+    const order = await placeOrder(request, cause, key);
+    return c.json(orderJson(order), 201, {
+      location: `/orders/${order.id}`,
+      ...(order.isReplay ? { [REPLAYED_HEADER]: "true" } : {}),
+    });
   });
 
   app.get("/", async (c) => {

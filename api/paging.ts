@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { idSchema } from "../shared/events/envelope.ts";
+import type { Schema } from "../shared/schema.ts";
 
 /**
  * The query of a paged list, to be spread into a schema: `limit` (1 to 100, 20 unless told), and `cursor`, which is the
@@ -19,3 +20,8 @@ export const pageQuery = {
 export function nextCursor(rows: readonly { readonly id: string }[], limit: number): string | null {
   return rows.length === limit ? rows.at(-1)?.id ?? null : null;
 }
+
+/** The name of a consumer, as queries have it. */
+export const consumerSchema: Schema<string> = z.string().regex(/^[\w.:-]{1,200}$/, {
+  error: "must be the name of a consumer",
+});

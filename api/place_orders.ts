@@ -4,14 +4,15 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events/catalog.ts";
+import { type Cause, makeEvent } from "../shared/events/catalog.ts";
 import type { Logger } from "../shared/log.ts";
 import { runSplitting } from "../shared/run_splitting.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { insertOrders, type NewOrder, type OrderRow } from "../shared/sql/orders.ts";
-import { appendEvents } from "../shared/sql/outbox_events.ts";
+import type { NewOrder } from "../shared/sql/orders.ts";
 import type { OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { HttpProblem } from "./http_errors.ts";
+import { fingerprintOf } from "./idempotency_key.ts";
+import { type Outcome, type PlacedOrder, placedOrder, placeGroup, type Placement } from "./place_group.ts";
 
 /** What an order is asked for with. */
 export interface OrderRequest {
@@ -23,8 +24,16 @@ export interface OrderRequest {
   readonly amount: string;
 }
 
-/** Creates one order; resolves when it is committed, together with its `order.created`. */
-export type PlaceOrder = (request: OrderRequest, cause: Cause) => Promise<OrderRow>;
+/**
+ * Creates one order; resolves when it is committed, together with its `order.created`. With an idempotency key, of 1 to
+ * 255 visible ASCII characters, only the first such request does; the others get its order, a 409 while it is under
+ * way, or a 422 if it asked for something else.
+ */
+export type PlaceOrder = (
+  request: OrderRequest,
+  cause: Cause,
+  idempotencyKey?: string,
+) => Promise<PlacedOrder>;
 
 /** Orders in one statement at most: enough to amortise a commit, small enough to keep it short. */
 const MAX_GROUP = 256;
@@ -36,18 +45,17 @@ const MAX_WAITING = 10_000;
 /** Up to this many orders of a group have a line each in the log. */
 const ONE_BY_ONE = 8;
 
-interface Waiting {
-  readonly order: NewOrder;
-  readonly created: OutgoingEvent;
-  readonly done: PromiseWithResolvers<OrderRow>;
+interface Waiting extends Placement {
+  readonly done: PromiseWithResolvers<Outcome>;
 }
 
 /**
  * Makes a `PlaceOrder` that puts concurrent requests into one multi-row insert: those of one turn of the event loop,
  * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone. The log has
- * what was created.
+ * what was created, and what was answered once more.
  *
- * Errors of the placed order: a 503 when too many wait, and whatever the database says of that one order.
+ * Errors of the placed order: a 503 when too many wait, the 409 and the 422 of its key, and whatever the database says
+ * of that one order.
  */
 export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): PlaceOrder {
   const waiting: Waiting[] = [];
@@ -71,38 +79,31 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): Pl
 
   async function insertGroup(group: readonly Waiting[]): Promise<void> {
     try {
-      const results = await runSplitting(group, insert);
+      const results = await runSplitting(group, (part) => placeGroup(sql, part));
       results.forEach((result, i) => {
         const done = group[i]?.done;
         if (result.status === "fulfilled") done?.resolve(result.value);
         else done?.reject(result.reason);
       });
-      waker.wake();
-      report(results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []));
+      const outcomes = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
+      const created = ordersOf(outcomes, "created");
+      if (created.length > 0) waker.wake();
+      report("Created", created);
+      report("Replayed", ordersOf(outcomes, "replayed"));
     } catch (error) {
       for (const { done } of group) done.reject(error);
     }
   }
 
-  async function insert(group: readonly Waiting[]): Promise<readonly OrderRow[]> {
-    await sql.begin((tx) =>
-      Promise.all([
-        insertOrders(tx, group.map(({ order }) => order)),
-        appendEvents(tx, group.map(({ created }) => created)),
-      ])
-    );
-    return group.map(({ order }) => ({ ...order, status: "PENDING", updatedAt: order.createdAt }));
-  }
-
   /** Up to a few orders have a line each; more at once mean load, and are summed up. */
-  function report(created: readonly OrderRow[]): void {
-    if (created.length > ONE_BY_ONE) return log.info("Created orders", { orders: created.length });
-    for (const { id: orderId, courseId, amount, correlationId } of created) {
-      log.info("Created", { orderId, correlationId, courseId, amount });
+  function report(did: "Created" | "Replayed", orders: readonly NewOrder[]): void {
+    if (orders.length > ONE_BY_ONE) return log.info(`${did} orders`, { orders: orders.length });
+    for (const { id: orderId, courseId, amount, correlationId } of orders) {
+      log.info(did, { orderId, correlationId, courseId, amount });
     }
   }
 
-  return async (request, cause) => {
+  return async (request, cause, idempotencyKey) => {
     if (waiting.length >= MAX_WAITING) {
       throw new HttpProblem(503, "Too many orders are waiting to be stored. Try again in a moment.", {
         headers: { "retry-after": "1" },
@@ -112,9 +113,16 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): Pl
     const order: NewOrder = { id: uuidv7(), ...request, correlationId: cause.correlationId, createdAt };
     const { id: orderId, userId, courseId, amount } = order;
     const created = makeEvent("order.created", { orderId, userId, courseId, amount }, cause, createdAt);
-    const done = Promise.withResolvers<OrderRow>();
-    waiting.push({ order, created, done });
+    const key = idempotencyKey === undefined
+      ? null
+      : { key: idempotencyKey, fingerprint: fingerprintOf([userId, courseId, amount]) };
+    const done = Promise.withResolvers<Outcome>();
+    waiting.push({ order, created, key, done });
     schedule();
-    return await done.promise;
+    return placedOrder(await done.promise);
   };
+}
+
+function ordersOf(outcomes: readonly Outcome[], kind: "created" | "replayed"): NewOrder[] {
+  return outcomes.flatMap((outcome) => outcome.kind === kind ? [outcome.order] : []);
 }

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { runAudit } from "../shared/sql/audit.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import {
@@ -61,6 +62,7 @@ Deno.test("2,000 orders end with one charge, one seat and one notification each,
   await consumed(stack);
   assertEquals(await fingerprint(sql), before);
   assertEquals(await readLedger(sql), EXPECTED);
+  assertEquals(await violations(stack), []);
 });
 
 Deno.test("orders all end right although every worker is killed in the middle of them", async () => {
@@ -79,7 +81,14 @@ Deno.test("orders all end right although every worker is killed in the middle of
   await load;
   await settled(stack);
   assertEquals(await readLedger(stack.db.sql), EXPECTED);
+  assertEquals(await violations(stack), []);
 });
+
+/** What the audit of a system at rest finds. */
+async function violations({ db, broker }: TestStack) {
+  const { checks } = await runAudit(db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
+  return checks.filter(({ count }) => count > 0);
+}
 
 /** Waits until every order is final, every event published, and each processed by all of its consumers. */
 async function settled({ db, broker }: TestStack): Promise<void> {

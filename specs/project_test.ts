@@ -9,9 +9,10 @@ import { createApp } from "../api/app.ts";
 import { createTimelineReader } from "../api/order_timeline.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import { QUEUES } from "../shared/broker/topology.ts";
-import { VARIABLES } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf, VARIABLES } from "../shared/config.ts";
 import { eventData, eventJsonSchemas } from "../shared/events/catalog.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
+import { AUDIT_CHECKS, runAudit } from "../shared/sql/audit.ts";
 import { connect, type Sql } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
@@ -25,6 +26,7 @@ const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
 const documents = ["README.md", "CONTRIBUTING.md", "specs/project.md"];
 const project = read("specs/project.md");
 const readme = read("README.md");
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 
 /** The rows of the table whose header starts with `first`, cell by cell. */
 function table(text: string, first: string): string[][] {
@@ -42,14 +44,16 @@ function code(text = ""): string[] {
   return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
 }
 
-function appOn(sql: Sql): ReturnType<typeof createApp> {
+function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof createApp> {
   const { name: first } = QUEUES.ordersPaymentEvents;
   const { name: second } = QUEUES.ordersLifecycleEvents;
   return createApp({
-    placeOrder: createOrderPlacer(sql, createOutboxWaker(sql), testLog),
+    placeOrder: createOrderPlacer(sql, waker, testLog),
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
+    audit: (graceSeconds) => runAudit(sql, topology, { graceSeconds }),
     isBrokerUp: () => true,
+    publisher: () => null,
     readQueues: () => Promise.resolve(null),
     access: { token: undefined, remoteAddress: () => null },
     log: testLog,
@@ -81,6 +85,11 @@ Deno.test("project.md's queues are QUEUES", () => {
   const rows = table(project, "queue").map(([name, bindings, env]) => [code(name), bindings, code(env)]);
   const wanted = Object.values(QUEUES).map(({ name, bindings, env }) => [[name], bindings.join(", "), [env]]);
   assertEquals(rows, wanted);
+});
+
+Deno.test("project.md's checks of the audit are AUDIT_CHECKS, with the promises they guard", () => {
+  const rows = table(project, "check").map(([check, promise]) => [check, promise]);
+  assertEquals(rows, AUDIT_CHECKS.map(({ check, promise }) => [check, String(promise)]));
 });
 
 Deno.test("project.md's routes are the application's", async () => {
@@ -154,23 +163,26 @@ Deno.test("every file that a document names is there", async () => {
 });
 
 /** The curl lines of a document; `$API` and the other variables are still in them. */
-function curlLines(text: string): { method: string; path: string; body: string | undefined; line: string }[] {
+function curlLines(
+  text: string,
+): { method: string; path: string; headers: [string, string][]; body: string | undefined; line: string }[] {
   return [...text.matchAll(/^curl .*$/gm)].map(([line]) => ({
     line,
     method: / -X (\w+) /.exec(line)?.[1] ?? (line.includes(" -d ") ? "POST" : "GET"),
     path: /\$API([^\s"]*)/.exec(line)?.[1] ?? "",
+    headers: [...line.matchAll(/ -H '([^':]+): ([^']+)'/g)].map(([, name = "", value = ""]) => [name, value]),
     body: / -d '([^']*)'/.exec(line)?.[1],
   }));
 }
 
 Deno.test("README's curl lines work in the order in which they stand there", async () => {
   await using db = await testSchema();
-  const app = appOn(db.sql);
+  const app = appOn(db.sql, db.waker());
   const known: Record<string, string> = {};
-  for (const { line, method, path, body } of curlLines(readme)) {
+  const answers = new Map<string, unknown>();
+  for (const { line, method, path, headers, body } of curlLines(readme)) {
     const target = path.replaceAll(/\$(\w+)/g, (_, name) => known[name] ?? `$${name}`);
-    const headers = { "content-type": "application/json" };
-    const response = await app.request(target, { method, ...(body ? { body, headers } : {}) });
+    const response = await app.request(target, { method, headers, ...(body ? { body } : {}) });
     const isMistake = body?.includes('"me"') ?? false;
     const isJson = response.headers.get("content-type")?.includes("json");
     const answer: unknown = isJson ? await response.json() : await response.text();
@@ -178,6 +190,11 @@ Deno.test("README's curl lines work in the order in which they stand there", asy
       isMistake ? response.status === 400 : response.ok,
       `${line}: ${response.status} ${JSON.stringify(answer)}`,
     );
+    if (line.includes("idempotency-key")) {
+      assertEquals(response.headers.has("idempotency-replayed"), answers.has(line), line);
+      assertEquals(answer, answers.get(line) ?? answer, line);
+      answers.set(line, answer);
+    }
     if (path === "/orders" && response.status === 201) {
       known.ID = z.object({ id: z.string() }).parse(answer).id;
     }

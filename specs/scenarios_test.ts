@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
+import { runAudit } from "../shared/sql/audit.ts";
 import { eventually } from "./support/eventually.ts";
 import { countUnpublished, readLedger } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
@@ -55,6 +56,7 @@ Deno.test("each scenario ends with exactly the payments, enrollments, notificati
         await countUnpublished(sql) === 0;
     });
     assertEquals(await readLedger(sql), { ...expected, deadLetters: 0 });
+    assertEquals((await runAudit(sql, stack.broker.topology, { graceSeconds: 0 })).ok, true);
     await assertTold(stack.url, id, Object.keys(expected.events), Object.keys(expected.orders)[0]);
     const [row] = await sql`select count(distinct correlation_id)::int as ids, min(correlation_id) as id,
       count(distinct traceparent)::int as traces from outbox_events`;

@@ -6,7 +6,8 @@
 import type { ChannelModel } from "amqplib";
 import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
-import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
+import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
+import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
 import { connect } from "../shared/sql/connect.ts";
@@ -14,6 +15,8 @@ import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { listenForWakeUps } from "../shared/sql/outbox_wakeup.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { aborted } from "../shared/stop.ts";
+import { createReconciler } from "./outbox/reconcile.ts";
+import { keepReconciling, type ReconcileWire } from "./outbox/keep_reconciling.ts";
 import { startRelay } from "./outbox/relay.ts";
 
 const VARIABLES = [
@@ -21,6 +24,8 @@ const VARIABLES = [
   "OUTBOX_PUBLISHER_ENABLED",
   "OUTBOX_PUBLISHER_BATCH_SIZE",
   "OUTBOX_PUBLISHER_POLL_INTERVAL_MS",
+  "OUTBOX_RECONCILE_INTERVAL_MS",
+  "OUTBOX_RECONCILE_AFTER_MS",
 ] as const;
 
 if (import.meta.main) {
@@ -30,16 +35,18 @@ if (import.meta.main) {
     const sql = connect(config.DATABASE_URL, {
       name: "outbox-relay",
       role,
-      max: 3,
+      max: 5, // two lanes, a pass of reconciliation with its lock, one to spare
       settings: CLAIM_SETTINGS,
     });
     let publisher: Publisher | null = null;
+    let spare: ReconcileWire | null = null;
     let closeConnection = () => {};
 
     const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });
     const relay = startRelay({
       sql,
       publisher: () => publisher,
+      route: toExchange(topology.exchange, CONSUMED_TYPES),
       onStuck: () => closeConnection(),
       batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
       pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
@@ -47,8 +54,21 @@ if (import.meta.main) {
       log,
     });
     const unlisten = await listenForWakeUps(sql, relay.wake);
+    const reconciling = keepReconciling({
+      sql,
+      reconciler: createReconciler({
+        sql,
+        bindings: Object.values(topology.queues).flatMap(({ name: consumer, bindings }) =>
+          bindings.map((type) => ({ consumer, type }))
+        ),
+        afterMs: config.OUTBOX_RECONCILE_AFTER_MS,
+      }),
+      wire: () => spare,
+      intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
+      log,
+    }, stop);
     await Promise.race([aborted(stop), relay.running]);
-    await relay.stop();
+    await Promise.all([relay.stop(), reconciling]);
     await broker.close();
     await unlisten();
     await sql.end({ timeout: 2 });
@@ -56,7 +76,7 @@ if (import.meta.main) {
     async function setup(model: ChannelModel): Promise<void> {
       const channel = await model.createConfirmChannel();
       await declareTopology(channel, topology);
-      const mine = createPublisher(channel, topology.exchange, (type) => CONSUMED_TYPES.has(type));
+      const mine = createPublisher(channel);
       const use = (next: Publisher | null) => {
         publisher = next;
         if (next) relay.wake(false);
@@ -64,6 +84,13 @@ if (import.meta.main) {
       tieToConnection(channel, model, log, () => {
         if (publisher === mine) publisher = null;
       });
+      // A channel of its own: what comes back on it is told apart from what the relay has in flight.
+      const second = await model.createConfirmChannel();
+      tieToConnection(second, model, log, () => spare = null);
+      spare = {
+        publisher: createPublisher(second),
+        readQueues: () => readQueueDepths(second, topology),
+      };
       // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
       model.on("blocked", () => use(null));
       model.on("unblocked", () => use(mine));

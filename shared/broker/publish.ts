@@ -7,20 +7,41 @@ import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
 import type { ConfirmChannel } from "./connect.ts";
 
-/** A message on its way to the exchange; its type is its routing key. */
+/** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
-  /** The event's id, sent as `message-id`; no two messages of a batch have the same. */
+  /** Sent as `message-id`; no two messages of a batch have the same. */
   readonly id: string;
-  /** The event's type, sent as `type` and as the routing key. */
-  readonly type: string;
+  /** The event's type, sent as `type`. */
+  readonly type: string | null;
   /** The correlation id of the event, sent as `correlation-id`. */
-  readonly correlationId: string;
-  /** W3C trace context, sent as a header of that name; null sends none. */
+  readonly correlationId: string | null;
+  /** W3C trace context, sent as a header of that name. */
   readonly traceparent: string | null;
   /** When the event happened, sent as `timestamp` in whole seconds. */
-  readonly occurredAt: Date;
-  /** The envelope as JSON text, sent in UTF-8. */
-  readonly body: string;
+  readonly occurredAt: Date | null;
+  /** The body; text is sent in UTF-8. */
+  readonly body: string | Uint8Array;
+}
+
+/** Where messages go. */
+export interface Route {
+  /** The exchange; empty for the default one, which knows every queue by its name. */
+  readonly exchange: string;
+  /** The routing key of a message. */
+  readonly keyOf: (message: OutgoingMessage) => string;
+  /** Whether a message that no queue takes is to come back, and to count as refused. */
+  readonly isMandatory: (message: OutgoingMessage) => boolean;
+}
+
+/** The route of events: to the exchange, by their type; `heard` are the types that some queue is bound to. */
+export function toExchange(exchange: string, heard: ReadonlySet<string>): Route {
+  const typeOf = ({ type }: OutgoingMessage) => type ?? "";
+  return { exchange, keyOf: typeOf, isMandatory: (message) => heard.has(typeOf(message)) };
+}
+
+/** The route to one queue alone, past the exchange: for what one consumer is to get once more. */
+export function toQueue(queue: string): Route {
+  return { exchange: "", keyOf: () => queue, isMandatory: () => true };
 }
 
 /** What became of a batch. */
@@ -33,28 +54,28 @@ export interface PublishOutcome {
   readonly unknown: readonly string[];
 }
 
-/** Publishes to one exchange over one confirm channel. */
+/** Publishes over one confirm channel. */
 export interface Publisher {
   /**
    * Sends all messages at once and resolves when the broker has answered for each, at the latest after `timeoutMs`.
-   * An unroutable message is confirmed by the broker all the same; `isMandatory` types are returned first, and count as
+   * An unroutable message is confirmed by the broker all the same; mandatory ones are returned first, and count as
    * refused. Never rejects.
    */
-  publish(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<PublishOutcome>;
+  publish(messages: readonly OutgoingMessage[], route: Route, timeoutMs: number): Promise<PublishOutcome>;
 }
 
 /** Makes a publisher. It is done with when its channel is. */
-export function createPublisher(
-  channel: ConfirmChannel,
-  exchange: string,
-  isMandatory: (type: string) => boolean,
-): Publisher {
+export function createPublisher(channel: ConfirmChannel): Publisher {
   const returned = new Map<string, string>();
   channel.on("return", (message: Message & { fields: { replyText?: string } }) => {
     returned.set(String(message.properties.messageId), message.fields.replyText ?? "returned");
   });
 
-  function publish(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<PublishOutcome> {
+  function publish(
+    messages: readonly OutgoingMessage[],
+    route: Route,
+    timeoutMs: number,
+  ): Promise<PublishOutcome> {
     const confirmed: string[] = [];
     const refused: { id: string; error: string }[] = [];
     const open = new Set(messages.map((message) => message.id));
@@ -82,10 +103,10 @@ export function createPublisher(
     for (const message of messages) {
       try {
         channel.publish(
-          exchange,
-          message.type,
-          Buffer.from(message.body),
-          properties(message),
+          route.exchange,
+          route.keyOf(message),
+          bufferOf(message.body),
+          propertiesOf(message, route),
           (error) => settle(message, error),
         );
       } catch (error) {
@@ -100,18 +121,25 @@ export function createPublisher(
     return promise.finally(() => clearTimeout(timer));
   }
 
-  function properties(message: OutgoingMessage) {
-    return {
-      persistent: true,
-      mandatory: isMandatory(message.type),
-      contentType: "application/json",
-      messageId: message.id,
-      type: message.type,
-      correlationId: message.correlationId,
-      timestamp: Math.floor(message.occurredAt.getTime() / 1000), // AMQP's timestamp has seconds
-      ...(message.traceparent ? { headers: { traceparent: message.traceparent } } : {}),
-    };
-  }
-
   return { publish };
+}
+
+function propertiesOf(message: OutgoingMessage, route: Route) {
+  const { id, type, correlationId, occurredAt, traceparent } = message;
+  return {
+    persistent: true,
+    mandatory: route.isMandatory(message),
+    contentType: "application/json",
+    messageId: id,
+    ...(type === null ? {} : { type }),
+    ...(correlationId === null ? {} : { correlationId }),
+    ...(occurredAt === null ? {} : { timestamp: Math.floor(occurredAt.getTime() / 1000) }), // AMQP's has seconds
+    ...(traceparent === null ? {} : { headers: { traceparent } }),
+  };
+}
+
+function bufferOf(body: string | Uint8Array): Buffer {
+  return typeof body === "string"
+    ? Buffer.from(body)
+    : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
 }

@@ -15,6 +15,8 @@ Deno.test("migrate() may be called by any number of processes at once", async ()
     const ledger = await sql`select name from schema_migrations order by name`;
     assertEquals(ledger.map(({ name }) => String(name).replace(/_[0-9a-f]{16}$/, "")), [
       "001_tables",
+      "002_idempotency_keys",
+      "003_dead_letter_resolutions",
       "roles",
     ]);
   } finally {

@@ -54,13 +54,27 @@ export const CLAIM_SETTINGS = {
  */
 export async function claimEvents(sql: Queryable, limit: number): Promise<ClaimedEvent[]> {
   return await sql<ClaimedEvent[]>`
-    select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
-           payload::text as body, retry_count as "retryCount"
+    select ${publishedColumns(sql)}
     from outbox_events
     where published_at is null and next_attempt_at <= now()
     order by next_attempt_at, id
     limit ${limit}
     for update skip locked`;
+}
+
+/** The events `ids` as they are published, without claiming them: to be sent once more to whom they did not reach. */
+export async function readEventsForPublishing(
+  sql: Queryable,
+  ids: readonly string[],
+): Promise<ClaimedEvent[]> {
+  return await sql<ClaimedEvent[]>`
+    select ${publishedColumns(sql)} from outbox_events where id = any(${uuids(ids)}::text::uuid[])`;
+}
+
+function publishedColumns(sql: Queryable) {
+  return sql`
+    id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
+    payload::text as body, retry_count as "retryCount"`;
 }
 
 /** Marks events as published, in one statement; what an earlier try met with stays readable beside it. */

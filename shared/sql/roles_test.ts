@@ -39,6 +39,16 @@ Deno.test("a payments worker cannot write orders, nor read them, nor change what
   await assertDenied(() => sql`update orders set status = 'PAID'`, "write orders after a reset");
 });
 
+Deno.test("the orders module can add idempotency keys, and neither change nor forget one; no other module can", async () => {
+  await using db = await testSchema();
+  const add = (role: DatabaseRole) => db.as(role)`insert into idempotency_keys select from orders`;
+  const sql = db.as("orderflow_orders");
+  await add("orderflow_orders");
+  await assertDenied(() => sql`update idempotency_keys set key = key`, "change keys");
+  await assertDenied(() => sql`delete from idempotency_keys`, "forget keys");
+  await assertDenied(() => add("orderflow_payments"), "add keys as payments");
+});
+
 Deno.test("the relay can mark events and not change what they say", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_relay");

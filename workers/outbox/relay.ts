@@ -5,7 +5,7 @@
  */
 import { kindOfError, messageOf } from "../../shared/errors.ts";
 import type { Logger } from "../../shared/log.ts";
-import type { Publisher } from "../../shared/broker/publish.ts";
+import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/stop.ts";
 import { relayBatch, type RelayedBatch } from "./relay_batch.ts";
@@ -16,6 +16,8 @@ export interface RelayOptions {
   readonly sql: Sql;
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
+  /** Where events go. */
+  readonly route: Route;
   /** Called when the broker left events unanswered although its connection looks alive. */
   readonly onStuck: () => void;
   /** The most events in one batch, which is one transaction. */
@@ -102,7 +104,7 @@ export function startRelay(options: RelayOptions): Relay {
   async function relayed(): Promise<boolean> {
     const publisher = options.publisher();
     if (!publisher || stopping.signal.aborted) return false;
-    const batch = await relayBatch(sql, publisher, batchSize);
+    const batch = await relayBatch(sql, publisher, options.route, batchSize);
     report(batch);
     if (batch.unanswered > 0) options.onStuck();
     return batch.claimed === batchSize && batch.unanswered === 0;

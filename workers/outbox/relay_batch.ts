@@ -4,12 +4,12 @@
  * @module
  */
 import { retryDelayMs } from "../../shared/broker/next_step.ts";
-import type { Publisher } from "../../shared/broker/publish.ts";
+import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { claimEvents, markPublished, markRefused } from "../../shared/sql/outbox_events.ts";
 
 /** How long the broker may take to answer for a batch, in milliseconds. */
-const CONFIRM_TIMEOUT_MS = 30_000;
+export const CONFIRM_TIMEOUT_MS = 30_000;
 
 /** What one batch came to. */
 export interface RelayedBatch {
@@ -28,11 +28,16 @@ export interface RelayedBatch {
  * connection does, leaves nothing to clean up. Killed between the broker's confirm and the commit, it leaves events to
  * be published once more, which the consumers' inbox absorbs: at least once here, exactly one effect there.
  */
-export async function relayBatch(sql: Sql, publisher: Publisher, limit: number): Promise<RelayedBatch> {
+export async function relayBatch(
+  sql: Sql,
+  publisher: Publisher,
+  route: Route,
+  limit: number,
+): Promise<RelayedBatch> {
   return await sql.begin(async (tx) => {
     const events = await claimEvents(tx, limit);
     if (events.length === 0) return { claimed: 0, published: 0, refused: [], unanswered: 0 };
-    const outcome = await publisher.publish(events, CONFIRM_TIMEOUT_MS);
+    const outcome = await publisher.publish(events, route, CONFIRM_TIMEOUT_MS);
     const tries = new Map(events.map((event) => [event.id, event.retryCount]));
     await Promise.all([
       markPublished(tx, outcome.confirmed),

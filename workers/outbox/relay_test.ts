@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { type Channel, type ChannelModel, connect } from "amqplib";
 import { declareTopology } from "../../shared/broker/declare.ts";
-import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/broker/topology.ts";
 import { parseEvent } from "../../shared/events/catalog.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
@@ -20,14 +20,21 @@ interface Wire extends AsyncDisposable {
   readonly model: ChannelModel;
   readonly channel: Channel;
   readonly publisher: Publisher;
+  readonly route: Route;
 }
 
 async function wire(broker: TestBroker): Promise<Wire> {
   const model = await connect(broker.url);
   const channel = await model.createConfirmChannel();
   await declareTopology(channel, broker.topology);
-  const publisher = createPublisher(channel, broker.topology.exchange, (type) => CONSUMED_TYPES.has(type));
-  return { model, channel, publisher, [Symbol.asyncDispose]: () => model.close().catch(() => {}) };
+  const publisher = createPublisher(channel);
+  return {
+    model,
+    channel,
+    publisher,
+    route: toExchange(broker.topology.exchange, CONSUMED_TYPES),
+    [Symbol.asyncDispose]: () => model.close().catch(() => {}),
+  };
 }
 
 const depth = async (channel: Channel, broker: TestBroker) =>
@@ -44,7 +51,7 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   await using wired = await wire(broker);
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
-  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, 10);
+  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
   assertEquals(batch, { claimed: 1, published: 1, refused: [], unanswered: 0 });
   assertEquals(await unpublished(db), 0);
   const queue = broker.topology.queues.paymentsOrderCreated.name;
@@ -79,7 +86,7 @@ Deno.test("relayBatch() sets an unroutable event aside with its reason; the othe
     notificationType: "PAYMENT_FAILED",
   });
   await appendEvents(db.sql, [unroutable, routable, unheard]);
-  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, 10);
+  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
   assertEquals([batch.claimed, batch.published, batch.refused.length], [3, 2, 1]);
   const rows = await db.sql`select id, retry_count, last_error from outbox_events where published_at is null`;
   assertEquals(rows.map((row) => ({ ...row })), [
@@ -92,7 +99,7 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   await using broker = await testBroker();
   const wired = await wire(broker);
   await appendEvents(db.sql, Array.from({ length: 200 }, () => orderCreated()));
-  const relayed = relayBatch(db.as("orderflow_relay"), wired.publisher, 1000);
+  const relayed = relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 1000);
   await wired.model.close();
   const batch = await relayed;
   assertEquals(batch.refused, []);
@@ -100,7 +107,7 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   const [row] = await db.sql`select max(retry_count) as retries from outbox_events`;
   assertEquals(row?.retries, 0);
   await using again = await wire(broker);
-  await relayBatch(db.as("orderflow_relay"), again.publisher, 1000);
+  await relayBatch(db.as("orderflow_relay"), again.publisher, again.route, 1000);
   assertEquals(await unpublished(db), 0);
 });
 
@@ -109,7 +116,7 @@ Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () =
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 3_600_000 });
+  const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 3_600_000 });
   const unlisten = await listenForWakeUps(sql, relay.wake);
   const producer = db.as("orderflow_orders");
   const waker = db.waker();
@@ -127,7 +134,7 @@ Deno.test("startRelay() finds by its poll what nobody woke it for", async () => 
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const relay = startRelay({
-    ...options(db.as("orderflow_relay"), () => wired.publisher),
+    ...options(db.as("orderflow_relay"), wired),
     pollIntervalMs: 20,
   });
   await appendEvents(db.sql, [orderCreated()]);
@@ -140,7 +147,7 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(sql, () => wired.publisher), pollIntervalMs: 5, enabled: false });
+  const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 5, enabled: false });
   const unlisten = await listenForWakeUps(sql, relay.wake);
   const waker = db.waker();
   await appendEvents(db.sql, [orderCreated()]);
@@ -160,17 +167,18 @@ Deno.test("startRelay() in several copies publishes a backlog once, whole", asyn
   await using two = await wire(broker);
   await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
   const relays = [one, two].map((wired) =>
-    startRelay({ ...options(db.as("orderflow_relay"), () => wired.publisher), batchSize: 100 })
+    startRelay({ ...options(db.as("orderflow_relay"), wired), batchSize: 100 })
   );
   await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
   await Promise.all(relays.map((relay) => relay.stop()));
   assertEquals(await depth(one.channel, broker), 1500);
 });
 
-function options(sql: Parameters<typeof relayBatch>[0], publisher: () => Publisher | null) {
+function options(sql: Parameters<typeof relayBatch>[0], { publisher, route }: Wire) {
   return {
     sql,
-    publisher,
+    publisher: () => publisher,
+    route,
     onStuck: () => {},
     batchSize: 500,
     pollIntervalMs: 1000,

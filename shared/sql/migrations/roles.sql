@@ -26,6 +26,7 @@ $$;
 
 -- Each module: its own table.
 grant select, insert, update on orders to orderflow_orders;
+grant select, insert on idempotency_keys to orderflow_orders;
 grant select, insert, update on payments to orderflow_payments;
 grant select, insert, update on enrollments to orderflow_enrollments;
 grant select, insert, update on notifications to orderflow_notifications;
@@ -37,10 +38,13 @@ grant select, insert on processed_events
 grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters
   to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
 
--- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says.
+-- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
+-- reconciliation it reads what was processed or put aside.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
+grant select on processed_events, dead_letters to orderflow_relay;
 
 -- Ops: read everything; have an event published again.
-grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters
+grant select on orders, idempotency_keys, payments, enrollments, notifications, outbox_events, processed_events, dead_letters
   to orderflow_ops;
 grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
+grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;

@@ -1,0 +1,44 @@
+/**
+ * The route `/ops/audit`.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { z } from "zod";
+import { type Audit, AUDIT_GRACE_SECONDS } from "../shared/sql/audit.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
+import { HttpProblem, parseOr400 } from "./http_errors.ts";
+
+/** What the route needs. */
+export interface AuditDeps {
+  /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
+  readonly audit: (graceSeconds: number) => Promise<Audit>;
+}
+
+const querySchema = z.object({
+  graceSeconds: z.coerce.number({ error: "must be a whole number from 0 to 86400" }).int().min(0).max(86_400)
+    .default(AUDIT_GRACE_SECONDS),
+});
+
+/** Audits on request, one audit at a time: each reads all that there is. */
+export function auditRoutes({ audit }: AuditDeps): App {
+  const app = new Hono<CorrelationEnv>();
+  let isUnderWay = false;
+
+  app.get("/", async (c) => {
+    const { graceSeconds } = parseOr400(querySchema, c.req.query(), "query");
+    if (isUnderWay) {
+      throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
+        headers: { "retry-after": "5" },
+      });
+    }
+    isUnderWay = true;
+    try {
+      return c.json(await audit(graceSeconds));
+    } finally {
+      isUnderWay = false;
+    }
+  });
+
+  return app;
+}

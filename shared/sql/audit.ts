@@ -1,0 +1,103 @@
+/**
+ * The audit: checks the promises of the system over the whole database, and names what breaks them. For ops alone.
+ *
+ * @module
+ */
+import type { Topology } from "../broker/topology.ts";
+import { EVENT_CHECKS } from "./audit_events.ts";
+import { auditOrders, ORDER_CHECKS, WAITING } from "./audit_orders.ts";
+import type { AuditPromise, Found, Violation } from "./audit_scope.ts";
+import type { Queryable, Sql } from "./connect.ts";
+
+/** A check, and what it has found. */
+export interface AuditCheck extends Found {
+  /** What the check looks for, in words that say what is wrong. */
+  readonly check: string;
+  /** The promise that is broken where it finds something, by its number in `specs/project.md`. */
+  readonly promise: AuditPromise;
+}
+
+/** What the audit has found in one snapshot of the database. */
+export interface Audit {
+  /** Whether no check has found anything. */
+  readonly ok: boolean;
+  /** The time of the snapshot, by the database's clock. */
+  readonly checkedAt: Date;
+  /** How old a cause had to be before its effect was missed, in seconds. */
+  readonly graceSeconds: number;
+  /** How many orders there are. */
+  readonly orders: number;
+  /** How many events there are. */
+  readonly events: number;
+  /** Every check, whether or not it has found anything. */
+  readonly checks: readonly AuditCheck[];
+  /** Orders that an open dead letter holds up. No violation: nothing is lost, somebody has to decide. */
+  readonly waitingForOperator: { readonly count: number; readonly orders: readonly Violation[] };
+}
+
+/** How to audit. */
+export interface AuditOptions {
+  /** How long what follows from an event may take, in seconds; 0 once everything has settled. */
+  readonly graceSeconds: number;
+  /** The most violations to name per check, 20 unless told; all are counted. */
+  readonly limit?: number;
+}
+
+/** The grace where nobody says another one, in seconds. */
+export const AUDIT_GRACE_SECONDS = 60;
+/** How many violations of a check are named. */
+const AUDIT_ROWS = 20;
+/** How long one statement of the audit may take, in milliseconds. */
+const AUDIT_TIMEOUT_MS = 120_000;
+
+/** All checks with the promises they guard, in the order in which they are reported. */
+export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
+  ...ORDER_CHECKS,
+  ...EVENT_CHECKS,
+]
+  .map(({ check, promise }) => ({ check, promise }));
+
+/**
+ * Audits the database on one snapshot, so that no check sees half of a change that another one sees whole.
+ *
+ * An effect without its cause counts at once: causes commit first, and a row commits with its event. A cause without its
+ * effect counts once it is older than the grace: work under way is no violation. Consumers are known by their names in
+ * `topology`, which must be those that the workers run under.
+ *
+ * Reads each table whole, a few times, in a read-only transaction.
+ */
+export async function runAudit(sql: Sql, topology: Topology, options: AuditOptions): Promise<Audit> {
+  const { graceSeconds, limit = AUDIT_ROWS } = options;
+  const scope = { topology, graceSeconds, limit };
+  return await sql.begin("isolation level repeatable read read only", async (tx) => {
+    // Hash tables of a table's size are worth their memory here.
+    await tx`select set_config('statement_timeout', ${String(AUDIT_TIMEOUT_MS)}, true),
+                    set_config('work_mem', '64MB', true)`;
+    const totals = await readTotals(tx);
+    const foundBy = await auditOrders(tx, scope);
+    const checks: AuditCheck[] = ORDER_CHECKS.map(({ check, promise }) => ({
+      check,
+      promise,
+      ...foundBy(check),
+    }));
+    for (const { check, promise, find } of EVENT_CHECKS) {
+      checks.push({ check, promise, ...await find(tx, scope) });
+    }
+    const waiting = foundBy(WAITING);
+    return {
+      ok: checks.every(({ count }) => count === 0),
+      graceSeconds,
+      ...totals,
+      checks,
+      waitingForOperator: { count: waiting.count, orders: waiting.violations },
+    };
+  });
+}
+
+async function readTotals(sql: Queryable): Promise<Pick<Audit, "checkedAt" | "orders" | "events">> {
+  const [totals] = await sql<Pick<Audit, "checkedAt" | "orders" | "events">[]>`
+    select now() as "checkedAt", (select count(*)::int from orders) as orders,
+           (select count(*)::int from outbox_events) as events`;
+  if (!totals) throw new Error("Cannot count orders and events: the database answered with no row");
+  return totals;
+}

@@ -1,0 +1,88 @@
+/**
+ * Finds published events that did not arrive. For the relay's reconciliation and for ops.
+ *
+ * @module
+ */
+import { type Queryable, rowset } from "./connect.ts";
+
+/** An event and one of its consumers, which has neither processed it nor put it aside. */
+export interface UnsettledEvent {
+  /** The event's id. */
+  readonly eventId: string;
+  /** The consumer, which is bound to the event's type. */
+  readonly consumer: string;
+  /** Whether the event has been published at all. */
+  readonly published: boolean;
+}
+
+/** Which consumer is bound to which type of event. */
+export interface Binding {
+  /** The consumer's name. */
+  readonly consumer: string;
+  /** A type of event that its queue is bound to. */
+  readonly type: string;
+}
+
+/** A stretch of the outbox that was looked at. */
+export interface Sweep {
+  /** What in it is not settled. */
+  readonly unsettled: readonly UnsettledEvent[];
+  /** The id of its last event; null when there was none. */
+  readonly last: string | null;
+}
+
+/**
+ * Looks at up to `limit` events with ids above `after` and below `before`, in the order of their ids. A dead letter,
+ * open or discarded, counts as put aside: somebody knows of it, or has decided.
+ */
+export async function sweepEvents(
+  sql: Queryable,
+  bindings: readonly Binding[],
+  range: { readonly after: string; readonly before: string; readonly limit: number },
+): Promise<Sweep> {
+  const rows = await sql<(Partial<UnsettledEvent> & { last: string })[]>`
+    with chunk as materialized (
+      select id, type, published_at from outbox_events
+      where id > ${range.after} and id < ${range.before} order by id limit ${range.limit}
+    )
+    select (select id from chunk order by id desc limit 1) as last, u.*
+    from (select) as once left join (${unsettled(sql, bindings, sql`chunk`)}) as u on true`;
+  return { unsettled: rows.flatMap(toUnsettled), last: rows[0]?.last ?? null };
+}
+
+/** Those of the pairs of event and consumer that are still not settled. */
+export async function stillUnsettled(
+  sql: Queryable,
+  bindings: readonly Binding[],
+  eventIds: readonly string[],
+): Promise<UnsettledEvent[]> {
+  if (eventIds.length === 0) return [];
+  const rows = await sql<UnsettledEvent[]>`
+    with chunk as materialized (
+      select e.id, e.type, e.published_at from outbox_events e
+      join jsonb_array_elements_text(${
+    JSON.stringify(eventIds)
+  }::text::jsonb) as wanted on e.id = wanted::uuid
+    )
+    ${unsettled(sql, bindings, sql`chunk`)}`;
+  return rows.flatMap(toUnsettled);
+}
+
+function unsettled(sql: Queryable, bindings: readonly Binding[], source: ReturnType<typeof sql>) {
+  return sql`
+    select c.id as "eventId", b.consumer, c.published_at is not null as published
+    from ${source} c
+    join jsonb_to_recordset(${
+    rowset(bindings)
+  }::text::jsonb) as b (consumer text, type text) on b.type = c.type
+    where not exists (select from processed_events p where p.event_id = c.id and p.consumer = b.consumer)
+      and not exists (
+        select from dead_letters d where d.event_id = c.id and d.consumer = b.consumer and d.state <> 'REDRIVEN'
+      )
+    order by c.id`;
+}
+
+function toUnsettled({ eventId, consumer, published }: Partial<UnsettledEvent>): UnsettledEvent[] {
+  if (eventId == null || consumer == null || published == null) return []; // the row of an empty sweep
+  return [{ eventId, consumer, published }];
+}

@@ -1,0 +1,48 @@
+import { assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import { eventually } from "./support/eventually.ts";
+import { countUnfinished, countUnprocessed, readLedger } from "./support/ledger.ts";
+import { placeOrders } from "./support/place_orders.ts";
+import { shareTestSchema } from "./support/test_schema.ts";
+import { startStack } from "./support/test_stack.ts";
+
+shareTestSchema();
+
+const ORDERS = 1000;
+
+Deno.test("wiping the broker in the middle of load costs nothing but a little time", async () => {
+  await using stack = await startStack({
+    OUTBOX_RECONCILE_INTERVAL_MS: "100",
+    OUTBOX_RECONCILE_AFTER_MS: "2000",
+  });
+  const { db, broker } = stack;
+  const queues = Object.values(broker.topology.queues);
+  const load = placeOrders(stack.url, { orders: ORDERS, connections: 16 });
+  const connection = await connect(broker.url, { noDelay: true });
+  for (const share of [0.3, 0.6]) {
+    await eventually(`${share * ORDERS} orders`, async () => {
+      const [row] = await db.sql`select count(*)::int as count from orders`;
+      return row?.count >= share * ORDERS;
+    }, 60_000);
+    const channel = await connection.createChannel();
+    for (const { name } of queues) await channel.deleteQueue(name);
+    await channel.close();
+  }
+  await load;
+  const consumers = new Map(queues.map(({ name, bindings }) => [name, bindings]));
+  await eventually("every order to end", async () => await countUnfinished(db.sql) === 0, 60_000);
+  await eventually(
+    "every event to be processed",
+    async () => await countUnprocessed(db.sql, consumers) === 0,
+    60_000,
+  );
+  await connection.close();
+  const { orders, payments, enrollments, notifications, deadLetters } = await readLedger(db.sql);
+  assertEquals({ orders, payments, enrollments, notifications, deadLetters }, {
+    orders: { COMPLETED: ORDERS },
+    payments: { SUCCEEDED: ORDERS },
+    enrollments: { GRANTED: ORDERS },
+    notifications: { ORDER_COMPLETED: ORDERS },
+    deadLetters: 0,
+  });
+});

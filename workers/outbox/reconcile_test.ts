@@ -1,0 +1,157 @@
+import { assertEquals } from "@std/assert";
+import { type ConfirmChannel, connect } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
+import { declareTopology } from "../../shared/broker/declare.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { type QueueDepth, readQueueDepths } from "../../shared/broker/queue_depths.ts";
+import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
+import { insertDeadLetters } from "../../shared/sql/dead_letters.ts";
+import type { Binding } from "../../shared/sql/lost_events.ts";
+import { appendEvents } from "../../shared/sql/outbox_events.ts";
+import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { createReconciler, firstIdOf, lostByConsumer } from "./reconcile.ts";
+
+shareTestSchema();
+
+interface Wire extends AsyncDisposable {
+  readonly channel: ConfirmChannel;
+  readonly publisher: Publisher;
+  readonly bindings: readonly Binding[];
+  /** All queues as they stand, each with a consumer. */
+  queues(): Promise<QueueDepth[]>;
+}
+
+async function wire({ url, topology }: TestBroker): Promise<Wire> {
+  const model = await connect(url);
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, topology);
+  const bindings = Object.values(topology.queues)
+    .flatMap(({ name, bindings }) => bindings.map((type) => ({ consumer: name, type })));
+  return {
+    channel,
+    publisher: createPublisher(channel),
+    bindings,
+    queues: async () =>
+      (await readQueueDepths(channel, topology)).map((queue) => ({ ...queue, consumers: 1 })),
+    [Symbol.asyncDispose]: () => model.close(),
+  };
+}
+
+/** Events that were published and that nobody has processed. */
+async function published(db: TestSchema, events: readonly ReceivedEvent[]): Promise<void> {
+  await appendEvents(db.sql, events);
+  await db.sql`update outbox_events set published_at = now()`;
+}
+
+const later = () => new Date(Date.now() + 1000);
+
+Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer alone, until it has it", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { enrollmentsPaymentSucceeded, ordersPaymentEvents } = broker.topology.queues;
+  const event = paymentSucceeded();
+  await published(db, [event]);
+  // One of its two consumers has it, the other's message was lost.
+  await db
+    .sql`insert into processed_events values (${event.event.eventId}, ${ordersPaymentEvents.name}, now())`;
+  const reconciler = createReconciler({
+    sql: db.as("orderflow_relay"),
+    bindings: wired.bindings,
+    afterMs: 0,
+  });
+
+  const first = await reconciler.pass(wired.publisher, await wired.queues(), later());
+  assertEquals(first, { resent: { [enrollmentsPaymentSucceeded.name]: 1 }, watched: 1 });
+  const waiting = await reconciler.pass(wired.publisher, await wired.queues(), later());
+  assertEquals(waiting, { resent: {}, watched: 1 }, "what waits in the queue must not be added to");
+
+  const message = await wired.channel.get(enrollmentsPaymentSucceeded.name, { noAck: true });
+  assertEquals(message && message.properties.messageId, event.event.eventId);
+  await db.sql`
+    insert into processed_events values (${event.event.eventId}, ${enrollmentsPaymentSucceeded.name}, now())`;
+  assertEquals(await reconciler.pass(wired.publisher, await wired.queues(), later()), {
+    resent: {},
+    watched: 0,
+  });
+});
+
+Deno.test("createReconciler() leaves alone what is young, put aside, not yet published, or nobody's", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const consumer = broker.topology.queues.paymentsOrderCreated.name;
+  const [aside, unpublished] = [orderCreated(), orderCreated()];
+  await published(db, [aside]);
+  await appendEvents(db.sql, [unpublished]);
+  const letter = {
+    consumer,
+    eventId: aside.event.eventId,
+    eventType: aside.event.type,
+    orderId: null,
+    correlationId: null,
+    body: new Uint8Array(),
+    reason: "retries exhausted",
+    detail: "",
+    attempts: 4,
+  };
+  await insertDeadLetters(db.sql, [letter], new Date());
+  const sql = db.as("orderflow_relay");
+  const young = createReconciler({ sql, bindings: wired.bindings, afterMs: 3_600_000 });
+  assertEquals(await young.pass(wired.publisher, await wired.queues(), later()), { resent: {}, watched: 0 });
+  const reconciler = createReconciler({ sql, bindings: wired.bindings, afterMs: 0 });
+  assertEquals(await reconciler.pass(wired.publisher, await wired.queues(), later()), {
+    resent: {},
+    watched: 1,
+  });
+  // Redriven, and lost again: now it is missing.
+  await db.sql`update dead_letters set state = 'REDRIVEN', resolved_at = now(), resolution = 'redriven'`;
+  await reconciler.pass(wired.publisher, [], later()); // the sweep is at its end, and starts over
+  const pass = await reconciler.pass(wired.publisher, await wired.queues(), later());
+  assertEquals(pass.resent, { [consumer]: 1 });
+});
+
+Deno.test("createReconciler() brings everything back after the broker lost all of it, a bounded part per pass", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const consumer = broker.topology.queues.paymentsOrderCreated.name;
+  const events = Array.from({ length: 1200 }, () => orderCreated());
+  await published(db, events);
+  const reconciler = createReconciler({
+    sql: db.as("orderflow_relay"),
+    bindings: wired.bindings,
+    afterMs: 0,
+  });
+  const sizes: number[] = [];
+  for (let round = 0; round < 4; round++) {
+    const { resent } = await reconciler.pass(wired.publisher, await wired.queues(), later());
+    sizes.push(resent[consumer] ?? 0);
+    for (let message; (message = await wired.channel.get(consumer, { noAck: true }));) {
+      await db.sql`insert into processed_events values (${message.properties.messageId}, ${consumer}, now())`;
+    }
+  }
+  assertEquals(sizes, [500, 500, 200, 0]);
+  assertEquals((await db.sql`select from processed_events`).count, 1200);
+});
+
+Deno.test("lostByConsumer() sends nothing to a queue that has messages or no consumer", () => {
+  const pair = (consumer: string, published = true) => ({ eventId: "e", consumer, published });
+  const queues = [
+    { queue: "idle", messages: 0, consumers: 1 },
+    { queue: "busy", messages: 3, consumers: 1 },
+    { queue: "away", messages: 0, consumers: 0 },
+  ];
+  const lost = lostByConsumer([pair("idle"), pair("busy"), pair("away"), pair("unknown")], queues);
+  assertEquals([...lost], [["idle", ["e"]]]);
+  assertEquals(lostByConsumer([pair("idle", false)], queues).size, 0);
+});
+
+Deno.test("firstIdOf() lies between the ids of before and after its instant", () => {
+  const instant = new Date("2026-01-02T03:04:05.678Z");
+  const before = uuidv7({ msecs: instant.getTime() - 1 });
+  const after = uuidv7({ msecs: instant.getTime() });
+  assertEquals([before < firstIdOf(instant), firstIdOf(instant) <= after], [true, true]);
+});
