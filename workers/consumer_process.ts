@@ -11,6 +11,7 @@ import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { connect, type DatabaseRole, type Sql } from "../shared/sql/connect.ts";
 import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
 import { createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { clearSuspect, countSuspect } from "../shared/sql/suspect_deliveries.ts";
 import { aborted } from "../shared/stop.ts";
 
 const CONSUMER_VARIABLES = [...WORKER_VARIABLES, "CONSUMER_BATCH_SIZE", "CONSUMER_MAX_RETRIES"] as const;
@@ -63,6 +64,10 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
       maxRetries: config.CONSUMER_MAX_RETRIES,
       types,
       handle: spec.createHandler({ sql, consumer: queue, waker, config }),
+      suspects: {
+        count: (body) => countSuspect(sql, queue, body),
+        clear: (body) => clearSuspect(sql, queue, body),
+      },
       keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
       log,
     });

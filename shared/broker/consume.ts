@@ -9,7 +9,7 @@ import type { EventType } from "../events/catalog.ts";
 import type { Logger } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import { pause, within } from "../stop.ts";
-import { planAcks } from "./ack.ts";
+import { ackDeliveries } from "./ack.ts";
 import { type BrokerConnection, CLOSE_MS, connectBroker, tieToConnection } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
 import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
@@ -36,8 +36,18 @@ export interface ConsumerOptions<T extends EventType> {
   readonly handle: HandleBatch<T>;
   /** Keeps what is given up on. The message is acked only after this has resolved. */
   readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
+  /** Tells which message it is that kills its worker. */
+  readonly suspects: SuspectLedger;
   /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
   readonly log: Logger;
+}
+
+/** Remembers, outside of the process, which suspicious messages it took up. */
+export interface SuspectLedger {
+  /** Counts that a message is taken up alone; answers with how often it was. */
+  count(body: Uint8Array): Promise<number>;
+  /** Forgets a message that is settled. */
+  clear(body: Uint8Array): Promise<void>;
 }
 
 /** A running consumer. */
@@ -52,6 +62,14 @@ export interface Consumer {
 
 /** Prefetch above this is refused by RabbitMQ for quorum queues. */
 const MAX_PREFETCH = 2000;
+
+/**
+ * A message that came back this often is taken up alone: a worker that dies takes the good name of all that it had in
+ * its hands, and only alone can the one at fault be told. Well below 20, where RabbitMQ 4 drops a message by default.
+ */
+const SUSPECT_RETURNS = 3;
+/** Taken up alone this often without being settled, it is the one. */
+const MAX_SUSPECT_ATTEMPTS = 3;
 
 const OUTAGE_BACKOFF_MIN_MS = 100;
 const OUTAGE_BACKOFF_MAX_MS = 1000;
@@ -140,8 +158,25 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
       if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
     }
     if (letters.length > 0) await throughOutages(() => options.keepDeadLetters(letters));
-    ack(settled, [...ready, ...later]);
+    ackDeliveries(settled, [...ready, ...later]);
     logBatch(log, verdicts, letters, performance.now() - startedMs);
+  }
+
+  /** Settles a message that may be the one that kills its worker: it is alone, and the attempt is on record first. */
+  async function settleSuspect(delivery: Delivery): Promise<void> {
+    const { content } = delivery.message;
+    const attempts = await throughOutages(() => options.suspects.count(content));
+    if (attempts <= MAX_SUSPECT_ATTEMPTS) await settle([delivery]);
+    else {
+      const detail = `its worker died each time: taken up alone ${
+        attempts - 1
+      } times, returned ${delivery.returns} times`;
+      const letter = deadLetterOf(delivery, queue, { reason: "kills its worker", detail });
+      await throughOutages(() => options.keepDeadLetters([letter]));
+      ackDeliveries([delivery], [...ready, ...later]);
+      logBatch(log, new Map(), [letter], 0);
+    }
+    await throughOutages(() => options.suspects.clear(content));
   }
 
   function stepOf(delivery: Delivery, verdict: Verdict) {
@@ -165,9 +200,11 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
         await untilWork();
         continue;
       }
-      const batch = ready.splice(0, options.batchSize);
+      const batch = ready.splice(0, sizeOfNextBatch(ready, options.batchSize));
+      const [suspect] = batch.filter(isSuspect);
       try {
-        await settle(batch);
+        if (suspect) await settleSuspect(suspect);
+        else await settle(batch);
       } catch (error) {
         if (stopping.signal.aborted) return; // not acked: delivered again to whoever comes next
         throw error;
@@ -192,16 +229,14 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
   };
 }
 
-/** Acks what is settled. On a channel that is gone this does nothing: the broker requeues, and the inbox absorbs. */
-function ack(settled: readonly Delivery[], outstanding: readonly Delivery[]): void {
-  for (const [channel, ours] of Map.groupBy(settled, (delivery) => delivery.channel)) {
-    const byTag = new Map(ours.map(({ message }) => [message.fields.deliveryTag, message]));
-    const others = outstanding.filter((delivery) => delivery.channel === channel);
-    for (const { tag, multiple } of planAcks([...byTag.keys()], others.map(tagOf))) {
-      const message = byTag.get(tag);
-      if (message) ackMessage(channel, message, multiple);
-    }
-  }
+function isSuspect({ returns }: Delivery): boolean {
+  return returns >= SUSPECT_RETURNS;
+}
+
+/** Up to the first suspect, which is a batch of its own. */
+function sizeOfNextBatch(ready: readonly Delivery[], batchSize: number): number {
+  const suspect = ready.slice(0, batchSize).findIndex(isSuspect);
+  return suspect < 0 ? batchSize : Math.max(suspect, 1);
 }
 
 /** Closes a channel, which may be closed already. */
@@ -210,17 +245,5 @@ async function closeChannel(channel: Channel): Promise<void> {
     await channel.close();
   } catch {
     // Closed by the broker, or gone with its connection.
-  }
-}
-
-function tagOf({ message }: Delivery): number {
-  return message.fields.deliveryTag;
-}
-
-function ackMessage(channel: Channel, message: ConsumeMessage, multiple: boolean): void {
-  try {
-    channel.ack(message, multiple);
-  } catch (error) {
-    if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
   }
 }

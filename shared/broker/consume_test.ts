@@ -6,7 +6,7 @@ import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts"
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
-import { type Consumer, startConsumer } from "./consume.ts";
+import { type Consumer, type ConsumerOptions, startConsumer } from "./consume.ts";
 import { declareTopology } from "./declare.ts";
 import type { ReceivedEvent } from "./delivery.ts";
 import type { HandleBatch } from "./judge_batch.ts";
@@ -21,7 +21,13 @@ interface Rig extends AsyncDisposable {
   /** Messages in the queue, those under way to a consumer not counted. */
   depth(): Promise<number>;
   readonly letters: NewDeadLetter[];
-  start(handle: HandleBatch, more?: { batchSize?: number; maxRetries?: number }): Promise<Consumer>;
+  /** Messages under suspicion, with their attempts. */
+  readonly suspects: ReadonlyMap<string, number>;
+  readonly options: Omit<ConsumerOptions<"order.created">, "handle">;
+  start(
+    handle: HandleBatch<"order.created">,
+    more?: { batchSize?: number; maxRetries?: number },
+  ): Promise<Consumer>;
 }
 
 async function rig(broker: TestBroker): Promise<Rig> {
@@ -30,12 +36,32 @@ async function rig(broker: TestBroker): Promise<Rig> {
   await declareTopology(channel, broker.topology);
   const queue = broker.topology.queues.paymentsOrderCreated.name;
   const letters: NewDeadLetter[] = [];
+  const suspects = new Map<string, number>();
   const consumers: Consumer[] = [];
+  const options: Rig["options"] = {
+    url: broker.url,
+    topology: broker.topology,
+    queue,
+    batchSize: 10,
+    maxRetries: 3,
+    types: ["order.created"],
+    suspects: {
+      count: (body) => {
+        const attempts = (suspects.get(body.toBase64()) ?? 0) + 1;
+        suspects.set(body.toBase64(), attempts);
+        return Promise.resolve(attempts);
+      },
+      clear: (body) => Promise.resolve(void suspects.delete(body.toBase64())),
+    },
+    keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
+    log: testLog,
+  };
   return {
     model,
     channel,
     queue,
     letters,
+    suspects,
     send(...bodies) {
       for (const body of bodies) {
         const text = typeof body === "string" ? body : JSON.stringify(body.event);
@@ -43,18 +69,9 @@ async function rig(broker: TestBroker): Promise<Rig> {
       }
     },
     depth: async () => (await channel.checkQueue(queue)).messageCount,
-    async start(handle, { batchSize = 10, maxRetries = 3 } = {}) {
-      const consumer = await startConsumer({
-        url: broker.url,
-        topology: broker.topology,
-        queue,
-        batchSize,
-        maxRetries,
-        types: ["order.created"],
-        handle,
-        keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
-        log: testLog,
-      });
+    options,
+    async start(handle, more = {}) {
+      const consumer = await startConsumer({ ...options, ...more, handle });
       consumers.push(consumer);
       await consumer.connection.whenUp();
       return consumer;
@@ -223,4 +240,50 @@ Deno.test("startConsumer() stopped finishes the batch in hand and leaves the res
   await stopped;
   assertEquals(started, 1);
   await eventually("the rest to be back", async () => await it.depth() === 2);
+});
+
+Deno.test("startConsumer() finds the message that kills its worker among those beside it, and keeps that one alone", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const events = Array.from({ length: 9 }, () => orderCreated());
+  const killer = events[4];
+  assert(killer);
+  const done = new Set<string>();
+  it.send(...events);
+  let deaths = 0;
+  for (; it.letters.length === 0 && deaths < 15; deaths++) {
+    const dying = Promise.withResolvers<void>();
+    const worker = await startConsumer({
+      ...it.options,
+      handle: (received) => {
+        if (received.some(({ event }) => event.eventId === killer.event.eventId)) {
+          dying.resolve();
+          return new Promise(() => {}); // a process that is gone never answers
+        }
+        for (const { event } of received) done.add(event.eventId);
+        return Promise.resolve(received.map((): Verdict => ({ kind: "done" })));
+      },
+      keepDeadLetters: (letters) => {
+        it.letters.push(...letters);
+        dying.resolve();
+        return Promise.resolve();
+      },
+    });
+    await dying.promise;
+    if (it.letters.length > 0) {
+      await eventually("the others", () => done.size === 8);
+      await worker.stop();
+    } else await worker.connection.close();
+  }
+  const [letter] = it.letters;
+  assertEquals([it.letters.length, letter?.reason, letter?.eventId], [
+    1,
+    "kills its worker",
+    killer.event.eventId,
+  ]);
+  assertEquals(done.size, 8);
+  assertEquals(done.has(killer.event.eventId), false);
+  assert(deaths < 10, `${deaths} deaths`);
+  assertEquals(it.suspects.size, 0);
+  assertEquals(await it.depth(), 0);
 });

@@ -33,6 +33,11 @@ export interface Delivery {
   readonly parsed: ParsedEvent;
   /** W3C trace context from the message's headers; null where they have none. */
   readonly traceparent: string | null;
+  /**
+   * How often it was delivered before and came back, because its worker died or stopped: what a quorum queue counts in
+   * the header `x-delivery-count` (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+   */
+  readonly returns: number;
   /** When it was first looked at, in milliseconds of the monotonic clock; 0 before that. */
   firstSeenMs: number;
   /** When it may be looked at again, on the same clock. */
@@ -46,11 +51,13 @@ export interface Delivery {
 /** Reads a message; never throws. */
 export function receive(channel: Channel, message: ConsumeMessage): Delivery {
   const traceparent: unknown = message.properties.headers?.traceparent;
+  const returns: unknown = message.properties.headers?.["x-delivery-count"];
   return {
     channel,
     message,
     parsed: parseEvent(message.content),
     traceparent: typeof traceparent === "string" ? traceparent : null,
+    returns: typeof returns === "number" ? returns : 0,
     firstSeenMs: 0,
     dueMs: 0,
     retries: 0,

@@ -50,6 +50,17 @@ const AUDIT_ROWS = 20;
 /** How long one statement of the audit may take, in milliseconds. */
 const AUDIT_TIMEOUT_MS = 120_000;
 
+/**
+ * The settings of the audit's transaction. Whatever the statistics say, whole tables are joined by hashes, which are
+ * worth some memory; compiling the statements would take longer than it saves.
+ */
+const AUDIT_SETTINGS = [
+  ["statement_timeout", String(AUDIT_TIMEOUT_MS)],
+  ["work_mem", "64MB"],
+  ["enable_nestloop", "off"],
+  ["jit", "off"],
+] as const;
+
 /** All checks with the promises they guard, in the order in which they are reported. */
 export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
   ...ORDER_CHECKS,
@@ -70,9 +81,11 @@ export async function runAudit(sql: Sql, topology: Topology, options: AuditOptio
   const { graceSeconds, limit = AUDIT_ROWS } = options;
   const scope = { topology, graceSeconds, limit };
   return await sql.begin("isolation level repeatable read read only", async (tx) => {
-    // Hash tables of a table's size are worth their memory here.
-    await tx`select set_config('statement_timeout', ${String(AUDIT_TIMEOUT_MS)}, true),
-                    set_config('work_mem', '64MB', true)`;
+    await tx`select ${
+      AUDIT_SETTINGS.map(([name, value], i) => {
+        return tx`${i === 0 ? tx`` : tx`,`} set_config(${name}, ${value}, true)`;
+      })
+    }`;
     const totals = await readTotals(tx);
     const foundBy = await auditOrders(tx, scope);
     const checks: AuditCheck[] = ORDER_CHECKS.map(({ check, promise }) => ({

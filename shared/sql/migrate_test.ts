@@ -17,6 +17,7 @@ Deno.test("migrate() may be called by any number of processes at once", async ()
       "001_tables",
       "002_idempotency_keys",
       "003_dead_letter_resolutions",
+      "004_suspect_deliveries",
       "roles",
     ]);
   } finally {

@@ -38,6 +38,9 @@ grant select, insert on processed_events
 grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters
   to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
 
+grant select, insert, update, delete on suspect_deliveries
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
+
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
 -- reconciliation it reads what was processed or put aside.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
