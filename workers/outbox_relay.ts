@@ -17,6 +17,7 @@ import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { aborted } from "../shared/stop.ts";
 import { createReconciler } from "./outbox/reconcile.ts";
 import { keepReconciling, type ReconcileWire } from "./outbox/keep_reconciling.ts";
+import { keepPruning } from "./outbox/keep_pruning.ts";
 import { startRelay } from "./outbox/relay.ts";
 
 const VARIABLES = [
@@ -26,6 +27,7 @@ const VARIABLES = [
   "OUTBOX_PUBLISHER_POLL_INTERVAL_MS",
   "OUTBOX_RECONCILE_INTERVAL_MS",
   "OUTBOX_RECONCILE_AFTER_MS",
+  "RETENTION_DAYS",
 ] as const;
 
 if (import.meta.main) {
@@ -38,6 +40,8 @@ if (import.meta.main) {
       max: 5, // two lanes, a pass of reconciliation with its lock, one to spare
       settings: CLAIM_SETTINGS,
     });
+    const retentionRole = config.DATABASE_ROLES ? "orderflow_retention" : null;
+    const retentionSql = connect(config.DATABASE_URL, { name: "retention", role: retentionRole, max: 1 });
     let publisher: Publisher | null = null;
     let spare: ReconcileWire | null = null;
     let closeConnection = () => {};
@@ -67,11 +71,12 @@ if (import.meta.main) {
       intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
       log,
     }, stop);
+    const pruning = keepPruning({ sql: retentionSql, days: config.RETENTION_DAYS, log }, stop);
     await Promise.race([aborted(stop), relay.running]);
-    await Promise.all([relay.stop(), reconciling]);
+    await Promise.all([relay.stop(), reconciling, pruning]);
     await broker.close();
     await unlisten();
-    await sql.end({ timeout: 2 });
+    await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);
 
     async function setup(model: ChannelModel): Promise<void> {
       const channel = await model.createConfirmChannel();

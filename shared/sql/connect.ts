@@ -22,6 +22,7 @@ export const DATABASE_ROLES = [
   "orderflow_notifications",
   "orderflow_relay",
   "orderflow_ops",
+  "orderflow_retention",
 ] as const;
 
 /** One of the roles. */

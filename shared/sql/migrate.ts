@@ -9,6 +9,7 @@ import tables from "./migrations/001_tables.sql" with { type: "text" };
 import idempotencyKeys from "./migrations/002_idempotency_keys.sql" with { type: "text" };
 import resolutions from "./migrations/003_dead_letter_resolutions.sql" with { type: "text" };
 import suspects from "./migrations/004_suspect_deliveries.sql" with { type: "text" };
+import retention from "./migrations/005_retention.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
@@ -16,6 +17,7 @@ const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = 
   { name: "002_idempotency_keys", text: idempotencyKeys },
   { name: "003_dead_letter_resolutions", text: resolutions },
   { name: "004_suspect_deliveries", text: suspects },
+  { name: "005_retention", text: retention },
 ];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

@@ -12,6 +12,7 @@ const OWN_TABLES: Record<DatabaseRole, readonly string[]> = {
   orderflow_notifications: ["notifications"],
   orderflow_relay: [],
   orderflow_ops: [],
+  orderflow_retention: [],
 };
 
 Deno.test("each role can write its own module's table and no other module's", async () => {

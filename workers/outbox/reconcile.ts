@@ -6,6 +6,7 @@
 import type { QueueDepth } from "../../shared/broker/queue_depths.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import { firstIdOf } from "../../shared/sql/id_time.ts";
 import {
   type Binding,
   stillUnsettled,
@@ -104,12 +105,6 @@ export function lostByConsumer(
       [consumer, pairs],
     ) => [consumer, pairs.slice(0, MAX_RESENT).map(({ eventId }) => eventId)]),
   );
-}
-
-/** The lowest version 7 uuid of an instant: ids of earlier events are below it (RFC 9562, section 5.7). */
-export function firstIdOf(instant: Date): string {
-  const hex = Math.max(instant.getTime(), 0).toString(16).padStart(12, "0");
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`;
 }
 
 function keyOf({ eventId, consumer }: UnsettledEvent): string {

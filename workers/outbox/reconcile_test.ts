@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
-import { v7 as uuidv7 } from "uuid";
 import { declareTopology } from "../../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import { type QueueDepth, readQueueDepths } from "../../shared/broker/queue_depths.ts";
@@ -11,7 +10,7 @@ import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { createReconciler, firstIdOf, lostByConsumer } from "./reconcile.ts";
+import { createReconciler, lostByConsumer } from "./reconcile.ts";
 
 shareTestSchema();
 
@@ -147,11 +146,4 @@ Deno.test("lostByConsumer() sends nothing to a queue that has messages or no con
   const lost = lostByConsumer([pair("idle"), pair("busy"), pair("away"), pair("unknown")], queues);
   assertEquals([...lost], [["idle", ["e"]]]);
   assertEquals(lostByConsumer([pair("idle", false)], queues).size, 0);
-});
-
-Deno.test("firstIdOf() lies between the ids of before and after its instant", () => {
-  const instant = new Date("2026-01-02T03:04:05.678Z");
-  const before = uuidv7({ msecs: instant.getTime() - 1 });
-  const after = uuidv7({ msecs: instant.getTime() });
-  assertEquals([before < firstIdOf(instant), firstIdOf(instant) <= after], [true, true]);
 });

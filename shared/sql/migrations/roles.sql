@@ -8,7 +8,7 @@ declare
   -- Since 16 a role's creator is its member without being allowed to take it on.
   needed text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
 begin
-  foreach module in array array['orders', 'payments', 'enrollments', 'notifications', 'relay', 'ops'] loop
+  foreach module in array array['orders', 'payments', 'enrollments', 'notifications', 'relay', 'ops', 'retention'] loop
     if not exists (select from pg_roles where rolname = 'orderflow_' || module) then
       begin
         execute format('create role %I nologin', 'orderflow_' || module);
@@ -51,3 +51,9 @@ grant select on orders, idempotency_keys, payments, enrollments, notifications, 
   to orderflow_ops;
 grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
+
+-- Retention: delete what is old, and see no more of it than that takes.
+grant select (id, published_at), delete on outbox_events to orderflow_retention;
+grant update (published_at) on outbox_events to orderflow_retention;
+grant select, delete on processed_events, suspect_deliveries to orderflow_retention;
+grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
