@@ -25,7 +25,7 @@ const DRAIN_MS = 3000;
 if (import.meta.main) {
   await runProcess(
     "api",
-    [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN"],
+    [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN", "RETENTION_DAYS"],
     async ({ config, log, stop }) => {
       const topology = topologyOf(config);
       const roles = config.DATABASE_ROLES;
@@ -66,7 +66,8 @@ if (import.meta.main) {
         placeOrder: createOrderPlacer(ordersSql, waker, log),
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
-        audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
+        audit: (graceSeconds) =>
+          runAudit(opsSql, topology, { graceSeconds, retentionDays: config.RETENTION_DAYS }),
         isBrokerUp: broker.isUp,
         readQueues,
         publisher: () => publisher,

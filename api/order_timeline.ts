@@ -23,6 +23,8 @@ export type TimelineEntry =
     | { readonly kind: "published"; readonly retryCount: number }
     /** A consumer has committed its effects. */
     | { readonly kind: "processed"; readonly consumer: string }
+    /** The event came again, so often in all, the last time at this entry's: absorbed. */
+    | { readonly kind: "duplicate"; readonly consumer: string; readonly duplicates: number }
     /** The order has moved. */
     | { readonly kind: "status"; readonly from: OrderStatus | null; readonly to: OrderStatus }
     /** A consumer has given up on it. */
@@ -85,7 +87,7 @@ export function buildTimeline(
 }
 
 /** Within one instant: what a consumer did, then what that changed, then what came of it. */
-const RANK = { processed: 0, status: 1, emitted: 2, published: 3, "dead-letter": 4 } as const;
+const RANK = { processed: 0, status: 1, emitted: 2, published: 3, duplicate: 4, "dead-letter": 5 } as const;
 
 function entriesOf(
   { eventId, type, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,
@@ -95,6 +97,9 @@ function entriesOf(
     { at: occurredAt, kind: "emitted", ...about },
     ...(publishedAt ? [{ at: publishedAt, kind: "published", retryCount, ...about } as const] : []),
     ...processed.map(({ consumer, at }) => ({ at, kind: "processed", consumer, ...about }) as const),
+    ...processed.flatMap(({ consumer, duplicates, lastDuplicateAt: at }) =>
+      at ? [{ at, kind: "duplicate", consumer, duplicates, ...about } as const] : []
+    ),
   ];
 }
 

@@ -17,7 +17,12 @@ const event = (
   publishedAt: published === null ? null : at(published),
   retryCount: 0,
   lastError: null,
-  processed: processed.map(([consumer, ms]) => ({ consumer, at: at(ms) })),
+  processed: processed.map(([consumer, ms]) => ({
+    consumer,
+    at: at(ms),
+    duplicates: 0,
+    lastDuplicateAt: null,
+  })),
 });
 
 Deno.test("buildTimeline() tells a refund's story in order, with the moves that the orders' consumers made", () => {
@@ -47,6 +52,19 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
     "12 status REFUND_IN_PROGRESS",
     "12 emitted refund.requested",
   ]);
+});
+
+Deno.test("buildTimeline() shows how often an event came again, and when it last did", () => {
+  const again = { consumer: "payments.order-created.v1", at: at(4), duplicates: 3, lastDuplicateAt: at(9) };
+  const events = [{ ...event("1", "order.created", 0, 2, []), processed: [again] }];
+  assertEquals(buildTimeline({ createdAt: at(0) }, events, [], []).at(-1), {
+    at: at(9),
+    kind: "duplicate",
+    eventId: "1",
+    eventType: "order.created",
+    consumer: "payments.order-created.v1",
+    duplicates: 3,
+  });
 });
 
 Deno.test("buildTimeline() shows dead letters beside the events they are about", () => {

@@ -35,11 +35,11 @@ function graceOf(args: readonly string[]): number {
 }
 
 async function auditFromEnvironment(graceSeconds: number): Promise<Audit> {
-  const config = readConfig(["DATABASE_URL", "DATABASE_ROLES", ...TOPOLOGY_VARIABLES]);
+  const config = readConfig(["DATABASE_URL", "DATABASE_ROLES", "RETENTION_DAYS", ...TOPOLOGY_VARIABLES]);
   const role = config.DATABASE_ROLES ? "orderflow_ops" : null;
   const sql = connect(config.DATABASE_URL, { name: "audit", role, max: 1 });
   try {
-    return await runAudit(sql, topologyOf(config), { graceSeconds });
+    return await runAudit(sql, topologyOf(config), { graceSeconds, retentionDays: config.RETENTION_DAYS });
   } finally {
     await sql.end({ timeout: 1 });
   }

@@ -22,7 +22,7 @@ export type Judged = Pick<Delivery, "parsed" | "traceparent" | "retries">;
 
 /**
  * Judges every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
- * handled once; and a batch that fails is split until the event at fault stands alone: one bad message harms only
+ * handled first once, then as the repeat that it is; and a batch that fails is split until the event at fault stands alone: one bad message harms only
  * itself.
  *
  * Errors: only those of kind "outage", which are no message's fault.
@@ -53,11 +53,25 @@ export async function judgeBatch<D extends Judged, T extends EventType>(
       verdicts.set(delivery, result.status === "fulfilled" ? result.value : verdictOn(result.reason));
     }
   });
-  for (const [repeat, original] of repeats) {
+  return new Map([...verdicts, ...await judgeRepeats(repeats, verdicts, types, handle)]);
+}
+
+/** A repeat of what is processed goes through the inbox as well, which counts it; any other shares its fate. */
+async function judgeRepeats<D extends Judged, T extends EventType>(
+  repeats: readonly [repeat: D, original: D][],
+  verdicts: ReadonlyMap<D, Verdict>,
+  types: readonly T[],
+  handle: HandleBatch<T>,
+): Promise<Map<D, Verdict>> {
+  const fates = repeats.flatMap(([repeat, original]) => {
     const verdict = verdicts.get(original);
-    if (verdict) verdicts.set(repeat, verdict.kind === "done" ? { kind: "duplicate" } : verdict);
-  }
-  return verdicts;
+    return verdict ? [{ repeat, verdict }] : [];
+  });
+  const isProcessed = ({ kind }: Verdict) => kind === "done" || kind === "duplicate";
+  const processed = fates.filter(({ verdict }) => isProcessed(verdict)).map(({ repeat }) => repeat);
+  const shared = fates.filter(({ verdict }) => !isProcessed(verdict));
+  const judged = processed.length > 0 ? await judgeBatch(processed, types, handle) : [];
+  return new Map([...judged, ...shared.map(({ repeat, verdict }) => [repeat, verdict] as const)]);
 }
 
 function receivedOf<T extends EventType>(

@@ -33,16 +33,30 @@ Deno.test("judgeBatch() rejects an event that is not for this consumer", async (
   ]);
 });
 
-Deno.test("judgeBatch() hands an event that stands twice in a batch to the handler once", async () => {
+Deno.test("judgeBatch() hands an event that stands twice in a batch to the handler one after the other", async () => {
   const twice = order(1);
-  const batch = [delivery(twice), delivery(order(2)), delivery(twice)];
-  const seen: string[] = [];
+  const batch = [delivery(twice), delivery(order(2)), delivery(twice), delivery(twice)];
+  const seen: string[][] = [];
   const verdicts = await judgeBatch(batch, TYPES, (events) => {
-    seen.push(...events.map(({ event }) => event.eventId));
-    return done(events);
+    const ids = events.map(({ event }) => event.eventId);
+    const known = new Set(seen.flat());
+    seen.push(ids);
+    return Promise.resolve(ids.map((id): Verdict => ({ kind: known.has(id) ? "duplicate" : "done" })));
   });
-  assertEquals(new Set(seen).size, seen.length);
-  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["done", "done", "duplicate"]);
+  for (const ids of seen) assertEquals(new Set(ids).size, ids.length);
+  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["done", "done", "duplicate", "duplicate"]);
+});
+
+Deno.test("judgeBatch() gives a repeat of what was not processed the same verdict, without trying again", async () => {
+  const twice = order(1);
+  const batch = [delivery(twice), delivery(twice)];
+  let calls = 0;
+  const verdicts = await judgeBatch(batch, TYPES, () => {
+    calls++;
+    return Promise.resolve([{ kind: "early", awaits: "PAID" }]);
+  });
+  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["early", "early"]);
+  assertEquals(calls, 1);
 });
 
 Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", async () => {

@@ -39,12 +39,16 @@ export interface Audit {
 export interface AuditOptions {
   /** How long what follows from an event may take, in seconds; 0 once everything has settled. */
   readonly graceSeconds: number;
+  /** How long published events are kept, in days; for good unless told. Of an older order, none is missed. */
+  readonly retentionDays?: number;
   /** The most violations to name per check, 20 unless told; all are counted. */
   readonly limit?: number;
 }
 
 /** The grace where nobody says another one, in seconds. */
 export const AUDIT_GRACE_SECONDS = 60;
+/** A hundred years: for as long as there are events. */
+const FOR_GOOD_DAYS = 36_500;
 /** How many violations of a check are named. */
 const AUDIT_ROWS = 20;
 /** How long one statement of the audit may take, in milliseconds. */
@@ -61,12 +65,12 @@ const AUDIT_SETTINGS = [
   ["jit", "off"],
 ] as const;
 
+const CHECKS = [...ORDER_CHECKS, ...EVENT_CHECKS];
+
 /** All checks with the promises they guard, in the order in which they are reported. */
-export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
-  ...ORDER_CHECKS,
-  ...EVENT_CHECKS,
-]
-  .map(({ check, promise }) => ({ check, promise }));
+export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = CHECKS.map(
+  ({ check, promise }) => ({ check, promise }),
+);
 
 /**
  * Audits the database on one snapshot, so that no check sees half of a change that another one sees whole.
@@ -78,8 +82,8 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
  * Reads each table whole, a few times, in a read-only transaction.
  */
 export async function runAudit(sql: Sql, topology: Topology, options: AuditOptions): Promise<Audit> {
-  const { graceSeconds, limit = AUDIT_ROWS } = options;
-  const scope = { topology, graceSeconds, limit };
+  const { graceSeconds, retentionDays = FOR_GOOD_DAYS, limit = AUDIT_ROWS } = options;
+  const scope = { topology, graceSeconds, retentionDays, limit };
   return await sql.begin("isolation level repeatable read read only", async (tx) => {
     await tx`select ${
       AUDIT_SETTINGS.map(([name, value], i) => {

@@ -4,13 +4,6 @@
  * @module
  */
 import {
-  decideTransition,
-  isFinal,
-  ORDER_STATUSES,
-  ORDER_TRANSITIONS,
-  type OrderStatus,
-} from "../order_status.ts";
-import {
   type AuditPromise,
   type AuditScope,
   type Found,
@@ -18,7 +11,8 @@ import {
   type Fragment,
   type ViolationRow,
 } from "./audit_scope.ts";
-import { type Queryable, rowset } from "./connect.ts";
+import { describeLedger, ledger } from "./audit_ledger.ts";
+import type { Queryable } from "./connect.ts";
 
 /** A check of orders. */
 export interface OrderCheck {
@@ -26,7 +20,7 @@ export interface OrderCheck {
   readonly check: string;
   /** The promise that is broken where it finds something. */
   readonly promise: AuditPromise;
-  /** The condition on a row of `ledger` (see below) under which it finds the order. */
+  /** The condition on a row of the ledger (`shared/sql/audit_ledger.ts`) under which it finds the order. */
   readonly when: (sql: Queryable) => Fragment;
 }
 
@@ -47,7 +41,7 @@ export const ORDER_CHECKS: readonly OrderCheck[] = [
   {
     check: "order status that its events do not lead to",
     promise: 4,
-    when: (sql) => sql`status not in ('none', status_by_events, 'PAID')`,
+    when: (sql) => sql`status not in ('none', status_by_events) and has_all_events`,
   },
   {
     check: "event that an order has twice",
@@ -73,7 +67,8 @@ export const ORDER_CHECKS: readonly OrderCheck[] = [
     check: "notification of what has not happened",
     promise: 2,
     when: (sql) =>
-      sql`(told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0)`,
+      sql`has_all_events and (
+        (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`,
   },
   {
     check: "outcome without notification",
@@ -107,7 +102,7 @@ function pair(
     {
       check: `${what} without ${event}`,
       promise: 4,
-      when: (sql) => sql`${holds(sql)} and ${events(sql)} = 0`,
+      when: (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
     },
     {
       check: `${event} without ${what}`,
@@ -115,97 +110,6 @@ function pair(
       when: (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`,
     },
   ];
-}
-
-/** The status of an order whose consumers have processed events of just these types. */
-function statusAfter(types: ReadonlySet<string>): OrderStatus {
-  for (let status: OrderStatus = "PENDING";;) {
-    const moves = ORDER_TRANSITIONS.filter(({ on }) => types.has(on)).map(({ on }) =>
-      decideTransition(status, on)
-    );
-    const move = moves.find((decision) => decision.kind === "move");
-    if (!move) return status;
-    status = move.to;
-  }
-}
-
-/** A bit for each event that can move an order. */
-const TRIGGERS = ORDER_TRANSITIONS.map(({ on }, i) => ({ type: on, bit: 1 << i }));
-
-/** What the state machine says for every set of events, so that the database can look it up. */
-const STATUSES = Array.from({ length: 1 << TRIGGERS.length }, (_, bits) => ({
-  bits,
-  status: statusAfter(new Set(TRIGGERS.filter(({ bit }) => bits & bit).map(({ type }) => type))),
-}));
-
-/**
- * A row for each order that any table knows: what each module has, how many events of each type there are, and what the
- * consumers of the orders module have processed. Every table is read once and whole, and joined by hashes.
- */
-function ledger(sql: Queryable, { topology, graceSeconds }: AuditScope): Fragment {
-  const due = sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
-  const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
-  return sql`
-    with events as (
-      select order_id,
-             count(*) filter (where type = 'order.created') as created,
-             count(*) filter (where type = 'payment.succeeded') as charged,
-             count(*) filter (where type = 'payment.failed') as declined,
-             count(*) filter (where type = 'enrollment.granted') as granted,
-             count(*) filter (where type = 'enrollment.failed') as refused,
-             count(*) filter (where type = 'refund.requested') as requested,
-             count(*) filter (where type = 'refund.succeeded') as refunded,
-             count(*) filter (where type = 'notification.sent') as sent,
-             max(occurred_at) filter (
-               where type in ('enrollment.granted', 'payment.failed', 'refund.succeeded')) as outcome_at
-      from outbox_events group by order_id
-    ), applied as (
-      select order_id, bit_or(bit) as bits
-      from outbox_events e
-      join jsonb_to_recordset(${rowset(TRIGGERS)}::text::jsonb) as t (type text, bit int) using (type)
-      join processed_events p on p.event_id = e.id
-      where p.consumer in (${ordersPaymentEvents.name}, ${ordersLifecycleEvents.name})
-      group by order_id
-    ), told as (
-      select order_id, count(*) as notifications, bool_or(type = 'ORDER_COMPLETED') as told_completed,
-             bool_or(type = 'PAYMENT_FAILED') as told_declined, bool_or(type = 'ORDER_REFUNDED') as told_refunded
-      from notifications group by order_id
-    ), put_aside as (
-      select distinct order_id from dead_letters where state = 'OPEN' and order_id is not null
-    )
-    select order_id, coalesce(o.status, 'none') as status, coalesce(p.status, 'none') as payment,
-           coalesce(s.status, 'none') as seat, coalesce(notifications, 0) as notifications,
-           coalesce(created, 0) as created, coalesce(charged, 0) as charged, coalesce(declined, 0) as declined,
-           coalesce(granted, 0) as granted, coalesce(refused, 0) as refused,
-           coalesce(requested, 0) as requested, coalesce(refunded, 0) as refunded, coalesce(sent, 0) as sent,
-           coalesce(told_completed, false) as told_completed, coalesce(told_declined, false) as told_declined,
-           coalesce(told_refunded, false) as told_refunded,
-           coalesce(p.status <> 'FAILED', false) as is_charged,
-           coalesce(o.status in ('REFUND_IN_PROGRESS', 'REFUNDED'), false) as is_under_refund,
-           coalesce(o.status in ${sql(ORDER_STATUSES.filter((status) => !isFinal(status)))}
-                    and o.updated_at <= ${due}, false) as is_unfinished_and_old,
-           coalesce(outcome_at <= ${due}, false) as outcome_is_old,
-           coalesce(s.created_at <= ${due}, false) as seat_is_old,
-           put_aside.order_id is not null as is_put_aside, by_events.status as status_by_events
-    from (select id as order_id, status, updated_at from orders) as o
-    full join (select order_id, status from payments) as p using (order_id)
-    full join (select order_id, status, created_at from enrollments) as s using (order_id)
-    full join told using (order_id)
-    full join events using (order_id)
-    left join applied using (order_id)
-    left join put_aside using (order_id)
-    left join jsonb_to_recordset(${rowset(STATUSES)}::text::jsonb) as by_events (bits int, status text)
-      on by_events.bits = coalesce(applied.bits, 0)`;
-}
-
-/** What the tables say of an order, for people: `order PAID, payment SUCCEEDED, seat none, …`. */
-function describe(sql: Queryable): Fragment {
-  return sql`
-    format('order %s, payment %s, seat %s, notifications %s; events: ', status, payment, seat, notifications) ||
-    concat_ws(', ', created || ' order.created', nullif(charged, 0) || ' payment.succeeded',
-      nullif(declined, 0) || ' payment.failed', nullif(granted, 0) || ' enrollment.granted',
-      nullif(refused, 0) || ' enrollment.failed', nullif(requested, 0) || ' refund.requested',
-      nullif(refunded, 0) || ' refund.succeeded', nullif(sent, 0) || ' notification.sent')`;
 }
 
 /** Runs all checks of orders, and looks for those that wait, in one statement. Answers with what each has found. */
@@ -221,7 +125,7 @@ export async function auditOrders(
   const rows = await sql<(ViolationRow & { check: string })[]>`
     select "check", order_id as "orderId", null as "eventId", total, detail
     from (
-      select "check", order_id, ${describe(sql)} as detail,
+      select "check", order_id, ${describeLedger(sql)} as detail,
              count(*) over (partition by "check")::int as total,
              row_number() over (partition by "check" order by order_id) as place
       from (${ledger(sql, scope)}) as ledger

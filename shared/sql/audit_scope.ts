@@ -33,6 +33,8 @@ export interface AuditScope {
   readonly topology: Topology;
   /** How old a cause must be before its effect is missed, in seconds. */
   readonly graceSeconds: number;
+  /** How long published events are kept, in days: of an older order, none is missed. */
+  readonly retentionDays: number;
   /** The most violations to name per check. */
   readonly limit: number;
 }

@@ -273,6 +273,17 @@ Deno.test("runAudit() takes an event that was put aside for neither lost nor mis
   assertEquals(Object.keys(findings(await audit(db))).length, 2);
 });
 
+Deno.test("runAudit() misses no event of an order that is older than events are kept", async () => {
+  await using db = await testSchema();
+  const { REFUNDED: id } = await insertHistories(db.sql);
+  await db.sql`update orders set created_at = now() - interval '15 days' where id = ${id}`;
+  await db.sql`delete from outbox_events where order_id = ${id}`;
+  const within = (retentionDays: number) =>
+    runAudit(db.as("orderflow_ops"), topology, { graceSeconds: 60, retentionDays });
+  assertEquals(findings(await within(14)), {});
+  assertEquals(Object.keys(findings(await within(16))).length, 8);
+});
+
 Deno.test("runAudit() names as many violations as asked for, and counts all", async () => {
   await using db = await testSchema();
   const ids = [await addUnfinished(db.sql), await addUnfinished(db.sql), await addUnfinished(db.sql)];

@@ -10,6 +10,7 @@ import idempotencyKeys from "./migrations/002_idempotency_keys.sql" with { type:
 import resolutions from "./migrations/003_dead_letter_resolutions.sql" with { type: "text" };
 import suspects from "./migrations/004_suspect_deliveries.sql" with { type: "text" };
 import retention from "./migrations/005_retention.sql" with { type: "text" };
+import duplicates from "./migrations/006_inbox_duplicates.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
@@ -18,6 +19,7 @@ const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = 
   { name: "003_dead_letter_resolutions", text: resolutions },
   { name: "004_suspect_deliveries", text: suspects },
   { name: "005_retention", text: retention },
+  { name: "006_inbox_duplicates", text: duplicates },
 ];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

@@ -19,6 +19,7 @@ Deno.test("migrate() may be called by any number of processes at once", async ()
       "003_dead_letter_resolutions",
       "004_suspect_deliveries",
       "005_retention",
+      "006_inbox_duplicates",
       "roles",
     ]);
   } finally {

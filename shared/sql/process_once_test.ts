@@ -57,3 +57,18 @@ Deno.test("processOnce() commits effects, inbox and outgoing events together, or
   assertEquals((await db.sql`select from processed_events`).count, 1);
   assertEquals((await db.sql`select from outbox_events`).count, 1);
 });
+
+Deno.test("processOnce() counts what came again on its row, and when it last did", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_payments");
+  const ids = [orderCreated(), orderCreated()].map(({ event }) => event.eventId);
+  const nothing = () => Promise.resolve([]);
+  await processOnce(sql, "payments", ids, new Date(1_000), nothing);
+  await processOnce(sql, "payments", ids.slice(0, 1), new Date(2_000), nothing);
+  await processOnce(sql, "payments", ids.slice(0, 1), new Date(3_000), nothing);
+  const rows = await listProcessed(db.as("orderflow_ops"), { limit: 10 });
+  assertEquals(rows.toReversed().map(({ duplicates, lastDuplicateAt }) => [duplicates, lastDuplicateAt]), [
+    [2, new Date(3_000)],
+    [0, null],
+  ]);
+});

@@ -7,9 +7,10 @@
 import { type Queryable, uuids } from "./connect.ts";
 
 /**
- * Marks events as processed by `consumer`, in one statement, and answers with the ids of those that were not yet. In
- * the transaction of their effects: both commit, or neither does. A concurrent copy that holds the same event makes
- * this wait until that copy has committed or not.
+ * Marks events as processed by `consumer`, in one statement, and answers with the ids of those that were not yet; for
+ * the others it counts that they came again. In the transaction of their effects: both commit, or neither does. A
+ * concurrent copy that holds the same event makes this wait until that copy has committed or not. No id may stand
+ * twice in `eventIds`.
  */
 export async function markProcessed(
   sql: Queryable,
@@ -19,12 +20,13 @@ export async function markProcessed(
 ): Promise<Set<string>> {
   if (eventIds.length === 0) return new Set();
   // Sorted, so that two copies with overlapping batches wait for one another in one direction only.
-  const rows = await sql<{ id: string }[]>`
-    insert into processed_events (event_id, consumer, processed_at)
+  const rows = await sql<{ id: string; fresh: boolean }[]>`
+    insert into processed_events as inbox (event_id, consumer, processed_at)
     select id, ${consumer}, ${now} from unnest(${uuids([...eventIds].sort())}::text::uuid[]) as id
-    on conflict do nothing
-    returning event_id as id`;
-  return new Set(rows.map((row) => row.id));
+    on conflict (event_id, consumer) do update
+    set duplicates = inbox.duplicates + 1, last_duplicate_at = excluded.processed_at
+    returning event_id as id, duplicates = 0 as fresh`;
+  return new Set(rows.flatMap(({ id, fresh }) => fresh ? [id] : []));
 }
 
 /** Those of `eventIds` that `consumer` has processed. For effects that lie outside the database and cannot be undone. */
@@ -47,6 +49,10 @@ export interface ProcessedEventRow {
   readonly consumer: string;
   /** When the batch that it was processed in began, by the consumer's clock. */
   readonly processedAt: Date;
+  /** How often it came again and was absorbed. */
+  readonly duplicates: number;
+  /** When it last did; null where it never has. */
+  readonly lastDuplicateAt: Date | null;
 }
 
 /**
@@ -63,7 +69,9 @@ export async function listProcessed(
   },
 ): Promise<ProcessedEventRow[]> {
   return await sql<ProcessedEventRow[]>`
-    select event_id as "eventId", consumer, processed_at as "processedAt" from processed_events where true
+    select event_id as "eventId", consumer, processed_at as "processedAt", duplicates,
+           last_duplicate_at as "lastDuplicateAt"
+    from processed_events where true
     ${eventId ? sql`and event_id = ${eventId}` : sql``}
     ${consumer ? sql`and consumer = ${consumer}` : sql``}
     ${before ? sql`and (event_id, consumer) < (${before.eventId}, ${before.consumer})` : sql``}

@@ -5,6 +5,18 @@
  */
 import { type Sql, uuids } from "./connect.ts";
 
+/** What the inbox says of an event and one of its consumers. */
+export interface Processing {
+  /** The consumer's name. */
+  readonly consumer: string;
+  /** When it processed the event. */
+  readonly at: Date;
+  /** How often the event came again and was absorbed. */
+  readonly duplicates: number;
+  /** When it last did; null where it never has. */
+  readonly lastDuplicateAt: Date | null;
+}
+
 /** An event of an order, with the consumers that have processed it. */
 export interface TimelineEvent {
   /** The order that the event is about. */
@@ -22,12 +34,14 @@ export interface TimelineEvent {
   /** Why it was last refused, even if it is published by now; null where it never was. */
   readonly lastError: string | null;
   /** Which consumers have processed it, and when, earliest first. */
-  readonly processed: readonly { readonly consumer: string; readonly at: Date }[];
+  readonly processed: readonly Processing[];
 }
 
 interface EventRow extends Omit<TimelineEvent, "processed"> {
   readonly consumer: string | null;
   readonly processedAt: Date | null;
+  readonly duplicates: number | null;
+  readonly lastDuplicateAt: Date | null;
 }
 
 /** The events of the orders `orderIds`, oldest first. */
@@ -35,19 +49,20 @@ export async function readOrderEvents(sql: Sql, orderIds: readonly string[]): Pr
   const rows = await sql<EventRow[]>`
     select e.order_id as "orderId", e.id as "eventId", e.type, e.occurred_at as "occurredAt",
            e.published_at as "publishedAt", e.retry_count as "retryCount", e.last_error as "lastError",
-           p.consumer, p.processed_at as "processedAt"
+           p.consumer, p.processed_at as "processedAt", p.duplicates, p.last_duplicate_at as "lastDuplicateAt"
     from outbox_events e left join processed_events p on p.event_id = e.id
     where e.order_id = any(${uuids(orderIds)}::text::uuid[])
     order by e.id, p.processed_at, p.consumer`;
   return [...Map.groupBy(rows, ({ eventId }) => eventId).values()].flatMap(([first, ...rest]) => {
     if (!first) return [];
-    const { consumer: _, processedAt: __, ...event } = first;
+    const { consumer: _, processedAt: __, duplicates: ___, lastDuplicateAt: ____, ...event } = first;
     return [{ ...event, processed: [first, ...rest].flatMap(processedBy) }];
   });
 }
 
-function processedBy({ consumer, processedAt }: EventRow) {
-  return consumer !== null && processedAt !== null ? [{ consumer, at: processedAt }] : [];
+function processedBy({ consumer, processedAt, duplicates, lastDuplicateAt }: EventRow): Processing[] {
+  if (consumer === null || processedAt === null) return [];
+  return [{ consumer, at: processedAt, duplicates: duplicates ?? 0, lastDuplicateAt }];
 }
 
 /** A dead letter of an order. */

@@ -30,7 +30,7 @@ export function createChargeHandler(deps: PaymentDeps): HandleBatch<"order.creat
   return async (created) => {
     const processed = await findProcessed(deps.sql, deps.consumer, created.map(({ event }) => event.eventId));
     const answers = await chargeAll(deps, created.filter(({ event }) => !processed.has(event.eventId)));
-    const recorded = await record(deps, [...answers].flatMap(toSettled));
+    const recorded = await record(deps, [...answers].flatMap(toSettled), [...processed]);
     return created.map((received): Verdict => {
       const answer = answers.get(received);
       if (answer && !answer.ok) return { kind: "failed", error: answer.error };
@@ -70,14 +70,18 @@ function toSettled([received, answer]: [Created, Answered<ChargeResult>]): Settl
   return [{ received, payment }];
 }
 
-/** Records the answers; answers with the ids of the events whose charge this call recorded. */
+/**
+ * Records the answers, and that `repeats` came again; answers with the ids of the events whose charge this call
+ * recorded.
+ */
 async function record(
   { sql, consumer, waker }: PaymentDeps,
   settled: readonly Settled[],
+  repeats: readonly string[],
 ): Promise<Set<string>> {
-  if (settled.length === 0) return new Set();
+  const ids = [...settled.map(({ received }) => received.event.eventId), ...repeats];
+  if (ids.length === 0) return new Set();
   const now = new Date();
-  const ids = settled.map(({ received }) => received.event.eventId);
   const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
     const ours = settled.filter(({ received }) => fresh.has(received.event.eventId));
     const inserted = await insertPayments(tx, ours.map(({ payment }) => payment), now);

@@ -33,7 +33,7 @@ grant select, insert, update on notifications to orderflow_notifications;
 
 -- Every module: append to the outbox, mark its inbox, and put aside what it cannot process.
 grant insert on outbox_events to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
-grant select, insert on processed_events
+grant select, insert, update (duplicates, last_duplicate_at) on processed_events
   to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
 grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters
   to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
