@@ -332,7 +332,7 @@ Deno.test("GET /ops/audit says what breaks the promises, once it is older than t
   const { id } = orderSchema.parse(await created.json());
   const audit = async (query = "") => await (await app.request(`/ops/audit${query}`)).json();
   const early = await audit();
-  assertEquals([early.ok, early.graceSeconds, early.orders, early.events], [true, 60, 1, 1]);
+  assertEquals([early.ok, early.graceSeconds, early.orders, early.events], [true, 120, 1, 1]);
   const late = await audit("?graceSeconds=0");
   const found = late.checks.filter(({ count }: { count: number }) => count > 0);
   assertEquals(found.map(({ check }: { check: string }) => check), ["order stuck", "event not published"]);

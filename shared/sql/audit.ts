@@ -45,8 +45,8 @@ export interface AuditOptions {
   readonly limit?: number;
 }
 
-/** The grace where nobody says another one, in seconds. */
-export const AUDIT_GRACE_SECONDS = 60;
+/** The grace where nobody says another one, in seconds: retries and reconciliation are through by then. */
+export const AUDIT_GRACE_SECONDS = 120;
 /** A hundred years: for as long as there are events. */
 const FOR_GOOD_DAYS = 36_500;
 /** How many violations of a check are named. */

@@ -8,6 +8,7 @@ import type { Topology } from "../../shared/broker/topology.ts";
 import { within } from "../../shared/stop.ts";
 import { addressOf, childEnvironment, denoArguments } from "../../workers/dev/child_command.ts";
 import { PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
+import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
 import { testBroker } from "./test_broker.ts";
 import { type TestSchema, testSchema } from "./test_schema.ts";
@@ -35,17 +36,59 @@ export interface TestStack extends AsyncDisposable {
   stop(name: string): Promise<number>;
 }
 
-/** Starts all processes on a database and queues of their own, and waits until the API is ready. */
-export async function startStack(env: Record<string, string> = {}): Promise<TestStack> {
+/** A running system whose wires can be cut. */
+export interface CuttableStack extends TestStack {
+  /** The wires between its processes and the services; the test's own connections do not go by them. */
+  readonly wires: { readonly database: CutProxy; readonly broker: CutProxy };
+}
+
+/** As {@linkcode startStack}, supervised, with a proxy before the database and one before the broker. */
+export async function startCuttableStack(): Promise<CuttableStack> {
+  await using resources = new AsyncDisposableStack();
+  let wires: CuttableStack["wires"] | undefined;
+  const via = (urls: ServiceUrls): ServiceUrls => {
+    wires = {
+      database: resources.use(startCutProxy(urls.database, 5432)),
+      broker: resources.use(startCutProxy(urls.broker, 5672)),
+    };
+    return { database: wires.database.url, broker: wires.broker.url };
+  };
+  const stack = await startStack({}, { via, revive: true });
+  resources.use(stack);
+  if (!wires) throw new Error("The stack was started without its wires");
+  const owned = resources.move();
+  return { ...stack, wires, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+interface StackOptions {
+  readonly via?: (urls: ServiceUrls) => ServiceUrls;
+  readonly revive?: boolean;
+}
+
+interface ServiceUrls {
+  readonly database: string;
+  readonly broker: string;
+}
+
+/**
+ * Starts all processes on a database and queues of their own, and waits until the API is ready. `via` may put something
+ * between the processes and the services; with `revive`, a process that ends by itself is started again, as the supervisor
+ * does.
+ */
+export async function startStack(
+  env: Record<string, string> = {},
+  { via = (urls) => urls, revive = false }: StackOptions = {},
+): Promise<TestStack> {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(await testSchema());
   const broker = resources.use(await testBroker());
   const port = freePort();
   const url = `http://127.0.0.1:${port}`;
   const running = new Map<string, Deno.ChildProcess>();
+  const urls = via({ database: db.url, broker: broker.url });
   const childEnv = childEnvironment(Deno.env.toObject(), {
-    DATABASE_URL: db.url,
-    AMQP_URL: broker.url,
+    DATABASE_URL: urls.database,
+    AMQP_URL: urls.broker,
     ...broker.env,
     PORT: String(port),
     ...env,
@@ -55,7 +98,7 @@ export async function startStack(env: Record<string, string> = {}): Promise<Test
     const spec = specOf(name);
     const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
     const child = new Deno.Command(Deno.execPath(), {
-      args: denoArguments(spec, [addressOf(db.url), addressOf(broker.url), `127.0.0.1:${port}`]),
+      args: denoArguments(spec, [addressOf(urls.database), addressOf(urls.broker), `127.0.0.1:${port}`]),
       cwd: root,
       clearEnv: true,
       env: childEnv,
@@ -64,19 +107,22 @@ export async function startStack(env: Record<string, string> = {}): Promise<Test
       stderr: output,
     }).spawn();
     running.set(name, child);
+    if (revive) {
+      child.status.then(async () => {
+        if (running.get(name) !== child) return; // it was told to
+        start(name);
+        await child.stdin.close().catch(() => {});
+      });
+    }
   }
 
   async function end(name: string, signal: Deno.Signal): Promise<number> {
     const child = running.get(name);
     if (!child) throw new Error(`${name} is not running`);
     running.delete(name);
-    child.kill(signal);
+    send(child, signal);
     await within(STOP_MS, child.status);
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended by itself, as it should.
-    }
+    send(child, "SIGKILL");
     const { code } = await child.status;
     await child.stdin.close().catch(() => {});
     return code;
@@ -102,6 +148,15 @@ export async function startStack(env: Record<string, string> = {}): Promise<Test
     stop: (name) => end(name, "SIGTERM"),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Sends a signal to a process, which may have ended by itself. */
+function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // There is nobody left to signal.
+  }
 }
 
 function specOf(name: string): ProcessSpec {

@@ -1,0 +1,81 @@
+/**
+ * A proxy in front of a service, whose wire can be cut.
+ *
+ * @module
+ */
+
+/** A running proxy. Disposing of it closes all connections. */
+export interface CutProxy extends AsyncDisposable {
+  /** The URL of the service, by way of the proxy. */
+  readonly url: string;
+  /** Breaks all connections, and refuses new ones until restored. */
+  cut(): void;
+  /** Lets connections through again. */
+  restore(): void;
+}
+
+/** Starts a proxy in front of the service that `serviceUrl` names. */
+export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy {
+  const service = new URL(serviceUrl);
+  const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
+  const sockets = new Set<Deno.Conn>();
+  const under = new Set<Promise<void>>();
+  let isCut = false;
+
+  const close = (socket: Deno.Conn) => {
+    if (!sockets.delete(socket)) return;
+    try {
+      socket.close();
+    } catch {
+      // Closed by its stream already.
+    }
+  };
+
+  async function carry(client: Deno.Conn): Promise<void> {
+    sockets.add(client);
+    try {
+      if (isCut) return;
+      const server = await Deno.connect(target);
+      sockets.add(server);
+      const ways = [client.readable.pipeTo(server.writable), server.readable.pipeTo(client.writable)];
+      await Promise.allSettled(ways.map((way) =>
+        way.finally(() => {
+          close(client);
+          close(server);
+        })
+      ));
+    } catch {
+      // The service is not there: the client sees its connection close.
+    } finally {
+      close(client);
+    }
+  }
+
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const accepting = (async () => {
+    for await (const client of listener) {
+      const carried = carry(client).finally(() => under.delete(carried));
+      under.add(carried);
+    }
+  })();
+
+  const url = new URL(serviceUrl);
+  url.hostname = "127.0.0.1";
+  url.port = String(listener.addr.port);
+  const closeAll = () => [...sockets].forEach(close);
+  return {
+    url: url.href,
+    cut() {
+      isCut = true;
+      closeAll();
+    },
+    restore() {
+      isCut = false;
+    },
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      closeAll();
+      await Promise.all([accepting, ...under]);
+    },
+  };
+}
