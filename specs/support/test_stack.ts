@@ -60,21 +60,23 @@ export async function startCuttableStack(): Promise<CuttableStack> {
   return { ...stack, wires, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-interface StackOptions {
+/** How a stack is started. */
+export interface StackOptions {
+  /** Puts something between the processes and the services. */
   readonly via?: (urls: ServiceUrls) => ServiceUrls;
+  /** Whether a process that ends by itself is started again, as the supervisor does. */
   readonly revive?: boolean;
 }
 
-interface ServiceUrls {
+/** Where the services are. */
+export interface ServiceUrls {
+  /** The database's URL. */
   readonly database: string;
+  /** The broker's URL. */
   readonly broker: string;
 }
 
-/**
- * Starts all processes on a database and queues of their own, and waits until the API is ready. `via` may put something
- * between the processes and the services; with `revive`, a process that ends by itself is started again, as the supervisor
- * does.
- */
+/** Starts all processes on a database and queues of their own, and waits until the API is ready. */
 export async function startStack(
   env: Record<string, string> = {},
   { via = (urls) => urls, revive = false }: StackOptions = {},
