@@ -87,6 +87,17 @@ Deno.test("createOrderEventsHandler() strands no order when both queues' copies 
   assertEquals(await countEvents(db.sql), { "refund.requested": 20 });
 });
 
+Deno.test("createOrderEventsHandler() asks for each refund once, however many copies hold the same events", async () => {
+  await using db = await testSchema();
+  const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PAID")));
+  const events = orders.map(noSeat);
+  const copies = [handlerOn(db), handlerOn(db), handlerOn(db)];
+  const verdicts = await Promise.all(copies.map((handle, i) => handle(i % 2 ? events.toReversed() : events)));
+  const kinds = verdicts.flat().map(({ kind }) => kind);
+  assertEquals([kinds.filter((kind) => kind === "done").length, kinds.length], [40, 120]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 40 });
+});
+
 Deno.test("createOrderEventsHandler() keeps an illegal event away from the order", async () => {
   await using db = await testSchema();
   const order = await insertOrder(db.sql, "COMPLETED");
