@@ -16,7 +16,7 @@ import type { App, CorrelationEnv } from "./correlation.ts";
 import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
-import { orderJson, orderOr404 } from "./orders_routes.ts";
+import { orderStory } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
 import { consumerSchema, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
@@ -70,11 +70,10 @@ export function opsRoutes({ opsSql, placeOrder, readTimelines, publisher, audit 
     });
   });
 
-  app.get("/orders/:id/timeline", async (c) => {
-    const order = await orderOr404(opsSql, c.req.param("id"));
-    const timelines = await readTimelines([order]);
-    return c.json({ order: orderJson(order), timeline: timelines.get(order.id) ?? [] });
-  });
+  app.get(
+    "/orders/:id/timeline",
+    async (c) => c.json(await orderStory(opsSql, readTimelines, c.req.param("id"))),
+  );
 
   app.get("/processed-events", async (c) => {
     const { cursor, ...query } = parseOr400(processedSchema, c.req.query(), "query");

@@ -12,7 +12,7 @@ import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { IDEMPOTENCY_HEADER, parseIdempotencyKey, REPLAYED_HEADER } from "./idempotency_key.ts";
-import type { ReadTimelines } from "./order_timeline.ts";
+import type { ReadTimelines, TimelineEntry } from "./order_timeline.ts";
 import { nextCursor, pageQuery } from "./paging.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 import { readJson } from "./read_json.ts";
@@ -57,21 +57,32 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
 
   app.get("/:id", async (c) => c.json(orderJson(await orderOr404(opsSql, c.req.param("id")))));
 
-  app.get("/:id/timeline", async (c) => {
-    const order = await orderOr404(opsSql, c.req.param("id"));
-    const timelines = await readTimelines([order]);
-    return c.json({ order: orderJson(order), timeline: timelines.get(order.id) ?? [] });
-  });
+  app.get("/:id/timeline", async (c) => c.json(await orderStory(opsSql, readTimelines, c.req.param("id"))));
 
   return app;
 }
 
 /** The order `id`; throws a 400 for what is no id, and a 404 where there is no such order. */
-export async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
+async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
   const parsed = parseOr400(z.object({ id: idSchema }), { id }, "path");
   const order = await findOrder(sql, parsed.id);
   if (!order) throw new HttpProblem(404, `There is no order ${parsed.id}.`);
   return order;
+}
+
+/** The order `id` with its timeline; throws a 400 for what is no id, and a 404 where there is no such order. */
+export async function orderStory(sql: Sql, readTimelines: ReadTimelines, id: string): Promise<OrderStory> {
+  const order = await orderOr404(sql, id);
+  const timelines = await readTimelines([order]);
+  return { order: orderJson(order), timeline: timelines.get(order.id) ?? [] };
+}
+
+/** An order and what happened to it. */
+export interface OrderStory {
+  /** The order as the API shows it. */
+  readonly order: ReturnType<typeof orderJson>;
+  /** Its timeline, oldest entry first. */
+  readonly timeline: readonly TimelineEntry[];
 }
 
 /** An order as the API shows it. */

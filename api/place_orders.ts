@@ -5,7 +5,7 @@
  */
 import { v7 as uuidv7 } from "uuid";
 import { type Cause, makeEvent } from "../shared/events/catalog.ts";
-import type { Logger } from "../shared/log.ts";
+import { type Logger, ONE_BY_ONE } from "../shared/log.ts";
 import { runSplitting } from "../shared/run_splitting.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { NewOrder } from "../shared/sql/orders.ts";
@@ -41,9 +41,6 @@ const MAX_GROUP = 256;
 const MAX_GROUPS = 2;
 /** Orders that may wait for a group. More than this cannot be served in time, and is told so. */
 const MAX_WAITING = 10_000;
-
-/** Up to this many orders of a group have a line each in the log. */
-const ONE_BY_ONE = 8;
 
 interface Waiting extends Placement {
   readonly done: PromiseWithResolvers<Outcome>;

@@ -18,6 +18,9 @@ export type Logger = LogtapeLogger;
 /** How much a line matters: `trace`, `debug`, `info`, `warning`, `error` or `fatal`. */
 export type LogLevel = LogtapeLevel;
 
+/** Up to this many things that happened together get a line each. More mean load, and are summed up in one line. */
+export const ONE_BY_ONE = 8;
+
 /**
  * Sets up the process's logs and gives its logger. `process` names the process on every line. Lines go to standard
  * output, whole and at once: a log that waits in a buffer is lost with the process that it would explain.

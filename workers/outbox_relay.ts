@@ -8,7 +8,7 @@ import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
-import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
+import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
@@ -62,9 +62,7 @@ if (import.meta.main) {
       sql,
       reconciler: createReconciler({
         sql,
-        bindings: Object.values(topology.queues).flatMap(({ name: consumer, bindings }) =>
-          bindings.map((type) => ({ consumer, type }))
-        ),
+        bindings: bindingsOf(topology),
         afterMs: config.OUTBOX_RECONCILE_AFTER_MS,
       }),
       wire: () => spare,

@@ -3,13 +3,10 @@
  *
  * @module
  */
-import type { Logger } from "../log.ts";
+import { type Logger, ONE_BY_ONE } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Verdict } from "./next_step.ts";
-
-/** Up to this many events get a line each. Larger batches mean load, and are summed up in one line. */
-const ONE_BY_ONE = 8;
 
 /** Logs a settled batch: dead letters always one by one, the rest by the size of the batch. */
 export function logBatch(

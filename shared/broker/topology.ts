@@ -67,3 +67,18 @@ export interface Topology {
 
 /** The event types that a queue is bound to. Only these are published as mandatory: others may go unheard. */
 export const CONSUMED_TYPES: ReadonlySet<string> = new Set(Object.values(QUEUES).flatMap((q) => q.bindings));
+
+/** One binding: a consumer, and a type of event that its queue is bound to. */
+export interface Binding {
+  /** The consumer's name, which is its queue's. */
+  readonly consumer: string;
+  /** A type of event that its queue is bound to. */
+  readonly type: EventType;
+}
+
+/** Every binding of a topology: who is to get which types of event. */
+export function bindingsOf({ queues }: Topology): Binding[] {
+  return Object.values(queues).flatMap(({ name: consumer, bindings }) =>
+    bindings.map((type) => ({ consumer, type }))
+  );
+}

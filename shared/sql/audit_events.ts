@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Topology } from "../broker/topology.ts";
+import { bindingsOf } from "../broker/topology.ts";
 import { type AuditPromise, type AuditScope, type Found, foundIn, type ViolationRow } from "./audit_scope.ts";
 import { type Queryable, rowset } from "./connect.ts";
 
@@ -24,13 +24,6 @@ export const EVENT_CHECKS: readonly EventCheck[] = [
   { check: "event processed by a consumer that is not bound to it", promise: 2, find: findUnbound },
 ];
 
-/** A row for each pair of a consumer and a type of event that its queue is bound to. */
-function bindingsOf({ queues }: Topology): string {
-  return rowset(
-    Object.values(queues).flatMap(({ name, bindings }) => bindings.map((type) => ({ consumer: name, type }))),
-  );
-}
-
 async function findUnpublished(sql: Queryable, { graceSeconds, limit }: AuditScope): Promise<Found> {
   return foundIn(
     await sql<ViolationRow[]>`
@@ -49,7 +42,9 @@ async function findLost(sql: Queryable, { topology, graceSeconds, limit }: Audit
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, not processed by %s', e.type, b.consumer) as detail
     from outbox_events e
-    join jsonb_to_recordset(${bindingsOf(topology)}::text::jsonb) as b (consumer text, type text) using (type)
+    join jsonb_to_recordset(${
+      rowset(bindingsOf(topology))
+    }::text::jsonb) as b (consumer text, type text) using (type)
     where e.published_at <= now() - make_interval(secs => ${graceSeconds}::float8)
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
       and not exists (
@@ -67,7 +62,9 @@ async function findUnbound(sql: Queryable, { topology, limit }: AuditScope): Pro
     from processed_events p
     join outbox_events e on e.id = p.event_id
     where not exists (
-      select from jsonb_to_recordset(${bindingsOf(topology)}::text::jsonb) as b (consumer text, type text)
+      select from jsonb_to_recordset(${
+      rowset(bindingsOf(topology))
+    }::text::jsonb) as b (consumer text, type text)
       where b.consumer = p.consumer and b.type = e.type)
     order by e.order_id, e.id, p.consumer limit ${limit}`,
   );

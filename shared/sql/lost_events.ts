@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Binding } from "../broker/topology.ts";
 import { type Queryable, rowset } from "./connect.ts";
 
 /** An event and one of its consumers, which has neither processed it nor put it aside. */
@@ -13,14 +14,6 @@ export interface UnsettledEvent {
   readonly consumer: string;
   /** Whether the event has been published at all. */
   readonly published: boolean;
-}
-
-/** Which consumer is bound to which type of event. */
-export interface Binding {
-  /** The consumer's name. */
-  readonly consumer: string;
-  /** A type of event that its queue is bound to. */
-  readonly type: string;
 }
 
 /** A stretch of the outbox that was looked at. */

@@ -3,16 +3,12 @@
  *
  * @module
  */
+import type { Binding } from "../../shared/broker/topology.ts";
 import type { QueueDepth } from "../../shared/broker/queue_depths.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { firstIdOf } from "../../shared/sql/id_time.ts";
-import {
-  type Binding,
-  stillUnsettled,
-  sweepEvents,
-  type UnsettledEvent,
-} from "../../shared/sql/lost_events.ts";
+import { stillUnsettled, sweepEvents, type UnsettledEvent } from "../../shared/sql/lost_events.ts";
 import { readEventsForPublishing } from "../../shared/sql/outbox_events.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay_batch.ts";
 

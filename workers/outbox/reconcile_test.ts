@@ -5,7 +5,7 @@ import { createPublisher, type Publisher } from "../../shared/broker/publish.ts"
 import { type QueueDepth, readQueueDepths } from "../../shared/broker/queue_depths.ts";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import { insertDeadLetters } from "../../shared/sql/dead_letters.ts";
-import type { Binding } from "../../shared/sql/lost_events.ts";
+import { type Binding, bindingsOf } from "../../shared/broker/topology.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
@@ -26,12 +26,10 @@ async function wire({ url, topology }: TestBroker): Promise<Wire> {
   const model = await connect(url);
   const channel = await model.createConfirmChannel();
   await declareTopology(channel, topology);
-  const bindings = Object.values(topology.queues)
-    .flatMap(({ name, bindings }) => bindings.map((type) => ({ consumer: name, type })));
   return {
     channel,
     publisher: createPublisher(channel),
-    bindings,
+    bindings: bindingsOf(topology),
     queues: async () =>
       (await readQueueDepths(channel, topology)).map((queue) => ({ ...queue, consumers: 1 })),
     [Symbol.asyncDispose]: () => model.close(),
