@@ -12,13 +12,17 @@ import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
 import { type HealthDeps, healthRoutes } from "./health_routes.ts";
 import { HttpProblem, problemResponse } from "./http_errors.ts";
 import { createMetrics, type MetricsDeps } from "./metrics.ts";
+import { type LiveDeps, liveRoutes } from "./live_routes.ts";
 import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
+import { type UiDeps, uiRoutes } from "./ui_routes.ts";
 
 /** All that the application is made of. */
-export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps {
-  /** Who may use `/ops` and `/metrics`. */
+export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, LiveDeps {
+  /** The folder with the page's bundled files: `ui/dist`. */
+  readonly bundle: UiDeps["bundle"];
+  /** Who may use `/`, `/ops` and `/metrics`. */
   readonly access: OpsAccess;
   /** Told of each request that failed through no fault of the caller's. */
   readonly log: Logger;
@@ -32,9 +36,18 @@ export function createApp(deps: AppDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.use(metrics.timeRequests);
   app.use(correlation);
-  app.use(secureHeaders({ strictTransportSecurity: false })); // TLS, where there is any, ends before this process
+  app.use(secureHeaders({
+    strictTransportSecurity: false, // TLS, where there is any, ends before this process
+    referrerPolicy: "same-origin", // with less, a browser hides from us too which page a form was on
+  }));
   app.use("/ops/*", access);
   app.route("/", healthRoutes(deps));
+  app.route("/", uiRoutes(deps));
+  app.route("/ops/live", liveRoutes(deps)); // stays open, and is silent, while the database is away
+  app.use(async (_, next) => {
+    if (!deps.isSchemaReady()) throw databaseAway();
+    await next();
+  });
   app.route("/orders", ordersRoutes(deps));
   app.route("/ops", opsRoutes(deps));
   app.get(
@@ -59,10 +72,7 @@ export function createApp(deps: AppDeps): App {
     const about = { method: c.req.method, path: c.req.path, correlationId: c.get("correlationId") };
     if (kindOfError(error) !== "permanent") {
       log.warning("The database could not serve a request", { ...about, error: messageOf(error) });
-      const detail =
-        "The database cannot be reached at the moment. Try again; unless there is an Idempotency-Key, look first " +
-        "whether what was sent was stored.";
-      return problemResponse(c, new HttpProblem(503, detail, { headers: { "retry-after": "1" } }));
+      return problemResponse(c, databaseAway());
     }
     log.error("A request failed", { ...about, error });
     return problemResponse(
@@ -72,6 +82,13 @@ export function createApp(deps: AppDeps): App {
   });
 
   return app;
+}
+
+function databaseAway(): HttpProblem {
+  const detail =
+    "The database cannot be reached at the moment. Try again; unless there is an Idempotency-Key, look " +
+    "first whether what was sent was stored.";
+  return new HttpProblem(503, detail, { headers: { "retry-after": "1" } });
 }
 
 /** Whether a handler, not just a middleware, is registered for the method and path. */

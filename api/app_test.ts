@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { bindingsOf } from "../shared/broker/topology.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
 import { runAudit } from "../shared/sql/audit.ts";
 import { countEvents } from "../specs/support/test_events.ts";
@@ -9,6 +10,7 @@ import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { createApp } from "./app.ts";
 import type { CorrelationEnv } from "./correlation.ts";
+import { createLiveFeed } from "./live_feed.ts";
 import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
@@ -20,19 +22,30 @@ interface Options {
   readonly token?: string;
   readonly address?: string;
   readonly brokerUp?: boolean;
+  readonly schemaReady?: boolean;
 }
 
-function appOn(db: TestSchema, { token, address, brokerUp = true }: Options = {}): Hono<CorrelationEnv> {
+function appOn(
+  db: TestSchema,
+  { token, address, brokerUp = true, schemaReady = true }: Options = {},
+): Hono<CorrelationEnv> {
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
+  const readQueues = () =>
+    Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null);
   return createApp({
     placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
     opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
+    bindings: bindingsOf(topology),
+    retentionDays: 14,
+    isSchemaReady: () => schemaReady,
     isBrokerUp: () => brokerUp,
     publisher: () => null,
-    readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
+    readQueues,
+    live: createLiveFeed({ sql: opsSql, readQueues, log: testLog }),
+    bundle: "no-such-folder",
     access: { token, remoteAddress: () => address ?? "127.0.0.1" },
     log: testLog,
   });
@@ -226,6 +239,18 @@ Deno.test("unknown routes are 404, unknown methods 405 with what is allowed", as
   assertEquals((await problemOf(response)).status, 405);
 });
 
+Deno.test("until the database has been reached for the first time, the API is up and says 503", async () => {
+  await using db = await testSchema();
+  const app = appOn(db, { schemaReady: false });
+  assertEquals((await app.request("/healthz")).status, 200);
+  assertEquals((await (await app.request("/readyz")).json()).database, "down");
+  for (const path of ["/orders", "/ops/outbox"]) {
+    const response = await app.request(path);
+    assertEquals([response.status, response.headers.get("retry-after")], [503, "1"], path);
+    assertEquals(response.headers.get("content-type"), "application/problem+json");
+  }
+});
+
 Deno.test("GET /healthz answers always, GET /readyz says what cannot be reached", async () => {
   await using db = await testSchema();
   assertEquals((await appOn(db).request("/healthz")).status, 200);
@@ -346,8 +371,11 @@ Deno.test("GET /ops/audit says what breaks the promises, once it is older than t
 Deno.test("GET /ops/audit runs one audit at a time", async () => {
   await using db = await testSchema();
   const app = appOn(db);
-  const answers = await Promise.all([app.request("/ops/audit"), app.request("/ops/audit")]);
-  assertEquals(answers.map(({ status }) => status), [200, 503]);
+  const paths = ["/ops/audit", "/ops/audit", "/ops/audit?graceSeconds=7"];
+  const answers = await Promise.all(paths.map((path) => app.request(path)));
+  assertEquals(answers.map(({ status }) => status), [200, 200, 503]);
+  const [first, same] = await Promise.all(answers.slice(0, 2).map((answer) => answer.json()));
+  assertEquals(first.checkedAt, same.checkedAt, "one audit for both");
   assertEquals((await app.request("/ops/audit")).status, 200);
 });
 

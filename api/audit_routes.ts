@@ -20,24 +20,23 @@ const querySchema = z.object({
     .default(AUDIT_GRACE_SECONDS),
 });
 
-/** Audits on request, one audit at a time: each reads all that there is. */
+/**
+ * Audits on request, one audit at a time: each reads all that there is. Who asks the same question meanwhile gets the same
+ * answer; for another grace there is a 503.
+ */
 export function auditRoutes({ audit }: AuditDeps): App {
   const app = new Hono<CorrelationEnv>();
-  let isUnderWay = false;
+  let underWay: { readonly graceSeconds: number; readonly answer: Promise<Audit> } | null = null;
 
   app.get("/", async (c) => {
     const { graceSeconds } = parseOr400(querySchema, c.req.query(), "query");
-    if (isUnderWay) {
+    if (underWay && underWay.graceSeconds !== graceSeconds) {
       throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
         headers: { "retry-after": "5" },
       });
     }
-    isUnderWay = true;
-    try {
-      return c.json(await audit(graceSeconds));
-    } finally {
-      isUnderWay = false;
-    }
+    underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
+    return c.json(await underWay.answer);
   });
 
   return app;

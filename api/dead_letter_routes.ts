@@ -31,9 +31,12 @@ export interface DeadLetterDeps {
 /** Letters that one request deals with at most; more are for the next one. */
 const MAX_LETTERS = 1000;
 
+/** Postgres' text cannot hold a NUL. */
+const text = z.string({ error: "must be a text" }).regex(/^[^\0]*$/, { error: "must not contain a NUL" });
+
 const selectionFields = {
   consumer: consumerSchema.optional(),
-  reason: z.string().min(1).max(200).optional(),
+  reason: text.min(1).max(200).optional(),
   orderId: idSchema.optional(),
 };
 
@@ -44,7 +47,7 @@ const listSchema = z.object({
 });
 
 const selectionSchema = z.strictObject(selectionFields);
-const discardReason = z.string({ error: "say why it is discarded" }).trim().min(1).max(500);
+const discardReason = text.trim().min(1).max(500);
 
 /** Shows dead letters, has them redriven, and discards them. */
 export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {

@@ -11,6 +11,8 @@ import type { App, CorrelationEnv } from "./correlation.ts";
 export interface HealthDeps {
   /** The pool that `/readyz` sends `select 1` over; any role may. */
   readonly opsSql: Sql;
+  /** Whether the database has been reached since the process started, and its schema is up to date. */
+  readonly isSchemaReady: () => boolean;
   /** Whether this process's connection to the broker is up at the moment. */
   readonly isBrokerUp: () => boolean;
 }
@@ -22,11 +24,11 @@ const PROBE_TIMEOUT_MS = 2000;
  * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
-export function healthRoutes({ opsSql, isBrokerUp }: HealthDeps): App {
+export function healthRoutes({ opsSql, isSchemaReady, isBrokerUp }: HealthDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.get("/healthz", (c) => c.json({ status: "up" }));
   app.get("/readyz", async (c) => {
-    const database = await answers(opsSql) ? "up" : "down";
+    const database = isSchemaReady() && await answers(opsSql) ? "up" : "down";
     const broker = isBrokerUp() ? "up" : "down";
     const ready = database === "up" && broker === "up";
     return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);

@@ -5,41 +5,62 @@
  */
 import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
+import { fileURLToPath } from "node:url";
 import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
+import { bindingsOf } from "../shared/broker/topology.ts";
 import { ConfigError, topologyOf } from "../shared/config.ts";
+import { createCounts, keepBeating } from "../shared/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { runAudit } from "../shared/sql/audit.ts";
-import { connect } from "../shared/sql/connect.ts";
+import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
+import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { aborted, within } from "../shared/stop.ts";
 import { createApp } from "./app.ts";
+import { createLiveFeed } from "./live_feed.ts";
 import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 /** Requests under way get this long to finish when the process is asked to stop, in milliseconds. */
 const DRAIN_MS = 3000;
+/** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
+const LIVE_STATEMENT_MS = 2000;
 
 if (import.meta.main) {
   await runProcess(
     "api",
     [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN", "RETENTION_DAYS"],
-    async ({ config, log, stop }) => {
+    async ({ config, log, stop, schema }) => {
       const topology = topologyOf(config);
       const roles = config.DATABASE_ROLES;
       const ordersSql = connect(config.DATABASE_URL, {
         name: "api",
         role: roles ? "orderflow_orders" : null,
         max: 4,
+        settings: KEYED_SETTINGS,
       });
       const opsSql = connect(config.DATABASE_URL, {
         name: "api ops",
         role: roles ? "orderflow_ops" : null,
         max: 4,
       });
+      const liveSql = connect(config.DATABASE_URL, { // of its own: who watches must not hold up who works
+        name: "api live",
+        role: roles ? "orderflow_ops" : null,
+        max: 2,
+        statementTimeoutMs: LIVE_STATEMENT_MS,
+        settings: CLAIM_SETTINGS,
+      });
+      const counts = createCounts(["orders"]);
       const waker = createOutboxWaker(ordersSql);
+      let isSchemaReady = false;
+      const beating = schema.then(() => {
+        isSchemaReady = true;
+        return keepBeating({ sql: ordersSql, process: "api", counts, log }, stop);
+      }, () => {}); // the process ends when it rejects
       let looking: Channel | null = null;
       let publisher: Publisher | null = null;
       const readQueues = async () => {
@@ -61,16 +82,23 @@ if (import.meta.main) {
           publisher = createPublisher(channel);
         },
       });
+      const live = createLiveFeed({ sql: liveSql, readQueues, log });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
       const app = createApp({
-        placeOrder: createOrderPlacer(ordersSql, waker, log),
+        placeOrder: createOrderPlacer(ordersSql, waker, log, (orders) => counts.add({ orders })),
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         audit: (graceSeconds) =>
           runAudit(opsSql, topology, { graceSeconds, retentionDays: config.RETENTION_DAYS }),
+        bindings: bindingsOf(topology),
+        retentionDays: config.RETENTION_DAYS,
+        isSchemaReady: () => isSchemaReady,
         isBrokerUp: broker.isUp,
         readQueues,
+        live,
+        bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
         publisher: () => publisher,
+        ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
         access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
         log,
       });
@@ -79,11 +107,13 @@ if (import.meta.main) {
         log.info("Listening", { url: `http://${config.HOST}:${port}` });
       });
       await aborted(stop);
-      await within(DRAIN_MS, server.shutdown());
+      const streams = live.close(); // the server waits for them
+      await Promise.all([within(DRAIN_MS, Promise.all([server.shutdown(), streams])), beating]);
       await waker.close();
       await broker.close();
-      await Promise.all([ordersSql.end({ timeout: 1 }), opsSql.end({ timeout: 1 })]);
+      await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
     },
+    { startsAtOnce: true }, // a database that is away is for /readyz to tell, not for a refused connection
   );
 }
 

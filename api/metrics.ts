@@ -9,6 +9,7 @@ import { Gauge, Histogram, Registry } from "prom-client";
 import type { QueueDepth } from "../shared/broker/queue_depths.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { countOpenDeadLetters } from "../shared/sql/dead_letters.ts";
+import { countWaitingRetries } from "../shared/sql/delayed_retries.ts";
 import { countUnpublished } from "../shared/sql/outbox_events.ts";
 import type { Middleware } from "./correlation.ts";
 
@@ -51,16 +52,25 @@ export function createMetrics({ opsSql, readQueues }: MetricsDeps): Metrics {
     "Age of the oldest event that waits for the relay.",
   );
   const letters = gauge("dead_letters_open", "Dead letters that nobody has dealt with.", ["consumer"]);
+  const retries = gauge("delayed_retries_waiting", "Events that a consumer is to get once more.", [
+    "consumer",
+  ]);
   const brokerUp = gauge("broker_up", "Whether the broker can be reached: 1 or 0.");
   const waiting = gauge("queue_messages", "Messages that wait in a queue.", ["queue"]);
   const consumers = gauge("queue_consumers", "Consumers that are subscribed to a queue.", ["queue"]);
 
   async function readTables(): Promise<void> {
-    const [outbox, open] = await Promise.all([countUnpublished(opsSql), countOpenDeadLetters(opsSql)]);
+    const [outbox, open, delayed] = await Promise.all([
+      countUnpublished(opsSql),
+      countOpenDeadLetters(opsSql),
+      countWaitingRetries(opsSql),
+    ]);
     unpublished.set(outbox.count);
     oldest.set(outbox.oldestAt ? Math.max(0, Date.now() - outbox.oldestAt.getTime()) / 1000 : 0);
     letters.reset();
     for (const { consumer, count } of open) letters.set({ consumer }, count);
+    retries.reset();
+    for (const { consumer, count } of delayed) retries.set({ consumer }, count);
   }
 
   async function readBroker(): Promise<void> {

@@ -1,10 +1,11 @@
 /**
- * Who may use `/ops`.
+ * Who may use `/ops`, and the page.
  *
  * @module
  */
+import { getCookie } from "hono/cookie";
 import { createMiddleware } from "hono/factory";
-import { timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { Middleware } from "./correlation.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
@@ -13,44 +14,89 @@ export type RemoteAddress = (c: RequestContext) => string | null;
 
 /** Who is let in. */
 export interface OpsAccess {
-  /** The bearer token to ask for; without one only loopback addresses are let in. */
+  /** The token to ask for; without one only loopback addresses are let in. */
   readonly token: string | undefined;
   /** Tells where a request came from; asked only when there is no token. */
   readonly remoteAddress: RemoteAddress;
 }
 
+/** The cookie of those who have signed in on the page. */
+export const OPS_COOKIE = "orderflow_ops";
+
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/;
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
 
 /**
- * Lets in who has the token, or, where none is set, who calls from this machine under a loopback name (a foreign name
- * that resolves to it is how a web page would get here). Requests that another site's page sends are refused always.
+ * Lets in who has the token, as a bearer token or in the cookie of the page, or, where none is set, who calls from this
+ * machine under a loopback name (a foreign name that resolves to it is how a web page would get here). Requests that
+ * another site's page sends are refused always.
  */
-export function opsAccess({ token, remoteAddress }: OpsAccess): Middleware {
+export function opsAccess(access: OpsAccess): Middleware {
   return createMiddleware(async (c, next) => {
-    const site = c.req.header("sec-fetch-site");
-    if (site === "cross-site" || site === "same-site") {
-      throw new HttpProblem(403, "Requests from another site's page are refused.");
-    }
-    if (token !== undefined) {
-      if (!hasToken(c.req.header("authorization"), token)) {
-        throw new HttpProblem(401, "Send the header authorization: Bearer <the value of OPS_TOKEN>.", {
-          headers: { "www-authenticate": "Bearer" },
-        });
-      }
-    } else {
-      const address = remoteAddress(c);
-      const local = address === null || LOOPBACK.test(address);
-      if (!local || !LOOPBACK_HOST.test(new URL(c.req.url).hostname)) {
-        throw new HttpProblem(403, "Without OPS_TOKEN, /ops answers only on a loopback address.");
-      }
-    }
+    const refused = refusalOf(access, c);
+    if (refused) throw refused;
     await next();
   });
 }
 
-function hasToken(header: string | undefined, token: string): boolean {
-  const given = new TextEncoder().encode(header?.match(/^Bearer (.+)$/i)?.[1] ?? "");
-  const wanted = new TextEncoder().encode(token);
-  return given.length === wanted.length && timingSafeEqual(given, wanted);
+/** Why the request is refused: a 401 that asks for the token, or a 403; null where it is let in. */
+export function refusalOf({ token, remoteAddress }: OpsAccess, c: RequestContext): HttpProblem | null {
+  if (isCrossSite(c)) return new HttpProblem(403, "Requests from another site's page are refused.");
+  if (token === undefined) {
+    const address = remoteAddress(c);
+    const local = address === null || LOOPBACK.test(address);
+    return local && LOOPBACK_HOST.test(URL.parse(c.req.url)?.hostname ?? "")
+      ? null
+      : new HttpProblem(403, "Without OPS_TOKEN, /ops answers only on a loopback address.");
+  }
+  const bearer = c.req.header("authorization")?.match(/^Bearer (.+)$/i)?.[1];
+  if (bearer !== undefined && isSame(bearer, token)) return null;
+  if (isSame(getCookie(c, OPS_COOKIE) ?? "", cookieOf(token))) {
+    if (SAFE_METHODS.includes(c.req.method) || isSameOrigin(c)) return null;
+    return new HttpProblem(
+      403,
+      "With the cookie alone, changes are made from the page only. Send the token instead.",
+    );
+  }
+  return new HttpProblem(401, "Send the header authorization: Bearer <the value of OPS_TOKEN>.", {
+    headers: { "www-authenticate": "Bearer" },
+  });
+}
+
+/**
+ * Whether another site's page has sent the request: by its fetch metadata, which no page can forge, and where there are
+ * none (plain HTTP beyond loopback) by its origin.
+ */
+export function isCrossSite(c: RequestContext): boolean {
+  const site = c.req.header("sec-fetch-site");
+  return site === undefined ? originOf(c) === "foreign" : site === "cross-site" || site === "same-site";
+}
+
+/** Whether a browser says that this site's own page has sent the request. */
+function isSameOrigin(c: RequestContext): boolean {
+  return c.req.header("sec-fetch-site") === "same-origin" || originOf(c) === "own";
+}
+
+/** By the host alone: a proxy that ends TLS leaves the scheme of the URL another one than the page's. */
+function originOf(c: RequestContext): "own" | "foreign" | "unknown" {
+  const origin = c.req.header("origin");
+  if (origin === undefined) return "unknown";
+  const host = URL.parse(origin)?.host;
+  return host !== undefined && host === URL.parse(c.req.url)?.host ? "own" : "foreign";
+}
+
+/**
+ * The cookie's value: a keyed hash of the token (HMAC-SHA-256, RFC 2104), so that a cookie that leaks does not give the
+ * token away. It outlives a restart of the API, and ends when the token changes.
+ */
+export function cookieOf(token: string): string {
+  const key = createHash("sha256").update(`orderflow ops cookie\0${token}`).digest();
+  return createHmac("sha256", key).update(token).digest("base64url");
+}
+
+/** Compares two secrets in a time that does not depend on where they differ. */
+export function isSame(given: string, wanted: string): boolean {
+  const [a, b] = [given, wanted].map((text) => new TextEncoder().encode(text));
+  return a !== undefined && b !== undefined && a.length === b.length && timingSafeEqual(a, b);
 }

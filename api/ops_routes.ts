@@ -14,20 +14,20 @@ import { listProcessed } from "../shared/sql/processed_events.ts";
 import { type AuditDeps, auditRoutes } from "./audit_routes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
+import { faultRoutes } from "./fault_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
-import { orderStory } from "./orders_routes.ts";
+import { findOrders, orderQuerySchema } from "./order_search.ts";
+import { opsOrderStory } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
 import { consumerSchema, pageQuery } from "./paging.ts";
-import type { PlaceOrder } from "./place_orders.ts";
-import { scenarioRoutes } from "./scenario_routes.ts";
+import { type ReplayDeps, replayRoutes } from "./replay_routes.ts";
+import { type ScenarioDeps, scenarioRoutes } from "./scenario_routes.ts";
 
 /** What the routes need. */
-export interface OpsDeps extends DeadLetterDeps, AuditDeps {
+export interface OpsDeps extends DeadLetterDeps, AuditDeps, ReplayDeps, ScenarioDeps {
   /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
   readonly opsSql: Sql;
-  /** Places the orders of the scenarios. */
-  readonly placeOrder: PlaceOrder;
   /** Tells the stories of the orders that are shown. */
   readonly readTimelines: ReadTimelines;
 }
@@ -46,12 +46,15 @@ const processedSchema = z.object({
 const DEBUG_ROWS = 10;
 
 /** The ops routes. */
-export function opsRoutes({ opsSql, placeOrder, readTimelines, publisher, audit }: OpsDeps): App {
+export function opsRoutes(deps: OpsDeps): App {
+  const { opsSql, readTimelines, publisher, audit } = deps;
   const app = new Hono<CorrelationEnv>();
-  app.route("/scenarios", scenarioRoutes(placeOrder));
+  app.route("/scenarios", scenarioRoutes(deps));
+  if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
   app.route("/outbox", outboxRoutes(opsSql));
   app.route("/audit", auditRoutes({ audit }));
   app.route("/dead-letters", deadLetterRoutes({ opsSql, publisher }));
+  app.route("/replays", replayRoutes(deps));
 
   app.get("/debug", async (c) => {
     const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
@@ -70,9 +73,13 @@ export function opsRoutes({ opsSql, placeOrder, readTimelines, publisher, audit 
     });
   });
 
+  app.get("/orders", async (c) => {
+    return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
+  });
+
   app.get(
     "/orders/:id/timeline",
-    async (c) => c.json(await orderStory(opsSql, readTimelines, c.req.param("id"))),
+    async (c) => c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id"))),
   );
 
   app.get("/processed-events", async (c) => {

@@ -9,8 +9,10 @@ import type { OrderRow } from "../shared/sql/orders.ts";
 import {
   readOrderDeadLetters,
   readOrderEvents,
+  readOrderRetries,
   type TimelineDeadLetter,
   type TimelineEvent,
+  type TimelineRetry,
 } from "../shared/sql/timeline.ts";
 
 /** One thing that happened to an order. */
@@ -25,6 +27,15 @@ export type TimelineEntry =
     | { readonly kind: "processed"; readonly consumer: string }
     /** The event came again, so often in all, the last time at this entry's: absorbed. */
     | { readonly kind: "duplicate"; readonly consumer: string; readonly duplicates: number }
+    /** It could not be processed for now; this is the last time, after so many retries. */
+    | {
+      readonly kind: "retry";
+      readonly consumer: string;
+      readonly retries: number;
+      readonly error: string;
+      /** When the consumer gets it again; null when it has been sent. */
+      readonly dueAt: Date | null;
+    }
     /** The order has moved. */
     | { readonly kind: "status"; readonly from: OrderStatus | null; readonly to: OrderStatus }
     /** A consumer has given up on it. */
@@ -40,7 +51,7 @@ export type TimelineEntry =
 export type ReadTimelines = (orders: readonly OrderRow[]) => Promise<Map<string, TimelineEntry[]>>;
 
 /**
- * Makes a reader of timelines, by order id: two queries for any number of orders. `orderConsumers` names the consumers
+ * Makes a reader of timelines, by order id: three queries for any number of orders. `orderConsumers` names the consumers
  * of the orders module, whose processing is what moves an order.
  */
 export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]): ReadTimelines {
@@ -53,27 +64,33 @@ async function readTimelines(
   orderConsumers: readonly string[],
 ): Promise<Map<string, TimelineEntry[]>> {
   const ids = orders.map(({ id }) => id);
-  const [events, letters] = await Promise.all([readOrderEvents(sql, ids), readOrderDeadLetters(sql, ids)]);
+  const [events, retries, letters] = await Promise.all([
+    readOrderEvents(sql, ids),
+    readOrderRetries(sql, ids),
+    readOrderDeadLetters(sql, ids),
+  ]);
   const eventsOf = Map.groupBy(events, ({ orderId }) => orderId);
+  const retriesOf = Map.groupBy(retries, ({ orderId }) => orderId);
   const lettersOf = Map.groupBy(letters, ({ orderId }) => orderId);
-  return new Map(orders.map((order) => [
-    order.id,
-    buildTimeline(order, eventsOf.get(order.id) ?? [], lettersOf.get(order.id) ?? [], orderConsumers),
-  ]));
+  return new Map(orders.map((order) => {
+    const trouble = { retries: retriesOf.get(order.id) ?? [], letters: lettersOf.get(order.id) ?? [] };
+    return [order.id, buildTimeline(order, eventsOf.get(order.id) ?? [], trouble, orderConsumers)];
+  }));
 }
 
 /** Tells the story, oldest entry first. Where two entries have the same time, causes stand before their effects. */
 export function buildTimeline(
   order: Pick<OrderRow, "createdAt">,
   events: readonly TimelineEvent[],
-  letters: readonly TimelineDeadLetter[],
+  trouble: { readonly retries: readonly TimelineRetry[]; readonly letters: readonly TimelineDeadLetter[] },
   orderConsumers: readonly string[],
 ): TimelineEntry[] {
   const entries: TimelineEntry[] = [
     { at: order.createdAt, kind: "status", from: null, to: "PENDING", eventId: null, eventType: null },
     ...events.flatMap(entriesOf),
     ...statusChanges(events, orderConsumers),
-    ...letters.map(({ at, eventId, eventType, consumer, reason, id }): TimelineEntry => ({
+    ...trouble.retries.map(({ orderId: _, ...retry }): TimelineEntry => ({ kind: "retry", ...retry })),
+    ...trouble.letters.map(({ at, eventId, eventType, consumer, reason, id }): TimelineEntry => ({
       at,
       kind: "dead-letter",
       eventId,
@@ -87,7 +104,15 @@ export function buildTimeline(
 }
 
 /** Within one instant: what a consumer did, then what that changed, then what came of it. */
-const RANK = { processed: 0, status: 1, emitted: 2, published: 3, duplicate: 4, "dead-letter": 5 } as const;
+const RANK = {
+  processed: 0,
+  status: 1,
+  emitted: 2,
+  published: 3,
+  duplicate: 4,
+  retry: 5,
+  "dead-letter": 6,
+} as const;
 
 function entriesOf(
   { eventId, type, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,

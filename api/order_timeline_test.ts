@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { TimelineEvent } from "../shared/sql/timeline.ts";
 import { buildTimeline } from "./order_timeline.ts";
 
+const NO_TROUBLE = { retries: [], letters: [] };
 const at = (ms: number) => new Date(1_700_000_000_000 + ms);
 const event = (
   eventId: string,
@@ -32,7 +33,7 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
     event("3", "enrollment.failed", 7, 9, [["orders.lifecycle-events.v1", 12]]),
     event("4", "refund.requested", 12, null, []),
   ];
-  const timeline = buildTimeline({ createdAt: at(0) }, events, [], [
+  const timeline = buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, [
     "orders.payment-events.v1",
     "orders.lifecycle-events.v1",
   ]);
@@ -57,7 +58,7 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
 Deno.test("buildTimeline() shows how often an event came again, and when it last did", () => {
   const again = { consumer: "payments.order-created.v1", at: at(4), duplicates: 3, lastDuplicateAt: at(9) };
   const events = [{ ...event("1", "order.created", 0, 2, []), processed: [again] }];
-  assertEquals(buildTimeline({ createdAt: at(0) }, events, [], []).at(-1), {
+  assertEquals(buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, []).at(-1), {
     at: at(9),
     kind: "duplicate",
     eventId: "1",
@@ -65,6 +66,23 @@ Deno.test("buildTimeline() shows how often an event came again, and when it last
     consumer: "payments.order-created.v1",
     duplicates: 3,
   });
+});
+
+Deno.test("buildTimeline() shows a delayed retry, and when it is due", () => {
+  const retry = {
+    orderId: "o",
+    eventId: "1",
+    eventType: "order.created",
+    consumer: "payments.order-created.v1",
+    error: "timed out",
+    retries: 1,
+    at: at(9),
+    dueAt: at(500),
+  };
+  const events = [event("1", "order.created", 0, 2, [])];
+  const timeline = buildTimeline({ createdAt: at(0) }, events, { retries: [retry], letters: [] }, []);
+  const { orderId: _, ...shown } = retry;
+  assertEquals(timeline.at(-1), { kind: "retry", ...shown });
 });
 
 Deno.test("buildTimeline() shows dead letters beside the events they are about", () => {
@@ -77,7 +95,10 @@ Deno.test("buildTimeline() shows dead letters beside the events they are about",
     reason: "retries exhausted",
     at: at(9),
   };
-  const timeline = buildTimeline({ createdAt: at(0) }, [event("1", "order.created", 0, 2, [])], [letter], []);
+  const timeline = buildTimeline({ createdAt: at(0) }, [event("1", "order.created", 0, 2, [])], {
+    retries: [],
+    letters: [letter],
+  }, []);
   assertEquals(timeline.at(-1), {
     at: at(9),
     kind: "dead-letter",

@@ -57,7 +57,10 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
 
   app.get("/:id", async (c) => c.json(orderJson(await orderOr404(opsSql, c.req.param("id")))));
 
-  app.get("/:id/timeline", async (c) => c.json(await orderStory(opsSql, readTimelines, c.req.param("id"))));
+  app.get("/:id/timeline", async (c) => {
+    const { order, timeline } = await opsOrderStory(opsSql, readTimelines, c.req.param("id"));
+    return c.json({ order: orderJson(order), timeline });
+  });
 
   return app;
 }
@@ -70,17 +73,24 @@ async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
   return order;
 }
 
-/** The order `id` with its timeline; throws a 400 for what is no id, and a 404 where there is no such order. */
-export async function orderStory(sql: Sql, readTimelines: ReadTimelines, id: string): Promise<OrderStory> {
+/**
+ * The order `id` as ops sees it, with its timeline; throws a 400 for what is no id, and a 404 where there is no such
+ * order.
+ */
+export async function opsOrderStory(
+  sql: Sql,
+  readTimelines: ReadTimelines,
+  id: string,
+): Promise<OrderStory<OrderRow>> {
   const order = await orderOr404(sql, id);
   const timelines = await readTimelines([order]);
-  return { order: orderJson(order), timeline: timelines.get(order.id) ?? [] };
+  return { order, timeline: timelines.get(order.id) ?? [] };
 }
 
 /** An order and what happened to it. */
-export interface OrderStory {
-  /** The order as the API shows it. */
-  readonly order: ReturnType<typeof orderJson>;
+export interface OrderStory<Order> {
+  /** The order; only ops sees its correlation id. */
+  readonly order: Order;
   /** Its timeline, oldest entry first. */
   readonly timeline: readonly TimelineEntry[];
 }

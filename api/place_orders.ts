@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import { v7 as uuidv7 } from "uuid";
 import { type Cause, makeEvent } from "../shared/events/catalog.ts";
 import { type Logger, ONE_BY_ONE } from "../shared/log.ts";
@@ -49,12 +50,17 @@ interface Waiting extends Placement {
 /**
  * Makes a `PlaceOrder` that puts concurrent requests into one multi-row insert: those of one turn of the event loop,
  * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone. The log has
- * what was created, and what was answered once more.
+ * what was created, and what was answered once more; `onCreated` is told how many orders each group has created.
  *
  * Errors of the placed order: a 503 when too many wait, the 409 and the 422 of its key, and whatever the database says
  * of that one order.
  */
-export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): PlaceOrder {
+export function createOrderPlacer(
+  sql: Sql,
+  waker: OutboxWaker,
+  log: Logger,
+  onCreated: (orders: number) => void = () => {},
+): PlaceOrder {
   const waiting: Waiting[] = [];
   let groups = 0;
   let scheduled = false;
@@ -62,8 +68,8 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): Pl
   function schedule(): void {
     if (scheduled || groups >= MAX_GROUPS || waiting.length === 0) return;
     scheduled = true;
-    // After the I/O of this turn: requests that were read together are inserted together.
-    setTimeout(() => {
+    // After the I/O of this turn: requests that were read together are inserted together. A timer would cost 1 ms more.
+    setImmediate(() => {
       scheduled = false;
       groups++;
       insertGroup(waiting.splice(0, MAX_GROUP)).finally(() => {
@@ -71,7 +77,7 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): Pl
         schedule();
       });
       schedule();
-    }, 0);
+    });
   }
 
   async function insertGroup(group: readonly Waiting[]): Promise<void> {
@@ -84,7 +90,10 @@ export function createOrderPlacer(sql: Sql, waker: OutboxWaker, log: Logger): Pl
       });
       const outcomes = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
       const created = ordersOf(outcomes, "created");
-      if (created.length > 0) waker.wake();
+      if (created.length > 0) {
+        waker.wake();
+        onCreated(created.length);
+      }
       report("Created", created);
       report("Replayed", ordersOf(outcomes, "replayed"));
     } catch (error) {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Publisher, type PublishOutcome, toQueue } from "../shared/broker/publish.ts";
-import type { Sql } from "../shared/sql/connect.ts";
+import { type Sql, transaction } from "../shared/sql/connect.ts";
 import {
   type ClaimedLetter,
   claimOpenLetters,
@@ -36,7 +36,7 @@ export async function redriveLetters(
   selection: LetterSelection,
   limit: number,
 ): Promise<Redriven> {
-  return await sql.begin(async (tx) => {
+  return await transaction(sql, async (tx) => {
     const letters = await claimOpenLetters(tx, selection, limit);
     const processed = letters.filter((letter) => letter.processed).map(({ id }) => id);
     const outcomes = await send(publisher, letters.filter((letter) => !letter.processed));

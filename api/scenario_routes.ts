@@ -1,32 +1,117 @@
 /**
- * `POST /ops/scenarios/…`: an order through the normal flow, with a course id that decides how it goes.
+ * `POST /ops/scenarios/…`: an order through the normal flow, with a course id that decides how it goes, and with
+ * something that goes wrong on the way.
  *
  * @module
  */
 import { Hono } from "hono";
-import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { type Publisher, toQueue } from "../shared/broker/publish.ts";
+import type { Topology } from "../shared/broker/topology.ts";
+import type { Cause } from "../shared/events/catalog.ts";
+import type { Fault } from "../shared/faults/fault_points.ts";
+import { SCENARIO_USER } from "../shared/scenarios.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { armFaults } from "../shared/sql/faults.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { headStart } from "./fault_routes.ts";
+import { HttpProblem } from "./http_errors.ts";
 import { orderJson } from "./orders_routes.ts";
 import type { PlaceOrder } from "./place_orders.ts";
+import {
+  needsFaults,
+  type Scenario,
+  type ScenarioFault,
+  type ScenarioMessage,
+  SCENARIOS,
+} from "./scenarios.ts";
 
-/** The scenarios by their path, and the course that makes each go its way. */
-const SCENARIOS: Readonly<Record<string, string>> = {
-  "order-success": RESERVED_COURSES.success,
-  "payment-failure": RESERVED_COURSES.paymentFailure,
-  "enrollment-failure": RESERVED_COURSES.enrollmentFailure,
-};
+/** What the routes need. */
+export interface ScenarioDeps {
+  /** Places the orders. */
+  readonly placeOrder: PlaceOrder;
+  /** A pool that may arm faults. */
+  readonly opsSql: Sql;
+  /** Sends to single queues; null while the broker cannot be reached. */
+  readonly publisher: () => Publisher | null;
+  /** The queues by their names; absent where `FAULTS_ENABLED` is off, and then nothing can be made to fail. */
+  readonly faults?: Topology;
+}
 
 const SCENARIO_AMOUNT = "49.90";
+/** How long the broker may take to confirm a scenario's message, in milliseconds. */
+const CONFIRM_TIMEOUT_MS = 5000;
 
-/** One route per scenario; each answers 201 with the new order. */
-export function scenarioRoutes(placeOrder: PlaceOrder): App {
+/** A scenario as people see it. */
+export interface OfferedScenario extends Pick<Scenario, "name" | "group" | "expect"> {
+  /** Where it is played. */
+  readonly path: string;
+}
+
+/** What an instance offers: without faults, only the scenarios that need none. */
+export function offeredScenarios(hasFaults: boolean): OfferedScenario[] {
+  return SCENARIOS.filter((scenario) => hasFaults || !needsFaults(scenario))
+    .map(({ name, group, expect }) => ({ name, path: `/ops/scenarios/${name}`, group, expect }));
+}
+
+/** Lists what this instance offers, and plays it: each answers 201 with the new order. */
+export function scenarioRoutes(deps: ScenarioDeps): App {
   const app = new Hono<CorrelationEnv>();
-  for (const [path, courseId] of Object.entries(SCENARIOS)) {
-    app.post(`/${path}`, async (c) => {
-      const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-      const order = await placeOrder({ userId: SCENARIO_USER, courseId, amount: SCENARIO_AMOUNT }, cause);
-      return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
-    });
-  }
+  const offered = offeredScenarios(deps.faults !== undefined);
+
+  app.get("/", (c) => c.json({ scenarios: offered }));
+
+  app.post("/:scenario", async (c) => {
+    const isOffered = offered.some(({ name }) => name === c.req.param("scenario"));
+    const scenario = SCENARIOS.find(({ name }) => name === c.req.param("scenario"));
+    if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+    const order = await play(scenario, deps, cause);
+    return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
+  });
+
   return app;
+}
+
+async function play({ courseId, faults, message }: Scenario, deps: ScenarioDeps, cause: Cause) {
+  const publisher = message ? publisherOr503(deps.publisher()) : null;
+  const { faults: topology } = deps;
+  if (faults && topology) {
+    await armFaults(deps.opsSql, faults.map((fault) => toFault(fault, topology, cause)), new Date());
+    await headStart();
+  }
+  const order = await deps.placeOrder({ userId: SCENARIO_USER, courseId, amount: SCENARIO_AMOUNT }, cause);
+  if (message && publisher && topology) await send(publisher, topology, message(order.id, cause), cause);
+  return order;
+}
+
+function toFault({ point, times, queue, delayMs }: ScenarioFault, { queues }: Topology, cause: Cause): Fault {
+  return {
+    point,
+    times: times ?? 1,
+    consumer: queue ? queues[queue].name : null,
+    correlationId: cause.correlationId,
+    delayMs: delayMs ?? null,
+  };
+}
+
+async function send(
+  publisher: Publisher,
+  { queues }: Topology,
+  { queue, id, type, body }: ScenarioMessage,
+  { correlationId, traceparent }: Cause,
+): Promise<void> {
+  const message = { id, type, correlationId, traceparent, occurredAt: null, body };
+  const { confirmed } = await publisher.publish([message], toQueue(queues[queue].name), CONFIRM_TIMEOUT_MS);
+  if (confirmed.length === 0) throw brokerAway("the order was placed, and the message was not sent");
+}
+
+function publisherOr503(publisher: Publisher | null): Publisher {
+  if (publisher) return publisher;
+  throw brokerAway("no order was placed");
+}
+
+function brokerAway(what: string): HttpProblem {
+  return new HttpProblem(503, `The broker cannot be reached at the moment; ${what}. Try again.`, {
+    headers: { "retry-after": "1" },
+  });
 }

@@ -36,9 +36,10 @@ const CONNECTION_CODES = new Set([
 
 /**
  * Classes and codes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that mean an outage:
- * 08 connection, 53 out of connections, memory or disk, 57P shutting down or starting up, 25006 read-only.
+ * 08 connection, 53 out of connections, memory or disk, 55000 the database takes no connections, 57P shutting down or
+ * starting up, 58 the server's disk or system fails, 25006 read-only.
  */
-const OUTAGE_STATES = ["08", "53", "57P", "25006"];
+const OUTAGE_STATES = ["08", "53", "55000", "57P", "58", "25006"];
 
 /**
  * 40 rolled back by a deadlock or conflict, 55P03 lock not available, 57014 statement cancelled by its time-out, 25P03
@@ -54,8 +55,19 @@ export function kindOfError(error: unknown): ErrorKind {
     if (OUTAGE_STATES.some((prefix) => code.startsWith(prefix))) return "outage";
     return TRANSIENT_STATES.some((prefix) => code.startsWith(prefix)) ? "transient" : "permanent";
   }
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return CONNECTION_CODES.has(code) ? "outage" : "permanent";
+  return CONNECTION_CODES.has(codeOf(error)) ? "outage" : "permanent";
+}
+
+/** Whether the connection on which a statement failed with `error` is gone, or about to be. */
+export function endsConnection(error: unknown): boolean {
+  if (error instanceof postgres.PostgresError) {
+    return error.severity === "FATAL" || error.severity === "PANIC";
+  }
+  return CONNECTION_CODES.has(codeOf(error));
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
 /** The message of whatever was thrown. */

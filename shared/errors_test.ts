@@ -8,7 +8,7 @@ function serverError(code: string): Error {
 }
 
 Deno.test("kindOfError() takes the database being away as an outage", () => {
-  for (const code of ["08006", "53300", "57P01", "57P02", "57P03", "25006"]) {
+  for (const code of ["08006", "53300", "55000", "57P01", "57P02", "57P03", "58030", "25006"]) {
     assertEquals(kindOfError(serverError(code)), "outage", code);
   }
   for (const code of ["ECONNREFUSED", "CONNECTION_CLOSED", "CONNECT_TIMEOUT"]) {

@@ -19,7 +19,7 @@ export type Logger = LogtapeLogger;
 export type LogLevel = LogtapeLevel;
 
 /** Up to this many things that happened together get a line each. More mean load, and are summed up in one line. */
-export const ONE_BY_ONE = 8;
+export const ONE_BY_ONE = 4;
 
 /**
  * Sets up the process's logs and gives its logger. `process` names the process on every line. Lines go to standard

@@ -84,3 +84,14 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
   await Promise.race([work, late]);
   clearTimeout(timer);
 }
+
+/** What `work` answers, or null if that takes longer than `ms` milliseconds; what comes later is told to nobody. */
+export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | null> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<null>((resolve) => timer = setTimeout(() => resolve(null), ms));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -4,14 +4,9 @@ import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/sql/audit.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import {
-  countUnfinished,
-  countUnprocessed,
-  countUnpublished,
-  fingerprint,
-  readLedger,
-} from "./support/ledger.ts";
+import { countUnpublished, fingerprint, readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
+import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
@@ -94,19 +89,6 @@ Deno.test("orders all end right although every worker is killed in the middle of
 async function violations({ db, broker }: TestStack) {
   const { checks } = await runAudit(db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
   return checks.filter(({ count }) => count > 0);
-}
-
-/** Waits until every order is final, every event published, and each processed by all of its consumers. */
-async function settled({ db, broker }: TestStack): Promise<void> {
-  const consumers = new Map(
-    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
-  );
-  await eventually("every order to end", async () => await countUnfinished(db.sql) === 0, 60_000);
-  await eventually(
-    "every event to be processed",
-    async () => await countUnprocessed(db.sql, consumers) === 0,
-  );
-  await eventually("every event to be published", async () => await countUnpublished(db.sql) === 0);
 }
 
 /** Waits until nothing is left in the queues or in any worker's hands: stopped, they give back what is not acked. */

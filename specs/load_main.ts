@@ -1,53 +1,135 @@
 /**
- * Load on a running system: creates orders, waits until all of them have ended, and says how fast that was.
+ * `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
+ * It knows no more of the system than `POST /orders` and the columns `id` and `status` of the table `orders`. The exit
+ * code is 0 when all orders were created and, where it waits, have ended; 1 when not; 78 for wrong flags.
  *
  * @module
  */
-import { parseArgs } from "node:util";
-import { z } from "zod";
-import { isFinal, ORDER_STATUSES } from "../shared/order_status.ts";
-import { eventually } from "./support/eventually.ts";
-import { placeOrders } from "./support/place_orders.ts";
+import { messageOf } from "../shared/errors.ts";
+import { EXIT_CONFIG } from "../shared/process.ts";
+import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
+import { type EndWatch, type SeenEnd, watchEnds } from "./bench/load_ends.ts";
+import { type LoadFlags, readLoadFlags, USAGE, wrongFlags } from "./bench/load_flags.ts";
+import { type LoadReport, quantiles } from "./bench/load_report.ts";
+import { sendOrders, type SentOrders } from "./bench/send_orders.ts";
 
-const pageSchema = z.object({
-  orders: z.array(z.object({ id: z.string(), status: z.enum(ORDER_STATUSES) })),
-  nextCursor: z.string().nullable(),
-});
+/** The longest to wait for the ends, in milliseconds. */
+const ENDS_MS = 300_000;
+/** One order in so many milliseconds is watched for its latency: up to 50 a second. */
+const WATCH_EVERY_MS = 20;
+/** A request this late means that the rate was more than the system, or the connections, could take. */
+const LATE_MS = 100;
 
-/** How many of the newest `count` orders have not ended, 100 at a time. */
-async function unfinished(url: string, count: number): Promise<number> {
-  let open = 0;
-  for (let cursor: string | null = "", seen = 0; cursor !== null && seen < count;) {
-    const response = await fetch(`${url}/orders?limit=100${cursor && `&cursor=${cursor}`}`);
-    const page = pageSchema.parse(await response.json());
-    open += page.orders.filter(({ status }) => !isFinal(status)).length;
-    seen += page.orders.length;
-    cursor = page.nextCursor;
+if (import.meta.main) Deno.exit(await main(Deno.args));
+
+async function main(args: readonly string[]): Promise<number> {
+  let flags: LoadFlags | null;
+  try {
+    flags = readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // an empty one counts as unset
+  } catch (error) {
+    console.error(wrongFlags(error));
+    return EXIT_CONFIG;
   }
-  return open;
+  try {
+    if (flags) await load(flags);
+    else console.log(USAGE);
+    return 0;
+  } catch (error) {
+    console.error(messageOf(error));
+    return 1;
+  }
 }
 
-if (import.meta.main) {
-  const { values } = parseArgs({
-    args: Deno.args,
-    options: {
-      url: { type: "string", default: "http://127.0.0.1:8000" },
-      orders: { type: "string", default: "2000" },
-      connections: { type: "string", default: "16" },
-    },
+async function load(flags: LoadFlags): Promise<void> {
+  const say = flags.json ? () => {} : (line: string) => console.log(line);
+  if (flags.database === null) {
+    const report = reportOf(await send(flags, say), null);
+    if (flags.json) console.log(JSON.stringify(report));
+    return;
+  }
+  const sql = connect(flags.database, {
+    name: "load",
+    role: null,
+    max: 2,
+    settings: KEYED_SETTINGS,
   });
-  const { url } = values;
-  const orders = z.coerce.number().int().min(1).max(1_000_000).parse(values.orders);
-  const connections = z.coerce.number().int().min(1).max(1000).parse(values.connections);
-  const startedAt = performance.now();
-  const load = await placeOrders(url, { orders, connections });
-  const [perSecond, p50, p99] = [load.perSecond.toFixed(0), load.p50.toFixed(1), load.p99.toFixed(1)];
-  console.log(
-    `${orders} orders over ${connections} connections: ${perSecond}/s, p50 ${p50} ms, p99 ${p99} ms`,
+  try {
+    await sql`select id, status from orders limit 0`.catch((error) => { // before there is any load
+      throw new Error(`Cannot read the table orders of --database: ${messageOf(error)}`, { cause: error });
+    });
+    const watch = watchEnds(sql);
+    const sent = await send(flags, say, watch);
+    const report = reportOf(sent, await endsOf(sent, sql, watch));
+    if (flags.json) console.log(JSON.stringify(report));
+    else sayEnds(report, say);
+  } finally {
+    await sql.end({ timeout: 2 });
+  }
+}
+
+/** Sends the orders, has some of them watched, and says how that went. */
+async function send(flags: LoadFlags, say: (line: string) => void, watch?: EndWatch): Promise<SentOrders> {
+  const sample = watch && { everyMs: WATCH_EVERY_MS, take: watch.add };
+  const sent = await sendOrders(flags.url, { ...flags, sample });
+  const { orders, perSecond, post, cpuShare } = reportOf(sent, null);
+  say(
+    `${orders} orders over ${flags.connections} connections: ${perSecond.toFixed(0)}/s, ` +
+      `p50 ${post.p50.toFixed(1)} ms, p99 ${post.p99.toFixed(1)} ms; ` +
+      `the generator took ${(cpuShare * 100).toFixed(0)} % of a core`,
   );
-  await eventually("all orders to end", async () => await unfinished(url, orders) === 0, 300_000);
-  const seconds = (performance.now() - startedAt) / 1000;
-  console.log(
-    `all ended after ${seconds.toFixed(2)} s: ${(orders / seconds).toFixed(0)} orders/s from POST to the end`,
+  if (sent.lateMs > LATE_MS) {
+    console.error(
+      `The rate of ${flags.rate}/s was not kept: a request was sent ${
+        sent.lateMs.toFixed(0)
+      } ms after it was due.`,
+    );
+  }
+  return sent;
+}
+
+interface Ends {
+  readonly all: readonly SeenEnd[];
+  readonly watched: readonly SeenEnd[];
+}
+
+/** How all orders ended, and those that were watched from their beginning. */
+async function endsOf(sent: SentOrders, sql: Sql, watch: EndWatch): Promise<Ends> {
+  const rest = watchEnds(sql);
+  for (const id of sent.ids) rest.add(id, sent.startedMs);
+  const [all, watched] = await Promise.all([rest.allEnded(ENDS_MS), watch.allEnded(ENDS_MS)]);
+  return { all, watched };
+}
+
+function reportOf(
+  { ids, startedMs, seconds, latenciesMs, cpuShare }: SentOrders,
+  ends: Ends | null,
+): LoadReport {
+  const orders = ids.length;
+  const report = { orders, seconds, perSecond: orders / seconds, post: quantiles(latenciesMs), cpuShare };
+  if (!ends) return { ...report, end: null };
+  const endSeconds = ((ends.all.at(-1)?.seenMs ?? startedMs) - startedMs) / 1000;
+  const statuses = Object.groupBy(ends.all, ({ status }) => status);
+  return {
+    ...report,
+    end: {
+      seconds: endSeconds,
+      perSecond: orders / endSeconds,
+      statuses: Object.fromEntries(Object.entries(statuses).map(([name, of]) => [name, of?.length ?? 0])),
+      latency: quantiles(ends.watched.map(({ latencyMs }) => latencyMs)),
+      watched: ends.watched.length,
+    },
+  };
+}
+
+function sayEnds({ end }: LoadReport, say: (line: string) => void): void {
+  if (!end) return;
+  const statuses = Object.entries(end.statuses).map(([name, count]) => `${count} ${name}`).join(", ");
+  say(
+    `all ended after ${end.seconds.toFixed(2)} s (${statuses}): ` +
+      `${end.perSecond.toFixed(0)} orders/s from POST to the end`,
+  );
+  say(
+    `of ${end.watched} orders: p50 ${end.latency.p50.toFixed(1)} ms, p99 ${end.latency.p99.toFixed(1)} ms ` +
+      "from POST to the end",
   );
 }

@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { eventually } from "./support/eventually.ts";
-import { countUnfinished, countUnprocessed, readLedger } from "./support/ledger.ts";
+import { readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
+import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
 
@@ -29,13 +30,7 @@ Deno.test("wiping the broker in the middle of load costs nothing but a little ti
     await channel.close();
   }
   await load;
-  const consumers = new Map(queues.map(({ name, bindings }) => [name, bindings]));
-  await eventually("every order to end", async () => await countUnfinished(db.sql) === 0, 60_000);
-  await eventually(
-    "every event to be processed",
-    async () => await countUnprocessed(db.sql, consumers) === 0,
-    60_000,
-  );
+  await settled(stack);
   await connection.close();
   const { orders, payments, enrollments, notifications, deadLetters } = await readLedger(db.sql);
   assertEquals({ orders, payments, enrollments, notifications, deadLetters }, {

@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "./support/eventually.ts";
-import { countUnfinished, countUnprocessed, readLedger } from "./support/ledger.ts";
+import { countUnfinished, readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
+import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startCuttableStack, type TestStack } from "./support/test_stack.ts";
 
@@ -18,6 +19,8 @@ Deno.test("a database outage is nobody's fault: the API says 503, everything wai
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
   assertEquals(refused.headers.get("content-type"), "application/problem+json");
   await refused.body?.cancel();
+  const downSince = Date.now();
+  await eventually("a while of outage", () => Date.now() - downSince > 3000); // several tries of everyone
   stack.wires.database.restore();
   await eventually("readiness", async () => (await readiness(stack)).status === "ready");
   await eventually("an order to be accepted", async () => {
@@ -26,6 +29,40 @@ Deno.test("a database outage is nobody's fault: the API says 503, everything wai
     return response.status === 201;
   });
   await assertAllRight(stack);
+  assertEquals(stack.crashes, [], "processes that did not just wait");
+});
+
+Deno.test("a process says once that the database is away, and once that it is back", async () => {
+  const logs = await Deno.makeTempDir();
+  await using stack = await startCuttableStack({ LOG_LEVEL: "info" }, { logs });
+  await placeOrders(stack.url, { orders: ORDERS, connections: 16 });
+  stack.wires.database.cut();
+  const downSince = Date.now();
+  await eventually("a while of outage", () => Date.now() - downSince > 3000);
+  stack.wires.database.restore();
+  await assertAllRight(stack);
+  for (const name of stack.processes.filter((name) => name !== "api")) {
+    const log = await Deno.readTextFile(`${logs}/${name}.log`);
+    const saying = (text: string) => log.split("\n").filter((line) => line.includes(text)).length;
+    const [away, back] = [saying("The database cannot be used"), saying("The database is back")];
+    assertEquals([away <= 1, back], [true, away], `${name} said ${away} times "away", ${back} times "back"`);
+  }
+  await Deno.remove(logs, { recursive: true });
+});
+
+Deno.test("an API that starts while the database is away answers, says so, and serves once it is there", async () => {
+  await using stack = await startCuttableStack();
+  await stack.stop("api");
+  stack.wires.database.cut();
+  stack.start("api");
+  await eventually("the API to answer", () => readiness(stack).then(() => true, () => false));
+  assertEquals((await readiness(stack)).database, "down");
+  const refused = await post(stack);
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
+  await refused.body?.cancel();
+  stack.wires.database.restore();
+  await eventually("readiness", async () => (await readiness(stack)).status === "ready");
+  assertEquals(stack.crashes, []);
 });
 
 Deno.test("while the broker is away orders are accepted, and they end once it is back", async () => {
@@ -39,6 +76,7 @@ Deno.test("while the broker is away orders are accepted, and they end once it is
   await assertAllRight(stack);
   const [row] = await stack.db.sql`select max(retry_count) as most from outbox_events`;
   assertEquals(row?.most, 0, "a row was made to pay for the outage");
+  assertEquals(stack.crashes, []);
 });
 
 function post({ url }: TestStack): Promise<Response> {
@@ -50,17 +88,9 @@ async function readiness({ url }: TestStack): Promise<{ status: string; database
 }
 
 /** Every order ends with exactly its effects, and nothing became a dead letter. */
-async function assertAllRight({ db, broker }: TestStack): Promise<void> {
-  const consumers = new Map(
-    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
-  );
-  await eventually("every order to end", async () => await countUnfinished(db.sql) === 0, 30_000);
-  await eventually(
-    "every event to be processed",
-    async () => await countUnprocessed(db.sql, consumers) === 0,
-    30_000,
-  );
-  const { orders, payments, enrollments, notifications, deadLetters } = await readLedger(db.sql);
+async function assertAllRight(stack: TestStack): Promise<void> {
+  await settled(stack);
+  const { orders, payments, enrollments, notifications, deadLetters } = await readLedger(stack.db.sql);
   const count = orders.COMPLETED ?? 0;
   assertEquals({ orders, payments, enrollments, notifications, deadLetters }, {
     orders: { COMPLETED: count },

@@ -6,11 +6,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
 import { createApp } from "../api/app.ts";
+import { SCENARIOS } from "../api/scenarios.ts";
+import { createLiveFeed } from "../api/live_feed.ts";
 import { createTimelineReader } from "../api/order_timeline.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
-import { QUEUES } from "../shared/broker/topology.ts";
+import { bindingsOf, QUEUES } from "../shared/broker/topology.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf, VARIABLES } from "../shared/config.ts";
 import { eventData, eventJsonSchemas } from "../shared/events/catalog.ts";
+import { FAULT_POINTS } from "../shared/faults/fault_points.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
 import { AUDIT_CHECKS, runAudit } from "../shared/sql/audit.ts";
 import { connect, type Sql } from "../shared/sql/connect.ts";
@@ -52,9 +55,15 @@ function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof crea
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
     audit: (graceSeconds) => runAudit(sql, topology, { graceSeconds }),
+    bindings: bindingsOf(topology),
+    retentionDays: 14,
+    isSchemaReady: () => true,
     isBrokerUp: () => true,
     publisher: () => null,
+    faults: topology,
     readQueues: () => Promise.resolve(null),
+    live: createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog }),
+    bundle: "ui/dist",
     access: { token: undefined, remoteAddress: () => null },
     log: testLog,
   });
@@ -100,6 +109,20 @@ Deno.test("project.md's routes are the application's", async () => {
   await sql.end();
   const rows = table(project, "method").map(([method, path]) => `${method} ${code(path).join()}`);
   assertEquals(rows.toSorted(), [...new Set(routes)].toSorted());
+});
+
+Deno.test("project.md's points of faults are FAULT_POINTS, with what they take", () => {
+  const rows = table(project, "point").map(([point, what, takes]) => [code(point), what, code(takes)]);
+  const wanted = Object.entries(FAULT_POINTS).map(([point, { what, perConsumer, delayMs }]) => {
+    const takes = [...perConsumer ? ["consumer"] : [], ...delayMs === null ? [] : ["delayMs"]];
+    return [[point], what, takes];
+  });
+  assertEquals(rows, wanted);
+});
+
+Deno.test("project.md's scenarios are SCENARIOS, with what to expect", () => {
+  const rows = table(project, "scenario").map(([name, group, expect]) => [code(name), group, expect]);
+  assertEquals(rows, SCENARIOS.map(({ name, group, expect }) => [[name], group, expect]));
 });
 
 Deno.test("project.md's limits are the constants and defaults in the code", () => {

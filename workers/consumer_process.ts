@@ -4,26 +4,48 @@
  * @module
  */
 import { startConsumer } from "../shared/broker/consume.ts";
+import { BATCH_COUNTS } from "../shared/broker/count_batch.ts";
 import type { HandleBatch } from "../shared/broker/judge_batch.ts";
 import { type QueueKey, QUEUES } from "../shared/broker/topology.ts";
 import { type Config, topologyOf, type VariableName } from "../shared/config.ts";
+import { createCounts, keepBeating } from "../shared/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
-import { connect, type DatabaseRole, type Sql } from "../shared/sql/connect.ts";
+import {
+  type Atomically,
+  connect,
+  type DatabaseRole,
+  KEYED_SETTINGS,
+  type Sql,
+} from "../shared/sql/connect.ts";
 import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
-import { createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { storeRetries } from "../shared/sql/delayed_retries.ts";
+import { announceRetries, createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { clearSuspect, countSuspect } from "../shared/sql/suspect_deliveries.ts";
 import { aborted } from "../shared/stop.ts";
+import { type Faults, watchFaults } from "./faults/armed_faults.ts";
+import { consumerSeams } from "./faults/consumer_faults.ts";
 
-const CONSUMER_VARIABLES = [...WORKER_VARIABLES, "CONSUMER_BATCH_SIZE", "CONSUMER_MAX_RETRIES"] as const;
+const CONSUMER_VARIABLES = [
+  ...WORKER_VARIABLES,
+  "CONSUMER_BATCH_SIZE",
+  "CONSUMER_MAX_RETRIES",
+  "CONSUMER_EARLY_PATIENCE_MS",
+] as const;
 
 /** What a consumer's handler is made with. */
 export interface HandlerDeps<N extends VariableName = never> {
   /** A pool under the consumer's role. */
   readonly sql: Sql;
+  /** Runs a statement under it as a transaction of its own. */
+  readonly atomically: Atomically;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
   /** To be woken after a commit that appended events. */
   readonly waker: OutboxWaker;
+  /** Aborted when the process is asked to stop. */
+  readonly stop: AbortSignal;
+  /** What is armed, for seams that the handler has beyond those of every consumer; null where faults are off. */
+  readonly faults: Faults | null;
   /** The parsed values of the handler's own variables. */
   readonly config: Config<N>;
 }
@@ -53,26 +75,37 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
     const topology = topologyOf(config);
     const queue = topology.queues[spec.queue].name;
     const role = config.DATABASE_ROLES ? spec.role : null;
-    const sql = connect(config.DATABASE_URL, { name: queue, role, max: 2 });
+    const sql = connect(config.DATABASE_URL, { name: queue, role, max: 2, settings: KEYED_SETTINGS });
     const waker = createOutboxWaker(sql);
+    const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
+    const seams = consumerSeams(sql, queue, faults);
+    const counts = createCounts(BATCH_COUNTS);
+    const beating = keepBeating({ sql, process: name, counts, log }, stop);
     const types: readonly BindingOf<Q>[] = QUEUES[spec.queue].bindings;
     const consumer = await startConsumer({
       url: config.AMQP_URL,
       topology,
       queue,
       batchSize: config.CONSUMER_BATCH_SIZE,
-      maxRetries: config.CONSUMER_MAX_RETRIES,
+      patience: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
       types,
-      handle: spec.createHandler({ sql, consumer: queue, waker, config }),
+      handle: seams.handling(
+        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, config }),
+      ),
       suspects: {
         count: (body) => countSuspect(sql, queue, body),
         clear: (body) => clearSuspect(sql, queue, body),
       },
       keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
+      keepRetries: async (retries) => {
+        await storeRetries(sql, retries, new Date());
+        await announceRetries(sql);
+      },
+      onBatch: counts.add,
       log,
     });
     await Promise.race([aborted(stop), consumer.running]);
-    await consumer.stop();
+    await Promise.all([consumer.stop(), beating]);
     await waker.close();
     await sql.end({ timeout: 2 });
   });

@@ -36,7 +36,7 @@ Deno.test("deno task dev runs the whole system, revives what is killed, and leav
     const [, pid] = await run.printed(new RegExp(`${name} started again \\(process (\\d+)\\)`));
     processes.set(name, Number(pid));
   }
-  await eventually(() => fetch(`${url}/healthz`).then(drained, () => false), "the API is back");
+  await eventually(() => fetch(`${url}/readyz`).then(drained, () => false), "the API is back, and ready");
   await orderCompletes(url);
 
   const env = await Deno.readTextFile(join(home.folder, "env"));

@@ -10,14 +10,20 @@ import { createPublisher, type Publisher, toExchange } from "../shared/broker/pu
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
+import { createCounts, keepBeating } from "../shared/heartbeat.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
-import { listenForWakeUps } from "../shared/sql/outbox_wakeup.ts";
+import { listenForWakeUps, type WakeUp } from "../shared/sql/outbox_wakeup.ts";
+import { throughOutages } from "../shared/outage.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { aborted } from "../shared/stop.ts";
+import { watchFaults } from "./faults/armed_faults.ts";
+import { withPublisherFaults } from "./faults/publisher_faults.ts";
 import { createReconciler } from "./outbox/reconcile.ts";
 import { keepReconciling, type ReconcileWire } from "./outbox/keep_reconciling.ts";
 import { keepPruning } from "./outbox/keep_pruning.ts";
+import { keepReplaying } from "./outbox/keep_replaying.ts";
+import { keepRetrying } from "./outbox/keep_retrying.ts";
 import { startRelay } from "./outbox/relay.ts";
 
 const VARIABLES = [
@@ -37,15 +43,19 @@ if (import.meta.main) {
     const sql = connect(config.DATABASE_URL, {
       name: "outbox-relay",
       role,
-      max: 5, // two lanes, a pass of reconciliation with its lock, one to spare
+      max: 7, // two lanes, a pass of reconciliation with its lock, delayed retries, a replay, the heartbeat
       settings: CLAIM_SETTINGS,
     });
     const retentionRole = config.DATABASE_ROLES ? "orderflow_retention" : null;
     const retentionSql = connect(config.DATABASE_URL, { name: "retention", role: retentionRole, max: 1 });
     let publisher: Publisher | null = null;
     let spare: ReconcileWire | null = null;
+    let replayPublisher: Publisher | null = null;
     let closeConnection = () => {};
+    const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
 
+    const counts = createCounts(["published", "refused", "retries"]);
+    const beating = keepBeating({ sql, process: "outbox-relay", counts, log }, stop);
     const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });
     const relay = startRelay({
       sql,
@@ -55,9 +65,19 @@ if (import.meta.main) {
       batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
       pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
       enabled: config.OUTBOX_PUBLISHER_ENABLED,
+      onBatch: ({ published, refused }) => counts.add({ published, refused: refused.length }),
       log,
     });
-    const unlisten = await listenForWakeUps(sql, relay.wake);
+    const retrying = keepRetrying({
+      sql,
+      publisher: () => spare?.publisher ?? null,
+      pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
+      onSent: (retries) => counts.add({ retries }),
+      log,
+    }, stop);
+    const onWakeUp = (wakeUp: WakeUp) =>
+      wakeUp === "retries" ? retrying.wake() : relay.wake(wakeUp === "tick");
+    await throughOutages(() => listenForWakeUps(sql, onWakeUp), { log, stop });
     const reconciling = keepReconciling({
       sql,
       reconciler: createReconciler({
@@ -69,17 +89,26 @@ if (import.meta.main) {
       intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
       log,
     }, stop);
+    const replaying = keepReplaying({
+      sql,
+      publisher: () => publisher && replayPublisher, // without the first, the broker takes nothing
+      retentionDays: config.RETENTION_DAYS,
+      log,
+    }, stop);
     const pruning = keepPruning({ sql: retentionSql, days: config.RETENTION_DAYS, log }, stop);
     await Promise.race([aborted(stop), relay.running]);
-    await Promise.all([relay.stop(), reconciling, pruning]);
+    await Promise.all([relay.stop(), reconciling, retrying.running, replaying, pruning, beating]);
     await broker.close();
-    await unlisten();
     await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);
 
     async function setup(model: ChannelModel): Promise<void> {
       const channel = await model.createConfirmChannel();
       await declareTopology(channel, topology);
-      const mine = createPublisher(channel);
+      const mine = withPublisherFaults(createPublisher(channel), {
+        faults,
+        bindings: bindingsOf(topology),
+        cut: () => closeConnection(),
+      });
       const use = (next: Publisher | null) => {
         publisher = next;
         if (next) relay.wake(false);
@@ -94,6 +123,9 @@ if (import.meta.main) {
         publisher: createPublisher(second),
         readQueues: () => readQueueDepths(second, topology),
       };
+      const third = await model.createConfirmChannel();
+      tieToConnection(third, model, log, () => replayPublisher = null);
+      replayPublisher = createPublisher(third);
       // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
       model.on("blocked", () => use(null));
       model.on("unblocked", () => use(mine));

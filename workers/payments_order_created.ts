@@ -5,7 +5,7 @@
  */
 import { runConsumerProcess } from "./consumer_process.ts";
 import { createChargeHandler } from "./payments/charge_orders.ts";
-import { createFakeProvider } from "./payments/fake_provider.ts";
+import { paymentDeps } from "./payments/payment_deps.ts";
 import { PROVIDER_VARIABLES } from "./payments/payment_provider.ts";
 
 if (import.meta.main) {
@@ -13,12 +13,6 @@ if (import.meta.main) {
     queue: "paymentsOrderCreated",
     role: "orderflow_payments",
     variables: PROVIDER_VARIABLES,
-    createHandler: ({ config, ...deps }) =>
-      createChargeHandler({
-        ...deps,
-        provider: createFakeProvider({ latencyMs: config.PAYMENT_PROVIDER_LATENCY_MS }),
-        concurrency: config.PAYMENT_PROVIDER_CONCURRENCY,
-        timeoutMs: config.PAYMENT_PROVIDER_TIMEOUT_MS,
-      }),
+    createHandler: (deps) => createChargeHandler(paymentDeps(deps)),
   });
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { runConsumerProcess } from "./consumer_process.ts";
-import { createFakeProvider } from "./payments/fake_provider.ts";
+import { paymentDeps } from "./payments/payment_deps.ts";
 import { PROVIDER_VARIABLES } from "./payments/payment_provider.ts";
 import { createRefundHandler } from "./payments/refund_payments.ts";
 
@@ -13,12 +13,6 @@ if (import.meta.main) {
     queue: "paymentsRefundRequested",
     role: "orderflow_payments",
     variables: PROVIDER_VARIABLES,
-    createHandler: ({ config, ...deps }) =>
-      createRefundHandler({
-        ...deps,
-        provider: createFakeProvider({ latencyMs: config.PAYMENT_PROVIDER_LATENCY_MS }),
-        concurrency: config.PAYMENT_PROVIDER_CONCURRENCY,
-        timeoutMs: config.PAYMENT_PROVIDER_TIMEOUT_MS,
-      }),
+    createHandler: (deps) => createRefundHandler(paymentDeps(deps)),
   });
 }

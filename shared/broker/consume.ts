@@ -4,19 +4,22 @@
  * @module
  */
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
-import { kindOfError, messageOf } from "../errors.ts";
 import type { EventType } from "../events/catalog.ts";
 import type { Logger } from "../log.ts";
+import { passesInTime, throughOutages } from "../outage.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import type { NewRetry } from "../sql/delayed_retries.ts";
 import { pause, within } from "../stop.ts";
 import { ackDeliveries } from "./ack.ts";
+import { type BatchCounts, countBatch } from "./count_batch.ts";
 import { type BrokerConnection, CLOSE_MS, connectBroker, tieToConnection } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
-import { deadLetterOf, type Delivery, receive } from "./delivery.ts";
+import { deadLetterOf, type Delivery, receive, retryOf } from "./delivery.ts";
 import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
 import { logBatch } from "./log_batch.ts";
-import { nextStep, type Verdict } from "./next_step.ts";
+import { nextStep, type Patience, type Verdict } from "./next_step.ts";
 import type { Topology } from "./topology.ts";
+import { watchSubscription } from "./watch_subscription.ts";
 
 /** What a consumer is made of. */
 export interface ConsumerOptions<T extends EventType> {
@@ -28,16 +31,20 @@ export interface ConsumerOptions<T extends EventType> {
   readonly queue: string;
   /** The most messages in one batch, which is one transaction. */
   readonly batchSize: number;
-  /** How often one message is tried again before it becomes a dead letter; 0 is never. */
-  readonly maxRetries: number;
+  /** How often and how long a message is tried again before it becomes a dead letter. */
+  readonly patience: Patience;
   /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
   /** Processes a batch, and answers with a verdict on each of its events. */
   readonly handle: HandleBatch<T>;
   /** Keeps what is given up on. The message is acked only after this has resolved. */
   readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
+  /** Keeps what is to be delivered again later, so that nobody holds it meanwhile. Acked as with dead letters. */
+  readonly keepRetries: (retries: readonly NewRetry[]) => Promise<void>;
   /** Tells which message it is that kills its worker. */
   readonly suspects: SuspectLedger;
+  /** Told of each settled batch. */
+  readonly onBatch?: (counts: BatchCounts) => void;
   /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
   readonly log: Logger;
 }
@@ -64,15 +71,21 @@ export interface Consumer {
 const MAX_PREFETCH = 2000;
 
 /**
+ * How long a consumer collects before it takes the next batch, in milliseconds for each message in the last one: nothing
+ * when idle, more the more there is to do, until batches are full. A batch costs the same few round trips whatever its
+ * size. Measured: a fifth less processor time for each order, at the same latency.
+ */
+const COLLECT_MS_PER_MESSAGE = 0.4;
+/** After a batch of fewer messages nothing is collected: there is no load. */
+const FEW = 5;
+
+/**
  * A message that came back this often is taken up alone: a worker that dies takes the good name of all that it had in
  * its hands, and only alone can the one at fault be told. Well below 20, where RabbitMQ 4 drops a message by default.
  */
 const SUSPECT_RETURNS = 3;
 /** Taken up alone this often without being settled, it is the one. */
 const MAX_SUSPECT_ATTEMPTS = 3;
-
-const OUTAGE_BACKOFF_MIN_MS = 100;
-const OUTAGE_BACKOFF_MAX_MS = 1000;
 
 /** Subscribes to the queue and processes it until stopped, through any number of broker and database outages. */
 export async function startConsumer<T extends EventType>(options: ConsumerOptions<T>): Promise<Consumer> {
@@ -86,7 +99,14 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
   /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
     const channel = await model.createChannel();
-    tieToConnection(channel, model, log, () => forget(channel));
+    const endWatch = watchSubscription(async () => (await channel.checkQueue(queue)).consumerCount, () => {
+      log.warning("The broker has forgotten the subscription; subscribing again", { queue });
+      void closeChannel(channel);
+    });
+    tieToConnection(channel, model, log, () => {
+      endWatch();
+      forget(channel);
+    });
     await declareTopology(channel, options.topology);
     await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
     current = channel;
@@ -96,7 +116,7 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
 
   function onMessage(channel: Channel, message: ConsumeMessage | null): void {
     if (!message) return void closeChannel(channel); // the queue was deleted: connect and declare anew
-    ready.push(receive(channel, message));
+    ready.push(receive(channel, message, new Date()));
     wakeUp();
   }
 
@@ -126,81 +146,85 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
     });
   }
 
-  /** Runs `work`, again and again while the database is away: that is no message's fault and spends no retries. */
-  async function throughOutages<T>(work: () => Promise<T>): Promise<T> {
-    for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, told = false;;) {
-      try {
-        const result = await work();
-        if (told) log.info("The database is back");
-        return result;
-      } catch (error) {
-        if (kindOfError(error) === "permanent" || stopping.signal.aborted) throw error;
-        if (!told) {
-          log.warning("The database cannot be used; pausing until it can", { error: messageOf(error) });
-        }
-        told = true;
-        await pause(backoffMs, stopping.signal);
-        backoffMs = Math.min(backoffMs * 2, OUTAGE_BACKOFF_MAX_MS);
-      }
-    }
-  }
+  /** The database being away is no message's fault and spends no retries. */
+  const patiently = <T>(work: () => Promise<T>) =>
+    throughOutages(work, { log, stop: stopping.signal, passes: passesInTime });
 
   async function settle(batch: readonly Delivery[]): Promise<void> {
     const startedMs = performance.now();
-    for (const delivery of batch) delivery.firstSeenMs ||= startedMs;
-    const verdicts = await throughOutages(() => judgeBatch(batch, options.types, options.handle));
+    for (const delivery of batch) delivery.takenUpMs ||= startedMs;
+    const verdicts = await patiently(() => judgeBatch(batch, options.types, options.handle));
     const settled: Delivery[] = [];
+    const retries: NewRetry[] = [];
     const letters: NewDeadLetter[] = [];
     for (const [delivery, verdict] of verdicts) {
       const step = stepOf(delivery, verdict);
-      if (step.kind === "retry") postpone(delivery, step.delayMs, step.spent);
+      if (step.kind === "look-again") lookAgain(delivery, step.delayMs);
       else settled.push(delivery);
+      const retry = step.kind === "retry" ? retryOf(delivery, queue, step) : undefined;
+      if (retry) retries.push(retry);
       if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
     }
-    if (letters.length > 0) await throughOutages(() => options.keepDeadLetters(letters));
+    if (letters.length > 0) await patiently(() => options.keepDeadLetters(letters));
+    if (retries.length > 0) await patiently(() => options.keepRetries(retries));
     ackDeliveries(settled, [...ready, ...later]);
     logBatch(log, verdicts, letters, performance.now() - startedMs);
+    if (settled.length > 0) {
+      options.onBatch?.(countBatch([...verdicts.values()], retries.length, letters.length));
+    }
   }
 
   /** Settles a message that may be the one that kills its worker: it is alone, and the attempt is on record first. */
   async function settleSuspect(delivery: Delivery): Promise<void> {
     const { content } = delivery.message;
-    const attempts = await throughOutages(() => options.suspects.count(content));
+    const attempts = await patiently(() => options.suspects.count(content));
     if (attempts <= MAX_SUSPECT_ATTEMPTS) await settle([delivery]);
     else {
       const detail = `its worker died each time: taken up alone ${
         attempts - 1
       } times, returned ${delivery.returns} times`;
       const letter = deadLetterOf(delivery, queue, { reason: "kills its worker", detail });
-      await throughOutages(() => options.keepDeadLetters([letter]));
+      await patiently(() => options.keepDeadLetters([letter]));
       ackDeliveries([delivery], [...ready, ...later]);
       logBatch(log, new Map(), [letter], 0);
+      options.onBatch?.(countBatch([], 0, 1));
     }
-    await throughOutages(() => options.suspects.clear(content));
+    await patiently(() => options.suspects.clear(content));
   }
 
-  function stepOf(delivery: Delivery, verdict: Verdict) {
-    const { retries, polls, firstSeenMs } = delivery;
-    const past = { retries, polls, ageMs: performance.now() - firstSeenMs };
-    return nextStep(verdict, past, options.maxRetries, Math.random());
+  function stepOf({ past, looks, takenUpMs }: Delivery, verdict: Verdict) {
+    const inHandMs = performance.now() - takenUpMs;
+    const ageMs = Date.now() - past.firstSeenAt.getTime();
+    return nextStep(
+      verdict,
+      { retries: past.retries, looks, inHandMs, ageMs },
+      options.patience,
+      Math.random(),
+    );
   }
 
-  function postpone(delivery: Delivery, delayMs: number, spent: boolean): void {
+  function lookAgain(delivery: Delivery, delayMs: number): void {
     if (delivery.channel !== current) return; // it was in hand when its channel went; it comes again on the next one
     delivery.dueMs = performance.now() + delayMs;
-    if (spent) delivery.retries++;
-    else delivery.polls++;
+    delivery.looks++;
     later.push(delivery);
   }
 
   async function run(): Promise<void> {
-    while (!stopping.signal.aborted) {
+    for (let collectMs = 0; !stopping.signal.aborted;) {
       moveDueToReady();
       if (ready.length === 0) {
         await untilWork();
         continue;
       }
+      if (collectMs > 0 && ready.length < options.batchSize) {
+        const ms = collectMs;
+        collectMs = 0;
+        await pause(ms, stopping.signal);
+        continue; // they may have gone with their channel, and more are due
+      }
       const batch = ready.splice(0, sizeOfNextBatch(ready, options.batchSize));
+      collectMs = batch.length < FEW ? 0 : batch.length * COLLECT_MS_PER_MESSAGE;
       const [suspect] = batch.filter(isSuspect);
       try {
         if (suspect) await settleSuspect(suspect);

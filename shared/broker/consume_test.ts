@@ -6,11 +6,12 @@ import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts"
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import type { NewRetry } from "../sql/delayed_retries.ts";
 import { type Consumer, type ConsumerOptions, startConsumer } from "./consume.ts";
 import { declareTopology } from "./declare.ts";
-import type { ReceivedEvent } from "./delivery.ts";
+import { headersOf, type ReceivedEvent } from "./delivery.ts";
 import type { HandleBatch } from "./judge_batch.ts";
-import type { Verdict } from "./next_step.ts";
+import type { Patience, Verdict } from "./next_step.ts";
 
 interface Rig extends AsyncDisposable {
   readonly model: ChannelModel;
@@ -21,12 +22,16 @@ interface Rig extends AsyncDisposable {
   /** Messages in the queue, those under way to a consumer not counted. */
   depth(): Promise<number>;
   readonly letters: NewDeadLetter[];
+  /** What is to be delivered again later, with its past. */
+  readonly retries: NewRetry[];
+  /** Delivers a retry, as the relay does when it is due. */
+  redeliver(retry: NewRetry): void;
   /** Messages under suspicion, with their attempts. */
   readonly suspects: ReadonlyMap<string, number>;
   readonly options: Omit<ConsumerOptions<"order.created">, "handle">;
   start(
     handle: HandleBatch<"order.created">,
-    more?: { batchSize?: number; maxRetries?: number },
+    more?: { batchSize?: number; patience?: Patience },
   ): Promise<Consumer>;
 }
 
@@ -36,6 +41,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
   await declareTopology(channel, broker.topology);
   const queue = broker.topology.queues.paymentsOrderCreated.name;
   const letters: NewDeadLetter[] = [];
+  const retries: NewRetry[] = [];
   const suspects = new Map<string, number>();
   const consumers: Consumer[] = [];
   const options: Rig["options"] = {
@@ -43,7 +49,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
     topology: broker.topology,
     queue,
     batchSize: 10,
-    maxRetries: 3,
+    patience: { maxRetries: 3, earlyMs: 60_000 },
     types: ["order.created"],
     suspects: {
       count: (body) => {
@@ -54,6 +60,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
       clear: (body) => Promise.resolve(void suspects.delete(body.toBase64())),
     },
     keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
+    keepRetries: (more) => Promise.resolve(void retries.push(...more)),
     log: testLog,
   };
   return {
@@ -61,6 +68,10 @@ async function rig(broker: TestBroker): Promise<Rig> {
     channel,
     queue,
     letters,
+    retries,
+    redeliver({ body, retries, firstSeenAt }) {
+      channel.sendToQueue(queue, Buffer.from(body), { headers: headersOf({ retries, firstSeenAt }) });
+    },
     suspects,
     send(...bodies) {
       for (const body of bodies) {
@@ -149,7 +160,27 @@ Deno.test("startConsumer() tries an early event again as soon as its time has co
   assertEquals(it.letters, []);
 });
 
-Deno.test("startConsumer() retries what fails, counts its attempts, and then keeps it with the last error", async () => {
+Deno.test("startConsumer() lets go of an early event after a second, for a delayed retry that spends none", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const sent = orderCreated();
+  const consumer = await it.start((received) =>
+    Promise.resolve(received.map((): Verdict => ({ kind: "early", awaits: "PAID" })))
+  );
+  it.send(sent);
+  await eventually("the retry", () => it.retries.length === 1);
+  const [retry] = it.retries;
+  assertEquals([retry?.eventId, retry?.retries, retry?.error], [
+    sent.event.eventId,
+    0,
+    "too early, awaits PAID",
+  ]);
+  assertEquals([retry?.consumer, retry?.traceparent], [it.queue, "00-a"]);
+  await consumer.stop();
+  assertEquals(await it.depth(), 0, "nobody holds it");
+});
+
+Deno.test("startConsumer() has what fails delivered again, counts its attempts, and then keeps it with the last error", async () => {
   await using broker = await testBroker();
   await using it = await rig(broker);
   const attempts: number[] = [];
@@ -157,8 +188,13 @@ Deno.test("startConsumer() retries what fails, counts its attempts, and then kee
     Promise.resolve(received.map(({ attempt }): Verdict => {
       attempts.push(attempt);
       return { kind: "failed", error: `attempt ${attempt} timed out` };
-    })), { maxRetries: 1 });
+    })), { patience: { maxRetries: 1, earlyMs: 0 } });
   it.send(orderCreated());
+  await eventually("the retry", () => it.retries.length === 1);
+  const [retry] = it.retries;
+  assert(retry);
+  assertEquals([retry.retries, retry.error], [1, "attempt 1 timed out"]);
+  it.redeliver(retry);
   await eventually("the dead letter", () => it.letters.length === 1);
   assertEquals(attempts, [1, 2]);
   const [letter] = it.letters;
@@ -178,7 +214,7 @@ Deno.test("startConsumer() waits out an outage of the database without spending 
     if (++calls <= 3) return Promise.reject(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }));
     attempts.push(...received.map(({ attempt }) => attempt));
     return Promise.resolve(done(received));
-  }, { maxRetries: 0 });
+  }, { patience: { maxRetries: 0, earlyMs: 0 } });
   it.send(orderCreated());
   await eventually("the event", () => attempts.length === 1);
   assertEquals(attempts, [1]);

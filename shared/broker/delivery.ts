@@ -11,6 +11,7 @@ import {
   parseEvent,
 } from "../events/catalog.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import type { NewRetry } from "../sql/delayed_retries.ts";
 import type { Channel, ConsumeMessage } from "./connect.ts";
 
 /** An event as a consumer's handler gets it. */
@@ -38,30 +39,81 @@ export interface Delivery {
    * the header `x-delivery-count` (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
    */
   readonly returns: number;
-  /** When it was first looked at, in milliseconds of the monotonic clock; 0 before that. */
-  firstSeenMs: number;
+  /** What its consumer has been through with it, over earlier deliveries. */
+  readonly past: Past;
+  /** When this delivery was first looked at, in milliseconds of the monotonic clock; 0 before that. */
+  takenUpMs: number;
   /** When it may be looked at again, on the same clock. */
   dueMs: number;
-  /** Retries spent so far. */
-  retries: number;
-  /** Looks at it that spent none, because it came too early. */
-  polls: number;
+  /** Looks at it so far, since it was delivered. */
+  looks: number;
 }
 
-/** Reads a message; never throws. */
-export function receive(channel: Channel, message: ConsumeMessage): Delivery {
-  const traceparent: unknown = message.properties.headers?.traceparent;
-  const returns: unknown = message.properties.headers?.["x-delivery-count"];
+/** What a consumer has been through with a message: it travels with a delayed retry, in the message's headers. */
+export interface Past {
+  /** Retries spent. */
+  readonly retries: number;
+  /** When the consumer first looked at the message. */
+  readonly firstSeenAt: Date;
+}
+
+const RETRIES_HEADER = "x-retries";
+/** Anybody may write the header, and the database counts attempts in an integer. */
+const MAX_RETRIES_READ = 1000;
+const FIRST_SEEN_HEADER = "x-first-seen";
+
+/** The headers that carry a message's past: retries, and milliseconds since 1970. */
+export function headersOf({ retries, firstSeenAt }: Past): Record<string, number> {
+  return { [RETRIES_HEADER]: retries, [FIRST_SEEN_HEADER]: firstSeenAt.getTime() };
+}
+
+/** A whole number from a header that anybody may have written; 0 for anything else. */
+function countIn(headers: ConsumeMessage["properties"]["headers"], name: string): number {
+  const value: unknown = headers?.[name];
+  return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
+}
+
+/** Reads a message that arrives at `now`; never throws. */
+export function receive(channel: Channel, message: ConsumeMessage, now: Date): Delivery {
+  const { headers } = message.properties;
+  const traceparent: unknown = headers?.traceparent;
+  const firstSeenMs = countIn(headers, FIRST_SEEN_HEADER);
   return {
     channel,
     message,
     parsed: parseEvent(message.content),
     traceparent: typeof traceparent === "string" ? traceparent : null,
-    returns: typeof returns === "number" ? returns : 0,
-    firstSeenMs: 0,
+    returns: countIn(headers, "x-delivery-count"),
+    past: {
+      retries: Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ),
+      firstSeenAt: firstSeenMs > 0 && firstSeenMs < now.getTime() ? new Date(firstSeenMs) : now,
+    },
+    takenUpMs: 0,
     dueMs: 0,
-    retries: 0,
-    polls: 0,
+    looks: 0,
+  };
+}
+
+/** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
+export function retryOf(
+  { message, parsed, traceparent, past }: Delivery,
+  consumer: string,
+  step: { readonly error: string; readonly retries: number; readonly delayMs: number },
+): NewRetry | undefined {
+  if (!parsed.ok) return undefined;
+  const { eventId, type, correlationId, data } = parsed.event;
+  return {
+    consumer,
+    eventId,
+    eventType: type,
+    orderId: data.orderId,
+    correlationId,
+    traceparent,
+    body: message.content,
+    error: step.error,
+    retries: step.retries,
+    firstSeenAt: past.firstSeenAt,
+    delayMs: step.delayMs,
   };
 }
 
@@ -81,7 +133,7 @@ export function deadLetterOf(
     body: delivery.message.content,
     reason: why.reason,
     detail: why.detail,
-    attempts: delivery.retries + 1,
+    attempts: delivery.past.retries + 1,
   };
 }
 

@@ -18,12 +18,12 @@ export type HandleBatch<T extends EventType = EventType> = (
 ) => Promise<readonly Verdict[]>;
 
 /** What of a delivery matters for the verdict. */
-export type Judged = Pick<Delivery, "parsed" | "traceparent" | "retries">;
+export type Judged = Pick<Delivery, "parsed" | "traceparent" | "past">;
 
 /**
  * Judges every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
- * handled first once, then as the repeat that it is; and a batch that fails is split until the event at fault stands alone: one bad message harms only
- * itself.
+ * handled first once, then as the repeat that it is; and a batch that fails is split until the event at fault stands
+ * alone: one bad message harms only itself.
  *
  * Errors: only those of kind "outage", which are no message's fault.
  */
@@ -75,7 +75,7 @@ async function judgeRepeats<D extends Judged, T extends EventType>(
 }
 
 function receivedOf<T extends EventType>(
-  { parsed, traceparent, retries }: Judged,
+  { parsed, traceparent, past }: Judged,
   types: readonly T[],
 ): ReceivedEvent<T> | Extract<Verdict, { kind: "rejected" }> {
   if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
@@ -84,7 +84,7 @@ function receivedOf<T extends EventType>(
     const detail = `${parsed.event.type} is not for this consumer`;
     return { kind: "rejected", reason: "unexpected type", detail };
   }
-  return { event, traceparent, attempt: retries + 1 };
+  return { event, traceparent, attempt: past.retries + 1 };
 }
 
 function narrowed<T extends EventType>(event: DomainEvent, types: readonly T[]): DomainEvent<T> | null {

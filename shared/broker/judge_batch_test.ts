@@ -98,5 +98,5 @@ function order(n: number): string {
 
 function delivery(body: string | Uint8Array<ArrayBuffer>): Judged {
   const content = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  return { parsed: parseEvent(content), traceparent: null, retries: 0 };
+  return { parsed: parseEvent(content), traceparent: null, past: { retries: 0, firstSeenAt: new Date(0) } };
 }

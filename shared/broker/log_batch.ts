@@ -28,7 +28,7 @@ export function logBatch(
   log.info("Processed a batch", { ...counts, ms });
 }
 
-function logOne(log: Logger, { parsed, retries }: Delivery, verdict: Verdict, ms: number): void {
+function logOne(log: Logger, { parsed, past }: Delivery, verdict: Verdict, ms: number): void {
   if (!parsed.ok) return;
   const { type: event, eventId, correlationId, data } = parsed.event;
   const about = { event, orderId: data.orderId, correlationId };
@@ -39,8 +39,10 @@ function logOne(log: Logger, { parsed, retries }: Delivery, verdict: Verdict, ms
       return log.info("Absorbed a duplicate", { ...about, eventId });
     case "early":
       return log.debug("Too early, waiting", { ...about, awaits: verdict.awaits });
+    case "waiting":
+      return; // it is on its way
     case "failed":
-      return log.warning("Failed for now", { ...about, error: verdict.error, retries });
+      return log.warning("Failed for now", { ...about, error: verdict.error, retries: past.retries });
     case "rejected":
       return; // it has its dead letter
     default:

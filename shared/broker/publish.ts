@@ -6,6 +6,7 @@
 import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
 import type { ConfirmChannel } from "./connect.ts";
+import { headersOf, type Past } from "./delivery.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
@@ -21,6 +22,8 @@ export interface OutgoingMessage {
   readonly occurredAt: Date | null;
   /** The body; text is sent in UTF-8. */
   readonly body: string | Uint8Array;
+  /** What its consumer has been through with it already; nothing unless it is a retry. */
+  readonly past?: Past;
 }
 
 /** Where messages go. */
@@ -52,6 +55,11 @@ export interface PublishOutcome {
   readonly refused: readonly { readonly id: string; readonly error: string }[];
   /** The ids of those without an answer when the channel went away or the time was up. */
   readonly unknown: readonly string[];
+  /**
+   * Why the broker closed the channel, if it did so for something in a message (it was too large, say): that message is
+   * among the unknown ones, and which it is only sending them apart will tell. Null otherwise.
+   */
+  readonly offence: string | null;
 }
 
 /** Publishes over one confirm channel. */
@@ -64,9 +72,20 @@ export interface Publisher {
   publish(messages: readonly OutgoingMessage[], route: Route, timeoutMs: number): Promise<PublishOutcome>;
 }
 
+/**
+ * Reply codes with which a broker closes a channel because of a message: content too large, precondition failed
+ * (https://www.rabbitmq.com/amqp-0-9-1-reference#constants). The others, such as a missing exchange, are no message's
+ * fault.
+ */
+const OFFENCES: ReadonlySet<unknown> = new Set([311, 406]);
+
 /** Makes a publisher. It is done with when its channel is. */
 export function createPublisher(channel: ConfirmChannel): Publisher {
   const returned = new Map<string, string>();
+  let offence: string | null = null;
+  channel.on("error", (error: Error & { code?: unknown }) => {
+    if (OFFENCES.has(error.code)) offence = error.message;
+  });
   channel.on("return", (message: Message & { fields: { replyText?: string } }) => {
     returned.set(String(message.properties.messageId), message.fields.replyText ?? "returned");
   });
@@ -80,7 +99,7 @@ export function createPublisher(channel: ConfirmChannel): Publisher {
     const refused: { id: string; error: string }[] = [];
     const open = new Set(messages.map((message) => message.id));
     const { promise, resolve } = Promise.withResolvers<PublishOutcome>();
-    const finish = () => resolve({ confirmed, refused, unknown: [...open] });
+    const finish = () => resolve({ confirmed, refused, unknown: [...open], offence });
     const timer = setTimeout(finish, timeoutMs);
 
     const refuse = (id: string, error: string) => {
@@ -125,7 +144,8 @@ export function createPublisher(channel: ConfirmChannel): Publisher {
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent } = message;
+  const { id, type, correlationId, occurredAt, traceparent, past } = message;
+  const headers = { ...(traceparent === null ? {} : { traceparent }), ...(past ? headersOf(past) : {}) };
   return {
     persistent: true,
     mandatory: route.isMandatory(message),
@@ -134,7 +154,7 @@ function propertiesOf(message: OutgoingMessage, route: Route) {
     ...(type === null ? {} : { type }),
     ...(correlationId === null ? {} : { correlationId }),
     ...(occurredAt === null ? {} : { timestamp: Math.floor(occurredAt.getTime() / 1000) }), // AMQP's has seconds
-    ...(traceparent === null ? {} : { headers: { traceparent } }),
+    ...(Object.keys(headers).length > 0 ? { headers } : {}),
   };
 }
 

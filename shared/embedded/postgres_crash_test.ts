@@ -64,17 +64,16 @@ Deno.test("startPostgres() stops a server that was left behind without a leash",
   const { postgres: program } = await postgresBinaries(account, () => {});
   const data = await Deno.realPath(join(folder.dataDir, "server/data"));
   const leftover = new Deno.Command(program, {
-    args: ["-D", data, "-c", "listen_addresses="],
+    args: ["-D", data, "-c", "listen_addresses=", "-c", `unix_socket_directories=${data}`], // or it would end by itself
     ...account,
     cwd: "/",
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).spawn();
-  await eventually(
-    async () => (await serverPid(folder.dataDir).catch(() => 0)) !== 0,
-    "it has its lock file",
-  );
+  const isReady = async () =>
+    /^ready *$/m.test(await Deno.readTextFile(postmasterPid(folder.dataDir)).catch(() => ""));
+  await eventually(isReady, "it is ready"); // stopped before that, it ends with 1
   await using server = await start(folder);
   assertEquals((await leftover.status).code, 0);
   assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });

@@ -7,7 +7,7 @@ import type { Topology } from "../broker/topology.ts";
 import { EVENT_CHECKS } from "./audit_events.ts";
 import { auditOrders, ORDER_CHECKS, WAITING } from "./audit_orders.ts";
 import type { AuditPromise, Found, Violation } from "./audit_scope.ts";
-import type { Queryable, Sql } from "./connect.ts";
+import { type Queryable, type Sql, transaction } from "./connect.ts";
 
 /** A check, and what it has found. */
 export interface AuditCheck extends Found {
@@ -84,7 +84,7 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = CH
 export async function runAudit(sql: Sql, topology: Topology, options: AuditOptions): Promise<Audit> {
   const { graceSeconds, retentionDays = FOR_GOOD_DAYS, limit = AUDIT_ROWS } = options;
   const scope = { topology, graceSeconds, retentionDays, limit };
-  return await sql.begin("isolation level repeatable read read only", async (tx) => {
+  return await transaction(sql, async (tx) => {
     await tx`select ${
       AUDIT_SETTINGS.map(([name, value], i) => {
         return tx`${i === 0 ? tx`` : tx`,`} set_config(${name}, ${value}, true)`;
@@ -108,7 +108,7 @@ export async function runAudit(sql: Sql, topology: Topology, options: AuditOptio
       checks,
       waitingForOperator: { count: waiting.count, orders: waiting.violations },
     };
-  });
+  }, "isolation level repeatable read read only");
 }
 
 async function readTotals(sql: Queryable): Promise<Pick<Audit, "checkedAt" | "orders" | "events">> {

@@ -50,6 +50,9 @@ async function findLost(sql: Queryable, { topology, graceSeconds, limit }: Audit
       and not exists (
         select from dead_letters d
         where d.event_id = e.id and d.consumer = b.consumer and d.state in ('OPEN', 'DISCARDED'))
+      and not exists (
+        select from delayed_retries r
+        where r.event_id = e.id and r.consumer = b.consumer and r.due_at > now() - make_interval(secs => ${graceSeconds}::float8))
     order by e.order_id, e.id, b.consumer limit ${limit}`,
   );
 }

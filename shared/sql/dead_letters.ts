@@ -4,7 +4,7 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type Queryable, rowset, uuids } from "./connect.ts";
+import { type Queryable, rowset, storableText, uuids } from "./connect.ts";
 
 /** A message that is given up on. */
 export interface NewDeadLetter {
@@ -42,7 +42,8 @@ export async function insertDeadLetters(
     ...letter,
     id: uuidv7(),
     body: letter.body.toBase64(),
-    detail: withoutNul(letter.detail),
+    eventType: letter.eventType === null ? null : storableText(letter.eventType),
+    detail: storableText(letter.detail),
   }));
   if (rows.length === 0) return;
   await sql`
@@ -59,11 +60,6 @@ export async function insertDeadLetters(
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
     set attempts = dead_letters.attempts + excluded.attempts, reason = excluded.reason, detail = excluded.detail,
         last_failed_at = greatest(dead_letters.last_failed_at, excluded.last_failed_at)`;
-}
-
-/** Postgres' text cannot hold a NUL, and what a stranger sent may be quoted in the detail. */
-function withoutNul(text: string): string {
-  return text.replaceAll("\0", "\u{FFFD}");
 }
 
 /** The states of a dead letter. */
@@ -155,10 +151,14 @@ function columns(sql: Queryable) {
     first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt", resolved_at as "resolvedAt", resolution`;
 }
 
-/** How many dead letters are open, by consumer. */
-export async function countOpenDeadLetters(sql: Queryable): Promise<{ consumer: string; count: number }[]> {
+/** How many dead letters are open, by consumer; with `atMost`, no more than so many are counted. */
+export async function countOpenDeadLetters(
+  sql: Queryable,
+  atMost: number | null = null,
+): Promise<{ consumer: string; count: number }[]> {
   return await sql<{ consumer: string; count: number }[]>`
-    select consumer, count(*)::int as count from dead_letters where state = 'OPEN' group by consumer`;
+    select consumer, count(*)::int as count
+    from (select consumer from dead_letters where state = 'OPEN' limit ${atMost}) as open group by consumer`;
 }
 
 /** Which open letters are meant: those that match all that is given. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Queryable, rowset } from "./connect.ts";
+import { type Caused, type Queryable, rowset, type Statement } from "./connect.ts";
 
 /** A decided seat on its way into the table; a reason where it was refused. */
 export interface NewEnrollment {
@@ -20,22 +20,22 @@ export interface NewEnrollment {
 }
 
 /**
- * Records seat decisions in one statement; answers with the ids of those recorded. An order that has one keeps it: the
+ * Records seat decisions in one statement, which answers with the ids of those recorded; `where` is a condition on `cause`. An order that has one keeps it: the
  * table's unique key is the second guard, behind the inbox.
  */
-export async function insertEnrollments(
+export function insertEnrollments(
   sql: Queryable,
-  enrollments: readonly NewEnrollment[],
+  enrollments: readonly Caused<NewEnrollment>[],
   now: Date,
-): Promise<Set<string>> {
-  if (enrollments.length === 0) return new Set();
-  const rows = await sql<{ id: string }[]>`
+  where: Statement,
+): Statement<{ id: string }> {
+  return sql`
     insert into enrollments (id, order_id, course_id, status, reason, created_at, updated_at)
     select "id", "orderId", "courseId", "status", "reason", ${now}, ${now}
-    from jsonb_to_recordset(${rowset(enrollments)}::text::jsonb) as new (
+    from jsonb_to_recordset(${rowset(enrollments)}::text::jsonb) as new ("cause" uuid, 
       "id" uuid, "orderId" uuid, "courseId" uuid, "status" text, "reason" text
     )
+    where ${where}
     on conflict (order_id) do nothing
     returning id`;
-  return new Set(rows.map((row) => row.id));
 }

@@ -26,7 +26,7 @@ export interface Sweep {
 
 /**
  * Looks at up to `limit` events with ids above `after` and below `before`, in the order of their ids. A dead letter,
- * open or discarded, counts as put aside: somebody knows of it, or has decided.
+ * open or discarded, counts as put aside: somebody knows of it, or has decided. So does a delayed retry: it is on time.
  */
 export async function sweepEvents(
   sql: Queryable,
@@ -71,6 +71,9 @@ function unsettled(sql: Queryable, bindings: readonly Binding[], source: ReturnT
     where not exists (select from processed_events p where p.event_id = c.id and p.consumer = b.consumer)
       and not exists (
         select from dead_letters d where d.event_id = c.id and d.consumer = b.consumer and d.state <> 'REDRIVEN'
+      )
+      and not exists (
+        select from delayed_retries r where r.event_id = c.id and r.consumer = b.consumer and r.due_at is not null
       )
     order by c.id`;
 }

@@ -4,13 +4,18 @@
  * @module
  */
 import postgres from "postgres";
-import { connect, DATABASE_ROLES, type Sql } from "./connect.ts";
+import { connect, DATABASE_ROLES, type Sql, transaction } from "./connect.ts";
 import tables from "./migrations/001_tables.sql" with { type: "text" };
 import idempotencyKeys from "./migrations/002_idempotency_keys.sql" with { type: "text" };
 import resolutions from "./migrations/003_dead_letter_resolutions.sql" with { type: "text" };
 import suspects from "./migrations/004_suspect_deliveries.sql" with { type: "text" };
 import retention from "./migrations/005_retention.sql" with { type: "text" };
 import duplicates from "./migrations/006_inbox_duplicates.sql" with { type: "text" };
+import delayedRetries from "./migrations/007_delayed_retries.sql" with { type: "text" };
+import replays from "./migrations/008_replays.sql" with { type: "text" };
+import faults from "./migrations/009_faults.sql" with { type: "text" };
+import heartbeats from "./migrations/010_heartbeats.sql" with { type: "text" };
+import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
@@ -20,6 +25,11 @@ const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = 
   { name: "004_suspect_deliveries", text: suspects },
   { name: "005_retention", text: retention },
   { name: "006_inbox_duplicates", text: duplicates },
+  { name: "007_delayed_retries", text: delayedRetries },
+  { name: "008_replays", text: replays },
+  { name: "009_faults", text: faults },
+  { name: "010_heartbeats", text: heartbeats },
+  { name: "011_outbox_fillfactor", text: outboxFillfactor },
 ];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
@@ -42,7 +52,7 @@ export async function migrate(url: string, options: MigrateOptions): Promise<voi
   const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(roles), text: roles }] : [])];
   try {
     if ((await missing(sql, wanted)).length === 0) return;
-    await sql.begin(async (tx) => {
+    await transaction(sql, async (tx) => {
       await tx`select pg_advisory_xact_lock(${LOCK_KEY})`;
       await tx`
         create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;

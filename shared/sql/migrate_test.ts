@@ -20,6 +20,11 @@ Deno.test("migrate() may be called by any number of processes at once", async ()
       "004_suspect_deliveries",
       "005_retention",
       "006_inbox_duplicates",
+      "007_delayed_retries",
+      "008_replays",
+      "009_faults",
+      "010_heartbeats",
+      "011_outbox_fillfactor",
       "roles",
     ]);
   } finally {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { NOTIFICATION_TYPES } from "../events/catalog.ts";
-import { type Queryable, rowset } from "./connect.ts";
+import { type Caused, type Queryable, rowset, type Statement } from "./connect.ts";
 
 /** The final outcome that a notification tells of. */
 export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
@@ -19,20 +19,23 @@ export interface NewNotification {
   readonly type: NotificationType;
 }
 
-/** Records notifications in one statement; answers with the ids of those recorded: one per order and outcome. */
-export async function insertNotifications(
+/**
+ * Records notifications in one statement, which answers with the ids of those recorded: one per order and outcome.
+ * `where` is a condition on `cause`.
+ */
+export function insertNotifications(
   sql: Queryable,
-  notifications: readonly NewNotification[],
+  notifications: readonly Caused<NewNotification>[],
   now: Date,
-): Promise<Set<string>> {
-  if (notifications.length === 0) return new Set();
-  const rows = await sql<{ id: string }[]>`
+  where: Statement,
+): Statement<{ id: string }> {
+  return sql`
     insert into notifications (id, order_id, type, sent_at)
     select "id", "orderId", "type", ${now}
     from jsonb_to_recordset(${
     rowset(notifications)
-  }::text::jsonb) as new ("id" uuid, "orderId" uuid, "type" text)
+  }::text::jsonb) as new ("cause" uuid, "id" uuid, "orderId" uuid, "type" text)
+    where ${where}
     on conflict (order_id, type) do nothing
     returning id`;
-  return new Set(rows.map((row) => row.id));
 }

@@ -5,17 +5,32 @@
  * @module
  */
 import type { OutgoingEvent } from "../events/catalog.ts";
-import { type Queryable, rowset, uuids } from "./connect.ts";
+import { KEYED_SETTINGS, type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 
 /** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
 export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
-  if (events.length === 0) return;
-  const rows = events.map(({ event, traceparent }) => ({ traceparent, event }));
-  await sql`
+  if (events.length > 0) await insertEvents(sql, events);
+}
+
+/** An event that is to be told once the row with the id `rowId` is stored, or whatever happens. */
+export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
+
+/**
+ * The statement of {@linkcode appendEvents}, which can be made a part of the one that changes the state. `where` is a
+ * condition on `row_id`.
+ */
+export function insertEvents(
+  sql: Queryable,
+  events: readonly EventOfRow[],
+  where: Statement = sql`true`,
+): Statement {
+  const rows = events.map(({ event, traceparent, rowId }) => ({ traceparent, event, row_id: rowId }));
+  return sql`
     insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
     select (event ->> 'eventId')::uuid, event ->> 'type', (event -> 'data' ->> 'orderId')::uuid,
            event ->> 'correlationId', traceparent, event, (event ->> 'occurredAt')::timestamptz
-    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb)`;
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb, row_id uuid)
+    where ${where}`;
 }
 
 /** An event as the relay publishes it. */
@@ -41,9 +56,9 @@ export interface ClaimedEvent {
  * planner read all of its index and sort it; these leave it one plan, which walks the index in order and stops.
  */
 export const CLAIM_SETTINGS = {
+  ...KEYED_SETTINGS,
   enable_sort: "off",
   enable_bitmapscan: "off",
-  enable_seqscan: "off",
 } as const;
 
 /**
@@ -105,7 +120,8 @@ export async function markRefused(sql: Queryable, refused: readonly RefusedEvent
     from jsonb_to_recordset(${
     rowset(refused)
   }::text::jsonb) as refused (id uuid, error text, "retryInMs" integer)
-    where outbox_events.id = refused.id`;
+    where outbox_events.id = refused.id
+      and outbox_events.id = any(${uuids(refused.map(({ id }) => id))}::text::uuid[]) -- by the index`;
 }
 
 /** An event as ops shows it. */
@@ -187,9 +203,18 @@ function columns(sql: Queryable) {
     last_error as "lastError", nullif(next_attempt_at, '-infinity') as "nextAttemptAt"`;
 }
 
-/** How many events wait to be published, and since when the oldest of them has. */
-export async function countUnpublished(sql: Queryable): Promise<{ count: number; oldestAt: Date | null }> {
+/**
+ * How many events wait to be published, and since when the oldest of them has. With `atMost`, no more than so many are
+ * looked at, in the order in which the relay takes them: whoever asks again and again must not read a whole backlog.
+ */
+export async function countUnpublished(
+  sql: Queryable,
+  atMost: number | null = null,
+): Promise<{ count: number; oldestAt: Date | null }> {
   const [row] = await sql<{ count: number; oldestAt: Date | null }[]>`
-    select count(*)::int as count, min(occurred_at) as "oldestAt" from outbox_events where published_at is null`;
+    select count(*)::int as count, min(occurred_at) as "oldestAt" from (
+      select occurred_at from outbox_events where published_at is null
+      ${atMost === null ? sql`` : sql`order by next_attempt_at, id limit ${atMost}`}
+    ) as waiting`;
   return row ?? { count: 0, oldestAt: null };
 }

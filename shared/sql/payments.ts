@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Queryable, rowset, uuids } from "./connect.ts";
+import { type Caused, type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 
 /** The states of a payment. */
 export type PaymentStatus = "SUCCEEDED" | "FAILED" | "REFUND_SUCCEEDED";
@@ -29,29 +29,29 @@ export interface NewPayment {
 }
 
 /**
- * Records charges in one statement; answers with the ids of the payments recorded. An order that has a payment keeps
+ * Records charges in one statement, which answers with the ids of the payments recorded; `where` is a condition on `cause`. An order that has a payment keeps
  * it: the table's unique key is the second guard, behind the inbox.
  */
-export async function insertPayments(
+export function insertPayments(
   sql: Queryable,
-  payments: readonly NewPayment[],
+  payments: readonly Caused<NewPayment>[],
   now: Date,
-): Promise<Set<string>> {
-  if (payments.length === 0) return new Set();
-  const rows = await sql<{ id: string }[]>`
+  where: Statement,
+): Statement<{ id: string }> {
+  return sql`
     insert into payments (
       id, order_id, course_id, amount, status, attempt_count, provider_reference, failure_reason, created_at, updated_at
     )
     select
       "id", "orderId", "courseId", "amount", "status", "attemptCount", "providerReference", "failureReason",
       ${now}, ${now}
-    from jsonb_to_recordset(${rowset(payments)}::text::jsonb) as new (
+    from jsonb_to_recordset(${rowset(payments)}::text::jsonb) as new ("cause" uuid, 
       "id" uuid, "orderId" uuid, "courseId" uuid, "amount" numeric, "status" text, "attemptCount" integer,
       "providerReference" text, "failureReason" text
     )
+    where ${where}
     on conflict (order_id) do nothing
     returning id`;
-  return new Set(rows.map((row) => row.id));
 }
 
 /** A payment as refunds see it. */
@@ -98,6 +98,7 @@ export async function markRefunded(
     rowset(refunds)
   }::text::jsonb) as refund ("paymentId" uuid, "refundReference" text)
     where payments.id = refund."paymentId" and payments.status = 'SUCCEEDED'
+      and payments.id = any(${uuids(refunds.map(({ paymentId }) => paymentId))}::text::uuid[]) -- by the index
     returning payments.id`;
   return new Set(rows.map((row) => row.id));
 }

@@ -4,9 +4,17 @@
  * @module
  */
 import type { OutgoingEvent } from "../events/catalog.ts";
-import type { Sql, Transaction } from "./connect.ts";
-import { appendEvents } from "./outbox_events.ts";
-import { markProcessed } from "./processed_events.ts";
+import {
+  type Atomically,
+  type Caused,
+  type Queryable,
+  type Sql,
+  type Statement,
+  type Transaction,
+  transaction,
+} from "./connect.ts";
+import { appendEvents, insertEvents } from "./outbox_events.ts";
+import { markingProcessed, markProcessed } from "./processed_events.ts";
 
 /** An event that follows from another. */
 export interface Effect {
@@ -30,10 +38,64 @@ export async function processOnce(
   now: Date,
   apply: (tx: Transaction, fresh: ReadonlySet<string>) => Promise<readonly Effect[]>,
 ): Promise<Set<string>> {
-  return await sql.begin(async (tx) => {
+  return await transaction(sql, async (tx) => {
     const fresh = await markProcessed(tx, consumer, eventIds, now);
     const effects = await apply(tx, fresh);
     await appendEvents(tx, effects.map(({ event }) => event));
     return new Set(effects.map(({ cause }) => cause));
   });
+}
+
+/** A row that follows from an event, and what is to be told of it. */
+export interface Recording<Row> {
+  /** The row, with the id of the event that caused it. */
+  readonly row: Caused<Row>;
+  /** What is to be told once the row is stored. */
+  readonly event: OutgoingEvent;
+}
+
+/** What a batch leads to. */
+export interface BatchRecord<Row> {
+  /** A row for each event that has one. */
+  readonly recordings: readonly Recording<Row>[];
+  /** The ids of further events, which only the inbox is to count. */
+  readonly repeats?: readonly string[];
+}
+
+/** Makes the statement that inserts `rows` as far as `where` holds, and answers with their ids. */
+export type InsertRows<Row> = (
+  sql: Queryable,
+  rows: readonly Caused<Row>[],
+  now: Date,
+  where: Statement,
+) => Statement<{ id: string }>;
+
+/**
+ * As {@linkcode processOnce}, for rows that do not depend on what the database says: marks their causes as processed,
+ * inserts the rows of those that were not yet, and appends the events of the rows that were inserted, all in one
+ * statement, which is one round trip instead of five. Answers with the ids of the events that had an effect.
+ *
+ * Errors: whatever the statement meets with; nothing is committed then.
+ */
+export async function recordOnce<Row extends { readonly id: string }>(
+  atomically: Atomically,
+  consumer: string,
+  { recordings, repeats = [] }: BatchRecord<Row>,
+  now: Date,
+  insertRows: InsertRows<Row>,
+): Promise<Set<string>> {
+  const eventIds = [...recordings.map(({ row }) => row.cause), ...repeats];
+  if (eventIds.length === 0) return new Set();
+  const stored = await atomically(async (sql) => {
+    const rows = recordings.map(({ row }) => row);
+    const events = recordings.map(({ row, event }) => ({ ...event, rowId: row.id }));
+    // Arrays, and no joins: those of a kept plan may be the wrong way round (`KEYED_SETTINGS`).
+    return await sql<{ id: string }[]>`
+      with inbox as (${markingProcessed(sql, consumer, eventIds, now)}),
+      stored as (${insertRows(sql, rows, now, sql`"cause" = any(array(select id from inbox where fresh))`)}),
+      told as (${insertEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
+      select id from stored`;
+  });
+  const ids = new Set(stored.map(({ id }) => id));
+  return new Set(recordings.flatMap(({ row }) => ids.has(row.id) ? [row.cause] : []));
 }

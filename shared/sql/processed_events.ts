@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Queryable, uuids } from "./connect.ts";
+import { type Queryable, type Statement, uuids } from "./connect.ts";
 
 /**
  * Marks events as processed by `consumer`, in one statement, and answers with the ids of those that were not yet; for
@@ -19,14 +19,27 @@ export async function markProcessed(
   now: Date,
 ): Promise<Set<string>> {
   if (eventIds.length === 0) return new Set();
+  const rows = await markingProcessed(sql, consumer, eventIds, now);
+  return new Set(rows.flatMap(({ id, fresh }) => fresh ? [id] : []));
+}
+
+/**
+ * The statement of {@linkcode markProcessed}, which can be made a part of another one. It answers with each event's `id`,
+ * and whether that is `fresh`: new to the inbox.
+ */
+export function markingProcessed(
+  sql: Queryable,
+  consumer: string,
+  eventIds: readonly string[],
+  now: Date,
+): Statement<{ id: string; fresh: boolean }> {
   // Sorted, so that two copies with overlapping batches wait for one another in one direction only.
-  const rows = await sql<{ id: string; fresh: boolean }[]>`
+  return sql`
     insert into processed_events as inbox (event_id, consumer, processed_at)
     select id, ${consumer}, ${now} from unnest(${uuids([...eventIds].sort())}::text::uuid[]) as id
     on conflict (event_id, consumer) do update
     set duplicates = inbox.duplicates + 1, last_duplicate_at = excluded.processed_at
     returning event_id as id, duplicates = 0 as fresh`;
-  return new Set(rows.flatMap(({ id, fresh }) => fresh ? [id] : []));
 }
 
 /** Those of `eventIds` that `consumer` has processed. For effects that lie outside the database and cannot be undone. */

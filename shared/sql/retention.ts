@@ -14,8 +14,12 @@ export interface Pruned {
   readonly processedEvents: number;
   /** Idempotency keys. */
   readonly idempotencyKeys: number;
+  /** Delayed retries that have been sent long ago. */
+  readonly delayedRetries: number;
   /** Records of messages that were under suspicion and never settled. */
   readonly suspectDeliveries: number;
+  /** Messages of replays that are not running, and the replays once they have none left. */
+  readonly replays: number;
 }
 
 /**
@@ -40,14 +44,32 @@ export async function prune(sql: Sql, before: Date, limit: number): Promise<Prun
     delete from idempotency_keys where key in (
       select key from idempotency_keys where created_at < ${before} order by created_at limit ${limit}
     )`;
+  const retries = await sql`
+    delete from delayed_retries where (event_id, consumer) in (
+      select event_id, consumer from delayed_retries where first_seen_at < ${before} and due_at is null
+      order by first_seen_at limit ${limit}
+    )`;
   const suspects = await sql`
     delete from suspect_deliveries where (consumer, fingerprint) in (
       select consumer, fingerprint from suspect_deliveries where last_at < ${before} order by last_at limit ${limit}
+    )`;
+  const messages = await sql`
+    delete from replay_events where (replay_id, position) in (
+      select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
+      where r.id < ${oldest} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
+    )`;
+  const replays = await sql`
+    delete from replays where id in (
+      select id from replays r where id < ${oldest} and state <> 'RUNNING'
+        and not exists (select from replay_events m where m.replay_id = r.id)
+      order by id limit ${limit}
     )`;
   return {
     outboxEvents: outbox.count,
     processedEvents: inbox.count,
     idempotencyKeys: keys.count,
+    delayedRetries: retries.count,
     suspectDeliveries: suspects.count,
+    replays: messages.count + replays.count,
   };
 }

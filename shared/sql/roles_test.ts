@@ -58,6 +58,23 @@ Deno.test("the relay can mark events and not change what they say", async () => 
   await assertDenied(() => sql`delete from outbox_events`, "delete events");
 });
 
+Deno.test("ops writes replays down and cannot say that they were sent; the relay can, and writes none down", async () => {
+  await using db = await testSchema();
+  const [ops, relay] = [db.as("orderflow_ops"), db.as("orderflow_relay")];
+  const id = crypto.randomUUID();
+  await ops`insert into replays (id, filter, total, already_processed, created_at) values (${id}, '{}', 1, 0, now())`;
+  await ops`insert into replay_events values (${id}, 1, ${id}, 'a')`;
+  await assertDenied(() => ops`update replays set sent = 1`, "ops says what was sent");
+  await assertDenied(() => ops`update replay_events set consumer = 'b'`, "ops changes the set");
+  await relay`update replays set last_error = 'none' where id = ${id}`;
+  await assertDenied(() => relay`update replays set total = 2`, "the relay changes the count");
+  await assertDenied(() => relay`delete from replay_events`, "the relay changes the set");
+  await assertDenied(
+    () => relay`insert into replay_events values (${id}, 2, ${id}, 'a')`,
+    "the relay adds to it",
+  );
+});
+
 Deno.test("the tables refuse a state without the data that belongs to it", async () => {
   await using db = await testSchema();
   const { sql } = db;
@@ -74,6 +91,15 @@ Deno.test("the tables refuse a state without the data that belongs to it", async
       sql`insert into enrollments values (${id}, ${id}, ${id}, 'FAILED', null, ${at}, ${at})`,
     "orders_status_check": () =>
       sql`insert into orders values (${id}, ${id}, ${id}, 1, 'LOST', 'c', ${at}, ${at})`,
+    "replays_done_is_complete": () =>
+      sql`insert into replays (id, filter, state, total, already_processed, rate, created_at, started_at, finished_at)
+          values (${id}, '{}', 'DONE', 1, 0, 5, ${at}, ${at}, ${at})`,
+    "replays_cancelled_has_reason": () =>
+      sql`insert into replays (id, filter, state, total, already_processed, created_at, finished_at)
+          values (${id}, '{}', 'CANCELLED', 1, 0, ${at}, ${at})`,
+    "replays_running_is_due": () =>
+      sql`insert into replays (id, filter, state, total, already_processed, rate, created_at, started_at)
+          values (${id}, '{}', 'RUNNING', 1, 0, 5, ${at}, ${at})`,
     "orders_amount_check": () =>
       sql`insert into orders values (${id}, ${id}, ${id}, 0, 'PENDING', 'c', ${at}, ${at})`,
   };

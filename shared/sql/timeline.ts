@@ -65,6 +65,35 @@ function processedBy({ consumer, processedAt, duplicates, lastDuplicateAt }: Eve
   return [{ consumer, at: processedAt, duplicates: duplicates ?? 0, lastDuplicateAt }];
 }
 
+/** A delayed retry of an order's event. */
+export interface TimelineRetry {
+  /** The order that the event is about. */
+  readonly orderId: string;
+  /** The id of the event. */
+  readonly eventId: string;
+  /** The event's type. */
+  readonly eventType: string;
+  /** The consumer that could not process it. */
+  readonly consumer: string;
+  /** What its last attempt met with. */
+  readonly error: string;
+  /** Retries spent on it so far. */
+  readonly retries: number;
+  /** When it last failed. */
+  readonly at: Date;
+  /** When the consumer gets it again; null when it has been sent. */
+  readonly dueAt: Date | null;
+}
+
+/** The delayed retries of the orders `orderIds`: the last one of each event and consumer. */
+export async function readOrderRetries(sql: Sql, orderIds: readonly string[]): Promise<TimelineRetry[]> {
+  return await sql<TimelineRetry[]>`
+    select order_id as "orderId", event_id as "eventId", event_type as "eventType", consumer, error, retries,
+           last_failed_at as at, due_at as "dueAt"
+    from delayed_retries where order_id = any(${uuids(orderIds)}::text::uuid[])
+    order by event_id, consumer`;
+}
+
 /** A dead letter of an order. */
 export interface TimelineDeadLetter {
   /** The order that the event is about. */

@@ -172,6 +172,21 @@ const unsafeSql: Deno.lint.Rule = {
   },
 };
 
+const bareBegin: Deno.lint.Rule = {
+  create(context) {
+    const path = projectPath(context.filename);
+    if (path === "shared/sql/connect.ts" || isTestCode(path)) return {};
+    return {
+      'CallExpression[callee.property.name="begin"]': (node: Node) =>
+        context.report({
+          node,
+          message: "sql.begin() lets a transaction run on when its connection is lost",
+          hint: "Use transaction(sql, work) of shared/sql/connect.ts, which sends nothing more then.",
+        }),
+    };
+  },
+};
+
 const doubleCast: Deno.lint.Rule = {
   create: (context) => ({
     TSAsExpression(node) {
@@ -230,6 +245,7 @@ export default {
     "file-names": fileNames,
     environment,
     "no-unsafe-sql": unsafeSql,
+    "no-bare-begin": bareBegin,
     "no-double-cast": doubleCast,
     docstrings,
   },

@@ -120,6 +120,14 @@ Deno.test("layers/no-unsafe-sql allows sql.unsafe() to migrations and tests only
   }
 });
 
+Deno.test("layers/no-bare-begin wants transactions that notice the loss of their connection", () => {
+  const source = `await sql.begin(async (tx) => {});`;
+  assertEquals(broken("workers/orders/a.ts", source), ["no-bare-begin"]);
+  for (const path of ["shared/sql/connect.ts", "shared/sql/orders_test.ts", "specs/support/a.ts"]) {
+    assertEquals(broken(path, source), [], path);
+  }
+});
+
 Deno.test("layers/no-double-cast reports casts by way of unknown, in brackets or not", () => {
   assertEquals(broken("api/a.ts", "b as unknown as string;"), ["no-double-cast"]);
   assertEquals(broken("api/a_test.ts", "(b as unknown) as string;"), ["no-double-cast"]);

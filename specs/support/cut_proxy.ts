@@ -12,6 +12,8 @@ export interface CutProxy extends AsyncDisposable {
   cut(): void;
   /** Lets connections through again. */
   restore(): void;
+  /** Breaks all connections; new ones are let through, unless the wire is cut. */
+  breakConnections(): void;
 }
 
 /** Starts a proxy in front of the service that `serviceUrl` names. */
@@ -72,6 +74,7 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
     restore() {
       isCut = false;
     },
+    breakConnections: closeAll,
     async [Symbol.asyncDispose]() {
       listener.close();
       closeAll();

@@ -23,6 +23,19 @@ export async function testBroker(): Promise<TestBroker> {
   const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
   const embedded = given ? null : await startAmqpBroker();
   const url = given ?? embedded?.url ?? "";
+  const names = testTopology();
+  return {
+    url,
+    ...names,
+    async [Symbol.asyncDispose]() {
+      if (embedded) await embedded.stop();
+      else await deleteTopology(url, names.topology);
+    },
+  };
+}
+
+/** Names that no other test uses, for one exchange and its queues. */
+export function testTopology(): Pick<TestBroker, "topology" | "env"> {
   const prefix = `test.${crypto.randomUUID().slice(0, 8)}`;
   const env = {
     RABBITMQ_EXCHANGE: `${prefix}.events`,
@@ -31,17 +44,14 @@ export async function testBroker(): Promise<TestBroker> {
   const topology = topologyOf(
     readConfig(TOPOLOGY_VARIABLES, (name) => new Map(Object.entries(env)).get(name)),
   );
-  return {
-    url,
-    topology,
-    env,
-    async [Symbol.asyncDispose]() {
-      if (embedded) return await embedded.stop();
-      const connection = await connect(url);
-      const channel = await connection.createChannel();
-      for (const { name } of Object.values(topology.queues)) await channel.deleteQueue(name);
-      await channel.deleteExchange(topology.exchange);
-      await connection.close();
-    },
-  };
+  return { topology, env };
+}
+
+/** Deletes the exchange and the queues, with all that is in them. What is not there is fine. */
+export async function deleteTopology(url: string, topology: Topology): Promise<void> {
+  const connection = await connect(url);
+  const channel = await connection.createChannel();
+  await channel.deleteExchange(topology.exchange);
+  for (const { name } of Object.values(topology.queues)) await channel.deleteQueue(name);
+  await connection.close();
 }

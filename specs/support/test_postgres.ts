@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { removePostgres, startPostgres } from "../../shared/embedded/postgres.ts";
+import { parsePostmasterPid } from "../../shared/embedded/postgres_process.ts";
 
 /** An empty database of one test. Disposing of it drops it, whoever is still connected. */
 export interface TestDatabase extends AsyncDisposable {
@@ -14,9 +15,17 @@ export interface TestDatabase extends AsyncDisposable {
   url: string;
 }
 
-interface TestServer {
+/** A Postgres server for tests. */
+export interface TestServer {
+  /** Where it is; the user may create roles and databases. */
   url: string;
+  /** Stops it and deletes its data, if it is ours. */
   stop(): Promise<void>;
+  /**
+   * Crashes it (immediate mode: no checkpoint, no goodbye) and starts it again on the same data and port; resolves once
+   * it has recovered. Null for the server of `DATABASE_URL`, which is not ours to stop.
+   */
+  crash: (() => Promise<void>) | null;
 }
 
 /** An initialised database, copied for each server. Kept between runs, one for each user who runs tests. */
@@ -33,23 +42,34 @@ let shared: TestServer | undefined;
  */
 export async function testDatabase(): Promise<TestDatabase> {
   const server = shared ?? await startTestServer();
-  const name = `orderflow_test_${crypto.randomUUID().replaceAll("-", "")}`;
   const stopOwn = async () => {
     if (server !== shared) await server.stop();
   };
   try {
-    await withConnection(server.url, (sql) => sql`create database ${sql(name)} template template0`);
+    const database = await databaseOn(server);
+    return {
+      url: database.url,
+      [Symbol.asyncDispose]: async () => {
+        await database[Symbol.asyncDispose]();
+        await stopOwn();
+      },
+    };
   } catch (error) {
     await stopOwn();
     throw error;
   }
+}
+
+/** Makes an empty database on a server that the caller has started. */
+export async function databaseOn(server: TestServer): Promise<TestDatabase> {
+  const name = `orderflow_test_${crypto.randomUUID().replaceAll("-", "")}`;
+  await withConnection(server.url, (sql) => sql`create database ${sql(name)} template template0`);
   const url = new URL(server.url);
   url.pathname = name;
   return {
     url: url.href,
     [Symbol.asyncDispose]: async () => {
       await withConnection(server.url, (sql) => sql`drop database ${sql(name)} with (force)`);
-      await stopOwn();
     },
   };
 }
@@ -69,19 +89,35 @@ export function shareTestServer(): void {
   });
 }
 
-/** The server of `DATABASE_URL`, or an embedded one on a temporary folder, which goes when it is stopped. */
-async function startTestServer(): Promise<TestServer> {
+/**
+ * The server of `DATABASE_URL`, or an embedded one on a temporary folder, which goes when it is stopped. `settings` are
+ * the embedded one's, over those of tests, with which a crash loses the last commits.
+ */
+export async function startTestServer(settings: Record<string, string> = {}): Promise<TestServer> {
   const url = Deno.env.get("DATABASE_URL");
-  if (url) return { url, stop: () => Promise.resolve() };
+  if (url) return { url, stop: () => Promise.resolve(), crash: null };
   const dataDir = await Deno.makeTempDir({ prefix: "orderflow_test_" });
   await Deno.chmod(dataDir, 0o711); // root's server runs under another account, which must pass through
   await copyTemplate(dataDir);
-  const server = await startPostgres({ dataDir, durable: false });
-  const stop = async () => {
-    await server.stop();
-    await removePostgres(dataDir);
+  const start = (port: number) => startPostgres({ dataDir, port, durable: false, settings });
+  let server = await start(0);
+  return {
+    url: server.url,
+    async stop() {
+      await server.stop();
+      await removePostgres(dataDir);
+    },
+    async crash() {
+      const port = Number(new URL(server.url).port);
+      const { pid } = parsePostmasterPid(
+        await Deno.readTextFile(join(dataDir, "server/data/postmaster.pid")),
+      );
+      if (pid === undefined) throw new Error(`Cannot crash the Postgres in ${dataDir}: it has no process id`);
+      Deno.kill(pid, "SIGQUIT");
+      await server.stop();
+      server = await start(port);
+    },
   };
-  return { url: server.url, stop };
 }
 
 /** Fills the folder with an initialised database: a tenth of the time that initialising one takes. */

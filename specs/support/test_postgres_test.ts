@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
-import { shareTestServer, testDatabase } from "./test_postgres.ts";
+import { databaseOn, shareTestServer, startTestServer, testDatabase } from "./test_postgres.ts";
 
 shareTestServer();
 
@@ -47,4 +47,18 @@ Deno.test("testDatabase() refuses nothing to its user: roles can be created", as
     await sql`drop role ${sql(role)}`;
     await assertRejects(() => sql`set role ${sql(role)}`);
   });
+});
+
+Deno.test("crash() brings the server back on its port with every commit that was to be kept", async () => {
+  const server = await startTestServer({ synchronous_commit: "on" });
+  try {
+    if (!server.crash) return; // not ours to crash
+    await using db = await databaseOn(server);
+    await query(db.url, (sql) => sql`create table kept as select 'still here' as value`);
+    await server.crash();
+    const [row] = await query(db.url, (sql) => sql`select value from kept`);
+    assertEquals(row?.value, "still here");
+  } finally {
+    await server.stop();
+  }
 });

@@ -45,7 +45,16 @@ export function shareTestSchema(): void {
  */
 export async function testSchema(): Promise<TestSchema> {
   if (!shared) throw new Error("Call shareTestSchema() at the top of the test file");
-  const { url } = shared;
+  const schema = schemaAt(shared.url);
+  const { sql } = schema;
+  const tables = await sql<{ name: string }[]>`
+    select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'`;
+  await sql`truncate ${sql(tables.map(({ name }) => name))}`;
+  return schema;
+}
+
+/** Pools on a migrated database, as it is. */
+export function schemaAt(url: string): TestSchema {
   const pools: Sql[] = [];
   const wakers: OutboxWaker[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
@@ -54,9 +63,6 @@ export async function testSchema(): Promise<TestSchema> {
     return sql;
   };
   const sql = pool(null);
-  const tables = await sql<{ name: string }[]>`
-    select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'`;
-  await sql`truncate ${sql(tables.map(({ name }) => name))}`;
   return {
     url,
     sql,

@@ -3,20 +3,15 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import type { Topology } from "../../shared/broker/topology.ts";
-import { within } from "../../shared/stop.ts";
-import { addressOf, childEnvironment, denoArguments } from "../../workers/dev/child_command.ts";
-import { PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
+import { addressOf, childEnvironment } from "../../workers/dev/child_command.ts";
+import { freePort } from "../../workers/dev/free_port.ts";
+import { API, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
-import { testBroker } from "./test_broker.ts";
+import { type TestBroker, testBroker } from "./test_broker.ts";
+import { startTestProcess, type TestProcess } from "./test_process.ts";
 import { type TestSchema, testSchema } from "./test_schema.ts";
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
-
-/** How long a process may take to stop, in milliseconds, before it is killed. */
-const STOP_MS = 5000;
 
 /** A running system. Disposing of it stops its processes and deletes its database and queues. */
 export interface TestStack extends AsyncDisposable {
@@ -28,12 +23,18 @@ export interface TestStack extends AsyncDisposable {
   readonly broker: { readonly url: string; readonly topology: Topology };
   /** The names of its processes. */
   readonly processes: readonly string[];
+  /** The ids of the processes that run now, by name. */
+  pids(): Map<string, number>;
   /** Sends SIGKILL to a process and resolves when it is gone. */
   kill(name: string): Promise<void>;
   /** Starts a process that is not running. */
   start(name: string): void;
   /** Stops a process as the supervisor does; resolves with its exit code. */
   stop(name: string): Promise<number>;
+  /** Starts one more copy of a process, which is its caller's to end. */
+  startCopy(name: string): TestProcess;
+  /** Which processes ended although nobody told them to, once for each time. */
+  readonly crashes: readonly string[];
 }
 
 /** A running system whose wires can be cut. */
@@ -43,7 +44,10 @@ export interface CuttableStack extends TestStack {
 }
 
 /** As {@linkcode startStack}, supervised, with a proxy before the database and one before the broker. */
-export async function startCuttableStack(): Promise<CuttableStack> {
+export async function startCuttableStack(
+  env: Record<string, string> = {},
+  options: Omit<StackOptions, "via" | "revive"> = {},
+): Promise<CuttableStack> {
   await using resources = new AsyncDisposableStack();
   let wires: CuttableStack["wires"] | undefined;
   const via = (urls: ServiceUrls): ServiceUrls => {
@@ -53,7 +57,7 @@ export async function startCuttableStack(): Promise<CuttableStack> {
     };
     return { database: wires.database.url, broker: wires.broker.url };
   };
-  const stack = await startStack({}, { via, revive: true });
+  const stack = await startStack(env, { ...options, via, revive: true });
   resources.use(stack);
   if (!wires) throw new Error("The stack was started without its wires");
   const owned = resources.move();
@@ -66,6 +70,12 @@ export interface StackOptions {
   readonly via?: (urls: ServiceUrls) => ServiceUrls;
   /** Whether a process that ends by itself is started again, as the supervisor does. */
   readonly revive?: boolean;
+  /** The database, migrated, and the broker, both their caller's to dispose of; unless told, the test's own. */
+  readonly services?: { readonly db: TestSchema; readonly broker: Omit<TestBroker, keyof AsyncDisposable> };
+  /** A folder for what the processes write, a file for each. */
+  readonly logs?: string | undefined;
+  /** The names of the processes to start; all, unless told. Without the API nothing is waited for. */
+  readonly processes?: readonly string[];
 }
 
 /** Where the services are. */
@@ -76,17 +86,21 @@ export interface ServiceUrls {
   readonly broker: string;
 }
 
-/** Starts all processes on a database and queues of their own, and waits until the API is ready. */
+const ALL = PROCESSES.map(({ name }) => name);
+
+/** Starts processes on a database and queues of their own, and waits until the API is ready. */
 export async function startStack(
   env: Record<string, string> = {},
-  { via = (urls) => urls, revive = false }: StackOptions = {},
+  options: StackOptions = {},
 ): Promise<TestStack> {
+  const { via = (urls) => urls, revive = false, services, logs, processes = ALL } = options;
   await using resources = new AsyncDisposableStack();
-  const db = resources.use(await testSchema());
-  const broker = resources.use(await testBroker());
-  const port = freePort();
+  const db = services?.db ?? resources.use(await testSchema());
+  const broker = services?.broker ?? resources.use(await testBroker());
+  const port = freePort("127.0.0.1");
   const url = `http://127.0.0.1:${port}`;
-  const running = new Map<string, Deno.ChildProcess>();
+  const running = new Map<string, TestProcess>();
+  const crashes: string[] = [];
   const urls = via({ database: db.url, broker: broker.url });
   const childEnv = childEnvironment(Deno.env.toObject(), {
     DATABASE_URL: urls.database,
@@ -95,79 +109,57 @@ export async function startStack(
     PORT: String(port),
     ...env,
   });
+  const addresses = [addressOf(urls.database), addressOf(urls.broker), `127.0.0.1:${port}`];
+  const startCopy = (name: string) => startTestProcess(specOf(name), { addresses, env: childEnv, logs });
 
   function start(name: string): void {
-    const spec = specOf(name);
-    const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
-    const child = new Deno.Command(Deno.execPath(), {
-      args: denoArguments(spec, [addressOf(urls.database), addressOf(urls.broker), `127.0.0.1:${port}`]),
-      cwd: root,
-      clearEnv: true,
-      env: childEnv,
-      stdin: "piped",
-      stdout: output,
-      stderr: output,
-    }).spawn();
+    const child = startCopy(name);
     running.set(name, child);
-    if (revive) {
-      child.status.then(async () => {
-        if (running.get(name) !== child) return; // it was told to
-        start(name);
-        await child.stdin.close().catch(() => {});
-      });
-    }
+    child.ended.then(() => {
+      if (running.get(name) !== child) return; // it was told to
+      crashes.push(name);
+      if (revive) start(name);
+    });
   }
 
   async function end(name: string, signal: Deno.Signal): Promise<number> {
     const child = running.get(name);
     if (!child) throw new Error(`${name} is not running`);
     running.delete(name);
-    send(child, signal);
-    await within(STOP_MS, child.status);
-    send(child, "SIGKILL");
-    const { code } = await child.status;
-    await child.stdin.close().catch(() => {});
-    return code;
+    return await child.end(signal);
   }
 
   resources.defer(async () =>
     void await Promise.all([...running.keys()].map((name) => end(name, "SIGTERM")))
   );
-  for (const { name } of PROCESSES) start(name);
-  await eventually("the API to be ready", async () => {
-    const response = await fetch(`${url}/readyz`);
-    await response.body?.cancel();
-    return response.ok;
-  }, 30_000);
+  for (const name of processes) start(name);
+  if (processes.includes(API.name)) await untilReady(url);
   const owned = resources.move();
   return {
     url,
     db,
     broker,
-    processes: PROCESSES.map(({ name }) => name),
+    processes,
+    pids: () => new Map([...running].map(([name, { pid }]) => [name, pid])),
     start,
     kill: async (name) => void await end(name, "SIGKILL"),
     stop: (name) => end(name, "SIGTERM"),
+    startCopy,
+    crashes,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-/** Sends a signal to a process, which may have ended by itself. */
-function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
-  try {
-    child.kill(signal);
-  } catch {
-    // There is nobody left to signal.
-  }
+async function untilReady(url: string): Promise<void> {
+  await eventually("the API to be ready", async () => {
+    const response = await fetch(`${url}/readyz`);
+    await response.body?.cancel();
+    return response.ok;
+  }, 30_000);
 }
 
 function specOf(name: string): ProcessSpec {
   const spec = PROCESSES.find((spec) => spec.name === name);
   if (!spec) throw new Error(`There is no process ${name}`);
   return spec;
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

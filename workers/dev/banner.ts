@@ -43,7 +43,7 @@ ${RULE}
 OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.startMs / 1000).toFixed(1)} s).
 
   API         ${apiUrl}
-  Debug view  ${apiUrl}/ops/debug
+  Debug view  ${apiUrl}
   Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
   RabbitMQ    ${withoutPassword(facts.amqpUrl)} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"

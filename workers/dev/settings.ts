@@ -21,6 +21,8 @@ export interface Settings {
   readonly host: string;
   /** 0 for any free one. */
   readonly port: number;
+  /** Whether faults may be injected; on unless told, which is other than where a process is started by itself. */
+  readonly faultsEnabled: boolean;
 }
 
 /** Stand in for what is embedded and has no URL yet, while everything else is checked. */
@@ -45,5 +47,6 @@ export function readSettings(env: Environment): Settings {
     topology: topologyOf(config),
     host: config.HOST,
     port: config.PORT,
+    faultsEnabled: given("FAULTS_ENABLED") ? config.FAULTS_ENABLED : true,
   };
 }

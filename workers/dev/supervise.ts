@@ -8,6 +8,7 @@ import { kindOfError, messageOf } from "../../shared/errors.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { aborted, pause } from "../../shared/stop.ts";
 import { banner } from "./banner.ts";
+import { bundlePage } from "./bundle_page.ts";
 import { addressOf, childEnvironment, type Environment, joinAddress } from "./child_command.ts";
 import { type EmbeddedDatabase, startEmbeddedDatabase } from "./embedded_database.ts";
 import { freePort } from "./free_port.ts";
@@ -83,6 +84,7 @@ export function supervise(options: SuperviseOptions): Supervisor {
   }
 
   async function start(): Promise<void> {
+    const bundled = bundle();
     const amqpUrl = settings.amqpUrl ?? startBroker();
     const databaseUrl = settings.databaseUrl ?? await startDatabase();
     await migrateWhenReachable(databaseUrl);
@@ -93,11 +95,18 @@ export function supervise(options: SuperviseOptions): Supervisor {
       amqpUrl,
       topology: settings.topology,
     };
+    await bundled;
     if (stopping.signal.aborted) return;
     await writeEnvFile(home.env, { DATABASE_URL: databaseUrl, AMQP_URL: amqpUrl });
     startProcesses(system, port);
     if (options.watch) watch();
     await reportWhenReady(system);
+  }
+
+  /** A page that cannot be bundled stops nobody else: the API says that it is missing. */
+  async function bundle(): Promise<void> {
+    const failure = await bundlePage({ root, env: childEnvironment(env, {}) });
+    if (failure !== null) say(`the debug page could not be bundled: ${failure}`);
   }
 
   function startBroker(): string {
@@ -129,7 +138,12 @@ export function supervise(options: SuperviseOptions): Supervisor {
 
   function startProcesses(system: System, port: number): void {
     say("starting the API, the outbox relay and the consumers");
-    const set = { DATABASE_URL: system.databaseUrl, AMQP_URL: system.amqpUrl, PORT: `${port}` };
+    const set = {
+      DATABASE_URL: system.databaseUrl,
+      AMQP_URL: system.amqpUrl,
+      PORT: `${port}`,
+      FAULTS_ENABLED: `${settings.faultsEnabled}`,
+    };
     const services = [addressOf(system.databaseUrl), addressOf(system.amqpUrl)];
     for (const spec of PROCESSES) {
       const own = spec === API ? [joinAddress(settings.host, port)] : [];
@@ -174,7 +188,7 @@ export function supervise(options: SuperviseOptions): Supervisor {
       say(`changed: ${changed.map((path) => relative(root, path)).join(", ")}`);
       for (const spec of specs) kept.get(spec)?.restart(GRACE_MS);
     };
-    watchSources({ root, specs: PROCESSES, onChange, stop: stopping.signal })
+    watchSources({ root, specs: PROCESSES, onPage: bundle, onChange, stop: stopping.signal })
       .catch((error) => say(`no longer watching the sources: ${messageOf(error)}`));
   }
 

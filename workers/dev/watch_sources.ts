@@ -61,6 +61,8 @@ export interface WatchOptions {
   readonly root: string;
   /** The processes that may be affected. */
   readonly specs: readonly ProcessSpec[];
+  /** Called when something of the page has changed, ahead of `onChange`, which waits for it. */
+  readonly onPage: () => Promise<void>;
   /** Called with the processes to start anew and the files of theirs that changed. */
   readonly onChange: (specs: readonly ProcessSpec[], changed: readonly string[]) => void;
   /** Ends the watch. */
@@ -68,7 +70,7 @@ export interface WatchOptions {
 }
 
 /** Watches the sources until `stop`. The graph is read anew after each change, since imports may have changed. */
-export async function watchSources({ root, specs, onChange, stop }: WatchOptions): Promise<void> {
+export async function watchSources({ root, specs, onPage, onChange, stop }: WatchOptions): Promise<void> {
   let graph = await readGraph(specs, root);
   if (stop.aborted) return;
   const watcher = Deno.watchFs(await existing(SOURCE_FOLDERS.map((folder) => join(root, folder))));
@@ -78,9 +80,11 @@ export async function watchSources({ root, specs, onChange, stop }: WatchOptions
   let settled = Promise.resolve();
 
   async function settle(): Promise<void> {
+    const isPage = [...changed].some((path) => isPageSource(path, root));
     const affected = affectedBy([...changed], graph);
     const theirs = [...changed].filter((path) => affected.some((spec) => graph.get(spec)?.has(path)));
     changed.clear();
+    if (isPage && !stop.aborted) await onPage();
     if (affected.length === 0 || stop.aborted) return;
     onChange(affected, theirs);
     graph = await readGraph(specs, root, graph);
@@ -94,6 +98,11 @@ export async function watchSources({ root, specs, onChange, stop }: WatchOptions
   }
   clearTimeout(timer);
   await settled;
+}
+
+/** Whether the page is bundled from the file; what the bundler writes is below the same folder. */
+function isPageSource(path: string, root: string): boolean {
+  return path.startsWith(join(root, "ui/")) && !path.startsWith(join(root, "ui/dist"));
 }
 
 async function existing(paths: readonly string[]): Promise<string[]> {

@@ -26,10 +26,10 @@ Deno.test("readGraph() tells what each process imports, SQL files included", asy
   assertEquals(affected("workers/dev.ts"), []);
 });
 
-Deno.test("watchSources() tells which processes a changed file belongs to, and follows new imports", async () => {
+Deno.test("watchSources() tells which processes a changed file belongs to, follows new imports, and tells of the page", async () => {
   const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "orderflow_dev_test_" }));
   const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
-  for (const folder of ["api", "workers", "shared"]) await Deno.mkdir(join(root, folder));
+  for (const folder of ["api", "workers", "shared", "ui", "ui/dist"]) await Deno.mkdir(join(root, folder));
   await write("shared/a.ts", "export const a = 1;");
   await write("shared/b.ts", "export const b = 1;");
   await write("api/main.ts", 'import "../shared/a.ts";');
@@ -41,6 +41,11 @@ Deno.test("watchSources() tells which processes a changed file belongs to, and f
     root,
     specs: [API, RELAY],
     stop: stop.signal,
+    onPage: () => {
+      seen.push("the page");
+      next.resolve();
+      return Promise.resolve();
+    },
     onChange: (specs, changed) => {
       seen.push(`${specs.map(({ name }) => name)}: ${changed.map((path) => path.slice(root.length + 1))}`);
       next.resolve();
@@ -56,6 +61,8 @@ Deno.test("watchSources() tells which processes a changed file belongs to, and f
   await changeUntilSeen("shared/a.ts", "export const a = 2;");
   await changeUntilSeen("workers/outbox_relay.ts", 'import "../shared/b.ts";');
   await changeUntilSeen("shared/b.ts", "export const b = 2;");
+  await write("ui/dist/island.js", "");
+  await changeUntilSeen("ui/page.css", "/* changed */");
   stop.abort();
   await watching;
   await Deno.remove(root, { recursive: true });
@@ -63,6 +70,7 @@ Deno.test("watchSources() tells which processes a changed file belongs to, and f
     "api: shared/a.ts",
     "outbox-relay: workers/outbox_relay.ts",
     "outbox-relay: shared/b.ts",
+    "the page",
   ]);
 });
 

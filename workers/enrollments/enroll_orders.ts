@@ -8,16 +8,16 @@ import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Atomically } from "../../shared/sql/connect.ts";
 import { insertEnrollments, type NewEnrollment } from "../../shared/sql/enrollments.ts";
 import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
-import { processOnce } from "../../shared/sql/process_once.ts";
+import { recordOnce } from "../../shared/sql/process_once.ts";
 import { decideSeat } from "./decide_seat.ts";
 
 /** What the handler is made of. */
 export interface EnrollDeps {
-  /** A pool that may write `enrollments`, the inbox and the outbox. */
-  readonly sql: Sql;
+  /** Runs a statement that may write `enrollments`, the inbox and the outbox. */
+  readonly atomically: Atomically;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
   /** Wakes the relay after each batch. */
@@ -27,19 +27,17 @@ export interface EnrollDeps {
 type Paid = ReceivedEvent<"payment.succeeded">;
 
 /** Makes the handler. "No seat left" is an outcome with an event of its own, never an error. */
-export function createEnrollHandler({ sql, consumer, waker }: EnrollDeps): HandleBatch<"payment.succeeded"> {
+export function createEnrollHandler(
+  { atomically, consumer, waker }: EnrollDeps,
+): HandleBatch<"payment.succeeded"> {
   return async (paid) => {
     const now = new Date();
     const decided = paid.map((received) => ({ received, enrollment: decide(received) }));
-    const ids = paid.map(({ event }) => event.eventId);
-    const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-      const ours = decided.filter(({ received }) => fresh.has(received.event.eventId));
-      const inserted = await insertEnrollments(tx, ours.map(({ enrollment }) => enrollment), now);
-      return ours.filter(({ enrollment }) => inserted.has(enrollment.id)).map(({ received, enrollment }) => ({
-        cause: received.event.eventId,
-        event: outcomeOf(received, enrollment, now),
-      }));
-    });
+    const recordings = decided.map(({ received, enrollment }) => ({
+      row: { ...enrollment, cause: received.event.eventId },
+      event: outcomeOf(received, enrollment, now),
+    }));
+    const recorded = await recordOnce(atomically, consumer, { recordings }, now, insertEnrollments);
     waker.wake();
     return decided.map(({ received, enrollment }): Verdict => {
       if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };

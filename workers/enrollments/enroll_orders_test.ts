@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { countEvents, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { atomicallyOn } from "../../shared/sql/connect.ts";
 import { decideSeat } from "./decide_seat.ts";
 import { createEnrollHandler } from "./enroll_orders.ts";
 
@@ -9,7 +10,7 @@ shareTestSchema();
 
 function handlerOn(db: TestSchema) {
   const sql = db.as("orderflow_enrollments");
-  return createEnrollHandler({ sql, consumer: "enrollments", waker: db.waker() });
+  return createEnrollHandler({ atomically: atomicallyOn(sql), consumer: "enrollments", waker: db.waker() });
 }
 
 Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {

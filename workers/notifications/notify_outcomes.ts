@@ -8,19 +8,19 @@ import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Atomically } from "../../shared/sql/connect.ts";
 import {
   insertNotifications,
   type NewNotification,
   type NotificationType,
 } from "../../shared/sql/notifications.ts";
 import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
-import { processOnce } from "../../shared/sql/process_once.ts";
+import { recordOnce } from "../../shared/sql/process_once.ts";
 
 /** What the handler is made of. */
 export interface NotifyDeps {
-  /** A pool that may write `notifications`, the inbox and the outbox. */
-  readonly sql: Sql;
+  /** Runs a statement that may write `notifications`, the inbox and the outbox. */
+  readonly atomically: Atomically;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
   /** Wakes the relay after each batch. */
@@ -40,21 +40,15 @@ const OUTCOMES: Readonly<Record<FinalEvent, NotificationType>> = {
 /**
  * Makes the handler. The record is the sending: a real sender would follow the record, with its id as idempotency key.
  */
-export function createNotifyHandler({ sql, consumer, waker }: NotifyDeps): HandleBatch<FinalEvent> {
+export function createNotifyHandler({ atomically, consumer, waker }: NotifyDeps): HandleBatch<FinalEvent> {
   return async (events) => {
     const now = new Date();
     const wanted = events.map((received) => ({ received, notification: notificationOf(received) }));
-    const ids = events.map(({ event }) => event.eventId);
-    const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-      const ours = wanted.filter(({ received }) => fresh.has(received.event.eventId));
-      const inserted = await insertNotifications(tx, ours.map(({ notification }) => notification), now);
-      return ours.filter(({ notification }) => inserted.has(notification.id)).map((
-        { received, notification },
-      ) => ({
-        cause: received.event.eventId,
-        event: sentEvent(received, notification, now),
-      }));
-    });
+    const recordings = wanted.map(({ received, notification }) => ({
+      row: { ...notification, cause: received.event.eventId },
+      event: sentEvent(received, notification, now),
+    }));
+    const recorded = await recordOnce(atomically, consumer, { recordings }, now, insertNotifications);
     waker.wake();
     return wanted.map(({ received, notification }): Verdict => {
       if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };

@@ -1,13 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { countEvents, received } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { atomicallyOn } from "../../shared/sql/connect.ts";
 import { createNotifyHandler } from "./notify_outcomes.ts";
 
 shareTestSchema();
 
 function handlerOn(db: TestSchema) {
   const sql = db.as("orderflow_notifications");
-  return createNotifyHandler({ sql, consumer: "notifications", waker: db.waker() });
+  return createNotifyHandler({ atomically: atomicallyOn(sql), consumer: "notifications", waker: db.waker() });
 }
 
 const id = "00000000-0000-0000-0000-0000000000a";

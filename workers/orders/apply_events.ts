@@ -5,7 +5,7 @@
  */
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { OrderTrigger } from "../../shared/order_status.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { lockOrders, updateStatuses } from "../../shared/sql/orders.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
@@ -32,7 +32,7 @@ export function createOrderEventsHandler(
 ): HandleBatch<OrderTrigger> {
   return async (events) => {
     const ids = [...new Set(events.map(({ event }) => event.data.orderId))];
-    const decision = await sql.begin(async (tx) => {
+    const decision = await transaction(sql, async (tx) => {
       const orders = await lockOrders(tx, ids);
       const now = new Date(); // behind the lock, so that an order's changes have their times in their order
       const decision = decideBatch(events, new Map(orders.map(({ id, status }) => [id, status])), now);

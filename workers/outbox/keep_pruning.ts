@@ -51,6 +51,6 @@ async function pruneRound(sql: Sql, days: number, stop: AbortSignal): Promise<nu
   }
 }
 
-function rowsOf({ outboxEvents, processedEvents, idempotencyKeys, suspectDeliveries }: Pruned): number {
-  return outboxEvents + processedEvents + idempotencyKeys + suspectDeliveries;
+function rowsOf(pruned: Pruned): number {
+  return Object.values(pruned).reduce((sum, rows) => sum + rows, 0);
 }

@@ -7,7 +7,7 @@ import type { Publisher } from "../../shared/broker/publish.ts";
 import type { QueueDepth } from "../../shared/broker/queue_depths.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Logger } from "../../shared/log.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/stop.ts";
 import type { Reconciler } from "./reconcile.ts";
 
@@ -59,7 +59,7 @@ export async function keepReconciling(options: ReconcilingOptions, stop: AbortSi
 async function onePass({ sql, reconciler, wire, log }: ReconcilingOptions): Promise<void> {
   const wired = wire();
   if (!wired) return;
-  await sql.begin(async (tx) => {
+  await transaction(sql, async (tx) => {
     const [lock] = await tx<{ ours: boolean }[]>`select pg_try_advisory_xact_lock(${LOCK_KEY}) as ours`;
     if (!lock?.ours) return;
     const { resent } = await reconciler.pass(wired.publisher, await wired.readQueues(), new Date());

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { kindOfError, messageOf } from "../../shared/errors.ts";
 import type { Logger } from "../../shared/log.ts";
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { pause } from "../../shared/stop.ts";
+import { passesInTime, throughOutages } from "../../shared/outage.ts";
+import { atEase, nextCaution } from "./caution.ts";
 import { relayBatch, type RelayedBatch } from "./relay_batch.ts";
 
 /** What a relay is made of. */
@@ -26,6 +26,8 @@ export interface RelayOptions {
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
+  /** Told of each batch that had events in it, after its commit. */
+  readonly onBatch?: (batch: RelayedBatch) => void;
   /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
   readonly log: Logger;
 }
@@ -43,9 +45,6 @@ export interface Relay {
 /** Batches under way at once while there is a backlog: one is claimed and marked while the other is on the wire. */
 const LANES = 2;
 
-const OUTAGE_BACKOFF_MIN_MS = 100;
-const OUTAGE_BACKOFF_MAX_MS = 1000;
-
 /** Starts relaying. */
 export function startRelay(options: RelayOptions): Relay {
   const { sql, batchSize, log } = options;
@@ -53,24 +52,15 @@ export function startRelay(options: RelayOptions): Relay {
   let woken = true; // what is in the outbox already
   let ticked = false;
   let stopWaiting = () => {};
+  let caution = atEase(batchSize);
 
   async function run(): Promise<void> {
-    for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, down = false; !stopping.signal.aborted;) {
+    while (!stopping.signal.aborted) {
       await untilWoken();
       try {
-        await drain();
-        if (down) log.info("The database is back");
-        down = false;
-        backoffMs = OUTAGE_BACKOFF_MIN_MS;
+        await throughOutages(drain, { log, stop: stopping.signal, passes: passesInTime });
       } catch (error) {
-        if (kindOfError(error) === "permanent") throw error;
-        if (!down) {
-          log.warning("The outbox cannot be read; trying again until it can", { error: messageOf(error) });
-        }
-        down = true;
-        woken = true;
-        await pause(backoffMs, stopping.signal);
-        backoffMs = Math.min(backoffMs * 2, OUTAGE_BACKOFF_MAX_MS);
+        if (!stopping.signal.aborted || !passesInTime(error)) throw error;
       }
     }
   }
@@ -89,13 +79,17 @@ export function startRelay(options: RelayOptions): Relay {
     woken = false;
   }
 
-  /** Publishes until a batch comes back with room in it. A second lane joins only when there is a backlog. */
+  /**
+   * Publishes until a batch comes back with room in it. A second lane joins only when there is a backlog, and none while
+   * the relay is cautious: of two on one channel, nobody could tell whose event the broker did not want.
+   */
   async function drain(): Promise<void> {
     if ((!options.enabled && !ticked) || !options.publisher()) return; // a tick waits for the broker
+    const more = await relayed();
     ticked = false;
-    if (!await relayed()) return;
-    const lanes = Array.from({ length: LANES }, async () => {
-      while (await relayed());
+    if (!more) return;
+    const lanes = Array.from({ length: LANES }, async (_, lane) => {
+      while ((lane === 0 || caution.left === 0) && await relayed());
     });
     for (const lane of await Promise.allSettled(lanes)) if (lane.status === "rejected") throw lane.reason;
   }
@@ -104,19 +98,24 @@ export function startRelay(options: RelayOptions): Relay {
   async function relayed(): Promise<boolean> {
     const publisher = options.publisher();
     if (!publisher || stopping.signal.aborted) return false;
-    const batch = await relayBatch(sql, publisher, options.route, batchSize);
+    const { limit } = caution;
+    const batch = await relayBatch(sql, publisher, options.route, limit);
     report(batch);
-    if (batch.unanswered > 0) options.onStuck();
-    return batch.claimed === batchSize && batch.unanswered === 0;
+    if (batch.claimed > 0) options.onBatch?.(batch);
+    const { claimed, unanswered, offence } = batch;
+    caution = nextCaution(caution, { claimed, offended: offence !== null }, batchSize);
+    if (unanswered > 0) options.onStuck();
+    return claimed === limit && unanswered === 0;
   }
 
-  function report({ published, refused, unanswered }: RelayedBatch): void {
+  function report({ published, refused, unanswered, offence }: RelayedBatch): void {
     if (published > 0) log.debug("Published", { events: published });
     for (const { id, error } of refused) {
       log.warning("An event could not be published", { eventId: id, error });
     }
     if (unanswered > 0) {
-      log.warning("The broker gave no answer on some events; they stay", { events: unanswered });
+      const why = offence === null ? {} : { offence };
+      log.warning("The broker gave no answer on some events; they stay", { events: unanswered, ...why });
     }
   }
 

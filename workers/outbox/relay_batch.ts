@@ -4,8 +4,8 @@
  * @module
  */
 import { retryDelayMs } from "../../shared/broker/next_step.ts";
-import type { Publisher, Route } from "../../shared/broker/publish.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publish.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { claimEvents, markPublished, markRefused } from "../../shared/sql/outbox_events.ts";
 
 /** How long the broker may take to answer for a batch, in milliseconds. */
@@ -21,12 +21,16 @@ export interface RelayedBatch {
   readonly refused: readonly { readonly id: string; readonly error: string }[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;
+  /** Why the broker closed the channel, if it did so for what is in one of the unanswered events; null otherwise. */
+  readonly offence: string | null;
 }
 
 /**
  * Publishes up to `limit` due events, in one transaction. Its row locks are the claim: a relay that dies, or whose
  * connection does, leaves nothing to clean up. Killed between the broker's confirm and the commit, it leaves events to
  * be published once more, which the consumers' inbox absorbs: at least once here, exactly one effect there.
+ *
+ * An event for which the broker closes the channel counts as refused if it was alone; among others, nobody can tell.
  */
 export async function relayBatch(
   sql: Sql,
@@ -34,10 +38,10 @@ export async function relayBatch(
   route: Route,
   limit: number,
 ): Promise<RelayedBatch> {
-  return await sql.begin(async (tx) => {
+  return await transaction(sql, async (tx) => {
     const events = await claimEvents(tx, limit);
-    if (events.length === 0) return { claimed: 0, published: 0, refused: [], unanswered: 0 };
-    const outcome = await publisher.publish(events, route, CONFIRM_TIMEOUT_MS);
+    if (events.length === 0) return NOTHING;
+    const outcome = aloneAtFault(await publisher.publish(events, route, CONFIRM_TIMEOUT_MS));
     const tries = new Map(events.map((event) => [event.id, event.retryCount]));
     await Promise.all([
       markPublished(tx, outcome.confirmed),
@@ -55,6 +59,21 @@ export async function relayBatch(
       published: outcome.confirmed.length,
       refused: outcome.refused,
       unanswered: outcome.unknown.length,
+      offence: outcome.offence,
     };
   });
+}
+
+const NOTHING: RelayedBatch = { claimed: 0, published: 0, refused: [], unanswered: 0, offence: null };
+
+/** An event that was the only one to be sent and made the broker close the channel is refused. */
+function aloneAtFault(outcome: PublishOutcome): PublishOutcome {
+  const { confirmed, refused, unknown: [only, ...others], offence } = outcome;
+  const isAlone = confirmed.length + refused.length + others.length === 0;
+  if (offence === null || only === undefined || !isAlone) return outcome;
+  return {
+    ...outcome,
+    refused: [{ id: only, error: `the broker closed the channel: ${offence}` }],
+    unknown: [],
+  };
 }

@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
-import { type Channel, type ChannelModel, connect } from "amqplib";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type ChannelModel, type ConfirmChannel, connect, type Options } from "amqplib";
+import type { Buffer } from "node:buffer";
 import { declareTopology } from "../../shared/broker/declare.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/broker/topology.ts";
@@ -18,7 +19,7 @@ shareTestSchema();
 
 interface Wire extends AsyncDisposable {
   readonly model: ChannelModel;
-  readonly channel: Channel;
+  readonly channel: ConfirmChannel;
   readonly publisher: Publisher;
   readonly route: Route;
 }
@@ -37,7 +38,7 @@ async function wire(broker: TestBroker): Promise<Wire> {
   };
 }
 
-const depth = async (channel: Channel, broker: TestBroker) =>
+const depth = async (channel: ConfirmChannel, broker: TestBroker) =>
   (await channel.checkQueue(broker.topology.queues.paymentsOrderCreated.name)).messageCount;
 
 async function unpublished(db: TestSchema): Promise<number> {
@@ -52,7 +53,7 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
   const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
-  assertEquals(batch, { claimed: 1, published: 1, refused: [], unanswered: 0 });
+  assertEquals(batch, { claimed: 1, published: 1, refused: [], unanswered: 0, offence: null });
   assertEquals(await unpublished(db), 0);
   const queue = broker.topology.queues.paymentsOrderCreated.name;
   const message = await eventually("the message", () => wired.channel.get(queue, { noAck: true }));
@@ -117,7 +118,7 @@ Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () =
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
   const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 3_600_000 });
-  const unlisten = await listenForWakeUps(sql, relay.wake);
+  const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
   const producer = db.as("orderflow_orders");
   const waker = db.waker();
   for (let round = 0; round < 3; round++) {
@@ -148,7 +149,7 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
   const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 5, enabled: false });
-  const unlisten = await listenForWakeUps(sql, relay.wake);
+  const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
   const waker = db.waker();
   await appendEvents(db.sql, [orderCreated()]);
   waker.wake();
@@ -173,6 +174,75 @@ Deno.test("startRelay() in several copies publishes a backlog once, whole", asyn
   await Promise.all(relays.map((relay) => relay.stop()));
   assertEquals(await depth(one.channel, broker), 1500);
 });
+
+Deno.test("startRelay() isolates the event for which the broker closes the channel; all others go out", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  const sent = Array.from({ length: 300 }, () => orderCreated());
+  const bad = sent[123];
+  assert(bad);
+  await appendEvents(db.sql, sent);
+  let wired = await offendingWire(broker, bad.event.eventId);
+  let usable = true;
+  const relay = startRelay({
+    ...options(db.as("orderflow_relay"), wired),
+    publisher: () => usable ? wired.publisher : null,
+    batchSize: 100,
+    onStuck: () => {
+      if (!usable) return; // both lanes had events in flight, and each says so
+      usable = false;
+      offendingWire(broker, bad.event.eventId).then(async (next) => {
+        await wired[Symbol.asyncDispose]();
+        wired = next;
+        usable = true;
+        relay.wake(false);
+      });
+    },
+  });
+  await eventually("all but one to be published", async () => await unpublished(db) === 1, 30_000);
+  await eventually("the reason to be written down", async () => {
+    const [row] = await db.sql`select last_error from outbox_events where retry_count > 0`;
+    return row?.last_error;
+  });
+  const rows = await db
+    .sql`select id, retry_count > 0 as tried, last_error from outbox_events where last_error is not null`;
+  assertEquals(rows.map(({ id, tried }) => ({ id, tried })), [{ id: bad.event.eventId, tried: true }]);
+  assertMatch(rows[0]?.last_error, /^the broker closed the channel: .*PRECONDITION_FAILED/);
+  await relay.stop();
+  await eventually("the new wire", () => usable);
+  await wired[Symbol.asyncDispose]();
+});
+
+/** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
+async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
+  const wired = await wire(broker);
+  wired.channel.on("error", () => {});
+  const offending = new Proxy(wired.channel, {
+    get(channel, name) {
+      if (name !== "publish") {
+        const value: unknown = Reflect.get(channel, name);
+        return typeof value === "function" ? value.bind(channel) : value;
+      }
+      return (
+        exchange: string,
+        key: string,
+        body: Buffer,
+        properties: Options.Publish,
+        settle: () => void,
+      ) => {
+        const isBad = properties.messageId === badId;
+        return wired.channel.publish(
+          exchange,
+          key,
+          body,
+          isBad ? { ...properties, expiration: "never" } : properties,
+          settle,
+        );
+      };
+    },
+  });
+  return { ...wired, publisher: createPublisher(offending) };
+}
 
 function options(sql: Parameters<typeof relayBatch>[0], { publisher, route }: Wire) {
   return {

@@ -3,16 +3,16 @@
  *
  * @module
  */
-import pMap from "p-map";
 import { v7 as uuidv7 } from "uuid";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
 import { insertPayments, type NewPayment } from "../../shared/sql/payments.ts";
-import { processOnce } from "../../shared/sql/process_once.ts";
+import { recordOnce } from "../../shared/sql/process_once.ts";
 import { findProcessed } from "../../shared/sql/processed_events.ts";
 import { type Answered, callProvider, type ChargeResult, type PaymentDeps } from "./payment_provider.ts";
+import { createPendingCalls, type PendingCalls } from "./pending_calls.ts";
 
 type Created = ReceivedEvent<"order.created">;
 
@@ -23,37 +23,48 @@ interface Settled {
 
 /**
  * Makes the handler. It asks the provider first, for the whole batch at once and with no transaction open, then records
- * all answers in one transaction. Killed in between, it asks again with the same idempotency key and gets the same
- * charge. What the inbox already has is not asked for again.
+ * the answers in one transaction. Killed in between, it asks again with the same idempotency key and gets the same
+ * charge. What the inbox already has is not asked for again. An order whose answer takes longer is looked at again.
  */
 export function createChargeHandler(deps: PaymentDeps): HandleBatch<"order.created"> {
+  const calls = createPendingCalls<ChargeResult>(deps);
   return async (created) => {
     const processed = await findProcessed(deps.sql, deps.consumer, created.map(({ event }) => event.eventId));
-    const answers = await chargeAll(deps, created.filter(({ event }) => !processed.has(event.eventId)));
-    const recorded = await record(deps, [...answers].flatMap(toSettled), [...processed]);
+    const answers = await chargeAll(
+      deps,
+      calls,
+      created.filter(({ event }) => !processed.has(event.eventId)),
+    );
+    const settled = created.flatMap((received) => toSettled(received, answers.get(received.event.eventId)));
+    const recorded = await record(deps, settled, [...processed]);
+    calls.forget(answers.keys());
     return created.map((received): Verdict => {
-      const answer = answers.get(received);
-      if (answer && !answer.ok) return { kind: "failed", error: answer.error };
-      if (!answer || !recorded.has(received.event.eventId)) return { kind: "duplicate" };
+      const { eventId } = received.event;
+      const answer = answers.get(eventId);
+      if (!answer) return processed.has(eventId) ? { kind: "duplicate" } : { kind: "waiting" };
+      if (!answer.ok) return { kind: "failed", error: answer.error };
+      if (!recorded.has(eventId)) return { kind: "duplicate" };
       return { kind: "done", note: noteOf(answer.value, received) };
     });
   };
 }
 
+/** The answers that are there, by event id. */
 async function chargeAll(
-  { provider, concurrency, timeoutMs }: PaymentDeps,
+  { provider, timeoutMs, stop }: PaymentDeps,
+  calls: PendingCalls<ChargeResult>,
   created: readonly Created[],
-): Promise<Map<Created, Answered<ChargeResult>>> {
-  const answers = await pMap(created, (received) => {
-    const { orderId, courseId, amount } = received.event.data;
-    const request = { idempotencyKey: orderId, amount, metadata: { orderId, courseId } };
-    return callProvider((signal) => provider.charge(request, signal), timeoutMs);
-  }, { concurrency });
-  return new Map(created.flatMap((received, i) => answers[i] ? [[received, answers[i]]] : []));
+): Promise<Map<string, Answered<ChargeResult>>> {
+  return await calls.answers(
+    new Map(created.map(({ event: { eventId, correlationId, data: { orderId, courseId, amount } } }) => {
+      const request = { idempotencyKey: orderId, amount, metadata: { orderId, courseId, correlationId } };
+      return [eventId, () => callProvider((signal) => provider.charge(request, signal), timeoutMs, stop)];
+    })),
+  );
 }
 
-function toSettled([received, answer]: [Created, Answered<ChargeResult>]): Settled[] {
-  if (!answer.ok) return [];
+function toSettled(received: Created, answer: Answered<ChargeResult> | undefined): Settled[] {
+  if (!answer?.ok) return [];
   const { orderId, courseId, amount } = received.event.data;
   const charged = answer.value.kind === "charged" ? answer.value : null;
   const declined = answer.value.kind === "declined" ? answer.value : null;
@@ -75,22 +86,17 @@ function toSettled([received, answer]: [Created, Answered<ChargeResult>]): Settl
  * recorded.
  */
 async function record(
-  { sql, consumer, waker }: PaymentDeps,
+  { atomically, consumer, waker }: PaymentDeps,
   settled: readonly Settled[],
   repeats: readonly string[],
 ): Promise<Set<string>> {
-  const ids = [...settled.map(({ received }) => received.event.eventId), ...repeats];
-  if (ids.length === 0) return new Set();
+  if (settled.length + repeats.length === 0) return new Set();
   const now = new Date();
-  const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-    const ours = settled.filter(({ received }) => fresh.has(received.event.eventId));
-    const inserted = await insertPayments(tx, ours.map(({ payment }) => payment), now);
-    return ours.filter(({ payment }) => inserted.has(payment.id))
-      .map(({ received, payment }) => ({
-        cause: received.event.eventId,
-        event: outcomeOf(received, payment, now),
-      }));
-  });
+  const recordings = settled.map(({ received, payment }) => ({
+    row: { ...payment, cause: received.event.eventId },
+    event: outcomeOf(received, payment, now),
+  }));
+  const recorded = await recordOnce(atomically, consumer, { recordings, repeats }, now, insertPayments);
   waker.wake();
   return recorded;
 }

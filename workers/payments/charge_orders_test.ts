@@ -1,8 +1,10 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TransientError } from "../../shared/errors.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import { countEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { atomicallyOn } from "../../shared/sql/connect.ts";
 import { createChargeHandler } from "./charge_orders.ts";
 import { createFakeProvider } from "./fake_provider.ts";
 import type { PaymentProvider } from "./payment_provider.ts";
@@ -15,11 +17,13 @@ function handlerOn(db: TestSchema, provider: PaymentProvider, timeoutMs = 5000) 
   const sql = db.as("orderflow_payments");
   return createChargeHandler({
     sql,
+    atomically: atomicallyOn(sql),
     consumer: "payments",
     waker: db.waker(),
     provider,
     concurrency: 4,
     timeoutMs,
+    stop: new AbortController().signal,
   });
 }
 
@@ -115,25 +119,60 @@ Deno.test("createChargeHandler() lets a slow or failing provider hold up only it
   assertEquals(attempts.map((row) => row.attempt_count), [1, 2, 2]);
 });
 
+Deno.test("createChargeHandler() waits for nobody's slow answer, and records it once it is there", async () => {
+  await using db = await testSchema();
+  const [good, slow] = [orderCreated(), orderCreated()];
+  assert(good && slow);
+  const answered = Promise.withResolvers<void>();
+  let asked = 0;
+  const provider: PaymentProvider = {
+    ...fake,
+    async charge(request, signal) {
+      if (request.idempotencyKey === slow.event.data.orderId) {
+        asked++;
+        await answered.promise;
+      }
+      return await fake.charge(request, signal);
+    },
+  };
+  const handle = handlerOn(db, provider);
+  const verdicts = await handle([slow, good]);
+  assertEquals(verdicts, [{ kind: "waiting" }, { kind: "done", note: "charged 49.90" }]);
+  assertEquals(await handle([slow]), [{ kind: "waiting" }]);
+  answered.resolve();
+  await eventually("the answer to be recorded", async () => (await handle([slow]))[0]?.kind === "done");
+  assertEquals(asked, 1, "a call that is under way is not made again");
+  assertEquals(await countEvents(db.sql), { "payment.succeeded": 2 });
+});
+
 Deno.test("createChargeHandler() never calls the provider with a transaction open, and at most so many at once", async () => {
   await using db = await testSchema();
+  const answering = Promise.withResolvers<void>();
   let running = 0;
   let most = 0;
-  let open = 0;
   const provider: PaymentProvider = {
     ...fake,
     async charge(request, signal) {
       most = Math.max(most, ++running);
-      const [row] = await db.sql<{ count: number }[]>`
-        select count(*)::int as count from pg_stat_activity
-        where datname = current_database() and state = 'idle in transaction'`;
-      open += row?.count ?? 0;
+      await answering.promise;
       running--;
-      return fake.charge(request, signal);
+      return await fake.charge(request, signal);
     },
   };
-  await handlerOn(db, provider)(Array.from({ length: 12 }, () => orderCreated()));
-  assertEquals({ most, open }, { most: 4, open: 0 });
+  const handle = handlerOn(db, provider);
+  const orders = Array.from({ length: 12 }, () => orderCreated());
+  const handled = handle(orders);
+  await eventually("the provider to be asked by as many as may", () => running === 4);
+  // Nobody has an answer yet, so there is nothing to record: whatever is open now is open for the calls.
+  const [row] = await db.sql<{ open: number }[]>`
+    select count(*)::int as open from pg_stat_activity
+    where datname = current_database() and state = 'idle in transaction'`;
+  answering.resolve();
+  await handled;
+  await eventually("all to be charged", async () => {
+    return (await handle(orders)).every(({ kind }) => kind === "duplicate");
+  });
+  assertEquals({ most, open: row?.open }, { most: 4, open: 0 });
 });
 
 Deno.test("createChargeHandler() commits nothing of a batch that fails", async () => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { messageOf, TransientError } from "../../shared/errors.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Atomically, Sql } from "../../shared/sql/connect.ts";
 import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 
 /** The variables that say how the provider is called. */
@@ -21,7 +21,7 @@ export interface ChargeRequest {
   /** A decimal string of two places. */
   readonly amount: string;
   /** What the provider keeps beside the charge. */
-  readonly metadata: { readonly orderId: string; readonly courseId: string };
+  readonly metadata: { readonly orderId: string; readonly courseId: string; readonly correlationId: string };
 }
 
 /** The provider's answer: it charged, or it refused for good. A refusal is an outcome, not an error. */
@@ -37,6 +37,8 @@ export interface RefundRequest {
   readonly chargeReference: string;
   /** The whole charge: a decimal string of two places. */
   readonly amount: string;
+  /** What the provider keeps beside the refund. */
+  readonly metadata: { readonly orderId: string; readonly correlationId: string };
 }
 
 /**
@@ -57,16 +59,20 @@ export type Answered<T> = { readonly ok: true; readonly value: T } | {
 };
 
 /**
- * Calls the provider with a time-out. What may pass (`TransientError`, the time-out) becomes an answer, so that one slow
- * call does not fail its batch.
+ * Calls the provider with a time-out, or until `stop` is aborted. What may pass (`TransientError`, the time-out) becomes
+ * an answer, so that one slow call does not fail its batch.
  *
  * Errors: whatever else `call` rejects with.
  */
 export async function callProvider<T>(
   call: (signal: AbortSignal) => Promise<T>,
   timeoutMs: number,
+  stop: AbortSignal,
 ): Promise<Answered<T>> {
-  const signal = AbortSignal.timeout(timeoutMs);
+  const late = new AbortController();
+  // Not AbortSignal.timeout(), which lives on until its time is up: thousands of them in a second are what fills the heap.
+  const timer = setTimeout(() => late.abort(), timeoutMs);
+  const signal = AbortSignal.any([late.signal, stop]);
   try {
     return { ok: true, value: await call(signal) };
   } catch (error) {
@@ -75,6 +81,8 @@ export async function callProvider<T>(
     }
     if (error instanceof TransientError) return { ok: false, error: messageOf(error) };
     throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -82,6 +90,8 @@ export async function callProvider<T>(
 export interface PaymentDeps {
   /** A pool that may write `payments`, the inbox and the outbox. */
   readonly sql: Sql;
+  /** Runs a statement that may write the same. */
+  readonly atomically: Atomically;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
   /** Wakes the relay after a batch that recorded something. */
@@ -92,4 +102,6 @@ export interface PaymentDeps {
   readonly concurrency: number;
   /** How long one call may take, in milliseconds. */
   readonly timeoutMs: number;
+  /** Aborted when the process is asked to stop: calls under way are given up, and asked again by the next one. */
+  readonly stop: AbortSignal;
 }

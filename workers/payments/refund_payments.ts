@@ -4,7 +4,6 @@
  *
  * @module
  */
-import pMap from "p-map";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
@@ -12,6 +11,7 @@ import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
 import { findPayments, markRefunded, type PaymentRow, type Refund } from "../../shared/sql/payments.ts";
 import { processOnce } from "../../shared/sql/process_once.ts";
 import { type Answered, callProvider, type PaymentDeps } from "./payment_provider.ts";
+import { createPendingCalls } from "./pending_calls.ts";
 
 /** What is to be done about a requested refund, from what the table says of the payment. */
 export type RefundDecision =
@@ -33,16 +33,27 @@ type Received = ReceivedEvent<"refund.requested">;
 interface Requested {
   readonly received: Received;
   readonly decision: RefundDecision;
-  readonly answer: Answered<{ readonly reference: string }> | null;
+  /** The provider's answer; undefined while there is none, or where it is not asked. */
+  readonly answer: Answered<Refunded> | undefined;
+}
+
+interface Refunded {
+  readonly reference: string;
 }
 
 /** Makes the handler. Like charges: the provider first, with no transaction open; then one transaction for all. */
 export function createRefundHandler(deps: PaymentDeps): HandleBatch<"refund.requested"> {
-  const { sql, consumer, waker, concurrency } = deps;
+  const { sql, consumer, waker } = deps;
+  const calls = createPendingCalls<Refunded>(deps);
   return async (events) => {
     const payments = await findPayments(sql, events.map(({ event }) => event.data.orderId));
     const byOrder = new Map(payments.map((payment) => [payment.orderId, payment]));
-    const requested = await pMap(events, (received) => refund(deps, received, byOrder), { concurrency });
+    const decided = events.map((received) => ({
+      received,
+      decision: decideRefund(byOrder.get(received.event.data.orderId)),
+    }));
+    const answers = await calls.answers(new Map(decided.flatMap((one) => callOf(deps, one))));
+    const requested = decided.map((one) => ({ ...one, answer: answers.get(one.received.event.eventId) }));
     const answered = requested.filter(isSettled);
     const now = new Date();
     const ids = answered.map(({ received }) => received.event.eventId);
@@ -57,21 +68,22 @@ export function createRefundHandler(deps: PaymentDeps): HandleBatch<"refund.requ
       }));
     });
     waker.wake();
+    calls.forget(answers.keys());
     return requested.map((one) => verdictOf(one, recorded));
   };
 }
 
-async function refund(
-  { provider, timeoutMs }: PaymentDeps,
-  received: Received,
-  byOrder: ReadonlyMap<string, PaymentRow>,
-): Promise<Requested> {
-  const decision = decideRefund(byOrder.get(received.event.data.orderId));
-  if (decision.kind !== "refund") return { received, decision, answer: null };
+/** The call that a decision asks for, under the event's id. */
+function callOf(
+  { provider, timeoutMs, stop }: PaymentDeps,
+  { received, decision }: Omit<Requested, "answer">,
+): [string, () => Promise<Answered<Refunded>>][] {
+  if (decision.kind !== "refund") return [];
+  const { eventId, correlationId, data: { orderId } } = received.event;
   const { id, amount, providerReference } = decision.payment;
-  const request = { idempotencyKey: id, chargeReference: providerReference, amount };
-  const answer = await callProvider((signal) => provider.refund(request, signal), timeoutMs);
-  return { received, decision, answer };
+  const metadata = { orderId, correlationId };
+  const request = { idempotencyKey: id, chargeReference: providerReference, amount, metadata };
+  return [[eventId, () => callProvider((signal) => provider.refund(request, signal), timeoutMs, stop)]];
 }
 
 /** Whether the event is through with: refunded, or a repeat. */
@@ -93,6 +105,7 @@ function verdictOf({ received, decision, answer }: Requested, recorded: Readonly
   if (decision.kind === "never") {
     return { kind: "rejected", reason: "illegal refund", detail: decision.detail };
   }
+  if (decision.kind === "refund" && !answer) return { kind: "waiting" };
   if (answer && !answer.ok) return { kind: "failed", error: answer.error };
   if (!recorded.has(received.event.eventId) || decision.kind !== "refund") return { kind: "duplicate" };
   return { kind: "done", note: `refunded ${decision.payment.amount}` };

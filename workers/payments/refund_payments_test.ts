@@ -3,6 +3,7 @@ import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { countEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { atomicallyOn } from "../../shared/sql/connect.ts";
 import { createChargeHandler } from "./charge_orders.ts";
 import { createFakeProvider } from "./fake_provider.ts";
 import { createRefundHandler, decideRefund } from "./refund_payments.ts";
@@ -12,7 +13,16 @@ shareTestSchema();
 function depsOn(db: TestSchema, consumer: string) {
   const sql = db.as("orderflow_payments");
   const provider = createFakeProvider({ latencyMs: 0 });
-  return { sql, consumer, waker: db.waker(), provider, concurrency: 4, timeoutMs: 5000 };
+  return {
+    sql,
+    atomically: atomicallyOn(sql),
+    consumer,
+    waker: db.waker(),
+    provider,
+    concurrency: 4,
+    timeoutMs: 5000,
+    stop: new AbortController().signal,
+  };
 }
 
 const refundOf = ({ event }: ReceivedEvent) =>

@@ -41,19 +41,44 @@ grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_
 grant select, insert, update, delete on suspect_deliveries
   to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
 
+-- What failed for now: its consumer writes it down, and the relay sends it again when it is due.
+grant select, insert, update on delayed_retries
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
+
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
 -- reconciliation it reads what was processed or put aside.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
 grant select on processed_events, dead_letters to orderflow_relay;
+grant select, update (due_at) on delayed_retries to orderflow_relay;
 
 -- Ops: read everything; have an event published again.
-grant select on orders, idempotency_keys, payments, enrollments, notifications, outbox_events, processed_events, dead_letters
-  to orderflow_ops;
+grant select on orders, idempotency_keys, payments, enrollments, notifications, outbox_events, processed_events, dead_letters,
+  delayed_retries to orderflow_ops;
 grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
+
+-- Replays: ops writes down what is to be sent, starts and cancels; the relay sends, and says how far it is.
+grant select, insert, update (state, rate, reason, due_at, started_at, finished_at) on replays to orderflow_ops;
+grant select, insert on replay_events to orderflow_ops;
+grant select, update (state, sent, skipped, retry_count, last_error, reason, due_at, finished_at) on replays
+  to orderflow_relay;
+grant select on replay_events to orderflow_relay;
+
+-- Faults: ops arms them; whoever one strikes counts it down.
+grant select, insert, delete on faults to orderflow_ops;
+grant select, update (remaining) on faults
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications, orderflow_relay;
+
+-- Heartbeats: every process writes its own, and forgets those that are long silent; ops looks.
+grant select, insert, update, delete on heartbeats
+  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications, orderflow_relay;
+grant select on heartbeats to orderflow_ops;
 
 -- Retention: delete what is old, and see no more of it than that takes.
 grant select (id, published_at), delete on outbox_events to orderflow_retention;
 grant update (published_at) on outbox_events to orderflow_retention;
 grant select, delete on processed_events, suspect_deliveries to orderflow_retention;
 grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
+grant select (event_id, consumer, first_seen_at, due_at), delete on delayed_retries to orderflow_retention;
+grant select (id, state, created_at), delete on replays to orderflow_retention;
+grant select (replay_id, position), delete on replay_events to orderflow_retention;

@@ -80,7 +80,8 @@ export function startDev(home: DevHome, env: Record<string, string> = {}): DevRu
   let output = "";
   let code: number | null = null;
   const read = async (stream: ReadableStream<Uint8Array>) => {
-    for await (const text of stream.pipeThrough(new TextDecoderStream())) output += text;
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) output += decoder.decode(bytes, { stream: true });
   };
   const over = Promise.all([process.status, read(process.stdout), read(process.stderr)])
     .then(([status]) => code = status.code);

@@ -1,0 +1,97 @@
+import { assert, assertEquals } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { transaction } from "./connect.ts";
+import {
+  claimDueRetries,
+  countWaitingRetries,
+  markRetriesSent,
+  type NewRetry,
+  postponeRetries,
+  readNextDue,
+  storeRetries,
+} from "./delayed_retries.ts";
+
+shareTestSchema();
+
+const now = new Date();
+
+Deno.test("storeRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
+  await using db = await testSchema();
+  const [due, notYet] = [retry({ delayMs: 0, retries: 1 }), retry({ delayMs: 60_000 })];
+  await storeRetries(db.as("orderflow_payments"), [due, notYet], now);
+  const relay = db.as("orderflow_relay");
+  const claimed = await claimDueRetries(relay, 10);
+  assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) })), [{
+    consumer: due.consumer,
+    eventId: due.eventId,
+    eventType: due.eventType,
+    correlationId: due.correlationId,
+    traceparent: due.traceparent,
+    body: "{}",
+    retries: 1,
+    firstSeenAt: due.firstSeenAt,
+  }]);
+  await markRetriesSent(relay, claimed);
+  assertEquals((await claimDueRetries(relay, 10)).length, 0);
+  const nextMs = await readNextDue(relay);
+  assert(nextMs !== null && nextMs > 0 && nextMs <= 60_000, String(nextMs));
+  assertEquals(
+    await countWaitingRetries(db.as("orderflow_ops")).then((rows) => rows.map((row) => ({ ...row }))),
+    [
+      { consumer: notYet.consumer, count: 1 },
+    ],
+  );
+});
+
+Deno.test("storeRetries() of an event that waits already keeps one row, with the higher count", async () => {
+  await using db = await testSchema();
+  const first = retry({ delayMs: 0, retries: 2, error: "the third time" });
+  await storeRetries(db.sql, [first, first], now);
+  await storeRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
+  const rows = await claimDueRetries(db.sql, 10);
+  assertEquals(rows.map(({ eventId, retries }) => ({ eventId, retries })), [
+    { eventId: first.eventId, retries: 2 },
+  ]);
+});
+
+Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  await storeRetries(db.sql, [retry({ delayMs: 0 }), retry({ delayMs: 0 })], now);
+  await transaction(relay, async (tx) => {
+    const [mine] = await claimDueRetries(tx, 1);
+    const theirs = await claimDueRetries(relay, 10);
+    assertEquals(theirs.length, 1);
+    assert(theirs[0]?.eventId !== mine?.eventId);
+  });
+});
+
+Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  const [one] = [retry({ delayMs: 0 })];
+  assertEquals(await readNextDue(relay), null);
+  await storeRetries(db.sql, [one], now);
+  await postponeRetries(relay, [one], 60_000);
+  assertEquals((await claimDueRetries(relay, 10)).length, 0);
+  assert((await readNextDue(relay) ?? 0) > 0);
+});
+
+function retry(more: Partial<NewRetry>): NewRetry {
+  const id = uuidv7();
+  return {
+    consumer: "payments.order-created.v1",
+    eventId: id,
+    eventType: "order.created",
+    orderId: id,
+    correlationId: "c-1",
+    traceparent: null,
+    body: new TextEncoder().encode("{}"),
+    error: "timed out",
+    retries: 0,
+    firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
+    delayMs: 1000,
+    ...more,
+  };
+}

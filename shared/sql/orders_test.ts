@@ -1,0 +1,50 @@
+import { assertEquals } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { connect, KEYED_SETTINGS, type Sql } from "./connect.ts";
+import { insertOrders, lockOrders, updateStatuses } from "./orders.ts";
+
+shareTestSchema();
+
+/** So many executions, and Postgres keeps one plan for all further ones. */
+const UNTIL_KEPT = 6;
+const ORDERS = 5000;
+
+Deno.test("plans that are kept from when the table was empty do not read the whole table later", async () => {
+  await using db = await testSchema();
+  await db.sql`vacuum analyze orders`;
+  const sql = connect(db.url, { name: "test", role: "orderflow_orders", max: 1, settings: KEYED_SETTINGS });
+  try {
+    for (let i = 0; i < UNTIL_KEPT; i++) await lockAndMove(sql, [uuidv7()]);
+    const createdAt = new Date();
+    const orders = Array.from({ length: ORDERS }, () => ({
+      id: uuidv7(),
+      userId: uuidv7(),
+      courseId: uuidv7(),
+      amount: "1.00",
+      correlationId: "c",
+      createdAt,
+    }));
+    await insertOrders(db.sql, orders);
+    const before = await rowsRead(sql);
+    await lockAndMove(sql, orders.slice(0, 10).map(({ id }) => id));
+    const read = await rowsRead(sql) - before;
+    assertEquals(read < 100, true, `${read} rows were read`);
+  } finally {
+    await sql.end();
+  }
+});
+
+async function lockAndMove(sql: Sql, ids: readonly string[]): Promise<void> {
+  await lockOrders(sql, ids);
+  await updateStatuses(sql, ids.map((id) => ({ id, status: "PAID" })), new Date());
+}
+
+/** Rows of `orders` that were read so far, by whatever path. */
+async function rowsRead(sql: Sql): Promise<number> {
+  await sql`select pg_stat_force_next_flush()`;
+  const [row] = await sql<{ rows: number }[]>`
+    select (seq_tup_read + coalesce(idx_tup_fetch, 0))::int as rows
+    from pg_stat_user_tables where relname = 'orders'`;
+  return row?.rows ?? 0;
+}

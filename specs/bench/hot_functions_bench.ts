@@ -1,0 +1,79 @@
+/**
+ * The pure functions that every order goes through, for `deno task bench:micro`. A batch is 250 events, as many as a
+ * consumer takes at once.
+ *
+ * @module
+ */
+import { decideOutcomes, type Placement } from "../../api/place_group.ts";
+import { planAcks } from "../../shared/broker/ack.ts";
+import { nextStep } from "../../shared/broker/next_step.ts";
+import { makeEvent, parseEvent } from "../../shared/events/catalog.ts";
+import { decideTransition } from "../../shared/order_status.ts";
+import { rowset } from "../../shared/sql/connect.ts";
+import { firstIdOf } from "../../shared/sql/id_time.ts";
+import { decideBatch } from "../../workers/orders/decide_batch.ts";
+
+const BATCH = 250;
+const now = new Date("2026-01-01T00:00:00Z");
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const uuid = (n: number) => `00000000-0000-7000-8000-${String(n).padStart(12, "0")}`;
+
+const paid = Array.from({ length: BATCH }, (_, n) => {
+  const data = { orderId: uuid(n), paymentId: uuid(n), courseId: uuid(1), amount: "49.90" };
+  return makeEvent("payment.succeeded", data, { correlationId: uuid(n), traceparent }, now);
+});
+const [first] = paid;
+if (!first) throw new Error("There is no event to measure with");
+const body = new TextEncoder().encode(JSON.stringify(first.event));
+const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1 }));
+const statuses = new Map(received.map(({ event }) => [event.data.orderId, "PENDING" as const]));
+const tags = Array.from({ length: BATCH }, (_, n) => n + 1);
+const group: Placement[] = paid.map(({ event }, n) => ({
+  order: {
+    id: uuid(n),
+    userId: uuid(1),
+    courseId: uuid(1),
+    amount: "49.90",
+    correlationId: event.correlationId,
+    createdAt: now,
+  },
+  created: makeEvent(
+    "order.created",
+    { orderId: uuid(n), userId: uuid(1), courseId: uuid(1), amount: "49.90" },
+    { correlationId: event.correlationId, traceparent },
+    now,
+  ),
+  key: n % 2 === 0 ? null : { key: uuid(n), fingerprint: uuid(n) },
+}));
+const locked = new Set(group.flatMap(({ key }) => key ? [key.key] : []));
+
+Deno.bench("parseEvent: a message body to a checked event", () => void parseEvent(body));
+
+Deno.bench("makeEvent: an event with a new id", () => {
+  makeEvent("payment.succeeded", first.event.data, { correlationId: uuid(0), traceparent }, now);
+});
+
+Deno.bench("decideTransition: one step of the state machine", () => {
+  decideTransition("PENDING", "payment.succeeded");
+});
+
+Deno.bench(`decideBatch: ${BATCH} events on as many orders`, () => void decideBatch(received, statuses, now));
+
+Deno.bench("nextStep: what is to be done with a message", () => {
+  nextStep(
+    { kind: "early", awaits: "PAID" },
+    { retries: 0, looks: 3, inHandMs: 20, ageMs: 20 },
+    { maxRetries: 3, earlyMs: 300_000 },
+    0.5,
+  );
+});
+
+Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planAcks(tags, [BATCH + 1]));
+
+Deno.bench(`decideOutcomes: ${BATCH} placements, half of them with a key`, () => {
+  decideOutcomes(group, { locked, used: new Map() });
+});
+
+Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
+
+Deno.bench("firstIdOf: a time as an id", () => void firstIdOf(now));

@@ -1,0 +1,138 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { eventually } from "../support/eventually.ts";
+import { openConnection } from "./send_connection.ts";
+import { dueAfter, sendOrders } from "./send_orders.ts";
+
+interface Api extends AsyncDisposable {
+  readonly url: string;
+  readonly bodies: readonly unknown[];
+}
+
+/** Answers with what `answer` makes of the request's number, from 0. */
+function startApi(answer: (n: number) => Response | Promise<Response>): Api {
+  const bodies: unknown[] = [];
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+    assertEquals([request.method, new URL(request.url).pathname], ["POST", "/orders"]);
+    const n = bodies.push(await request.json()) - 1;
+    return await answer(n);
+  });
+  return {
+    url: `http://127.0.0.1:${server.addr.port}`,
+    bodies,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+/** A server that writes `bytes` to each request and then closes, or leaves it at that. */
+function startRaw(bytes: string, closes: boolean): Api {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    for await (const connection of listener) {
+      const buffer = new Uint8Array(4096);
+      await connection.read(buffer);
+      await connection.write(new TextEncoder().encode(bytes)).catch(() => {});
+      if (!closes) await connection.read(buffer).catch(() => {}); // until the client has gone
+      connection.close();
+    }
+  })();
+  return {
+    url: `http://127.0.0.1:${listener.addr.port}`,
+    bodies: [],
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await serving;
+    },
+  };
+}
+
+const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+const created = (n: number) => Response.json({ id: idOf(n), status: "PENDING" }, { status: 201 });
+
+Deno.test("as many orders as asked for, over every connection, each with a time", async () => {
+  const addresses = new Set<number>();
+  let count = 0;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (_, { remoteAddr }) => {
+    if ("port" in remoteAddr) addresses.add(remoteAddr.port);
+    return created(count++);
+  });
+  const sent = await sendOrders(`http://127.0.0.1:${server.addr.port}/`, { orders: 50, connections: 4 });
+  await server.shutdown();
+  assertEquals(count, 50);
+  assertEquals([...sent.ids].sort(), Array.from({ length: 50 }, (_, n) => idOf(n)));
+  assertEquals(sent.latenciesMs.length, 50);
+  assertEquals(addresses.size, 4);
+});
+
+Deno.test("chunked answers and closed connections are an API's right", async () => {
+  const chunked = (n: number) => {
+    const body = ReadableStream.from([
+      new TextEncoder().encode(`{"id":"${idOf(n)}`),
+      new TextEncoder().encode('"}'),
+    ]);
+    return new Response(body, { status: 201, headers: n % 2 === 0 ? { connection: "close" } : {} });
+  };
+  await using api = startApi(chunked);
+  const sent = await sendOrders(api.url, { orders: 9, connections: 2 });
+  assertEquals(sent.ids.length, 9);
+});
+
+Deno.test("at a rate nothing is sent before it is due, and waiting for a connection counts", async () => {
+  const release = Promise.withResolvers<void>();
+  await using api = startApi(async (n) => {
+    if (n === 0) await release.promise; // holds up the only connection while the others fall due
+    return created(n);
+  });
+  const taken: number[] = [];
+  const sample = { everyMs: 0, take: (_: string, sinceMs: number) => void taken.push(sinceMs) };
+  const sending = sendOrders(api.url, { orders: 4, connections: 1, rate: 50, sample });
+  await eventually("the first request", () => api.bodies.length);
+  await new Promise((resolve) => setTimeout(resolve, 150)); // in which the others fall due
+  assertEquals(api.bodies.length, 1);
+  release.resolve();
+  const { startedMs, latenciesMs, lateMs } = await sending;
+  assertEquals(taken.map((ms) => Math.round(ms - startedMs)), [0, 20, 40, 60]);
+  assert(latenciesMs.slice(1).every((ms, i) => ms > 145 - dueAfter(i + 1, 50)), latenciesMs.join());
+  assert(lateMs > 80, `${lateMs}`);
+});
+
+Deno.test("the first wrong answer ends it, with what was answered", async () => {
+  const cases: readonly [(n: number) => Response, string][] = [
+    [
+      () => Response.json({ title: "no such course" }, { status: 400 }),
+      'answered 400: {"title":"no such course"}',
+    ],
+    [() => new Response("created", { status: 201 }), "answered with no order: created"],
+    [() => created(7), "2 answers named only 1 different orders"],
+  ];
+  for (const [answer, why] of cases) {
+    await using api = startApi(answer);
+    await assertRejects(() => sendOrders(api.url, { orders: 2, connections: 1 }), Error, why);
+  }
+});
+
+Deno.test("what is no HTTP, or none at all, is said and not waited for", async () => {
+  const cases: readonly [string, boolean, string][] = [
+    ["220 mail.example ESMTP\r\n\r\n", false, "is no status line"],
+    ["HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\n{}", true, "the connection ended after"],
+    ["", true, "the connection ended after 0 bytes"],
+    [`HTTP/1.1 201 Created\r\nx-large: ${"y".repeat(70_000)}`, false, "larger than 65536 bytes"],
+  ];
+  for (const [bytes, closes, why] of cases) {
+    await using api = startRaw(bytes, closes);
+    await assertRejects(() => sendOrders(api.url, { orders: 3, connections: 1 }), Error, why);
+  }
+  await assertRejects(() => sendOrders("https://127.0.0.1", { orders: 1, connections: 1 }), Error, "http://");
+  const port = 1; // where nobody listens
+  await assertRejects(
+    () => sendOrders(`http://127.0.0.1:${port}`, { orders: 2, connections: 2 }),
+    Error,
+    "POST http://127.0.0.1:1/orders failed",
+  );
+});
+
+Deno.test("an answer that does not come is waited for only so long", async () => {
+  await using api = startRaw("HTTP/1.1 201 Created\r\n", false);
+  using connection = openConnection(`${api.url}/orders`, "{}", 50);
+  await assertRejects(() => connection.send(), Error, "there was no answer within 0.05 s");
+  await assertRejects(() => connection.send(), Error, "there was no answer within 0.05 s"); // on a new one
+});

@@ -1,0 +1,141 @@
+import { assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import fc from "fast-check";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { EventType } from "../shared/events/catalog.ts";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { runAudit } from "../shared/sql/audit.ts";
+import { badBody, strangersEvent } from "./support/bad_messages.ts";
+import { eventually } from "./support/eventually.ts";
+import { withFuzzSeed } from "./support/fuzz_seed.ts";
+import { readLedger } from "./support/ledger.ts";
+import { placeOrders } from "./support/place_orders.ts";
+import { settled } from "./support/settled.ts";
+import { shareTestSchema } from "./support/test_schema.ts";
+import { startStack, type TestStack } from "./support/test_stack.ts";
+
+shareTestSchema();
+
+const MESSAGES = 10_000;
+const ORDERS = 300;
+const COURSES = Object.values(RESERVED_COURSES);
+
+/** Types that are refused when they are about an order that nobody knows; the others' consumers take it as it comes. */
+const NEEDS_ORDER = new Set<EventType>([
+  "payment.succeeded",
+  "payment.failed",
+  "enrollment.granted",
+  "enrollment.failed",
+  "refund.succeeded",
+  "refund.requested",
+]);
+
+interface BadMessage {
+  readonly queue: string;
+  readonly body: Uint8Array;
+  readonly headers: Record<string, unknown>;
+}
+
+Deno.test("10,000 fuzzed messages become dead letters, each of them, and neither a process nor an order beside them suffers", async () => {
+  await withFuzzSeed(async (seed) => {
+    await using stack = await startStack();
+    const messages = badMessages(stack, seed);
+    const orders = {
+      orders: ORDERS,
+      connections: 4,
+      courseOf: (n: number) => COURSES[n % COURSES.length] ?? "",
+    };
+    await Promise.all([placeOrders(stack.url, orders), publish(stack.broker.url, messages)]);
+    const sent = new Map(messages.map((message) => [keyOf(message), message]));
+    await eventually("every message to be a dead letter", async () => {
+      const [row] = await stack.db.sql`select count(*)::int as count from dead_letters`;
+      return row?.count >= sent.size;
+    }, 30_000).catch(() => {}); // which are missing says more
+    const kept = await keptLetters(stack);
+    const missing = [...sent].filter(([key]) => !kept.has(key)).map(([, message]) => shown(message));
+    assertEquals(missing.slice(0, 10), [], `${missing.length} of ${sent.size} messages are no dead letter`);
+    await settled(stack);
+    assertEquals(await readLedger(stack.db.sql), { ...EXPECTED, deadLetters: sent.size });
+    const { checks } = await runAudit(stack.db.as("orderflow_ops"), stack.broker.topology, {
+      graceSeconds: 0,
+    });
+    assertEquals(checks.filter(({ count }) => count > 0), []);
+    // Nobody starts a process again here: one that died would answer with another code than that of a clean stop.
+    const codes = await Promise.all(stack.processes.map(async (name) => `${name} ${await stack.stop(name)}`));
+    assertEquals(codes, stack.processes.map((name) => `${name} 0`), "processes that died");
+  });
+});
+
+const EACH = ORDERS / COURSES.length;
+const EXPECTED = {
+  orders: { COMPLETED: EACH, PAYMENT_FAILED: EACH, REFUNDED: EACH },
+  payments: { FAILED: EACH, REFUND_SUCCEEDED: EACH, SUCCEEDED: EACH },
+  enrollments: { FAILED: EACH, GRANTED: EACH },
+  notifications: { ORDER_COMPLETED: EACH, ORDER_REFUNDED: EACH, PAYMENT_FAILED: EACH },
+  events: {
+    "enrollment.failed": EACH,
+    "enrollment.granted": EACH,
+    "notification.sent": 3 * EACH,
+    "order.created": 3 * EACH,
+    "payment.failed": EACH,
+    "payment.succeeded": 2 * EACH,
+    "refund.requested": EACH,
+    "refund.succeeded": EACH,
+  },
+};
+
+function badMessages({ broker: { topology } }: TestStack, seed: number): BadMessage[] {
+  const { enrollmentsPaymentSucceeded, notificationsFinalEvents, paymentsOrderCreated } = topology.queues;
+  const takesStrangers = [enrollmentsPaymentSucceeded, notificationsFinalEvents, paymentsOrderCreated];
+  const queues = Object.values(topology.queues);
+  const ofQueue = queues.map((queue) => {
+    const bad = badBody(queue.bindings);
+    if (takesStrangers.includes(queue)) return { queue, bodies: bad };
+    const strangers = strangersEvent(queue.bindings.filter((type) => NEEDS_ORDER.has(type)))
+      .map((event) => new TextEncoder().encode(JSON.stringify(event)));
+    return { queue, bodies: fc.oneof({ weight: 9, arbitrary: bad }, { weight: 1, arbitrary: strangers }) };
+  });
+  // Consumers read these; anybody can write them.
+  const small = fc.constantFrom<unknown>(-1, 0, 2, 3, 99, 1.5, true, "many");
+  const counts = fc.oneof(small, fc.constantFrom(2 ** 31, 2 ** 52));
+  const read = fc.record({ "x-delivery-count": counts, "x-retries": counts, "x-first-seen": counts }, {
+    requiredKeys: [],
+  });
+  const headers = fc.oneof(
+    { weight: 30, arbitrary: fc.constant({}) },
+    fc.record({ traceparent: fc.oneof(fc.string(), fc.integer(), fc.boolean()) }),
+    read,
+  );
+  const message = fc.constantFrom(...ofQueue).chain(({ queue, bodies }) =>
+    fc.record({ queue: fc.constant(queue.name), body: bodies, headers })
+  );
+  return fc.sample(message, { seed, numRuns: MESSAGES });
+}
+
+async function publish(url: string, messages: readonly BadMessage[]): Promise<void> {
+  const connection = await connect(url, { noDelay: true });
+  const channel = await connection.createConfirmChannel();
+  for (let at = 0; at < messages.length; at += 500) {
+    for (const { queue, body, headers } of messages.slice(at, at + 500)) {
+      channel.sendToQueue(queue, Buffer.from(body), { persistent: true, headers });
+    }
+    await channel.waitForConfirms();
+  }
+  await connection.close();
+}
+
+/** A repeat of an open letter is counted on it, so a body makes one letter for each consumer. */
+function keyOf({ queue, body }: BadMessage): string {
+  return `${queue} ${createHash("sha256").update(body).digest("hex")}`;
+}
+
+async function keptLetters({ db }: TestStack): Promise<Set<string>> {
+  const rows = await db.sql<{ key: string }[]>`
+    select consumer || ' ' || encode(fingerprint, 'hex') as key from dead_letters where state = 'OPEN'`;
+  return new Set(rows.map(({ key }) => key));
+}
+
+function shown({ queue, body }: BadMessage): string {
+  return `${queue}: ${new TextDecoder().decode(body.slice(0, 500))}`;
+}

@@ -1,0 +1,165 @@
+/**
+ * Message bodies that no consumer can process: bad by construction, whatever the code makes of them.
+ *
+ * @module
+ */
+import fc from "fast-check";
+import { EVENT_TYPES, eventData, type EventType, NOTIFICATION_TYPES } from "../../shared/events/catalog.ts";
+
+/**
+ * A generator of values of type `T`. fast-check documents the type.
+ *
+ * @internal
+ */
+export type Generator<T> = fc.Arbitrary<T>;
+
+type Json = Record<string, unknown>;
+
+/** Strings that have broken parsers, databases or logs: NULs, halves of surrogate pairs, names from prototypes, size. */
+export const nastyText: Generator<string> = fc.oneof(
+  fc.constantFrom("\0", "a\0b", "\0\0\0"),
+  fc.constantFrom(
+    "",
+    "\0",
+    "a\0b",
+    "\ud800",
+    "\udc00x",
+    "\u{1F4A5}",
+    "\uFFFF",
+    "\u2028",
+    "\\",
+    '"',
+    "%s",
+    "''; --",
+  ),
+  fc.constantFrom("__proto__", "constructor", "toString", "hasOwnProperty", "prototype"),
+  fc.string({ unit: "binary", maxLength: 40 }),
+  fc.nat(60).map((n) => "\u{1F4A5}".repeat(n)),
+);
+
+/** A marker that becomes a number which is too large for a double, once the body is text. */
+const HUGE = "huge number";
+
+/** Values that are right for no field of an event or an order; to be written with `jsonOf`. */
+export const wrongValue: Generator<unknown> = fc.oneof(
+  fc.constantFrom(null, true, false, 0, -0, -1, 1.5, 2 ** 53, -(2 ** 63), 1e308, 5e-324, HUGE),
+  fc.constantFrom([], {}, [[]], { "a": { "b": [null] } }),
+  fc.nat(2000).map(nested),
+);
+
+const uuid = fc.uuid();
+const goodFields: Readonly<Record<string, Generator<unknown>>> = {
+  amount: fc.nat(99_999).map((cents) => `${cents + 1}.50`),
+  reason: fc.oneof(nastyText.filter((text) => text !== ""), fc.constant("no seat left")),
+  notificationType: fc.constantFrom(...NOTIFICATION_TYPES),
+};
+
+/** A valid event of one of the types, about nothing that exists. */
+export function strangersEvent(types: readonly EventType[]): Generator<Record<string, unknown>> {
+  return fc.constantFrom(...types).chain((type) =>
+    fc.record({
+      eventId: uuid,
+      type: fc.constant(type),
+      version: fc.constant(1),
+      occurredAt: fc.constant("2026-01-02T03:04:05.678Z"),
+      correlationId: fc.stringMatching(/^[\x21-\x7e]{1,20}$/),
+      data: fc.record(
+        Object.fromEntries(
+          Object.keys(eventData[type].shape).map((name) => [name, goodFields[name] ?? uuid]),
+        ),
+      ),
+    })
+  );
+}
+
+/** Bodies that a queue bound to `types` must not accept; most are a valid event but for one thing. */
+export function badBody(types: readonly EventType[]): Generator<Uint8Array> {
+  const event = strangersEvent(types);
+  const text = event.map(jsonOf);
+  const otherTypes = EVENT_TYPES.filter((type) => !types.includes(type));
+  const weighted: [number, Generator<string | Uint8Array>][] = [
+    [8, fc.uint8Array({ maxLength: 200 }).map((bytes) => Uint8Array.of(0xff, ...bytes))],
+    [8, fc.string({ unit: "binary", maxLength: 100 })],
+    [8, fc.tuple(fc.nat(8), nastyText).map(([n, text]) => " ".repeat(n) + text + "\u{1F4A5}".repeat(20))],
+    [8, fc.json()],
+    [15, fc.tuple(text, fc.double({ min: 0, max: 0.999, noNaN: true })).map(([text, at]) => cut(text, at))],
+    [
+      10,
+      fc.tuple(text, fc.nat(), fc.constantFrom(0x00, 0xff)).map(([text, at, byte]) => spoil(text, at, byte)),
+    ],
+    [
+      25,
+      fc.tuple(event, fc.nat(), wrongValue).map(([event, at, value]) => jsonOf(replace(event, at, value))),
+    ],
+    [
+      15,
+      fc.tuple(event, fc.nat(), nastyText).map(([event, at, value]) => jsonOf(replaceText(event, at, value))),
+    ],
+    [10, fc.tuple(event, fc.nat()).map(([event, at]) => jsonOf(replace(event, at, undefined)))],
+    [10, strangersEvent(otherTypes).map(jsonOf)],
+    [4, text.map((text) => `${text}${text}`)],
+    [4, text.map((text) => new Uint8Array([...text].flatMap((char) => [char.charCodeAt(0) & 0x7f, 0])))],
+    [4, event.map((event) => `{"__proto__":${jsonOf(event)}}`)],
+    [
+      4,
+      event.map(({ data, ...rest }) => jsonOf(rest).replace(/}$/, `,"__proto__":{"data":${jsonOf(data)}}}`)),
+    ],
+    [2, fc.tuple(fc.nat(20_000), fc.boolean()).map(([depth, closed]) => nestedText(depth, closed))],
+    [
+      1,
+      fc.tuple(event, fc.integer({ min: 501, max: 100 * 1024 })).map(([event, n]) =>
+        jsonOf(replaceText(event, n, "x".repeat(n)))
+      ),
+    ],
+    [1, fc.integer({ min: 1024, max: 100 * 1024 }).map((n) => JSON.stringify("\u{1F4A5}".repeat(n / 4)))],
+  ];
+  return fc.oneof(...weighted.map(([weight, arbitrary]) => ({ weight, arbitrary }))).map((body) =>
+    typeof body === "string" ? new TextEncoder().encode(body) : body
+  );
+}
+
+/** A value as JSON, numbers that no double can hold included. */
+export function jsonOf(value: unknown): string {
+  return JSON.stringify(value).replaceAll(JSON.stringify(HUGE), "1e999");
+}
+
+/** The event with one of its fields, or of its data's, replaced; `undefined` removes it. */
+function replace(event: Json, at: number, value: unknown): Json {
+  const data: Json = { ...Object(event.data) };
+  // A refund's payment may be left out, and says nothing else; version is checked by itself, 1 being the right one.
+  const inData = Object.keys(data).filter((name) =>
+    event.type !== "refund.requested" || name !== "paymentId"
+  );
+  const fields = [...Object.keys(event).map((name) => [name]), ...inData.map((name) => ["data", name])];
+  const [first = "", second] = fields[at % fields.length] ?? [];
+  return second ? { ...event, data: { ...data, [second]: value } } : { ...event, [first]: value };
+}
+
+/** As `replace`, with a text: made too long for a reason, and given a space as a correlation id, which may be any else. */
+function replaceText(event: Json, at: number, text: string): Json {
+  const changed = replace(event, at, text);
+  const data: Json = { ...Object(changed.data) };
+  if (changed.correlationId === text) return { ...changed, correlationId: `${text} ` };
+  if (data.reason !== text || text === "") return changed;
+  return { ...changed, data: { ...data, reason: text.padEnd(2000, text) } };
+}
+
+function cut(text: string, at: number): Uint8Array {
+  const bytes = new TextEncoder().encode(text);
+  return bytes.slice(0, Math.floor(bytes.length * at));
+}
+
+/** The text with one byte replaced by one that may stand nowhere in JSON or nowhere in UTF-8. */
+function spoil(text: string, at: number, byte: number): Uint8Array {
+  const bytes = new TextEncoder().encode(text);
+  bytes[at % bytes.length] = byte;
+  return bytes;
+}
+
+function nested(depth: number): unknown {
+  return Array.from({ length: depth }).reduce<unknown>((inner) => [inner], 0);
+}
+
+function nestedText(depth: number, closed: boolean): string {
+  return '{"data":'.repeat(depth) + "[".repeat(depth) + (closed ? "]".repeat(depth) + "}".repeat(depth) : "");
+}

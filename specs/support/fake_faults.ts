@@ -1,0 +1,48 @@
+/**
+ * Armed faults without a database, for tests of the seams.
+ *
+ * @module
+ */
+import { type Fault, type FaultPoint, isMeantFor } from "../../shared/faults/fault_points.ts";
+import type { Faults } from "../../workers/faults/armed_faults.ts";
+
+/** What stands in for the end of the process. */
+export class Crash extends Error {
+  /** The error's name. */
+  override name = "Crash";
+}
+
+/** Armed faults, and those that have struck. */
+export interface FakeFaults extends Faults {
+  /** The points that have struck, once for each time. */
+  readonly struck: readonly FaultPoint[];
+}
+
+/** Arms faults, each once unless told, wherever it is unless told. A crash is a rejection with {@linkcode Crash}. */
+export function fakeFaults(...faults: readonly (Partial<Fault> & Pick<Fault, "point">)[]): FakeFaults {
+  const struck: FaultPoint[] = [];
+  const armed = faults.map((fault) => ({
+    id: crypto.randomUUID(),
+    times: 1,
+    consumer: null,
+    correlationId: null,
+    delayMs: null,
+    createdAt: new Date(),
+    ...fault,
+  }));
+  const strike: Faults["strike"] = (point, target) => {
+    const fault = armed.find((fault) => fault.times > 0 && isMeantFor(fault, point, target));
+    if (!fault) return Promise.resolve(null);
+    fault.times--;
+    struck.push(point);
+    return Promise.resolve(fault);
+  };
+  return {
+    struck,
+    anyArmed: () => Promise.resolve(armed.some(({ times }) => times > 0)),
+    strike,
+    async crash(point, target) {
+      if (await strike(point, target)) throw new Crash(point);
+    },
+  };
+}

@@ -1,0 +1,215 @@
+/**
+ * A broker, a relay and the six consumers in one process: a test decides who gets what, in which order, and who dies.
+ *
+ * @module
+ */
+import { type HandleBatch, judgeBatch, type Judged } from "../../shared/broker/judge_batch.ts";
+import type { Verdict } from "../../shared/broker/next_step.ts";
+import { bindingsOf, type QueueKey, QUEUES, type Topology } from "../../shared/broker/topology.ts";
+import { TransientError } from "../../shared/errors.ts";
+import { parseEvent } from "../../shared/events/catalog.ts";
+import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import { claimEvents, markPublished } from "../../shared/sql/outbox_events.ts";
+import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { createEnrollHandler } from "../../workers/enrollments/enroll_orders.ts";
+import { createNotifyHandler } from "../../workers/notifications/notify_outcomes.ts";
+import { createOrderEventsHandler } from "../../workers/orders/apply_events.ts";
+import { createChargeHandler } from "../../workers/payments/charge_orders.ts";
+import { createFakeProvider } from "../../workers/payments/fake_provider.ts";
+import type { PaymentProvider } from "../../workers/payments/payment_provider.ts";
+import { createRefundHandler } from "../../workers/payments/refund_payments.ts";
+import type { TestSchema } from "./test_schema.ts";
+
+/** How the delivery of a batch can go. */
+export const WAYS = ["fine", "dies before its commit", "dies before its ack", "provider is silent"] as const;
+
+/** One of the ways. */
+export type Way = (typeof WAYS)[number];
+
+/** A message in a queue. */
+export interface Message extends Judged {
+  /** The id of the event that it carries. */
+  readonly eventId: string;
+}
+
+/** The queues, and who consumes them. Disposing of it closes its pools. */
+export interface HandBroker extends AsyncDisposable {
+  /** The names of the consumers. */
+  readonly consumers: readonly string[];
+  /** What money has moved, by the keys that the provider was given: orders for charges, payments for refunds. */
+  readonly money: { readonly charged: ReadonlySet<string>; readonly refunded: ReadonlySet<string> };
+  /** What waits for a consumer. */
+  pending(consumer: string): readonly Message[];
+  /** What a consumer has acked. */
+  acked(consumer: string): readonly Message[];
+  /** Publishes all that the outbox holds. One that `dies` does so before it has marked anything: all comes again. */
+  relay(dies: boolean): Promise<void>;
+  /**
+   * Has a consumer handle a batch. What it has processed is acked, unless it died before; all else is pending, whether
+   * or not it was. Answers with its verdicts, or with null where it died before its commit.
+   *
+   * Errors: whatever else than its death stops the batch.
+   */
+  deliver(consumer: string, batch: readonly Message[], way: Way): Promise<readonly Verdict[] | null>;
+  /** Empties all queues, and forgets all money. */
+  reset(): void;
+}
+
+type Judge = (batch: readonly Message[]) => Promise<ReadonlyMap<Message, Verdict>>;
+
+/** The setting that marks the sessions of consumers who die when they commit. */
+const DIES = "orderflow_test.dies";
+
+/** Makes the queues of `topology` on the database of a test, which must have been made just for that. */
+export async function handBroker(db: TestSchema, topology: Topology): Promise<HandBroker> {
+  await letCommitsFail(db.sql);
+  await using resources = new AsyncDisposableStack();
+  const dying = (role: DatabaseRole): Sql => {
+    const sql = connect(db.url, { name: "test", role, max: 4, settings: { [DIES]: "on" } });
+    resources.defer(() => sql.end({ timeout: 2 }));
+    return sql;
+  };
+  const charged = new Set<string>();
+  const refunded = new Set<string>();
+  const provider = recordingProvider(charged, refunded);
+  const fine = consumersOn((role) => db.as(role), topology, provider);
+  const judges: Readonly<Record<Way, ReadonlyMap<string, Judge>>> = {
+    "fine": fine,
+    "dies before its ack": fine,
+    "dies before its commit": consumersOn(dying, topology, provider),
+    "provider is silent": consumersOn((role) => db.as(role), topology, silentProvider),
+  };
+  const bindings = bindingsOf(topology);
+  const pending = new Map([...fine.keys()].map((consumer) => [consumer, new Map<string, Message>()]));
+  const acked = new Map([...fine.keys()].map((consumer) => [consumer, new Map<string, Message>()]));
+  const relaySql = db.as("orderflow_relay");
+
+  const owned = resources.move();
+  return {
+    consumers: [...fine.keys()],
+    money: { charged, refunded },
+    pending: (consumer) => [...pending.get(consumer)?.values() ?? []],
+    acked: (consumer) => [...acked.get(consumer)?.values() ?? []],
+    async relay(dies) {
+      const claimed = await claimEvents(relaySql, 10_000);
+      for (const { id: eventId, type, body, traceparent } of claimed) {
+        const parsed = parseEvent(new TextEncoder().encode(body));
+        const past = { retries: 0, firstSeenAt: new Date() };
+        for (const binding of bindings.filter((binding) => binding.type === type)) {
+          pending.get(binding.consumer)?.set(eventId, { eventId, parsed, traceparent, past });
+        }
+      }
+      if (!dies) await markPublished(relaySql, claimed.map(({ id }) => id));
+    },
+    async deliver(consumer, batch, way) {
+      const judge = judges[way].get(consumer);
+      if (!judge) throw new Error(`There is no consumer ${consumer}`);
+      const unacked = (message: Message) => pending.get(consumer)?.set(message.eventId, message);
+      batch.forEach(unacked);
+      let verdicts: ReadonlyMap<Message, Verdict>;
+      try {
+        verdicts = await judge(batch.map((message) => ({ ...message })));
+      } catch (error) {
+        if (way === "dies before its commit" && isDeath(error)) return null;
+        throw error;
+      }
+      for (const [message, { kind }] of way === "dies before its ack" ? [] : verdicts) {
+        if (kind !== "done" && kind !== "duplicate") continue;
+        pending.get(consumer)?.delete(message.eventId);
+        acked.get(consumer)?.set(message.eventId, message);
+      }
+      return [...verdicts.values()];
+    },
+    reset() {
+      for (const queue of [...pending.values(), ...acked.values(), charged, refunded]) queue.clear();
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Makes commits of the sessions that are marked fail, with all that they hold written: nothing of it stays. */
+async function letCommitsFail(sql: Sql): Promise<void> {
+  await sql`
+    create function fail_commit() returns trigger language plpgsql as $$
+    begin
+      if current_setting('orderflow_test.dies', true) = 'on' then
+        raise exception 'dies before its commit' using errcode = '53100';
+      end if;
+      return null;
+    end $$`;
+  await sql`
+    create constraint trigger fail_commit after insert or update on processed_events
+    deferrable initially deferred for each row execute function fail_commit()`;
+}
+
+function isDeath(error: unknown): boolean {
+  return error instanceof Error && error.message === "dies before its commit";
+}
+
+/** The six consumers as their scripts make them, by their names. */
+function consumersOn(
+  as: (role: DatabaseRole) => Sql,
+  { queues }: Topology,
+  provider: PaymentProvider,
+): ReadonlyMap<string, Judge> {
+  const [orders, payments] = [as("orderflow_orders"), as("orderflow_payments")];
+  const deps = (sql: Sql, queue: QueueKey) => ({
+    sql,
+    atomically: atomicallyOn(sql),
+    consumer: queues[queue].name,
+    waker: nobody,
+  });
+  const charging = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
+  const judges: [string, Judge][] = [];
+  function add<Q extends QueueKey>(
+    queue: Q,
+    handle: HandleBatch<(typeof QUEUES)[Q]["bindings"][number]>,
+  ): void {
+    const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
+    judges.push([queues[queue].name, (batch) => judgeBatch(batch, types, handle)]);
+  }
+  add(
+    "paymentsOrderCreated",
+    createChargeHandler({ ...deps(payments, "paymentsOrderCreated"), ...charging }),
+  );
+  add("ordersPaymentEvents", createOrderEventsHandler(deps(orders, "ordersPaymentEvents")));
+  add(
+    "enrollmentsPaymentSucceeded",
+    createEnrollHandler(deps(as("orderflow_enrollments"), "enrollmentsPaymentSucceeded")),
+  );
+  add("ordersLifecycleEvents", createOrderEventsHandler(deps(orders, "ordersLifecycleEvents")));
+  add(
+    "paymentsRefundRequested",
+    createRefundHandler({ ...deps(payments, "paymentsRefundRequested"), ...charging }),
+  );
+  add(
+    "notificationsFinalEvents",
+    createNotifyHandler(deps(as("orderflow_notifications"), "notificationsFinalEvents")),
+  );
+  return new Map(judges);
+}
+
+/** The fake provider, and a record of what it did, by its idempotency keys. */
+function recordingProvider(charged: Set<string>, refunded: Set<string>): PaymentProvider {
+  const fake = createFakeProvider({ latencyMs: 0 });
+  return {
+    async charge(request, signal) {
+      const result = await fake.charge(request, signal);
+      if (result.kind === "charged") charged.add(request.idempotencyKey);
+      return result;
+    },
+    async refund(request, signal) {
+      refunded.add(request.idempotencyKey);
+      return await fake.refund(request, signal);
+    },
+  };
+}
+
+/** A provider that does not answer in time. */
+const silentProvider: PaymentProvider = {
+  charge: () => Promise.reject(new TransientError("the provider is silent")),
+  refund: () => Promise.reject(new TransientError("the provider is silent")),
+};
+
+/** The relay is told by hand. */
+const nobody: OutboxWaker = { wake() {}, close: () => Promise.resolve() };

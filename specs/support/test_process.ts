@@ -1,0 +1,83 @@
+/**
+ * One real process of the system, under its own permission set.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { within } from "../../shared/stop.ts";
+import { denoArguments } from "../../workers/dev/child_command.ts";
+import type { ProcessSpec } from "../../workers/dev/processes.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** How long a process may take to stop, in milliseconds, before it is killed. */
+const STOP_MS = 5000;
+
+/** What a process is started with. */
+export interface TestProcessOptions {
+  /** All that it may connect to or listen on, as `host:port`. */
+  readonly addresses: readonly string[];
+  /** Its whole environment. */
+  readonly env: Record<string, string>;
+  /** A folder for what it writes, in a file of its name; else it is dropped, or shown with `ORDERFLOW_TEST_LOGS`. */
+  readonly logs?: string | undefined;
+}
+
+/** A process that was started. */
+export interface TestProcess {
+  /** Its process id. */
+  readonly pid: number;
+  /** Resolves once it has ended, by itself or not, and all that it wrote is kept. */
+  readonly ended: Promise<Deno.CommandStatus>;
+  /** Sends it a signal, and SIGKILL if it has not ended after 5 s; resolves with its exit code. */
+  end(signal: Deno.Signal): Promise<number>;
+}
+
+/** Starts a process. */
+export function startTestProcess(
+  spec: ProcessSpec,
+  { addresses, env, logs }: TestProcessOptions,
+): TestProcess {
+  const output = logs ? "piped" : Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
+  const child = new Deno.Command(Deno.execPath(), {
+    args: denoArguments(spec, addresses),
+    cwd: root,
+    clearEnv: true,
+    env,
+    stdin: "piped",
+    stdout: output,
+    stderr: output,
+  }).spawn();
+  const written = logs
+    ? [child.stdout, child.stderr].map((from) => append(from, join(logs, `${spec.name}.log`)))
+    : [];
+  const ended = child.status.then(async (status) => {
+    await Promise.all([...written, child.stdin.close().catch(() => {})]);
+    return status;
+  });
+  return {
+    pid: child.pid,
+    ended,
+    async end(signal) {
+      send(child, signal);
+      await within(STOP_MS, child.status);
+      send(child, "SIGKILL");
+      return (await ended).code;
+    },
+  };
+}
+
+async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
+  const file = await Deno.open(path, { append: true, create: true });
+  await from.pipeTo(file.writable);
+}
+
+/** Sends a signal to a process, which may have ended by itself. */
+function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // There is nobody left to signal.
+  }
+}

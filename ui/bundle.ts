@@ -1,0 +1,84 @@
+/**
+ * Bundles the page's script and styles, once, before anything serves them.
+ *
+ * @module
+ */
+import { build, type OutputFile, stop } from "esbuild";
+import { gzipSync } from "node:zlib";
+
+/** What a bundle has made. */
+export interface Bundle {
+  /** The script's file name, with a hash of its content. */
+  readonly script: string;
+  /** The style sheet's file name, with a hash of its content. */
+  readonly styles: string;
+  /** How large the script is when it is sent, in bytes, gzipped. */
+  readonly scriptGzipBytes: number;
+}
+
+/**
+ * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into `ui/dist`: both with a hash
+ * of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the one
+ * that is served. What an earlier bundle left is removed. Throws where the sources do not compile.
+ */
+export async function bundlePage(root: string): Promise<Bundle> {
+  const dist = `${root}/ui/dist`;
+  const outputFiles = await compile(root);
+  const fileOf = (extension: string) => {
+    const file = outputFiles.find(({ path }) => path.endsWith(extension));
+    if (!file) throw new Error(`The bundle has no ${extension} file: esbuild wrote none for its entry.`);
+    return { name: file.path.slice(file.path.lastIndexOf("/") + 1), contents: file.contents };
+  };
+  const [script, styles] = [fileOf(".js"), fileOf(".css")];
+  await Deno.mkdir(dist, { recursive: true });
+  await replaceFile(dist, script.name, script.contents);
+  await replaceFile(dist, styles.name, styles.contents);
+  const assets = JSON.stringify({ script: script.name, styles: styles.name });
+  await replaceFile(dist, "assets.json", new TextEncoder().encode(assets));
+  await removeOthers(dist, [script.name, styles.name, "assets.json"]);
+  return {
+    script: script.name,
+    styles: styles.name,
+    scriptGzipBytes: gzipSync(script.contents).byteLength,
+  };
+}
+
+async function compile(root: string): Promise<readonly OutputFile[]> {
+  try {
+    const { outputFiles } = await build({
+      absWorkingDir: root,
+      entryPoints: { island: "ui/island.tsx", styles: "ui/styles/page.css" },
+      outdir: "ui/dist",
+      entryNames: "[name]-[hash]",
+      bundle: true,
+      minify: true,
+      write: false,
+      format: "esm",
+      target: ["chrome110", "firefox115", "safari16.4"],
+      jsx: "automatic",
+      jsxImportSource: "preact",
+      define: { "process.env.NODE_ENV": '"production"' },
+      logLevel: "silent",
+    });
+    return outputFiles;
+  } finally {
+    await stop(); // its process would stay
+  }
+}
+
+/** Whoever reads the file meanwhile finds the old one or the new one, never half of it. */
+async function replaceFile(folder: string, name: string, contents: Uint8Array): Promise<void> {
+  const temporary = `${folder}/.${name}.${crypto.randomUUID()}`;
+  await Deno.writeFile(temporary, contents);
+  await Deno.rename(temporary, `${folder}/${name}`);
+}
+
+/** Two bundlers at once may both want to remove a file. */
+async function removeOthers(folder: string, keep: readonly string[]): Promise<void> {
+  for await (const { name, isFile } of Deno.readDir(folder)) {
+    if (!isFile || keep.includes(name) || name.startsWith(".")) continue;
+    await Deno.remove(`${folder}/${name}`).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * What can be told of an event from its row and its story. Pure.
+ *
+ * @module
+ */
+import type { OrderStoryJson, OutboxEventJson } from "./api_shapes.ts";
+
+/** The AMQP properties and headers with which an event is published, each with its name; what it lacks is left out. */
+export function amqpProperties(event: OutboxEventJson): [name: string, value: string][] {
+  return [
+    ["message-id", event.id],
+    ["type", event.type],
+    ["correlation-id", event.correlationId],
+    ["timestamp", String(Math.floor(Date.parse(event.occurredAt) / 1000))], // AMQP's has whole seconds
+    ["content-type", "application/json"],
+    ["delivery-mode", "2 (persistent)"],
+    ...(event.traceparent ? [["traceparent", event.traceparent] as [string, string]] : []),
+  ];
+}
+
+/** The trace id of a W3C `traceparent`; null where there is none. */
+export function traceIdOf(traceparent: string | null): string | null {
+  return /^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(traceparent ?? "")?.[1] ?? null;
+}
+
+/** How often an event came again and was absorbed, over all its consumers. */
+export function duplicatesOf({ timeline }: Pick<OrderStoryJson, "timeline">, eventId: string): number {
+  return timeline.reduce(
+    (sum, entry) => entry.kind === "duplicate" && entry.eventId === eventId ? sum + entry.duplicates : sum,
+    0,
+  );
+}

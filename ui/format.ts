@@ -1,0 +1,68 @@
+/**
+ * Figures, times and ids in words. Pure, and the same on the server and in every browser: no time zone, no locale.
+ *
+ * @module
+ */
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+
+/** How long something took, from milliseconds: `3 ms`, `840 ms`, `8.0 s`, `1 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function formatDuration(ms: number): string {
+  const span = Math.max(0, ms);
+  if (span < 999.5) return span > 0 && span < 1 ? "<1 ms" : `${Math.round(span)} ms`;
+  if (span < 59_950) return `${(span / 1000).toFixed(1)} s`;
+  const seconds = Math.round(span / 1000);
+  if (seconds < 3600) return pair(seconds, 60, "min", "s");
+  if (seconds < 86_400) return pair(Math.round(seconds / 60), 60, "h", "min");
+  return pair(Math.round(seconds / 3600), 24, "d", "h");
+}
+
+function pair(amount: number, per: number, large: string, small: string): string {
+  const rest = amount % per;
+  return `${Math.floor(amount / per)} ${large}${rest > 0 ? ` ${rest} ${small}` : ""}`;
+}
+
+/** How long ago `at`, an ISO time, was at `now`, in epoch milliseconds: `just now`, `12 s ago`, `3 min ago`. */
+export function formatAge(at: string, now: number): string {
+  const seconds = Math.floor((now - Date.parse(at)) / 1000);
+  if (!(seconds >= 1)) return "just now"; // also where the clocks differ, and it lies ahead
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** The time of day of an ISO time, in UTC: `12:03:04`, or with milliseconds `12:03:04.567`. */
+export function formatTime(at: string, unit: "seconds" | "milliseconds" = "seconds"): string {
+  const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return at;
+  return date.toISOString().slice(11, unit === "seconds" ? 19 : 23);
+}
+
+/** A decimal string of two places with its thousands set apart: `1,234.50`. */
+export function formatMoney(amount: string): string {
+  const [whole = "", places] = amount.split(".");
+  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
+  return places === undefined ? grouped : `${grouped}.${places}`;
+}
+
+/** An id cut to its two ends: the first tells when it was made, the last tells it from its neighbours. */
+export function shortId(id: string): string {
+  return id.length > 16 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id;
+}
+
+/** What is said of the courses that the fake provider and the seat decision know. */
+const COURSES: ReadonlyMap<string, string> = new Map([
+  [RESERVED_COURSES.success, "Course with a seat"],
+  [RESERVED_COURSES.paymentFailure, "Course, card declined"],
+  [RESERVED_COURSES.enrollmentFailure, "Course without a seat"],
+]);
+
+/** What to call a course: a reserved one by what happens with it, any other by its id. */
+export function courseName(courseId: string): string {
+  return COURSES.get(courseId) ?? `Course ${shortId(courseId)}`;
+}
+
+/** A count with its noun: `1 event`, `3 events`. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

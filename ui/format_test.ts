@@ -1,0 +1,52 @@
+import { assertEquals } from "@std/assert";
+import { formatAge, formatDuration, formatMoney, formatTime, plural, shortId } from "./format.ts";
+
+Deno.test("formatDuration() names the two largest units that say something", () => {
+  const cases: [number, string][] = [
+    [-5, "0 ms"],
+    [0, "0 ms"],
+    [0.4, "<1 ms"],
+    [840, "840 ms"],
+    [999.6, "1.0 s"],
+    [8000, "8.0 s"],
+    [59_960, "1 min"],
+    [80_000, "1 min 20 s"],
+    [7_500_000, "2 h 5 min"],
+    [273_600_000, "3 d 4 h"],
+  ];
+  for (const [ms, words] of cases) assertEquals(formatDuration(ms), words);
+});
+
+Deno.test("formatAge() counts whole units, and calls what lies ahead just now", () => {
+  const now = Date.parse("2026-01-02T00:00:00.000Z");
+  const ago = (seconds: number) => formatAge(new Date(now - seconds * 1000).toISOString(), now);
+  assertEquals([-3, 0, 12, 61, 7200, 200_000].map(ago), [
+    "just now",
+    "just now",
+    "12 s ago",
+    "1 min ago",
+    "2 h ago",
+    "2 d ago",
+  ]);
+});
+
+Deno.test("formatTime() is in UTC, and shows what is no time as it is", () => {
+  assertEquals(formatTime("2026-01-02T03:04:05.678Z"), "03:04:05");
+  assertEquals(formatTime("2026-01-02T03:04:05.678Z", "milliseconds"), "03:04:05.678");
+  assertEquals(formatTime("soon"), "soon");
+});
+
+Deno.test("formatMoney() sets thousands apart and leaves the places alone", () => {
+  assertEquals(["49.90", "1234.50", "9999999999.99", "0.01"].map(formatMoney), [
+    "49.90",
+    "1,234.50",
+    "9,999,999,999.99",
+    "0.01",
+  ]);
+});
+
+Deno.test("shortId() keeps both ends; plural() knows one from many", () => {
+  assertEquals(shortId("019b7c00-0000-7000-8000-0000000012ab"), "019b7c00…12ab");
+  assertEquals(shortId("short"), "short");
+  assertEquals([plural(1, "event"), plural(2, "event")], ["1 event", "2 events"]);
+});

@@ -1,0 +1,165 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { QUEUES } from "../shared/broker/topology.ts";
+import { eventually } from "../specs/support/eventually.ts";
+import { countUnfinished, countUnprocessed, fingerprint } from "../specs/support/ledger.ts";
+import { placeOrders } from "../specs/support/place_orders.ts";
+import { shareTestSchema } from "../specs/support/test_schema.ts";
+import { startStack, type TestStack } from "../specs/support/test_stack.ts";
+
+shareTestSchema();
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** The task's script under its permission set. Its standard input is no terminal. */
+function command(args: readonly string[], env: Record<string, string> = {}): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", "-P=replay", "workers/replay_main.ts", ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+async function replay(args: readonly string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await command(args, env).output();
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** Places orders that complete, and waits until all of their events have been processed. */
+async function completedOrders(stack: TestStack, orders: number): Promise<void> {
+  await placeOrders(stack.url, { orders, connections: 4 });
+  const { sql } = stack.db;
+  await eventually("the orders to end", async () => await countUnfinished(sql) === 0, 60_000);
+  const queues = Object.values(stack.broker.topology.queues);
+  const consumers = new Map(queues.map(({ name, bindings }) => [name, bindings]));
+  await eventually("their events", async () => await countUnprocessed(sql, consumers) === 0);
+}
+
+const toldSchema = z.object({ id: z.string(), state: z.string(), total: z.number(), sent: z.number() });
+const token = "a-token-of-enough-characters";
+
+Deno.test("deno task replay sends what it has shown: a repeat is absorbed and counted, what was missing is processed", async () => {
+  await using stack = await startStack({ OPS_TOKEN: token });
+  const { sql } = stack.db;
+  await completedOrders(stack, 2);
+  const url = `--url=${stack.url}`;
+  const shown = await replay(["--type=enrollment.granted", "--dry-run", url], { OPS_TOKEN: token });
+  assertEquals([shown.code, shown.err], [0, ""]);
+  assertStringIncludes(shown.out, ": 4 messages.");
+  assertStringIncludes(shown.out, "4 of them their consumer has processed");
+  assertStringIncludes(shown.out, "Nothing has been sent.");
+  const id = shown.out.match(/--start=(\S+)/)?.[1] ?? "";
+  const { notificationsFinalEvents: notifications } = stack.broker.topology.queues;
+  await completedOrders(stack, 1); // whose events are not in the set
+  const set = await sql`select event_id as id from replay_events where replay_id = ${id}`;
+  const duplicates = async () =>
+    await sql`select event_id as id, consumer from processed_events where duplicates > 0`;
+  assertEquals((await duplicates()).count, 0);
+
+  const before = await fingerprint(sql);
+  const done = await replay([`--start=${id}`, "--yes", url], { OPS_TOKEN: token });
+  assertEquals([done.code, done.err], [0, ""]);
+  assertStringIncludes(done.out, "100 %  4 of 4 messages");
+  assertStringIncludes(done.out, "Done: 4 messages.");
+  await eventually("the repeats", async () => (await duplicates()).count === 4);
+  assertEquals(new Set((await duplicates()).map(({ id }) => id)), new Set(set.map(({ id }) => id)));
+  assertEquals(await fingerprint(sql), before, "a repeat changed something");
+
+  // What its consumer has not processed gets processed: as if the notification had never been made.
+  const [lost] = await sql`
+    delete from processed_events where consumer = ${notifications.name} and event_id = ${
+    set[0]?.id
+  } returning event_id`;
+  assert(lost);
+  await sql`
+    delete from notifications where order_id = (select order_id from outbox_events where id = ${lost.event_id})`;
+  const again = await replay(
+    ["--type=enrollment.granted", `--consumer=${notifications.name}`, "--yes", "--rate=5000", "--json", url],
+    { OPS_TOKEN: token },
+  );
+  assertEquals([again.code, again.err], [0, ""]);
+  const end = toldSchema.parse(JSON.parse(again.out));
+  assertEquals([end.state, end.total, end.sent], ["DONE", 3, 3]);
+  await eventually("the notification", async () => (await sql`select from notifications`).count === 3);
+  const { orders, payments, enrollments } = await fingerprint(sql);
+  assertEquals({ orders, payments, enrollments }, {
+    orders: before.orders,
+    payments: before.payments,
+    enrollments: before.enrollments,
+  });
+
+  const refused = await replay(["--type=order.created", "--dry-run", url]);
+  assertEquals(refused.code, 1);
+  assertStringIncludes(refused.err, "OPS_TOKEN");
+});
+
+Deno.test("deno task replay cancels the replay on Ctrl-C, and says how far it got", async () => {
+  await using stack = await startStack();
+  await completedOrders(stack, 10);
+  const child = command(["--type=order.created", "--rate=1", "--yes", `--url=${stack.url}`]).spawn();
+  const { sql } = stack.db;
+  await eventually(
+    "the first message",
+    async () => (await sql`select from replays where sent > 0`).count === 1,
+  );
+  child.kill("SIGINT");
+  const { code, stdout, stderr } = await child.output();
+  assertEquals([code, text(stderr)], [1, ""]);
+  const [row] = await sql`select state, sent, reason from replays`;
+  assertEquals([row?.state, row?.reason], ["CANCELLED", "cancelled by an operator"]);
+  assertStringIncludes(
+    text(stdout),
+    `Cancelled after ${row?.sent} of 10 messages: cancelled by an operator.`,
+  );
+});
+
+Deno.test("deno task replay ends with 2 for a wrong usage, and says what is wrong", async () => {
+  const cases: [string[], string][] = [
+    [["--dry-run"], "Say which events: at least one filter, or --start"],
+    [["--kind=x"], "--kind"],
+    [["--type=order.lost", "--dry-run"], "--type must be one of order.created"],
+    [["--order=7", "--dry-run"], "--order must be a uuid"],
+    [["--correlation-id=a b", "--dry-run"], "--correlation-id must be"],
+    [["--type=order.created", "--rate=5001", "--yes"], "--rate must be at most 5000"],
+    [["--type=order.created", "--rate=fast", "--yes"], "--rate must be a whole number"],
+    [["--type=order.created", "--url=here", "--yes"], "--url takes a URL"],
+    [["--type=order.created", "--start=7", "--yes"], "leave the filters away"],
+    [["--type=order.created"], "There is nobody to ask: add --yes to send, or --dry-run"],
+  ];
+  const results = await Promise.all(cases.map(([args]) => replay(args)));
+  for (const [i, { code, err }] of results.entries()) {
+    assertEquals(code, 2, cases[i]?.join(" "));
+    assertStringIncludes(err, cases[i]?.[1] ?? "");
+  }
+  const help = await replay(["--help"]);
+  assertEquals([help.code, help.err], [0, ""]);
+  assertStringIncludes(help.out, "--correlation-id=<id>");
+});
+
+Deno.test("deno task replay ends with 1 where the API is away, refuses, or is another's", async () => {
+  const away = await replay(["--type=order.created", "--dry-run", "--url=http://127.0.0.1:1"]);
+  assertEquals(away.code, 1);
+  assertStringIncludes(away.err, "Cannot reach the API at http://127.0.0.1:1");
+  let answer: () => Response = () => new Response("<html>");
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => answer());
+  const url = `--url=http://127.0.0.1:${server.addr.port}`;
+  const other = await replay(["--type=order.created", "--dry-run", url]);
+  assertEquals(other.code, 1);
+  assertStringIncludes(other.err, "is http://127.0.0.1:");
+  const problem = { detail: "Too old to replay.", status: 422 };
+  answer = () => Response.json(problem, { status: 422 });
+  const old = await replay(["--type=order.created", "--yes", url]);
+  assertEquals([old.code, old.out, old.err], [1, "", "Too old to replay.\n"]);
+  const errors = [{ field: "consumer", detail: `must be one of ${QUEUES.paymentsOrderCreated.name}` }];
+  answer = () => Response.json({ detail: "Not valid.", errors }, { status: 400 });
+  const consumer = await replay(["--consumer=payments", "--yes", url]);
+  assertEquals(consumer.code, 2);
+  assertStringIncludes(consumer.err, "consumer must be one of payments.order-created.v1");
+  await server.shutdown();
+});
