@@ -95,3 +95,19 @@ export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | 
     clearTimeout(timer);
   }
 }
+
+/**
+ * What `work` answers.
+ *
+ * Errors: rejects with `message` if that takes longer than `ms` milliseconds, and as `work` does; what comes later is
+ * told to nobody.
+ */
+export async function orFailAfter<T>(ms: number, message: string, work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => timer = setTimeout(() => reject(new Error(message)), ms));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

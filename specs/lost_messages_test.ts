@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { connect } from "amqplib";
 import { eventually } from "./support/eventually.ts";
 import { readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
+import { wipeBroker } from "./support/wipe_broker.ts";
 
 shareTestSchema();
 
@@ -17,21 +17,16 @@ Deno.test("wiping the broker in the middle of load costs nothing but a little ti
     OUTBOX_RECONCILE_AFTER_MS: "2000",
   });
   const { db, broker } = stack;
-  const queues = Object.values(broker.topology.queues);
   const load = placeOrders(stack.url, { orders: ORDERS, connections: 16 });
-  const connection = await connect(broker.url, { noDelay: true });
   for (const share of [0.3, 0.6]) {
     await eventually(`${share * ORDERS} orders`, async () => {
       const [row] = await db.sql`select count(*)::int as count from orders`;
       return row?.count >= share * ORDERS;
     }, 60_000);
-    const channel = await connection.createChannel();
-    for (const { name } of queues) await channel.deleteQueue(name);
-    await channel.close();
+    await wipeBroker(broker.url, broker.topology);
   }
   await load;
   await settled(stack);
-  await connection.close();
   const { orders, payments, enrollments, notifications, deadLetters } = await readLedger(db.sql);
   assertEquals({ orders, payments, enrollments, notifications, deadLetters }, {
     orders: { COMPLETED: ORDERS },

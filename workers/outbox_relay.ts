@@ -121,7 +121,14 @@ if (import.meta.main) {
       tieToConnection(second, model, log, () => spare = null);
       spare = {
         publisher: createPublisher(second),
-        readQueues: () => readQueueDepths(second, topology),
+        readQueues: async () => {
+          try {
+            return await readQueueDepths(second, topology);
+          } catch (error) {
+            closeConnection(); // missing or silent: either way it is declared and asked anew
+            throw error;
+          }
+        },
       };
       const third = await model.createConfirmChannel();
       tieToConnection(third, model, log, () => replayPublisher = null);

@@ -6,7 +6,7 @@
 import type * as amqp from "amqplib";
 import { connect } from "amqplib";
 import type { Logger } from "../log.ts";
-import { within } from "../stop.ts";
+import { orFailAfter, within } from "../stop.ts";
 
 /** An open connection as the client has it: what channels are opened on. */
 export type ChannelModel = amqp.ChannelModel;
@@ -30,6 +30,8 @@ export interface BrokerOptions {
   readonly log: Logger;
   /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
   readonly setup: (model: ChannelModel) => Promise<void>;
+  /** How long that may take, in milliseconds; 15 s unless told. */
+  readonly setupMs?: number;
 }
 
 /** A connection that comes back by itself. */
@@ -45,6 +47,12 @@ export interface BrokerConnection {
 /** How long the broker may take to answer a close, in milliseconds; then the process ends without its answer. */
 export const CLOSE_MS = 1000;
 
+/**
+ * How long the set-up of a new connection may take, in milliseconds; then it is tried on another. A broker that is alive
+ * may still leave a question without an answer: RabbitMQ tries for a minute to reach a queue whose process is gone.
+ */
+const SETUP_MS = 15_000;
+
 /** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
 const HEARTBEAT_S = 10;
 
@@ -53,7 +61,7 @@ const HEARTBEAT_S = 10;
  * until closed. Answers at once; the log gets one line per change of state, not one per try.
  */
 export async function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
-  const { log, name } = options;
+  const { log, name, setupMs = SETUP_MS } = options;
   let up = false;
   let told = false;
   const recovering = await connect(withHeartbeat(options.url), {
@@ -67,7 +75,8 @@ export async function connectBroker(options: BrokerOptions): Promise<BrokerConne
       setup: async (model: ChannelModel) => {
         // Until set-up is through nobody else listens, and an event "error" without a listener would end the process.
         model.on("error", () => {});
-        await options.setup(model);
+        const late = `Setting up the connection took longer than ${setupMs} ms`;
+        await orFailAfter(setupMs, late, options.setup(model));
       },
     },
   });

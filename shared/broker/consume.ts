@@ -101,7 +101,7 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
     const channel = await model.createChannel();
     const endWatch = watchSubscription(async () => (await channel.checkQueue(queue)).consumerCount, () => {
       log.warning("The broker has forgotten the subscription; subscribing again", { queue });
-      void closeChannel(channel);
+      model.close().catch(() => {}); // not the channel: one that owes an answer is not closed before it has given it
     });
     tieToConnection(channel, model, log, () => {
       endWatch();

@@ -1,5 +1,6 @@
 /**
  * Notices a subscription that the broker has forgotten: one made while its queue was being deleted gets no word of that.
+ * A broker that does not answer for the queue has as good as forgotten it.
  *
  * @module
  */
@@ -10,8 +11,8 @@ const SUBSCRIPTION_CHECK_MS = 5000;
 const MAX_UNKNOWN = 2;
 
 /**
- * Asks again and again with `countConsumers` how many consumers the queue has, and calls `onForgotten` when it has none,
- * every `checkMs` milliseconds. Answers with a function that ends it.
+ * Asks again and again with `countConsumers` how many consumers the queue has, every `checkMs` milliseconds, and calls
+ * `onForgotten` when twice in a row it has none or there is no answer in that time. Answers with a function that ends it.
  */
 export function watchSubscription(
   countConsumers: () => Promise<number>,
@@ -20,15 +21,18 @@ export function watchSubscription(
 ): () => void {
   let unknown = 0;
   let asking = false;
-  const timer = setInterval(async () => {
-    if (asking) return;
-    asking = true;
-    const consumers = await countConsumers().catch(() => null); // a channel that is gone comes back by itself
-    asking = false;
-    unknown = consumers === 0 ? unknown + 1 : 0;
+  const countUnknown = (isUnknown: boolean) => {
+    unknown = isUnknown ? unknown + 1 : 0;
     if (unknown < MAX_UNKNOWN) return;
     unknown = 0;
     onForgotten();
+  };
+  const timer = setInterval(async () => {
+    if (asking) return countUnknown(true);
+    asking = true;
+    const consumers = await countConsumers().catch(() => null); // a channel that is gone comes back by itself
+    asking = false;
+    countUnknown(consumers === 0);
   }, checkMs);
   return () => clearInterval(timer);
 }

@@ -29,3 +29,21 @@ Deno.test("watchSubscription() takes a question that fails for no answer", async
   end();
   assertEquals(forgotten, 0);
 });
+
+Deno.test("watchSubscription() takes a question without an answer for a subscription that is gone", async () => {
+  const answer = Promise.withResolvers<number>();
+  let asked = 0;
+  let forgotten = 0;
+  const end = watchSubscription(
+    () => {
+      asked++;
+      return answer.promise;
+    },
+    () => forgotten++,
+    1,
+  );
+  await eventually("word of it", () => forgotten > 0);
+  end();
+  assertEquals(asked, 1, "a question was put while the last one was open");
+  answer.resolve(1);
+});

@@ -13,6 +13,7 @@ import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { deleteTopology, testTopology } from "../support/test_broker.ts";
+import { wipeBroker } from "../support/wipe_broker.ts";
 import { databaseOn, startTestServer } from "../support/test_postgres.ts";
 import { startTestProcess } from "../support/test_process.ts";
 import { schemaAt, type TestSchema } from "../support/test_schema.ts";
@@ -93,14 +94,13 @@ export async function startChaosBroker(logs: string | undefined): Promise<ChaosB
 
 function realBroker(url: string): ChaosBroker {
   const names = testTopology();
-  const wipe = () => deleteTopology(url, names.topology);
   return {
     url,
     ...names,
     pid: () => null,
     wipeIs: "the run's exchange and queues are deleted: the broker is not the run's own",
-    wipe,
-    [Symbol.asyncDispose]: wipe,
+    wipe: () => wipeBroker(url, names.topology),
+    [Symbol.asyncDispose]: () => deleteTopology(url, names.topology),
   };
 }
 
