@@ -4,7 +4,9 @@
  * @module
  */
 import { isFinal, ORDER_STATUSES, type OrderStatus } from "../order_status.ts";
-import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
+import { type Atomically, type Queryable, rowset, type Statement, uuids } from "./connect.ts";
+import { type EventOfRow, insertEvents } from "./outbox_events.ts";
+import { markingProcessed } from "./processed_events.ts";
 
 /** An order as the table has it. */
 export interface OrderRow {
@@ -124,40 +126,96 @@ function columns(sql: Queryable) {
     created_at as "createdAt", updated_at as "updatedAt"`;
 }
 
-/** What a lifecycle decision needs to know of an order. */
-export type LockedOrder = Pick<OrderRow, "id" | "status">;
-
 /**
- * Locks the orders `ids` until the transaction ends, and reads their statuses. Read without a lock, a status may be
- * out of date by the time it is written: the other queue's worker commits in between and the order is stranded. In the
- * order of their ids, so that two workers cannot lock each other out.
+ * The status of each of the orders `ids` that there is. Not locked: whoever decides by it has {@linkcode movingOrders}
+ * see to it that it still holds.
  */
-export async function lockOrders(sql: Queryable, ids: readonly string[]): Promise<LockedOrder[]> {
-  return await sql<LockedOrder[]>`
-    select id, status from orders where id = any(${uuids(ids)}::text::uuid[]) order by id for no key update`;
+export async function readStatuses(
+  sql: Queryable,
+  ids: readonly string[],
+): Promise<Map<string, OrderStatus>> {
+  const rows = await sql<{ id: string; status: OrderStatus }[]>`
+    select id, status from orders where id = any(${uuids(ids)}::text::uuid[])`;
+  return new Map(rows.map(({ id, status }) => [id, status]));
 }
 
 /** A decided change of status. */
 export interface StatusChange {
   /** The id of the order that moves. */
   readonly id: string;
+  /** The status that the decision was made on. */
+  readonly from: OrderStatus;
   /** The status that it moves to. */
-  readonly status: OrderStatus;
+  readonly to: OrderStatus;
 }
 
 /**
- * Writes decided statuses of locked orders, in one statement. Each order is looked up by its id: a join with the changes
- * may be planned the other way round while the table is small, and then reads all of it for good.
+ * Makes the statement that moves each order that still is where its decision found it, and answers with the ids of those
+ * (compare and set, https://martinfowler.com/eaaCatalog/optimisticOfflineLock.html). Meant to be a part of a larger one.
+ * The rows are locked in the order of their ids, so that two workers cannot lock each other out; one that another worker
+ * has just moved is looked at again when that has committed, and left alone. Each order is looked up by its id: a join
+ * with the changes may be planned the other way round while the table is small, and then reads all of it for good.
  */
-export async function updateStatuses(
+export function movingOrders(
   sql: Queryable,
   changes: readonly StatusChange[],
   now: Date,
-): Promise<void> {
-  if (changes.length === 0) return;
-  const statuses = JSON.stringify(Object.fromEntries(changes.map(({ id, status }) => [id, status])));
-  await sql`
+): Statement<{ id: string }> {
+  const byId = (key: "from" | "to") =>
+    JSON.stringify(Object.fromEntries(changes.map((change) => [change.id, change[key]])));
+  return sql`
+    with unmoved as materialized (
+      select id from orders
+      where id = any(${uuids(changes.map(({ id }) => id))}::text::uuid[])
+        and status = (select ${byId("from")}::text::jsonb) ->> id::text
+      order by id for no key update
+    )
     update orders
-    set status = (select ${statuses}::text::jsonb) ->> id::text, updated_at = greatest(created_at, ${now})
-    where id = any(${uuids(changes.map(({ id }) => id))}::text::uuid[])`;
+    set status = (select ${byId("to")}::text::jsonb) ->> id::text, updated_at = greatest(created_at, ${now})
+    where id = any(array(select id from unmoved))
+    returning id`;
+}
+
+/** What was decided on the statuses that the orders had. */
+export interface OrderMoves {
+  /** The orders that move. */
+  readonly changes: readonly StatusChange[];
+  /** The events that are through with, and the order that each is about. */
+  readonly settled: readonly { readonly eventId: string; readonly orderId: string }[];
+  /** What is to be told once an order has moved; `rowId` is the order's id. */
+  readonly outgoing: readonly EventOfRow[];
+}
+
+/**
+ * Moves each order that still has the status its decision was made on, and with it marks its events as processed by
+ * `consumer` and appends what is to be told of it; marks as processed the events of orders that were not to move. No event may stand twice in `settled`. All in
+ * one statement. Answers with the ids of the orders that moved: nothing has happened for the others, which somebody
+ * else has moved meanwhile.
+ *
+ * Errors: whatever the statement meets with; nothing is committed then.
+ */
+export async function moveOrders(
+  atomically: Atomically,
+  consumer: string,
+  { changes, settled, outgoing }: OrderMoves,
+  now: Date,
+): Promise<Set<string>> {
+  if (settled.length === 0) return new Set(); // whatever moves an order is settled
+  const ids = settled.map(({ eventId }) => eventId);
+  const moving = new Set(changes.map(({ id }) => id));
+  const movers = JSON.stringify(
+    Object.fromEntries(
+      settled.flatMap(({ eventId, orderId }) => moving.has(orderId) ? [[eventId, orderId]] : []),
+    ),
+  );
+  const rows = await atomically(async (sql) => {
+    const mover = sql`((select ${movers}::text::jsonb) ->> id::text)::uuid`;
+    const isSettled = sql`(${mover} is null or ${mover} = any(array(select id from moved)))`;
+    return await sql<{ id: string }[]>`
+      with moved as (${movingOrders(sql, changes, now)}),
+      inbox as (${markingProcessed(sql, consumer, ids, now, isSettled)}),
+      told as (${insertEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
+      select id from moved`;
+  });
+  return new Set(rows.map(({ id }) => id));
 }

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "./connect.ts";
-import { insertOrders, lockOrders, updateStatuses } from "./orders.ts";
+import { insertOrders, movingOrders, readStatuses } from "./orders.ts";
 
 shareTestSchema();
 
@@ -15,7 +15,7 @@ Deno.test("plans that are kept from when the table was empty do not read the who
   await db.sql`vacuum analyze orders`;
   const sql = connect(db.url, { name: "test", role: "orderflow_orders", max: 1, settings: KEYED_SETTINGS });
   try {
-    for (let i = 0; i < UNTIL_KEPT; i++) await lockAndMove(sql, [uuidv7()]);
+    for (let i = 0; i < UNTIL_KEPT; i++) await readAndMove(sql, [uuidv7()]);
     const createdAt = new Date();
     const orders = Array.from({ length: ORDERS }, () => ({
       id: uuidv7(),
@@ -27,7 +27,7 @@ Deno.test("plans that are kept from when the table was empty do not read the who
     }));
     await insertOrders(db.sql, orders);
     const before = await rowsRead(sql);
-    await lockAndMove(sql, orders.slice(0, 10).map(({ id }) => id));
+    await readAndMove(sql, orders.slice(0, 10).map(({ id }) => id));
     const read = await rowsRead(sql) - before;
     assertEquals(read < 100, true, `${read} rows were read`);
   } finally {
@@ -35,9 +35,9 @@ Deno.test("plans that are kept from when the table was empty do not read the who
   }
 });
 
-async function lockAndMove(sql: Sql, ids: readonly string[]): Promise<void> {
-  await lockOrders(sql, ids);
-  await updateStatuses(sql, ids.map((id) => ({ id, status: "PAID" })), new Date());
+async function readAndMove(sql: Sql, ids: readonly string[]): Promise<void> {
+  await readStatuses(sql, ids);
+  await movingOrders(sql, ids.map((id) => ({ id, from: "PENDING", to: "PAID" })), new Date());
 }
 
 /** Rows of `orders` that were read so far, by whatever path. */

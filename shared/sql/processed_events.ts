@@ -25,18 +25,20 @@ export async function markProcessed(
 
 /**
  * The statement of {@linkcode markProcessed}, which can be made a part of another one. It answers with each event's `id`,
- * and whether that is `fresh`: new to the inbox.
+ * and whether that is `fresh`: new to the inbox. `where` is a condition on `id`.
  */
 export function markingProcessed(
   sql: Queryable,
   consumer: string,
   eventIds: readonly string[],
   now: Date,
+  where: Statement = sql`true`,
 ): Statement<{ id: string; fresh: boolean }> {
   // Sorted, so that two copies with overlapping batches wait for one another in one direction only.
   return sql`
     insert into processed_events as inbox (event_id, consumer, processed_at)
     select id, ${consumer}, ${now} from unnest(${uuids([...eventIds].sort())}::text::uuid[]) as id
+    where ${where}
     on conflict (event_id, consumer) do update
     set duplicates = inbox.duplicates + 1, last_duplicate_at = excluded.processed_at
     returning event_id as id, duplicates = 0 as fresh`;

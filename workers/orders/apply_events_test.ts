@@ -1,13 +1,18 @@
 import { assert, assertEquals } from "@std/assert";
 import { countEvents, insertOrder, paymentSucceeded, received } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { Atomically } from "../../shared/sql/connect.ts";
 import { createOrderEventsHandler } from "./apply_events.ts";
 
 shareTestSchema();
 
-function handlerOn(db: TestSchema, consumer = "orders") {
+function handlerOn(db: TestSchema, consumer = "orders", beforeWriting = () => Promise.resolve()) {
   const sql = db.as("orderflow_orders");
-  return createOrderEventsHandler({ sql, consumer, waker: db.waker() });
+  const atomically: Atomically = async (work) => {
+    await beforeWriting();
+    return await work(sql);
+  };
+  return createOrderEventsHandler({ sql, atomically, consumer, waker: db.waker() });
 }
 
 const course = "00000000-0000-0000-0000-000000000103";
@@ -96,6 +101,23 @@ Deno.test("createOrderEventsHandler() asks for each refund once, however many co
   const kinds = verdicts.flat().map(({ kind }) => kind);
   assertEquals([kinds.filter((kind) => kind === "done").length, kinds.length], [40, 120]);
   assertEquals(await countEvents(db.sql), { "refund.requested": 40 });
+});
+
+Deno.test("createOrderEventsHandler() decides anew on an order that another copy moves between its look and its write", async () => {
+  await using db = await testSchema();
+  const [moved, other] = [await insertOrder(db.sql, "PAID"), await insertOrder(db.sql, "PAID")];
+  const events = [noSeat(moved), noSeat(other)];
+  const copy = handlerOn(db);
+  let looks = 0;
+  const handler = handlerOn(db, "orders", async () => {
+    if (++looks === 1) await copy(events.slice(0, 1));
+  });
+  assertEquals((await handler(events)).map(({ kind }) => kind), ["duplicate", "done"]);
+  assertEquals(looks, 2);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 2 });
+  const inbox = await db.sql`select event_id, duplicates from processed_events`;
+  const counted = new Map(inbox.map(({ event_id, duplicates }) => [event_id, duplicates]));
+  assertEquals(events.map(({ event }) => counted.get(event.eventId)), [1, 0]);
 });
 
 Deno.test("createOrderEventsHandler() keeps an illegal event away from the order", async () => {

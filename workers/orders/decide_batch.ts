@@ -6,18 +6,28 @@
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
+import type { StatusChange } from "../../shared/sql/orders.ts";
+import type { EventOfRow } from "../../shared/sql/outbox_events.ts";
 import { decideTransition, type OrderStatus, type OrderTrigger } from "../../shared/order_status.ts";
 
-/** The decided effects of a batch. */
+/** The decided effects of a batch. They hold for each order that still has the status it was decided on. */
 export interface BatchDecision {
   /** One verdict per event, in their order. */
   readonly verdicts: readonly Verdict[];
   /** The events that the inbox is to remember: those that moved an order, and repeats. */
-  readonly settled: readonly string[];
-  /** The new status of every order that moves. */
-  readonly statuses: ReadonlyMap<string, OrderStatus>;
-  /** The events to append in the same transaction. */
-  readonly outgoing: readonly OutgoingEvent[];
+  readonly settled: readonly SettledEvent[];
+  /** What becomes of every order that moves. */
+  readonly changes: readonly StatusChange[];
+  /** The events to append in the same transaction, each with its order's id as `rowId`. */
+  readonly outgoing: readonly EventOfRow[];
+}
+
+/** An event that is through with. */
+export interface SettledEvent {
+  /** The event's id. */
+  readonly eventId: string;
+  /** The id of the order that it is about. */
+  readonly orderId: string;
 }
 
 /**
@@ -30,23 +40,23 @@ export function decideBatch(
   now: Date,
 ): BatchDecision {
   const statuses = new Map<string, OrderStatus>();
-  const settled: string[] = [];
-  const outgoing: OutgoingEvent[] = [];
+  const settled: SettledEvent[] = [];
+  const outgoing: EventOfRow[] = [];
 
   function decide(received: ReceivedEvent<OrderTrigger>): Verdict {
     const { event } = received;
-    const { orderId } = event.data;
+    const { eventId, data: { orderId } } = event;
     const status = statuses.get(orderId) ?? before.get(orderId);
     if (!status) return { kind: "rejected", reason: "illegal transition", detail: "there is no such order" };
     const decision = decideTransition(status, event.type);
     switch (decision.kind) {
       case "move":
         statuses.set(orderId, decision.to);
-        settled.push(event.eventId);
-        if (decision.emits) outgoing.push(refundFor(received, now));
+        settled.push({ eventId, orderId });
+        if (decision.emits) outgoing.push({ ...refundFor(received, now), rowId: orderId });
         return { kind: "done", note: `${status} → ${decision.to}` };
       case "already-there":
-        settled.push(event.eventId);
+        settled.push({ eventId, orderId });
         return { kind: "duplicate" };
       case "too-early":
         return { kind: "early", awaits: decision.awaits };
@@ -57,7 +67,12 @@ export function decideBatch(
     }
   }
 
-  return { verdicts: events.map(decide), settled, statuses, outgoing };
+  const verdicts = events.map(decide);
+  const changes = [...statuses].flatMap(([id, to]) => {
+    const from = before.get(id);
+    return from ? [{ id, from, to }] : [];
+  });
+  return { verdicts, settled, changes, outgoing };
 }
 
 function refundFor({ event, traceparent }: ReceivedEvent<OrderTrigger>, now: Date): OutgoingEvent {

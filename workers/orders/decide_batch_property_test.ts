@@ -9,7 +9,7 @@ import {
   type OrderTrigger,
 } from "../../shared/order_status.ts";
 import { received } from "../../specs/support/test_events.ts";
-import { decideBatch } from "./decide_batch.ts";
+import { type BatchDecision, decideBatch } from "./decide_batch.ts";
 
 type Received = ReceivedEvent<OrderTrigger>;
 
@@ -56,7 +56,8 @@ Deno.test("decideBatch() ends every order as its story says, however its events 
     const settled = new Set<string>();
 
     function deliver(batch: readonly Received[]): void {
-      const { verdicts, settled: ids, statuses: moved, outgoing } = decideBatch(batch, statuses, now);
+      const { verdicts, settled: ended, changes, outgoing } = decideBatch(batch, statuses, now);
+      const ids = ended.map(({ eventId }) => eventId);
       assertEquals(verdicts.filter(({ kind }) => kind === "rejected"), []);
       assertEquals(
         ids,
@@ -64,13 +65,10 @@ Deno.test("decideBatch() ends every order as its story says, however its events 
         "the inbox must remember all but the early ones",
       );
       for (const id of ids) settled.add(id);
-      for (const [id, to] of moved) {
+      for (const { id, from, to } of changes) {
         const path = orders.find((order) => order.id === id)?.path ?? [];
-        const from = statuses.get(id);
-        assert(
-          from && path.indexOf(to) > path.indexOf(from),
-          `${from} → ${to} is not on ${path.join(" → ")}`,
-        );
+        assertEquals(from, statuses.get(id), "decided on another status than the order had");
+        assert(path.indexOf(to) > path.indexOf(from), `${from} → ${to} is not on ${path.join(" → ")}`);
         statuses.set(id, to);
       }
       refunds.push(...outgoing.map(({ event }) => `${event.type} ${event.data.orderId}`));
@@ -116,18 +114,14 @@ Deno.test("decideBatch() changes a status by an arrow of the table alone, whatev
     for (const received of events) {
       const { orderId } = received.event.data;
       const from = statuses.get(orderId);
-      const { verdicts: [verdict], settled, statuses: moved, outgoing } = decideBatch(
-        [received],
-        statuses,
-        now,
-      );
+      const { verdicts: [verdict], settled, changes, outgoing } = decideBatch([received], statuses, now);
       assert(verdict && verdict.kind !== "failed");
       const arrow = ORDER_TRANSITIONS.find((t) => t.from === from && t.on === received.event.type);
       assertEquals(verdict.kind === "done", arrow !== undefined);
-      assertEquals([...moved], arrow ? [[orderId, arrow.to]] : []);
+      assertEquals(changes, arrow ? [{ id: orderId, from: arrow.from, to: arrow.to }] : []);
       assertEquals(outgoing.map(({ event }) => event.type), arrow?.emits ? [arrow.emits] : []);
       assertEquals(settled.length, verdict.kind === "done" || verdict.kind === "duplicate" ? 1 : 0);
-      for (const [id, to] of moved) statuses.set(id, to);
+      for (const { id, to } of changes) statuses.set(id, to);
     }
   }));
 });
@@ -136,20 +130,24 @@ Deno.test("decideBatch() decides the same wherever a history is cut into batches
   fc.assert(fc.property(histories, fc.nat(15), ({ before, events }, cut) => {
     const whole = decideBatch(events, before, now);
     const first = decideBatch(events.slice(0, cut), before, now);
-    const rest = decideBatch(events.slice(cut), new Map([...before, ...first.statuses]), now);
+    const rest = decideBatch(events.slice(cut), new Map([...before, ...ends(first)]), now);
     assertEquals([...first.verdicts, ...rest.verdicts], whole.verdicts);
     assertEquals([...first.settled, ...rest.settled], whole.settled);
-    assertEquals(new Map([...first.statuses, ...rest.statuses]), whole.statuses);
+    assertEquals(new Map([...ends(first), ...ends(rest)]), new Map(ends(whole)));
     assertEquals(first.outgoing.length + rest.outgoing.length, whole.outgoing.length);
 
     for (const id of new Set(events.map(({ event }) => event.data.orderId))) {
       const isOurs = ({ event }: Received) => event.data.orderId === id;
       const alone = decideBatch(events.filter(isOurs), before, now);
       assertEquals(alone.verdicts, whole.verdicts.filter((_, i) => isOurs(pick(events, i))));
-      assertEquals(alone.statuses.get(id), whole.statuses.get(id));
+      assertEquals(alone.changes, whole.changes.filter((change) => change.id === id));
     }
   }));
 });
+
+function ends({ changes }: BatchDecision): [string, OrderStatus][] {
+  return changes.map(({ id, to }) => [id, to]);
+}
 
 function storyOf(name: string) {
   const story = STORIES[name];

@@ -21,7 +21,10 @@ Deno.test("decideBatch() moves orders, and an order's later events start from wh
     { kind: "done", note: "PENDING → PAYMENT_FAILED" },
     { kind: "done", note: "PAID → COMPLETED" },
   ]);
-  assertEquals([...decision.statuses], [[a, "COMPLETED"], [b, "PAYMENT_FAILED"]]);
+  assertEquals(decision.changes, [
+    { id: a, from: "PENDING", to: "COMPLETED" },
+    { id: b, from: "PENDING", to: "PAYMENT_FAILED" },
+  ]);
   assertEquals(decision.outgoing, []);
 });
 
@@ -32,7 +35,7 @@ Deno.test("decideBatch() asks for one refund when a paid order gets no seat, wit
   assertEquals(decision.outgoing.length, 1);
   const [refund] = decision.outgoing;
   assert(refund);
-  assertEquals(refund.event.type, "refund.requested");
+  assertEquals([refund.event.type, refund.rowId], ["refund.requested", a]);
   assertEquals(refund.event.data, { orderId: a, reason: "no seat left" });
   assertEquals(refund.event.correlationId, failed.event.correlationId);
   assertEquals(refund.traceparent, failed.traceparent);
@@ -51,7 +54,7 @@ Deno.test("decideBatch() leaves early and illegal events out of the inbox, so th
     { kind: "rejected", reason: "illegal transition", detail: "there is no such order" },
   ]);
   assertEquals(decision.settled, []);
-  assertEquals(decision.statuses.size, 0);
+  assertEquals(decision.changes, []);
 });
 
 function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent<T> {
