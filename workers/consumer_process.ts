@@ -34,13 +34,13 @@ const CONSUMER_VARIABLES = [
 
 /** What a consumer's handler is made with. */
 export interface HandlerDeps<N extends VariableName = never> {
-  /** A pool under the consumer's role. */
+  /** A pool of one connection under the consumer's role. */
   readonly sql: Sql;
   /** Runs a statement under it as a transaction of its own. */
   readonly atomically: Atomically;
   /** The consumer's name, for the inbox. */
   readonly consumer: string;
-  /** To be woken after a commit that appended events. */
+  /** To be woken when a statement that appends events is under way on `sql`. */
   readonly waker: OutboxWaker;
   /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
@@ -75,12 +75,14 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
     const topology = topologyOf(config);
     const queue = topology.queues[spec.queue].name;
     const role = config.DATABASE_ROLES ? spec.role : null;
-    const sql = connect(config.DATABASE_URL, { name: queue, role, max: 2, settings: KEYED_SETTINGS });
+    const options = { name: queue, role, max: 1, settings: KEYED_SETTINGS };
+    const sql = connect(config.DATABASE_URL, options); // one connection: what is sent is done in this order
+    const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
     const waker = createOutboxWaker(sql);
-    const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
+    const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
     const seams = consumerSeams(sql, queue, faults);
     const counts = createCounts(BATCH_COUNTS);
-    const beating = keepBeating({ sql, process: name, counts, log }, stop);
+    const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
     const types: readonly BindingOf<Q>[] = QUEUES[spec.queue].bindings;
     const consumer = await startConsumer({
       url: config.AMQP_URL,
@@ -107,6 +109,6 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
     await Promise.race([aborted(stop), consumer.running]);
     await Promise.all([consumer.stop(), beating]);
     await waker.close();
-    await sql.end({ timeout: 2 });
+    await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
   });
 }

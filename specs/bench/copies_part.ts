@@ -71,7 +71,7 @@ export const copiesPart: BenchPart = {
 
 async function runFormation(bench: Bench, stack: FlowStack, formation: Formation): Promise<Round> {
   const { process, copies } = formation;
-  const orders = bench.size(6000, 60);
+  const orders = bench.size(4000, 60);
   bench.say(`${orders} orders, ${copies} of ${process}`);
   const more = Array.from({ length: copies - 1 }, () => stack.startCopy(process));
   try {

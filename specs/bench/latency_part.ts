@@ -61,7 +61,7 @@ async function ours({ services, size, say }: Bench): Promise<Latencies> {
   };
   await put("to warm up", { orders: size(500, 20), connections: CONNECTIONS });
   await settled(stack);
-  const idle = await put("one by one", { orders: size(200, 5), connections: 1, rate: IDLE_RATE });
+  const idle = await put("one by one", { orders: size(150, 5), connections: 1, rate: IDLE_RATE });
   const closed = await put("as fast as they go", { orders: size(6000, 60), connections: CONNECTIONS });
   const fastest = closed.end.perSecond;
   await settled(stack);

@@ -27,10 +27,10 @@ export const openTransactionPart: BenchPart = {
   about: "orders per second while somebody holds a transaction open, beside the same load without",
   async run({ services, size, say }: Bench) {
     await using stack = await startFlowStack(services);
-    const orders = size(4000, 30);
+    const orders = size(3000, 30);
     const load = (seconds: number) => keepLoading(stack, { orders, seconds });
     // On the same database before and after, so that it is on average as full as while the transaction is open.
-    const withoutSeconds = size(20, 0.5);
+    const withoutSeconds = size(15, 0.5);
     await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
     say(`load for ${withoutSeconds} s`);
     const before = await load(withoutSeconds);

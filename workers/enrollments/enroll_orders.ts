@@ -37,8 +37,9 @@ export function createEnrollHandler(
       row: { ...enrollment, cause: received.event.eventId },
       event: outcomeOf(received, enrollment, now),
     }));
-    const recorded = await recordOnce(atomically, consumer, { recordings }, now, insertEnrollments);
+    const recording = recordOnce(atomically, consumer, { recordings }, now, insertEnrollments);
     waker.wake();
+    const recorded = await recording;
     return decided.map(({ received, enrollment }): Verdict => {
       if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };
       return { kind: "done", note: enrollment.reason ?? "seat granted" };

@@ -48,8 +48,9 @@ export function createNotifyHandler({ atomically, consumer, waker }: NotifyDeps)
       row: { ...notification, cause: received.event.eventId },
       event: sentEvent(received, notification, now),
     }));
-    const recorded = await recordOnce(atomically, consumer, { recordings }, now, insertNotifications);
+    const recording = recordOnce(atomically, consumer, { recordings }, now, insertNotifications);
     waker.wake();
+    const recorded = await recording;
     return wanted.map(({ received, notification }): Verdict => {
       if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };
       return { kind: "done", note: `sent ${notification.type}` };

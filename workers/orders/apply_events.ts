@@ -56,9 +56,10 @@ async function applyOnce(
   const before = await readStatuses(sql, [...new Set(events.map(orderOf))]);
   const now = new Date(); // behind what was read, so that an order's changes have their times in their order
   const decision = decideBatch(events, before, now);
-  const moved = await moveOrders(atomically, consumer, decision, now);
+  const moving = moveOrders(atomically, consumer, decision, now);
+  if (decision.outgoing.length > 0) waker.wake();
+  const moved = await moving;
   const late = new Set(decision.changes.map(({ id }) => id).filter((id) => !moved.has(id)));
-  if (decision.outgoing.some(({ rowId = "" }) => moved.has(rowId))) waker.wake();
   for (const [i, received] of events.entries()) {
     const verdict = decision.verdicts[i];
     if (verdict && !late.has(orderOf(received))) verdicts.set(received, verdict);

@@ -96,9 +96,9 @@ async function record(
     row: { ...payment, cause: received.event.eventId },
     event: outcomeOf(received, payment, now),
   }));
-  const recorded = await recordOnce(atomically, consumer, { recordings, repeats }, now, insertPayments);
+  const recording = recordOnce(atomically, consumer, { recordings, repeats }, now, insertPayments);
   waker.wake();
-  return recorded;
+  return await recording;
 }
 
 function outcomeOf(received: Created, payment: NewPayment, now: Date): OutgoingEvent {
