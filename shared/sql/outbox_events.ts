@@ -64,14 +64,22 @@ export const CLAIM_SETTINGS = {
 /**
  * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
  * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
- * and take the next ones. Asks for `published_at is null`, never for ids beyond the last one seen: ids are not given
- * out in the order of commits.
+ * and take the next ones. With `after`, only events that were never tried and have a higher id: quick where the index
+ * still holds many that are published, but ids are not given out in the order of commits, so whoever claims like this
+ * must claim without it as well.
  */
-export async function claimEvents(sql: Queryable, limit: number): Promise<ClaimedEvent[]> {
+export async function claimEvents(
+  sql: Queryable,
+  limit: number,
+  after: string | null = null,
+): Promise<ClaimedEvent[]> {
+  const due = after === null
+    ? sql`next_attempt_at <= now()`
+    : sql`next_attempt_at = '-infinity' and id > ${after}::text::uuid`;
   return await sql<ClaimedEvent[]>`
     select ${publishedColumns(sql)}
     from outbox_events
-    where published_at is null and next_attempt_at <= now()
+    where published_at is null and ${due}
     order by next_attempt_at, id
     limit ${limit}
     for update skip locked`;

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
@@ -113,3 +113,34 @@ Deno.test("claimEvents() reads as many rows as it takes, with 20,000 published, 
     await sql.end();
   }
 });
+
+Deno.test("claimEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
+  await using db = await testSchema();
+  const options = { name: "test", role: "orderflow_relay", settings: CLAIM_SETTINGS } as const;
+  const relay = connect(db.url, { ...options, max: 1 });
+  const other = db.as("orderflow_ops");
+  try {
+    await other.begin("isolation level repeatable read", async (tx) => {
+      await tx`select from outbox_events`; // takes the snapshot
+      const old = await append(db.sql, 2000);
+      await markPublished(relay, old);
+      const [next = ""] = await append(db.sql, 1);
+      for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
+        const before = await entriesRead(relay);
+        assertEquals((await claimEvents(relay, 10, after)).map(({ id }) => id), [next]);
+        const read = await entriesRead(relay) - before;
+        assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
+      }
+    });
+  } finally {
+    await relay.end();
+  }
+});
+
+/** Entries of the claim's index that were read so far. */
+async function entriesRead(sql: Sql): Promise<number> {
+  await sql`select pg_stat_force_next_flush()`;
+  const [row] = await sql<{ read: number }[]>`
+    select idx_tup_read::int as read from pg_stat_user_indexes where indexrelname = 'outbox_events_unpublished'`;
+  return row?.read ?? 0;
+}

@@ -8,6 +8,7 @@ import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { passesInTime, throughOutages } from "../../shared/outage.ts";
 import { atEase, nextCaution } from "./caution.ts";
+import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 import { relayBatch, type RelayedBatch } from "./relay_batch.ts";
 
 /** What a relay is made of. */
@@ -53,10 +54,11 @@ export function startRelay(options: RelayOptions): Relay {
   let ticked = false;
   let stopWaiting = () => {};
   let caution = atEase(batchSize);
+  let horizon = EVERYTHING;
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
-      await untilWoken();
+      if (!await untilWoken() || ticked) horizon = EVERYTHING;
       try {
         await throughOutages(drain, { log, stop: stopping.signal, passes: passesInTime });
       } catch (error) {
@@ -65,8 +67,8 @@ export function startRelay(options: RelayOptions): Relay {
     }
   }
 
-  /** Waits for a wake-up or the next poll. Wake-ups that came while a pass was under way count. */
-  async function untilWoken(): Promise<void> {
+  /** Waits for a wake-up or the next poll; whether it was the former. Those that came while a pass was under way count. */
+  async function untilWoken(): Promise<boolean> {
     if (!woken) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, options.pollIntervalMs);
@@ -76,7 +78,9 @@ export function startRelay(options: RelayOptions): Relay {
         };
       });
     }
+    const wasWoken = woken;
     woken = false;
+    return wasWoken;
   }
 
   /**
@@ -99,10 +103,18 @@ export function startRelay(options: RelayOptions): Relay {
     const publisher = options.publisher();
     if (!publisher || stopping.signal.aborted) return false;
     const { limit } = caution;
-    const batch = await relayBatch(sql, publisher, options.route, limit);
+    const [startedAt, startedMs] = [new Date(), performance.now()];
+    const after = lookAfter(horizon, startedMs);
+    const batch = await relayBatch(sql, publisher, options.route, limit, after).catch((error) => {
+      horizon = EVERYTHING;
+      throw error;
+    });
     report(batch);
     if (batch.claimed > 0) options.onBatch?.(batch);
-    const { claimed, unanswered, offence } = batch;
+    const { claimed, lastId, published, unanswered, offence } = batch;
+    const endedMs = performance.now();
+    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs: endedMs - startedMs };
+    horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
     caution = nextCaution(caution, { claimed, offended: offence !== null }, batchSize);
     if (unanswered > 0) options.onStuck();
     return claimed === limit && unanswered === 0;

@@ -15,6 +15,8 @@ export const CONFIRM_TIMEOUT_MS = 30_000;
 export interface RelayedBatch {
   /** How many events were due and have been taken. */
   readonly claimed: number;
+  /** The id of the last of them; null where there is none, or it had been refused before. */
+  readonly lastId: string | null;
   /** How many of them the broker has confirmed. */
   readonly published: number;
   /** Those that it did not take, each with why. */
@@ -26,7 +28,7 @@ export interface RelayedBatch {
 }
 
 /**
- * Publishes up to `limit` due events, in one transaction. Its row locks are the claim: a relay that dies, or whose
+ * Publishes up to `limit` due events, with `after` only new ones above that id, in one transaction. Its row locks are the claim: a relay that dies, or whose
  * connection does, leaves nothing to clean up. Killed between the broker's confirm and the commit, it leaves events to
  * be published once more, which the consumers' inbox absorbs: at least once here, exactly one effect there.
  *
@@ -37,9 +39,10 @@ export async function relayBatch(
   publisher: Publisher,
   route: Route,
   limit: number,
+  after: string | null = null,
 ): Promise<RelayedBatch> {
   return await transaction(sql, async (tx) => {
-    const events = await claimEvents(tx, limit);
+    const events = await claimEvents(tx, limit, after);
     if (events.length === 0) return NOTHING;
     const outcome = aloneAtFault(await publisher.publish(events, route, CONFIRM_TIMEOUT_MS));
     const tries = new Map(events.map((event) => [event.id, event.retryCount]));
@@ -54,8 +57,10 @@ export async function relayBatch(
         })),
       ),
     ]);
+    const last = events.at(-1);
     return {
       claimed: events.length,
+      lastId: last?.retryCount === 0 ? last.id : null,
       published: outcome.confirmed.length,
       refused: outcome.refused,
       unanswered: outcome.unknown.length,
@@ -64,7 +69,14 @@ export async function relayBatch(
   });
 }
 
-const NOTHING: RelayedBatch = { claimed: 0, published: 0, refused: [], unanswered: 0, offence: null };
+const NOTHING: RelayedBatch = {
+  claimed: 0,
+  lastId: null,
+  published: 0,
+  refused: [],
+  unanswered: 0,
+  offence: null,
+};
 
 /** An event that was the only one to be sent and made the broker close the channel is refused. */
 function aloneAtFault(outcome: PublishOutcome): PublishOutcome {

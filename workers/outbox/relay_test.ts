@@ -5,6 +5,7 @@ import { declareTopology } from "../../shared/broker/declare.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/broker/topology.ts";
 import { parseEvent } from "../../shared/events/catalog.ts";
+import { firstIdOf } from "../../shared/sql/id_time.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import { listenForWakeUps, tickRelay } from "../../shared/sql/outbox_wakeup.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -53,7 +54,14 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
   const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
-  assertEquals(batch, { claimed: 1, published: 1, refused: [], unanswered: 0, offence: null });
+  assertEquals(batch, {
+    claimed: 1,
+    lastId: event.eventId,
+    published: 1,
+    refused: [],
+    unanswered: 0,
+    offence: null,
+  });
   assertEquals(await unpublished(db), 0);
   const queue = broker.topology.queues.paymentsOrderCreated.name;
   const message = await eventually("the message", () => wired.channel.get(queue, { noAck: true }));
@@ -140,6 +148,25 @@ Deno.test("startRelay() finds by its poll what nobody woke it for", async () => 
   });
   await appendEvents(db.sql, [orderCreated()]);
   await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
+  await relay.stop();
+});
+
+Deno.test("startRelay() finds by its poll what was committed long after its id was made", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const published: number[] = [];
+  const relay = startRelay({
+    ...options(db.as("orderflow_relay"), wired),
+    pollIntervalMs: 20,
+    onBatch: ({ published: events }) => published.push(events),
+  });
+  await appendEvents(db.sql, [orderCreated()]);
+  await eventually("the first one", () => published.length === 1);
+  const late = orderCreated();
+  const eventId = firstIdOf(new Date(Date.now() - 60_000));
+  await appendEvents(db.sql, [{ ...late, event: { ...late.event, eventId } }]);
+  await eventually("the late one", () => published.length === 2);
   await relay.stop();
 });
 
