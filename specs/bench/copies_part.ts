@@ -77,7 +77,7 @@ async function runFormation(bench: Bench, stack: FlowStack, formation: Formation
   try {
     await copiesRunning(stack, process, copies);
     // So many that every copy has had its share and is warm.
-    await putLoad(stack, { orders: bench.size(500, 10), connections: CONNECTIONS });
+    await putLoad(stack, { orders: bench.size(2000, 10), connections: CONNECTIONS });
     const meter = await startMachineMeter(new Map([...stack.pids(), ...pidsOf(process, more)]));
     const { end } = await putLoad(stack, { orders, connections: CONNECTIONS });
     const shares = describeShares(await meter.read());

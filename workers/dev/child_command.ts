@@ -44,10 +44,12 @@ export function joinAddress(host: string, port: number): string {
 }
 
 /**
- * Where V8 makes new objects, 2 MiB each half instead of 16: what a batch leaves is collected while it is still in the
- * processor's cache, and a process under load takes a quarter less memory, at no less speed.
+ * V8's heap. Its limit is 256 MiB instead of a share of
+ * the machine's memory, because V8 lets a heap grow the more before it collects the higher the limit is; and where new
+ * objects are made has 8 MiB each half instead of 16. With a million events waiting, the largest process takes 125 MiB
+ * instead of more than 200, at the same processor time for an order. Halves of 2 MiB save 10 MiB more and cost a sixth.
  */
-const YOUNG_HEAP = "--v8-flags=--max-semi-space-size=2";
+const HEAP = "--v8-flags=--max-semi-space-size=8,--max-old-space-size=256";
 
 /**
  * The arguments of `deno` that run `spec` under its permission set, with a network of no more than `addresses`
@@ -61,7 +63,7 @@ export function denoArguments(spec: ProcessSpec, addresses: readonly string[]): 
     "-q",
     "--no-prompt",
     "--cached-only",
-    YOUNG_HEAP,
+    HEAP,
     `-P=${permissions}`,
     `--allow-net=${addresses}`,
     entry,

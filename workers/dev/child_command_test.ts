@@ -52,6 +52,6 @@ Deno.test("joinAddress() puts an IPv6 address in brackets", () => {
 Deno.test("denoArguments() runs a process under its permission set, with the addresses told", () => {
   assertEquals(
     denoArguments(API, ["a:1", "[::1]:2"]).join(" "),
-    "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=2 -P=api --allow-net=a:1,[::1]:2 api/main.ts",
+    "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,[::1]:2 api/main.ts",
   );
 });
