@@ -76,8 +76,10 @@ const MAX_PREFETCH = 2000;
  * size. Measured: a fifth less processor time for each order, at the same latency.
  */
 const COLLECT_MS_PER_MESSAGE = 0.4;
+/** At least so long, in milliseconds. Measured at 100 and 300 orders a second: a tenth less processor time, and no later. */
+const MIN_COLLECT_MS = 10;
 /** After a batch of fewer messages nothing is collected: there is no load. */
-const FEW = 5;
+const FEW = 2;
 
 /**
  * A message that came back this often is taken up alone: a worker that dies takes the good name of all that it had in
@@ -224,7 +226,7 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
         continue; // they may have gone with their channel, and more are due
       }
       const batch = ready.splice(0, sizeOfNextBatch(ready, options.batchSize));
-      collectMs = batch.length < FEW ? 0 : batch.length * COLLECT_MS_PER_MESSAGE;
+      collectMs = collectingMs(batch.length);
       const [suspect] = batch.filter(isSuspect);
       try {
         if (suspect) await settleSuspect(suspect);
@@ -251,6 +253,11 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
       await connection.close();
     },
   };
+}
+
+/** How long to collect after a batch of `size` messages, in milliseconds. */
+function collectingMs(size: number): number {
+  return size < FEW ? 0 : Math.max(size * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
 }
 
 function isSuspect({ returns }: Delivery): boolean {
