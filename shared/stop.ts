@@ -79,21 +79,12 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 /** Resolves when `work` does, and after `ms` milliseconds in any case. */
 export async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise((resolve) => timer = setTimeout(resolve, ms));
-  await Promise.race([work, late]);
-  clearTimeout(timer);
+  await orNullAfter(ms, work);
 }
 
 /** What `work` answers, or null if that takes longer than `ms` milliseconds; what comes later is told to nobody. */
 export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | null> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<null>((resolve) => timer = setTimeout(() => resolve(null), ms));
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return await orLate(ms, work, () => null);
 }
 
 /**
@@ -103,11 +94,21 @@ export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | 
  * told to nobody.
  */
 export async function orFailAfter<T>(ms: number, message: string, work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => timer = setTimeout(() => reject(new Error(message)), ms));
+  return await orLate(ms, work, () => {
+    throw new Error(message);
+  });
+}
+
+/** What `work` answers or, if that takes longer than `ms` milliseconds, what `late` answers or throws. */
+async function orLate<T, L>(ms: number, work: Promise<T>, late: () => L): Promise<T | L> {
+  const { promise, resolve } = Promise.withResolvers<typeof LATE>();
+  const timer = setTimeout(() => resolve(LATE), ms);
   try {
-    return await Promise.race([work, late]);
+    const first = await Promise.race([work, promise]);
+    return first === LATE ? late() : first;
   } finally {
     clearTimeout(timer);
   }
 }
+
+const LATE = Symbol("late");

@@ -127,7 +127,7 @@ function columns(sql: Queryable) {
 }
 
 /**
- * The status of each of the orders `ids` that there is. Not locked: whoever decides by it has {@linkcode movingOrders}
+ * The status of each of the orders `ids` that there is. Not locked: whoever decides by it has {@linkcode moveOrders}
  * see to it that it still holds.
  */
 export async function readStatuses(
@@ -176,21 +176,29 @@ export function movingOrders(
     returning id`;
 }
 
-/** What was decided on the statuses that the orders had. */
+/** An event that is through with. */
+export interface SettledEvent {
+  /** The event's id. */
+  readonly eventId: string;
+  /** The id of the order that it is about. */
+  readonly orderId: string;
+}
+
+/** What was decided on the statuses that the orders had; it holds for each order that still has its status. */
 export interface OrderMoves {
-  /** The orders that move. */
+  /** What becomes of every order that moves. */
   readonly changes: readonly StatusChange[];
-  /** The events that are through with, and the order that each is about. */
-  readonly settled: readonly { readonly eventId: string; readonly orderId: string }[];
-  /** What is to be told once an order has moved; `rowId` is the order's id. */
+  /** The events that the inbox is to remember: those that moved an order, and repeats. */
+  readonly settled: readonly SettledEvent[];
+  /** The events to append in the same transaction, each with its order's id as `rowId`. */
   readonly outgoing: readonly EventOfRow[];
 }
 
 /**
  * Moves each order that still has the status its decision was made on, and with it marks its events as processed by
- * `consumer` and appends what is to be told of it; marks as processed the events of orders that were not to move. No event may stand twice in `settled`. All in
- * one statement. Answers with the ids of the orders that moved: nothing has happened for the others, which somebody
- * else has moved meanwhile.
+ * `consumer` and appends what is to be told of it; marks as processed the events of orders that were not to move. No event
+ * may stand twice in `settled`. All in one statement. Answers with the ids of the orders that moved: nothing has happened
+ * for the others, which somebody else has moved meanwhile.
  *
  * Errors: whatever the statement meets with; nothing is committed then.
  */

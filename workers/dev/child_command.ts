@@ -44,10 +44,10 @@ export function joinAddress(host: string, port: number): string {
 }
 
 /**
- * V8's heap. Its limit is 256 MiB instead of a share of
- * the machine's memory, because V8 lets a heap grow the more before it collects the higher the limit is; and where new
- * objects are made has 8 MiB each half instead of 16. With a million events waiting, the largest process takes 125 MiB
- * instead of more than 200, at the same processor time for an order. Halves of 2 MiB save 10 MiB more and cost a sixth.
+ * V8's heap. Its limit is 256 MiB instead of a share of the machine's memory, because V8 lets a heap grow the more before
+ * it collects the higher the limit is; and where new objects are made has 8 MiB each half instead of 16. With a million
+ * events waiting, the largest process takes 125 MiB instead of more than 200, at the same processor time for an order.
+ * Halves of 2 MiB save 10 MiB more and cost a sixth.
  */
 const HEAP = "--v8-flags=--max-semi-space-size=8,--max-old-space-size=256";
 

@@ -6,28 +6,14 @@
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
-import type { StatusChange } from "../../shared/sql/orders.ts";
+import type { OrderMoves, SettledEvent } from "../../shared/sql/orders.ts";
 import type { EventOfRow } from "../../shared/sql/outbox_events.ts";
 import { decideTransition, type OrderStatus, type OrderTrigger } from "../../shared/order_status.ts";
 
-/** The decided effects of a batch. They hold for each order that still has the status it was decided on. */
-export interface BatchDecision {
+/** The decided effects of a batch, and what they mean for its messages. */
+export interface BatchDecision extends OrderMoves {
   /** One verdict per event, in their order. */
   readonly verdicts: readonly Verdict[];
-  /** The events that the inbox is to remember: those that moved an order, and repeats. */
-  readonly settled: readonly SettledEvent[];
-  /** What becomes of every order that moves. */
-  readonly changes: readonly StatusChange[];
-  /** The events to append in the same transaction, each with its order's id as `rowId`. */
-  readonly outgoing: readonly EventOfRow[];
-}
-
-/** An event that is through with. */
-export interface SettledEvent {
-  /** The event's id. */
-  readonly eventId: string;
-  /** The id of the order that it is about. */
-  readonly orderId: string;
 }
 
 /**
