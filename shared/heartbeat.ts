@@ -28,7 +28,7 @@ export function createCounts(names: readonly string[] = []): Counts {
     add(batch) {
       for (const [name, count] of Object.entries(batch)) counts[name] = (counts[name] ?? 0) + count;
       lastBatchAt = new Date();
-      news.abort();
+      if (!news.signal.aborted) news.abort(); // which makes an error with its stack each time
     },
     read() {
       news = new AbortController();
