@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { QUEUE_KEYS, QUEUES, type Topology } from "./broker/topology.ts";
+import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "./broker/topology.ts";
 import type { Parsed } from "./schema.ts";
 
 const wholeNumber = (min: number, max: number, fallback: number) => {
@@ -34,6 +34,11 @@ const brokerName = (fallback: string) =>
 const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow");
 const amqpUrl = urlOf(["amqp:", "amqps:"], "amqp://user:password@127.0.0.1:5672");
 
+/** For each queue the variable that can name it otherwise. */
+const queueVariables = Object.fromEntries(
+  Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),
+) as Record<QueueVariable, ReturnType<typeof brokerName>>;
+
 /** Every variable of every process, with its check and its default. `.env.example` explains them to people. */
 export const VARIABLES = {
   DATABASE_URL: databaseUrl,
@@ -46,12 +51,7 @@ export const VARIABLES = {
     .default("info"),
   LOG_FORMAT: z.enum(["json", "pretty"], { error: "must be json or pretty" }).default("json"),
   RABBITMQ_EXCHANGE: brokerName("orderflow.events"),
-  RABBITMQ_PAYMENTS_ORDER_CREATED_QUEUE: brokerName(QUEUES.paymentsOrderCreated.name),
-  RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE: brokerName(QUEUES.ordersPaymentEvents.name),
-  RABBITMQ_ENROLLMENTS_PAYMENT_SUCCEEDED_QUEUE: brokerName(QUEUES.enrollmentsPaymentSucceeded.name),
-  RABBITMQ_ORDERS_LIFECYCLE_EVENTS_QUEUE: brokerName(QUEUES.ordersLifecycleEvents.name),
-  RABBITMQ_PAYMENTS_REFUND_REQUESTED_QUEUE: brokerName(QUEUES.paymentsRefundRequested.name),
-  RABBITMQ_NOTIFICATIONS_FINAL_EVENTS_QUEUE: brokerName(QUEUES.notificationsFinalEvents.name),
+  ...queueVariables,
   OUTBOX_PUBLISHER_ENABLED: onOff(true),
   OUTBOX_PUBLISHER_BATCH_SIZE: wholeNumber(1, 10_000, 500),
   OUTBOX_PUBLISHER_POLL_INTERVAL_MS: wholeNumber(10, 3_600_000, 1000),
@@ -120,15 +120,10 @@ export function isSupervised(
 }
 
 /** The variables that name the exchange and the queues. */
-export const TOPOLOGY_VARIABLES = [
+export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[] = [
   "RABBITMQ_EXCHANGE",
-  "RABBITMQ_PAYMENTS_ORDER_CREATED_QUEUE",
-  "RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE",
-  "RABBITMQ_ENROLLMENTS_PAYMENT_SUCCEEDED_QUEUE",
-  "RABBITMQ_ORDERS_LIFECYCLE_EVENTS_QUEUE",
-  "RABBITMQ_PAYMENTS_REFUND_REQUESTED_QUEUE",
-  "RABBITMQ_NOTIFICATIONS_FINAL_EVENTS_QUEUE",
-] as const satisfies readonly VariableName[];
+  ...QUEUE_KEYS.map((key) => QUEUES[key].env),
+];
 
 /** The topology under the configured names. */
 export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>): Topology {

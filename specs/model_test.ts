@@ -191,7 +191,8 @@ async function checkRows(sql: Sql, orders: ReadonlyMap<string, Modelled>): Promi
       "refund.requested": isUnderRefund,
       "refund.succeeded": payment === "REFUND_SUCCEEDED",
     };
-    assertEquals(events.toSorted(), Object.keys(facts).filter((type) => facts[type]), about);
+    const known = events.filter((type) => type in facts); // what others tell of a purchase is not the model's
+    assertEquals(known.toSorted(), Object.keys(facts).filter((type) => facts[type]), about);
   }
 }
 

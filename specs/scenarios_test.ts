@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { runAudit } from "../shared/sql/audit.ts";
 import { eventually } from "./support/eventually.ts";
-import { countUnpublished, readLedger } from "./support/ledger.ts";
+import { countUnpublished, LEDGER_EVENTS, readLedger } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
 
@@ -78,8 +78,10 @@ async function assertTold(
   }
   const response = await fetch(`${url}/orders/${id}/timeline`);
   const { timeline }: { timeline: Entry[] } = await response.json();
-  const typesOf = (kind: string) =>
-    [...new Set(timeline.filter((e) => e.kind === kind).map((e) => e.eventType))].sort();
+  const typesOf = (kind: string) => {
+    const told = new Set(timeline.filter((e) => e.kind === kind).map((e) => e.eventType));
+    return LEDGER_EVENTS.filter((type) => told.has(type)).toSorted();
+  };
   assertEquals(typesOf("emitted"), types);
   assertEquals(typesOf("published"), types);
   assertEquals(typesOf("processed"), types.filter((type) => CONSUMED_TYPES.has(type)));

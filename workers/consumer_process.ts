@@ -1,5 +1,5 @@
 /**
- * What the six consumer scripts have in common: one process, one queue, one role.
+ * What the consumer scripts have in common: one process, one queue, one role.
  *
  * @module
  */

@@ -52,6 +52,9 @@ export const QUEUES = {
 /** The key of a queue in the topology. */
 export type QueueKey = keyof typeof QUEUES;
 
+/** The variable that can name a queue otherwise. */
+export type QueueVariable = (typeof QUEUES)[QueueKey]["env"];
+
 /** The keys of all queues. */
 export const QUEUE_KEYS = Object.keys(QUEUES) as readonly QueueKey[];
 

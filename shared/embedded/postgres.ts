@@ -36,7 +36,7 @@ export interface EmbeddedPostgres {
 const defaultSettings = {
   listen_addresses: "127.0.0.1", // this machine only
   unix_socket_directories: "", // a socket's path has a length limit, and TCP is enough
-  max_connections: "200", // a pool each for the API, the relay and six consumers, several copies of them
+  max_connections: "200", // a pool each for the API, the relay and the consumers, several copies of them
   shared_buffers: "128MB",
   max_wal_size: "2GB", // a load test should not force a checkpoint every few seconds
   timezone: "UTC",

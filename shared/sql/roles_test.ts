@@ -17,7 +17,7 @@ const OWN_TABLES: Record<DatabaseRole, readonly string[]> = {
 
 Deno.test("each role can write its own module's table and no other module's", async () => {
   await using db = await testSchema();
-  const tables = ["orders", "payments", "enrollments", "notifications"];
+  const tables = Object.values(OWN_TABLES).flat();
   for (const [role, own] of Object.entries(OWN_TABLES) as [DatabaseRole, readonly string[]][]) {
     const sql = db.as(role);
     for (const table of tables) {

@@ -7,6 +7,7 @@
  */
 import { dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
+import { QUEUES } from "../../shared/broker/topology.ts";
 
 /** What is wrong, and what to do instead. */
 export interface Problem {
@@ -19,7 +20,8 @@ export interface Problem {
 type Node = Deno.lint.Node;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const modules = ["orders", "payments", "enrollments", "notifications"];
+/** Each module consumes a queue, which is named after it. */
+const modules = [...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join()))];
 const folders = ["api", "workers", "shared", "ui", "specs"];
 const sqlForEveryModule = ["connect", "outbox_events", "outbox_wakeup", "process_once", "processed_events"];
 const grabBag = /(^|_)(utils?|helpers?|common|misc)$/;

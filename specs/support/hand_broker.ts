@@ -1,11 +1,17 @@
 /**
- * A broker, a relay and the six consumers in one process: a test decides who gets what, in which order, and who dies.
+ * A broker, a relay and the consumers in one process: a test decides who gets what, in which order, and who dies.
  *
  * @module
  */
 import { type HandleBatch, judgeBatch, type Judged } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
-import { bindingsOf, type QueueKey, QUEUES, type Topology } from "../../shared/broker/topology.ts";
+import {
+  bindingsOf,
+  QUEUE_KEYS,
+  type QueueKey,
+  QUEUES,
+  type Topology,
+} from "../../shared/broker/topology.ts";
 import { TransientError } from "../../shared/errors.ts";
 import { parseEvent } from "../../shared/events/catalog.ts";
 import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
@@ -146,7 +152,7 @@ function isDeath(error: unknown): boolean {
   return error instanceof Error && error.message === "dies before its commit";
 }
 
-/** The six consumers as their scripts make them, by their names. */
+/** The consumers as their scripts make them, by their names. */
 function consumersOn(
   as: (role: DatabaseRole) => Sql,
   { queues }: Topology,
@@ -160,33 +166,41 @@ function consumersOn(
     waker: nobody,
   });
   const charging = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
-  const judges: [string, Judge][] = [];
-  function add<Q extends QueueKey>(
-    queue: Q,
-    handle: HandleBatch<(typeof QUEUES)[Q]["bindings"][number]>,
-  ): void {
-    const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
-    judges.push([queues[queue].name, (batch) => judgeBatch(batch, types, handle)]);
-  }
-  add(
-    "paymentsOrderCreated",
-    createChargeHandler({ ...deps(payments, "paymentsOrderCreated"), ...charging }),
-  );
-  add("ordersPaymentEvents", createOrderEventsHandler(deps(orders, "ordersPaymentEvents")));
-  add(
-    "enrollmentsPaymentSucceeded",
-    createEnrollHandler(deps(as("orderflow_enrollments"), "enrollmentsPaymentSucceeded")),
-  );
-  add("ordersLifecycleEvents", createOrderEventsHandler(deps(orders, "ordersLifecycleEvents")));
-  add(
-    "paymentsRefundRequested",
-    createRefundHandler({ ...deps(payments, "paymentsRefundRequested"), ...charging }),
-  );
-  add(
-    "notificationsFinalEvents",
-    createNotifyHandler(deps(as("orderflow_notifications"), "notificationsFinalEvents")),
-  );
-  return new Map(judges);
+  const judges: Readonly<Record<QueueKey, Judge>> = {
+    paymentsOrderCreated: judging(
+      "paymentsOrderCreated",
+      createChargeHandler({ ...deps(payments, "paymentsOrderCreated"), ...charging }),
+    ),
+    ordersPaymentEvents: judging(
+      "ordersPaymentEvents",
+      createOrderEventsHandler(deps(orders, "ordersPaymentEvents")),
+    ),
+    enrollmentsPaymentSucceeded: judging(
+      "enrollmentsPaymentSucceeded",
+      createEnrollHandler(deps(as("orderflow_enrollments"), "enrollmentsPaymentSucceeded")),
+    ),
+    ordersLifecycleEvents: judging(
+      "ordersLifecycleEvents",
+      createOrderEventsHandler(deps(orders, "ordersLifecycleEvents")),
+    ),
+    paymentsRefundRequested: judging(
+      "paymentsRefundRequested",
+      createRefundHandler({ ...deps(payments, "paymentsRefundRequested"), ...charging }),
+    ),
+    notificationsFinalEvents: judging(
+      "notificationsFinalEvents",
+      createNotifyHandler(deps(as("orderflow_notifications"), "notificationsFinalEvents")),
+    ),
+  };
+  return new Map(QUEUE_KEYS.map((key) => [queues[key].name, judges[key]]));
+}
+
+function judging<Q extends QueueKey>(
+  queue: Q,
+  handle: HandleBatch<(typeof QUEUES)[Q]["bindings"][number]>,
+): Judge {
+  const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
+  return (batch) => judgeBatch(batch, types, handle);
 }
 
 /** The fake provider, and a record of what it did, by its idempotency keys. */

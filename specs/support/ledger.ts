@@ -3,7 +3,20 @@
  *
  * @module
  */
+import type { EventType } from "../../shared/events/catalog.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+
+/** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */
+export const LEDGER_EVENTS: readonly EventType[] = [
+  "order.created",
+  "payment.succeeded",
+  "payment.failed",
+  "enrollment.granted",
+  "enrollment.failed",
+  "refund.requested",
+  "refund.succeeded",
+  "notification.sent",
+];
 
 /** How often each outcome stands in each table. */
 export interface Ledger {
@@ -15,7 +28,7 @@ export interface Ledger {
   readonly enrollments: Readonly<Record<string, number>>;
   /** The number of notifications by type. */
   readonly notifications: Readonly<Record<string, number>>;
-  /** The number of outbox events by type, published or not. */
+  /** The number of outbox events by type, published or not, as far as they are {@linkcode LEDGER_EVENTS}. */
   readonly events: Readonly<Record<string, number>>;
   /** The number of dead letters, whatever their state. */
   readonly deadLetters: number;
@@ -28,13 +41,15 @@ export async function readLedger(sql: Sql): Promise<Ledger> {
       select ${sql(column)} as key, count(*)::int as count from ${sql(table)} group by 1 order by 1`;
     return Object.fromEntries(rows.map(({ key, count }) => [key, count]));
   };
+  const events = Object.entries(await count("outbox_events", "type"))
+    .filter(([type]) => LEDGER_EVENTS.some((known) => known === type));
   const [letters] = await sql<{ count: number }[]>`select count(*)::int as count from dead_letters`;
   return {
     orders: await count("orders", "status"),
     payments: await count("payments", "status"),
     enrollments: await count("enrollments", "status"),
     notifications: await count("notifications", "type"),
-    events: await count("outbox_events", "type"),
+    events: Object.fromEntries(events),
     deadLetters: letters?.count ?? 0,
   };
 }

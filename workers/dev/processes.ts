@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { QueueKey } from "../../shared/broker/topology.ts";
+import { QUEUE_KEYS, type QueueKey } from "../../shared/broker/topology.ts";
 
 /** One process. */
 export interface ProcessSpec {
@@ -32,17 +32,15 @@ export const RELAY: ProcessSpec = {
 };
 
 /**
- * The consumers. Four share one permission set, because they need the very same; payments has its own, because it alone
- * reads the provider's settings and would be the one to reach a provider's host.
+ * The consumers, one for each queue, under the queue's name. They share one permission set, because they need the very
+ * same; payments has its own, because it alone reads the provider's settings and would be the one to reach a provider's
+ * host.
  */
-export const CONSUMERS: readonly ConsumerSpec[] = [
-  consumer("paymentsOrderCreated", "payments_order_created", "payments"),
-  consumer("ordersPaymentEvents", "orders_payment_events", "consumer"),
-  consumer("enrollmentsPaymentSucceeded", "enrollments_payment_succeeded", "consumer"),
-  consumer("ordersLifecycleEvents", "orders_lifecycle_events", "consumer"),
-  consumer("paymentsRefundRequested", "payments_refund_requested", "payments"),
-  consumer("notificationsFinalEvents", "notifications_final_events", "consumer"),
-];
+export const CONSUMERS: readonly ConsumerSpec[] = QUEUE_KEYS.map((queue) => {
+  const words = queue.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
+  const permissions = words[0] === "payments" ? "payments" : "consumer";
+  return { name: words.join("-"), entry: `workers/${words.join("_")}.ts`, permissions, queue };
+});
 
 /** Every process that runs whatever is embedded. */
 export const PROCESSES: readonly ProcessSpec[] = [API, RELAY, ...CONSUMERS];
@@ -56,7 +54,3 @@ export const BROKER: ProcessSpec = {
 
 /** Where the embedded broker listens on 127.0.0.1: its URL must outlive a restart, so the supervisor picks the port. */
 export const BROKER_PORT_VARIABLE = "ORDERFLOW_BROKER_PORT";
-
-function consumer(queue: QueueKey, script: string, permissions: string): ConsumerSpec {
-  return { name: script.replaceAll("_", "-"), entry: `workers/${script}.ts`, permissions, queue };
-}

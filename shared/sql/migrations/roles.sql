@@ -4,22 +4,42 @@
 
 do $$
 declare
-  module text;
+  modules text[] := array[
+    'orders',
+    'payments',
+    'enrollments',
+    'notifications'
+  ];
+  part text;
   -- Since 16 a role's creator is its member without being allowed to take it on.
   needed text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
 begin
-  foreach module in array array['orders', 'payments', 'enrollments', 'notifications', 'relay', 'ops', 'retention'] loop
-    if not exists (select from pg_roles where rolname = 'orderflow_' || module) then
+  foreach part in array modules || array['relay', 'ops', 'retention'] loop
+    if not exists (select from pg_roles where rolname = 'orderflow_' || part) then
       begin
-        execute format('create role %I nologin', 'orderflow_' || module);
+        execute format('create role %I nologin', 'orderflow_' || part);
       exception when duplicate_object or unique_violation then
         null;  -- another database of this cluster is being set up at the same moment
       end;
     end if;
-    if not pg_has_role(current_user, 'orderflow_' || module, needed) then
-      execute format('grant %I to %I', 'orderflow_' || module, current_user);
+    if not pg_has_role(current_user, 'orderflow_' || part, needed) then
+      execute format('grant %I to %I', 'orderflow_' || part, current_user);
     end if;
-    execute format('grant usage on schema public to %I', 'orderflow_' || module);
+    execute format('grant usage on schema public to %I', 'orderflow_' || part);
+  end loop;
+
+  -- Every module: append to the outbox, mark its inbox, put aside what it cannot process or what failed for now, count
+  -- down the faults that strike it, and write its processes' heartbeats.
+  foreach part in array modules loop
+    execute format($grants$
+      grant insert on outbox_events to %1$I;
+      grant select, insert, update (duplicates, last_duplicate_at) on processed_events to %1$I;
+      grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters to %1$I;
+      grant select, insert, update, delete on suspect_deliveries to %1$I;
+      grant select, insert, update on delayed_retries to %1$I;
+      grant select, update (remaining) on faults to %1$I;
+      grant select, insert, update, delete on heartbeats to %1$I;
+    $grants$, 'orderflow_' || part);
   end loop;
 end
 $$;
@@ -30,20 +50,6 @@ grant select, insert on idempotency_keys to orderflow_orders;
 grant select, insert, update on payments to orderflow_payments;
 grant select, insert, update on enrollments to orderflow_enrollments;
 grant select, insert, update on notifications to orderflow_notifications;
-
--- Every module: append to the outbox, mark its inbox, and put aside what it cannot process.
-grant insert on outbox_events to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
-grant select, insert, update (duplicates, last_duplicate_at) on processed_events
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
-grant select, insert, update (attempts, last_failed_at, reason, detail) on dead_letters
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
-
-grant select, insert, update, delete on suspect_deliveries
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
-
--- What failed for now: its consumer writes it down, and the relay sends it again when it is due.
-grant select, insert, update on delayed_retries
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications;
 
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
 -- reconciliation it reads what was processed or put aside.
@@ -66,12 +72,10 @@ grant select on replay_events to orderflow_relay;
 
 -- Faults: ops arms them; whoever one strikes counts it down.
 grant select, insert, delete on faults to orderflow_ops;
-grant select, update (remaining) on faults
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications, orderflow_relay;
+grant select, update (remaining) on faults to orderflow_relay;
 
 -- Heartbeats: every process writes its own, and forgets those that are long silent; ops looks.
-grant select, insert, update, delete on heartbeats
-  to orderflow_orders, orderflow_payments, orderflow_enrollments, orderflow_notifications, orderflow_relay;
+grant select, insert, update, delete on heartbeats to orderflow_relay;
 grant select on heartbeats to orderflow_ops;
 
 -- Retention: delete what is old, and see no more of it than that takes.
