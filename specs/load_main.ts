@@ -1,17 +1,19 @@
 /**
  * `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
  * It knows no more of the system than `POST /orders` and the columns `id` and `status` of the table `orders`. The exit
- * code is 0 when all orders were created and, where it waits, have ended; 1 when not; 78 for wrong flags.
+ * code is 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage.
  *
  * @module
  */
+import { EXIT_DONE } from "../shared/command/exit_codes.ts";
+import { startProgress } from "../shared/command/progress.ts";
+import { runCommand } from "../shared/command/run_command.ts";
 import { messageOf } from "../shared/errors.ts";
-import { EXIT_CONFIG } from "../shared/process.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import { type EndWatch, type SeenEnd, watchEnds } from "./bench/load_ends.ts";
-import { type LoadFlags, readLoadFlags, USAGE, wrongFlags } from "./bench/load_flags.ts";
+import { type LoadFlags, readLoadFlags, USAGE } from "./bench/load_flags.ts";
 import { type LoadReport, quantiles } from "./bench/load_report.ts";
-import { sendOrders, type SentOrders } from "./bench/send_orders.ts";
+import { type Sample, sendOrders, type SentOrders } from "./bench/send_orders.ts";
 
 /** The longest to wait for the ends, in milliseconds. */
 const ENDS_MS = 300_000;
@@ -20,24 +22,14 @@ const WATCH_EVERY_MS = 20;
 /** A request this late means that the rate was more than the system, or the connections, could take. */
 const LATE_MS = 100;
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) {
+  const read = (args: readonly string[]) => readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // empty: unset
+  Deno.exit(await runCommand({ task: "load", usage: USAGE, read, run }, Deno.args));
+}
 
-async function main(args: readonly string[]): Promise<number> {
-  let flags: LoadFlags | null;
-  try {
-    flags = readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // an empty one counts as unset
-  } catch (error) {
-    console.error(wrongFlags(error));
-    return EXIT_CONFIG;
-  }
-  try {
-    if (flags) await load(flags);
-    else console.log(USAGE);
-    return 0;
-  } catch (error) {
-    console.error(messageOf(error));
-    return 1;
-  }
+async function run(flags: LoadFlags): Promise<number> {
+  await load(flags);
+  return EXIT_DONE;
 }
 
 async function load(flags: LoadFlags): Promise<void> {
@@ -70,7 +62,7 @@ async function load(flags: LoadFlags): Promise<void> {
 /** Sends the orders, has some of them watched, and says how that went. */
 async function send(flags: LoadFlags, say: (line: string) => void, watch?: EndWatch): Promise<SentOrders> {
   const sample = watch && { everyMs: WATCH_EVERY_MS, take: watch.add };
-  const sent = await sendOrders(flags.url, { ...flags, sample });
+  const sent = await sendAll(flags, sample);
   const { orders, perSecond, post, cpuShare } = reportOf(sent, null);
   say(
     `${orders} orders over ${flags.connections} connections: ${perSecond.toFixed(0)}/s, ` +
@@ -85,6 +77,11 @@ async function send(flags: LoadFlags, say: (line: string) => void, watch?: EndWa
     );
   }
   return sent;
+}
+
+async function sendAll(flags: LoadFlags, sample: Sample | undefined): Promise<SentOrders> {
+  using progress = startProgress("orders", flags.orders);
+  return await sendOrders(flags.url, { ...flags, sample, onCreated: progress.at });
 }
 
 interface Ends {

@@ -1,45 +1,54 @@
 /**
  * `deno task audit`: checks the promises over the whole database and names what breaks them. The exit code is 0 where
- * nothing does, 1 where something does, 2 where the audit could not run, 78 for a wrong configuration.
+ * nothing does, 1 where the audit could not run, 2 where something breaks one, 64 for a wrong usage, 78 for a wrong
+ * configuration.
  *
  * @module
  */
-import { parseArgs } from "node:util";
-import { ConfigError, readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { EXIT_DONE, EXIT_FOUND } from "../shared/command/exit_codes.ts";
+import { onOff, readFlags, wholeNumber } from "../shared/command/flags.ts";
+import { startProgress } from "../shared/command/progress.ts";
+import { runCommand } from "../shared/command/run_command.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
 import { messageOf } from "../shared/errors.ts";
-import { EXIT_CONFIG } from "../shared/process.ts";
-import { type Audit, AUDIT_GRACE_SECONDS, runAudit } from "../shared/sql/audit.ts";
+import { type Audit, AUDIT_CHECKS, AUDIT_GRACE_SECONDS, runAudit } from "../shared/sql/audit.ts";
 import { connect } from "../shared/sql/connect.ts";
 
-const EXIT_VIOLATIONS = 1;
-const EXIT_NOT_RUN = 2;
+const USAGE = `deno task audit: checks the promises over the whole database, and names what breaks them
+
+  --grace=${AUDIT_GRACE_SECONDS}    seconds left to what is under way, 0 to 99999; 0 is for a system at rest
+  --json         print the audit as JSON; progress goes to standard error
+  --help         print this
+
+DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a promise
+is broken, 64 for a wrong usage, 78 for a wrong configuration.
+
+Example: deno task audit --grace=0`;
+
+const FLAGS = { grace: wholeNumber(0, 99_999).default(AUDIT_GRACE_SECONDS), json: onOff };
 
 if (import.meta.main) {
-  try {
-    const audit = await auditFromEnvironment(graceOf(Deno.args));
-    console.log(reportOf(audit).join("\n"));
-    if (!audit.ok) Deno.exit(EXIT_VIOLATIONS);
-  } catch (error) {
-    const isConfig = error instanceof ConfigError;
-    console.error(isConfig ? error.message : `Cannot audit: ${messageOf(error)}`);
-    Deno.exit(isConfig ? EXIT_CONFIG : EXIT_NOT_RUN);
-  }
+  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
+  Deno.exit(await runCommand({ task: "audit", usage: USAGE, read, run }, Deno.args));
 }
 
-/** The grace out of `--grace=<seconds>`. */
-function graceOf(args: readonly string[]): number {
-  const { grace = String(AUDIT_GRACE_SECONDS) } =
-    parseArgs({ args: [...args], options: { grace: { type: "string" } } }).values;
-  if (/^\d{1,5}$/.test(grace)) return Number(grace);
-  throw new Error(`--grace takes whole seconds, from 0 to 99999, not ${JSON.stringify(grace)}`);
+async function run({ grace, json }: { readonly grace: number; readonly json: boolean }): Promise<number> {
+  const audit = await auditFromEnvironment(grace);
+  console.log(json ? JSON.stringify(audit) : reportOf(audit).join("\n"));
+  return audit.ok ? EXIT_DONE : EXIT_FOUND;
 }
 
 async function auditFromEnvironment(graceSeconds: number): Promise<Audit> {
   const config = readConfig(["DATABASE_URL", "DATABASE_ROLES", "RETENTION_DAYS", ...TOPOLOGY_VARIABLES]);
   const role = config.DATABASE_ROLES ? "orderflow_ops" : null;
   const sql = connect(config.DATABASE_URL, { name: "audit", role, max: 1 });
+  using progress = startProgress("checks", AUDIT_CHECKS.length);
+  progress.at(0);
+  const retentionDays = config.RETENTION_DAYS;
   try {
-    return await runAudit(sql, topologyOf(config), { graceSeconds, retentionDays: config.RETENTION_DAYS });
+    return await runAudit(sql, topologyOf(config), { graceSeconds, retentionDays, onProgress: progress.at });
+  } catch (error) {
+    throw new Error(`Cannot audit: ${messageOf(error)}`, { cause: error });
   } finally {
     await sql.end({ timeout: 1 });
   }

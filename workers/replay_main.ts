@@ -1,51 +1,40 @@
 /**
  * `deno task replay`: shows which events would be sent to their consumers once more, and has the relay send them. The
- * exit code is 0 when it is done, 1 when it was cancelled or has failed, 2 for a wrong usage, 78 for a wrong
+ * exit code is 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong
  * configuration.
  *
  * @module
  */
-import { ConfigError, readConfig } from "../shared/config.ts";
-import { EXIT_CONFIG } from "../shared/process.ts";
-import { followReplay, type Onlooker } from "./replay/follow_replay.ts";
-import { ApiError, type ReplayApi, replayApi, type ToldReplay, type ToldSet } from "./replay/replay_api.ts";
-import { readReplayFlags, type ReplayOptions, USAGE, UsageError } from "./replay/replay_flags.ts";
-import { countOf, progressBar, showEnd, showSet } from "./replay/show_replay.ts";
+import { EXIT_DONE, EXIT_NOT_DONE } from "../shared/command/exit_codes.ts";
+import { UsageError } from "../shared/command/flags.ts";
+import { onInterrupt } from "../shared/command/interrupt.ts";
+import { startProgress } from "../shared/command/progress.ts";
+import { runCommand } from "../shared/command/run_command.ts";
+import { readConfig } from "../shared/config.ts";
+import { opsApi } from "./ops_client/ops_api.ts";
+import { followReplay } from "./replay/follow_replay.ts";
+import {
+  REPLAY_ANSWER_MS,
+  type ReplayApi,
+  replayApi,
+  type ToldReplay,
+  type ToldSet,
+} from "./replay/replay_api.ts";
+import { readReplayFlags, type ReplayOptions, USAGE } from "./replay/replay_flags.ts";
+import { countOf, showEnd, showSet } from "./replay/show_replay.ts";
 
-const EXIT_NOT_DONE = 1;
-const EXIT_USAGE = 2;
-const BAD_REQUEST = 400;
-const silent: Onlooker = { progress: () => {}, stalled: () => {} };
-
-if (import.meta.main) Deno.exit(await main());
-
-async function main(): Promise<number> {
-  try {
-    const options = readReplayFlags(Deno.args);
-    if (options) return await run(options, replayApi(options.url, readConfig(["OPS_TOKEN"]).OPS_TOKEN));
-    console.log(USAGE);
-    return 0;
-  } catch (error) {
-    if (error instanceof ConfigError) return fail(error.message, EXIT_CONFIG);
-    if (error instanceof UsageError) return fail(`${error.message}\n\n${USAGE}`, EXIT_USAGE);
-    if (error instanceof ApiError) {
-      return fail(error.message, error.status === BAD_REQUEST ? EXIT_USAGE : EXIT_NOT_DONE);
-    }
-    throw error;
-  }
+if (import.meta.main) {
+  Deno.exit(await runCommand({ task: "replay", usage: USAGE, read: readReplayFlags, run }, Deno.args));
 }
 
-function fail(message: string, code: number): number {
-  console.error(message);
-  return code;
-}
-
-async function run(options: ReplayOptions, api: ReplayApi): Promise<number> {
-  const { dryRun, yes, json } = options;
+async function run(options: ReplayOptions): Promise<number> {
+  const { url, dryRun, yes, json } = options;
+  const token = readConfig(["OPS_TOKEN"]).OPS_TOKEN;
+  const api = replayApi(opsApi({ url, token, timeoutMs: REPLAY_ANSWER_MS }));
   const say = json ? () => {} : (line: string) => console.log(line);
   const mayAsk = Deno.stdin.isTerminal() && !json;
   if (!dryRun && !yes && !mayAsk) {
-    return fail("There is nobody to ask: add --yes to send, or --dry-run to look only.", EXIT_USAGE);
+    throw new UsageError("There is nobody to ask: add --yes to send, or --dry-run to look only");
   }
   const replay = await setOf(options, api);
   showSet(replay, replay).forEach(say);
@@ -53,15 +42,16 @@ async function run(options: ReplayOptions, api: ReplayApi): Promise<number> {
     if (json) console.log(JSON.stringify(replay));
     else if (replay.total === 0) say("Nothing to send: no published event matches that has a consumer.");
     else say(`Nothing has been sent. Send exactly these with: deno task replay --start=${replay.id}`);
-    return 0;
+    return EXIT_DONE;
   }
   if (!yes && !confirm(`Send ${countOf(replay.total)}, at most ${options.rate} a second?`)) {
     await api.cancel(replay.id);
-    return fail("Nothing has been sent.", EXIT_NOT_DONE);
+    console.error("Nothing has been sent.");
+    return EXIT_NOT_DONE;
   }
-  const end = await send(replay.id, options, api);
+  const end = await send(replay, options, api);
   console.log(json ? JSON.stringify(end) : showEnd(end));
-  return end.state === "DONE" ? 0 : EXIT_NOT_DONE;
+  return end.state === "DONE" ? EXIT_DONE : EXIT_NOT_DONE;
 }
 
 async function setOf({ set }: ReplayOptions, api: ReplayApi): Promise<ToldReplay & ToldSet> {
@@ -71,44 +61,18 @@ async function setOf({ set }: ReplayOptions, api: ReplayApi): Promise<ToldReplay
 }
 
 /** Starts the replay and follows it until it has ended; a Ctrl-C cancels it. */
-async function send(id: string, { rate, json }: ReplayOptions, api: ReplayApi): Promise<ToldReplay> {
-  const stop = new AbortController();
-  const onSignal = () => stop.abort();
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
-  try {
-    await api.start(id, rate);
-    const onlooker = json ? silent : Deno.stdout.isTerminal() ? bar() : lines();
-    return await followReplay(api, id, onlooker, stop.signal);
-  } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
-  }
+async function send(
+  { id, total }: ToldReplay,
+  { rate }: ReplayOptions,
+  api: ReplayApi,
+): Promise<ToldReplay> {
+  using interrupt = onInterrupt();
+  await api.start(id, rate);
+  using progress = startProgress("messages", total);
+  return await followReplay(api, id, {
+    progress: ({ sent }) => progress.at(sent),
+    stalled: ({ lastError }) => progress.say(`Nothing has moved for ten seconds. ${lastError ?? HINT}`),
+  }, interrupt.signal);
 }
 
-/** Draws the bar over itself; the line ends with the replay. */
-function bar(): Onlooker {
-  const draw = (text: string) => Deno.stdout.writeSync(new TextEncoder().encode(text));
-  return {
-    progress: (replay) => draw(`\r${progressBar(replay)}\x1b[K${replay.state === "RUNNING" ? "" : "\n"}`),
-    stalled: (replay) => draw(`\n${hintOf(replay)}\n`),
-  };
-}
-
-/** A line for each tenth, where nothing can be drawn over. */
-function lines(): Onlooker {
-  let tenths = -1;
-  return {
-    progress(replay) {
-      const now = Math.floor((replay.sent / Math.max(replay.total, 1)) * 10);
-      if (now > tenths) console.log(progressBar(replay));
-      tenths = now;
-    },
-    stalled: (replay) => console.log(hintOf(replay)),
-  };
-}
-
-function hintOf({ lastError }: ToldReplay): string {
-  return `Nothing has moved for ten seconds. ${
-    lastError ?? "Is the outbox relay running, and can it reach the broker?"
-  }`;
-}
+const HINT = "Is the outbox relay running, and can it reach the broker?";

@@ -43,6 +43,8 @@ export interface AuditOptions {
   readonly retentionDays?: number;
   /** The most violations to name per check, 20 unless told; all are counted. */
   readonly limit?: number;
+  /** Told how many checks have been made so far, each time that some more have. */
+  readonly onProgress?: (checks: number) => void;
 }
 
 /** The grace where nobody says another one, in seconds: retries and reconciliation are through by then. */
@@ -82,7 +84,7 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = CH
  * Reads each table whole, a few times, in a read-only transaction.
  */
 export async function runAudit(sql: Sql, topology: Topology, options: AuditOptions): Promise<Audit> {
-  const { graceSeconds, retentionDays = FOR_GOOD_DAYS, limit = AUDIT_ROWS } = options;
+  const { graceSeconds, retentionDays = FOR_GOOD_DAYS, limit = AUDIT_ROWS, onProgress } = options;
   const scope = { topology, graceSeconds, retentionDays, limit };
   return await transaction(sql, async (tx) => {
     await tx`select ${
@@ -98,6 +100,7 @@ export async function runAudit(sql: Sql, topology: Topology, options: AuditOptio
       ...foundBy(check),
     }));
     for (const { check, promise, find } of EVENT_CHECKS) {
+      onProgress?.(checks.length);
       checks.push({ check, promise, ...await find(tx, scope) });
     }
     const waiting = foundBy(WAITING);

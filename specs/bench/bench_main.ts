@@ -1,16 +1,17 @@
 /**
  * `deno task bench`: how fast OrderFlow is, beside what its services can do in the same run. Prints a table; the exit
- * code is 0 when all was measured, 1 when a part failed, 78 for wrong flags. Whether a goal is reached does not change
+ * code is 0 when all was measured, 1 when a part failed, 64 for a wrong usage. Whether a goal is reached does not change
  * it: a figure depends on the machine.
  *
  * @module
  */
-import { parseArgs } from "node:util";
-import { z } from "zod";
+import { EXIT_DONE, EXIT_NOT_DONE } from "../../shared/command/exit_codes.ts";
+import { type FlagValues, onOff, readFlags, UsageError, wholeNumber } from "../../shared/command/flags.ts";
+import { startProgress } from "../../shared/command/progress.ts";
+import { runCommand } from "../../shared/command/run_command.ts";
 import { messageOf } from "../../shared/errors.ts";
-import { EXIT_CONFIG } from "../../shared/process.ts";
 import type { BenchPart, BenchRow } from "./bench.ts";
-import { startBenchServices } from "./services.ts";
+import { type BenchServices, startBenchServices } from "./services.ts";
 import { benchTable, medianRows } from "./table.ts";
 import { acceptPart } from "./accept_part.ts";
 import { copiesPart } from "./copies_part.ts";
@@ -36,9 +37,7 @@ const PARTS: readonly BenchPart[] = [
   costPart,
 ];
 
-const EXIT_FAILED = 1;
-
-const HELP = `Usage: deno task bench [flags] [part ...]
+const USAGE = `Usage: deno task bench [flags] [part ...]
 
 ${PARTS.map(({ name, about }) => `  ${name.padEnd(18)}${about}`).join("\n")}
 
@@ -47,80 +46,71 @@ ${PARTS.map(({ name, about }) => `  ${name.padEnd(18)}${about}`).join("\n")}
   --json            print the lines as JSON; progress goes to standard error
   --help            print this
 
-Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones.`;
+Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
+part failed, 64 for a wrong usage.
 
-const flagsSchema = z.object({
-  runs: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(1),
-  tiny: z.boolean().default(false),
-  json: z.boolean().default(false),
-  help: z.boolean().default(false),
-  parts: z.array(z.enum(PARTS.map(({ name }) => name), { error: "is no part" })),
-});
+Example: deno task bench --runs 3 accept flow`;
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+const FLAGS = { runs: wholeNumber(1, 100).default(1), tiny: onOff, json: onOff };
 
-async function main(args: readonly string[]): Promise<number> {
-  const flags = readFlags(args);
-  if (!flags) return EXIT_CONFIG;
-  if (flags.help) {
-    console.log(HELP);
-    return 0;
+interface BenchOptions extends FlagValues<typeof FLAGS> {
+  readonly parts: readonly BenchPart[];
+}
+
+if (import.meta.main) {
+  Deno.exit(await runCommand({ task: "bench", usage: USAGE, read: readBenchFlags, run: bench }, Deno.args));
+}
+
+function readBenchFlags(args: readonly string[]): BenchOptions | null {
+  const given = readFlags(args, FLAGS, true);
+  if (!given) return null;
+  const { flags, rest } = given;
+  const unknown = rest.find((word) => !PARTS.some(({ name }) => name === word));
+  if (unknown !== undefined) {
+    throw new UsageError(
+      `${JSON.stringify(unknown)} is no part: ${PARTS.map(({ name }) => name).join(", ")}`,
+    );
   }
-  const parts = flags.parts.length === 0 ? PARTS : PARTS.filter(({ name }) => flags.parts.includes(name));
+  return { ...flags, parts: rest.length === 0 ? PARTS : PARTS.filter(({ name }) => rest.includes(name)) };
+}
+
+async function bench(options: BenchOptions): Promise<number> {
   await using services = await startBenchServices();
-  const startedMs = performance.now();
-  const runs: BenchRow[][] = [];
-  const failed: string[] = [];
-  for (let run = 1; run <= flags.runs; run++) {
-    const rows: BenchRow[] = [];
-    for (const part of parts) {
-      const say = (step: string) => {
-        const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-        console.error(
-          `${seconds.padStart(7)} s  ${flags.runs > 1 ? `run ${run}, ` : ""}${part.name}: ${step}`,
-        );
-      };
-      try {
-        rows.push(...await part.run({ services, size: (full, tiny) => flags.tiny ? tiny : full, say }));
-      } catch (error) {
-        say(`failed: ${messageOf(error)}`);
-        failed.push(part.name);
-      }
-    }
-    runs.push(rows);
-  }
-  const rows = medianRows(runs);
-  console.log(flags.json ? JSON.stringify(rows) : benchTable(rows));
+  const { measured, failed } = await measure(options, services);
+  const rows = medianRows(measured);
+  console.log(options.json ? JSON.stringify(rows) : benchTable(rows));
   const { isDatabaseEmbedded: database, isBrokerEmbedded: broker } = services;
   const kind = (isEmbedded: boolean) => isEmbedded ? "embedded" : "given";
   console.error(
     `Database ${kind(database)}, broker ${kind(broker)}, ${navigator.hardwareConcurrency} cores.`,
   );
   if (failed.length > 0) console.error(`Failed: ${failed.join(", ")}.`);
-  return failed.length > 0 ? EXIT_FAILED : 0;
+  return failed.length > 0 ? EXIT_NOT_DONE : EXIT_DONE;
 }
 
-/** The flags and parts, or undefined after saying what is wrong with them. */
-function readFlags(args: readonly string[]): z.infer<typeof flagsSchema> | undefined {
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        runs: { type: "string" },
-        tiny: { type: "boolean" },
-        json: { type: "boolean" },
-        help: { type: "boolean" },
-      },
-    });
-    const parsed = flagsSchema.safeParse({ ...values, parts: positionals });
-    if (parsed.success) return parsed.data;
-    const given = (path: readonly PropertyKey[]) =>
-      path[0] === "parts" ? positionals[Number(path[1])] : `--${path.join(".")}`;
-    console.error(parsed.error.issues.map(({ path, message }) => `${given(path)} ${message}`).join("\n"));
-  } catch (error) {
-    console.error(messageOf(error));
+/** Runs all parts, as often as is asked for: the lines of each run, and the parts that failed. */
+async function measure({ parts, runs, tiny }: BenchOptions, services: BenchServices) {
+  const startedMs = performance.now();
+  const measured: BenchRow[][] = [];
+  const failed: string[] = [];
+  using progress = startProgress("parts", parts.length * runs);
+  progress.at(0);
+  for (let run = 0; run < runs; run++) {
+    const rows: BenchRow[] = [];
+    for (const [i, part] of parts.entries()) {
+      const say = (step: string) => {
+        const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+        progress.say(`${seconds.padStart(7)} s  ${runs > 1 ? `run ${run + 1}, ` : ""}${part.name}: ${step}`);
+      };
+      try {
+        rows.push(...await part.run({ services, size: (full, small) => tiny ? small : full, say }));
+      } catch (error) {
+        say(`failed: ${messageOf(error)}`);
+        failed.push(part.name);
+      }
+      progress.at(run * parts.length + i + 1);
+    }
+    measured.push(rows);
   }
-  console.error(HELP);
-  return undefined;
+  return { measured, failed };
 }

@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { UsageError } from "../../shared/command/flags.ts";
 import { readLoadFlags, USAGE } from "./load_flags.ts";
 
 const database = "postgres://postgres@127.0.0.1:5432/orderflow";
@@ -45,8 +46,8 @@ Deno.test("a wrong flag is named with what it takes", () => {
     ["--rate=-5", "--rate must be a whole number"],
     ["--url=https://127.0.0.1", "--url must be an http:// URL"],
     ["--database=mysql://x", "--database must be a postgres:// URL"],
-    ["--ordrs=5", "--ordrs"],
+    ["--ordrs=5", "There is no flag --ordrs"],
     ["--json", "give --database or DATABASE_URL, or --no-wait"],
   ];
-  for (const [flag, why] of wrong) assertThrows(() => readLoadFlags([flag], undefined), Error, why);
+  for (const [flag, why] of wrong) assertThrows(() => readLoadFlags([flag], undefined), UsageError, why);
 });

@@ -19,6 +19,8 @@ export interface SendOptions {
   readonly rate?: number | undefined;
   /** Who follows some of the orders further. */
   readonly sample?: Sample | undefined;
+  /** Told after each order how many there are. */
+  readonly onCreated?: ((orders: number) => void) | undefined;
 }
 
 /** Takes some orders out of many, evenly over time: whoever is slow must be as likely among them as whoever is fast. */
@@ -62,7 +64,7 @@ export function dueAfter(n: number, rate: number): number {
  * Errors: the first answer that is no 201 with an id, or does not come; two answers with the same id.
  */
 export async function sendOrders(url: string, options: SendOptions): Promise<SentOrders> {
-  const { orders, connections, rate, sample } = options;
+  const { orders, connections, rate, sample, onCreated } = options;
   using resources = new DisposableStack();
   const senders = Array.from(
     { length: connections },
@@ -97,6 +99,7 @@ export async function sendOrders(url: string, options: SendOptions): Promise<Sen
       if (status !== CREATED) throw new Error(`POST ${url}/orders answered ${status}: ${body}`);
       const id = readId(body);
       ids.add(id);
+      onCreated?.(ids.size);
       if (isTaken) sample.take(id, sinceMs);
     }
   }

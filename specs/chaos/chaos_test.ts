@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import { PROCESSES } from "../../workers/dev/processes.ts";
+import { runTask } from "../support/run_task.ts";
 import { chaosReport } from "./report.ts";
 import { runChaos } from "./run_chaos.ts";
 
@@ -25,16 +26,7 @@ Deno.test("300 orders under 12 faults of every kind: nothing is lost, duplicated
   assertEquals(report.settlement.redriven, {}, text);
 });
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-
-async function chaos(...flags: string[]): Promise<{ code: number; out: string; err: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", "-P=chaos", "specs/chaos/chaos_main.ts", ...flags],
-    cwd: root,
-  }).output();
-  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: decode(stdout), err: decode(stderr) };
-}
+const chaos = (...flags: string[]) => runTask("chaos", flags);
 
 Deno.test("deno task chaos --schedule prints the same schedule for the same seed, and does nothing else", async () => {
   const flags = ["--schedule", "--seed", "7", "--orders", "10000", "--faults", "100"];
@@ -43,13 +35,25 @@ Deno.test("deno task chaos --schedule prints the same schedule for the same seed
   assertEquals([first.code, first.out.trim().split("\n").length], [0, 100], first.err);
   const missing = PROCESSES.filter(({ name }) => !first.out.includes(`kill ${name}`));
   assertEquals(missing, []);
+  const json = await chaos(...flags, "--json");
+  assertEquals([json.code, json.err], [0, ""]);
+  const planned = z.array(z.object({ kind: z.string() })).parse(JSON.parse(json.out));
+  assertEquals(planned.filter(({ kind }) => kind === "kill").length, first.out.match(/kill /g)?.length);
 });
 
-Deno.test("deno task chaos says which flag is wrong, and what it takes", async () => {
-  const { code, out, err } = await chaos("--orders", "many");
-  assertEquals([code, out], [78, ""]);
-  assert(err.includes("--orders must be a whole number from 1 to 1000000"), err);
-  const unknown = await chaos("--order", "5");
-  assertEquals(unknown.code, 78);
-  assert(unknown.err.includes("--order") && unknown.err.includes("Usage: deno task chaos"), unknown.err);
+Deno.test("deno task chaos ends with 64 for a wrong usage and says what the flag takes, with 1 where it cannot run", async () => {
+  const [value, unknown, help, folder] = await Promise.all([
+    chaos("--orders", "many"),
+    chaos("--order", "5"),
+    chaos("--help"),
+    chaos("--keep-logs", "README.md"),
+  ]);
+  assertEquals([value.code, value.out], [64, ""]);
+  assert(value.err.includes('--orders must be a whole number from 1 to 1000000, not "many"'), value.err);
+  assertEquals([unknown.code, unknown.out], [64, ""]);
+  assert(unknown.err.startsWith("There is no flag --order ("), unknown.err);
+  assertEquals([help.code, help.err], [0, ""]);
+  assert(help.out.includes("--keep-logs DIR"), help.out);
+  assertEquals([folder.code, folder.out], [1, ""]);
+  assert(folder.err.startsWith("Cannot run chaos: "), folder.err);
 });

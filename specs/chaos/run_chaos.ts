@@ -22,8 +22,10 @@ export interface ChaosOptions extends SchedulePlan {
   readonly logs?: string | undefined;
   /** Aborted when the run is to end before its time. */
   readonly stop: AbortSignal;
-  /** Told of each fault and of the progress. */
+  /** Told of each fault and of each wait. */
   readonly say: (line: string) => void;
+  /** Told after each accepted order how many there are. */
+  readonly onAccepted?: (orders: number) => void;
 }
 
 /** What came of a run. */
@@ -56,15 +58,13 @@ export interface ChaosReport {
   readonly seconds: number;
 }
 
-const SAY_EVERY_ORDERS = 1000;
-
 /**
  * Runs chaos on a system of its own, on the services of `DATABASE_URL` and `AMQP_URL` or on embedded ones.
  *
  * Errors: when the system does not start, a fault cannot be injected, or the run is stopped.
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const { seed, orders, faults: count, connections, settleMs, logs, stop, say } = options;
+  const { seed, orders, faults: count, connections, settleMs, logs, stop, say, onAccepted } = options;
   const plan = { seed, orders, faults: count };
   const faults = scheduleFaults(plan);
   await using system = await startChaosSystem(logs);
@@ -78,7 +78,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     gate: strikes.gate,
     stop,
     onAccepted(count) {
-      if (count % SAY_EVERY_ORDERS === 0) say(`${count} orders`);
+      onAccepted?.(count);
       strikes.onAccepted(count);
     },
   });

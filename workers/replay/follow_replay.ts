@@ -4,7 +4,8 @@
  * @module
  */
 import { pause } from "../../shared/stop.ts";
-import { ApiError, type ReplayApi, type ToldReplay } from "./replay_api.ts";
+import { ApiError } from "../ops_client/ops_api.ts";
+import type { ReplayApi, ToldReplay } from "./replay_api.ts";
 
 /** Who is told how it goes. */
 export interface Onlooker {

@@ -3,18 +3,17 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
+import { apiUrl, onOff, readFlags, text, UsageError, wholeNumber } from "../../shared/command/flags.ts";
 import { idSchema } from "../../shared/events/envelope.ts";
 import {
   DEFAULT_REPLAY_RATE,
   MAX_REPLAY_RATE,
   type ReplayFilter,
   replayFilterSchema,
-  replayRateSchema,
 } from "../../shared/replay.ts";
 import type { Schema } from "../../shared/schema.ts";
 
-/** What the command prints with `--help`, and after a wrong usage. */
+/** What the command prints with `--help`. */
 export const USAGE = `deno task replay: sends published events to their consumers once more
 
 Which events, at least one of:
@@ -32,16 +31,12 @@ How:
   --rate=${DEFAULT_REPLAY_RATE}                   messages per second at most, 1 to ${MAX_REPLAY_RATE}
   --yes                        do not ask before sending
   --url=http://127.0.0.1:8000  where the API is; OPS_TOKEN is sent to it where that is set
-  --json                       print JSON
-  --help
+  --json                       print the replay as JSON; progress goes to standard error
+  --help                       print this
 
-Ends with 0 when it is done, 1 when it was cancelled or has failed, 2 for a wrong usage.`;
+Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.
 
-/** The command was called wrongly; the message says what is wrong. */
-export class UsageError extends Error {
-  /** The error's name, as logs show it. */
-  override name = "UsageError";
-}
+Example: deno task replay --type=order.created --from=2026-11-22T17:00:00Z --dry-run`;
 
 /** What the flags ask for. */
 export interface ReplayOptions {
@@ -59,6 +54,20 @@ export interface ReplayOptions {
   readonly json: boolean;
 }
 
+const FLAGS = {
+  type: text.optional(),
+  from: text.optional(),
+  to: text.optional(),
+  order: text.optional(),
+  "correlation-id": text.optional(),
+  consumer: text.optional(),
+  start: idSchema.optional(),
+  "dry-run": onOff,
+  rate: wholeNumber(1, MAX_REPLAY_RATE).default(DEFAULT_REPLAY_RATE),
+  yes: onOff,
+  url: apiUrl,
+  json: onOff,
+};
 const FLAG_OF: Readonly<Record<string, string>> = { orderId: "order", correlationId: "correlation-id" };
 
 /**
@@ -67,63 +76,28 @@ const FLAG_OF: Readonly<Record<string, string>> = { orderId: "order", correlatio
  * Errors: `UsageError`, which names the flag at fault.
  */
 export function readReplayFlags(args: readonly string[]): ReplayOptions | null {
-  const flags = parse(args);
-  if (flags.help) return null;
-  const { url } = flags;
-  if (!/^https?:\/\/[^/]/.test(url) || !URL.canParse(url)) {
-    throw new UsageError(`--url takes a URL such as http://127.0.0.1:8000, not ${JSON.stringify(url)}`);
+  const given = readFlags(args, FLAGS);
+  if (!given) return null;
+  const { "dry-run": dryRun, rate, yes, url, json, start, ...filter } = given.flags;
+  const { order: orderId, "correlation-id": correlationId, ...others } = filter;
+  const entries = Object.entries({ ...others, orderId, correlationId }).filter(([, value]) =>
+    value !== undefined
+  );
+  const how = { dryRun, rate, yes, url, json };
+  if (start === undefined) {
+    return { ...how, set: { filter: check(replayFilterSchema, Object.fromEntries(entries)) } };
   }
-  const rate = check(replayRateSchema, /^\d+$/.test(flags.rate) ? Number(flags.rate) : NaN, "rate");
-  return {
-    set: setOf(flags),
-    dryRun: flags["dry-run"],
-    rate,
-    yes: flags.yes,
-    url: url.replace(/\/+$/, ""),
-    json: flags.json,
-  };
-}
-
-function setOf(flags: ReturnType<typeof parse>): ReplayOptions["set"] {
-  const { type, from, to, order: orderId, "correlation-id": correlationId, consumer, start } = flags;
-  const given = Object.entries({ type, from, to, orderId, correlationId, consumer })
-    .filter(([, value]) => value !== undefined);
-  if (start === undefined) return { filter: check(replayFilterSchema, Object.fromEntries(given)) };
-  if (given.length > 0) throw new UsageError("--start takes the set as it was shown: leave the filters away");
-  return { id: check(idSchema, start, "start") };
-}
-
-function parse(args: readonly string[]) {
-  const [text, flag] = [{ type: "string" }, { type: "boolean", default: false }] as const;
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        type: text,
-        from: text,
-        to: text,
-        order: text,
-        "correlation-id": text,
-        consumer: text,
-        start: text,
-        rate: { type: "string", default: String(DEFAULT_REPLAY_RATE) },
-        url: { type: "string", default: "http://127.0.0.1:8000" },
-        "dry-run": flag,
-        yes: flag,
-        json: flag,
-        help: flag,
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+  if (entries.length > 0) {
+    throw new UsageError("--start takes the set as it was shown: leave the filters away");
   }
+  return { ...how, set: { id: start } };
 }
 
-function check<T>(schema: Schema<T>, value: unknown, flag?: string): T {
+function check<T>(schema: Schema<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const name = flag ?? issue?.path[0]?.toString();
+  const name = issue?.path[0]?.toString();
   if (name === undefined) throw new UsageError("Say which events: at least one filter, or --start");
   throw new UsageError(`--${FLAG_OF[name] ?? name} ${issue?.message ?? "is not valid"}`);
 }

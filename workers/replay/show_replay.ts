@@ -7,7 +7,6 @@ import type { ToldMessage, ToldReplay, ToldSet } from "./replay_api.ts";
 
 /** Messages of the set that are shown. */
 const SHOWN = 10;
-const BAR_WIDTH = 30;
 
 /** The set: its count, and its first messages. */
 export function showSet({ id, total, alreadyProcessed }: ToldReplay, { events }: ToldSet): string[] {
@@ -30,14 +29,6 @@ function rowOf({ occurredAt, type, orderId, consumer }: ToldMessage): string[] {
 /** `1 message`, `2 messages`. */
 export function countOf(messages: number): string {
   return `${messages} ${messages === 1 ? "message" : "messages"}`;
-}
-
-/** A line such as `[###---]  50 %  100 of 200 messages`; a set of none is complete. */
-export function progressBar({ sent, total }: Pick<ToldReplay, "sent" | "total">): string {
-  const share = total === 0 ? 1 : sent / total;
-  const full = Math.floor(share * BAR_WIDTH);
-  const percent = String(Math.floor(share * 100)).padStart(3);
-  return `[${"#".repeat(full)}${"-".repeat(BAR_WIDTH - full)}] ${percent} %  ${sent} of ${countOf(total)}`;
 }
 
 /** How a replay ended. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { progressBar, showEnd, showSet } from "./show_replay.ts";
+import { showEnd, showSet } from "./show_replay.ts";
 
 const replay = {
   id: "r1",
@@ -11,20 +11,6 @@ const replay = {
   lastError: null,
   reason: null,
 } as const;
-
-Deno.test("progressBar() fills up with what was sent, and is never full before the end", () => {
-  assertEquals(progressBar({ sent: 0, total: 3 }), `[${"-".repeat(30)}]   0 %  0 of 3 messages`);
-  assertEquals(
-    progressBar({ sent: 1, total: 2 }),
-    `[${"#".repeat(15)}${"-".repeat(15)}]  50 %  1 of 2 messages`,
-  );
-  assertEquals(
-    progressBar({ sent: 999, total: 1000 }),
-    `[${"#".repeat(29)}-]  99 %  999 of 1000 messages`,
-  );
-  assertEquals(progressBar({ sent: 1, total: 1 }), `[${"#".repeat(30)}] 100 %  1 of 1 message`);
-  assertEquals(progressBar({ sent: 0, total: 0 }), `[${"#".repeat(30)}] 100 %  0 of 0 messages`);
-});
 
 Deno.test("showSet() has the count, the first ten messages in columns, and where the others are", () => {
   const at = "2026-11-22T17:15:43.113Z";

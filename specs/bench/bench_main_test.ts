@@ -1,0 +1,25 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { z } from "zod";
+import { runTask } from "../support/run_task.ts";
+
+const rowsSchema = z.array(z.object({ what: z.string(), unit: z.string(), ours: z.number() }));
+
+Deno.test("deno task bench measures the part that it is told, and prints one JSON value", async () => {
+  const { code, out, err } = await runTask("bench", ["--tiny", "--json", "accept"]);
+  assertEquals(code, 0, err);
+  const rows = rowsSchema.parse(JSON.parse(out));
+  assert(rows.length > 0 && rows.every(({ what }) => what.startsWith("accept, ")), out);
+  assertStringIncludes(err, "accept: 16 connections: warming up");
+});
+
+Deno.test("deno task bench ends with 64 for a part or a flag that there is not", async () => {
+  const part = await runTask("bench", ["accept", "speed"]);
+  assertEquals([part.code, part.out], [64, ""]);
+  assertStringIncludes(part.err, '"speed" is no part: accept, relay, ');
+  const runs = await runTask("bench", ["--runs=0"]);
+  assertEquals([runs.code, runs.out], [64, ""]);
+  assertStringIncludes(runs.err, "--runs must be a whole number from 1 to 100");
+  const help = await runTask("bench", ["--help"]);
+  assertEquals([help.code, help.err], [0, ""]);
+  assertStringIncludes(help.out, "--tiny");
+});

@@ -1,0 +1,60 @@
+/**
+ * Runs a task of `deno.json` as people do: its script under its permission set.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const tasksSchema = z.object({ tasks: z.record(z.string(), z.object({ command: z.string() })) });
+
+/** How a task is run. */
+export interface TaskOptions {
+  /** Variables besides those of the test. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Addresses, as `host:port`, in the place of the set's own. */
+  readonly net?: readonly string[];
+}
+
+/** What a task came to. */
+export interface TaskResult {
+  /** Its exit code. */
+  readonly code: number;
+  /** What it has printed. */
+  readonly out: string;
+  /** What it has said on standard error. */
+  readonly err: string;
+}
+
+/** The task's own command with `args`, but without the files of variables. Its standard input is no terminal. */
+export function taskCommand(
+  task: string,
+  args: readonly string[],
+  { env = {}, net }: TaskOptions = {},
+): Deno.Command {
+  const { tasks } = tasksSchema.parse(JSON.parse(Deno.readTextFileSync(`${root}/deno.json`)));
+  const words = tasks[task]?.command.split(" ").filter((word) => !word.startsWith("--env-file")) ?? [];
+  const [deno, ...command] = words;
+  if (deno !== "deno") throw new Error(`The task ${task} of deno.json is not a command of deno alone`);
+  if (net) command.splice(-1, 0, `--allow-net=${net}`);
+  return new Deno.Command(Deno.execPath(), {
+    args: [...command, ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** Runs a task to its end. */
+export async function runTask(
+  task: string,
+  args: readonly string[],
+  options: TaskOptions = {},
+): Promise<TaskResult> {
+  const { code, stdout, stderr } = await taskCommand(task, args, options).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
