@@ -16,10 +16,11 @@ import { type LiveDeps, liveRoutes } from "./live_routes.ts";
 import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
+import { type StatusDeps, statusRoutes } from "./status_routes.ts";
 import { type UiDeps, uiRoutes } from "./ui_routes.ts";
 
 /** All that the application is made of. */
-export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, LiveDeps {
+export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, LiveDeps, StatusDeps {
   /** The folder with the page's bundled files: `ui/dist`. */
   readonly bundle: UiDeps["bundle"];
   /** Who may use `/`, `/ops` and `/metrics`. */
@@ -44,6 +45,7 @@ export function createApp(deps: AppDeps): App {
   app.route("/", healthRoutes(deps));
   app.route("/", uiRoutes(deps));
   app.route("/ops/live", liveRoutes(deps)); // stays open, and is silent, while the database is away
+  app.route("/ops/status", statusRoutes(deps)); // says so itself
   app.use(async (_, next) => {
     if (!deps.isSchemaReady()) throw databaseAway();
     await next();

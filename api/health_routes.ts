@@ -24,16 +24,23 @@ const PROBE_TIMEOUT_MS = 2000;
  * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
-export function healthRoutes({ opsSql, isSchemaReady, isBrokerUp }: HealthDeps): App {
+export function healthRoutes(deps: HealthDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.get("/healthz", (c) => c.json({ status: "up" }));
   app.get("/readyz", async (c) => {
-    const database = isSchemaReady() && await answers(opsSql) ? "up" : "down";
-    const broker = isBrokerUp() ? "up" : "down";
+    const { database, broker } = await readReadiness(deps);
     const ready = database === "up" && broker === "up";
     return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
   });
   return app;
+}
+
+/** Whether database and broker can be reached; the database has two seconds to answer. */
+export async function readReadiness(
+  { opsSql, isSchemaReady, isBrokerUp }: HealthDeps,
+): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
+  const database = isSchemaReady() && await answers(opsSql) ? "up" : "down";
+  return { database, broker: isBrokerUp() ? "up" : "down" };
 }
 
 async function answers(sql: Sql): Promise<boolean> {

@@ -84,6 +84,8 @@ export function liveProcesses(heartbeats: readonly SeenHeartbeat[]): LiveProcess
     name: heartbeat.process,
     instance: heartbeat.instance,
     pid: heartbeat.pid,
+    host: heartbeat.host,
+    version: heartbeat.version,
     startedAt: heartbeat.startedAt.toISOString(),
     seenAt: heartbeat.seenAt.toISOString(),
     isStale: heartbeat.ageMs > STALE_MS,

@@ -24,6 +24,8 @@ function heartbeat(
     instance: "a",
     process: "outbox-relay",
     pid: 1,
+    host: "127.0.0.1",
+    version: "1.2.3",
     startedAt: new Date(START),
     seenAt: new Date(START + atMs),
     lastBatchAt: null,

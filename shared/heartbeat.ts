@@ -8,6 +8,7 @@ import type { Logger } from "./log.ts";
 import type { Sql } from "./sql/connect.ts";
 import { beat, forgetHeartbeat } from "./sql/heartbeats.ts";
 import { aborted, pause, within } from "./stop.ts";
+import { VERSION } from "./version.ts";
 
 /** What a process counts, for its heartbeat. */
 export interface Counts {
@@ -66,7 +67,7 @@ const GOODBYE_MS = 500;
 export async function keepBeating(options: HeartbeatOptions, stop: AbortSignal): Promise<void> {
   const { sql, process, counts, log } = options;
   const instance = crypto.randomUUID();
-  const about = { instance, process, pid: Deno.pid, version: Deno.version.deno, startedAt: new Date() };
+  const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
   let failing = false;
 
   async function beatOnce(): Promise<void> {

@@ -5,6 +5,7 @@ import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { createCounts, keepBeating } from "./heartbeat.ts";
 import { connect } from "./sql/connect.ts";
 import { listHeartbeats } from "./sql/heartbeats.ts";
+import { VERSION } from "./version.ts";
 
 shareTestSchema();
 
@@ -32,12 +33,14 @@ Deno.test("keepBeating() says at once that the process is there, later what it c
     return seen.length > 0 && seen;
   });
   assertEquals([first?.process, first?.pid, first?.counts], ["outbox-relay", Deno.pid, { published: 0 }]);
+  assertEquals([first?.version, first?.lastBatchAt], [VERSION, null]);
   counts.add({ published: 4 });
   const next = await eventually("the count", async () => {
     const [seen] = await listHeartbeats(db.sql);
     return seen?.counts.published === 4 && seen;
   });
   assertEquals(next.instance, first?.instance);
+  assert(next.lastBatchAt instanceof Date);
   stop.abort();
   await beating;
   assertEquals(await listHeartbeats(db.sql), []);

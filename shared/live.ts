@@ -35,6 +35,10 @@ export interface LiveProcess {
   readonly instance: string;
   /** Its process id on its machine. */
   readonly pid: number;
+  /** The address that it connects to the database from. */
+  readonly host: string;
+  /** The version of OrderFlow that it is. */
+  readonly version: string;
   /** When it started. */
   readonly startedAt: string;
   /** Its last heartbeat. */
@@ -60,12 +64,8 @@ export interface LiveQueue {
   readonly consumers: number;
 }
 
-/** One message of the stream: how everything stands. Figures of rows are counted up to 10,000. */
-export interface LivePulse {
-  /** When it was read, by the API's clock. */
-  readonly at: string;
-  /** The newest orders, newest first. */
-  readonly orders: readonly LiveOrder[];
+/** How everything stands. Figures of rows are counted up to 10,000. */
+export interface LiveFigures {
   /** What waits in the outbox: events that the broker has not confirmed, and the age of the oldest in seconds, or 0. */
   readonly outbox: { readonly pending: number; readonly oldestSeconds: number };
   /** The queues; null while the broker cannot be reached. */
@@ -85,10 +85,40 @@ export interface LivePulse {
   readonly latency: { readonly p50: number | null; readonly p99: number | null };
 }
 
+/** One message of the stream. */
+export interface LivePulse extends LiveFigures {
+  /** When it was read, by the API's clock. */
+  readonly at: string;
+  /** The newest orders, newest first. */
+  readonly orders: readonly LiveOrder[];
+}
+
 const time = z.iso.datetime();
 const count = z.number().int().nonnegative();
 const measure = z.number().nonnegative();
 const byConsumer = z.record(z.string(), count);
+
+/** The fields of {@linkcode LiveFigures}, to be spread into a schema. */
+export const liveFigureFields = {
+  outbox: z.strictObject({ pending: count, oldestSeconds: measure }),
+  queues: z.array(z.strictObject({ queue: z.string(), messages: count, consumers: count })).nullable(),
+  processes: z.array(z.strictObject({
+    name: z.string(),
+    instance: z.string(),
+    pid: count,
+    host: z.string(),
+    version: z.string(),
+    startedAt: time,
+    seenAt: time,
+    isStale: z.boolean(),
+    counts: byConsumer,
+    lastBatchAt: time.nullable(),
+  })),
+  deadLetters: byConsumer,
+  retries: byConsumer,
+  rates: z.strictObject({ orders: measure, events: measure, processed: measure }),
+  latency: z.strictObject({ p50: measure.nullable(), p99: measure.nullable() }),
+};
 
 /** Checks a pulse. */
 export const livePulseSchema: Schema<LivePulse> = z.strictObject({
@@ -103,20 +133,5 @@ export const livePulseSchema: Schema<LivePulse> = z.strictObject({
     createdAt: time,
     updatedAt: time,
   })),
-  outbox: z.strictObject({ pending: count, oldestSeconds: measure }),
-  queues: z.array(z.strictObject({ queue: z.string(), messages: count, consumers: count })).nullable(),
-  processes: z.array(z.strictObject({
-    name: z.string(),
-    instance: z.string(),
-    pid: count,
-    startedAt: time,
-    seenAt: time,
-    isStale: z.boolean(),
-    counts: byConsumer,
-    lastBatchAt: time.nullable(),
-  })),
-  deadLetters: byConsumer,
-  retries: byConsumer,
-  rates: z.strictObject({ orders: measure, events: measure, processed: measure }),
-  latency: z.strictObject({ p50: measure.nullable(), p99: measure.nullable() }),
+  ...liveFigureFields,
 });

@@ -19,9 +19,13 @@ export interface StopSignal {
 /**
  * Listens to SIGINT and SIGTERM, and with `supervised` to the end of standard input, which is how a supervisor's death
  * shows. The first one aborts `signal`: stop taking work, finish the batch in hand, close. A second one ends the
- * process at once; that is safe, because every effect is in a committed transaction or not there.
+ * process at once; that is safe, because every effect is in a committed transaction or not there. A task of the command
+ * line has no log.
  */
-export function stopOnSignals(log: Logger, options: { readonly supervised?: boolean } = {}): StopSignal {
+export function stopOnSignals(
+  log: Logger | null,
+  options: { readonly supervised?: boolean } = {},
+): StopSignal {
   const controller = new AbortController();
   let firstAt = 0;
   const stop = (why: string) => {
@@ -30,7 +34,7 @@ export function stopOnSignals(log: Logger, options: { readonly supervised?: bool
       return;
     }
     firstAt = performance.now();
-    log.debug("Stopping", { why });
+    log?.debug("Stopping", { why });
     controller.abort();
   };
   const onInterrupt = () => stop("SIGINT");

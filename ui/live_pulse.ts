@@ -20,6 +20,8 @@ const pulseSchema = z.object({
     name: z.string(),
     instance: z.string(),
     pid: count,
+    host: z.string(),
+    version: z.string(),
     startedAt: z.string(),
     seenAt: z.string(),
     isStale: z.boolean(),

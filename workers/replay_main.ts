@@ -7,10 +7,10 @@
  */
 import { EXIT_DONE, EXIT_NOT_DONE } from "../shared/command/exit_codes.ts";
 import { UsageError } from "../shared/command/flags.ts";
-import { onInterrupt } from "../shared/command/interrupt.ts";
 import { startProgress } from "../shared/command/progress.ts";
 import { runCommand } from "../shared/command/run_command.ts";
 import { readConfig } from "../shared/config.ts";
+import { stopOnSignals } from "../shared/stop.ts";
 import { opsApi } from "./ops_client/ops_api.ts";
 import { followReplay } from "./replay/follow_replay.ts";
 import {
@@ -66,13 +66,13 @@ async function send(
   { rate }: ReplayOptions,
   api: ReplayApi,
 ): Promise<ToldReplay> {
-  using interrupt = onInterrupt();
+  using stop = stopOnSignals(null);
   await api.start(id, rate);
   using progress = startProgress("messages", total);
   return await followReplay(api, id, {
     progress: ({ sent }) => progress.at(sent),
     stalled: ({ lastError }) => progress.say(`Nothing has moved for ten seconds. ${lastError ?? HINT}`),
-  }, interrupt.signal);
+  }, stop.signal);
 }
 
 const HINT = "Is the outbox relay running, and can it reach the broker?";

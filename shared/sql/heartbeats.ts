@@ -14,7 +14,7 @@ export interface Heartbeat {
   readonly process: string;
   /** Its process id on its machine. */
   readonly pid: number;
-  /** The version of Deno that it runs on. */
+  /** The version of OrderFlow that it is. */
   readonly version: string;
   /** When it started, by its own clock. */
   readonly startedAt: Date;
@@ -25,7 +25,9 @@ export interface Heartbeat {
 }
 
 /** A heartbeat, and how old it is. */
-export interface SeenHeartbeat extends Omit<Heartbeat, "version"> {
+export interface SeenHeartbeat extends Heartbeat {
+  /** The address that it connects to the database from, as the database sees it; `local` for a socket. */
+  readonly host: string;
   /** When it came, by the database's clock. */
   readonly seenAt: Date;
   /** How long ago that was when it was read, in milliseconds; both by the database's clock. */
@@ -69,7 +71,7 @@ const countsSchema = z.record(z.string(), z.number());
 /** Those seen in the last ten minutes, by name, each process's newest copy first. */
 export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
   const rows = await sql<(SeenHeartbeat & { counts: unknown })[]>`
-    select instance, process, pid, started_at as "startedAt", seen_at as "seenAt", last_batch_at as "lastBatchAt",
+    select instance, process, pid, host, version, started_at as "startedAt", seen_at as "seenAt", last_batch_at as "lastBatchAt",
            counts, greatest(extract(epoch from clock_timestamp() - seen_at) * 1000, 0)::float8 as "ageMs"
     from heartbeats where seen_at >= now() - ${FORGET_MINUTES}::int * interval '1 minute'
     order by seen_at desc limit ${MAX_LISTED}`;

@@ -120,6 +120,16 @@ export async function readLatencies(sql: Queryable, among: number): Promise<numb
   return rows.map(({ ms }) => ms);
 }
 
+/** How many of the newest `among` orders have each status; a status that none has is not named. */
+export async function countStatuses(
+  sql: Queryable,
+  among: number,
+): Promise<{ status: OrderStatus; count: number }[]> {
+  return await sql<{ status: OrderStatus; count: number }[]>`
+    select status, count(*)::int as count
+    from (select status from orders order by id desc limit ${among}) as newest group by status`;
+}
+
 function columns(sql: Queryable) {
   return sql`
     id, user_id as "userId", course_id as "courseId", amount, status, correlation_id as "correlationId",

@@ -129,13 +129,18 @@ function idNear(instant: Date, slackMs: number): string {
   return firstIdOf(new Date(instant.getTime() + slackMs));
 }
 
-/** Up to `limit` replays, newest first; `before` goes on behind the one with this id. */
+/** Up to `limit` replays, newest first, in any state or in `state`; `before` goes on behind the one with this id. */
 export async function listReplays(
   sql: Queryable,
-  { limit, before }: { readonly limit: number; readonly before?: string | undefined },
+  { limit, before, state }: {
+    readonly limit: number;
+    readonly before?: string | undefined;
+    readonly state?: ReplayState | undefined;
+  },
 ): Promise<ReplayRow[]> {
   const rows = await sql<RawReplay[]>`
     select ${columns(sql)} from replays where true ${before ? sql`and id < ${before}` : sql``}
+    ${state ? sql`and state = ${state}` : sql``}
     order by id desc limit ${limit}`;
   return rows.map(toReplay);
 }

@@ -11,7 +11,6 @@ import { startProgress } from "../../shared/command/progress.ts";
 import { runCommand } from "../../shared/command/run_command.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { stopOnSignals } from "../../shared/stop.ts";
-import { testLog } from "../support/test_log.ts";
 import { chaosReport } from "./report.ts";
 import { type ChaosReport, runChaos } from "./run_chaos.ts";
 import { describeFault, scheduleFaults } from "./schedule.ts";
@@ -66,7 +65,7 @@ async function run(flags: ChaosFlags): Promise<number> {
 async function chaos(flags: ChaosFlags): Promise<ChaosReport> {
   const { orders, settle, "keep-logs": logs } = flags;
   const startedAt = performance.now();
-  using stop = stopOnSignals(testLog);
+  using stop = stopOnSignals(null);
   using progress = startProgress("orders", orders);
   const say = (line: string) => {
     progress.say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${line}`);

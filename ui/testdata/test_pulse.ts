@@ -17,6 +17,8 @@ export function testProcess(name: string, more: Partial<LiveProcess> = {}): Live
     name,
     instance: name,
     pid: 1,
+    host: "127.0.0.1",
+    version: "1.2.3",
     startedAt: new Date(TEST_START - 60_000).toISOString(),
     seenAt: at,
     isStale: false,

@@ -88,10 +88,15 @@ async function answerOf(
     }
     throw new ApiError(
       null,
-      `Cannot reach the API at ${url}: ${messageOf(error)}. Is it running? ` +
+      `Cannot reach the API at ${url}: ${messageOf(causeOf(error))}. Is it running? ` +
         "Start it with deno task dev, or say with --url where it is.",
     );
   }
+}
+
+/** What fetch itself says is only that it failed. */
+function causeOf(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? error.cause : error;
 }
 
 function parsed(text: string): unknown {

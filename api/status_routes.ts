@@ -1,0 +1,60 @@
+/**
+ * The route `/ops/status`: the whole system's state in one answer.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import type { Topology } from "../shared/broker/topology.ts";
+import { kindOfError } from "../shared/errors.ts";
+import { listArmedFaults } from "../shared/sql/faults.ts";
+import { countStatuses } from "../shared/sql/orders.ts";
+import { listReplays } from "../shared/sql/replays.ts";
+import type { StatusFigures, SystemStatus } from "../shared/status.ts";
+import { VERSION } from "../shared/version.ts";
+import type { App, CorrelationEnv } from "./correlation.ts";
+import { type HealthDeps, readReadiness } from "./health_routes.ts";
+import type { LiveDeps } from "./live_routes.ts";
+
+/** What the route needs. */
+export interface StatusDeps extends HealthDeps, LiveDeps {
+  /** Present where `FAULTS_ENABLED` is on. */
+  readonly faults?: Topology;
+}
+
+/** Orders whose statuses are counted. */
+const STATUS_ORDERS = 1000;
+/** Replays under way that are listed. */
+const STATUS_REPLAYS = 100;
+
+/** Tells the state of the system. That works while the database is away too: then there are no figures. */
+export function statusRoutes(deps: StatusDeps): App {
+  const app = new Hono<CorrelationEnv>();
+  app.get("/", async (c) => {
+    const readiness = await readReadiness(deps);
+    const figures = readiness.database === "up" ? await readFigures(deps).catch(nullWhileAway) : null;
+    const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
+    return c.json(status);
+  });
+  return app;
+}
+
+/** The database may go away, or be too slow, between its two answers. */
+function nullWhileAway(error: unknown): null {
+  if (kindOfError(error) === "permanent") throw error;
+  return null;
+}
+
+async function readFigures({ opsSql, live, faults }: StatusDeps): Promise<StatusFigures> {
+  const [{ at: _, orders: __, ...figures }, statuses, replays, armed] = await Promise.all([
+    live.read(),
+    countStatuses(opsSql, STATUS_ORDERS),
+    listReplays(opsSql, { limit: STATUS_REPLAYS, state: "RUNNING" }),
+    faults ? listArmedFaults(opsSql) : null,
+  ]);
+  return {
+    ...figures,
+    orders: Object.fromEntries(statuses.map(({ status, count }) => [status, count])),
+    replays: replays.map(({ id, total, sent, lastError }) => ({ id, total, sent, lastError })),
+    faults: armed?.map(({ point, consumer, times }) => ({ point, consumer, times })) ?? null,
+  };
+}
