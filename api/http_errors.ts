@@ -5,6 +5,7 @@
  */
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { FieldError, Problem } from "../shared/answers/problem.ts";
 import type { Schema } from "../shared/schema.ts";
 
 /** A request under way, with all that Hono offers to answer it. */
@@ -14,19 +15,7 @@ export type RequestContext = Context;
 export type ProblemStatus = ContentfulStatusCode;
 
 /** The parts of a request that are checked field by field. */
-export type RequestPart = "body" | "query" | "path";
-
-/** One field of the request that is at fault. */
-export interface FieldError {
-  /** The field's name; nested ones with dots. */
-  readonly field: string;
-  /** Which part of the request it is in. */
-  readonly in: RequestPart;
-  /** Where it stands in the body, as a JSON pointer fragment (RFC 6901, section 6); for the body alone. */
-  readonly pointer?: string;
-  /** What is wrong with it, for people, such as `must be greater than zero`. */
-  readonly detail: string;
-}
+export type RequestPart = FieldError["in"];
 
 /** A problem that is an answer: throw it anywhere below a handler. */
 export class HttpProblem extends Error {
@@ -76,8 +65,8 @@ export function problemResponse(c: RequestContext, problem: HttpProblem): Respon
     status: problem.status,
     detail: problem.message,
     instance: c.req.path,
-    ...(problem.errors.length > 0 ? { errors: problem.errors } : {}),
-  };
+    ...(problem.errors.length > 0 ? { errors: [...problem.errors] } : {}),
+  } satisfies Problem;
   return c.body(JSON.stringify(body), problem.status, {
     ...problem.headers,
     "content-type": "application/problem+json",

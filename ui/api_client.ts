@@ -4,6 +4,10 @@
  * @module
  */
 import * as z from "zod/mini";
+import * as shapes from "../shared/answers/api_shapes.ts";
+import * as letters from "../shared/answers/letter_shapes.ts";
+import * as ops from "../shared/answers/ops_shapes.ts";
+import { problemSchema } from "../shared/answers/problem.ts";
 import type {
   DeadLettersQuery,
   FaultRequest,
@@ -14,9 +18,6 @@ import type {
   PageQuery,
   ReplayQuery,
 } from "./api_queries.ts";
-import * as shapes from "./api_shapes.ts";
-import * as letters from "./letter_shapes.ts";
-import * as ops from "./ops_shapes.ts";
 
 /** Why a request came to nothing, in words that can stand on the page. */
 export class ApiError extends Error {
@@ -92,12 +93,6 @@ export interface ApiClient {
 const ANSWER_TIMEOUT_MS = 15_000;
 /** The same for what reads whole tables: a dry run and the audit. */
 const LONG_TIMEOUT_MS = 120_000;
-
-const problemSchema = z.object({
-  title: z.optional(z.string()),
-  detail: z.optional(z.string()),
-  errors: z.optional(z.array(z.object({ field: z.string(), detail: z.string() }))),
-});
 
 interface Ask {
   readonly method?: "GET" | "POST" | "PUT";

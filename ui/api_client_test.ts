@@ -51,9 +51,12 @@ Deno.test("ids are escaped, and bodies hold only what was given", async () => {
 
 Deno.test("a problem becomes an error with its status, and its detail and fields in words", async () => {
   const { api } = clientOf(json({
+    type: "about:blank",
     title: "Bad Request",
+    status: 400,
     detail: "The query of the request is not valid.",
-    errors: [{ field: "orderId", detail: "must be a uuid" }],
+    instance: "/ops/outbox",
+    errors: [{ field: "orderId", in: "query", detail: "must be a uuid" }],
   }, 400));
   const error = await errorOf(api.listOutbox());
   assertEquals([error.status, error.title], [400, "Bad Request"]);

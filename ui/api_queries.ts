@@ -4,7 +4,7 @@
  * @module
  */
 import type { OrderStatus } from "../shared/order_status.ts";
-import type { ArmedFaultJson } from "./ops_shapes.ts";
+import type { ArmedFaultJson } from "../shared/answers/ops_shapes.ts";
 
 /** The page of a list. */
 export interface PageQuery {
@@ -69,4 +69,4 @@ export interface ReplayQuery extends LetterSelection {
 }
 
 /** A fault to arm. */
-export type FaultRequest = Omit<ArmedFaultJson, "id">;
+export type FaultRequest = Omit<ArmedFaultJson, "id" | "createdAt">;

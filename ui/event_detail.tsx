@@ -5,7 +5,7 @@
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ApiClient } from "./api_client.ts";
-import type { OrderStoryJson, OutboxEventJson } from "./api_shapes.ts";
+import type { OrderStoryJson, OutboxEventJson } from "../shared/answers/api_shapes.ts";
 import { ConfirmDialog } from "./confirm_dialog.tsx";
 import { CopyButton } from "./copy_button.tsx";
 import { amqpProperties, duplicatesOf, traceIdOf } from "./event_facts.ts";

@@ -6,7 +6,7 @@
  */
 import * as z from "zod/mini";
 import type { LivePulse } from "../shared/live.ts";
-import { opsOrderSchema } from "./api_shapes.ts";
+import { opsOrderSchema } from "../shared/answers/api_shapes.ts";
 
 const count = z.number().check(z.nonnegative());
 const text = z.nullable(z.string());

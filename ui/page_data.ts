@@ -4,7 +4,7 @@
  * @module
  */
 import type { LiveOrder, LivePulse } from "../shared/live.ts";
-import type { OrderStoryJson, ScenarioInfo } from "./api_shapes.ts";
+import type { OrderStoryJson, ScenarioInfo } from "../shared/answers/api_shapes.ts";
 import type { ViewState } from "./url_state.ts";
 
 /** Orders, newest first. */

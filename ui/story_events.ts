@@ -5,7 +5,7 @@
  */
 import { QUEUES } from "../shared/broker/topology.ts";
 import { isFinal } from "../shared/order_status.ts";
-import type { OrderStoryJson, TimelineEntryJson } from "./api_shapes.ts";
+import type { OrderStoryJson, TimelineEntryJson } from "../shared/answers/api_shapes.ts";
 
 /** One consumer of an event. Times are epoch milliseconds. */
 export interface StoryConsumer {

@@ -6,7 +6,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { LivePulse } from "../shared/live.ts";
 import { type ApiClient, ApiError } from "./api_client.ts";
-import type { OrderStoryJson } from "./api_shapes.ts";
+import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
 import { createLatestOnly } from "./latest_only.ts";
 import { isSettled } from "./story_events.ts";
 

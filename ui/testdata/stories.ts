@@ -5,7 +5,7 @@
  */
 import type { LiveOrder, LivePulse } from "../../shared/live.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
-import type { OrderStoryJson, TimelineEntryJson } from "../api_shapes.ts";
+import type { OrderStoryJson, TimelineEntryJson } from "../../shared/answers/api_shapes.ts";
 import type { PageData } from "../page_data.ts";
 import { START_VIEW } from "../url_state.ts";
 
