@@ -9,10 +9,13 @@ import { secureHeaders } from "hono/secure-headers";
 import { kindOfError, messageOf } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
+import { answer, described, type Description, mediaType, problems } from "./describe.ts";
+import { docsRoutes } from "./docs_routes.ts";
 import { type HealthDeps, healthRoutes } from "./health_routes.ts";
 import { HttpProblem, problemResponse } from "./http_errors.ts";
 import { createMetrics, type MetricsDeps } from "./metrics.ts";
 import { type LiveDeps, liveRoutes } from "./live_routes.ts";
+import { openApiRoutes } from "./openapi_routes.ts";
 import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
@@ -43,19 +46,29 @@ export function createApp(deps: AppDeps): App {
   }));
   app.use("/ops/*", access);
   app.route("/", healthRoutes(deps));
+  app.route("/", openApiRoutes(app));
+  app.route("/docs", docsRoutes(deps.bundle));
   app.route("/", uiRoutes(deps));
   app.route("/ops/live", liveRoutes(deps)); // stays open, and is silent, while the database is away
   app.route("/ops/status", statusRoutes(deps)); // says so itself
-  app.use(async (_, next) => {
-    if (!deps.isSchemaReady()) throw databaseAway();
-    await next();
-  });
+  app.use(
+    described(
+      () => ({ responses: problems({ 503: "The database cannot be reached." }) }),
+      async (_, next) => {
+        if (!deps.isSchemaReady()) throw databaseAway();
+        await next();
+      },
+    ),
+  );
   app.route("/orders", ordersRoutes(deps));
   app.route("/ops", opsRoutes(deps));
   app.get(
     "/metrics",
     access,
-    async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
+    described(
+      describeMetrics,
+      async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
+    ),
   );
 
   app.notFound((c) => {
@@ -84,6 +97,15 @@ export function createApp(deps: AppDeps): App {
   });
 
   return app;
+}
+
+function describeMetrics(): Description {
+  return {
+    operationId: "readMetrics",
+    tags: ["Health"],
+    summary: "Figures for Prometheus",
+    responses: { 200: answer("Requests, outbox, queues, dead letters.", mediaType("text/plain")) },
+  };
 }
 
 function databaseAway(): HttpProblem {

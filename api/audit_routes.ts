@@ -4,21 +4,17 @@
  * @module
  */
 import { Hono } from "hono";
-import { z } from "zod";
-import { type Audit, AUDIT_GRACE_SECONDS } from "../shared/sql/audit.ts";
+import type { Audit } from "../shared/sql/audit.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { described } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
+import { auditQuerySchema, readAudit } from "./ops_contract.ts";
 
 /** What the route needs. */
 export interface AuditDeps {
   /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
   readonly audit: (graceSeconds: number) => Promise<Audit>;
 }
-
-const querySchema = z.object({
-  graceSeconds: z.coerce.number({ error: "must be a whole number from 0 to 86400" }).int().min(0).max(86_400)
-    .default(AUDIT_GRACE_SECONDS),
-});
 
 /**
  * Audits on request, one audit at a time: each reads all that there is. Who asks the same question meanwhile gets the same
@@ -28,16 +24,19 @@ export function auditRoutes({ audit }: AuditDeps): App {
   const app = new Hono<CorrelationEnv>();
   let underWay: { readonly graceSeconds: number; readonly answer: Promise<Audit> } | null = null;
 
-  app.get("/", async (c) => {
-    const { graceSeconds } = parseOr400(querySchema, c.req.query(), "query");
-    if (underWay && underWay.graceSeconds !== graceSeconds) {
-      throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
-        headers: { "retry-after": "5" },
-      });
-    }
-    underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
-    return c.json(await underWay.answer);
-  });
+  app.get(
+    "/",
+    described(readAudit, async (c) => {
+      const { graceSeconds } = parseOr400(auditQuerySchema, c.req.query(), "query");
+      if (underWay && underWay.graceSeconds !== graceSeconds) {
+        throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
+          headers: { "retry-after": "5" },
+        });
+      }
+      underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
+      return c.json(await underWay.answer);
+    }),
+  );
 
   return app;
 }

@@ -6,6 +6,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
+import { described, type Description, problems } from "./describe.ts";
 import { HttpProblem } from "./http_errors.ts";
 
 /** The header that carries the correlation id, both ways. */
@@ -35,18 +36,51 @@ export type Middleware = MiddlewareHandler<CorrelationEnv>;
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
-export const correlation: Middleware = createMiddleware<CorrelationEnv>(async (c, next) => {
-  const given = c.req.header(CORRELATION_HEADER);
-  const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
-  const id = parsed.success ? parsed.data : crypto.randomUUID();
-  c.set("correlationId", id);
-  c.set("traceparent", traceparentOf(c.req.header("traceparent")));
-  c.header(CORRELATION_HEADER, id);
-  if (!parsed.success) {
-    throw new HttpProblem(400, `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`);
-  }
-  await next();
-});
+export const correlation: Middleware = described(
+  everyRequest,
+  createMiddleware<CorrelationEnv>(async (c, next) => {
+    const given = c.req.header(CORRELATION_HEADER);
+    const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
+    const id = parsed.success ? parsed.data : crypto.randomUUID();
+    c.set("correlationId", id);
+    c.set("traceparent", traceparentOf(c.req.header("traceparent")));
+    c.header(CORRELATION_HEADER, id);
+    if (!parsed.success) {
+      throw new HttpProblem(
+        400,
+        `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`,
+      );
+    }
+    await next();
+  }),
+);
+
+/** What is true of every route. */
+function everyRequest(): Description {
+  return {
+    parameters: [
+      {
+        name: CORRELATION_HEADER,
+        in: "header",
+        description:
+          "Shared by all that is about one order, on every event and every log line; made unless given.",
+        schema: { type: "string", pattern: "^[\\x21-\\x7e]{1,128}$" },
+        example: "762f45dc-e15f-4051-97c3-a413cb494008",
+      },
+      {
+        name: "traceparent",
+        in: "header",
+        description: "W3C trace context, which goes with every event; made unless given.",
+        schema: { type: "string" },
+        example: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      },
+    ],
+    responses: problems({
+      400: `The header ${CORRELATION_HEADER} is not valid.`,
+      500: "Something went wrong; the log has it under the correlation id.",
+    }),
+  };
+}
 
 function traceparentOf(given: string | undefined): string {
   if (given !== undefined && TRACEPARENT.test(given)) return given;

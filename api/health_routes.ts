@@ -4,8 +4,10 @@
  * @module
  */
 import { Hono } from "hono";
+import { z } from "zod";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { described, type Description, json } from "./describe.ts";
 
 /** What readiness depends on. */
 export interface HealthDeps {
@@ -20,18 +22,24 @@ export interface HealthDeps {
 /** How long the database may take to answer before it counts as not reachable, in milliseconds. */
 const PROBE_TIMEOUT_MS = 2000;
 
+const part = z.enum(["up", "down"]);
+const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), database: part, broker: part });
+
 /**
  * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
 export function healthRoutes(deps: HealthDeps): App {
   const app = new Hono<CorrelationEnv>();
-  app.get("/healthz", (c) => c.json({ status: "up" }));
-  app.get("/readyz", async (c) => {
-    const { database, broker } = await readReadiness(deps);
-    const ready = database === "up" && broker === "up";
-    return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
-  });
+  app.get("/healthz", described(describeHealth, (c) => c.json({ status: "up" })));
+  app.get(
+    "/readyz",
+    described(describeReadiness, async (c) => {
+      const { database, broker } = await readReadiness(deps);
+      const ready = database === "up" && broker === "up";
+      return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
+    }),
+  );
   return app;
 }
 
@@ -41,6 +49,28 @@ export async function readReadiness(
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
   const database = isSchemaReady() && await answers(opsSql) ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
+}
+
+function describeHealth(): Description {
+  return {
+    operationId: "readHealth",
+    tags: ["Health"],
+    summary: "Whether the process is up",
+    responses: { 200: json("It is.", z.object({ status: z.literal("up") })) },
+  };
+}
+
+function describeReadiness(): Description {
+  return {
+    operationId: "readReadiness",
+    tags: ["Health"],
+    summary: "Whether database and broker can be reached",
+    description: "Orders are accepted while only the broker is away.",
+    responses: {
+      200: json("Both can.", readinessSchema),
+      503: json("The one that is `down` cannot.", readinessSchema),
+    },
+  };
 }
 
 async function answers(sql: Sql): Promise<boolean> {

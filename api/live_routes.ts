@@ -5,7 +5,9 @@
  * @module
  */
 import { Hono } from "hono";
+import { livePulseSchema } from "../shared/live.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { answer, described, type Description, mediaType, problems } from "./describe.ts";
 import { HttpProblem } from "./http_errors.ts";
 import type { LiveClient, LiveFeed } from "./live_feed.ts";
 
@@ -21,20 +23,38 @@ const RECONNECT_MS = 1000;
 /** The stream: events named `pulse`, each a `LivePulse` as JSON. 503 when too many watch. */
 export function liveRoutes({ live }: LiveDeps): App {
   const app = new Hono<CorrelationEnv>();
-  app.get("/", (c) => {
-    const client = live.join();
-    if (!client) {
-      throw new HttpProblem(503, "Too many pages are open. Close one, and try again.", {
-        headers: { "retry-after": "5" },
+  app.get(
+    "/",
+    described(describeLive, (c) => {
+      const client = live.join();
+      if (!client) {
+        throw new HttpProblem(503, "Too many pages are open. Close one, and try again.", {
+          headers: { "retry-after": "5" },
+        });
+      }
+      return c.body(eventStream(client), 200, {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-store",
+        "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
       });
-    }
-    return c.body(eventStream(client), 200, {
-      "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-store",
-      "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
-    });
-  });
+    }),
+  );
   return app;
+}
+
+function describeLive(): Description {
+  const pulse = livePulseSchema.meta({ ref: "LivePulse" });
+  return {
+    operationId: "watch",
+    tags: ["Inspection"],
+    summary: "How everything stands, as it changes",
+    description:
+      "Server-sent events named `pulse`; the schema is that of each one's data. The stream stays open.",
+    responses: {
+      200: answer("The stream.", mediaType("text/event-stream", pulse)),
+      ...problems({ 503: "Too many watch." }),
+    },
+  };
 }
 
 /** One event per pulse. The next one is asked for only when the last has been taken, so nothing piles up. */

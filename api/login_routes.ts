@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Hono } from "hono";
 import { deleteCookie, setCookie } from "hono/cookie";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { answer, described, type Description, LOCATION, mediaType, problems } from "./describe.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 import { cookieOf, isCrossSite, isSame, OPS_COOKIE } from "./ops_access.ts";
 import { readBounded } from "./read_json.ts";
@@ -31,38 +32,80 @@ export function loginRoutes({ token, askAgain }: LoginDeps): App {
   const app = new Hono<CorrelationEnv>();
   let wrong = 0;
 
-  app.post("/login", async (c) => {
-    refuseCrossSite(c);
-    if (token === undefined) return c.redirect("/", 303);
-    const given = await readToken(c);
-    if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
-      throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
-        headers: { "retry-after": "1" },
+  app.post(
+    "/login",
+    described(describeLogin, async (c) => {
+      refuseCrossSite(c);
+      if (token === undefined) return c.redirect("/", 303);
+      const given = await readToken(c);
+      if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
+        throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
+          headers: { "retry-after": "1" },
+        });
+      }
+      if (!isSame(given, token)) {
+        wrong++;
+        await delay(WRONG_TOKEN_MS);
+        wrong--;
+        return await askAgain(c);
+      }
+      setCookie(c, OPS_COOKIE, cookieOf(token), {
+        httpOnly: true,
+        sameSite: "Strict",
+        path: "/",
+        maxAge: LOGIN_SECONDS,
+        secure: isHttps(c),
       });
-    }
-    if (!isSame(given, token)) {
-      wrong++;
-      await delay(WRONG_TOKEN_MS);
-      wrong--;
-      return await askAgain(c);
-    }
-    setCookie(c, OPS_COOKIE, cookieOf(token), {
-      httpOnly: true,
-      sameSite: "Strict",
-      path: "/",
-      maxAge: LOGIN_SECONDS,
-      secure: isHttps(c),
-    });
-    return c.redirect("/", 303);
-  });
+      return c.redirect("/", 303);
+    }),
+  );
 
-  app.post("/logout", (c) => {
-    refuseCrossSite(c);
-    deleteCookie(c, OPS_COOKIE, { path: "/" });
-    return c.redirect("/", 303);
-  });
+  app.post(
+    "/logout",
+    described(describeLogout, (c) => {
+      refuseCrossSite(c);
+      deleteCookie(c, OPS_COOKIE, { path: "/" });
+      return c.redirect("/", 303);
+    }),
+  );
 
   return app;
+}
+
+function describeLogin(): Description {
+  const schema = { type: "object", required: ["token"], properties: { token: { type: "string" } } };
+  const token = { summary: "The value of `OPS_TOKEN`", value: { token: "at-least-16-characters" } };
+  return {
+    operationId: "logIn",
+    tags: ["Page"],
+    summary: "Sign in to the page",
+    requestBody: {
+      required: true,
+      content: { "application/x-www-form-urlencoded": { schema, examples: { token } } },
+    },
+    responses: {
+      303: answer("To the page, with the cookie.", undefined, LOCATION),
+      401: answer("The page that asks for the token, once more.", mediaType("text/html")),
+      ...problems({
+        403: "Another site's page has sent the request.",
+        413: "The body is too large.",
+        415: "The body is not declared as a form.",
+        429: "Too many wrong tokens at once.",
+      }),
+    },
+  };
+}
+
+function describeLogout(): Description {
+  return {
+    operationId: "logOut",
+    tags: ["Page"],
+    summary: "Sign out of the page",
+    responses: {
+      303: answer("To the page, without the cookie.", undefined, LOCATION),
+      ...problems({ 403: "Another site's page has sent the request." }),
+    },
+  };
 }
 
 function refuseCrossSite(c: RequestContext): void {

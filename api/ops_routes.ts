@@ -4,8 +4,6 @@
  * @module
  */
 import { Hono } from "hono";
-import { z } from "zod";
-import { idSchema } from "../shared/events/envelope.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { listDeadLetters } from "../shared/sql/dead_letters.ts";
 import { listOrders } from "../shared/sql/orders.ts";
@@ -14,13 +12,14 @@ import { listProcessed } from "../shared/sql/processed_events.ts";
 import { type AuditDeps, auditRoutes } from "./audit_routes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
+import { described } from "./describe.ts";
 import { faultRoutes } from "./fault_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
-import type { ReadTimelines } from "./order_timeline.ts";
+import * as contract from "./ops_contract.ts";
 import { findOrders, orderQuerySchema } from "./order_search.ts";
+import type { ReadTimelines } from "./order_timeline.ts";
 import { opsOrderStory } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
-import { consumerSchema, pageQuery } from "./paging.ts";
 import { type ReplayDeps, replayRoutes } from "./replay_routes.ts";
 import { type ScenarioDeps, scenarioRoutes } from "./scenario_routes.ts";
 
@@ -31,16 +30,6 @@ export interface OpsDeps extends DeadLetterDeps, AuditDeps, ReplayDeps, Scenario
   /** Tells the stories of the orders that are shown. */
   readonly readTimelines: ReadTimelines;
 }
-
-const processedSchema = z.object({
-  ...pageQuery,
-  /** Event id and consumer of the last row seen: an event has a row for each of its consumers. */
-  cursor: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}~[\w.:-]{1,200}$/, {
-    error: "must be the nextCursor of an earlier answer",
-  }).optional(),
-  consumer: consumerSchema.optional(),
-  eventId: idSchema.optional(),
-});
 
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;
@@ -56,40 +45,51 @@ export function opsRoutes(deps: OpsDeps): App {
   app.route("/dead-letters", deadLetterRoutes({ opsSql, publisher }));
   app.route("/replays", replayRoutes(deps));
 
-  app.get("/debug", async (c) => {
-    const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
-      listOrders(opsSql, { limit: DEBUG_ROWS }),
-      listEvents(opsSql, { limit: DEBUG_ROWS }),
-      countUnpublished(opsSql),
-      listProcessed(opsSql, { limit: DEBUG_ROWS }),
-      listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
-    ]);
-    const timelines = await readTimelines(orders);
-    return c.json({
-      orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
-      outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
-      processedEvents: processed,
-      deadLetters,
-    });
-  });
+  app.get(
+    "/debug",
+    described(contract.readDebug, async (c) => {
+      const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
+        listOrders(opsSql, { limit: DEBUG_ROWS }),
+        listEvents(opsSql, { limit: DEBUG_ROWS }),
+        countUnpublished(opsSql),
+        listProcessed(opsSql, { limit: DEBUG_ROWS }),
+        listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
+      ]);
+      const timelines = await readTimelines(orders);
+      return c.json({
+        orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
+        outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
+        processedEvents: processed,
+        deadLetters,
+      });
+    }),
+  );
 
-  app.get("/orders", async (c) => {
-    return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
-  });
+  app.get(
+    "/orders",
+    described(contract.findOrders, async (c) => {
+      return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
+    }),
+  );
 
   app.get(
     "/orders/:id/timeline",
-    async (c) => c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id"))),
+    described(contract.readOpsTimeline, async (c) => {
+      return c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id")));
+    }),
   );
 
-  app.get("/processed-events", async (c) => {
-    const { cursor, ...query } = parseOr400(processedSchema, c.req.query(), "query");
-    const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
-    const before = cursor ? { eventId, consumer } : undefined;
-    const rows = await listProcessed(opsSql, { ...query, before });
-    const last = rows.length === query.limit ? rows.at(-1) : undefined;
-    return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
-  });
+  app.get(
+    "/processed-events",
+    described(contract.listProcessedEvents, async (c) => {
+      const { cursor, ...query } = parseOr400(contract.processedSchema, c.req.query(), "query");
+      const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
+      const before = cursor ? { eventId, consumer } : undefined;
+      const rows = await listProcessed(opsSql, { ...query, before });
+      const last = rows.length === query.limit ? rows.at(-1) : undefined;
+      return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
+    }),
+  );
 
   return app;
 }

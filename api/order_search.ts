@@ -27,8 +27,10 @@ export interface OrderQuery {
 /** The query of the route. */
 export const orderQuerySchema: Schema<OrderQuery> = z.object({
   ...pageQuery,
-  status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional(),
-  search: z.string().trim().max(128, { error: "must have at most 128 characters" }).optional(),
+  status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional()
+    .meta({ description: "Only orders of this status.", example: "PENDING" }),
+  search: z.string().trim().max(128, { error: "must have at most 128 characters" }).optional()
+    .meta({ description: "An id, the beginning of one, or a whole correlation id.", example: "01a20441" }),
 });
 
 /** Orders, newest first. */

@@ -24,8 +24,9 @@ export interface BundledFile {
 const TYPES: Readonly<Record<string, string>> = {
   js: "text/javascript; charset=utf-8",
   css: "text/css; charset=utf-8",
+  html: "text/html; charset=utf-8",
 };
-const FILE_NAME = /^[\w-]+\.(js|css)$/;
+const FILE_NAME = /^[\w-]+\.(js|css|html)$/;
 /** The name has a hash of the content, as in `island-XOCXUP7F.js`: under this name it never changes. */
 const HASHED = /-[A-Z0-9]{8}\.\w+$/;
 

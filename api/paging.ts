@@ -12,9 +12,21 @@ import type { Schema } from "../shared/schema.ts";
  * `nextCursor` of the page before.
  */
 export const pageQuery = {
-  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20),
-  cursor: idSchema.optional(),
+  limit: z.coerce.number({ error: "must be a whole number from 1 to 100" }).int().min(1).max(100).default(20)
+    .meta({ description: "The most rows to answer with.", example: 10 }),
+  cursor: idSchema.optional().meta({ description: "The `nextCursor` of the page before." }),
 };
+
+/** Which page of a list is asked for. */
+export interface PageRequest {
+  /** The most rows to answer with. */
+  readonly limit: number;
+  /** The `nextCursor` of the page before. */
+  readonly cursor?: string | undefined;
+}
+
+/** The query of a list that has no filters. */
+export const pageSchema: Schema<PageRequest> = z.object(pageQuery);
 
 /** The cursor of the next page: the last row's id, or null where this page was not full. */
 export function nextCursor(rows: readonly { readonly id: string }[], limit: number): string | null {

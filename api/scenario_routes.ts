@@ -12,7 +12,9 @@ import type { Fault } from "../shared/faults/fault_points.ts";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { armFaults } from "../shared/sql/faults.ts";
+import { orderSchema, scenariosSchema } from "../shared/answers/api_shapes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { described, type Description, json, LOCATION, problems } from "./describe.ts";
 import { headStart } from "./fault_routes.ts";
 import { HttpProblem } from "./http_errors.ts";
 import { orderJson } from "./orders_routes.ts";
@@ -58,18 +60,53 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
   const app = new Hono<CorrelationEnv>();
   const offered = offeredScenarios(deps.faults !== undefined);
 
-  app.get("/", (c) => c.json({ scenarios: offered }));
+  app.get("/", described(describeList, (c) => c.json({ scenarios: offered })));
 
-  app.post("/:scenario", async (c) => {
-    const isOffered = offered.some(({ name }) => name === c.req.param("scenario"));
-    const scenario = SCENARIOS.find(({ name }) => name === c.req.param("scenario"));
-    if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-    const order = await play(scenario, deps, cause);
-    return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
-  });
+  app.post(
+    "/:scenario",
+    described(() => describePlay(offered), async (c) => {
+      const isOffered = offered.some(({ name }) => name === c.req.param("scenario"));
+      const scenario = SCENARIOS.find(({ name }) => name === c.req.param("scenario"));
+      if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+      const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+      const order = await play(scenario, deps, cause);
+      return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
+    }),
+  );
 
   return app;
+}
+
+function describeList(): Description {
+  return {
+    operationId: "listScenarios",
+    tags: ["Scenarios"],
+    summary: "The scenarios that this instance offers",
+    responses: { 200: json("Each with what to expect.", scenariosSchema) },
+  };
+}
+
+function describePlay(offered: readonly OfferedScenario[]): Description {
+  return {
+    operationId: "playScenario",
+    tags: ["Scenarios"],
+    summary: "Place an order that goes as the scenario says",
+    parameters: [{
+      name: "scenario",
+      in: "path",
+      required: true,
+      description: offered.map(({ name, expect }) => `- \`${name}\`: ${expect}`).join("\n"),
+      schema: { type: "string", enum: offered.map(({ name }) => name) },
+      example: "order-success",
+    }],
+    responses: {
+      201: json("The order, pending.", orderSchema, LOCATION),
+      ...problems({
+        404: "This instance offers no such scenario.",
+        503: "The database cannot be reached, or the broker, where the scenario sends it something.",
+      }),
+    },
+  };
 }
 
 async function play({ courseId, faults, message }: Scenario, deps: ScenarioDeps, cause: Cause) {

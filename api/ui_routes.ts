@@ -12,11 +12,12 @@ import type { PageData } from "../ui/page_data.ts";
 import { renderLogin, renderPage } from "../ui/page.tsx";
 import { parseView } from "../ui/url_state.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
+import { answer, described, type Description, mediaType, problems } from "./describe.ts";
 import { HttpProblem, type ProblemStatus, type RequestContext } from "./http_errors.ts";
 import type { LiveDeps } from "./live_routes.ts";
 import { liveOrder } from "./live_pulse.ts";
 import { loginRoutes } from "./login_routes.ts";
-import { type OpsAccess, refusalOf } from "./ops_access.ts";
+import { OPS_SECURITY, type OpsAccess, refusalOf } from "./ops_access.ts";
 import { findOrders } from "./order_search.ts";
 import type { ReadTimelines, TimelineEntry } from "./order_timeline.ts";
 import { opsOrderStory } from "./orders_routes.ts";
@@ -59,35 +60,77 @@ export function uiRoutes(deps: UiDeps): App {
     });
   };
 
-  app.get("/", async (c) => {
-    if (isForeignLink(c)) return sameAgain(c);
-    const refused = refusalOf(access, c);
-    if (refused?.status === 401) return await askForToken(c, false);
-    if (refused) return plainPage(c, refused.status, "This page is not for you", refused.message);
-    const assets = await readPageFiles(bundle);
-    if (!assets) return bundleMissing(c);
-    try {
-      if (!deps.isSchemaReady()) return databaseAway(c);
-      const data = await orNullAfter(
-        PAGE_WAIT_MS,
-        pageData(deps, new URLSearchParams(c.req.query()), assets),
-      );
-      return data ? html(c, 200, renderPage(data)) : databaseAway(c);
-    } catch (error) {
-      if (kindOfError(error) === "permanent") throw error;
-      log.warning("The database could not serve the page", { error: messageOf(error) });
-      return databaseAway(c);
-    }
-  });
+  app.get(
+    "/",
+    described(describePage, async (c) => {
+      if (isForeignLink(c)) return sameAgain(c);
+      const refused = refusalOf(access, c);
+      if (refused?.status === 401) return await askForToken(c, false);
+      if (refused) return plainPage(c, refused.status, "This page is not for you", refused.message);
+      const assets = await readPageFiles(bundle);
+      if (!assets) return bundleMissing(c);
+      try {
+        if (!deps.isSchemaReady()) return databaseAway(c);
+        const data = await orNullAfter(
+          PAGE_WAIT_MS,
+          pageData(deps, new URLSearchParams(c.req.query()), assets),
+        );
+        return data ? html(c, 200, renderPage(data)) : databaseAway(c);
+      } catch (error) {
+        if (kindOfError(error) === "permanent") throw error;
+        log.warning("The database could not serve the page", { error: messageOf(error) });
+        return databaseAway(c);
+      }
+    }),
+  );
 
-  app.get("/assets/:name", async (c) => {
-    const file = await readBundledFile(bundle, c.req.param("name"));
-    if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-    return c.body(file.bytes, 200, file.headers);
-  });
+  app.get(
+    "/assets/:name",
+    described(describeAsset, async (c) => {
+      const file = await readBundledFile(bundle, c.req.param("name") ?? "");
+      if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+      return c.body(file.bytes, 200, file.headers);
+    }),
+  );
 
   app.route("/", loginRoutes({ token: access.token, askAgain: (c) => askForToken(c, true) }));
   return app;
+}
+
+function describePage(): Description {
+  const html = mediaType("text/html");
+  return {
+    operationId: "readPage",
+    tags: ["Page"],
+    summary: "The debug page",
+    security: OPS_SECURITY,
+    responses: {
+      200: answer("The page.", html),
+      401: answer("The page that asks for the token.", html),
+      403: answer("Says that it is not for the caller.", html),
+      503: answer("Says what is missing: the database, or the page's own files.", html),
+    },
+  };
+}
+
+function describeAsset(): Description {
+  return {
+    operationId: "readAsset",
+    tags: ["Page"],
+    summary: "The page's script and styles",
+    parameters: [{
+      name: "name",
+      in: "path",
+      required: true,
+      schema: { type: "string" },
+      description: "As the page names it.",
+      example: "island-XOCXUP7F.js",
+    }],
+    responses: {
+      200: answer("The file.", { ...mediaType("text/javascript"), ...mediaType("text/css") }),
+      ...problems({ 404: "There is no such file." }),
+    },
+  };
 }
 
 async function pageData(deps: UiDeps, query: URLSearchParams, assets: PageFiles): Promise<PageData> {

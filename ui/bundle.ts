@@ -1,5 +1,5 @@
 /**
- * Bundles the page's script and styles, once, before anything serves them.
+ * Bundles the page's script and styles, and lays the API reference beside them, once, before anything serves them.
  *
  * @module
  */
@@ -19,7 +19,8 @@ export interface Bundle {
 /**
  * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into `ui/dist`: both with a hash
  * of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the one
- * that is served. What an earlier bundle left is removed. Throws where the sources do not compile.
+ * that is served. What an earlier bundle left is removed. The files of the API reference are copied to `ui/dist/docs`.
+ * Throws where the sources do not compile.
  */
 export async function bundlePage(root: string): Promise<Bundle> {
   const dist = `${root}/ui/dist`;
@@ -36,6 +37,7 @@ export async function bundlePage(root: string): Promise<Bundle> {
   const assets = JSON.stringify({ script: script.name, styles: styles.name });
   await replaceFile(dist, "assets.json", new TextEncoder().encode(assets));
   await removeOthers(dist, [script.name, styles.name, "assets.json"]);
+  await copyReference(root, `${dist}/docs`);
   return {
     script: script.name,
     styles: styles.name,
@@ -64,6 +66,22 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
   } finally {
     await stop(); // its process would stay
   }
+}
+
+/** The files of the API reference, below the project's folder: this project's own, and Swagger UI's. */
+const REFERENCE = [
+  "ui/reference/index.html",
+  "ui/reference/reference.js",
+  "node_modules/swagger-ui-dist/swagger-ui.css",
+  "node_modules/swagger-ui-dist/swagger-ui-bundle.js",
+];
+
+async function copyReference(root: string, folder: string): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  await Promise.all(REFERENCE.map(async (path) => {
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    await replaceFile(folder, name, await Deno.readFile(`${root}/${path}`));
+  }));
 }
 
 /** Whoever reads the file meanwhile finds the old one or the new one, never half of it. */

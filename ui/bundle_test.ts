@@ -35,6 +35,8 @@ Deno.test(
       assert(/^island-\w+\.js$/.test(bundle.script) && /^styles-\w+\.css$/.test(bundle.styles));
       const styles = await Deno.readTextFile(`${root}/ui/dist/${bundle.styles}`);
       assert(!/https?:|@import/.test(styles), "the styles fetch something");
+      const reference = Array.from(Deno.readDirSync(`${root}/ui/dist/docs`), ({ name }) => name).sort();
+      assertEquals(reference, ["index.html", "reference.js", "swagger-ui-bundle.js", "swagger-ui.css"]);
     } finally {
       await Deno.remove(root, { recursive: true });
     }
@@ -52,7 +54,7 @@ Deno.test(
       const second = await bundlePage(root);
       assertEquals(first, second);
       const names = Array.from(Deno.readDirSync(`${root}/ui/dist`), ({ name }) => name).sort();
-      assertEquals(names, ["assets.json", second.script, second.styles].sort());
+      assertEquals(names, ["assets.json", "docs", second.script, second.styles].sort());
     } finally {
       await Deno.remove(root, { recursive: true });
     }

@@ -1,0 +1,155 @@
+/**
+ * What the routes under `/ops/dead-letters` take and answer.
+ *
+ * @module
+ */
+import { z } from "zod";
+import {
+  deadLetterSchema,
+  deadLettersPageSchema,
+  discardedSchema,
+  redrivenSchema,
+} from "../shared/answers/letter_shapes.ts";
+import { idSchema } from "../shared/events/envelope.ts";
+import type { Schema } from "../shared/schema.ts";
+import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/sql/dead_letters.ts";
+import { type Description, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
+import { EXAMPLE_IDS } from "./examples.ts";
+import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
+
+/** Postgres' text cannot hold a NUL. */
+const text = z.string({ error: "must be a text" }).regex(/^[^\0]*$/, { error: "must not contain a NUL" });
+
+const selectionFields = {
+  consumer: consumerSchema.optional().meta({
+    description: "Only letters of this consumer.",
+    example: "payments.order-created.v1",
+  }),
+  reason: text.min(1).max(200).optional().meta({
+    description: "Only letters with this reason.",
+    example: "retries exhausted",
+  }),
+  orderId: idSchema.optional().meta({
+    description: "Only letters about this order.",
+    example: EXAMPLE_IDS.order,
+  }),
+};
+
+/** Which letters are asked for. */
+export interface LettersRequest extends PageRequest, Omit<LetterSelection, "id"> {
+  /** Only letters in this state. */
+  readonly state?: LetterState | undefined;
+}
+
+/** The query of `GET /ops/dead-letters`. */
+export const listSchema: Schema<LettersRequest> = z.object({
+  ...pageQuery,
+  ...selectionFields,
+  state: z.enum(LETTER_STATES, { error: `must be one of ${LETTER_STATES.join(", ")}` }).optional()
+    .meta({ description: "Only letters in this state.", example: "OPEN" }),
+});
+
+const selection = z.strictObject(selectionFields);
+const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
+
+/** The body of `POST /ops/dead-letters/redrive`. */
+export const selectionSchema: Schema<Omit<LetterSelection, "id">> = selection;
+/** The body of `POST /ops/dead-letters/discard`. */
+export const discardSchema: Schema<Omit<LetterSelection, "id"> & { because: string }> = selection.extend({
+  because,
+});
+/** The body of `POST /ops/dead-letters/:id/discard`. */
+export const discardOneSchema: Schema<{ because: string }> = z.strictObject({ because });
+
+const BODY_PROBLEMS = {
+  400: "The body is not valid.",
+  413: "The body is too large.",
+  415: "The body is not declared as JSON.",
+};
+const NO_LETTER = { 400: "The path has no id.", 404: "There is no such letter." };
+const CLOSED = { ...NO_LETTER, 409: "The letter is closed." };
+const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter stays open." };
+const theLetter = () => pathId("The letter's id.", EXAMPLE_IDS.deadLetter);
+
+/** `GET /ops/dead-letters`. */
+export const listLetters = (): Description => ({
+  operationId: "listDeadLetters",
+  tags: ["Dead letters"],
+  summary: "Dead letters, newest first",
+  parameters: queryOf(listSchema),
+  responses: {
+    200: json("A page of dead letters.", deadLettersPageSchema),
+    ...problems({ 400: "The query is not valid." }),
+  },
+});
+
+/** `POST /ops/dead-letters/redrive`. */
+export const redriveAll = (): Description => ({
+  operationId: "redriveDeadLetters",
+  tags: ["Dead letters"],
+  summary: "Send all open letters that match to their consumers again",
+  description: "At most 1,000 at a time. Nobody else gets them.",
+  requestBody: jsonBody(selectionSchema, {
+    consumer: { summary: "All of one consumer", value: { consumer: "payments.order-created.v1" } },
+    unknown: {
+      summary: "A field that there is not: 400, rather than everything",
+      value: { consumers: [] },
+      "x-status": 400,
+    },
+  }),
+  responses: {
+    200: json("What became of them.", redrivenSchema),
+    ...problems({ ...BODY_PROBLEMS, ...BROKER_AWAY }),
+  },
+});
+
+/** `POST /ops/dead-letters/discard`. */
+export const discardAll = (): Description => ({
+  operationId: "discardDeadLetters",
+  tags: ["Dead letters"],
+  summary: "Discard all open letters that match",
+  description: "At most 1,000 at a time.",
+  requestBody: jsonBody(discardSchema, {
+    reason: {
+      summary: "All with one reason",
+      value: { reason: "retries exhausted", because: "a test of ours" },
+    },
+  }),
+  responses: { 200: json("How many were closed.", discardedSchema), ...problems(BODY_PROBLEMS) },
+});
+
+/** `GET /ops/dead-letters/:id`. */
+export const readLetter = (): Description => ({
+  operationId: "readDeadLetter",
+  tags: ["Dead letters"],
+  summary: "One dead letter",
+  parameters: theLetter(),
+  responses: { 200: json("The letter.", deadLetterSchema), ...problems(NO_LETTER) },
+});
+
+/** `POST /ops/dead-letters/:id/redrive`. */
+export const redriveOne = (): Description => ({
+  operationId: "redriveDeadLetter",
+  tags: ["Dead letters"],
+  summary: "Send a letter to its consumer again",
+  parameters: theLetter(),
+  responses: {
+    200: json("What became of it.", redrivenSchema),
+    ...problems({ ...CLOSED, ...BROKER_AWAY }),
+  },
+});
+
+/** `POST /ops/dead-letters/:id/discard`. */
+export const discardOne = (): Description => ({
+  operationId: "discardDeadLetter",
+  tags: ["Dead letters"],
+  summary: "Discard a letter",
+  parameters: theLetter(),
+  requestBody: jsonBody(discardOneSchema, {
+    because: { summary: "With the reason", value: { because: "a test of ours" } },
+  }),
+  responses: {
+    200: json("1, as it was closed.", discardedSchema),
+    ...problems({ ...CLOSED, ...BODY_PROBLEMS, 400: "The path has no id, or the body is not valid." }),
+  },
+});

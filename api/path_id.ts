@@ -1,0 +1,17 @@
+/**
+ * The id in a path such as `/orders/:id`.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { idSchema } from "../shared/events/envelope.ts";
+import type { Schema } from "../shared/schema.ts";
+import { parseOr400 } from "./http_errors.ts";
+
+/** What a path with an id has in it. */
+export const idPath: Schema<{ id: string }> = z.object({ id: idSchema });
+
+/** The id, in lower case; throws a 400 for what is none. */
+export function parseId(id: string | undefined): string {
+  return parseOr400(idPath, { id }, "path").id;
+}

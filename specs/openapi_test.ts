@@ -1,0 +1,239 @@
+/**
+ * `/openapi.json` says of every route what is true of it: each example in it is sent.
+ *
+ * @module
+ */
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import { EXAMPLE_IDS } from "../api/examples.ts";
+import { declareTopology } from "../shared/broker/declare.ts";
+import { createPublisher } from "../shared/broker/publish.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
+import { makeEvent } from "../shared/events/catalog.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { appendEvents } from "../shared/sql/outbox_events.ts";
+import {
+  type DescribedRequest,
+  describedRequests,
+  documentSchema,
+  type OpenApiDocument,
+} from "./support/described_requests.ts";
+import { type TestApp, testApp } from "./support/test_app.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
+
+shareTestSchema();
+
+const TOKEN = "at-least-16-characters";
+const CONSUMER = "payments.order-created.v1";
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+
+/** The whole application as it is described, on an embedded broker of its own. */
+async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> {
+  await using resources = new AsyncDisposableStack();
+  const broker = await startAmqpBroker();
+  resources.defer(() => broker.stop());
+  const connection = await connect(broker.url);
+  resources.defer(() => connection.close());
+  const channel = await connection.createConfirmChannel();
+  await declareTopology(channel, topology);
+  const publisher = createPublisher(channel);
+  const bundle = await fakeBundle();
+  resources.defer(() => Deno.remove(bundle, { recursive: true }));
+  const made = testApp(db, {
+    publisher: () => publisher,
+    isBrokerUp: () => true,
+    faults: topology,
+    retentionDays: 36_500, // the examples' ids have times in them
+    access: { token: TOKEN, remoteAddress: () => null },
+    bundle,
+  });
+  resources.defer(() => made.deps.live.close());
+  const owned = resources.move();
+  return { ...made, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function fakeBundle(): Promise<string> {
+  const folder = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
+  await Deno.mkdir(`${folder}/docs`);
+  const names = ["island-XOCXUP7F.js", "styles-EFGH5678.css", "docs/index.html", "docs/reference.js"];
+  for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, name);
+  const assets = { script: names[0], styles: names[1] };
+  await Deno.writeTextFile(`${folder}/assets.json`, JSON.stringify(assets));
+  return folder;
+}
+
+async function readDocument(app: TestApp["app"]): Promise<{ json: object; document: OpenApiDocument }> {
+  const response = await app.request("/openapi.json");
+  assertEquals(response.status, 200);
+  const json: object = await response.json();
+  return { json, document: documentSchema.parse(json) };
+}
+
+Deno.test("/openapi.json is valid OpenAPI 3.1, and open to everyone", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db, { access: { token: TOKEN, remoteAddress: () => "192.0.2.1" } });
+  const { json, document } = await readDocument(app);
+  const validator = new Validator();
+  const { valid, errors } = await validator.validate({ ...json });
+  assert(valid, JSON.stringify(errors, null, 2));
+  assertEquals([validator.version, document.openapi], ["3.1", "3.1.0"]);
+});
+
+Deno.test("/openapi.json describes every route that there is, and nothing else", async () => {
+  await using db = await testSchema();
+  for (const faults of [topology, undefined]) {
+    const { app } = testApp(db, faults ? { faults } : {});
+    const { document } = await readDocument(app);
+    const routes = app.routes.filter(({ method }) => method !== "ALL")
+      .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
+    const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`)
+    );
+    assertEquals(operations.toSorted(), [...new Set(routes)].toSorted());
+    const ids = operationsOf(document).map(({ operationId }) => operationId);
+    assertEquals(ids.length, new Set(ids).size, "two operations have one name");
+    const tags = document.tags.map(({ name }) => name);
+    const used = new Set(operationsOf(document).flatMap((operation) => operation.tags));
+    assert([...used].every((tag) => tags.includes(tag)), "a tag is not described");
+  }
+});
+
+function operationsOf({ paths }: OpenApiDocument) {
+  return Object.values(paths).flatMap((methods) => Object.values(methods));
+}
+
+Deno.test("every example of /openapi.json gets the status, the headers and the body that are described", async () => {
+  await using db = await testSchema();
+  await using described = await describedApp(db);
+  const { json, document } = await readDocument(described.app);
+  const check = answerCheck(json);
+  let isFresh = false;
+  for (const request of describedRequests(document)) {
+    if (!isFresh) await makeExamples(db.sql);
+    isFresh = request.method === "GET";
+    const response = await send(described.app, request, { authorization: `Bearer ${TOKEN}` });
+    const body = await bodyOf(response);
+    assertEquals(response.status, request.status, `${request.name}: ${body}`);
+    check(request, response, body);
+  }
+});
+
+Deno.test("whatever asks for the token in /openapi.json refuses who has none, as described", async () => {
+  await using db = await testSchema();
+  await using described = await describedApp(db);
+  const { json, document } = await readDocument(described.app);
+  const check = answerCheck(json);
+  let refused = 0;
+  for (const request of describedRequests(document)) {
+    const isOps = /^\/(ops|metrics)\b/.test(request.template) || request.template === "/";
+    assertEquals(request.operation.security !== undefined, isOps, request.name);
+    if (!isOps) continue;
+    const response = await send(described.app, request);
+    const body = await bodyOf(response);
+    assertEquals(response.status, 401, request.name);
+    check(request, response, body);
+    refused++;
+  }
+  assert(refused > 20, `${refused} requests`);
+});
+
+async function send(
+  app: TestApp["app"],
+  { method, url, headers, body }: DescribedRequest,
+  more: Record<string, string> = {},
+): Promise<Response> {
+  return await app.request(url, { method, headers: { ...headers, ...more }, ...(body ? { body } : {}) });
+}
+
+/** The body as text; of a stream of events, the data of the first. */
+async function bodyOf(response: Response): Promise<string> {
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return await response.text();
+  let text = "";
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    const data = /^data: (.*)\n/m.exec(text)?.[1];
+    if (data) return data;
+  }
+  return "";
+}
+
+/** Checks answers by the document, whose schemas are read as if they named every field that there is. */
+function answerCheck(document: object) {
+  const ajv = new Ajv2020({ strict: false });
+  addFormats.default(ajv);
+  ajv.addSchema(closed(document), "document");
+  return ({ name, template, method, operation }: DescribedRequest, response: Response, body: string) => {
+    const { status } = response;
+    const answer = operation.responses[status];
+    assert(answer, `${name}: ${status} is not described`);
+    for (const [header, { required }] of Object.entries(answer.headers)) {
+      if (required) assert(response.headers.has(header), `${name}: ${status} has no ${header}`);
+    }
+    const type = response.headers.get("content-type")?.split(";")[0] ?? "";
+    assertEquals(
+      Object.keys(answer.content).filter((described) => described === type),
+      type ? [type] : [],
+      name,
+    );
+    const content = answer.content[type];
+    if (!content) return;
+    const isText = typeof content.schema === "object" &&
+      JSON.stringify(content.schema) === '{"type":"string"}';
+    const path = ["paths", template, method.toLowerCase(), "responses", status, "content", type, "schema"]
+      .map((part) => encodeURIComponent(String(part).replaceAll("~", "~0").replaceAll("/", "~1"))).join("/");
+    const validate = ajv.getSchema(`document#/${path}`);
+    assert(validate, path);
+    const isValid = validate(isText ? body : JSON.parse(body));
+    assert(isValid, `${name}: ${ajv.errorsText(validate.errors)} in ${body}`);
+  };
+}
+
+/** A copy whose objects have no fields but those that are named. */
+function closed(value: unknown): object {
+  const copy: unknown = JSON.parse(JSON.stringify(value), (_, part) => {
+    const isObject = typeof part === "object" && part !== null && part.type === "object" &&
+      "properties" in part;
+    return isObject ? { additionalProperties: false, ...part } : part;
+  });
+  assert(typeof copy === "object" && copy !== null);
+  return copy;
+}
+
+/** Puts what the examples name into the tables, and nothing else. */
+async function makeExamples(sql: Sql): Promise<void> {
+  const { order, event, deadLetter, replay } = EXAMPLE_IDS;
+  const [at, courseId, amount] = [new Date(), RESERVED_COURSES.success, "49.90"];
+  const tables = [
+    "orders",
+    "outbox_events",
+    "processed_events",
+    "dead_letters",
+    "replay_events",
+    "replays",
+    "faults",
+    "idempotency_keys",
+  ];
+  for (const table of tables) await sql`delete from ${sql(table)}`;
+  await sql`
+    insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
+    values (${order}, ${SCENARIO_USER}, ${courseId}, ${amount}, 'PENDING', 'examples', ${at}, ${at})`;
+  const data = { orderId: order, userId: SCENARIO_USER, courseId, amount };
+  const made = makeEvent("order.created", data, { correlationId: "examples", traceparent: null }, at);
+  await appendEvents(sql, [{ ...made, event: { ...made.event, eventId: event } }]);
+  await sql`update outbox_events set published_at = ${at}`;
+  await sql`
+    insert into processed_events (event_id, consumer, processed_at) values (${event}, ${CONSUMER}, ${at})`;
+  await sql`
+    insert into dead_letters
+      (id, consumer, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
+    values (${deadLetter}, ${CONSUMER}, ${order}, 'body', 'retries exhausted', 'in full', 4, ${at}, ${at})`;
+  await sql`
+    insert into replays (id, filter, total, already_processed, created_at)
+    values (${replay}, ${sql.json({ orderId: order })}, 1, 1, ${at})`;
+  await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
+}
