@@ -51,6 +51,14 @@ export function createApp(deps: AppDeps): App {
   app.route("/", uiRoutes(deps));
   app.route("/ops/live", liveRoutes(deps)); // stays open, and is silent, while the database is away
   app.route("/ops/status", statusRoutes(deps)); // says so itself
+  app.get( // says that the database is away, while it is
+    "/metrics",
+    access,
+    described(
+      describeMetrics,
+      async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
+    ),
+  );
   app.use(
     described(
       () => ({ responses: problems({ 503: "The database cannot be reached." }) }),
@@ -62,14 +70,6 @@ export function createApp(deps: AppDeps): App {
   );
   app.route("/orders", ordersRoutes(deps));
   app.route("/ops", opsRoutes(deps));
-  app.get(
-    "/metrics",
-    access,
-    described(
-      describeMetrics,
-      async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
-    ),
-  );
 
   app.notFound((c) => {
     const allowed = METHODS.map((method) => method.toUpperCase()).filter((method) =>

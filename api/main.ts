@@ -55,6 +55,7 @@ if (import.meta.main) {
         settings: CLAIM_SETTINGS,
       });
       const counts = createCounts(["orders"]);
+      let created = 0;
       const waker = createOutboxWaker(ordersSql);
       let isSchemaReady = false;
       const beating = schema.then(() => {
@@ -85,7 +86,11 @@ if (import.meta.main) {
       const live = createLiveFeed({ sql: liveSql, readQueues, log });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
       const app = createApp({
-        placeOrder: createOrderPlacer(ordersSql, waker, log, (orders) => counts.add({ orders })),
+        placeOrder: createOrderPlacer(ordersSql, waker, log, (orders) => {
+          counts.add({ orders });
+          created += orders;
+        }),
+        countCreated: () => created,
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         audit: (graceSeconds) =>

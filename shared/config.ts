@@ -7,12 +7,13 @@ import { z } from "zod";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "./broker/topology.ts";
 import type { Parsed } from "./schema.ts";
 
-const wholeNumber = (min: number, max: number, fallback: number) => {
+const wholeNumberIn = (min: number, max: number) => {
   const error = `must be a whole number from ${min} to ${max}`;
   return z.string().regex(/^\d{1,9}$/, { error }).transform(Number)
-    .refine((n) => n >= min && n <= max, { error })
-    .default(fallback);
+    .refine((n) => n >= min && n <= max, { error });
 };
+
+const wholeNumber = (min: number, max: number, fallback: number) => wholeNumberIn(min, max).default(fallback);
 
 const onOff = (fallback: boolean) =>
   z.enum(["true", "false", "on", "off", "1", "0"], { error: 'must be "true" or "false"' })
@@ -47,6 +48,8 @@ export const VARIABLES = {
   HOST: z.string().min(1).default("127.0.0.1"),
   PORT: wholeNumber(0, 65_535, 8000),
   OPS_TOKEN: z.string().min(16, { error: "must have at least 16 characters" }).optional(),
+  METRICS_HOST: z.string().min(1).default("127.0.0.1"),
+  METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })
     .default("info"),
   LOG_FORMAT: z.enum(["json", "pretty"], { error: "must be json or pretty" }).default("json"),

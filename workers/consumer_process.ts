@@ -4,11 +4,14 @@
  * @module
  */
 import { startConsumer } from "../shared/broker/consume.ts";
+import { createConsumerMetrics } from "../shared/broker/consumer_metrics.ts";
 import { BATCH_COUNTS } from "../shared/broker/count_batch.ts";
 import type { HandleBatch } from "../shared/broker/judge_batch.ts";
 import { type QueueKey, QUEUES } from "../shared/broker/topology.ts";
 import { type Config, topologyOf, type VariableName } from "../shared/config.ts";
 import { createCounts, keepBeating } from "../shared/heartbeat.ts";
+import { METRICS_VARIABLES, startMetrics } from "../shared/metrics_server.ts";
+import type { Registry } from "../shared/process_metrics.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import {
   type Atomically,
@@ -27,6 +30,7 @@ import { consumerSeams } from "./faults/consumer_faults.ts";
 
 const CONSUMER_VARIABLES = [
   ...WORKER_VARIABLES,
+  ...METRICS_VARIABLES,
   "CONSUMER_BATCH_SIZE",
   "CONSUMER_MAX_RETRIES",
   "CONSUMER_EARLY_PATIENCE_MS",
@@ -46,6 +50,8 @@ export interface HandlerDeps<N extends VariableName = never> {
   readonly stop: AbortSignal;
   /** What is armed, for seams that the handler has beyond those of every consumer; null where faults are off. */
   readonly faults: Faults | null;
+  /** Where figures of the handler's own go; null where nobody asks for any. */
+  readonly registry: Registry | null;
   /** The parsed values of the handler's own variables. */
   readonly config: Config<N>;
 }
@@ -72,6 +78,8 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
   const name = spec.queue.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   const variables = [...CONSUMER_VARIABLES, ...(spec.variables ?? [])];
   await runProcess(name, variables, async ({ config, log, stop }) => {
+    const metrics = startMetrics(name, config, log);
+    const registry = metrics?.registry ?? null;
     const topology = topologyOf(config);
     const queue = topology.queues[spec.queue].name;
     const role = config.DATABASE_ROLES ? spec.role : null;
@@ -92,7 +100,7 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
       patience: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
       types,
       handle: seams.handling(
-        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, config }),
+        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, registry, config }),
       ),
       suspects: {
         count: (body) => countSuspect(sql, queue, body),
@@ -104,10 +112,12 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
         await announceRetries(sql);
       },
       onBatch: counts.add,
+      onSettled: registry ? createConsumerMetrics(registry, queue) : undefined,
       log,
     });
     await Promise.race([aborted(stop), consumer.running]);
     await Promise.all([consumer.stop(), beating]);
+    await metrics?.stop();
     await waker.close();
     await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
   });

@@ -5,11 +5,12 @@
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ConfigError } from "../shared/config.ts";
+import { ConfigError, type VariableName } from "../shared/config.ts";
 import { messageOf } from "../shared/errors.ts";
 import { isPortFree } from "./dev/free_port.ts";
 import { HOME_VARIABLE, homePaths, lockHome } from "./dev/home_folder.ts";
 import { launchersGone } from "./dev/launchers.ts";
+import { metricsPorts } from "./dev/metrics_ports.ts";
 import { createPrinter, writeToStdout } from "./dev/print_lines.ts";
 import { BROKER, PROCESSES } from "./dev/processes.ts";
 import { readSettings, type Settings } from "./dev/settings.ts";
@@ -25,7 +26,7 @@ if (import.meta.main) {
   try {
     const options = readOptions(Deno.args, Deno.env.toObject());
     using _lock = await lockHome(options.home);
-    refuseTakenPort(options.settings);
+    refuseTakenPorts(options.settings);
     const supervisor = supervise(options);
     stopWhenAsked(supervisor, options.env.INIT_CWD !== undefined); // `deno task` sets INIT_CWD
     Deno.exit(await supervisor.done);
@@ -50,10 +51,19 @@ function readOptions(args: string[], env: Record<string, string>): SuperviseOpti
   };
 }
 
-/** The port is looked at before anything starts: whoever has it taken should hear so at once, and of nothing else. */
-function refuseTakenPort({ host, port }: Settings): void {
+/** The ports are looked at before anything starts: whoever has one taken should hear so at once, and of nothing else. */
+function refuseTakenPorts({ host, port, metricsHost, metricsPort }: Settings): void {
+  refuseTaken(host, port, "PORT");
+  for (const each of metricsPorts(metricsPort, () => 0).values()) {
+    refuseTaken(metricsHost, each, "METRICS_PORT");
+  }
+}
+
+function refuseTaken(host: string, port: number, variable: VariableName): void {
   if (port === 0 || isPortFree(host, port)) return;
-  throw new ConfigError(`Port ${port} on ${host} is taken. Stop what uses it, or set PORT to another one.`);
+  throw new ConfigError(
+    `Port ${port} on ${host} is taken. Stop what uses it, or set ${variable} to another one.`,
+  );
 }
 
 function stopWhenAsked(supervisor: Supervisor, startedByTask: boolean): void {

@@ -5,11 +5,16 @@
  */
 import { runConsumerProcess } from "./consumer_process.ts";
 import { createOrderEventsHandler } from "./orders/apply_events.ts";
+import { createTransitionCounter } from "./orders/order_metrics.ts";
 
 if (import.meta.main) {
   await runConsumerProcess({
     queue: "ordersLifecycleEvents",
     role: "orderflow_orders",
-    createHandler: createOrderEventsHandler,
+    createHandler: ({ registry, ...deps }) =>
+      createOrderEventsHandler({
+        ...deps,
+        onMoved: registry ? createTransitionCounter(registry) : undefined,
+      }),
   });
 }

@@ -11,6 +11,7 @@ import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
 import { createCounts, keepBeating } from "../shared/heartbeat.ts";
+import { METRICS_VARIABLES, startMetrics } from "../shared/metrics_server.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { listenForWakeUps, type WakeUp } from "../shared/sql/outbox_wakeup.ts";
@@ -25,9 +26,11 @@ import { keepPruning } from "./outbox/keep_pruning.ts";
 import { keepReplaying } from "./outbox/keep_replaying.ts";
 import { keepRetrying } from "./outbox/keep_retrying.ts";
 import { startRelay } from "./outbox/relay.ts";
+import { createRelayMetrics } from "./outbox/relay_metrics.ts";
 
 const VARIABLES = [
   ...WORKER_VARIABLES,
+  ...METRICS_VARIABLES,
   "OUTBOX_PUBLISHER_ENABLED",
   "OUTBOX_PUBLISHER_BATCH_SIZE",
   "OUTBOX_PUBLISHER_POLL_INTERVAL_MS",
@@ -38,6 +41,8 @@ const VARIABLES = [
 
 if (import.meta.main) {
   await runProcess("outbox-relay", VARIABLES, async ({ config, log, stop }) => {
+    const metrics = startMetrics("outbox-relay", config, log);
+    const figures = metrics && createRelayMetrics(metrics.registry);
     const topology = topologyOf(config);
     const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
     const sql = connect(config.DATABASE_URL, {
@@ -65,18 +70,27 @@ if (import.meta.main) {
       batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
       pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
       enabled: config.OUTBOX_PUBLISHER_ENABLED,
-      onBatch: ({ published, refused }) => counts.add({ published, refused: refused.length }),
+      onBatch: (batch, tookMs) => {
+        counts.add({ published: batch.published, refused: batch.refused.length });
+        figures?.onBatch(batch, tookMs);
+      },
       log,
     });
     const retrying = keepRetrying({
       sql,
       publisher: () => spare?.publisher ?? null,
       pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
-      onSent: (retries) => counts.add({ retries }),
+      onSent: (retries) => {
+        counts.add({ retries });
+        figures?.onRetriesSent(retries);
+      },
       log,
     }, stop);
-    const onWakeUp = (wakeUp: WakeUp) =>
-      wakeUp === "retries" ? retrying.wake() : relay.wake(wakeUp === "tick");
+    const onWakeUp = (wakeUp: WakeUp) => {
+      figures?.onWakeUp(wakeUp);
+      if (wakeUp === "retries") retrying.wake();
+      else relay.wake(wakeUp === "tick");
+    };
     await throughOutages(() => listenForWakeUps(sql, onWakeUp), { log, stop });
     const reconciling = keepReconciling({
       sql,
@@ -87,6 +101,7 @@ if (import.meta.main) {
       }),
       wire: () => spare,
       intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
+      onResent: figures?.onResent,
       log,
     }, stop);
     const replaying = keepReplaying({
@@ -98,17 +113,19 @@ if (import.meta.main) {
     const pruning = keepPruning({ sql: retentionSql, days: config.RETENTION_DAYS, log }, stop);
     await Promise.race([aborted(stop), relay.running]);
     await Promise.all([relay.stop(), reconciling, retrying.running, replaying, pruning, beating]);
+    await metrics?.stop();
     await broker.close();
     await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);
 
     async function setup(model: ChannelModel): Promise<void> {
       const channel = await model.createConfirmChannel();
       await declareTopology(channel, topology);
-      const mine = withPublisherFaults(createPublisher(channel), {
+      const faulty = withPublisherFaults(createPublisher(channel), {
         faults,
         bindings: bindingsOf(topology),
         cut: () => closeConnection(),
       });
+      const mine = figures?.timed(faulty) ?? faulty;
       const use = (next: Publisher | null) => {
         publisher = next;
         if (next) relay.wake(false);

@@ -11,7 +11,7 @@ import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import type { NewRetry } from "../sql/delayed_retries.ts";
 import { pause, within } from "../stop.ts";
 import { ackDeliveries } from "./ack.ts";
-import { type BatchCounts, countBatch } from "./count_batch.ts";
+import { type BatchCounts, countBatch, type SettledBatch } from "./count_batch.ts";
 import { type BrokerConnection, CLOSE_MS, connectBroker, tieToConnection } from "./connect.ts";
 import { declareTopology } from "./declare.ts";
 import { deadLetterOf, type Delivery, receive, retryOf } from "./delivery.ts";
@@ -45,6 +45,8 @@ export interface ConsumerOptions<T extends EventType> {
   readonly suspects: SuspectLedger;
   /** Told of each settled batch. */
   readonly onBatch?: (counts: BatchCounts) => void;
+  /** Told of the same in full, for figures that somebody wants. */
+  readonly onSettled?: ((batch: SettledBatch) => void) | undefined;
   /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
   readonly log: Logger;
 }
@@ -170,26 +172,33 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
     if (letters.length > 0) await patiently(() => options.keepDeadLetters(letters));
     if (retries.length > 0) await patiently(() => options.keepRetries(retries));
     ackDeliveries(settled, [...ready, ...later]);
-    logBatch(log, verdicts, letters, performance.now() - startedMs);
+    const tookMs = performance.now() - startedMs;
+    logBatch(log, verdicts, letters, tookMs);
     if (settled.length > 0) {
       options.onBatch?.(countBatch([...verdicts.values()], retries.length, letters.length));
+      options.onSettled?.({ verdicts, settled, retries: retries.length, letters, tookMs });
     }
   }
 
   /** Settles a message that may be the one that kills its worker: it is alone, and the attempt is on record first. */
   async function settleSuspect(delivery: Delivery): Promise<void> {
     const { content } = delivery.message;
+    const startedMs = performance.now();
     const attempts = await patiently(() => options.suspects.count(content));
     if (attempts <= MAX_SUSPECT_ATTEMPTS) await settle([delivery]);
     else {
       const detail = `its worker died each time: taken up alone ${
         attempts - 1
       } times, returned ${delivery.returns} times`;
-      const letter = deadLetterOf(delivery, queue, { reason: "kills its worker", detail });
+      const verdict: Verdict = { kind: "rejected", reason: "kills its worker", detail };
+      const letter = deadLetterOf(delivery, queue, verdict);
       await patiently(() => options.keepDeadLetters([letter]));
       ackDeliveries([delivery], [...ready, ...later]);
       logBatch(log, new Map(), [letter], 0);
       options.onBatch?.(countBatch([], 0, 1));
+      const verdicts = new Map([[delivery, verdict]]);
+      const tookMs = performance.now() - startedMs;
+      options.onSettled?.({ verdicts, settled: [delivery], retries: 0, letters: [letter], tookMs });
     }
     await patiently(() => options.suspects.clear(content));
   }

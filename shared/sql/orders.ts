@@ -111,6 +111,19 @@ export async function searchOrders(sql: Queryable, search: OrderSearch): Promise
   return { orders, nextBefore: last?.id ?? null };
 }
 
+/**
+ * How many of the newest `among` orders have each status; 0 for one that none of them has. Read by the primary key, so it
+ * costs the same however large the table is. Counting all of them would read the whole table.
+ */
+export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
+  const rows = await sql<{ status: OrderStatus; count: number }[]>`
+    select status, count(*)::int as count
+    from (select status from orders order by id desc limit ${among}) as newest
+    group by status`;
+  const counts = new Map(rows.map(({ status, count }) => [status, count]));
+  return new Map(ORDER_STATUSES.map((status) => [status, counts.get(status) ?? 0]));
+}
+
 /** How long those of the newest `among` orders took that have ended, from creation to final status, in milliseconds. */
 export async function readLatencies(sql: Queryable, among: number): Promise<number[]> {
   const rows = await sql<{ ms: number }[]>`

@@ -4,9 +4,11 @@
  *
  * @module
  */
+import { Registry } from "prom-client";
 import { decideOutcomes, type Placement } from "../../api/place_group.ts";
 import { planAcks } from "../../shared/broker/ack.ts";
-import { nextStep } from "../../shared/broker/next_step.ts";
+import { createConsumerMetrics } from "../../shared/broker/consumer_metrics.ts";
+import { nextStep, type Verdict } from "../../shared/broker/next_step.ts";
 import { makeEvent, parseEvent } from "../../shared/events/catalog.ts";
 import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
@@ -73,6 +75,17 @@ Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planA
 Deno.bench(`decideOutcomes: ${BATCH} placements, half of them with a key`, () => {
   decideOutcomes(group, { locked, used: new Map() });
 });
+
+const settled = paid.map(({ event }) => ({ parsed: { ok: true, event } as const }));
+const batch = {
+  settled,
+  verdicts: new Map(settled.map((delivery): [typeof delivery, Verdict] => [delivery, { kind: "done" }])),
+  retries: 0,
+  letters: [],
+  tookMs: 20,
+};
+const recordBatch = createConsumerMetrics(new Registry(), "a.consumer.v1");
+Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => recordBatch(batch));
 
 Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
 

@@ -6,6 +6,7 @@
 import type { Topology } from "../../shared/broker/topology.ts";
 import { addressOf, childEnvironment } from "../../workers/dev/child_command.ts";
 import { freePort } from "../../workers/dev/free_port.ts";
+import { metricsPorts } from "../../workers/dev/metrics_ports.ts";
 import { API, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
@@ -23,6 +24,8 @@ export interface TestStack extends AsyncDisposable {
   readonly broker: { readonly url: string; readonly topology: Topology };
   /** The names of its processes. */
   readonly processes: readonly string[];
+  /** Where each worker serves its metrics, without a path, by its name; none unless asked for. */
+  readonly metricsUrls: ReadonlyMap<string, string>;
   /** The ids of the processes that run now, by name. */
   pids(): Map<string, number>;
   /** Sends SIGKILL to a process and resolves when it is gone. */
@@ -76,6 +79,8 @@ export interface StackOptions {
   readonly logs?: string | undefined;
   /** The names of the processes to start; all, unless told. Without the API nothing is waited for. */
   readonly processes?: readonly string[];
+  /** Whether the workers serve their metrics; they do not, unless told. */
+  readonly metrics?: boolean;
 }
 
 /** Where the services are. */
@@ -93,11 +98,12 @@ export async function startStack(
   env: Record<string, string> = {},
   options: StackOptions = {},
 ): Promise<TestStack> {
-  const { via = (urls) => urls, revive = false, services, logs, processes = ALL } = options;
+  const { via = (urls) => urls, revive = false, services, logs, processes = ALL, metrics = false } = options;
   await using resources = new AsyncDisposableStack();
   const db = services?.db ?? resources.use(await testSchema());
   const broker = services?.broker ?? resources.use(await testBroker());
   const port = freePort("127.0.0.1");
+  const ports = metricsPorts(metrics ? 0 : null, () => freePort("127.0.0.1"));
   const url = `http://127.0.0.1:${port}`;
   const running = new Map<string, TestProcess>();
   const crashes: string[] = [];
@@ -110,7 +116,17 @@ export async function startStack(
     ...env,
   });
   const addresses = [addressOf(urls.database), addressOf(urls.broker), `127.0.0.1:${port}`];
-  const startCopy = (name: string) => startTestProcess(specOf(name), { addresses, env: childEnv, logs });
+
+  function startCopy(name: string): TestProcess {
+    const spec = specOf(name);
+    const own = ports.get(spec);
+    if (own === undefined) return startTestProcess(spec, { addresses, env: childEnv, logs });
+    return startTestProcess(spec, {
+      addresses: [...addresses, `127.0.0.1:${own}`],
+      env: { ...childEnv, METRICS_PORT: `${own}` },
+      logs,
+    });
+  }
 
   function start(name: string): void {
     const child = startCopy(name);
@@ -140,6 +156,7 @@ export async function startStack(
     db,
     broker,
     processes,
+    metricsUrls: new Map([...ports].map(([{ name }, own]) => [name, `http://127.0.0.1:${own}`])),
     pids: () => new Map([...running].map(([name, { pid }]) => [name, pid])),
     start,
     kill: async (name) => void await end(name, "SIGKILL"),

@@ -42,8 +42,11 @@ export const CONSUMERS: readonly ConsumerSpec[] = QUEUE_KEYS.map((queue) => {
   return { name: words.join("-"), entry: `workers/${words.join("_")}.ts`, permissions, queue };
 });
 
+/** Every process that works behind the API. */
+export const WORKERS: readonly ProcessSpec[] = [RELAY, ...CONSUMERS];
+
 /** Every process that runs whatever is embedded. */
-export const PROCESSES: readonly ProcessSpec[] = [API, RELAY, ...CONSUMERS];
+export const PROCESSES: readonly ProcessSpec[] = [API, ...WORKERS];
 
 /** The embedded broker; it runs while `AMQP_URL` is unset. */
 export const BROKER: ProcessSpec = {

@@ -21,6 +21,10 @@ export interface Settings {
   readonly host: string;
   /** 0 for any free one. */
   readonly port: number;
+  /** Where the workers serve their metrics. */
+  readonly metricsHost: string;
+  /** The port of the first of them, 0 for any free ones; null where they serve none. */
+  readonly metricsPort: number | null;
   /** Whether faults may be injected; on unless told, which is other than where a process is started by itself. */
   readonly faultsEnabled: boolean;
 }
@@ -47,6 +51,8 @@ export function readSettings(env: Environment): Settings {
     topology: topologyOf(config),
     host: config.HOST,
     port: config.PORT,
+    metricsHost: config.METRICS_HOST,
+    metricsPort: config.METRICS_PORT ?? null,
     faultsEnabled: given("FAULTS_ENABLED") ? config.FAULTS_ENABLED : true,
   };
 }

@@ -14,6 +14,7 @@ import { type EmbeddedDatabase, startEmbeddedDatabase } from "./embedded_databas
 import { freePort } from "./free_port.ts";
 import { type HomePaths, removeEnvFile, writeEnvFile } from "./home_folder.ts";
 import { keepRunning, type KeptProcess, restartDelayMs } from "./keep_running.ts";
+import { metricsPorts } from "./metrics_ports.ts";
 import type { Printer } from "./print_lines.ts";
 import { API, BROKER, BROKER_PORT_VARIABLE, PROCESSES, type ProcessSpec } from "./processes.ts";
 import { type System, systemChecks, untilReady } from "./readiness.ts";
@@ -145,9 +146,16 @@ export function supervise(options: SuperviseOptions): Supervisor {
       FAULTS_ENABLED: `${settings.faultsEnabled}`,
     };
     const services = [addressOf(system.databaseUrl), addressOf(system.amqpUrl)];
+    const { metricsHost, metricsPort } = settings;
+    const ports = metricsPorts(metricsPort, () => freePort(metricsHost));
     for (const spec of PROCESSES) {
-      const own = spec === API ? [joinAddress(settings.host, port)] : [];
-      kept.set(spec, keep(spec, set, [...services, ...own]));
+      const metrics = ports.get(spec);
+      const own = [
+        ...spec === API ? [joinAddress(settings.host, port)] : [],
+        ...metrics === undefined ? [] : [joinAddress(metricsHost, metrics)],
+      ];
+      const more = metrics === undefined ? {} : { METRICS_PORT: `${metrics}` };
+      kept.set(spec, keep(spec, { ...set, ...more }, [...services, ...own]));
     }
   }
 

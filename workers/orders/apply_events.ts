@@ -8,7 +8,7 @@ import type { HandleBatch } from "../../shared/broker/judge_batch.ts";
 import type { Verdict } from "../../shared/broker/next_step.ts";
 import type { OrderTrigger } from "../../shared/order_status.ts";
 import type { Atomically, Sql } from "../../shared/sql/connect.ts";
-import { moveOrders, readStatuses } from "../../shared/sql/orders.ts";
+import { moveOrders, readStatuses, type StatusChange } from "../../shared/sql/orders.ts";
 import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
 import { decideBatch } from "./decide_batch.ts";
 
@@ -22,6 +22,8 @@ export interface OrderEventsDeps {
   readonly consumer: string;
   /** Wakes the relay after a batch that emits events. */
   readonly waker: OutboxWaker;
+  /** Told of the orders that a transaction has moved, after its commit. */
+  readonly onMoved?: ((moved: readonly StatusChange[]) => void) | undefined;
 }
 
 type Received = ReceivedEvent<OrderTrigger>;
@@ -49,7 +51,7 @@ export function createOrderEventsHandler(deps: OrderEventsDeps): HandleBatch<Ord
 
 /** Decides and writes; adds the verdicts that hold to `verdicts`, and answers with the events that are to be decided anew. */
 async function applyOnce(
-  { sql, atomically, consumer, waker }: OrderEventsDeps,
+  { sql, atomically, consumer, waker, onMoved }: OrderEventsDeps,
   events: readonly Received[],
   verdicts: Map<Received, Verdict>,
 ): Promise<readonly Received[]> {
@@ -59,6 +61,7 @@ async function applyOnce(
   const moving = moveOrders(atomically, consumer, decision, now);
   if (decision.outgoing.length > 0) waker.wake();
   const moved = await moving;
+  onMoved?.(decision.changes.filter(({ id }) => moved.has(id)));
   const late = new Set(decision.changes.map(({ id }) => id).filter((id) => !moved.has(id)));
   for (const [i, received] of events.entries()) {
     const verdict = decision.verdicts[i];

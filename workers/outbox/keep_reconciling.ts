@@ -29,6 +29,8 @@ export interface ReconcilingOptions {
   readonly wire: () => ReconcileWire | null;
   /** The pause between two passes, in milliseconds. */
   readonly intervalMs: number;
+  /** Told how many events a pass has sent to one consumer again. */
+  readonly onResent?: ((events: number) => void) | undefined;
   /** Told of what was lost and sent again, and of a pass that failed. */
   readonly log: Logger;
 }
@@ -56,7 +58,7 @@ export async function keepReconciling(options: ReconcilingOptions, stop: AbortSi
 }
 
 /** Does a pass, unless another relay is at one: both would find the same events lost, and the same queues empty. */
-async function onePass({ sql, reconciler, wire, log }: ReconcilingOptions): Promise<void> {
+async function onePass({ sql, reconciler, wire, onResent, log }: ReconcilingOptions): Promise<void> {
   const wired = wire();
   if (!wired) return;
   await transaction(sql, async (tx) => {
@@ -65,6 +67,7 @@ async function onePass({ sql, reconciler, wire, log }: ReconcilingOptions): Prom
     const { resent } = await reconciler.pass(wired.publisher, await wired.readQueues(), new Date());
     for (const [consumer, events] of Object.entries(resent)) {
       log.warning("Sent again what never arrived", { consumer, events });
+      onResent?.(events);
     }
   });
 }

@@ -27,8 +27,8 @@ export interface RelayOptions {
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
-  /** Told of each batch that had events in it, after its commit. */
-  readonly onBatch?: (batch: RelayedBatch) => void;
+  /** Told of each batch that had events in it, after its commit, and how many milliseconds it took from its claim. */
+  readonly onBatch?: (batch: RelayedBatch, tookMs: number) => void;
   /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
   readonly log: Logger;
 }
@@ -109,11 +109,12 @@ export function startRelay(options: RelayOptions): Relay {
       horizon = EVERYTHING;
       throw error;
     });
-    report(batch);
-    if (batch.claimed > 0) options.onBatch?.(batch);
-    const { claimed, lastId, published, unanswered, offence } = batch;
     const endedMs = performance.now();
-    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs: endedMs - startedMs };
+    const tookMs = endedMs - startedMs;
+    report(batch);
+    if (batch.claimed > 0) options.onBatch?.(batch, tookMs);
+    const { claimed, lastId, published, unanswered, offence } = batch;
+    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
     horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
     caution = nextCaution(caution, { claimed, offended: offence !== null }, batchSize);
     if (unanswered > 0) options.onStuck();
