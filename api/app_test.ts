@@ -390,10 +390,26 @@ Deno.test("GET /metrics has the requests by route, the outbox, and the queues wh
   assertStringIncludes(up, "orderflow_outbox_unpublished_events 1");
   assertStringIncludes(up, 'orderflow_queue_messages{queue="payments"} 7');
   assertStringIncludes(up, "orderflow_broker_up 1");
+  assertStringIncludes(up, 'orderflow_orders_recent{status="PENDING"} 1');
+  assertStringIncludes(up, 'orderflow_orders_recent{status="PAID"} 0');
   const down = await (await appOn(db, { brokerUp: false }).request("/metrics")).text();
   assertStringIncludes(down, "orderflow_broker_up 0");
   assertEquals(down.includes("queue_messages{"), false);
   assertEquals((await appOn(db, { address: "192.168.1.5" }).request("/metrics")).status, 403);
+});
+
+Deno.test("GET /metrics answers while the database is away, without the figures that are read from it", async () => {
+  const db = await testSchema();
+  const metricsOf = async (app: Hono<CorrelationEnv>) => await (await app.request("/metrics")).text();
+  const app = appOn(db);
+  assertStringIncludes(await metricsOf(app), "\norderflow_outbox_unpublished_events 0\n");
+  const early = await metricsOf(appOn(db, { schemaReady: false }));
+  await db[Symbol.asyncDispose]();
+  for (const text of [await metricsOf(app), early]) {
+    assertStringIncludes(text, "\norderflow_database_up 0\n");
+    assertStringIncludes(text, "\norderflow_broker_up 1\n");
+    assertEquals(/^orderflow_(outbox|orders_recent|dead_letters|delayed)/m.test(text), false);
+  }
 });
 
 Deno.test("/ops answers only on loopback without a token, and to no other site's page", async () => {

@@ -26,7 +26,7 @@ shareTestSchema();
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
-const documents = ["README.md", "CONTRIBUTING.md", "specs/project.md"];
+const documents = ["README.md", "CONTRIBUTING.md", "specs/project.md", "specs/monitoring/README.md"];
 const project = read("specs/project.md");
 const readme = read("README.md");
 const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));

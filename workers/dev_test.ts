@@ -27,9 +27,11 @@ async function noneRuns(pids: Iterable<number>): Promise<boolean> {
 
 Deno.test("deno task dev runs the whole system, revives what is killed, and leaves nothing behind", async () => {
   await using home = await devHome();
-  await using run = startDev(home);
+  await using run = startDev(home, { METRICS_PORT: "0" });
   const url = await ready(run);
   await orderCompletes(url);
+  const [, metrics = ""] = await run.printed(/payments-order-created +\|.*Listening +url=(\S+)/);
+  assertStringIncludes(await (await fetch(metrics)).text(), 'process="payments-order-created"');
   const processes = processesIn(run.output());
   for (const name of ["api", "payments-order-created"]) {
     Deno.kill(processes.get(name) ?? 0, "SIGKILL");
@@ -37,6 +39,10 @@ Deno.test("deno task dev runs the whole system, revives what is killed, and leav
     processes.set(name, Number(pid));
   }
   await eventually(() => fetch(`${url}/readyz`).then(drained, () => false), "the API is back, and ready");
+  await eventually(
+    () => fetch(metrics).then(drained, () => false),
+    "the worker's metrics are where they were",
+  );
   await orderCompletes(url);
 
   const env = await Deno.readTextFile(join(home.folder, "env"));
@@ -89,14 +95,16 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
   await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
 });
 
-Deno.test("deno task dev says at once that the port is taken, and starts nothing", async () => {
+Deno.test("deno task dev says at once that a port is taken, and starts nothing", async () => {
   await using home = await devHome();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  await using run = startDev(home, { PORT: `${listener.addr.port}` });
-  assertEquals(await run.ended(), 1);
-  const message =
-    `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or set PORT to another one.\n`;
-  assertEquals(run.output(), message);
+  for (const variable of ["PORT", "METRICS_PORT"]) {
+    await using run = startDev(home, { [variable]: `${listener.addr.port}` });
+    assertEquals(await run.ended(), 1);
+    const message =
+      `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or set ${variable} to another one.\n`;
+    assertEquals(run.output(), message);
+  }
 });
 
 Deno.test("deno task dev says that another one runs in the same folder", async () => {

@@ -286,6 +286,7 @@ Deno.test("startConsumer() finds the message that kills its worker among those b
   assert(killer);
   const done = new Set<string>();
   it.send(...events);
+  const told: string[] = [];
   let deaths = 0;
   for (; it.letters.length === 0 && deaths < 15; deaths++) {
     const dying = Promise.withResolvers<void>();
@@ -303,6 +304,11 @@ Deno.test("startConsumer() finds the message that kills its worker among those b
         it.letters.push(...letters);
         dying.resolve();
         return Promise.resolve();
+      },
+      onSettled: ({ verdicts, settled, letters }) => {
+        told.push(
+          ...settled.map((delivery) => `${verdicts.get(delivery)?.kind}, ${letters.length} dead letters`),
+        );
       },
     });
     await dying.promise;
@@ -322,4 +328,5 @@ Deno.test("startConsumer() finds the message that kills its worker among those b
   assert(deaths < 10, `${deaths} deaths`);
   assertEquals(it.suspects.size, 0);
   assertEquals(await it.depth(), 0);
+  assertEquals(new Set(told), new Set(["done, 0 dead letters", "rejected, 1 dead letters"]));
 });
