@@ -8,6 +8,7 @@ import { METHODS } from "hono/router";
 import { secureHeaders } from "hono/secure-headers";
 import { kindOfError, messageOf } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
+import { traceIdOf } from "../shared/trace_context.ts";
 import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
 import { answer, described, type Description, mediaType, problems } from "./describe.ts";
 import { docsRoutes } from "./docs_routes.ts";
@@ -20,6 +21,7 @@ import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
 import { type StatusDeps, statusRoutes } from "./status_routes.ts";
+import { traceRequests } from "./trace_requests.ts";
 import { type UiDeps, uiRoutes } from "./ui_routes.ts";
 
 /** All that the application is made of. */
@@ -28,6 +30,8 @@ export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, L
   readonly bundle: UiDeps["bundle"];
   /** Who may use `/`, `/ops` and `/metrics`. */
   readonly access: OpsAccess;
+  /** Whether the runtime makes a span of each request; not unless told. */
+  readonly isTraced?: boolean;
   /** Told of each request that failed through no fault of the caller's. */
   readonly log: Logger;
 }
@@ -40,6 +44,7 @@ export function createApp(deps: AppDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.use(metrics.timeRequests);
   app.use(correlation);
+  if (deps.isTraced) app.use(traceRequests);
   app.use(secureHeaders({
     strictTransportSecurity: false, // TLS, where there is any, ends before this process
     referrerPolicy: "same-origin", // with less, a browser hides from us too which page a form was on
@@ -84,7 +89,12 @@ export function createApp(deps: AppDeps): App {
 
   app.onError((error, c) => {
     if (error instanceof HttpProblem) return problemResponse(c, error);
-    const about = { method: c.req.method, path: c.req.path, correlationId: c.get("correlationId") };
+    const about = {
+      method: c.req.method,
+      path: c.req.path,
+      correlationId: c.get("correlationId"),
+      traceId: traceIdOf(c.get("traceparent")),
+    };
     if (kindOfError(error) !== "permanent") {
       log.warning("The database could not serve a request", { ...about, error: messageOf(error) });
       return problemResponse(c, databaseAway());

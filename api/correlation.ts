@@ -7,6 +7,8 @@ import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
 import { described, type Description, problems } from "./describe.ts";
+import { formatTraceparent, parseTraceparent } from "../shared/trace_context.ts";
+import type { Span } from "../shared/tracing.ts";
 import { HttpProblem } from "./http_errors.ts";
 
 /** The header that carries the correlation id, both ways. */
@@ -14,8 +16,8 @@ export const CORRELATION_HEADER = "x-correlation-id";
 
 /** What a handler finds in its context. */
 export interface CorrelationEnv {
-  /** Filled in by the `correlation` middleware. */
-  Variables: { correlationId: string; traceparent: string };
+  /** Filled in by the `correlation` middleware; `span` by `traceRequests`, where there is one. */
+  Variables: { correlationId: string; traceparent: string; span?: Span };
 }
 
 /**
@@ -31,9 +33,6 @@ export type App = Hono<CorrelationEnv>;
  * @internal
  */
 export type Middleware = MiddlewareHandler<CorrelationEnv>;
-
-/** https://www.w3.org/TR/trace-context/#traceparent-header; all-zero ids are invalid. */
-const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
 export const correlation: Middleware = described(
@@ -83,7 +82,8 @@ function everyRequest(): Description {
 }
 
 function traceparentOf(given: string | undefined): string {
-  if (given !== undefined && TRACEPARENT.test(given)) return given;
+  const context = given === undefined ? null : parseTraceparent(given);
+  if (context) return formatTraceparent(context);
   const random = crypto.getRandomValues(new Uint8Array(24)).toHex();
   return `00-${random.slice(0, 32)}-${random.slice(32)}-01`;
 }

@@ -58,6 +58,7 @@ function letter(consumer: string, more: Partial<NewDeadLetter> = {}): NewDeadLet
     eventType: event.type,
     orderId: event.data.orderId,
     correlationId: event.correlationId,
+    traceparent: null,
     body: new TextEncoder().encode(JSON.stringify(event)),
     reason: "retries exhausted",
     detail: "timed out",

@@ -10,6 +10,7 @@ import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
+import { withSendSpans } from "../shared/broker/send_spans.ts";
 import { bindingsOf } from "../shared/broker/topology.ts";
 import { ConfigError, topologyOf } from "../shared/config.ts";
 import { createCounts, keepBeating } from "../shared/heartbeat.ts";
@@ -19,6 +20,7 @@ import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { aborted, within } from "../shared/stop.ts";
+import { findTracer } from "../shared/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
 import { createTimelineReader } from "./order_timeline.ts";
@@ -54,6 +56,7 @@ if (import.meta.main) {
         statementTimeoutMs: LIVE_STATEMENT_MS,
         settings: CLAIM_SETTINGS,
       });
+      const tracer = findTracer();
       const counts = createCounts(["orders"]);
       let created = 0;
       const waker = createOutboxWaker(ordersSql);
@@ -80,7 +83,7 @@ if (import.meta.main) {
           });
           await declareTopology(channel, topology);
           looking = channel;
-          publisher = createPublisher(channel);
+          publisher = withSendSpans(createPublisher(channel), tracer, config.AMQP_URL);
         },
       });
       const live = createLiveFeed({ sql: liveSql, readQueues, log });
@@ -89,7 +92,7 @@ if (import.meta.main) {
         placeOrder: createOrderPlacer(ordersSql, waker, log, (orders) => {
           counts.add({ orders });
           created += orders;
-        }),
+        }, tracer),
         countCreated: () => created,
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
@@ -104,6 +107,7 @@ if (import.meta.main) {
         bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
         publisher: () => publisher,
         ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
+        isTraced: tracer !== null,
         access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
         log,
       });

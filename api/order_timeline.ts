@@ -14,10 +14,17 @@ import {
   type TimelineEvent,
   type TimelineRetry,
 } from "../shared/sql/timeline.ts";
+import { traceIdOf } from "../shared/trace_context.ts";
 
 /** One thing that happened to an order. */
 export type TimelineEntry =
-  & { readonly at: Date; readonly eventId: string | null; readonly eventType: string | null }
+  & {
+    readonly at: Date;
+    readonly eventId: string | null;
+    readonly eventType: string | null;
+    /** The trace that the event belongs to, 32 hex digits; null where there is none. */
+    readonly traceId: string | null;
+  }
   & (
     /** An event was appended to the outbox. */
     | { readonly kind: "emitted" }
@@ -85,16 +92,25 @@ export function buildTimeline(
   trouble: { readonly retries: readonly TimelineRetry[]; readonly letters: readonly TimelineDeadLetter[] },
   orderConsumers: readonly string[],
 ): TimelineEntry[] {
+  const traceIds = new Map(events.map(({ eventId, traceparent }) => [eventId, traceIdOf(traceparent)]));
+  const traceOf = (eventId: string | null) => traceIds.get(eventId ?? "") ?? null;
+  const created = events.find(({ type }) => type === "order.created")?.eventId ?? null;
+  const about = { eventId: null, eventType: null, traceId: traceOf(created) };
   const entries: TimelineEntry[] = [
-    { at: order.createdAt, kind: "status", from: null, to: "PENDING", eventId: null, eventType: null },
+    { at: order.createdAt, kind: "status", from: null, to: "PENDING", ...about },
     ...events.flatMap(entriesOf),
     ...statusChanges(events, orderConsumers),
-    ...trouble.retries.map(({ orderId: _, ...retry }): TimelineEntry => ({ kind: "retry", ...retry })),
+    ...trouble.retries.map(({ orderId: _, ...retry }): TimelineEntry => ({
+      kind: "retry",
+      ...retry,
+      traceId: traceOf(retry.eventId),
+    })),
     ...trouble.letters.map(({ at, eventId, eventType, consumer, reason, id }): TimelineEntry => ({
       at,
       kind: "dead-letter",
       eventId,
       eventType,
+      traceId: traceOf(eventId),
       consumer,
       reason,
       deadLetterId: id,
@@ -115,9 +131,9 @@ const RANK = {
 } as const;
 
 function entriesOf(
-  { eventId, type, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,
+  { eventId, type, traceparent, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,
 ): TimelineEntry[] {
-  const about = { eventId, eventType: type };
+  const about = { eventId, eventType: type, traceId: traceIdOf(traceparent) };
   return [
     { at: occurredAt, kind: "emitted", ...about },
     ...(publishedAt ? [{ at: publishedAt, kind: "published", retryCount, ...about } as const] : []),
@@ -133,10 +149,11 @@ function entriesOf(
  * clocks differ, and only one order of the events is legal.
  */
 function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonly string[]): TimelineEntry[] {
-  const applied = events.flatMap(({ eventId, type, processed }) =>
+  const applied = events.flatMap(({ eventId, type, traceparent, processed }) =>
     processed.filter(({ consumer }) => orderConsumers.includes(consumer)).map(({ at }) => ({
       eventId,
       type,
+      traceparent,
       at,
     }))
   );
@@ -147,10 +164,14 @@ function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonl
   return changes;
 }
 
-function nextMove(status: OrderStatus, applied: readonly { eventId: string; type: string; at: Date }[]) {
-  for (const { eventId, type, at } of applied) {
+function nextMove(
+  status: OrderStatus,
+  applied: readonly (Pick<TimelineEvent, "eventId" | "type" | "traceparent"> & { readonly at: Date })[],
+) {
+  for (const { eventId, type, traceparent, at } of applied) {
     const decision = isOrderTrigger(type) ? decideTransition(status, type) : null;
-    if (decision?.kind === "move") return { to: decision.to, eventId, eventType: type, at };
+    if (decision?.kind !== "move") continue;
+    return { to: decision.to, eventId, eventType: type, traceId: traceIdOf(traceparent), at };
   }
   return null;
 }

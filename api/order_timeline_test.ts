@@ -3,6 +3,7 @@ import type { TimelineEvent } from "../shared/sql/timeline.ts";
 import { buildTimeline } from "./order_timeline.ts";
 
 const NO_TROUBLE = { retries: [], letters: [] };
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const at = (ms: number) => new Date(1_700_000_000_000 + ms);
 const event = (
   eventId: string,
@@ -14,6 +15,7 @@ const event = (
   orderId: "o",
   eventId,
   type,
+  traceparent: `00-${TRACE}-b7ad6b716920333${eventId}-01`,
   occurredAt: at(occurred),
   publishedAt: published === null ? null : at(published),
   retryCount: 0,
@@ -53,6 +55,7 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
     "12 status REFUND_IN_PROGRESS",
     "12 emitted refund.requested",
   ]);
+  assertEquals(timeline.map(({ traceId }) => traceId), timeline.map(() => TRACE));
 });
 
 Deno.test("buildTimeline() shows how often an event came again, and when it last did", () => {
@@ -63,6 +66,7 @@ Deno.test("buildTimeline() shows how often an event came again, and when it last
     kind: "duplicate",
     eventId: "1",
     eventType: "order.created",
+    traceId: TRACE,
     consumer: "payments.order-created.v1",
     duplicates: 3,
   });
@@ -82,7 +86,7 @@ Deno.test("buildTimeline() shows a delayed retry, and when it is due", () => {
   const events = [event("1", "order.created", 0, 2, [])];
   const timeline = buildTimeline({ createdAt: at(0) }, events, { retries: [retry], letters: [] }, []);
   const { orderId: _, ...shown } = retry;
-  assertEquals(timeline.at(-1), { kind: "retry", ...shown });
+  assertEquals(timeline.at(-1), { kind: "retry", traceId: TRACE, ...shown });
 });
 
 Deno.test("buildTimeline() shows dead letters beside the events they are about", () => {
@@ -104,6 +108,7 @@ Deno.test("buildTimeline() shows dead letters beside the events they are about",
     kind: "dead-letter",
     eventId: "1",
     eventType: "order.created",
+    traceId: TRACE,
     consumer: "payments.order-created.v1",
     reason: "retries exhausted",
     deadLetterId: "d",

@@ -6,6 +6,7 @@
 import { Hono } from "hono";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
+import { ORDER_ID } from "../shared/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { described } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
@@ -38,6 +39,7 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
       const request = parseOr400(contract.newOrderSchema, await readJson(c), "body");
       const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
       const order = await placeOrder(request, cause, key);
+      c.get("span")?.setAttribute(ORDER_ID, order.id);
       return c.json(orderJson(order), 201, {
         location: `/orders/${order.id}`,
         ...(order.isReplay ? { [REPLAYED_HEADER]: "true" } : {}),

@@ -11,6 +11,9 @@ import { runSplitting } from "../shared/run_splitting.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { NewOrder } from "../shared/sql/orders.ts";
 import type { OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
+import { traceIdOf } from "../shared/trace_context.ts";
+import type { Tracer } from "../shared/tracing.ts";
+import { inGroupSpan } from "./group_span.ts";
 import { HttpProblem } from "./http_errors.ts";
 import { fingerprintOf } from "./idempotency_key.ts";
 import { type Outcome, type PlacedOrder, placedOrder, placeGroup, type Placement } from "./place_group.ts";
@@ -51,6 +54,7 @@ interface Waiting extends Placement {
  * Makes a `PlaceOrder` that puts concurrent requests into one multi-row insert: those of one turn of the event loop,
  * and those that arrive while earlier groups commit. No request waits for a timer. One bad row fails alone. The log has
  * what was created, and what was answered once more; `onCreated` is told how many orders each group has created.
+ * With a `tracer` each group has a span.
  *
  * Errors of the placed order: a 503 when too many wait, the 409 and the 422 of its key, and whatever the database says
  * of that one order.
@@ -60,6 +64,7 @@ export function createOrderPlacer(
   waker: OutboxWaker,
   log: Logger,
   onCreated: (orders: number) => void = () => {},
+  tracer: Tracer | null = null,
 ): PlaceOrder {
   const waiting: Waiting[] = [];
   let groups = 0;
@@ -82,7 +87,8 @@ export function createOrderPlacer(
 
   async function insertGroup(group: readonly Waiting[]): Promise<void> {
     try {
-      const results = await runSplitting(group, (part) => placeGroup(sql, part));
+      const insert = () => runSplitting(group, (part) => placeGroup(sql, part));
+      const results = await (tracer ? inGroupSpan(tracer, group, insert) : insert());
       results.forEach((result, i) => {
         const done = group[i]?.done;
         if (result.status === "fulfilled") done?.resolve(result.value);
@@ -94,18 +100,24 @@ export function createOrderPlacer(
         waker.wake();
         onCreated(created.length);
       }
-      report("Created", created);
-      report("Replayed", ordersOf(outcomes, "replayed"));
+      report("Created", created, group);
+      report("Replayed", ordersOf(outcomes, "replayed"), group);
     } catch (error) {
       for (const { done } of group) done.reject(error);
     }
   }
 
   /** Up to a few orders have a line each; more at once mean load, and are summed up. */
-  function report(did: "Created" | "Replayed", orders: readonly NewOrder[]): void {
+  function report(
+    did: "Created" | "Replayed",
+    orders: readonly NewOrder[],
+    group: readonly Placement[],
+  ): void {
     if (orders.length > ONE_BY_ONE) return log.info(`${did} orders`, { orders: orders.length });
     for (const { id: orderId, courseId, amount, correlationId } of orders) {
-      log.info(did, { orderId, correlationId, courseId, amount });
+      const placement = group.find(({ order }) => order.id === orderId); // none for an order of an earlier group
+      const traceId = traceIdOf(placement?.created.traceparent ?? null);
+      log.info(did, { orderId, correlationId, traceId, courseId, amount });
     }
   }
 

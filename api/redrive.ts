@@ -58,11 +58,11 @@ export async function redriveLetters(
 async function send(publisher: Publisher, letters: readonly ClaimedLetter[]): Promise<PublishOutcome[]> {
   const batches = Map.groupBy(letters, ({ consumer }) => consumer);
   return await Promise.all([...batches].map(([consumer, batch]) => {
-    const messages = batch.map(({ id, eventType, correlationId, body }) => ({
+    const messages = batch.map(({ id, eventType, correlationId, traceparent, body }) => ({
       id,
       type: eventType,
       correlationId,
-      traceparent: null,
+      traceparent,
       occurredAt: null,
       body,
     }));

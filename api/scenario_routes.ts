@@ -13,6 +13,7 @@ import { SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { armFaults } from "../shared/sql/faults.ts";
 import { orderSchema, scenariosSchema } from "../shared/answers/api_shapes.ts";
+import { ORDER_ID } from "../shared/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { described, type Description, json, LOCATION, problems } from "./describe.ts";
 import { headStart } from "./fault_routes.ts";
@@ -70,6 +71,7 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
       if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
       const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
       const order = await play(scenario, deps, cause);
+      c.get("span")?.setAttribute(ORDER_ID, order.id);
       return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
     }),
   );

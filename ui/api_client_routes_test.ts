@@ -56,6 +56,7 @@ Deno.test("the client reads and discards dead letters, and says why they cannot 
     eventType: null,
     orderId: null,
     correlationId: null,
+    traceparent: null,
     reason: "unreadable",
     detail: "no JSON",
     attempts: 1,

@@ -4,11 +4,12 @@
  * @module
  */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { traceIdOf } from "../shared/trace_context.ts";
 import type { ApiClient } from "./api_client.ts";
 import type { OrderStoryJson, OutboxEventJson } from "../shared/answers/api_shapes.ts";
 import { ConfirmDialog } from "./confirm_dialog.tsx";
 import { CopyButton } from "./copy_button.tsx";
-import { amqpProperties, duplicatesOf, traceIdOf } from "./event_facts.ts";
+import { amqpProperties, duplicatesOf } from "./event_facts.ts";
 import { formatTime, plural } from "./format.ts";
 import { Icon } from "./icon.tsx";
 import { JsonView } from "./json_view.tsx";

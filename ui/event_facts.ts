@@ -18,11 +18,6 @@ export function amqpProperties(event: OutboxEventJson): [name: string, value: st
   ];
 }
 
-/** The trace id of a W3C `traceparent`; null where there is none. */
-export function traceIdOf(traceparent: string | null): string | null {
-  return /^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(traceparent ?? "")?.[1] ?? null;
-}
-
 /** How often an event came again and was absorbed, over all its consumers. */
 export function duplicatesOf({ timeline }: Pick<OrderStoryJson, "timeline">, eventId: string): number {
   return timeline.reduce(

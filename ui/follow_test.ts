@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { amqpProperties, duplicatesOf, traceIdOf } from "./event_facts.ts";
+import { amqpProperties, duplicatesOf } from "./event_facts.ts";
 import { createLatestOnly } from "./latest_only.ts";
 import { entry, HELD_UP, REFUNDED, testId, testOrder, testPulse } from "./testdata/stories.ts";
 import { isInPulse, withPulse } from "./use_orders.ts";
@@ -53,16 +53,11 @@ Deno.test("isInPulse() holds for the first page without filters alone", () => {
   assertEquals(views.map(isInPulse), [true, false, false, false]);
 });
 
-Deno.test("duplicatesOf() counts over all consumers of one event, traceIdOf() reads a traceparent", () => {
+Deno.test("duplicatesOf() counts over all consumers of one event", () => {
   const duplicate = (n: number, consumer: string, duplicates: number) =>
     entry(1, n, "payment.succeeded", { kind: "duplicate", consumer, duplicates });
   const timeline = [duplicate(1, "a", 2), duplicate(1, "b", 1), duplicate(2, "a", 5)];
   assertEquals(duplicatesOf({ timeline }, testId(101)), 3);
-  assertEquals(
-    traceIdOf("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-    "4bf92f3577b34da6a3ce929d0e0e4736",
-  );
-  assertEquals([traceIdOf(null), traceIdOf("nonsense")], [null, null]);
 });
 
 Deno.test("amqpProperties() are what the relay sends", () => {

@@ -61,6 +61,7 @@ export function OrderStory({ api, view, followed, now, navigate }: OrderStoryPro
 
 function StoryHead({ story, now }: { readonly story: OrderStoryJson; readonly now: number }): Rendered {
   const { id, userId, courseId, amount, status, correlationId, createdAt, updatedAt } = story.order;
+  const traceId = story.timeline.find((entry) => entry.traceId !== null)?.traceId;
   const took = formatDuration(Date.parse(updatedAt) - Date.parse(createdAt));
   return (
     <header class="card story-head">
@@ -92,6 +93,11 @@ function StoryHead({ story, now }: { readonly story: OrderStoryJson; readonly no
         <Fact name="Correlation id">
           <CopyButton label="correlation id" value={correlationId} shown={shortId(correlationId)} />
         </Fact>
+        {traceId && (
+          <Fact name="Trace id">
+            <CopyButton label="trace id" value={traceId} shown={shortId(traceId)} />
+          </Fact>
+        )}
         <Fact name="User">
           <CopyButton label="user id" value={userId} shown={shortId(userId)} />
         </Fact>

@@ -49,6 +49,7 @@ Deno.test("renderPage() never lets a value become markup, in the page or in its 
       kind: "dead-letter" as const,
       eventId: null,
       eventType: MARKUP,
+      traceId: MARKUP,
       consumer: MARKUP,
       reason: MARKUP,
       deadLetterId: testId(9),

@@ -7,6 +7,7 @@ import { startConsumer } from "../shared/broker/consume.ts";
 import { createConsumerMetrics } from "../shared/broker/consumer_metrics.ts";
 import { BATCH_COUNTS } from "../shared/broker/count_batch.ts";
 import type { HandleBatch } from "../shared/broker/judge_batch.ts";
+import { createProcessSpans } from "../shared/broker/process_spans.ts";
 import { type QueueKey, QUEUES } from "../shared/broker/topology.ts";
 import { type Config, topologyOf, type VariableName } from "../shared/config.ts";
 import { createCounts, keepBeating } from "../shared/heartbeat.ts";
@@ -25,6 +26,7 @@ import { storeRetries } from "../shared/sql/delayed_retries.ts";
 import { announceRetries, createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { clearSuspect, countSuspect } from "../shared/sql/suspect_deliveries.ts";
 import { aborted } from "../shared/stop.ts";
+import { findTracer, type Tracer } from "../shared/tracing.ts";
 import { type Faults, watchFaults } from "./faults/armed_faults.ts";
 import { consumerSeams } from "./faults/consumer_faults.ts";
 
@@ -52,6 +54,8 @@ export interface HandlerDeps<N extends VariableName = never> {
   readonly faults: Faults | null;
   /** Where figures of the handler's own go; null where nobody asks for any. */
   readonly registry: Registry | null;
+  /** For spans inside of those that every consumer has; null where nothing is traced. */
+  readonly tracer: Tracer | null;
   /** The parsed values of the handler's own variables. */
   readonly config: Config<N>;
 }
@@ -89,6 +93,7 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
     const waker = createOutboxWaker(sql);
     const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
     const seams = consumerSeams(sql, queue, faults);
+    const tracer = findTracer();
     const counts = createCounts(BATCH_COUNTS);
     const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
     const types: readonly BindingOf<Q>[] = QUEUES[spec.queue].bindings;
@@ -100,7 +105,7 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
       patience: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
       types,
       handle: seams.handling(
-        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, registry, config }),
+        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, registry, tracer, config }),
       ),
       suspects: {
         count: (body) => countSuspect(sql, queue, body),
@@ -111,6 +116,7 @@ export async function runConsumerProcess<Q extends QueueKey, N extends VariableN
         await storeRetries(sql, retries, new Date());
         await announceRetries(sql);
       },
+      spans: createProcessSpans(tracer, config.AMQP_URL, queue),
       onBatch: counts.add,
       onSettled: registry ? createConsumerMetrics(registry, queue) : undefined,
       log,

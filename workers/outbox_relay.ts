@@ -4,10 +4,11 @@
  * @module
  */
 import type { ChannelModel } from "amqplib";
-import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
+import { type ConfirmChannel, connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
+import { withSendSpans } from "../shared/broker/send_spans.ts";
 import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
 import { topologyOf } from "../shared/config.ts";
 import { createCounts, keepBeating } from "../shared/heartbeat.ts";
@@ -18,6 +19,7 @@ import { listenForWakeUps, type WakeUp } from "../shared/sql/outbox_wakeup.ts";
 import { throughOutages } from "../shared/outage.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
 import { aborted } from "../shared/stop.ts";
+import { findTracer } from "../shared/tracing.ts";
 import { watchFaults } from "./faults/armed_faults.ts";
 import { withPublisherFaults } from "./faults/publisher_faults.ts";
 import { createReconciler } from "./outbox/reconcile.ts";
@@ -59,6 +61,9 @@ if (import.meta.main) {
     let closeConnection = () => {};
     const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
 
+    const tracer = findTracer();
+    const publisherOn = (channel: ConfirmChannel) =>
+      withSendSpans(createPublisher(channel), tracer, config.AMQP_URL);
     const counts = createCounts(["published", "refused", "retries"]);
     const beating = keepBeating({ sql, process: "outbox-relay", counts, log }, stop);
     const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });
@@ -120,7 +125,7 @@ if (import.meta.main) {
     async function setup(model: ChannelModel): Promise<void> {
       const channel = await model.createConfirmChannel();
       await declareTopology(channel, topology);
-      const faulty = withPublisherFaults(createPublisher(channel), {
+      const faulty = withPublisherFaults(publisherOn(channel), {
         faults,
         bindings: bindingsOf(topology),
         cut: () => closeConnection(),
@@ -137,7 +142,7 @@ if (import.meta.main) {
       const second = await model.createConfirmChannel();
       tieToConnection(second, model, log, () => spare = null);
       spare = {
-        publisher: createPublisher(second),
+        publisher: publisherOn(second),
         readQueues: async () => {
           try {
             return await readQueueDepths(second, topology);
@@ -149,7 +154,7 @@ if (import.meta.main) {
       };
       const third = await model.createConfirmChannel();
       tieToConnection(third, model, log, () => replayPublisher = null);
-      replayPublisher = createPublisher(third);
+      replayPublisher = publisherOn(third);
       // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
       model.on("blocked", () => use(null));
       model.on("unblocked", () => use(mine));

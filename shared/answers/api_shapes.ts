@@ -41,6 +41,7 @@ const about = {
     "The event that it is about; null for the creation of the order, or where none could be read.",
   ),
   eventType: textOrNull("That event's type."),
+  traceId: textOrNull("The trace that it belongs to, 32 hex digits; null where there is none."),
 };
 const consumer = text("Which consumer, by the name of its queue.");
 

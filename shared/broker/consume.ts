@@ -18,6 +18,7 @@ import { deadLetterOf, type Delivery, receive, retryOf } from "./delivery.ts";
 import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
 import { logBatch } from "./log_batch.ts";
 import { nextStep, type Patience, type Verdict } from "./next_step.ts";
+import type { ProcessSpans } from "./process_spans.ts";
 import type { Topology } from "./topology.ts";
 import { watchSubscription } from "./watch_subscription.ts";
 
@@ -43,6 +44,8 @@ export interface ConsumerOptions<T extends EventType> {
   readonly keepRetries: (retries: readonly NewRetry[]) => Promise<void>;
   /** Tells which message it is that kills its worker. */
   readonly suspects: SuspectLedger;
+  /** Makes a span of each message and batch; null where nothing is traced. */
+  readonly spans?: ProcessSpans | null;
   /** Told of each settled batch. */
   readonly onBatch?: (counts: BatchCounts) => void;
   /** Told of the same in full, for figures that somebody wants. */
@@ -157,6 +160,7 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
   async function settle(batch: readonly Delivery[]): Promise<void> {
     const startedMs = performance.now();
     for (const delivery of batch) delivery.takenUpMs ||= startedMs;
+    const endBatch = options.spans?.takeUp(batch);
     const verdicts = await patiently(() => judgeBatch(batch, options.types, options.handle));
     const settled: Delivery[] = [];
     const retries: NewRetry[] = [];
@@ -168,10 +172,12 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
       const retry = step.kind === "retry" ? retryOf(delivery, queue, step) : undefined;
       if (retry) retries.push(retry);
       if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
+      options.spans?.settle(delivery, verdict, step);
     }
     if (letters.length > 0) await patiently(() => options.keepDeadLetters(letters));
     if (retries.length > 0) await patiently(() => options.keepRetries(retries));
     ackDeliveries(settled, [...ready, ...later]);
+    endBatch?.();
     const tookMs = performance.now() - startedMs;
     logBatch(log, verdicts, letters, tookMs);
     if (settled.length > 0) {
@@ -191,9 +197,12 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
         attempts - 1
       } times, returned ${delivery.returns} times`;
       const verdict: Verdict = { kind: "rejected", reason: "kills its worker", detail };
+      const endBatch = options.spans?.takeUp([delivery]);
       const letter = deadLetterOf(delivery, queue, verdict);
       await patiently(() => options.keepDeadLetters([letter]));
       ackDeliveries([delivery], [...ready, ...later]);
+      options.spans?.settle(delivery, verdict, { ...verdict, kind: "dead-letter" });
+      endBatch?.();
       logBatch(log, new Map(), [letter], 0);
       options.onBatch?.(countBatch([], 0, 1));
       const verdicts = new Map([[delivery, verdict]]);

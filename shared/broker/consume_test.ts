@@ -76,7 +76,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
     send(...bodies) {
       for (const body of bodies) {
         const text = typeof body === "string" ? body : JSON.stringify(body.event);
-        channel.sendToQueue(queue, Buffer.from(text), { headers: { traceparent: "00-a" } });
+        channel.sendToQueue(queue, Buffer.from(text), { headers: { traceparent: TRACEPARENT } });
       }
     },
     depth: async () => (await channel.checkQueue(queue)).messageCount,
@@ -94,6 +94,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
   };
 }
 
+const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const done = (events: readonly ReceivedEvent[]): Verdict[] => events.map(() => ({ kind: "done" }));
 
 Deno.test("startConsumer() takes what is waiting as batches, at most so many at once, and acks them all", async () => {
@@ -175,7 +176,7 @@ Deno.test("startConsumer() lets go of an early event after a second, for a delay
     0,
     "too early, awaits PAID",
   ]);
-  assertEquals([retry?.consumer, retry?.traceparent], [it.queue, "00-a"]);
+  assertEquals([retry?.consumer, retry?.traceparent], [it.queue, TRACEPARENT]);
   await consumer.stop();
   assertEquals(await it.depth(), 0, "nobody holds it");
 });

@@ -12,6 +12,8 @@ import {
 } from "../events/catalog.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
 import type { NewRetry } from "../sql/delayed_retries.ts";
+import { isTraceparent } from "../trace_context.ts";
+import type { Span } from "../tracing.ts";
 import type { Channel, ConsumeMessage } from "./connect.ts";
 
 /** An event as a consumer's handler gets it. */
@@ -32,8 +34,10 @@ export interface Delivery {
   readonly message: ConsumeMessage;
   /** The event, or why the body is none. */
   readonly parsed: ParsedEvent;
-  /** W3C trace context from the message's headers; null where they have none. */
-  readonly traceparent: string | null;
+  /** The span of its processing, from when it is taken up until it is settled; null before that, and without a tracer. */
+  span: Span | null;
+  /** W3C trace context of what it causes: that of the message's headers, or of `span`; null where there is neither. */
+  traceparent: string | null;
   /**
    * How often it was delivered before and came back, because its worker died or stopped: what a quorum queue counts in
    * the header `x-delivery-count` (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
@@ -73,16 +77,22 @@ function countIn(headers: ConsumeMessage["properties"]["headers"], name: string)
   return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
 }
 
+/** The trace context from a header that anybody may have written; null for anything else. */
+function traceparentIn(headers: ConsumeMessage["properties"]["headers"]): string | null {
+  const value: unknown = headers?.traceparent;
+  return typeof value === "string" && isTraceparent(value) ? value : null;
+}
+
 /** Reads a message that arrives at `now`; never throws. */
 export function receive(channel: Channel, message: ConsumeMessage, now: Date): Delivery {
   const { headers } = message.properties;
-  const traceparent: unknown = headers?.traceparent;
   const firstSeenMs = countIn(headers, FIRST_SEEN_HEADER);
   return {
     channel,
     message,
     parsed: parseEvent(message.content),
-    traceparent: typeof traceparent === "string" ? traceparent : null,
+    span: null,
+    traceparent: traceparentIn(headers),
     returns: countIn(headers, "x-delivery-count"),
     past: {
       retries: Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ),
@@ -130,6 +140,7 @@ export function deadLetterOf(
     eventType: type,
     orderId,
     correlationId,
+    traceparent: delivery.traceparent,
     body: delivery.message.content,
     reason: why.reason,
     detail: why.detail,

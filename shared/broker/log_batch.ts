@@ -5,6 +5,7 @@
  */
 import { type Logger, ONE_BY_ONE } from "../log.ts";
 import type { NewDeadLetter } from "../sql/dead_letters.ts";
+import { traceIdOf } from "../trace_context.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Verdict } from "./next_step.ts";
 
@@ -15,8 +16,19 @@ export function logBatch(
   letters: readonly NewDeadLetter[],
   tookMs: number,
 ): void {
-  for (const { reason, detail, eventType, eventId, orderId, correlationId, attempts } of letters) {
-    log.error("Dead letter", { reason, detail, eventType, eventId, orderId, correlationId, attempts });
+  for (const letter of letters) {
+    const { reason, detail, eventType, eventId, orderId, correlationId, attempts } = letter;
+    const traceId = traceIdOf(letter.traceparent);
+    log.error("Dead letter", {
+      reason,
+      detail,
+      eventType,
+      eventId,
+      orderId,
+      correlationId,
+      traceId,
+      attempts,
+    });
   }
   const ms = Math.round(tookMs * 10) / 10;
   if (verdicts.size <= ONE_BY_ONE) {
@@ -28,10 +40,10 @@ export function logBatch(
   log.info("Processed a batch", { ...counts, ms });
 }
 
-function logOne(log: Logger, { parsed, past }: Delivery, verdict: Verdict, ms: number): void {
+function logOne(log: Logger, { parsed, past, traceparent }: Delivery, verdict: Verdict, ms: number): void {
   if (!parsed.ok) return;
   const { type: event, eventId, correlationId, data } = parsed.event;
-  const about = { event, orderId: data.orderId, correlationId };
+  const about = { event, orderId: data.orderId, correlationId, traceId: traceIdOf(traceparent) };
   switch (verdict.kind) {
     case "done":
       return log.info("Processed", { ...about, did: verdict.note, ms });

@@ -18,6 +18,8 @@ export interface NewDeadLetter {
   readonly orderId: string | null;
   /** The event's correlation id; null where the body is no valid event. */
   readonly correlationId: string | null;
+  /** W3C trace context; null where the message had none. */
+  readonly traceparent: string | null;
   /** The message's body, byte for byte. */
   readonly body: Uint8Array;
   /** Why, in a few fixed words, such as `retries exhausted`. */
@@ -48,14 +50,14 @@ export async function insertDeadLetters(
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, correlation_id, body, reason, detail, attempts,
-      first_failed_at, last_failed_at
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, reason, detail,
+      attempts, first_failed_at, last_failed_at
     )
-    select "id", "consumer", "eventId", "eventType", "orderId", "correlationId", decode("body", 'base64'),
-           "reason", left("detail", 2000), "attempts", ${now}, ${now}
+    select "id", "consumer", "eventId", "eventType", "orderId", "correlationId", "traceparent",
+           decode("body", 'base64'), "reason", left("detail", 2000), "attempts", ${now}, ${now}
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "orderId" uuid, "correlationId" text,
-      "body" text, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
     )
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
     set attempts = dead_letters.attempts + excluded.attempts, reason = excluded.reason, detail = excluded.detail,
@@ -183,6 +185,8 @@ export interface ClaimedLetter {
   readonly eventType: string | null;
   /** The event's correlation id; null where the body does not say. */
   readonly correlationId: string | null;
+  /** W3C trace context; null where the message had none. */
+  readonly traceparent: string | null;
   /** The body, exactly as it was received. */
   readonly body: Uint8Array;
   /** Whether its consumer has processed the event meanwhile: then there is nothing left to do. */
@@ -196,8 +200,8 @@ export async function claimOpenLetters(
   limit: number,
 ): Promise<ClaimedLetter[]> {
   return await sql<ClaimedLetter[]>`
-    select id, consumer, event_type as "eventType", correlation_id as "correlationId", body,
-           exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
+    select id, consumer, event_type as "eventType", correlation_id as "correlationId", traceparent,
+           body, exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
     from dead_letters d where ${selected(sql, selection)}
     order by id limit ${limit}
     for update skip locked`;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { insertDeadLetters, listDeadLetters, type NewDeadLetter } from "./dead_letters.ts";
+import { claimOpenLetters, insertDeadLetters, listDeadLetters, type NewDeadLetter } from "./dead_letters.ts";
 
 shareTestSchema();
 
@@ -10,6 +10,7 @@ const letter = (body: Uint8Array, more: Partial<NewDeadLetter> = {}): NewDeadLet
   eventType: null,
   orderId: null,
   correlationId: null,
+  traceparent: null,
   body,
   reason: "not JSON",
   detail: "unexpected \0 at 0",
@@ -44,4 +45,14 @@ Deno.test("insertDeadLetters() counts a message that comes again on its open let
       ["payments", 2, "later", "OPEN", "{"],
     ],
   );
+});
+
+Deno.test("a letter keeps the trace of the message that it is of, for whoever redrives it", async () => {
+  await using db = await testSchema();
+  const body = new Uint8Array([1]);
+  for (const traceparent of ["00-a", "00-b"]) {
+    await insertDeadLetters(db.as("orderflow_payments"), [letter(body, { traceparent })], new Date());
+  }
+  const claimed = await claimOpenLetters(db.as("orderflow_ops"), {}, 10);
+  assertEquals(claimed.map(({ traceparent }) => traceparent), ["00-a"]);
 });

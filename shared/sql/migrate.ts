@@ -16,6 +16,7 @@ import replays from "./migrations/008_replays.sql" with { type: "text" };
 import faults from "./migrations/009_faults.sql" with { type: "text" };
 import heartbeats from "./migrations/010_heartbeats.sql" with { type: "text" };
 import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { type: "text" };
+import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
@@ -30,6 +31,7 @@ const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = 
   { name: "009_faults", text: faults },
   { name: "010_heartbeats", text: heartbeats },
   { name: "011_outbox_fillfactor", text: outboxFillfactor },
+  { name: "012_dead_letter_traces", text: deadLetterTraces },
 ];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

@@ -25,6 +25,8 @@ export interface TimelineEvent {
   readonly eventId: string;
   /** The event's type. */
   readonly type: string;
+  /** W3C trace context; null where there is none. */
+  readonly traceparent: string | null;
   /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
   /** When the broker had confirmed it; null while it waits. */
@@ -47,7 +49,7 @@ interface EventRow extends Omit<TimelineEvent, "processed"> {
 /** The events of the orders `orderIds`, oldest first. */
 export async function readOrderEvents(sql: Sql, orderIds: readonly string[]): Promise<TimelineEvent[]> {
   const rows = await sql<EventRow[]>`
-    select e.order_id as "orderId", e.id as "eventId", e.type, e.occurred_at as "occurredAt",
+    select e.order_id as "orderId", e.id as "eventId", e.type, e.traceparent, e.occurred_at as "occurredAt",
            e.published_at as "publishedAt", e.retry_count as "retryCount", e.last_error as "lastError",
            p.consumer, p.processed_at as "processedAt", p.duplicates, p.last_duplicate_at as "lastDuplicateAt"
     from outbox_events e left join processed_events p on p.event_id = e.id

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Topology } from "../../shared/broker/topology.ts";
-import { addressOf, childEnvironment } from "../../workers/dev/child_command.ts";
+import { addressOf, childEnvironment, serviceName } from "../../workers/dev/child_command.ts";
 import { freePort } from "../../workers/dev/free_port.ts";
 import { metricsPorts } from "../../workers/dev/metrics_ports.ts";
 import { API, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
@@ -120,10 +120,11 @@ export async function startStack(
   function startCopy(name: string): TestProcess {
     const spec = specOf(name);
     const own = ports.get(spec);
-    if (own === undefined) return startTestProcess(spec, { addresses, env: childEnv, logs });
+    const named = { ...childEnv, ...serviceName(spec) };
+    if (own === undefined) return startTestProcess(spec, { addresses, env: named, logs });
     return startTestProcess(spec, {
       addresses: [...addresses, `127.0.0.1:${own}`],
-      env: { ...childEnv, METRICS_PORT: `${own}` },
+      env: { ...named, METRICS_PORT: `${own}` },
       logs,
     });
   }

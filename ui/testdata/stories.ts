@@ -12,6 +12,9 @@ import { START_VIEW } from "../url_state.ts";
 /** When the stories begin, in epoch milliseconds. */
 export const START = Date.parse("2026-01-02T03:04:05.000Z");
 
+/** The trace that all of a story belongs to. */
+export const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
+
 /** An id that ends in `n`. */
 export function testId(n: number): string {
   return `019b7c00-0000-7000-8000-${String(n).padStart(12, "0")}`;
@@ -34,13 +37,14 @@ export function testOrder(order: Partial<LiveOrder> = {}): LiveOrder {
 
 /** An entry of a timeline without its time and its event. */
 export type EntryPart = TimelineEntryJson extends infer E
-  ? E extends { at: string } ? Omit<E, "at" | "eventId" | "eventType"> : never
+  ? E extends { at: string } ? Omit<E, "at" | "eventId" | "eventType" | "traceId"> : never
   : never;
 
 /** One entry, `ms` after the start, about the event with the number `n` of a type; 0 for none. */
 export function entry(ms: number, n: number, eventType: string | null, part: EntryPart): TimelineEntryJson {
   const at = new Date(START + ms).toISOString();
-  return { at, eventId: n === 0 ? null : testId(100 + n), eventType, ...part } as TimelineEntryJson;
+  const eventId = n === 0 ? null : testId(100 + n);
+  return { at, eventId, eventType, traceId: TRACE_ID, ...part } as TimelineEntryJson;
 }
 
 /** A story of these entries. */

@@ -25,6 +25,11 @@ export function childEnvironment(inherited: Environment, set: Environment): Reco
   return { LOG_FORMAT: "pretty", ...Object.fromEntries(kept), ...set, [SUPERVISED_VARIABLE]: "1" };
 }
 
+/** The name under which a process shows in traces. Deno reads it, and only where `OTEL_DENO` is on. */
+export function serviceName({ name }: ProcessSpec): Environment {
+  return { OTEL_SERVICE_NAME: `orderflow-${name}` };
+}
+
 const DEFAULT_PORTS: Readonly<Record<string, string>> = {
   "postgres:": "5432",
   "postgresql:": "5432",

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { addressOf, childEnvironment, denoArguments, joinAddress } from "./child_command.ts";
+import { addressOf, childEnvironment, denoArguments, joinAddress, serviceName } from "./child_command.ts";
 import { API } from "./processes.ts";
 
 Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and nothing else", () => {
@@ -27,6 +27,12 @@ Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and no
 
 Deno.test("childEnvironment() leaves a LOG_FORMAT that somebody chose", () => {
   assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
+});
+
+Deno.test("childEnvironment() passes on what Deno's telemetry is told, serviceName() says whose it is", () => {
+  const otel = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_PROTOCOL: "console", OTEL_SERVICE_NAME: "shop" };
+  const { LOG_FORMAT: _, ORDERFLOW_SUPERVISED: __, ...passed } = childEnvironment(otel, serviceName(API));
+  assertEquals(passed, { ...otel, OTEL_SERVICE_NAME: "orderflow-api" });
 });
 
 Deno.test("addressOf() knows the ports of the protocols", () => {

@@ -9,7 +9,7 @@ import { migrate } from "../../shared/sql/migrate.ts";
 import { aborted, pause } from "../../shared/stop.ts";
 import { banner } from "./banner.ts";
 import { bundlePage } from "./bundle_page.ts";
-import { addressOf, childEnvironment, type Environment, joinAddress } from "./child_command.ts";
+import { addressOf, childEnvironment, type Environment, joinAddress, serviceName } from "./child_command.ts";
 import { type EmbeddedDatabase, startEmbeddedDatabase } from "./embedded_database.ts";
 import { freePort } from "./free_port.ts";
 import { type HomePaths, removeEnvFile, writeEnvFile } from "./home_folder.ts";
@@ -160,7 +160,7 @@ export function supervise(options: SuperviseOptions): Supervisor {
   }
 
   function keep(spec: ProcessSpec, set: Environment, addresses: readonly string[]): KeptProcess {
-    const childEnv = childEnvironment(env, set);
+    const childEnv = childEnvironment(env, { ...set, ...serviceName(spec) });
     return keepRunning({
       start: () => startChild(spec, { root, env: childEnv, addresses, printer }),
       onEnd: (how, delayMs) => say(`${spec.name} ${how}; starting it again in ${delayMs / 1000} s`),

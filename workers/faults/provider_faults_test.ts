@@ -12,12 +12,14 @@ const charge = (correlationId = "a") => ({
   idempotencyKey: "k",
   amount: "1.00",
   metadata: { orderId: "o", courseId: "c", correlationId },
+  traceparent: null,
 });
 const refund = {
   idempotencyKey: "k",
   chargeReference: "c",
   amount: "1.00",
   metadata: { orderId: "o", correlationId: "a" },
+  traceparent: null,
 };
 const never = new AbortController().signal;
 

@@ -89,6 +89,7 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
     eventType: aside.event.type,
     orderId: null,
     correlationId: null,
+    traceparent: null,
     body: new Uint8Array(),
     reason: "retries exhausted",
     detail: "",

@@ -7,6 +7,7 @@ import type { Logger } from "../../shared/log.ts";
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { passesInTime, throughOutages } from "../../shared/outage.ts";
+import { traceIdOf } from "../../shared/trace_context.ts";
 import { atEase, nextCaution } from "./caution.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 import { relayBatch, type RelayedBatch } from "./relay_batch.ts";
@@ -123,8 +124,8 @@ export function startRelay(options: RelayOptions): Relay {
 
   function report({ published, refused, unanswered, offence }: RelayedBatch): void {
     if (published > 0) log.debug("Published", { events: published });
-    for (const { id, error } of refused) {
-      log.warning("An event could not be published", { eventId: id, error });
+    for (const { id, error, traceparent } of refused) {
+      log.warning("An event could not be published", { eventId: id, traceId: traceIdOf(traceparent), error });
     }
     if (unanswered > 0) {
       const why = offence === null ? {} : { offence };

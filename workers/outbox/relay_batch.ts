@@ -11,6 +11,16 @@ import { claimEvents, markPublished, markRefused } from "../../shared/sql/outbox
 /** How long the broker may take to answer for a batch, in milliseconds. */
 export const CONFIRM_TIMEOUT_MS = 30_000;
 
+/** An event that the broker did not take. */
+export interface RefusedOne {
+  /** The event's id. */
+  readonly id: string;
+  /** Why it was not taken. */
+  readonly error: string;
+  /** W3C trace context; null where there is none. */
+  readonly traceparent: string | null;
+}
+
 /** What one batch came to. */
 export interface RelayedBatch {
   /** How many events were due and have been taken. */
@@ -20,7 +30,7 @@ export interface RelayedBatch {
   /** How many of them the broker has confirmed. */
   readonly published: number;
   /** Those that it did not take, each with why. */
-  readonly refused: readonly { readonly id: string; readonly error: string }[];
+  readonly refused: readonly RefusedOne[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;
   /** Why the broker closed the channel, if it did so for what is in one of the unanswered events; null otherwise. */
@@ -45,7 +55,7 @@ export async function relayBatch(
     const events = await claimEvents(tx, limit, after);
     if (events.length === 0) return NOTHING;
     const outcome = aloneAtFault(await publisher.publish(events, route, CONFIRM_TIMEOUT_MS));
-    const tries = new Map(events.map((event) => [event.id, event.retryCount]));
+    const byId = new Map(events.map((event) => [event.id, event]));
     await Promise.all([
       markPublished(tx, outcome.confirmed),
       markRefused(
@@ -53,7 +63,7 @@ export async function relayBatch(
         outcome.refused.map(({ id, error }) => ({
           id,
           error,
-          retryInMs: retryDelayMs(tries.get(id) ?? 0, Math.random()),
+          retryInMs: retryDelayMs(byId.get(id)?.retryCount ?? 0, Math.random()),
         })),
       ),
     ]);
@@ -62,7 +72,7 @@ export async function relayBatch(
       claimed: events.length,
       lastId: last?.retryCount === 0 ? last.id : null,
       published: outcome.confirmed.length,
-      refused: outcome.refused,
+      refused: outcome.refused.map((one) => ({ ...one, traceparent: byId.get(one.id)?.traceparent ?? null })),
       unanswered: outcome.unknown.length,
       offence: outcome.offence,
     };

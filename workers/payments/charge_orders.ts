@@ -56,8 +56,10 @@ async function chargeAll(
   created: readonly Created[],
 ): Promise<Map<string, Answered<ChargeResult>>> {
   return await calls.answers(
-    new Map(created.map(({ event: { eventId, correlationId, data: { orderId, courseId, amount } } }) => {
-      const request = { idempotencyKey: orderId, amount, metadata: { orderId, courseId, correlationId } };
+    new Map(created.map(({ event: { eventId, correlationId, data }, traceparent }) => {
+      const { orderId, courseId, amount } = data;
+      const metadata = { orderId, courseId, correlationId };
+      const request = { idempotencyKey: orderId, amount, metadata, traceparent };
       return [eventId, () => callProvider((signal) => provider.charge(request, signal), timeoutMs, stop)];
     })),
   );

@@ -7,15 +7,16 @@ import type { HandlerDeps } from "../consumer_process.ts";
 import { withProviderFaults } from "../faults/provider_faults.ts";
 import { createFakeProvider } from "./fake_provider.ts";
 import type { PaymentDeps, PROVIDER_VARIABLES } from "./payment_provider.ts";
+import { withProviderSpans } from "./provider_spans.ts";
 
 /** Adds the provider to what every handler gets: the fake one, called as the configuration says. */
 export function paymentDeps(
-  { config, faults, ...deps }: HandlerDeps<(typeof PROVIDER_VARIABLES)[number]>,
+  { config, faults, tracer, ...deps }: HandlerDeps<(typeof PROVIDER_VARIABLES)[number]>,
 ): PaymentDeps {
   const provider = createFakeProvider({ latencyMs: config.PAYMENT_PROVIDER_LATENCY_MS });
   return {
     ...deps,
-    provider: withProviderFaults(provider, deps.consumer, faults),
+    provider: withProviderSpans(withProviderFaults(provider, deps.consumer, faults), tracer),
     concurrency: config.PAYMENT_PROVIDER_CONCURRENCY,
     timeoutMs: config.PAYMENT_PROVIDER_TIMEOUT_MS,
   };

@@ -22,6 +22,8 @@ export interface ChargeRequest {
   readonly amount: string;
   /** What the provider keeps beside the charge. */
   readonly metadata: { readonly orderId: string; readonly courseId: string; readonly correlationId: string };
+  /** W3C trace context, to be sent along as the header of that name; null where there is none. */
+  readonly traceparent: string | null;
 }
 
 /** The provider's answer: it charged, or it refused for good. A refusal is an outcome, not an error. */
@@ -39,6 +41,8 @@ export interface RefundRequest {
   readonly amount: string;
   /** What the provider keeps beside the refund. */
   readonly metadata: { readonly orderId: string; readonly correlationId: string };
+  /** W3C trace context, to be sent along as the header of that name; null where there is none. */
+  readonly traceparent: string | null;
 }
 
 /**

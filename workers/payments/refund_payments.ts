@@ -82,7 +82,8 @@ function callOf(
   const { eventId, correlationId, data: { orderId } } = received.event;
   const { id, amount, providerReference } = decision.payment;
   const metadata = { orderId, correlationId };
-  const request = { idempotencyKey: id, chargeReference: providerReference, amount, metadata };
+  const { traceparent } = received;
+  const request = { idempotencyKey: id, chargeReference: providerReference, amount, metadata, traceparent };
   return [[eventId, () => callProvider((signal) => provider.refund(request, signal), timeoutMs, stop)]];
 }
 

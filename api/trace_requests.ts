@@ -1,0 +1,28 @@
+/**
+ * What a request's span says, and what goes on from it. The runtime makes the span, as a child of the caller's
+ * `traceparent`.
+ *
+ * @module
+ */
+import { trace } from "@opentelemetry/api";
+import { createMiddleware } from "hono/factory";
+import { routePath } from "hono/route";
+import { traceparentOf } from "../shared/tracing.ts";
+import type { CorrelationEnv, Middleware } from "./correlation.ts";
+
+/**
+ * Puts the span's context in the place of the caller's, so that events come below the request, and names the span by
+ * its route (https://opentelemetry.io/docs/specs/semconv/http/http-spans/). Behind `correlation`.
+ */
+export const traceRequests: Middleware = createMiddleware<CorrelationEnv>(async (c, next) => {
+  const span = trace.getActiveSpan();
+  if (!span) return await next();
+  c.set("span", span);
+  c.set("traceparent", traceparentOf(span));
+  span.setAttribute("orderflow.correlation.id", c.get("correlationId"));
+  await next();
+  const route = routePath(c, -1);
+  if (route.endsWith("*")) return; // no route has taken it, only a middleware
+  span.setAttribute("http.route", route);
+  span.updateName(`${c.req.method} ${route}`);
+});

@@ -1,0 +1,282 @@
+/**
+ * One trace from the request to the last notification and the compensation, told from what real processes export.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import { readQueueDepths } from "../shared/broker/queue_depths.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
+import { eventually } from "./support/eventually.ts";
+import { type ExportedSpan, type OtlpCollector, startOtlpCollector } from "./support/otlp_collector.ts";
+import { settled } from "./support/settled.ts";
+import { shareTestSchema } from "./support/test_schema.ts";
+import { startStack, type TestStack } from "./support/test_stack.ts";
+import { traceTree } from "./support/trace_tree.ts";
+
+shareTestSchema();
+
+/** What the caller says of its own span; the last digits of the ids tell the orders apart. */
+const caller = (n: number) => ({
+  traceId: `0af7651916cd43dd8448eb211c8031${n}0`,
+  spanId: `b7ad6b71692033${n}1`,
+});
+
+const COMPLETED = `
+POST /orders | SERVER api
+  send events:order.created | PRODUCER outbox-relay
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | done
+      charge | CLIENT payments-order-created
+      send events:payment.succeeded | PRODUCER outbox-relay
+        process events:payment.succeeded:enrollments.payment-succeeded.v1 | CONSUMER enrollments-payment-succeeded | done
+          send events:enrollment.granted | PRODUCER outbox-relay
+            process events:enrollment.granted:notifications.final-events.v1 | CONSUMER notifications-final-events | done
+              send events:notification.sent | PRODUCER outbox-relay
+            process events:enrollment.granted:orders.lifecycle-events.v1 | CONSUMER orders-lifecycle-events | done
+        process events:payment.succeeded:orders.payment-events.v1 | CONSUMER orders-payment-events | done`;
+
+const PAYMENT_FAILED = `
+POST /orders | SERVER api
+  send events:order.created | PRODUCER outbox-relay
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | done
+      charge | CLIENT payments-order-created
+      send events:payment.failed | PRODUCER outbox-relay
+        process events:payment.failed:notifications.final-events.v1 | CONSUMER notifications-final-events | done
+          send events:notification.sent | PRODUCER outbox-relay
+        process events:payment.failed:orders.payment-events.v1 | CONSUMER orders-payment-events | done`;
+
+const REFUNDED = `
+POST /orders | SERVER api
+  send events:order.created | PRODUCER outbox-relay
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | done
+      charge | CLIENT payments-order-created
+      send events:payment.succeeded | PRODUCER outbox-relay
+        process events:payment.succeeded:enrollments.payment-succeeded.v1 | CONSUMER enrollments-payment-succeeded | done
+          send events:enrollment.failed | PRODUCER outbox-relay
+            process events:enrollment.failed:orders.lifecycle-events.v1 | CONSUMER orders-lifecycle-events | done
+              send events:refund.requested | PRODUCER outbox-relay
+                process events:refund.requested:payments.refund-requested.v1 | CONSUMER payments-refund-requested | done
+                  refund | CLIENT payments-refund-requested
+                  send events:refund.succeeded | PRODUCER outbox-relay
+                    process events:refund.succeeded:notifications.final-events.v1 | CONSUMER notifications-final-events | done
+                      send events:notification.sent | PRODUCER outbox-relay
+                    process events:refund.succeeded:orders.lifecycle-events.v1 | CONSUMER orders-lifecycle-events | done
+        process events:payment.succeeded:orders.payment-events.v1 | CONSUMER orders-payment-events | done`;
+
+/** Fails once, is tried again, fails once more, is put aside, redriven, and goes on from there. */
+const REDRIVEN = `
+POST /orders | SERVER api
+  send events:order.created | PRODUCER outbox-relay
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | retry | the payment provider cannot now
+      charge | CLIENT payments-order-created | the payment provider cannot now
+      send payments.order-created.v1 | PRODUCER outbox-relay
+        process payments.order-created.v1 | CONSUMER payments-order-created | dead-letter | the payment provider cannot now
+          charge | CLIENT payments-order-created | the payment provider cannot now
+          send payments.order-created.v1 | PRODUCER api
+            process payments.order-created.v1 | CONSUMER payments-order-created | done
+              charge | CLIENT payments-order-created
+              send events:payment.failed | PRODUCER outbox-relay
+                process events:payment.failed:notifications.final-events.v1 | CONSUMER notifications-final-events | done
+                  send events:notification.sent | PRODUCER outbox-relay
+                process events:payment.failed:orders.payment-events.v1 | CONSUMER orders-payment-events | done
+  send events:order.created | PRODUCER outbox-relay
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | duplicate`;
+
+Deno.test("an order is one trace, from the caller's span to the last notification and the compensation", async (t) => {
+  await using collector = startOtlpCollector();
+  await using stack = await startTraced(collector);
+  // The relay starts behind the orders, so that they are one batch of it.
+  const courses = [
+    RESERVED_COURSES.success,
+    RESERVED_COURSES.paymentFailure,
+    RESERVED_COURSES.enrollmentFailure,
+  ];
+  const ids = await Promise.all(courses.map((courseId, n) => place(stack, n, courseId)));
+  stack.start(RELAY.name);
+  await settled(stack);
+
+  for (const [n, tree] of [COMPLETED, PAYMENT_FAILED, REFUNDED].entries()) {
+    await t.step(`order ${n}: its tree`, () => endsAs(stack, collector, n, tree));
+  }
+
+  await t.step("the request's span has its route and its order", () => {
+    const [request] = spansOf(collector, 0);
+    assert(request);
+    const { "http.route": route, "http.request.method": method, "orderflow.order.id": id } =
+      request.attributes;
+    assertEquals([route, method, id, request.attributes["orderflow.correlation.id"]], [
+      "/orders",
+      "POST",
+      ids[0],
+      "order-0",
+    ]);
+  });
+
+  await t.step("the spans of messages have the attributes of the conventions", async () => {
+    const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created'
+      and correlation_id = 'order-0'`;
+    const { exchange, queues } = stack.broker.topology;
+    const common = {
+      "messaging.system": "rabbitmq",
+      "server.address": "127.0.0.1",
+      "server.port": Number(new URL(stack.broker.url).port || 5672),
+      "messaging.rabbitmq.destination.routing_key": "order.created",
+      "messaging.message.id": event?.id,
+      "messaging.message.conversation_id": "order-0",
+      "orderflow.event.type": "order.created",
+    };
+    const [, sent, processed] = spansOf(collector, 0);
+    assertEquals(sent?.attributes, {
+      ...common,
+      "messaging.operation.name": "send",
+      "messaging.operation.type": "send",
+      "messaging.destination.name": `${exchange}:order.created`,
+    });
+    const { "messaging.rabbitmq.message.delivery_tag": tag, ...rest } = processed?.attributes ?? {};
+    assert(Number(tag) > 0);
+    assertEquals(rest, {
+      ...common,
+      "messaging.operation.name": "process",
+      "messaging.operation.type": "process",
+      "messaging.destination.name": `${exchange}:order.created:${queues.paymentsOrderCreated.name}`,
+      "orderflow.order.id": ids[0],
+      "orderflow.attempt": 1,
+      "orderflow.looks": 1,
+      "orderflow.outcome": "done",
+    });
+  });
+
+  await t.step("batches link to all that is in them, and what is in them to the batch", async () => {
+    const parents = [0, 1, 2].map((n) => spansOf(collector, n)[0]?.spanId ?? "");
+    await linkedFrom(collector, "place orders", parents);
+    const relayed = await linkedFrom(collector, "send batch", parents);
+    assertEquals(relayed.length, 1, "the relay took all three at once");
+    assertEquals(relayed[0]?.attributes["messaging.batch.message_count"], 3);
+    const sends = [0, 1, 2].map((n) => spansOf(collector, n)[1]);
+    for (const send of sends) assertEquals(send?.links.join(), relayed[0]?.spanId);
+    const queue = stack.broker.topology.queues.paymentsOrderCreated.name;
+    const batches = await linkedFrom(
+      collector,
+      `process batch ${queue}`,
+      sends.map((send) => send?.spanId ?? ""),
+    );
+    for (const n of [0, 1, 2]) {
+      const [link] = spansOf(collector, n)[2]?.links ?? [];
+      assert(batches.some(({ spanId }) => spanId === link), "a message's span links to its batch");
+    }
+  });
+
+  await t.step("retry, dead letter, redrive and republishing stay in the trace", async () => {
+    const faults = [{ point: "provider.failing", times: 2, correlationId: "order-3" }];
+    await send(stack, "PUT", "/ops/faults", { faults });
+    await place(stack, 3, RESERVED_COURSES.paymentFailure);
+    const { sql } = stack.db;
+    await eventually("the dead letter", async () => (await sql`select from dead_letters`).length === 1);
+    await send(stack, "POST", "/ops/dead-letters/redrive", {});
+    await settled(stack);
+    const [event] = await sql`select id from outbox_events where type = 'order.created'
+      and correlation_id = 'order-3'`;
+    await send(stack, "POST", `/ops/outbox/${event?.id}/republish`);
+    await endsAs(stack, collector, 3, REDRIVEN);
+  });
+
+  await t.step("the timeline has the trace id on every entry", async () => {
+    const { timeline } = await send(stack, "GET", `/orders/${ids[2]}/timeline`);
+    const told = timeline.map(({ traceId }: { traceId: string }) => traceId);
+    assertEquals([...new Set(told)], [caller(2).traceId]);
+  });
+});
+
+/** Starts all processes but the relay, with their spans going to `collector`, and waits until all consumers are subscribed. */
+async function startTraced(collector: OtlpCollector): Promise<TestStack> {
+  const env = {
+    OTEL_DENO: "true",
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    OTEL_BSP_SCHEDULE_DELAY: "50",
+    FAULTS_ENABLED: "true",
+    CONSUMER_MAX_RETRIES: "1",
+  };
+  const processes = PROCESSES.filter((spec) => spec !== RELAY).map(({ name }) => name);
+  const stack = await startStack(env, { processes });
+  const connection = await connect(stack.broker.url);
+  const channel = await connection.createChannel();
+  await eventually("all consumers to be subscribed", async () => {
+    const queues = await readQueueDepths(channel, stack.broker.topology);
+    return queues.every(({ consumers }) => consumers > 0);
+  });
+  await connection.close();
+  return stack;
+}
+
+/** Places the order number `n` with the trace context of its caller; answers with its id. */
+async function place(stack: TestStack, n: number, courseId: string): Promise<string> {
+  const { traceId, spanId } = caller(n);
+  const order = { userId: SCENARIO_USER, courseId, amount: "49.90" };
+  const headers = { traceparent: `00-${traceId}-${spanId}-01`, "x-correlation-id": `order-${n}` };
+  return (await send(stack, "POST", "/orders", order, headers)).id;
+}
+
+async function send(
+  { url }: TestStack,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+) {
+  const response = await fetch(url + path, {
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  assert(response.ok, `${method} ${path}: ${response.status}`);
+  return await response.json();
+}
+
+/** The spans of the order number `n`, from the request down the first branch. */
+function spansOf({ spans }: OtlpCollector, n: number): ExportedSpan[] {
+  const chain: ExportedSpan[] = [];
+  for (
+    let id = caller(n).spanId, next;
+    (next = spans.find(({ parentId }) => parentId === id));
+    id = next.spanId
+  ) {
+    chain.push(next);
+  }
+  return chain;
+}
+
+/** Waits until the spans below the caller's are `tree`, and checks that nothing else is in that trace. */
+async function endsAs(stack: TestStack, { spans }: OtlpCollector, n: number, tree: string): Promise<void> {
+  const { traceId, spanId } = caller(n);
+  const wanted = tree.trim().split("\n");
+  const seen = () => traceTree(spans.filter((span) => span.traceId === traceId), spanId, lineOf);
+  const lineOf = (span: ExportedSpan) => {
+    const name = span.name.replaceAll(stack.broker.topology.exchange.replace(/events$/, ""), "");
+    const who = `${span.kind} ${span.service.replace("orderflow-", "")}`;
+    const what = [span.attributes["orderflow.outcome"], span.error].filter((part) => part != null);
+    return [name, who, ...what].join(" | ");
+  };
+  await eventually(`the trace of order ${n}`, () => seen().join() === wanted.join()).catch(() => {});
+  assertEquals(seen(), wanted);
+  assertEquals(
+    spans.filter((span) => span.traceId === traceId).length,
+    wanted.length,
+    "none beside the tree",
+  );
+}
+
+/** Waits until the spans named `name` link to all of `ids`; answers with those that link to any. */
+async function linkedFrom(
+  { spans }: OtlpCollector,
+  name: string,
+  ids: readonly string[],
+): Promise<ExportedSpan[]> {
+  const linking = () => spans.filter((s) => s.name === name && s.links.some((link) => ids.includes(link)));
+  await eventually(`the links of ${name}`, () => {
+    const links = linking().flatMap((span) => span.links);
+    return ids.every((id) => links.includes(id));
+  });
+  return linking();
+}
