@@ -35,7 +35,7 @@ Deno.test("createRelayMetrics() times what the broker has answered, and the age 
       claimed: 4,
       lastId: null,
       published: 1,
-      refused: [{ id: "b", error: "" }],
+      refused: [{ id: "b", error: "", traceparent: null }],
       unanswered: 2,
       offence: null,
     },
