@@ -6,7 +6,7 @@
  */
 import { trace } from "@opentelemetry/api";
 import { createMiddleware } from "hono/factory";
-import { routePath } from "hono/route";
+import { matchedRoutes } from "hono/route";
 import { traceparentOf } from "../shared/tracing.ts";
 import type { CorrelationEnv, Middleware } from "./correlation.ts";
 
@@ -21,8 +21,8 @@ export const traceRequests: Middleware = createMiddleware<CorrelationEnv>(async 
   c.set("traceparent", traceparentOf(span));
   span.setAttribute("orderflow.correlation.id", c.get("correlationId"));
   await next();
-  const route = routePath(c, -1);
-  if (route.endsWith("*")) return; // no route has taken it, only a middleware
+  const route = matchedRoutes(c).findLast(({ path }) => !path.endsWith("*"))?.path; // middlewares have one of those
+  if (route === undefined) return;
   span.setAttribute("http.route", route);
   span.updateName(`${c.req.method} ${route}`);
 });

@@ -113,6 +113,16 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
     ]);
   });
 
+  await t.step("a request without a caller's context begins a trace, and has its route too", async () => {
+    await send(stack, "GET", `/ops/orders/${ids[0]}/timeline`);
+    await eventually(
+      "its span",
+      () =>
+        collector.spans.some((span) => span.name === "GET /ops/orders/:id/timeline" && span.parentId === ""),
+    );
+    await eventually("a probe's span", () => collector.spans.some(({ name }) => name === "GET /readyz"));
+  });
+
   await t.step("the spans of messages have the attributes of the conventions", async () => {
     const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created'
       and correlation_id = 'order-0'`;

@@ -13,6 +13,7 @@ import { makeEvent, parseEvent } from "../../shared/events/catalog.ts";
 import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { firstIdOf } from "../../shared/sql/id_time.ts";
+import { isTraceparent, traceIdOf } from "../../shared/trace_context.ts";
 import { decideBatch } from "../../workers/orders/decide_batch.ts";
 
 const BATCH = 250;
@@ -88,5 +89,9 @@ const recordBatch = createConsumerMetrics(new Registry(), "a.consumer.v1");
 Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => recordBatch(batch));
 
 Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
+
+Deno.bench("isTraceparent: the header of a message", () => void isTraceparent(traceparent));
+
+Deno.bench("traceIdOf: for a line of the log", () => void traceIdOf(traceparent));
 
 Deno.bench("firstIdOf: a time as an id", () => void firstIdOf(now));
