@@ -15,17 +15,20 @@ export interface TraceContext {
   readonly traceFlags: number;
 }
 
-/** Version 00 ends behind the flags; a later one may go on, and is read as far as 00 goes; ff is forbidden. */
+/** A later version may go on behind the flags, and is read as far as version 00 goes; ff is forbidden. */
 const TRACEPARENT =
-  /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/s;
+  /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/s;
+/** Version 00 has so many characters. */
+const LENGTH_00 = 55;
 
 /** Whether `text` is a valid `traceparent`. */
 export function isTraceparent(text: string): boolean {
-  return TRACEPARENT.test(text);
+  return TRACEPARENT.test(text) && (text.length === LENGTH_00 || !text.startsWith("00"));
 }
 
 /** Reads a `traceparent`; null for what is none. */
 export function parseTraceparent(text: string): TraceContext | null {
+  if (!isTraceparent(text)) return null;
   const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return null;
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };

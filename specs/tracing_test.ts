@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
+import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
@@ -68,11 +69,11 @@ POST /orders | SERVER api
 const REDRIVEN = `
 POST /orders | SERVER api
   send events:order.created | PRODUCER outbox-relay
-    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | retry | the payment provider cannot now
-      charge | CLIENT payments-order-created | the payment provider cannot now
+    process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | retry | transient: the payment provider cannot now
+      charge | CLIENT payments-order-created | TransientError: the payment provider cannot now
       send payments.order-created.v1 | PRODUCER outbox-relay
-        process payments.order-created.v1 | CONSUMER payments-order-created | dead-letter | the payment provider cannot now
-          charge | CLIENT payments-order-created | the payment provider cannot now
+        process payments.order-created.v1 | CONSUMER payments-order-created | dead-letter | retries exhausted: the payment provider cannot now
+          charge | CLIENT payments-order-created | TransientError: the payment provider cannot now
           send payments.order-created.v1 | PRODUCER api
             process payments.order-created.v1 | CONSUMER payments-order-created | done
               charge | CLIENT payments-order-created
@@ -127,10 +128,11 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
     const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created'
       and correlation_id = 'order-0'`;
     const { exchange, queues } = stack.broker.topology;
+    const { hostname, port } = new URL(stack.broker.url);
     const common = {
       "messaging.system": "rabbitmq",
-      "server.address": "127.0.0.1",
-      "server.port": Number(new URL(stack.broker.url).port || 5672),
+      "server.address": hostname,
+      "server.port": Number(port || 5672),
       "messaging.rabbitmq.destination.routing_key": "order.created",
       "messaging.message.id": event?.id,
       "messaging.message.conversation_id": "order-0",
@@ -189,6 +191,25 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
       and correlation_id = 'order-3'`;
     await send(stack, "POST", `/ops/outbox/${event?.id}/republish`);
     await endsAs(stack, collector, 3, REDRIVEN);
+  });
+
+  await t.step("what the broker does not take is an error", async () => {
+    const { traceId, spanId } = caller(4);
+    await insertDeadLetters(stack.db.sql, [{
+      consumer: "no.such.queue",
+      eventId: null,
+      eventType: null,
+      orderId: null,
+      correlationId: null,
+      traceparent: `00-${traceId}-${spanId}-01`,
+      body: new Uint8Array([1]),
+      reason: "not JSON",
+      detail: "",
+      attempts: 1,
+    }], new Date());
+    await send(stack, "POST", "/ops/dead-letters/redrive", {});
+    const refused = "send no.such.queue | PRODUCER api | refused: returned by the broker: NO_ROUTE";
+    await endsAs(stack, collector, 4, refused);
   });
 
   await t.step("the timeline has the trace id on every entry", async () => {
@@ -265,7 +286,8 @@ async function endsAs(stack: TestStack, { spans }: OtlpCollector, n: number, tre
   const lineOf = (span: ExportedSpan) => {
     const name = span.name.replaceAll(stack.broker.topology.exchange.replace(/events$/, ""), "");
     const who = `${span.kind} ${span.service.replace("orderflow-", "")}`;
-    const what = [span.attributes["orderflow.outcome"], span.error].filter((part) => part != null);
+    const error = span.error === null ? null : `${span.attributes["error.type"]}: ${span.error}`;
+    const what = [span.attributes["orderflow.outcome"], error].filter((part) => part != null);
     return [name, who, ...what].join(" | ");
   };
   await eventually(`the trace of order ${n}`, () => seen().join() === wanted.join()).catch(() => {});
