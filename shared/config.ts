@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "./broker/topology.ts";
+import { areBrokerUrls } from "./broker/urls.ts";
 import type { Parsed } from "./schema.ts";
 
 const wholeNumberIn = (min: number, max: number) => {
@@ -33,7 +34,9 @@ const brokerName = (fallback: string) =>
     .default(fallback);
 
 const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow");
-const amqpUrl = urlOf(["amqp:", "amqps:"], "amqp://user:password@127.0.0.1:5672");
+const amqpUrlError =
+  "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
+const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError });
 
 /** For each queue the variable that can name it otherwise. */
 const queueVariables = Object.fromEntries(

@@ -29,6 +29,15 @@ Deno.test("readConfig() names every variable at fault and what it takes, and no 
   assertEquals(error.message.includes("secret"), false);
 });
 
+Deno.test("readConfig() takes one AMQP_URL or those of several nodes, each of them whole", () => {
+  const several = "amqp://u:p@a:5672,amqp://u:p@b:5672";
+  assertEquals(readConfig(["AMQP_URL"], from({ AMQP_URL: several })), { AMQP_URL: several });
+  for (const wrong of ["amqp://a:5672,b:5672", "amqp://a,http://b"]) {
+    const error = assertThrows(() => readConfig(["AMQP_URL"], from({ AMQP_URL: wrong })), ConfigError);
+    assertStringIncludes(error.message, "or several of them, with commas between");
+  }
+});
+
 Deno.test("topologyOf() takes names from the environment and bindings from the topology", () => {
   const env = { RABBITMQ_EXCHANGE: "other", RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE: "mine" };
   const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, from(env)));

@@ -5,8 +5,10 @@
  */
 import type * as amqp from "amqplib";
 import { connect } from "amqplib";
+import { messageOf } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { orFailAfter, within } from "../stop.ts";
+import { orFailAfter, pause, within } from "../stop.ts";
+import { brokerUrls } from "./urls.ts";
 
 /** An open connection as the client has it: what channels are opened on. */
 export type ChannelModel = amqp.ChannelModel;
@@ -22,7 +24,10 @@ export type ConsumeMessage = amqp.ConsumeMessage;
 
 /** How a connection is kept. */
 export interface BrokerOptions {
-  /** Where the broker is, as an AMQP URL; a `heartbeat` in its query, in seconds, holds instead of ours. */
+  /**
+   * Where the broker is, as an AMQP URL, or several for the nodes of a cluster (`brokerUrls`); a `heartbeat` in the query,
+   * in seconds, holds instead of ours.
+   */
   readonly url: string;
   /** Shown in the broker's list of connections. */
   readonly name: string;
@@ -56,52 +61,88 @@ const SETUP_MS = 15_000;
 /** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
 const HEARTBEAT_S = 10;
 
+/** How long a try to connect may take, in milliseconds. */
+const CONNECT_MS = 5000;
+
+/** How long to wait before the next try, in milliseconds, after so many in a row that failed; give or take a fifth. */
+function retryDelayMs(failures: number): number {
+  return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
+}
+
 /**
  * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
- * until closed. Answers at once; the log gets one line per change of state, not one per try.
+ * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
+ * is at the next. Answers at once; the log gets one line per change of state, not one per try.
  */
-export async function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
-  const { log, name, setupMs = SETUP_MS } = options;
+export function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
+  const { log, name, setup, setupMs = SETUP_MS } = options;
+  const urls = brokerUrls(options.url);
+  const closing = new AbortController();
+  const firstUp = Promise.withResolvers<void>();
+  firstUp.promise.catch(() => {}); // nobody has to ask
+  let current: ChannelModel | null = null;
   let up = false;
-  let told = false;
-  const recovering = await connect(withHeartbeat(options.url), {
-    timeout: 5000,
-    noDelay: true,
-    clientProperties: { connection_name: `orderflow ${name}` },
-    recovery: {
-      initialDelay: 100,
-      maxDelay: 1000,
-      waitForConnect: false,
-      setup: async (model: ChannelModel) => {
-        // Until set-up is through nobody else listens, and an event "error" without a listener would end the process.
-        model.on("error", () => {});
-        const late = `Setting up the connection took longer than ${setupMs} ms`;
-        await orFailAfter(setupMs, late, options.setup(model));
-      },
-    },
-  });
-  recovering.on("connect", () => {
-    up = true;
-    told = false;
-    log.debug("Connected to the broker");
-  });
-  const down = (error: Error) => {
-    up = false;
-    if (told) return;
-    told = true;
-    log.warning("The broker cannot be used; trying again until it can", { error: error.message });
-  };
-  recovering.on("disconnect", down);
-  recovering.on("connect-failed", down);
-  recovering.on("error", () => {}); // always followed by "disconnect"
-  return {
+
+  /** Uses one connection from its opening to its end. Rejects with why it could not be used, or why it ended. */
+  async function useOne(url: string, onUp: () => void): Promise<never> {
+    const model = await connect(withHeartbeat(url), {
+      timeout: CONNECT_MS,
+      noDelay: true,
+      clientProperties: { connection_name: `orderflow ${name}` },
+    });
+    current = model;
+    model.on("error", () => {}); // always followed by "close"; without a listener it would end the process
+    const end = new Promise<Error>((resolve) =>
+      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")))
+    );
+    try {
+      closing.signal.throwIfAborted();
+      const late = `Setting up the connection took longer than ${setupMs} ms`;
+      await orFailAfter(setupMs, late, setup(model));
+    } catch (error) {
+      await within(CLOSE_MS, model.close().catch(() => {}));
+      throw error;
+    }
+    onUp();
+    throw await end;
+  }
+
+  async function keep(): Promise<void> {
+    let isTold = false;
+    let failures = 0;
+    const onUp = () => {
+      up = true;
+      isTold = false;
+      failures = 0;
+      log.debug("Connected to the broker");
+      firstUp.resolve();
+    };
+    for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
+      try {
+        await useOne(urls[turn % urls.length] ?? urls[0], onUp);
+      } catch (error) {
+        up = false;
+        if (closing.signal.aborted) return;
+        if (!isTold) {
+          log.warning("The broker cannot be used; trying again until it can", { error: messageOf(error) });
+        }
+        isTold = true;
+      }
+      await pause(retryDelayMs(failures++), closing.signal);
+    }
+  }
+
+  const kept = keep();
+  return Promise.resolve({
     isUp: () => up,
-    whenUp: async () => void await recovering.waitForConnect(),
+    whenUp: () => firstUp.promise,
     async close() {
       up = false;
-      await within(CLOSE_MS, recovering.close());
+      closing.abort();
+      firstUp.reject(new Error("The connection to the broker was closed before it was up"));
+      await within(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
-  };
+  });
 }
 
 function withHeartbeat(text: string): string {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Topology } from "../../shared/broker/topology.ts";
+import { brokerUrls } from "../../shared/broker/urls.ts";
 import { addressOf, childEnvironment, serviceName } from "../../workers/dev/child_command.ts";
 import { freePort } from "../../workers/dev/free_port.ts";
 import { metricsPorts } from "../../workers/dev/metrics_ports.ts";
@@ -87,7 +88,7 @@ export interface StackOptions {
 export interface ServiceUrls {
   /** The database's URL. */
   readonly database: string;
-  /** The broker's URL. */
+  /** The broker's URL, or those of a cluster's nodes, as in `AMQP_URL`. */
   readonly broker: string;
 }
 
@@ -115,7 +116,11 @@ export async function startStack(
     PORT: String(port),
     ...env,
   });
-  const addresses = [addressOf(urls.database), addressOf(urls.broker), `127.0.0.1:${port}`];
+  const addresses = [
+    addressOf(urls.database),
+    ...brokerUrls(urls.broker).map(addressOf),
+    `127.0.0.1:${port}`,
+  ];
 
   function startCopy(name: string): TestProcess {
     const spec = specOf(name);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { brokerUrls } from "../../shared/broker/urls.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
 /** What the banner tells. */
@@ -45,7 +46,7 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   API         ${apiUrl}
   Debug view  ${apiUrl}
   Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
-  RabbitMQ    ${withoutPassword(facts.amqpUrl)} (${broker})
+  RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
   Processes   ${processLines(facts.processes).join(INDENT)}
 

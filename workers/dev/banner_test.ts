@@ -21,6 +21,8 @@ Deno.test("banner() tells URLs, what is embedded, every process and a line to tr
   assertStringIncludes(text, "api 100, one 101, two 102\n              three 103");
   assertStringIncludes(text, "curl -i http://127.0.0.1:8000/orders -H");
   assertEquals(text.includes("sesame"), false);
+  const several = banner({ ...facts, amqpUrl: "amqp://u:sesame@a:5672,amqp://u:sesame@b:5672" });
+  assertStringIncludes(several, "amqp://u:***@a:5672,amqp://u:***@b:5672 (as AMQP_URL says)");
 });
 
 Deno.test("withoutPassword() leaves a URL without one as it is", () => {

@@ -5,6 +5,7 @@
  */
 import { connect as connectBroker } from "amqplib";
 import type { QueueKey, Topology } from "../../shared/broker/topology.ts";
+import { brokerUrls } from "../../shared/broker/urls.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/stop.ts";
 import { API, CONSUMERS, RELAY } from "./processes.ts";
@@ -93,9 +94,12 @@ async function relayIsListening(sql: Sql): Promise<boolean> {
  * Makes a look at the broker that answers with the queues that somebody consumes; none while it cannot be reached or a
  * queue is not declared yet. Looks asked for at the same time are one look.
  */
-function createSubscriptionReader(url: string, topology: Topology): () => Promise<Set<QueueKey>> {
+function createSubscriptionReader(amqpUrl: string, topology: Topology): () => Promise<Set<QueueKey>> {
+  const urls = brokerUrls(amqpUrl);
   let looking: Promise<Set<QueueKey>> | null = null;
-  return () => looking ??= readSubscriptions(url, topology).finally(() => looking = null);
+  let looks = 0; // each at another node of a cluster: one of them may be down
+  const look = () => readSubscriptions(urls[looks++ % urls.length] ?? urls[0], topology);
+  return () => looking ??= look().finally(() => looking = null);
 }
 
 async function readSubscriptions(url: string, topology: Topology): Promise<Set<QueueKey>> {

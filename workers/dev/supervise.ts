@@ -4,6 +4,7 @@
  * @module
  */
 import { relative } from "node:path";
+import { brokerUrls } from "../../shared/broker/urls.ts";
 import { kindOfError, messageOf } from "../../shared/errors.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { aborted, pause } from "../../shared/stop.ts";
@@ -145,7 +146,7 @@ export function supervise(options: SuperviseOptions): Supervisor {
       PORT: `${port}`,
       FAULTS_ENABLED: `${settings.faultsEnabled}`,
     };
-    const services = [addressOf(system.databaseUrl), addressOf(system.amqpUrl)];
+    const services = [addressOf(system.databaseUrl), ...brokerUrls(system.amqpUrl).map(addressOf)];
     const { metricsHost, metricsPort } = settings;
     const ports = metricsPorts(metricsPort, () => freePort(metricsHost));
     for (const spec of PROCESSES) {
