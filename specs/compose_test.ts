@@ -1,0 +1,178 @@
+/**
+ * docker-compose.yml runs every process as `deno task dev` does, and closed in as far as containers can be.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { parse } from "yaml";
+import { z } from "zod";
+import { brokerUrls } from "../shared/broker/urls.ts";
+import { readConfig } from "../shared/config.ts";
+import { addressOf, denoArguments } from "../workers/dev/child_command.ts";
+import { API, PROCESSES } from "../workers/dev/processes.ts";
+
+const read = (path: string) => Deno.readTextFileSync(new URL(`../${path}`, import.meta.url));
+
+/** What the checks below look at; the merge keys of the file are resolved. */
+const serviceSchema = z.object({
+  image: z.string(),
+  user: z.string(),
+  restart: z.string(),
+  profiles: z.array(z.string()).default([]),
+  hostname: z.string().optional(),
+  entrypoint: z.array(z.string()).default([]),
+  command: z.array(z.string()).default([]),
+  init: z.boolean().default(false),
+  read_only: z.boolean().default(false),
+  cap_drop: z.array(z.string()),
+  security_opt: z.array(z.string()),
+  logging: z.object({ options: z.object({ "max-size": z.string(), "max-file": z.string() }) }),
+  deploy: z.object({
+    resources: z.object({ limits: z.object({ cpus: z.string(), memory: z.string(), pids: z.number() }) }),
+  }),
+  stop_grace_period: z.string().regex(/^\d+s$/),
+  healthcheck: z.object({ test: z.array(z.string()), disable: z.boolean() }).partial(),
+  environment: z.record(z.string(), z.string()).default({}),
+  configs: z.array(z.object({ source: z.string(), target: z.string() })).default([]),
+  ports: z.array(z.string()).default([]),
+  volumes: z.array(z.string()),
+  depends_on: z.record(z.string(), z.unknown()).default({}),
+});
+type Service = z.infer<typeof serviceSchema>;
+
+const compose = z.object({
+  services: z.record(z.string(), serviceSchema),
+  configs: z.record(z.string(), z.object({ content: z.string() })),
+  volumes: z.record(z.string(), z.null()),
+}).parse(parse(read("docker-compose.yml"), { merge: true }));
+
+const services = Object.entries(compose.services);
+const ours = services.filter(([, { profiles }]) => profiles.includes("app"));
+const brokers = services.filter(([, { image }]) => image.startsWith("rabbitmq:"));
+const seconds = (text: string) => Number.parseInt(text);
+
+function service(name: string): Service {
+  const found = compose.services[name];
+  assert(found, `docker-compose.yml has no service ${name}`);
+  return found;
+}
+
+Deno.test("every process has a service that runs its script as deno task dev does, and install fetches its packages", () => {
+  const names = ours.map(([name]) => name).filter((name) => name !== "install");
+  assertEquals(names.toSorted(), PROCESSES.map(({ name }) => name).toSorted());
+  for (const process of PROCESSES) {
+    const { entrypoint, command } = service(process.name);
+    // Packages come from the volume, and the network of a container is that of its permission set.
+    const wanted = denoArguments(process, []).filter((argument) => !argument.startsWith("--allow-net"));
+    const given = ["deno", ...wanted, "--node-modules-dir=none"];
+    assertEquals([...entrypoint, ...command].toSorted(), given.toSorted(), process.name);
+    assertEquals(command.at(-1), process.entry, "the script comes last");
+  }
+  assertEquals(service("install").command, PROCESSES.map(({ entry }) => entry));
+});
+
+Deno.test("every container runs as a user without rights, restarts by itself, and is limited in all that it may take", () => {
+  for (const [name, it] of services) {
+    assertEquals(it.cap_drop, ["ALL"], name);
+    assertEquals(it.security_opt, ["no-new-privileges:true"], name);
+    assert(!["root", "0"].includes(it.user), `${name} runs as root`);
+    assertEquals(it.restart, name === "install" ? "no" : "unless-stopped", name);
+    assert(it.deploy.resources.limits.pids > 0 && Number(it.deploy.resources.limits.cpus) > 0, name);
+    for (const port of it.ports) {
+      assert(port.startsWith("127.0.0.1:"), `${name} is open beyond loopback: ${port}`);
+    }
+  }
+  for (const [name, it] of ours) {
+    assert(
+      it.read_only && it.init,
+      `${name} can write to its root, or has nobody who reaps its health checks`,
+    );
+    assertEquals(it.volumes[0], ".:/app:ro", name);
+    // V8's heap may take 256 MiB of it, see child_command.ts.
+    assert(
+      Number.parseInt(it.deploy.resources.limits.memory) >= 512,
+      `${name} has too little memory for its heap`,
+    );
+    assert(seconds(it.stop_grace_period) > 5, `${name} is killed before it has finished its batch`);
+  }
+});
+
+Deno.test("every container that stays has a health check, and nobody starts before what it needs is healthy", () => {
+  for (const [name, { healthcheck, depends_on }] of services) {
+    if (name === "install") assertEquals(healthcheck, { disable: true });
+    else assert((healthcheck.test ?? []).length > 1, `${name} has no health check`);
+    const needs = ours.some(([our]) => our === name && name !== "install");
+    if (needs) assertEquals(Object.keys(depends_on), ["install", "postgres", "rabbitmq"], name);
+  }
+});
+
+Deno.test("the health check of a process says whether its port answers that it is well", async () => {
+  for (const { name } of PROCESSES) {
+    const { healthcheck, environment } = service(name);
+    const [cmd, deno, ...args] = healthcheck.test ?? [];
+    assertEquals([cmd, deno], ["CMD", "deno"], name);
+    const port = name === API.name ? environment.PORT : environment.METRICS_PORT;
+    assert(
+      args.at(-1)?.includes(`http://127.0.0.1:${port}/`),
+      `${name} is not asked on its own port ${port}`,
+    );
+  }
+  // The same command for all but the API, so one of each is tried.
+  for (const name of [API.name, "outbox-relay"]) {
+    const args = (service(name).healthcheck.test ?? []).slice(2);
+    let status = 200;
+    const server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      () => new Response(null, { status }),
+    );
+    const asked = args.map((argument) =>
+      argument.replace(/127\.0\.0\.1:\d+/, `127.0.0.1:${server.addr.port}`)
+    );
+    const check = async () =>
+      (await new Deno.Command(Deno.execPath(), { args: asked, stdout: "null", stderr: "null" }).output())
+        .success;
+    assertEquals(await check(), true, name);
+    status = 503;
+    assertEquals(await check(), false, `${name} is well although it says that it is not`);
+    await server.shutdown();
+    assertEquals(await check(), false, `${name} is well although nobody answers`);
+  }
+});
+
+Deno.test("the permission sets let a process reach the services of the file, the cluster's nodes among them", () => {
+  const { permissions } = z.object({
+    permissions: z.record(
+      z.string(),
+      z.object({ net: z.union([z.boolean(), z.array(z.string())]).optional() }),
+    ),
+  }).parse(JSON.parse(read("deno.json")));
+  const { DATABASE_URL = "", AMQP_URL = "" } = service("outbox-relay").environment;
+  const [, amqpUrl = ""] = /^\$\{APP_AMQP_URL:-(.*)\}$/.exec(AMQP_URL) ?? [];
+  readConfig(["DATABASE_URL", "AMQP_URL"], (name) => name === "AMQP_URL" ? amqpUrl : DATABASE_URL);
+  const needed = [addressOf(DATABASE_URL), ...brokers.map(([name]) => `${name}:5672`)];
+  assert(brokerUrls(amqpUrl).map(addressOf).every((address) => needed.includes(address)), amqpUrl);
+  for (const { name, permissions: set } of PROCESSES) {
+    const net = permissions[set]?.net;
+    assert(Array.isArray(net), `${set} may reach any host`);
+    assertEquals(needed.filter((address) => !net.includes(address)), [], `${name} cannot reach them`);
+  }
+});
+
+Deno.test("the profile cluster makes three nodes of RabbitMQ that know one another, each with data of its own", () => {
+  assertEquals(brokers.map(([name, { profiles }]) => [name, profiles]), [
+    ["rabbitmq", []],
+    ["rabbitmq-2", ["cluster"]],
+    ["rabbitmq-3", ["cluster"]],
+  ]);
+  for (const [name, { hostname, volumes }] of brokers) {
+    assertEquals([hostname, volumes], [name, [`${name}:/var/lib/rabbitmq`]]);
+    assert(name in compose.volumes, `the volume ${name} is not declared`);
+  }
+  const cookies = brokers.map(([, { environment }]) => environment.RABBITMQ_ERLANG_COOKIE);
+  assertEquals(new Set(cookies).size, 1);
+  assertEquals(new Set(brokers.flatMap(([, { ports }]) => ports)).size, 4, "two nodes share a port");
+  const peers = [...(compose.configs["rabbitmq-peers"]?.content ?? "").matchAll(/nodes\.\d = (.*)/g)];
+  assertEquals(peers.map(([, node]) => node), brokers.map(([name]) => `rabbit@${name}`));
+  const sources = brokers.map(([, { configs }]) => configs.map(({ source }) => source));
+  assertEquals(sources, [["rabbitmq"], ["rabbitmq", "rabbitmq-peers"], ["rabbitmq", "rabbitmq-peers"]]);
+});
