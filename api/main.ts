@@ -83,7 +83,8 @@ if (import.meta.main) {
           });
           await declareTopology(channel, topology);
           looking = channel;
-          publisher = withSendSpans(createPublisher(channel), tracer, config.AMQP_URL);
+          const sends = createPublisher(channel, () => void model.close().catch(() => {}));
+          publisher = withSendSpans(sends, tracer, config.AMQP_URL);
         },
       });
       const live = createLiveFeed({ sql: liveSql, readQueues, log });

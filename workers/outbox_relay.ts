@@ -7,6 +7,7 @@ import type { ChannelModel } from "amqplib";
 import { type ConfirmChannel, connectBroker, tieToConnection } from "../shared/broker/connect.ts";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
+import { renewsAtMost } from "../shared/broker/renew.ts";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { withSendSpans } from "../shared/broker/send_spans.ts";
 import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
@@ -59,11 +60,12 @@ if (import.meta.main) {
     let spare: ReconcileWire | null = null;
     let replayPublisher: Publisher | null = null;
     let closeConnection = () => {};
+    const renew = renewsAtMost(() => closeConnection());
     const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
 
     const tracer = findTracer();
     const publisherOn = (channel: ConfirmChannel) =>
-      withSendSpans(createPublisher(channel), tracer, config.AMQP_URL);
+      withSendSpans(createPublisher(channel, renew), tracer, config.AMQP_URL);
     const counts = createCounts(["published", "refused", "retries"]);
     const beating = keepBeating({ sql, process: "outbox-relay", counts, log }, stop);
     const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });

@@ -79,8 +79,11 @@ export interface Publisher {
  */
 const OFFENCES: ReadonlySet<unknown> = new Set([311, 406]);
 
-/** Makes a publisher. It is done with when its channel is. */
-export function createPublisher(channel: ConfirmChannel): Publisher {
+/**
+ * Makes a publisher. It is done with when its channel is. `onNack` is called after a batch of which the broker has nacked
+ * something: see `renewsAtMost`.
+ */
+export function createPublisher(channel: ConfirmChannel, onNack: () => void = () => {}): Publisher {
   const returned = new Map<string, string>();
   let offence: string | null = null;
   channel.on("error", (error: Error & { code?: unknown }) => {
@@ -101,6 +104,7 @@ export function createPublisher(channel: ConfirmChannel): Publisher {
     const { promise, resolve } = Promise.withResolvers<PublishOutcome>();
     const finish = () => resolve({ confirmed, refused, unknown: [...open], offence });
     const timer = setTimeout(finish, timeoutMs);
+    let isNacked = false;
 
     const refuse = (id: string, error: string) => {
       open.delete(id);
@@ -114,8 +118,10 @@ export function createPublisher(channel: ConfirmChannel): Publisher {
       else if (error === null) {
         open.delete(message.id);
         confirmed.push(message.id);
-      } else if (error.message === "message nacked") refuse(message.id, "refused by the broker (nack)");
-      else return finish(); // the channel is gone: whoever is still open has no answer to come
+      } else if (error.message === "message nacked") {
+        isNacked = true;
+        refuse(message.id, "refused by the broker (nack)");
+      } else return finish(); // the channel is gone: whoever is still open has no answer to come
       if (open.size === 0) finish();
     };
 
@@ -137,7 +143,10 @@ export function createPublisher(channel: ConfirmChannel): Publisher {
       }
     }
     if (open.size === 0) finish();
-    return promise.finally(() => clearTimeout(timer));
+    return promise.finally(() => {
+      clearTimeout(timer);
+      if (isNacked) onNack();
+    });
   }
 
   return { publish };

@@ -1,0 +1,199 @@
+/**
+ * A RabbitMQ cluster on loopback, of nodes that are real programs: for tests that kill them. It needs the programs of the
+ * `rabbitmq-server` package; a server that runs already is not touched, nor is its `epmd`.
+ *
+ * @module
+ */
+import { connect } from "amqplib";
+import { join } from "node:path";
+import { within } from "../../shared/stop.ts";
+import { freePort } from "../../workers/dev/free_port.ts";
+import { eventually } from "./eventually.ts";
+
+/** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
+const PROGRAMS = Deno.env.get("RABBITMQ_PROGRAMS") ?? "/usr/lib/rabbitmq/bin";
+/** A node may take this long to start, on a machine that is busy with others, in milliseconds. */
+const START_MS = 60_000;
+/** And this long to stop, before it is killed, in milliseconds. */
+const STOP_MS = 20_000;
+
+/** One node. */
+export interface RabbitNode {
+  /** Its name in the cluster, such as `one@localhost`. */
+  readonly name: string;
+  /** The port on which it takes clients. */
+  readonly port: number;
+  /** Where it is, as an AMQP URL. */
+  readonly url: string;
+  /** Starts it on the data that it has, and resolves once a client can log in. */
+  start(): Promise<void>;
+  /** Stops it as a service manager does, with SIGTERM. */
+  stop(): Promise<void>;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
+}
+
+/** A running cluster. Disposing of it ends all and deletes their data. */
+export interface RabbitCluster extends AsyncDisposable {
+  /** Its nodes, running or not. */
+  readonly nodes: readonly RabbitNode[];
+  /** All of them in one text, as `AMQP_URL` takes it. */
+  readonly url: string;
+  /** Asks with one of the package's programs, through the node; answers with what it printed. */
+  ask(node: RabbitNode, program: string, ...args: string[]): Promise<string>;
+}
+
+/**
+ * Starts a node for each of `names`. They find one another by a list in their configuration, as in docker-compose.yml.
+ *
+ * Errors: when the package is not installed, or a node does not start within a minute, with the end of its log.
+ */
+export async function startRabbitCluster(names: readonly string[]): Promise<RabbitCluster> {
+  await requirePrograms();
+  await using resources = new AsyncDisposableStack();
+  const home = await Deno.makeTempDir({ prefix: "orderflow_cluster_" });
+  resources.defer(() => Deno.remove(home, { recursive: true }));
+  await Deno.writeTextFile(join(home, ".erlang.cookie"), crypto.randomUUID(), { mode: 0o400 });
+  await Deno.writeTextFile(join(home, "enabled_plugins"), "[].");
+  await Deno.writeTextFile(join(home, "rabbitmq.conf"), configuration(names));
+  const env = await startNameServer(home, resources);
+  const nodes = names.map((name) => createNode(name, home, env));
+  for (const node of nodes) resources.defer(() => node.kill());
+  await Promise.all(nodes.map((node) => node.start()));
+  const owned = resources.move();
+  return {
+    nodes,
+    url: nodes.map(({ url }) => url).join(","),
+    ask: (node, program, ...args) => run(program, ["-q", "-n", node.name, ...args], env),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function requirePrograms(): Promise<void> {
+  const server = join(PROGRAMS, "rabbitmq-server");
+  const isThere = await Deno.stat(server).then(() => true, () => false);
+  if (!isThere) {
+    throw new Error(
+      `This test needs the programs of RabbitMQ, and there is no ${server}. On Debian: apt-get install ` +
+        "rabbitmq-server. Elsewhere name their folder in RABBITMQ_PROGRAMS.",
+    );
+  }
+}
+
+/** As in docker-compose.yml, but for the names and a log of writes that suits a test. */
+function configuration(names: readonly string[]): string {
+  return [
+    "cluster_formation.peer_discovery_backend = classic_config",
+    ...names.map((name, i) => `cluster_formation.classic_config.nodes.${i + 1} = ${name}`),
+    "cluster_partition_handling = pause_minority",
+    "queue_leader_locator = balanced",
+    "raft.wal_max_size_bytes = 33554432",
+    "disk_free_limit.absolute = 50MB",
+    "log.console = false",
+  ].join("\n");
+}
+
+/** Starts an `epmd` of the cluster's own, by which nodes find one another's ports; answers with everyone's environment. */
+async function startNameServer(
+  home: string,
+  resources: AsyncDisposableStack,
+): Promise<Record<string, string>> {
+  const port = freePort("127.0.0.1");
+  const env = {
+    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: home,
+    LC_ALL: "C.UTF-8",
+    ERL_EPMD_PORT: String(port),
+    ERL_EPMD_ADDRESS: "127.0.0.1",
+    ERL_CRASH_DUMP_SECONDS: "0",
+    RABBITMQ_CONF_ENV_FILE: "/dev/null", // not the installed server's
+    RABBITMQ_CONFIG_FILE: join(home, "rabbitmq.conf"),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(home, "enabled_plugins"),
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
+    RABBITMQ_CTL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
+    RUNNING_UNDER_SYSTEMD: "true", // the script becomes the server, so that the process is the node
+  };
+  const epmd = spawn("epmd", [], env);
+  resources.defer(async () => {
+    epmd.kill("SIGKILL");
+    await epmd.status;
+  });
+  await eventually("epmd to listen", async () => {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  });
+  return env;
+}
+
+function createNode(name: string, home: string, env: Record<string, string>): RabbitNode {
+  const port = freePort("127.0.0.1");
+  const url = `amqp://guest:guest@127.0.0.1:${port}`;
+  const own = {
+    RABBITMQ_NODENAME: name,
+    RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+    RABBITMQ_NODE_PORT: String(port),
+    RABBITMQ_DIST_PORT: String(freePort("127.0.0.1")),
+    RABBITMQ_MNESIA_BASE: join(home, name),
+    RABBITMQ_LOG_BASE: join(home, "log"),
+    RABBITMQ_PID_FILE: join(home, `${name}.pid`),
+  };
+  let child: Deno.ChildProcess | null = null;
+
+  async function end(signal: Deno.Signal): Promise<void> {
+    const ending = child;
+    child = null;
+    if (!ending) return;
+    ending.kill(signal);
+    await within(STOP_MS, ending.status);
+    try {
+      ending.kill("SIGKILL");
+    } catch {
+      // It has ended, as it should.
+    }
+    await ending.status;
+  }
+
+  return {
+    name,
+    port,
+    url,
+    async start() {
+      child = spawn(join(PROGRAMS, "rabbitmq-server"), [], { ...env, ...own });
+      try {
+        await eventually(`node ${name}`, () => canLogIn(url), START_MS);
+      } catch (cause) {
+        const log = await Deno.readTextFile(join(home, "log", `${name}.log`)).catch(() => "no log");
+        throw new Error(`Node ${name} did not start; its log ends with\n${log.slice(-2000)}`, { cause });
+      }
+    },
+    stop: () => end("SIGTERM"),
+    kill: () => end("SIGKILL"),
+  };
+}
+
+async function canLogIn(url: string): Promise<boolean> {
+  const connection = await connect(url, { timeout: 2000 });
+  connection.on("error", () => {});
+  await connection.close();
+  return true;
+}
+
+function spawn(command: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
+  const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
+  return new Deno.Command(command, {
+    args: [...args],
+    clearEnv: true,
+    env,
+    stdin: "null",
+    stdout: output,
+    stderr: output,
+  }).spawn();
+}
+
+async function run(program: string, args: readonly string[], env: Record<string, string>): Promise<string> {
+  const command = new Deno.Command(join(PROGRAMS, program), { args: [...args], clearEnv: true, env });
+  const { success, stdout, stderr } = await command.output();
+  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  if (!success) throw new Error(`${program} ${args.join(" ")} failed: ${err || out}`);
+  return out ?? "";
+}
