@@ -1,0 +1,139 @@
+/**
+ * Migrations that old and new processes can share: none is changed once it is released, none takes away what the release
+ * before it uses, and a process works on a database that is ahead of it.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { runAudit } from "../shared/sql/audit.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { isMigrated, migrate } from "../shared/sql/migrate.ts";
+import { breakingStatements } from "./support/breaking_statements.ts";
+import { eventually } from "./support/eventually.ts";
+import { readLedger } from "./support/ledger.ts";
+import { placeOrders } from "./support/place_orders.ts";
+import { settled } from "./support/settled.ts";
+import { testBroker } from "./support/test_broker.ts";
+import { testDatabase } from "./support/test_postgres.ts";
+import { schemaAt } from "./support/test_schema.ts";
+import { startStack } from "./support/test_stack.ts";
+
+const folder = new URL("../shared/sql/migrations/", import.meta.url);
+const migrations = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => /^\d/.test(name))
+  .toSorted()
+  .map((name) => ({ name: name.replace(".sql", ""), text: Deno.readTextFileSync(new URL(name, folder)) }));
+
+/** The beginning of each one's SHA-256. A new migration adds its line, and no line ever changes. */
+const RELEASED: Readonly<Record<string, string>> = {
+  "001_tables": "0b9d5e05b66c5ab1",
+  "002_idempotency_keys": "8f724aac3084c2a7",
+  "003_dead_letter_resolutions": "ca1e5a5bc0b27c3e",
+  "004_suspect_deliveries": "8697b218125b7590",
+  "005_retention": "e5cafebbc1b52c2f",
+  "006_inbox_duplicates": "9ac61d1adc54b02e",
+  "007_delayed_retries": "b94d52f393805dae",
+  "008_replays": "0fe72ff70a73ba3c",
+  "009_faults": "ec98412131936bd1",
+  "010_heartbeats": "ee88caf7f7ed1348",
+  "011_outbox_fillfactor": "878cb77b277155c7",
+};
+
+/** Written before this was checked. Nothing wrote what their new constraints forbid. */
+const EXCUSED: readonly string[] = ["003_dead_letter_resolutions", "006_inbox_duplicates"];
+
+Deno.test("a migration that was released is never changed, and every one is on the list", async () => {
+  const found = await Promise.all(migrations.map(async ({ name, text }) => {
+    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+    return [name, new Uint8Array(hash).toHex().slice(0, 16)] as const;
+  }));
+  assertEquals(
+    Object.fromEntries(found),
+    RELEASED,
+    "a new one: add its line; a changed one: write another one",
+  );
+});
+
+Deno.test("no migration breaks the processes of the release before it", () => {
+  const found = migrations.filter(({ name }) => !EXCUSED.includes(name)).flatMap(({ name, text }) =>
+    breakingStatements(text).map((statement) => ({ name, ...statement }))
+  );
+  assertEquals(found, [], "see CONTRIBUTING.md: add first, remove in a later change");
+});
+
+Deno.test("breakingStatements() finds what takes something away, and lets pass what only adds", () => {
+  const breaking = [
+    "alter table orders drop column amount",
+    "drop table orders",
+    "alter table orders rename column amount to price",
+    "alter table orders alter column amount type text",
+    "alter table orders alter amount set data type text using amount::text",
+    "alter table orders alter column note set not null",
+    "alter table orders add column a text, add column note text not null",
+    "alter table orders add constraint positive check (amount > 0)",
+    "create unique index orders_once on orders (user_id)",
+    "delete from outbox_events",
+    "truncate outbox_events",
+    "revoke select on orders from orderflow_ops",
+  ];
+  for (const statement of breaking) assertEquals(breakingStatements(`${statement};`).length, 1, statement);
+  const adding = [
+    "alter table orders add column note text, add column n numeric(12, 2) not null default 0 check (n >= 0)",
+    "alter table orders alter column note drop not null",
+    "create table other (id uuid primary key, constraint c check (true)); create unique index o on other (id)",
+    "create index orders_by_user on orders (user_id); -- drop; rename",
+    "insert into notes values ('drop table orders;')",
+    "-- not breaking: nobody has read it since version 2\nalter table orders drop column note",
+  ];
+  for (const text of adding) assertEquals(breakingStatements(`${text};`), [], text);
+});
+
+/** As a later release might: a column more on every table, with and without a default, another table, other roles. */
+async function migrateAhead(sql: Sql): Promise<void> {
+  const tables = await sql<{ name: string }[]>`
+    select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'`;
+  for (const { name } of tables) {
+    await sql`alter table ${sql(name)} add column later jsonb, add column latest text not null default 'x'`;
+  }
+  await sql`create table later (id uuid primary key)`;
+  await sql`insert into schema_migrations values ('999_later', now()), ('roles_ffffffffffffffff', now())`;
+}
+
+Deno.test("processes go on while a later release migrates, and start on a database that is ahead of them", async () => {
+  await using database = await testDatabase();
+  await migrate(database.url, { roles: true });
+  await using db = schemaAt(database.url);
+  await using broker = await testBroker();
+  await using stack = await startStack({}, { services: { db, broker } });
+  const courses = Object.values(RESERVED_COURSES);
+  const load = placeOrders(stack.url, {
+    orders: 600,
+    connections: 8,
+    courseOf: (n) => courses[n % courses.length] ?? RESERVED_COURSES.success,
+  });
+  await eventually("load", async () => (await db.sql`select from orders limit 1`).length > 0);
+  await migrateAhead(db.sql);
+  await load;
+  for (const name of stack.processes) {
+    await stack.kill(name);
+    stack.start(name);
+  }
+  await eventually("the API to be ready", async () => {
+    const response = await fetch(`${stack.url}/readyz`);
+    await response.body?.cancel();
+    return response.ok;
+  }, 30_000);
+  await placeOrders(stack.url, { orders: 30, connections: 2 });
+  await settled(stack);
+  assertEquals(await isMigrated(db.sql), true);
+  const { orders, deadLetters } = await readLedger(db.sql);
+  assertEquals({ orders, deadLetters }, {
+    orders: { COMPLETED: 230, PAYMENT_FAILED: 200, REFUNDED: 200 },
+    deadLetters: 0,
+  });
+  const shown = await fetch(`${stack.url}/ops/debug`);
+  assertEquals([shown.status, (await shown.text()).includes("latest")], [200, false]);
+  const { checks } = await runAudit(db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
+  assertEquals(checks.filter(({ count }) => count > 0), []);
+  assertEquals(stack.crashes, []);
+});
