@@ -77,7 +77,7 @@ Deno.test("the workflow's actions are GitHub's own, pinned to a major version or
 Deno.test("the workflow has the oldest Node that README.md allows; all name one version of Deno", () => {
   const allowed = /Node (\d+) or newer/.exec(read("README.md"))?.[1];
   assertEquals(String(setupNode.with["node-version"]), allowed);
-  const files = [".ci/run", "README.md", "docker-compose.yml"];
+  const files = [".ci/run", "README.md", "CONTRIBUTING.md", "docker-compose.yml"];
   const named = files.map((path) =>
     [...read(path).matchAll(/deno(?:@|:| )(\d+\.\d+\.\d+)/gi)].map(([, version]) => version)
   );

@@ -26,7 +26,13 @@ shareTestSchema();
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
-const documents = ["README.md", "CONTRIBUTING.md", "specs/project.md", "specs/monitoring/README.md"];
+const documents = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "specs/project.md",
+  "specs/changelog.md",
+  "specs/monitoring/README.md",
+];
 const project = read("specs/project.md");
 const readme = read("README.md");
 const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
@@ -172,7 +178,7 @@ Deno.test("README's variables have the defaults that it says", () => {
 
 Deno.test("every file that a document names is there", async () => {
   for (const document of documents) {
-    const prose = read(document).replaceAll(/^```[^]*?^```/gm, "");
+    const prose = read(document).replaceAll(/^```[^]*?^```/gm, "").replaceAll(/New file\s`[^`]+`/g, "");
     const links = [...prose.matchAll(/\]\(([^)#]+)\)/g)].map(([, target = ""]) =>
       new URL(target, new URL(document, root))
     );
@@ -231,5 +237,5 @@ Deno.test("README's curl lines work in the order in which they stand there", asy
 Deno.test("specs/event_schemas.json has the JSON Schemas of the catalogue", () => {
   const written: unknown = JSON.parse(read("specs/event_schemas.json"));
   const wanted: unknown = JSON.parse(JSON.stringify(eventJsonSchemas()));
-  assertEquals(written, wanted, "run: deno run --allow-write=specs specs/write_event_schemas.ts");
+  assertEquals(written, wanted, "run: deno task generate");
 });

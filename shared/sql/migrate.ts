@@ -19,7 +19,12 @@ import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { typ
 import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
-const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = [
+interface Migration {
+  readonly name: string;
+  readonly text: string;
+}
+
+const MIGRATIONS = [
   { name: "001_tables", text: tables },
   { name: "002_idempotency_keys", text: idempotencyKeys },
   { name: "003_dead_letter_resolutions", text: resolutions },
@@ -32,7 +37,7 @@ const MIGRATIONS: readonly { readonly name: string; readonly text: string }[] = 
   { name: "010_heartbeats", text: heartbeats },
   { name: "011_outbox_fillfactor", text: outboxFillfactor },
   { name: "012_dead_letter_traces", text: deadLetterTraces },
-];
+] as const satisfies readonly Migration[];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
 const LOCK_KEY = 7_203_114_001;
@@ -67,8 +72,6 @@ export async function migrate(url: string, options: MigrateOptions): Promise<voi
     await sql.end({ timeout: 5 });
   }
 }
-
-type Migration = (typeof MIGRATIONS)[number];
 
 async function missing(sql: postgres.ISql, wanted: readonly Migration[]): Promise<readonly Migration[]> {
   const [ledger] = await sql`select to_regclass('schema_migrations') is not null as there`;
