@@ -6,13 +6,16 @@
  * @module
  */
 import type { Attributes } from "../tracing.ts";
+import { brokerUrls } from "./urls.ts";
 
 /** The attribute with the number of messages that a span is about; the runtime writes it as a double. */
 export const BATCH_COUNT = "messaging.batch.message_count";
 
-/** The attributes of all that is done with the broker at `url`. */
+/** The attributes of all that is done with the broker at `url`, which is that of one node or of several. */
 export function brokerAttributes(url: string): Attributes {
-  const { hostname, port, protocol } = new URL(url);
+  const [only, ...others] = brokerUrls(url);
+  if (others.length > 0) return { "messaging.system": "rabbitmq" }; // of a cluster's nodes, any
+  const { hostname, port, protocol } = new URL(only);
   return {
     "messaging.system": "rabbitmq",
     "server.address": hostname,

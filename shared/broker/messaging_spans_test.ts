@@ -27,11 +27,11 @@ Deno.test("destinationOf() names exchange, key and queue, without what is empty 
 });
 
 Deno.test("brokerAttributes() tell host and port, never the password", () => {
-  const ports = [URL, "amqps://mq.example", "amqp://mq.example:5673/vhost"].map((url) => {
+  const ports = [URL, "amqps://mq.example", "amqp://mq.example:5673/vhost", `${URL},${URL}`].map((url) => {
     const { "server.address": host, "server.port": port } = brokerAttributes(url);
     return `${host} ${port}`;
   });
-  assertEquals(ports, ["localhost 5672", "mq.example 5671", "mq.example 5673"]);
+  assertEquals(ports, ["localhost 5672", "mq.example 5671", "mq.example 5673", "undefined undefined"]);
 });
 
 Deno.test("messageAttributes() leave out what a message has not", () => {
