@@ -1,5 +1,5 @@
 /**
- * The documents say what the code does: their tables, their diagram, their limits, their paths, and the README's curl lines.
+ * The documents say what the code does: their tables, their diagram, their limits, and the README's curl lines.
  *
  * @module
  */
@@ -19,6 +19,7 @@ import { AUDIT_CHECKS, runAudit } from "../shared/sql/audit.ts";
 import { connect, type Sql } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
+import { codeOf as code } from "./support/markdown.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -26,13 +27,6 @@ shareTestSchema();
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
-const documents = [
-  "README.md",
-  "CONTRIBUTING.md",
-  "specs/project.md",
-  "specs/changelog.md",
-  "specs/monitoring/README.md",
-];
 const project = read("specs/project.md");
 const readme = read("README.md");
 const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
@@ -46,11 +40,6 @@ function table(text: string, first: string): string[][] {
   const end = rows.findIndex((line) => !line.startsWith("|"));
   return rows.slice(0, end < 0 ? rows.length : end)
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
-}
-
-/** What stands in backticks. */
-function code(text = ""): string[] {
-  return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
 }
 
 function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof createApp> {
@@ -173,21 +162,6 @@ Deno.test("README's variables have the defaults that it says", () => {
       const parsed = schema.safeParse(undefined);
       assertEquals(parsed.success ? String(parsed.data ?? "none") : "none", has, name);
     });
-  }
-});
-
-Deno.test("every file that a document names is there", async () => {
-  for (const document of documents) {
-    const prose = read(document).replaceAll(/^```[^]*?^```/gm, "").replaceAll(/New file\s`[^`]+`/g, "");
-    const links = [...prose.matchAll(/\]\(([^)#]+)\)/g)].map(([, target = ""]) =>
-      new URL(target, new URL(document, root))
-    );
-    const paths = code(prose).filter((text) => /^[\w.-]+(\/[\w.-]+)*\.(ts|sql|json|lock|yml|md)$/.test(text));
-    for (const url of [...links, ...paths.map((path) => new URL(path, root))]) {
-      if (url.protocol !== "file:") continue;
-      const found = await Deno.stat(url).then(() => true, () => false);
-      assert(found, `${document} names ${url.pathname}, which does not exist`);
-    }
   }
 });
 

@@ -1,0 +1,65 @@
+# What the lessons have in common. Read it into a shell at the project's top: . specs/lessons/lesson.sh
+# Needs curl and pgrep; API is where the system answers.
+
+: "${API:=http://127.0.0.1:8000}"
+
+# play SCENARIO: places an order that goes as the scenario says. ID is that order from here on.
+play() {
+  ID=$(curl -s -X POST "$API/ops/scenarios/$1" | field id)
+  echo "order $ID"
+}
+
+# field NAME: the first text of that name in the JSON that comes in.
+field() {
+  grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4
+}
+
+# status: the order's.
+status() {
+  curl -s "$API/orders/$ID" | field status
+}
+
+# ends STATUS: waits until the order has it.
+ends() {
+  wait_for "$1" status && echo "order $ID is $1"
+}
+
+# wait_for TEXT COMMAND…: runs the command until its output has the text, for half a minute at most.
+wait_for() {
+  wanted=$1 looks=150
+  shift
+  until "$@" | grep -e "$wanted" > /dev/null; do
+    looks=$((looks - 1))
+    if [ "$looks" -eq 0 ]; then
+      echo "waited half a minute in vain for: $wanted" >&2
+      return 1
+    fi
+    sleep 0.2
+  done
+}
+
+# story: what has happened to the order, a line for each thing, oldest first.
+story() {
+  curl -s "$API/orders/$ID/timeline" | awk -v RS='{' '
+    function value(name,  text) {
+      if (!match($0, "\"" name "\":\"?[^\",}]*")) return ""
+      text = substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3)
+      sub(/^"/, "", text)
+      return text
+    }
+    function tell(event, what) { printf "%s  %-18s  %s\n", substr(value("at"), 12, 12), event, what }
+    { event = value("eventType"); by = value("consumer") }
+    /"kind":"emitted"/ { tell(event, "in the outbox") }
+    /"kind":"published"/ { tell(event, "published") }
+    /"kind":"processed"/ { tell(event, "processed by " by) }
+    /"kind":"duplicate"/ { tell(event, "came again to " by ", absorbed " value("duplicates")) }
+    /"kind":"retry"/ { tell(event, "failed at " by ", " value("retries") " retries: " value("error")) }
+    /"kind":"dead-letter"/ { tell(event, "dead letter of " by ": " value("reason")) }
+    /"kind":"status"/ { tell("", "order " (value("from") == "null" ? "" : value("from") " → ") value("to")) }
+  '
+}
+
+# pid_of PROCESS: the id of a process that `deno task dev` keeps running, such as outbox-relay or broker.
+pid_of() {
+  pgrep -P "$(cat "${ORDERFLOW_HOME:-.orderflow}/lock")" -f "$(echo "$1" | tr - _)"
+}

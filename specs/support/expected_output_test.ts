@@ -1,0 +1,36 @@
+import { assertEquals } from "@std/assert";
+import { isAsExpected } from "./expected_output.ts";
+
+const order = "order 01a20441-ae89-7222-9369-984124b51d7d is PENDING\n";
+
+Deno.test("isAsExpected() takes other ids and times of the same form, and nothing else for what it says", () => {
+  const is = (actual: string, expected: string) => isAsExpected(actual, expected, { unordered: false });
+  assertEquals(is(order, order), true);
+  assertEquals(is("order 01a20441-ae89-7222-9369-000000000000 is PENDING", order), true);
+  assertEquals(is("order 01a20441-ae89-7222-9369-984124b51d7d is PAID", order), false);
+  assertEquals(is("order none is PENDING", order), false);
+  assertEquals(is("", order), false);
+  assertEquals(is("at 23:59:59.999", "at 05:12:00.123"), true);
+  assertEquals(is("2026-11-22T17:15:43.113Z", "2027-01-02T03:04:05.678Z"), true);
+  assertEquals(is("964 orders/s, 17 % in 1.25 s", "1200 orders/s, 3 % in 2 s"), true);
+  assertEquals(is("964 orders", "963 orders"), false);
+  assertEquals(is("a.b (1)", "a.b (1)"), true);
+  assertEquals(is("axb (1)", "a.b (1)"), false);
+});
+
+Deno.test("isAsExpected() lets … stand for what varies in a line, and alone for lines", () => {
+  const is = (actual: string, expected: string) => isAsExpected(actual, expected, { unordered: false });
+  assertEquals(is("took 12 ms in all", "took … ms in all"), true);
+  assertEquals(is("took 12 s in all", "took … ms in all"), false);
+  assertEquals(is("first\nsecond\nthird", "first\n…\nthird"), true);
+  assertEquals(is("first\nthird", "first\n…\nthird"), true);
+  assertEquals(is("first\nsecond", "first\n…\nthird"), false);
+  assertEquals(is("first\nsecond", "first"), false);
+});
+
+Deno.test("isAsExpected() takes lines in any order where it is told to, each once", () => {
+  const is = (actual: string, expected: string) => isAsExpected(actual, expected, { unordered: true });
+  assertEquals(is("b\na", "a\nb"), true);
+  assertEquals(is("b\na\na", "a\nb"), false);
+  assertEquals(is("b", "a\nb"), false);
+});

@@ -1,0 +1,68 @@
+/**
+ * What tests read out of a Markdown text: sections, fenced blocks, links and anchors.
+ *
+ * @module
+ */
+
+/** A fenced block. */
+export interface FencedBlock {
+  /** What stands behind its opening fence, such as `sh`. */
+  readonly info: string;
+  /** Its lines, without the fences. */
+  readonly text: string;
+  /** Whether nothing but empty lines stands between the block before and this one. */
+  readonly followsBlock: boolean;
+}
+
+const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
+
+/** The fenced blocks, in their order. */
+export function fencedBlocks(markdown: string): FencedBlock[] {
+  let end = 0;
+  return [...markdown.matchAll(FENCED)].map(({ 0: whole, 1: info = "", 2: text = "", index }) => {
+    const followsBlock = end > 0 && markdown.slice(end, index).trim() === "";
+    end = index + whole.length;
+    return { info: info.trim(), text, followsBlock };
+  });
+}
+
+/** The text without its fenced blocks. */
+export function proseOf(markdown: string): string {
+  return markdown.replaceAll(FENCED, "");
+}
+
+/** The texts of the headings of `level`, in their order. */
+export function headingsOf(markdown: string, level: number): string[] {
+  const pattern = new RegExp(`^#{${level}} (.+)$`, "gm");
+  return [...proseOf(markdown).matchAll(pattern)].map(([, text = ""]) => text.trim());
+}
+
+/** What stands under the heading of the second level `heading`, up to the next one; empty where it is not there. */
+export function sectionOf(markdown: string, heading: string): string {
+  return markdown.split(/^## /m).find((part) => part.startsWith(`${heading}\n`))?.slice(heading.length) ?? "";
+}
+
+/** What stands in backticks. */
+export function codeOf(text = ""): string[] {
+  return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
+}
+
+/** The targets of the links and pictures. */
+export function linksOf(markdown: string): string[] {
+  return [...proseOf(markdown).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
+}
+
+/**
+ * The anchors of the headings, as GitHub makes them: lower case, without punctuation, a hyphen for each space, and a
+ * number behind a heading that stands there again.
+ */
+export function anchorsOf(markdown: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, text = ""] of proseOf(markdown).matchAll(/^#{1,6} (.+)$/gm)) {
+    const plain = text.trim().toLowerCase().replaceAll(/[^\p{L}\p{N}\p{M}_ -]/gu, "").replaceAll(" ", "-");
+    let anchor = plain;
+    for (let again = 1; anchors.has(anchor); again++) anchor = `${plain}-${again}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
