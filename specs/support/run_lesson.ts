@@ -66,16 +66,18 @@ export async function runLesson(
   const output = new Response(child.stdout).text();
   const { code } = await child.status;
   clearTimeout(late);
-  const leftSome = await killGroup(child.pid);
+  const leftSome = killGroup(child.pid);
   const [, ...printed] = (await output).split(SEPARATOR);
   return { printed, code, leftSome };
 }
 
 /** Kills whoever is in the process group; answers whether anybody was. */
-async function killGroup(id: number): Promise<boolean> {
-  const { success } = await new Deno.Command("sh", {
-    args: ["-c", 'kill -9 -- "-$1"', "sh", `${id}`],
-    stderr: "null",
-  }).output();
-  return success;
+function killGroup(id: number): boolean {
+  try {
+    Deno.kill(-id, "SIGKILL"); // kill(2): a negative id is a group's
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
