@@ -8,12 +8,11 @@ import { join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { anchorsOf, codeOf, linksOf, proseOf, sectionOf } from "./support/markdown.ts";
 
+const NOT_OURS: ReadonlySet<string> = new Set([".git", ".orderflow", "node_modules", "dist"]);
 const root = fileURLToPath(new URL("../", import.meta.url));
 const read = (path: string) => Deno.readTextFileSync(join(root, path));
 const files = filesIn(root);
 const documents = files.filter((path) => path.endsWith(".md"));
-
-const NOT_OURS: ReadonlySet<string> = new Set([".git", ".orderflow", "node_modules", "dist"]);
 
 /** The paths of all files of the project, from its top. */
 function filesIn(folder: string): string[] {
