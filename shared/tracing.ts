@@ -6,7 +6,7 @@
  * @module
  */
 import type * as otel from "@opentelemetry/api";
-import { ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
+import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
 import { formatTraceparent, parseTraceparent } from "./trace_context.ts";
 
 /** What makes spans. */
@@ -53,6 +53,11 @@ export function startSpanUnder(
 /** Starts a span that is the first of a trace of its own, whatever is under way. */
 export function startRootSpan(tracer: Tracer, name: string, options: SpanOptions): Span {
   return tracer.startSpan(name, { ...options, root: true }, ROOT_CONTEXT);
+}
+
+/** Runs `work` so that what the runtime records in it, such as a `fetch`, comes below `span`. */
+export function runUnder<T>(span: Span, work: () => T): T {
+  return context.with(trace.setSpan(ROOT_CONTEXT, span), work);
 }
 
 /** The trace context of what `span` causes. */

@@ -5,7 +5,10 @@
  */
 import type { OrderStoryJson, OutboxEventJson } from "../shared/answers/api_shapes.ts";
 
-/** The AMQP properties and headers with which an event is published, each with its name; what it lacks is left out. */
+/**
+ * The AMQP properties and headers with which an event is published, each with its name; what it lacks is left out. Where
+ * spans are recorded, the `traceparent` that is sent is that of the sending, in the same trace.
+ */
 export function amqpProperties(event: OutboxEventJson): [name: string, value: string][] {
   return [
     ["message-id", event.id],

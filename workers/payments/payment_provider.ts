@@ -22,7 +22,7 @@ export interface ChargeRequest {
   readonly amount: string;
   /** What the provider keeps beside the charge. */
   readonly metadata: { readonly orderId: string; readonly courseId: string; readonly correlationId: string };
-  /** W3C trace context, to be sent along as the header of that name; null where there is none. */
+  /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
   readonly traceparent: string | null;
 }
 
@@ -41,7 +41,7 @@ export interface RefundRequest {
   readonly amount: string;
   /** What the provider keeps beside the refund. */
   readonly metadata: { readonly orderId: string; readonly correlationId: string };
-  /** W3C trace context, to be sent along as the header of that name; null where there is none. */
+  /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
   readonly traceparent: string | null;
 }
 
