@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
 import { connect, DATABASE_ROLES, type Sql, transaction } from "./connect.ts";
 import tables from "./migrations/001_tables.sql" with { type: "text" };
@@ -42,6 +43,14 @@ const MIGRATIONS = [
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
 const LOCK_KEY = 7_203_114_001;
 
+/**
+ * How long a migration waits for a table that somebody uses, in milliseconds: whoever comes after it waits behind it. Then
+ * it lets them go first, and tries again.
+ */
+const LOCK_TIMEOUT_MS = 1000;
+const MAX_LOCK_TRIES = 30;
+const LOCK_NOT_AVAILABLE = "55P03";
+
 /** How a database is brought up to date. */
 export interface MigrateOptions {
   /** Whether to create the roles of the modules and give them their grants. */
@@ -50,27 +59,42 @@ export interface MigrateOptions {
 
 /**
  * Applies what is missing, in one transaction and under a lock: any number of processes may call this at once, one of
- * them does the work and the others find it done. Where nothing is missing it costs one query.
+ * them does the work and the others find it done. Where nothing is missing it costs one query. What is there and not
+ * known here, of a later release, is left alone.
  *
- * Errors: with a message that says what to do, when the user of `url` may not create tables or roles.
+ * Errors: with a message that says what to do, when the user of `url` may not create tables or roles; Postgres's own
+ * (55P03) when a table is in use for a minute on end.
  */
 export async function migrate(url: string, options: MigrateOptions): Promise<void> {
   const sql = connect(url, { name: "migrate", role: null, max: 1, statementTimeoutMs: 60_000 });
   const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(roles), text: roles }] : [])];
   try {
     if ((await missing(sql, wanted)).length === 0) return;
-    await transaction(sql, async (tx) => {
-      await tx`select pg_advisory_xact_lock(${LOCK_KEY})`;
-      await tx`
-        create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;
-      for (const { name, text } of await missing(tx, wanted)) {
-        await tx.unsafe(text).catch((error) => explain(error, name, url));
-        await tx`insert into schema_migrations values (${name}, now())`;
+    for (let tries = 1;; tries++) {
+      try {
+        return await applyMissing(sql, wanted, url);
+      } catch (error) {
+        const isInUse = error instanceof postgres.PostgresError && error.code === LOCK_NOT_AVAILABLE;
+        if (!isInUse || tries === MAX_LOCK_TRIES) throw error;
       }
-    });
+      await delay(LOCK_TIMEOUT_MS);
+    }
   } finally {
     await sql.end({ timeout: 5 });
   }
+}
+
+async function applyMissing(sql: Sql, wanted: readonly Migration[], url: string): Promise<void> {
+  await transaction(sql, async (tx) => {
+    await tx`select pg_advisory_xact_lock(${LOCK_KEY})`;
+    await tx.unsafe(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await tx`
+      create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;
+    for (const { name, text } of await missing(tx, wanted)) {
+      await tx.unsafe(text).catch((error) => explain(error, name, url));
+      await tx`insert into schema_migrations values (${name}, now())`;
+    }
+  });
 }
 
 async function missing(sql: postgres.ISql, wanted: readonly Migration[]): Promise<readonly Migration[]> {

@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import postgres from "postgres";
 import { connect, DATABASE_ROLES, type Sql } from "./connect.ts";
 import { isMigrated, migrate } from "./migrate.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
 
 shareTestServer();
@@ -25,6 +26,33 @@ Deno.test("migrate() in several databases of one cluster at once shares the role
   await using one = await testDatabase();
   await using two = await testDatabase();
   await Promise.all([migrate(one.url, { roles: true }), migrate(two.url, { roles: true })]);
+});
+
+Deno.test("migrate() holds nobody up behind a table that it waits for, and goes on once that is free", async () => {
+  await using database = await testDatabase();
+  await migrate(database.url, { roles: false });
+  const sql = connect(database.url, { name: "test", role: null, max: 3 });
+  try {
+    await sql`alter table dead_letters drop column resolved_at, drop column resolution`; // as before the migration 003
+    await sql`drop index dead_letters_by_event`;
+    await sql`delete from schema_migrations where name like '003%'`;
+    const reader = await sql.reserve();
+    await reader`begin`;
+    await reader`select from dead_letters`;
+    const migrated = migrate(database.url, { roles: false });
+    await eventually("the migration to wait for the reader", async () => {
+      const waiting = await sql`select from pg_locks where not granted and mode = 'AccessExclusiveLock'`;
+      return waiting.length > 0;
+    });
+    await sql`select from dead_letters`; // waits behind the migration until that lets go
+    assertEquals(await isMigrated(sql), false);
+    await reader`commit`;
+    reader.release();
+    await migrated;
+    assertEquals(await isMigrated(sql), true);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
 });
 
 /** Runs `run` with the URL of a user of its own, made with `attributes`. */
