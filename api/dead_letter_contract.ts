@@ -11,14 +11,20 @@ import {
   redrivenSchema,
 } from "../shared/answers/letter_shapes.ts";
 import { idSchema } from "../shared/events/envelope.ts";
+import { instantSchema } from "../shared/replay.ts";
 import type { Schema } from "../shared/schema.ts";
 import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/sql/dead_letters.ts";
 import { type Description, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
 
+/** Ids in one request at most: as many as a page of the list has. */
+const MAX_LETTER_IDS = 100;
+
 /** Postgres' text cannot hold a NUL. */
 const text = z.string({ error: "must be a text" }).regex(/^[^\0]*$/, { error: "must not contain a NUL" });
+
+const instant = instantSchema.transform((text) => new Date(text)).optional();
 
 const selectionFields = {
   consumer: consumerSchema.optional().meta({
@@ -29,14 +35,20 @@ const selectionFields = {
     description: "Only letters with this reason.",
     example: "retries exhausted",
   }),
+  type: text.min(1).max(100).optional().meta({
+    description: "Only letters with an event of this type.",
+    example: "order.created",
+  }),
   orderId: idSchema.optional().meta({
     description: "Only letters about this order.",
     example: EXAMPLE_IDS.order,
   }),
+  from: instant.meta({ description: "Only letters that were last given up on at this time or later." }),
+  to: instant.meta({ description: "Only letters that were last given up on before this time." }),
 };
 
 /** Which letters are asked for. */
-export interface LettersRequest extends PageRequest, Omit<LetterSelection, "id"> {
+export interface LettersRequest extends PageRequest, Omit<LetterSelection, "ids"> {
   /** Only letters in this state. */
   readonly state?: LetterState | undefined;
 }
@@ -49,13 +61,18 @@ export const listSchema: Schema<LettersRequest> = z.object({
     .meta({ description: "Only letters in this state.", example: "OPEN" }),
 });
 
-const selection = z.strictObject(selectionFields);
+const selection = z.strictObject({
+  ...selectionFields,
+  ids: z.array(idSchema).min(1).max(MAX_LETTER_IDS, { error: `must be at most ${MAX_LETTER_IDS} ids` })
+    .optional()
+    .meta({ description: "Only letters with one of these ids.", example: [EXAMPLE_IDS.deadLetter] }),
+});
 const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
 
 /** The body of `POST /ops/dead-letters/redrive`. */
-export const selectionSchema: Schema<Omit<LetterSelection, "id">> = selection;
+export const selectionSchema: Schema<LetterSelection> = selection;
 /** The body of `POST /ops/dead-letters/discard`. */
-export const discardSchema: Schema<Omit<LetterSelection, "id"> & { because: string }> = selection.extend({
+export const discardSchema: Schema<LetterSelection & { because: string }> = selection.extend({
   because,
 });
 /** The body of `POST /ops/dead-letters/:id/discard`. */

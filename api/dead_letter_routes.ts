@@ -67,7 +67,7 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
     "/:id/redrive",
     described(contract.redriveOne, async (c) => {
       const { id } = await openLetterOr409(opsSql, c.req.param("id"));
-      return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), { id }, 1));
+      return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), { ids: [id] }, 1));
     }),
   );
 
@@ -76,7 +76,7 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
     described(contract.discardOne, async (c) => {
       const { id } = await openLetterOr409(opsSql, c.req.param("id"));
       const { because } = parseOr400(contract.discardOneSchema, await readJson(c), "body");
-      return c.json({ discarded: await discardLetters(opsSql, { id }, because, 1) });
+      return c.json({ discarded: await discardLetters(opsSql, { ids: [id] }, because, 1) });
     }),
   );
 

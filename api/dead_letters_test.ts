@@ -159,3 +159,38 @@ Deno.test("GET /dead-letters filters by state, consumer, reason and order, and p
   assertEquals((await list(`cursor=${nextCursor}`)).consumers, ["payments"]);
   assertEquals((await app.request("/?state=lost")).status, 400);
 });
+
+Deno.test("letters are chosen by type, time and ids too, in the list and for an action alike", async () => {
+  await using db = await testSchema();
+  const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 0, minute));
+  for (const [minute, eventType] of ["order.created", "payment.failed", "order.created"].entries()) {
+    await insertDeadLetters(db.sql, [letter("payments", { eventType })], at(minute));
+  }
+  const rows = await db.sql<{ id: string }[]>`select id from dead_letters order by first_failed_at`;
+  const ids = rows.map(({ id }) => id);
+  const app = appOn(db, null);
+  const cases: [query: Record<string, string>, found: number[]][] = [
+    [{ type: "order.created" }, [0, 2]],
+    [{ from: at(1).toISOString() }, [1, 2]],
+    [{ to: at(1).toISOString() }, [0]],
+    [{ type: "order.created", from: at(1).toISOString(), to: at(9).toISOString() }, [2]],
+    [{ type: "order.lost" }, []],
+  ];
+  for (const [query, found] of cases) {
+    const { deadLetters } = await (await app.request(`/?${new URLSearchParams(query)}`)).json();
+    const listed = deadLetters.map(({ id }: { id: string }) => id);
+    assertEquals(listed.toSorted(), found.map((i) => ids[i] ?? "").toSorted(), JSON.stringify(query));
+  }
+  const because = "a test";
+  const discard = async (selection: object) => {
+    const response = await app.request("/discard", post({ ...selection, because }));
+    return response.ok ? (await response.json()).discarded : response.status;
+  };
+  assertEquals(await discard({ ids: [] }), 400);
+  assertEquals(await discard({ ids: Array(101).fill(ids[0]) }), 400);
+  assertEquals(await discard({ from: "yesterday" }), 400);
+  assertEquals(await discard({ ids: [ids[0], crypto.randomUUID()], type: "order.created" }), 1);
+  assertEquals(await discard({ type: "order.created", to: at(9).toISOString() }), 1);
+  const [open, ...others] = await db.sql`select id from dead_letters where state = 'OPEN'`;
+  assertEquals([open?.id, others], [ids[1], []]);
+});

@@ -14,13 +14,17 @@ export const MAX_REPLAY_RATE = 5000;
 /** The messages per second of a replay that is started without a rate. */
 export const DEFAULT_REPLAY_RATE = 200;
 
-const instant = z.iso.datetime({ offset: true, error: "must be a time such as 2026-11-22T17:15:43Z" })
+/** A point in time: ISO 8601 with an offset, not before 1970. */
+export const instantSchema: Schema<string> = z.iso.datetime({
+  offset: true,
+  error: "must be a time such as 2026-11-22T17:15:43Z",
+})
   .refine((text) => Date.parse(text) >= 0, { error: "must not be before 1970" });
 
 const filterFields = z.strictObject({
   type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional(),
-  from: instant.optional(),
-  to: instant.optional(),
+  from: instantSchema.optional(),
+  to: instantSchema.optional(),
   orderId: idSchema.optional(),
   correlationId: correlationIdSchema.optional(),
   consumer: z.string().min(1).max(200).optional(),

@@ -104,32 +104,42 @@ export interface DeadLetterRow {
   readonly resolution: string | null;
 }
 
-/** What `listDeadLetters` filters by. */
-export interface DeadLetterFilter {
-  /** The most rows to read. */
-  readonly limit: number;
-  /** Only letters older than the one with this id. */
-  readonly before?: string | undefined;
-  /** Only letters about this order. */
-  readonly orderId?: string | undefined;
+/** Which letters are meant: those that match all that is given. */
+export interface LetterSelection {
+  /** Only letters with one of these ids. */
+  readonly ids?: readonly string[] | undefined;
   /** Only letters of this consumer. */
   readonly consumer?: string | undefined;
   /** Only letters with this reason. */
   readonly reason?: string | undefined;
+  /** Only letters with an event of this type. */
+  readonly type?: string | undefined;
+  /** Only letters about this order. */
+  readonly orderId?: string | undefined;
+  /** Only letters that were last given up on at this time or later. */
+  readonly from?: Date | undefined;
+  /** Only letters that were last given up on before this time. */
+  readonly to?: Date | undefined;
+}
+
+/** What `listDeadLetters` filters by. */
+export interface DeadLetterFilter extends LetterSelection {
+  /** The most rows to read. */
+  readonly limit: number;
+  /** Only letters older than the one with this id. */
+  readonly before?: string | undefined;
   /** Only letters in this state. */
   readonly state?: LetterState | undefined;
 }
 
 /** Up to `limit` dead letters, newest first. */
 export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter): Promise<DeadLetterRow[]> {
-  const { limit, before, orderId, consumer, reason, state } = filter;
+  const { limit, before, state, ...selection } = filter;
   const rows = await sql<RawRow[]>`
     select ${columns(sql)} from dead_letters where true
     ${before ? sql`and id < ${before}` : sql``}
-    ${orderId ? sql`and order_id = ${orderId}` : sql``}
-    ${consumer ? sql`and consumer = ${consumer}` : sql``}
-    ${reason ? sql`and reason = ${reason}` : sql``}
     ${state ? sql`and state = ${state}` : sql``}
+    ${matching(sql, selection)}
     order by id desc limit ${limit}`;
   return rows.map(withText);
 }
@@ -163,18 +173,6 @@ export async function countOpenDeadLetters(
     from (select consumer from dead_letters where state = 'OPEN' limit ${atMost}) as open group by consumer`;
 }
 
-/** Which open letters are meant: those that match all that is given. */
-export interface LetterSelection {
-  /** Only the letter with this id. */
-  readonly id?: string | undefined;
-  /** Only letters of this consumer. */
-  readonly consumer?: string | undefined;
-  /** Only letters with this reason. */
-  readonly reason?: string | undefined;
-  /** Only letters about this order. */
-  readonly orderId?: string | undefined;
-}
-
 /** An open letter that is about to be sent to its consumer again. */
 export interface ClaimedLetter {
   /** The letter's own id. */
@@ -202,7 +200,7 @@ export async function claimOpenLetters(
   return await sql<ClaimedLetter[]>`
     select id, consumer, event_type as "eventType", correlation_id as "correlationId", traceparent,
            body, exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
-    from dead_letters d where ${selected(sql, selection)}
+    from dead_letters d where state = 'OPEN' ${matching(sql, selection)}
     order by id limit ${limit}
     for update skip locked`;
 }
@@ -230,18 +228,19 @@ export async function discardLetters(
   const { count } = await sql`
     update dead_letters set state = 'DISCARDED', resolved_at = clock_timestamp(), resolution = ${reason}
     where id in (
-      select id from dead_letters where ${
-    selected(sql, selection)
-  } order by id limit ${limit} for update skip locked
+      select id from dead_letters where state = 'OPEN' ${matching(sql, selection)}
+      order by id limit ${limit} for update skip locked
     )`;
   return count;
 }
 
-function selected(sql: Queryable, { id, consumer, reason, orderId }: LetterSelection) {
+function matching(sql: Queryable, { ids, consumer, reason, type, orderId, from, to }: LetterSelection) {
   return sql`
-    state = 'OPEN'
-    ${id ? sql`and id = ${id}` : sql``}
+    ${ids ? sql`and id = any(${uuids(ids)}::text::uuid[])` : sql``}
     ${consumer ? sql`and consumer = ${consumer}` : sql``}
     ${reason ? sql`and reason = ${reason}` : sql``}
-    ${orderId ? sql`and order_id = ${orderId}` : sql``}`;
+    ${type ? sql`and event_type = ${type}` : sql``}
+    ${orderId ? sql`and order_id = ${orderId}` : sql``}
+    ${from ? sql`and last_failed_at >= ${from}` : sql``}
+    ${to ? sql`and last_failed_at < ${to}` : sql``}`;
 }
