@@ -49,6 +49,12 @@ export const QUEUES = {
   },
 } as const satisfies Record<string, QueueSpec>;
 
+/** How the exchange is declared. */
+export const EXCHANGE = { type: "topic", durable: true } as const;
+
+/** How each queue is declared: a quorum queue survives the loss of a node. */
+export const QUEUE_OPTIONS = { durable: true, arguments: { "x-queue-type": "quorum" } } as const;
+
 /** The key of a queue in the topology. */
 export type QueueKey = keyof typeof QUEUES;
 

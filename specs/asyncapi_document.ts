@@ -1,0 +1,246 @@
+/**
+ * What goes over the broker, described in AsyncAPI 3 (https://www.asyncapi.com/docs/reference/specification/v3.1.0) out
+ * of the catalogue and the topology.
+ *
+ * @module
+ */
+import { headersOf } from "../shared/broker/delivery.ts";
+import {
+  CONSUMED_TYPES,
+  EXCHANGE,
+  QUEUE_KEYS,
+  QUEUE_OPTIONS,
+  type QueueKey,
+  type Topology,
+} from "../shared/broker/topology.ts";
+import {
+  type DomainEvent,
+  EVENT_TYPES,
+  type EventData,
+  eventJsonSchemas,
+  type EventType,
+} from "../shared/events/catalog.ts";
+import { EVENT_VERSION } from "../shared/events/envelope.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+
+const BINDING_VERSION = "0.3.0";
+const VHOST = "/";
+const ORDER = "01a20441-ae89-7222-9369-984124b51d7d";
+const PAYMENT = "01a20441-af1c-7d0e-b6a5-0c4f2d9e8b17";
+
+/** What each type of event tells, and data of one. */
+const EVENTS: { readonly [T in EventType]: { readonly tells: string; readonly data: EventData<T> } } = {
+  "order.created": {
+    tells: "An order was placed.",
+    data: { orderId: ORDER, userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" },
+  },
+  "payment.succeeded": {
+    tells: "The card was charged.",
+    data: { orderId: ORDER, paymentId: PAYMENT, courseId: RESERVED_COURSES.success, amount: "49.90" },
+  },
+  "payment.failed": {
+    tells: "The card was declined; the order ends here.",
+    data: { orderId: ORDER, paymentId: PAYMENT, reason: "card declined" },
+  },
+  "enrollment.granted": {
+    tells: "The seat was granted.",
+    data: {
+      orderId: ORDER,
+      enrollmentId: "01a20441-af9a-7f43-8c21-6e5d4c3b2a10",
+      courseId: RESERVED_COURSES.success,
+    },
+  },
+  "enrollment.failed": {
+    tells: "No seat was left; the payment is to be given back.",
+    data: { orderId: ORDER, courseId: RESERVED_COURSES.enrollmentFailure, reason: "no seat left" },
+  },
+  "refund.requested": {
+    tells: "The payment is to be given back.",
+    data: { orderId: ORDER, paymentId: PAYMENT, reason: "no seat left" },
+  },
+  "refund.succeeded": {
+    tells: "The payment was given back.",
+    data: { orderId: ORDER, paymentId: PAYMENT },
+  },
+  "notification.sent": {
+    tells: "The buyer was told how the order ended.",
+    data: {
+      orderId: ORDER,
+      notificationId: "01a20441-b02e-7a6b-9d84-1f2e3d4c5b6a",
+      notificationType: "ORDER_COMPLETED",
+    },
+  },
+};
+
+/** The document, for a broker that has the topology under these names. */
+export function asyncApiDocument(topology: Topology): Record<string, unknown> {
+  return {
+    asyncapi: "3.1.0",
+    info: {
+      title: "OrderFlow events",
+      version: "1",
+      description:
+        "The purchase of a course as events. Each is published once it is committed, at least once, and to be absorbed " +
+        "by its eventId where it comes again. What is asked over HTTP is described at /openapi.json.",
+    },
+    defaultContentType: "application/json",
+    servers: { broker: { host: "localhost:5672", protocol: "amqp", protocolVersion: "0-9-1" } },
+    channels: {
+      ...Object.fromEntries(EVENT_TYPES.map((type) => [nameOf(type), eventChannel(type, topology)])),
+      ...Object.fromEntries(QUEUE_KEYS.map((key) => [key, queueChannel(key, topology)])),
+    },
+    operations: {
+      ...Object.fromEntries(
+        EVENT_TYPES.map((type) => [`publish${capitalised(nameOf(type))}`, publishing(type)]),
+      ),
+      ...Object.fromEntries(
+        QUEUE_KEYS.map((key) => [`consume${capitalised(key)}`, consuming(key, topology)]),
+      ),
+    },
+    components: {
+      messages: Object.fromEntries(EVENT_TYPES.map((type) => [nameOf(type), message(type)])),
+      schemas: {
+        headers: headersSchema(),
+        ...Object.fromEntries(
+          Object.entries(eventJsonSchemas()).map(([type, schema]) => [nameOf(type), withoutDialect(schema)]),
+        ),
+      },
+    },
+  };
+}
+
+/** Where events of a type are published. */
+function eventChannel(type: EventType, { exchange }: Topology) {
+  return {
+    address: type,
+    title: `Routing key ${type}`,
+    messages: { [nameOf(type)]: ref("components", "messages", nameOf(type)) },
+    bindings: {
+      amqp: {
+        is: "routingKey",
+        exchange: { name: exchange, ...EXCHANGE, autoDelete: false, vhost: VHOST },
+        bindingVersion: BINDING_VERSION,
+      },
+    },
+  };
+}
+
+/** What a consumer reads from; AsyncAPI has no words for a queue's arguments and binding keys. */
+function queueChannel(key: QueueKey, { queues }: Topology) {
+  const { name, bindings } = queues[key];
+  const { durable, arguments: queueArguments } = QUEUE_OPTIONS;
+  return {
+    address: name,
+    title: `Queue ${name}`,
+    messages: Object.fromEntries(
+      bindings.map((type) => [nameOf(type), ref("components", "messages", nameOf(type))]),
+    ),
+    bindings: {
+      amqp: {
+        is: "queue",
+        queue: { name, durable, exclusive: false, autoDelete: false, vhost: VHOST },
+        bindingVersion: BINDING_VERSION,
+        "x-arguments": queueArguments,
+        "x-binding-keys": bindings,
+      },
+    },
+  };
+}
+
+function publishing(type: EventType) {
+  return {
+    action: "send",
+    summary: `The outbox relay publishes ${type}.`,
+    channel: ref("channels", nameOf(type)),
+    messages: [ref("channels", nameOf(type), "messages", nameOf(type))],
+    bindings: {
+      amqp: {
+        deliveryMode: 2,
+        mandatory: CONSUMED_TYPES.has(type),
+        timestamp: true,
+        bindingVersion: BINDING_VERSION,
+      },
+    },
+  };
+}
+
+function consuming(key: QueueKey, { queues }: Topology) {
+  const { name, bindings } = queues[key];
+  return {
+    action: "receive",
+    summary: `The consumer ${name} reacts.`,
+    channel: ref("channels", key),
+    messages: bindings.map((type) => ref("channels", key, "messages", nameOf(type))),
+    bindings: { amqp: { ack: true, bindingVersion: BINDING_VERSION } },
+  };
+}
+
+function message(type: EventType) {
+  return {
+    name: type,
+    title: type,
+    summary: EVENTS[type].tells,
+    description:
+      "Its AMQP properties: `message-id` is the eventId, `type` the type, `correlation-id` the correlationId, " +
+      "`timestamp` the time of occurredAt in whole seconds.",
+    contentType: "application/json",
+    headers: ref("components", "schemas", "headers"),
+    correlationId: { location: "$message.payload#/correlationId" },
+    payload: ref("components", "schemas", nameOf(type)),
+    bindings: { amqp: { messageType: type, bindingVersion: BINDING_VERSION } },
+    examples: [{
+      name: nameOf(type),
+      summary: EVENTS[type].tells,
+      headers: { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" },
+      payload: exampleOf(type),
+    }],
+  };
+}
+
+function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type: string; data: object } {
+  return {
+    eventId: "01a20441-ae89-7222-9369-9d1452524b8d",
+    type,
+    version: EVENT_VERSION,
+    occurredAt: "2026-11-22T17:15:43.113Z",
+    correlationId: "762f45dc-e15f-4051-97c3-a413cb494008",
+    data: EVENTS[type].data,
+  };
+}
+
+/** The headers of an event, and those that it has as well when one consumer gets it once more. */
+function headersSchema() {
+  const [retries = "", firstSeen = ""] = Object.keys(headersOf({ retries: 0, firstSeenAt: new Date(0) }));
+  return {
+    type: "object",
+    properties: {
+      traceparent: { type: "string", description: "W3C trace context." },
+      [retries]: { type: "integer", minimum: 0, description: "Retries that the consumer has spent on it." },
+      [firstSeen]: {
+        type: "integer",
+        minimum: 0,
+        description: "When the consumer first looked at it, in milliseconds since 1970.",
+      },
+    },
+  };
+}
+
+/** JSON Schemas here are in the dialect of AsyncAPI, which knows all that they use. */
+function withoutDialect(schema: unknown): unknown {
+  return typeof schema === "object" && schema !== null && "$schema" in schema
+    ? Object.fromEntries(Object.entries(schema).filter(([key]) => key !== "$schema"))
+    : schema;
+}
+
+function ref(...path: readonly string[]): { $ref: string } {
+  return { $ref: `#/${path.join("/")}` };
+}
+
+/** `order.created` as a name in the document: `orderCreated`. */
+function nameOf(type: string): string {
+  return type.replaceAll(/\.(\w)/g, (_, letter) => letter.toUpperCase());
+}
+
+function capitalised(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
