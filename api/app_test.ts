@@ -384,9 +384,13 @@ Deno.test("GET /metrics has the requests by route, the outbox, and the queues wh
   const app = appOn(db);
   await app.request("/orders", post(order));
   await app.request(`/orders/${crypto.randomUUID()}`);
+  await app.request("/healthz");
+  for (const method of ["MADE-UP", "ALSO-MADE-UP"]) await app.request("/nowhere", { method });
   const up = await (await app.request("/metrics")).text();
   assertStringIncludes(up, 'duration_seconds_count{method="POST",route="/orders",status="201"} 1');
   assertStringIncludes(up, 'duration_seconds_count{method="GET",route="/orders/:id",status="404"} 1');
+  assertStringIncludes(up, 'duration_seconds_count{method="GET",route="/healthz",status="200"} 1');
+  assertStringIncludes(up, 'duration_seconds_count{method="other",route="/*",status="404"} 2');
   assertStringIncludes(up, "orderflow_outbox_unpublished_events 1");
   assertStringIncludes(up, 'orderflow_queue_messages{queue="payments"} 7');
   assertStringIncludes(up, "orderflow_broker_up 1");

@@ -2,17 +2,23 @@ import { assert, assertEquals } from "@std/assert";
 import { countEvents, insertOrder, paymentSucceeded, received } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import type { Atomically } from "../../shared/sql/connect.ts";
-import { createOrderEventsHandler } from "./apply_events.ts";
+import type { StatusChange } from "../../shared/sql/orders.ts";
+import { createOrderEventsHandler, type OrderEventsDeps } from "./apply_events.ts";
 
 shareTestSchema();
 
-function handlerOn(db: TestSchema, consumer = "orders", beforeWriting = () => Promise.resolve()) {
+function handlerOn(
+  db: TestSchema,
+  consumer = "orders",
+  beforeWriting = () => Promise.resolve(),
+  onMoved?: OrderEventsDeps["onMoved"],
+) {
   const sql = db.as("orderflow_orders");
   const atomically: Atomically = async (work) => {
     await beforeWriting();
     return await work(sql);
   };
-  return createOrderEventsHandler({ sql, atomically, consumer, waker: db.waker() });
+  return createOrderEventsHandler({ sql, atomically, consumer, waker: db.waker(), onMoved });
 }
 
 const course = "00000000-0000-0000-0000-000000000103";
@@ -109,11 +115,18 @@ Deno.test("createOrderEventsHandler() decides anew on an order that another copy
   const events = [noSeat(moved), noSeat(other)];
   const copy = handlerOn(db);
   let looks = 0;
-  const handler = handlerOn(db, "orders", async () => {
-    if (++looks === 1) await copy(events.slice(0, 1));
-  });
+  const told: StatusChange[] = [];
+  const handler = handlerOn(
+    db,
+    "orders",
+    async () => {
+      if (++looks === 1) await copy(events.slice(0, 1));
+    },
+    (moves) => told.push(...moves),
+  );
   assertEquals((await handler(events)).map(({ kind }) => kind), ["duplicate", "done"]);
   assertEquals(looks, 2);
+  assertEquals(told, [{ id: other, from: "PAID", to: "REFUND_IN_PROGRESS" }]); // not what the copy has moved
   assertEquals(await countEvents(db.sql), { "refund.requested": 2 });
   const inbox = await db.sql`select event_id, duplicates from processed_events`;
   const counted = new Map(inbox.map(({ event_id, duplicates }) => [event_id, duplicates]));
