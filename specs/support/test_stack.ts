@@ -114,6 +114,7 @@ export async function startStack(
     AMQP_URL: urls.broker,
     ...broker.env,
     PORT: String(port),
+    METRICS_PORT: "", // one in the environment of the tests would be everybody's
     ...env,
   });
   const addresses = [
