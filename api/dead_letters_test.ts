@@ -2,8 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import type { Hono } from "hono";
 import { declareTopology } from "../shared/broker/declare.ts";
-import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
+import { createPublisher, type OutgoingMessage, type Publisher } from "../shared/broker/publish.ts";
 import { insertDeadLetters, type NewDeadLetter } from "../shared/sql/dead_letters.ts";
+import { appendEvents } from "../shared/sql/outbox_events.ts";
 import { eventually } from "../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../specs/support/test_broker.ts";
 import { orderCreated } from "../specs/support/test_events.ts";
@@ -93,6 +94,24 @@ Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, t
   assertEquals(await states(db), ["REDRIVEN redriven"]);
   assertEquals((await app.request(`/${row?.id}/redrive`, { method: "POST" })).status, 409);
   assertEquals((await app.request(`/${crypto.randomUUID()}/redrive`, { method: "POST" })).status, 404);
+});
+
+Deno.test("a redriven event goes on with the trace that it began in", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { event, traceparent } = orderCreated();
+  await appendEvents(db.sql, [{ event, traceparent }]);
+  await insertDeadLetters(db.sql, [letter(wired.queue, { eventId: event.eventId })], new Date());
+  const sent: OutgoingMessage[] = [];
+  const publisher: Publisher = {
+    publish(messages, route, timeoutMs) {
+      sent.push(...messages);
+      return wired.publisher.publish(messages, route, timeoutMs);
+    },
+  };
+  await appOn(db, publisher).request("/redrive", post({ consumer: wired.queue }));
+  assertEquals(sent.map((message) => message.traceparent), [traceparent]);
 });
 
 Deno.test("POST /dead-letters/redrive takes those that match, and says which were processed meanwhile", async () => {
