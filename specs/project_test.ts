@@ -16,7 +16,7 @@ import { eventData, eventJsonSchemas } from "../shared/events/catalog.ts";
 import { FAULT_POINTS } from "../shared/faults/fault_points.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
 import { AUDIT_CHECKS, runAudit } from "../shared/sql/audit.ts";
-import { connect, type Sql } from "../shared/sql/connect.ts";
+import { connect, DATABASE_ROLES, type Sql } from "../shared/sql/connect.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
 import { codeOf as code } from "./support/markdown.ts";
@@ -89,6 +89,28 @@ Deno.test("project.md's queues are QUEUES", () => {
   const rows = table(project, "queue").map(([name, bindings, env]) => [code(name), bindings, code(env)]);
   const wanted = Object.values(QUEUES).map(({ name, bindings, env }) => [[name], bindings.join(", "), [env]]);
   assertEquals(rows, wanted);
+});
+
+Deno.test("project.md's modules react to what their queues are bound to, and emit what the catalogue says", () => {
+  const emitted = Map.groupBy(table(project, "type"), ([, , module]) => module);
+  const bound = Map.groupBy(Object.values(QUEUES), ({ name }) => name.split(".", 1).join());
+  const rows = table(project, "module").filter(([module = ""]) => bound.has(module) || emitted.has(module));
+  const wanted = [...bound].map(([module, queues]) => [
+    module,
+    emitted.get(module)?.map(([type]) => type).join(", "),
+    queues.flatMap(({ bindings }) => bindings).join(", "),
+  ]);
+  assertEquals(
+    rows.map(([module, , emits, reactsTo]) => [module, emits, reactsTo]).toSorted(),
+    wanted.toSorted(),
+  );
+});
+
+Deno.test("project.md's roles are DATABASE_ROLES", () => {
+  assertEquals(
+    table(project, "role").flatMap(([roles]) => code(roles)).toSorted(),
+    DATABASE_ROLES.toSorted(),
+  );
 });
 
 Deno.test("project.md's checks of the audit are AUDIT_CHECKS, with the promises they guard", () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { QUEUES } from "../../shared/broker/topology.ts";
 import type { EventType } from "../../shared/events/catalog.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 
@@ -17,6 +18,12 @@ export const LEDGER_EVENTS: readonly EventType[] = [
   "refund.succeeded",
   "notification.sent",
 ];
+
+/** How many consumers get one event of each of these types, all in all. */
+export function countHearings(...types: readonly EventType[]): number {
+  const heard: readonly EventType[] = Object.values(QUEUES).flatMap(({ bindings }) => bindings);
+  return types.reduce((sum, type) => sum + heard.filter((bound) => bound === type).length, 0);
+}
 
 /** How often each outcome stands in each table. */
 export interface Ledger {
