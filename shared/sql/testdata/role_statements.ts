@@ -1,0 +1,257 @@
+/**
+ * What each role runs: every function of `shared/sql` that its processes call, on arguments that match nothing.
+ *
+ * @module
+ */
+import { v7 as uuidv7 } from "uuid";
+import { bindingsOf, type Topology } from "../../broker/topology.ts";
+import { type EventData, makeEvent } from "../../events/catalog.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
+import { runAudit } from "../audit.ts";
+import { atomicallyOn, type Caused, type DatabaseRole, type Sql, transaction } from "../connect.ts";
+import { claimOpenLetters, closeLetters, discardLetters, insertDeadLetters } from "../dead_letters.ts";
+import { countOpenDeadLetters, findDeadLetter, listDeadLetters } from "../dead_letters.ts";
+import {
+  claimDueRetries,
+  countWaitingRetries,
+  markRetriesSent,
+  postponeRetries,
+} from "../delayed_retries.ts";
+import { readNextDue, storeRetries } from "../delayed_retries.ts";
+import { insertEnrollments } from "../enrollments.ts";
+import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../faults.ts";
+import { beat, forgetHeartbeat, listHeartbeats } from "../heartbeats.ts";
+import { findUsedKeys, insertKeys, tryLockKeys } from "../idempotency_keys.ts";
+import { stillUnsettled, sweepEvents } from "../lost_events.ts";
+import { isMigrated } from "../migrate.ts";
+import { insertNotifications } from "../notifications.ts";
+import { findOrder, insertOrders, listOrders, moveOrders, readLatencies, readStatuses } from "../orders.ts";
+import { searchOrders } from "../orders.ts";
+import { appendEvents, claimEvents, countUnpublished, findEvent, listEvents } from "../outbox_events.ts";
+import { markPublished, markRefused, readEventsForPublishing, republishEvent } from "../outbox_events.ts";
+import { findPayments, insertPayments, markRefunded } from "../payments.ts";
+import { type InsertRows, processOnce, recordOnce } from "../process_once.ts";
+import { findProcessed, listProcessed, markProcessed } from "../processed_events.ts";
+import { claimDueReplay, nextReplayDueInMs, readReplayMessages } from "../replay_progress.ts";
+import { recordReplayProgress } from "../replay_progress.ts";
+import { cancelReplay, findReplay, listReplayEvents, listReplays, oldestBefore } from "../replays.ts";
+import { prepareReplay, startReplay } from "../replays.ts";
+import { prune } from "../retention.ts";
+import { clearSuspect, countSuspect } from "../suspect_deliveries.ts";
+import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../timeline.ts";
+
+/** Statements by the name of the function that has them, each to be run on a pool of its role. */
+export type Statements = Readonly<Record<string, (sql: Sql) => Promise<unknown>>>;
+
+const NOW = new Date("2026-01-01T00:00:00Z");
+const NIL = "00000000-0000-0000-0000-000000000000";
+const BODY = new TextEncoder().encode("{}");
+const CAUSE = { correlationId: "c", traceparent: null };
+const order = (): EventData<"order.created"> => ({
+  orderId: uuidv7(),
+  userId: SCENARIO_USER,
+  courseId: RESERVED_COURSES.success,
+  amount: "1.00",
+});
+const told = () => makeEvent("order.created", order(), CAUSE, NOW);
+const fault = {
+  point: "provider.slow",
+  times: 1,
+  consumer: null,
+  correlationId: null,
+  delayMs: null,
+} as const;
+const target = { consumers: ["a"], correlationIds: ["c"] };
+
+/** Events that were asked about before: what they say is in the inbox, and what they caused in the table. */
+function record<Row extends { readonly id: string }>(insert: InsertRows<Row>, row: Row) {
+  return async (sql: Sql) => {
+    const caused: Caused<Row> = { ...row, cause: uuidv7() };
+    await recordOnce(atomicallyOn(sql), "a", { recordings: [{ row: caused, event: told() }] }, NOW, insert);
+  };
+}
+
+const FAULTS: Statements = {
+  listArmedFaults: (sql) => listArmedFaults(sql),
+  takeFault: (sql) => takeFault(sql, "provider.slow", target),
+};
+
+const HEARTBEATS: Statements = {
+  beat: (sql) =>
+    beat(sql, {
+      instance: uuidv7(),
+      process: "test",
+      pid: 1,
+      version: "2",
+      startedAt: NOW,
+      lastBatchAt: null,
+      counts: {},
+    }),
+  forgetHeartbeat: (sql) => forgetHeartbeat(sql, NIL),
+};
+
+const MIGRATED: Statements = { isMigrated: (sql) => isMigrated(sql) };
+
+/** What every consumer runs, whatever its module. */
+const CONSUMER: Statements = {
+  appendEvents: (sql) => appendEvents(sql, [told()]),
+  markProcessed: (sql) => markProcessed(sql, "a", [uuidv7()], NOW),
+  findProcessed: (sql) => findProcessed(sql, "a", [NIL]),
+  processOnce: (sql) => processOnce(sql, "a", [uuidv7()], NOW, () => Promise.resolve([])),
+  insertDeadLetters: (sql) =>
+    insertDeadLetters(sql, [{
+      consumer: "a",
+      eventId: null,
+      eventType: null,
+      orderId: null,
+      correlationId: null,
+      body: BODY,
+      reason: "r",
+      detail: "d",
+      attempts: 1,
+    }], NOW),
+  storeRetries: (sql) =>
+    storeRetries(sql, [{
+      consumer: "a",
+      eventId: uuidv7(),
+      eventType: "order.created",
+      orderId: NIL,
+      correlationId: "c",
+      traceparent: null,
+      body: BODY,
+      error: "e",
+      retries: 1,
+      firstSeenAt: NOW,
+      delayMs: 1,
+    }], NOW),
+  countSuspect: (sql) => countSuspect(sql, "a", BODY),
+  clearSuspect: (sql) => clearSuspect(sql, "a", BODY),
+  ...FAULTS,
+  ...HEARTBEATS,
+  ...MIGRATED,
+};
+
+const ORDERS: Statements = {
+  insertOrders: async (sql) => await insertOrders(sql, [newOrder()]),
+  readStatuses: (sql) => readStatuses(sql, [NIL]),
+  moveOrders: (sql) => {
+    const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
+    const settled = [{ eventId: uuidv7(), orderId: NIL }];
+    return moveOrders(atomicallyOn(sql), "a", { changes, settled, outgoing: [told()] }, NOW);
+  },
+  tryLockKeys: (sql) => transaction(sql, (tx) => tryLockKeys(tx, ["k"])),
+  findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
+  insertKeys: (sql) =>
+    insertKeys(sql, [{ key: crypto.randomUUID(), fingerprint: "00".repeat(32), order: newOrder() }]),
+  ...CONSUMER,
+};
+
+function newOrder() {
+  const { orderId: id, ...rest } = order();
+  return { id, ...rest, correlationId: "c", createdAt: NOW };
+}
+
+const PAYMENTS: Statements = {
+  insertPayments: (sql) =>
+    record(insertPayments, {
+      id: uuidv7(),
+      orderId: uuidv7(),
+      courseId: RESERVED_COURSES.success,
+      amount: "1.00",
+      status: "SUCCEEDED",
+      attemptCount: 1,
+      providerReference: "p",
+      failureReason: null,
+    })(sql),
+  findPayments: (sql) => findPayments(sql, [NIL]),
+  markRefunded: (sql) => markRefunded(sql, [{ paymentId: NIL, refundReference: "r" }], NOW),
+  ...CONSUMER,
+};
+
+const ENROLLMENTS: Statements = {
+  insertEnrollments: (sql) =>
+    record(insertEnrollments, {
+      id: uuidv7(),
+      orderId: uuidv7(),
+      courseId: RESERVED_COURSES.success,
+      status: "GRANTED",
+      reason: null,
+    })(sql),
+  ...CONSUMER,
+};
+
+const NOTIFICATIONS: Statements = {
+  insertNotifications: (sql) =>
+    record(insertNotifications, { id: uuidv7(), orderId: uuidv7(), type: "ORDER_COMPLETED" })(sql),
+  ...CONSUMER,
+};
+
+const RELAY = (topology: Topology): Statements => ({
+  claimEvents: (sql) => claimEvents(sql, 1),
+  readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
+  markPublished: (sql) => markPublished(sql, [NIL]),
+  markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  sweepEvents: (sql) => sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }),
+  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL]),
+  claimDueRetries: (sql) => claimDueRetries(sql, 1),
+  markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
+  postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
+  readNextDue: (sql) => readNextDue(sql),
+  nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
+  claimDueReplay: (sql) => claimDueReplay(sql),
+  readReplayMessages: (sql) => readReplayMessages(sql, NIL, 0, 1),
+  recordReplayProgress: (sql) =>
+    recordReplayProgress(sql, NIL, { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
+  ...FAULTS,
+  ...HEARTBEATS,
+  ...MIGRATED,
+});
+
+const OPS = (topology: Topology): Statements => ({
+  findOrder: (sql) => findOrder(sql, NIL),
+  listOrders: (sql) => listOrders(sql, { limit: 1 }),
+  searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
+  readLatencies: (sql) => readLatencies(sql, 1),
+  readOrderEvents: (sql) => readOrderEvents(sql, [NIL]),
+  readOrderRetries: (sql) => readOrderRetries(sql, [NIL]),
+  readOrderDeadLetters: (sql) => readOrderDeadLetters(sql, [NIL]),
+  listEvents: (sql) => listEvents(sql, { limit: 1 }),
+  findEvent: (sql) => findEvent(sql, NIL),
+  countUnpublished: (sql) => countUnpublished(sql),
+  republishEvent: (sql) => republishEvent(sql, NIL),
+  listProcessed: (sql) => listProcessed(sql, { limit: 1 }),
+  countWaitingRetries: (sql) => countWaitingRetries(sql),
+  listDeadLetters: (sql) => listDeadLetters(sql, { limit: 1 }),
+  findDeadLetter: (sql) => findDeadLetter(sql, NIL),
+  countOpenDeadLetters: (sql) => countOpenDeadLetters(sql),
+  claimOpenLetters: (sql) => claimOpenLetters(sql, {}, 1),
+  closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
+  discardLetters: (sql) => discardLetters(sql, { id: NIL }, "r", 1),
+  prepareReplay: (sql) =>
+    prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
+  listReplays: (sql) => listReplays(sql, { limit: 1 }),
+  findReplay: (sql) => findReplay(sql, NIL),
+  listReplayEvents: (sql) => listReplayEvents(sql, NIL, { limit: 1, after: 0 }),
+  oldestBefore: (sql) => oldestBefore(sql, NIL, NOW),
+  startReplay: (sql) => startReplay(sql, NIL, 1),
+  cancelReplay: (sql) => cancelReplay(sql, NIL, "r"),
+  listArmedFaults: (sql) => listArmedFaults(sql),
+  armFaults: (sql) => armFaults(sql, [fault], NOW),
+  replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
+  listHeartbeats: (sql) => listHeartbeats(sql),
+  runAudit: (sql) => runAudit(sql, topology, { graceSeconds: 0 }),
+  ...MIGRATED,
+});
+
+/** What each role runs. */
+export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, Statements>> {
+  return {
+    orderflow_orders: ORDERS,
+    orderflow_payments: PAYMENTS,
+    orderflow_enrollments: ENROLLMENTS,
+    orderflow_notifications: NOTIFICATIONS,
+    orderflow_relay: RELAY(topology),
+    orderflow_ops: OPS(topology),
+    orderflow_retention: { prune: (sql) => prune(sql, NOW, 1), ...MIGRATED },
+  };
+}
