@@ -5,7 +5,6 @@
  */
 import { Hono } from "hono";
 import { METHODS } from "hono/router";
-import { secureHeaders } from "hono/secure-headers";
 import { kindOfError, messageOf } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { traceIdOf } from "../shared/trace_context.ts";
@@ -20,6 +19,7 @@ import { openApiRoutes } from "./openapi_routes.ts";
 import { type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
+import { answerDefaults, securityHeaders } from "./security_headers.ts";
 import { type StatusDeps, statusRoutes } from "./status_routes.ts";
 import { traceRequests } from "./trace_requests.ts";
 import { type UiDeps, uiRoutes } from "./ui_routes.ts";
@@ -43,12 +43,10 @@ export function createApp(deps: AppDeps): App {
   const access = opsAccess(deps.access);
   const app = new Hono<CorrelationEnv>();
   app.use(metrics.timeRequests);
+  app.use(answerDefaults); // these two ahead of whatever refuses: a refusal has their headers as well
+  app.use(securityHeaders);
   app.use(correlation);
   if (deps.isTraced) app.use(traceRequests);
-  app.use(secureHeaders({
-    strictTransportSecurity: false, // TLS, where there is any, ends before this process
-    referrerPolicy: "same-origin", // with less, a browser hides from us too which page a form was on
-  }));
   app.use("/ops/*", access);
   app.route("/", healthRoutes(deps));
   app.route("/", openApiRoutes(app));

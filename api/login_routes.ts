@@ -49,7 +49,7 @@ export function loginRoutes({ token, askAgain }: LoginDeps): App {
         wrong--;
         return await askAgain(c);
       }
-      setCookie(c, OPS_COOKIE, cookieOf(token), {
+      setCookie(c, OPS_COOKIE, cookieOf(token, new Date(Date.now() + LOGIN_SECONDS * 1000)), {
         httpOnly: true,
         sameSite: "Strict",
         path: "/",

@@ -27,11 +27,13 @@ export const OPS_COOKIE = "orderflow_ops";
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/;
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
+/** What proxies add: who sends one of these is not on this machine, whatever the socket and the host say. */
+const FORWARDED = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /**
  * Lets in who has the token, as a bearer token or in the cookie of the page, or, where none is set, who calls from this
- * machine under a loopback name (a foreign name that resolves to it is how a web page would get here). Requests that
- * another site's page sends are refused always.
+ * machine, not by way of a proxy, under a loopback name (a foreign name that resolves to it is how a web page would get
+ * here). Requests that another site's page sends are refused always.
  */
 export function opsAccess(access: OpsAccess): Middleware {
   return described(
@@ -58,14 +60,15 @@ export function refusalOf({ token, remoteAddress }: OpsAccess, c: RequestContext
   if (isCrossSite(c)) return new HttpProblem(403, "Requests from another site's page are refused.");
   if (token === undefined) {
     const address = remoteAddress(c);
-    const local = address === null || LOOPBACK.test(address);
+    const local = (address === null || LOOPBACK.test(address)) &&
+      !FORWARDED.some((header) => c.req.header(header) !== undefined);
     return local && LOOPBACK_HOST.test(URL.parse(c.req.url)?.hostname ?? "")
       ? null
       : new HttpProblem(403, "Without OPS_TOKEN, /ops answers only on a loopback address.");
   }
   const bearer = c.req.header("authorization")?.match(/^Bearer (.+)$/i)?.[1];
   if (bearer !== undefined && isSame(bearer, token)) return null;
-  if (isSame(getCookie(c, OPS_COOKIE) ?? "", cookieOf(token))) {
+  if (isValidCookie(getCookie(c, OPS_COOKIE) ?? "", token, new Date())) {
     if (SAFE_METHODS.includes(c.req.method) || isSameOrigin(c)) return null;
     return new HttpProblem(
       403,
@@ -100,16 +103,30 @@ function originOf(c: RequestContext): "own" | "foreign" | "unknown" {
 }
 
 /**
- * The cookie's value: a keyed hash of the token (HMAC-SHA-256, RFC 2104), so that a cookie that leaks does not give the
- * token away. It outlives a restart of the API, and ends when the token changes.
+ * The cookie's value: until when it holds, and a keyed hash of that (HMAC-SHA-256, RFC 2104), so that a cookie that leaks
+ * does not give the token away. It outlives a restart of the API, and ends at its time or when the token changes.
  */
-export function cookieOf(token: string): string {
-  const key = createHash("sha256").update(`orderflow ops cookie\0${token}`).digest();
-  return createHmac("sha256", key).update(token).digest("base64url");
+export function cookieOf(token: string, until: Date): string {
+  const seconds = String(Math.floor(until.getTime() / 1000));
+  return `${seconds}.${sign(token, seconds)}`;
 }
 
-/** Compares two secrets in a time that does not depend on where they differ. */
+/** Whether `value` is what `cookieOf` made of `token`, for a time that is not over at `now`. */
+export function isValidCookie(value: string, token: string, now: Date): boolean {
+  const [seconds = "", signature = ""] = value.split(".");
+  return isSame(signature, sign(token, seconds)) && Number(seconds) * 1000 > now.getTime();
+}
+
+function sign(token: string, text: string): string {
+  const key = createHash("sha256").update(`orderflow ops cookie\0${token}`).digest();
+  return createHmac("sha256", key).update(text).digest("base64url");
+}
+
+/**
+ * Compares two secrets in a time that depends neither on where they differ nor on how long the wanted one is: their
+ * digests have the same length, and those alone are compared.
+ */
 export function isSame(given: string, wanted: string): boolean {
-  const [a, b] = [given, wanted].map((text) => new TextEncoder().encode(text));
-  return a !== undefined && b !== undefined && a.length === b.length && timingSafeEqual(a, b);
+  const [a, b] = [given, wanted].map((text) => createHash("sha256").update(text).digest());
+  return a !== undefined && b !== undefined && timingSafeEqual(a, b);
 }

@@ -1,0 +1,96 @@
+/**
+ * HTTP over a bare socket, for requests that no client sends.
+ *
+ * @module
+ */
+import { within } from "../../shared/stop.ts";
+
+/** A connection that a test writes bytes to. Disposing of it closes it. */
+export interface RawConnection extends AsyncDisposable {
+  /** Writes text as Latin-1; the server may have hung up, which is no error. */
+  send(text: string): Promise<void>;
+  /** Resolves once all is read that the server has to say: with that, and whether it hung up within `ms`. */
+  read(ms?: number): Promise<RawAnswer>;
+  /** All that has come so far. Nothing is read before `read` or `until`. */
+  until(wanted: (text: string) => boolean, ms?: number): Promise<string>;
+}
+
+/** What a server answered with. */
+export interface RawAnswer {
+  /** The status codes of all the answers that came. */
+  readonly statuses: readonly number[];
+  /** All of it as text. */
+  readonly text: string;
+  /** Whether the server closed the connection. */
+  readonly ended: boolean;
+}
+
+/** How long an answer is waited for, in milliseconds. */
+const ANSWER_MS = 5000;
+
+/** Connects to the server at `url`. */
+export async function connectRaw(url: string): Promise<RawConnection> {
+  const { hostname, port } = new URL(url);
+  const socket = await Deno.connect({ hostname, port: Number(port) });
+  let text = "";
+  let ended = false;
+  let reading: Promise<void> | undefined;
+  let heard = Promise.withResolvers<void>();
+
+  async function readAll(): Promise<void> {
+    const chunk = new Uint8Array(16_384);
+    try {
+      for (let n = await socket.read(chunk); n !== null; n = await socket.read(chunk)) {
+        text += String.fromCharCode(...chunk.subarray(0, n));
+        heard.resolve();
+        heard = Promise.withResolvers();
+      }
+    } catch {
+      // A reset is an end as well.
+    }
+    ended = true;
+    heard.resolve();
+  }
+
+  async function until(wanted: (text: string) => boolean, ms = ANSWER_MS): Promise<string> {
+    reading ??= readAll();
+    const deadline = performance.now() + ms;
+    while (!wanted(text) && !ended && performance.now() < deadline) {
+      await within(deadline - performance.now(), heard.promise);
+    }
+    return text;
+  }
+
+  return {
+    async send(bytes) {
+      const data = Uint8Array.from(bytes, (letter) => letter.charCodeAt(0));
+      try {
+        for (let at = 0; at < data.length;) at += await socket.write(data.subarray(at));
+      } catch {
+        // Whether it hung up is for `read` to tell.
+      }
+    },
+    until,
+    async read(ms) {
+      await until(() => false, ms);
+      const hungUp = ended; // before this side closes
+      return { text, ended: hungUp, statuses: statusesIn(text) };
+    },
+    async [Symbol.asyncDispose]() {
+      socket.close();
+      await reading;
+    },
+  };
+}
+
+/** The status codes of the answers in `text`. */
+export function statusesIn(text: string): number[] {
+  return [...text.matchAll(/^HTTP\/1\.[01] (\d{3})/gm)].map(([, status]) => Number(status));
+}
+
+/** Sends one request and answers with what came of it. `head` has the lines of the head without `connection`. */
+export async function rawRequest(url: string, head: readonly string[], body = ""): Promise<RawAnswer> {
+  await using connection = await connectRaw(url);
+  await connection.send([...head, "connection: close", "", body].join("\r\n"));
+  return await connection.read();
+}
