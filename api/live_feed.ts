@@ -25,10 +25,14 @@ export interface LiveFeedOptions {
   readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
   /** Gets one line for each outage. */
   readonly log: Logger;
+  /** How long a pulse may wait to be taken before its client is dropped, in milliseconds; 30 s unless told. */
+  readonly stalledMs?: number;
 }
 
 /** Somebody who watches. */
 export interface LiveClient {
+  /** Aborted when it is dropped, because it has stopped reading: its place is for somebody who does. */
+  readonly dropped: AbortSignal;
   /** The newest pulse that it has not had, as JSON, as soon as there is one; null once it or the feed has ended. */
   next(): Promise<string | null>;
   /** Watches no longer. May be called again. */
@@ -47,6 +51,8 @@ export interface LiveFeed {
 
 /** Who may watch at once. */
 const MAX_LIVE_CLIENTS = 50;
+/** A client that has left a pulse lying for so long has stopped reading, in milliseconds. */
+const STALLED_MS = 30_000;
 /** Between two pulses at least, in milliseconds. */
 const PULSE_MIN_MS = 250;
 /** Between two looks when nobody wakes the feed, in milliseconds. */
@@ -66,7 +72,9 @@ const LATENCY_ORDERS = 1000;
  * Makes the feed, which opens nothing until somebody joins or reads. It is woken by what wakes the relay, and looks by
  * itself every second. While the database is away it says nothing rather than something old.
  */
-export function createLiveFeed({ sql, readQueues, log }: LiveFeedOptions): LiveFeed {
+export function createLiveFeed(
+  { sql, readQueues, log, stalledMs = STALLED_MS }: LiveFeedOptions,
+): LiveFeed {
   const clients = new Set<{ offer(text: string | null): void }>();
   let samples: Samples = new Map();
   let latest: LivePulse | null = null;
@@ -128,12 +136,18 @@ export function createLiveFeed({ sql, readQueues, log }: LiveFeedOptions): LiveF
     join() {
       if (closed || clients.size >= MAX_LIVE_CLIENTS) return null;
       let newest: string | null = isFresh(latest) ? JSON.stringify(latest) : null;
+      let untakenSince: number | null = null;
       let ended = false;
       let waiting: ((text: string | null) => void) | null = null;
-      /** Only the newest is kept: who reads slowly misses what was in between. */
+      const drop = new AbortController();
+      /** Only the newest is kept: who reads slowly misses what was in between, and who reads nothing is dropped. */
       const offer = (text: string | null) => {
         ended ||= text === null;
-        if (!waiting) newest = text;
+        if (!waiting) {
+          newest = text;
+          untakenSince ??= performance.now();
+          if (performance.now() - untakenSince > stalledMs) drop.abort();
+        }
         waiting?.(text);
         waiting = null;
       };
@@ -143,9 +157,11 @@ export function createLiveFeed({ sql, readQueues, log }: LiveFeedOptions): LiveF
       woken.abort();
       if (!resting) run((resting = new AbortController()).signal);
       return {
+        dropped: drop.signal,
         next() {
           const text = newest;
           newest = null;
+          untakenSince = null;
           if (text !== null || ended) return Promise.resolve(text);
           return new Promise((resolve) => waiting = resolve);
         },

@@ -64,6 +64,11 @@ function eventStream(client: LiveClient): ReadableStream<Uint8Array> {
   return new ReadableStream({
     start(controller) {
       controller.enqueue(encoder.encode(`retry: ${RECONNECT_MS}\n\n`));
+      client.dropped.addEventListener("abort", () => {
+        left = true;
+        client.leave();
+        controller.error(new Error("The client reads no more"));
+      });
     },
     async pull(controller) {
       const pulse = await client.next();

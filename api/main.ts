@@ -19,7 +19,7 @@ import { runAudit } from "../shared/sql/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
-import { aborted, within } from "../shared/stop.ts";
+import { aborted, orNullAfter } from "../shared/stop.ts";
 import { findTracer } from "../shared/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
@@ -116,12 +116,18 @@ if (import.meta.main) {
       const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
         log.info("Listening", { url: `http://${config.HOST}:${port}` });
       });
-      await aborted(stop);
+      // The server ends for good when it can take no connection, because no file may be opened any more: then all ends.
+      await Promise.race([aborted(stop), server.finished]);
       const streams = live.close(); // the server waits for them
-      await Promise.all([within(DRAIN_MS, Promise.all([server.shutdown(), streams])), beating]);
+      const closing = Promise.all([server.shutdown(), streams]);
+      const [drained] = await Promise.all([orNullAfter(DRAIN_MS, closing), beating]);
       await waker.close();
       await broker.close();
       await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
+      if (!drained) {
+        log.warning("Requests were under way when the process ended", { drainMs: DRAIN_MS });
+        Deno.exit(0); // a client that neither sends nor reads must not keep the process
+      }
     },
     { startsAtOnce: true }, // a database that is away is for /readyz to tell, not for a refused connection
   );
