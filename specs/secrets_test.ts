@@ -1,0 +1,154 @@
+/**
+ * No process writes a password or a token anywhere, whatever goes wrong with it.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import pLimit from "p-limit";
+import { fileURLToPath } from "node:url";
+import { freePort } from "../workers/dev/free_port.ts";
+import { eventually } from "./support/eventually.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
+
+shareTestSchema();
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const DATABASE_PASSWORD = "database-passw%rd/of:the@test";
+const BROKER_PASSWORD = "broker-passw%rd/of:the@test";
+const OPS_TOKEN = "ops-token-of-the-test";
+const SECRETS = [DATABASE_PASSWORD, BROKER_PASSWORD, OPS_TOKEN].flatMap((secret) => [
+  secret,
+  encodeURIComponent(secret),
+  btoa(secret),
+  secret.slice(0, 12), // a part of one is too much as well
+]);
+
+const escaped = encodeURIComponent(DATABASE_PASSWORD);
+/** Nobody listens on port 1. */
+const NO_DATABASE = `postgres://someone:${escaped}@127.0.0.1:1/orders`;
+const NO_BROKER = `amqp://someone:${encodeURIComponent(BROKER_PASSWORD)}@127.0.0.1:1`;
+
+const SCRIPTS: Readonly<Record<string, string>> = {
+  api: "api/main.ts",
+  relay: "workers/outbox_relay.ts",
+  payments: "workers/payments_order_created.ts",
+  consumer: "workers/notifications_final_events.ts",
+  migrate: "workers/migrate_main.ts",
+  audit: "workers/audit_main.ts",
+  replay: "workers/replay_main.ts",
+};
+
+interface Run {
+  /** The permission set, which names the script. */
+  readonly set: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly args?: readonly string[];
+  /** What it is to print before it is asked to stop; without it, it ends by itself. */
+  readonly until?: RegExp;
+  /** Done once it has printed that. */
+  readonly then?: () => Promise<void>;
+}
+
+/** Runs a process to its end; answers with its exit code and all that it wrote. */
+async function outputOf(
+  { set, env, args = [], until, then }: Run,
+): Promise<{ code: number; output: string }> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", `-P=${set}`, SCRIPTS[set] ?? "", ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", LOG_LEVEL: "debug", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let output = "";
+  const read = async (stream: ReadableStream<Uint8Array>) => {
+    const decoder = new TextDecoder();
+    for await (const bytes of stream) output += decoder.decode(bytes, { stream: true });
+  };
+  const ended = Promise.all([child.status, read(child.stdout), read(child.stderr)]);
+  try {
+    if (until) {
+      await eventually(`${set} to print ${until}: ${output}`, () => until.test(output));
+      await then?.();
+    }
+  } finally {
+    if (until) child.kill("SIGTERM");
+  }
+  const [{ code }] = await ended;
+  return { code, output };
+}
+
+/** The URL of the test's database with a password that it does not take. */
+function withWrongPassword({ url }: TestSchema): string {
+  const wrong = new URL(url);
+  wrong.password = escaped;
+  return wrong.href;
+}
+
+Deno.test("no process writes a password or a token, whatever goes wrong", async () => {
+  await using db = await testSchema();
+  const port = String(freePort("127.0.0.1"));
+  const base = { AMQP_URL: NO_BROKER, OPS_TOKEN, PORT: port };
+  const wrongPassword = { ...base, DATABASE_URL: withWrongPassword(db) };
+  const away = { ...base, DATABASE_URL: NO_DATABASE };
+  const malformed = {
+    DATABASE_URL: `postgres//someone:${escaped}@127.0.0.1`,
+    AMQP_URL: `amqps//someone:${BROKER_PASSWORD}@127.0.0.1`,
+    OPS_TOKEN: OPS_TOKEN.slice(0, 15),
+  };
+  // A lone percent sign is taken by URLs, and by nobody who decodes them.
+  const undecodable = {
+    ...base,
+    DATABASE_URL: `postgres://someone:${DATABASE_PASSWORD.split("/")[0]}@127.0.0.1:1/x`,
+  };
+  const runs: Run[] = [
+    ...["api", "relay", "payments", "consumer"].flatMap((set): Run[] => [
+      { set, env: { ...away, LOG_FORMAT: "pretty", PORT: "0" }, until: /ECONNREFUSED/ },
+      { set, env: { ...base, DATABASE_URL: db.url, PORT: "0" }, until: /The broker cannot be used/ },
+      { set, env: malformed },
+    ]),
+    { set: "api", env: undecodable },
+    { set: "relay", env: wrongPassword },
+    { set: "migrate", env: wrongPassword },
+    { set: "migrate", env: away },
+    { set: "audit", env: wrongPassword },
+    { set: "audit", env: away },
+    { set: "audit", env: undecodable },
+    { set: "replay", env: base, args: ["--type=order.created", "--dry-run", "--url=http://127.0.0.1:1"] },
+    {
+      set: "api",
+      env: { ...away, LOG_FORMAT: "pretty" },
+      until: /Listening/,
+      then: () => askWithSecrets(`http://127.0.0.1:${port}`),
+    },
+  ];
+  const results = await pLimit(4).map(runs, async (run) => ({ run, ...await outputOf(run) }));
+  for (const { run, code, output } of results) {
+    const about = `${run.set} (${Object.keys(run.env)}): ${code} ${output}`;
+    assert(output.length > 0, `nothing was written, so nothing is shown: ${about}`);
+    for (const secret of SECRETS) assert(!output.includes(secret), about);
+    if (run.env === malformed) {
+      assertEquals(code, 78, about);
+      assertMatch(output, /_URL must be a URL such as/, about);
+    } else if (!run.until) assert(code !== 0, about);
+  }
+});
+
+/** Requests that carry the token, rightly and wrongly, and fail. */
+async function askWithSecrets(url: string): Promise<void> {
+  const form = { "content-type": "application/x-www-form-urlencoded" };
+  const requests: [path: string, init: RequestInit][] = [
+    ["/ops/outbox", { headers: { authorization: `Bearer ${OPS_TOKEN}` } }],
+    ["/ops/outbox", { headers: { authorization: `Bearer ${OPS_TOKEN}x` } }],
+    ["/ops/outbox", { headers: { cookie: `orderflow_ops=${OPS_TOKEN}` } }],
+    ["/login", { method: "POST", headers: form, body: `token=${OPS_TOKEN}x`, redirect: "manual" }],
+    ["/login", { method: "POST", headers: form, body: `token=${OPS_TOKEN}`, redirect: "manual" }],
+    ["/", { headers: { authorization: `Bearer ${OPS_TOKEN}` } }],
+  ];
+  for (const [path, init] of requests) {
+    const response = await fetch(`${url}${path}`, init);
+    const answer = await response.text();
+    assert(!answer.includes(OPS_TOKEN), `${path} answers with the token`);
+  }
+}
