@@ -1,13 +1,44 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+/**
+ * The permission sets of deno.json: a step beyond is refused, and no entry is there that its processes do not use.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { BROKER, PROCESSES } from "./processes.ts";
+import { z } from "zod";
+import { eventually } from "../../specs/support/eventually.ts";
+import { testBroker } from "../../specs/support/test_broker.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { denoArguments } from "./child_command.ts";
+import { freePort } from "./free_port.ts";
+import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "./processes.ts";
+
+shareTestSchema();
 
 const ROOT = join(import.meta.dirname ?? "", "../..");
-const SETS = [...new Set([BROKER, ...PROCESSES].map(({ permissions }) => permissions))];
+const TASKS = ["migrate", "audit", "replay", "load"];
+const SETS = [...new Set([BROKER, ...PROCESSES].map(({ permissions }) => permissions)), ...TASKS];
+/** Those whose processes need the token. */
+const KNOW_THE_TOKEN = ["api", "replay"];
+
+const names = z.array(z.string()).default([]);
+const setSchema = z.strictObject({
+  import: z.tuple([z.literal("none.invalid")]), // a list of its own: an empty one would be Deno's, of six hosts
+  read: names,
+  net: names,
+  env: z.union([
+    names.transform((allow) => ({ allow, ignore: [] })),
+    z.strictObject({ allow: names, ignore: names }),
+  ]),
+});
+const { permissions } = z.object({ permissions: z.record(z.string(), z.unknown()) })
+  .parse(JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json"))));
+const setOf = (name: string) => setSchema.parse(permissions[name]);
 
 for (const set of SETS) {
-  Deno.test(`permission set "${set}" keeps files, programs, others' variables and other hosts out`, async () => {
-    assertEquals(await runUnder(set, "try_everything.ts"), "[]\n");
+  Deno.test(`permission set "${set}" keeps files, programs, others' variables, hosts and code out`, async () => {
+    const others = KNOW_THE_TOKEN.includes(set) ? [] : ["OPS_TOKEN"];
+    assertEquals(await runUnder(set, "try_everything.ts", ...others), "[]\n");
   });
 }
 
@@ -24,6 +55,15 @@ Deno.test("a permission set hides Postgres's own variables: the URL alone says w
   assertEquals(await runUnder("consumer", "read_variable.ts", "PGPASSWORD"), "unset\n");
 });
 
+Deno.test("under the supervisor a process reaches the addresses that it was told, and no other port of this machine", async () => {
+  const entry = "workers/dev/testdata/try_addresses.ts";
+  for (const spec of [BROKER, ...PROCESSES]) {
+    const args = [...denoArguments({ ...spec, entry }, ["127.0.0.1:1", "127.0.0.1:3"]), "1", "2", "3"];
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
+    assertEquals(new TextDecoder().decode(stdout), '["1","3"]\n', spec.name);
+  }
+});
+
 /** Runs a script of testdata under a permission set of deno.json; answers with all that it printed. */
 async function runUnder(set: string, script: string, ...args: string[]): Promise<string> {
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -32,4 +72,121 @@ async function runUnder(set: string, script: string, ...args: string[]): Promise
     env: { NO_COLOR: "1", PGPASSWORD: "sesame" },
   }).output();
   return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+/** One thing that a process asked for, as Deno's own audit log has it. */
+const askedSchema = z.object({ permission: z.string(), value: z.string().nullish() });
+type Asked = z.infer<typeof askedSchema>;
+
+interface Run {
+  readonly set: string;
+  readonly entry: string;
+  readonly args?: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** What it prints once it has begun to work; without it, it ends by itself. */
+  readonly until?: RegExp;
+  /** Done before it is asked to stop. */
+  readonly then?: () => Promise<unknown>;
+}
+
+/** Runs a process under its set; answers with all that it asked for. */
+async function askedBy({ set, entry, args = [], env, until, then }: Run): Promise<Asked[]> {
+  const log = await Deno.makeTempFile({ prefix: "orderflow_permissions_" });
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args],
+    cwd: ROOT,
+    env: { ...env, DENO_AUDIT_PERMISSIONS: log, LOG_LEVEL: "debug" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  let output = "";
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const bytes of child.stdout) output += decoder.decode(bytes, { stream: true });
+  })();
+  try {
+    if (until) await eventually(`${entry} to print ${until}`, () => until.test(output));
+    await then?.();
+  } finally {
+    if (until) child.kill("SIGTERM");
+    await Promise.all([child.status, reading]);
+  }
+  const lines = (await Deno.readTextFile(log)).trim().split("\n");
+  await Deno.remove(log);
+  return lines.map((line) => askedSchema.parse(JSON.parse(line)));
+}
+
+Deno.test("every entry of a permission set is used by a process that has it, and a process asks for nothing else", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  const database = new URL(db.url);
+  database.hostname = "localhost"; // both names of this machine are in the sets
+  const port = freePort("127.0.0.1");
+  const base = { DATABASE_URL: database.href, AMQP_URL: broker.url, ...broker.env };
+  const api = `http://127.0.0.1:${port}`;
+  const page = async () => await (await fetch(api)).body?.cancel();
+  const replay = ["--type=order.created", "--dry-run"];
+  const runs: Run[] = [
+    { set: "api", entry: "api/main.ts", env: { ...base, PORT: `${port}` }, until: /Connected/, then: page },
+    { set: "relay", entry: "workers/outbox_relay.ts", env: base, until: /Publishing/ },
+    { set: "consumer", entry: "workers/orders_payment_events.ts", env: base, until: /Subscribed/ },
+    { set: "payments", entry: "workers/payments_order_created.ts", env: base, until: /Subscribed/ },
+    { set: "migrate", entry: "workers/migrate_main.ts", env: base },
+    { set: "migrate", entry: "workers/migrate_main.ts", env: { DATABASE_URL: db.url } },
+    { set: "audit", entry: "workers/audit_main.ts", env: base },
+    { set: "audit", entry: "workers/audit_main.ts", env: { ...base, DATABASE_URL: db.url } },
+    ...["127.0.0.1", "localhost"].map((host): Run => ({
+      set: "replay",
+      entry: "workers/replay_main.ts",
+      args: [...replay, `--url=http://${host}:${freePort("127.0.0.1")}`],
+      env: {},
+    })),
+    {
+      set: "broker",
+      entry: BROKER.entry,
+      env: { [BROKER_PORT_VARIABLE]: `${freePort("127.0.0.1")}` },
+      until: /Listening/,
+    },
+  ];
+  const asked = new Map<string, Asked[]>();
+  for (const run of runs) asked.set(run.set, [...asked.get(run.set) ?? [], ...await askedBy(run)]);
+  for (const [set, all] of asked) checkUse(set, all);
+});
+
+/** Where docker-compose.yml has the services, and has the API listen: used there. */
+const IN_CONTAINERS = ["postgres:5432", "rabbitmq:5672", "0.0.0.0"];
+const compose = Deno.readTextFileSync(join(ROOT, "docker-compose.yml"));
+
+function checkUse(set: string, asked: readonly Asked[]): void {
+  const { read, net, env } = setOf(set);
+  const values = (kind: string) =>
+    new Set(asked.flatMap(({ permission, value }) => permission === kind ? [value ?? ""] : []));
+  const variables = [...values("env")];
+  const covers = (entry: string, name: string) =>
+    entry.endsWith("*") ? name.startsWith(entry.slice(0, -1)) : entry === name;
+  for (const entry of [...env.allow, ...env.ignore]) {
+    const used = variables.filter((name) => covers(entry, name));
+    assert(
+      used.length >= (entry.endsWith("*") ? 2 : 1),
+      `${set}: the variable ${entry} is not used (${used})`,
+    );
+  }
+  const unlisted = variables.filter((name) =>
+    ![...env.allow, ...env.ignore].some((each) => covers(each, name))
+  );
+  assertEquals(unlisted, [], `${set} asks for variables that it may not read`);
+  const addresses = [...values("net")];
+  for (const entry of net) {
+    const isUsed = IN_CONTAINERS.includes(entry)
+      ? compose.includes(entry)
+      : addresses.some((address) => address.startsWith(`${entry}:`));
+    assert(isUsed, `${set}: the address ${entry} is not used (${addresses})`);
+  }
+  for (const folder of read) {
+    const inside = [...values("read")].filter((path) => path.includes(folder.replace(/^\.\//, "")));
+    assert(inside.length > 0, `${set}: the folder ${folder} is not used`);
+  }
+  const kinds = [...new Set(asked.map(({ permission }) => permission))].toSorted();
+  assertEquals(kinds.filter((kind) => !["env", "net", "read"].includes(kind)), [], set);
 }
