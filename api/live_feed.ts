@@ -146,12 +146,22 @@ export function createLiveFeed(
         if (!waiting) {
           newest = text;
           untakenSince ??= performance.now();
-          if (performance.now() - untakenSince > stalledMs) drop.abort();
+          if (!ended && performance.now() - untakenSince > stalledMs) {
+            drop.abort();
+            leave();
+          }
         }
         waiting?.(text);
         waiting = null;
       };
       const client = { offer };
+      const leave = () => {
+        clients.delete(client);
+        offer(null);
+        if (clients.size > 0) return;
+        resting?.abort();
+        resting = null;
+      };
       clients.add(client);
       told = null; // who has just come is to hear, even if nothing changes
       woken.abort();
@@ -165,13 +175,7 @@ export function createLiveFeed(
           if (text !== null || ended) return Promise.resolve(text);
           return new Promise((resolve) => waiting = resolve);
         },
-        leave() {
-          clients.delete(client);
-          offer(null);
-          if (clients.size > 0) return;
-          resting?.abort();
-          resting = null;
-        },
+        leave,
       };
     },
     async read() {

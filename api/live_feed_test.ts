@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
 import { beat } from "../shared/sql/heartbeats.ts";
 import { type LivePulse, livePulseSchema } from "../shared/live.ts";
@@ -162,6 +162,32 @@ Deno.test("a page that reads slowly is not buffered for: it gets the newest puls
 function ordersIn(text: string | null): number {
   return livePulseSchema.parse(JSON.parse(text ?? "")).orders.length;
 }
+
+Deno.test("who has stopped reading is dropped, and its place is for somebody who reads", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_ops");
+  const live = createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog, stalledMs: 300 });
+  const { app } = testApp(db, { live });
+  const place = () =>
+    app.request("/orders", { method: "POST", headers: { "content-type": "application/json" }, body: order });
+  const unread = await Promise.all(Array.from({ length: 50 }, () => app.request("/ops/live")));
+  assertEquals((await app.request("/ops/live")).status, 503, "all places are taken");
+  const reading = await eventually("a place to be free", async () => {
+    await place();
+    const response = await app.request("/ops/live");
+    return response.ok && response;
+  });
+  const reader = reading.body?.getReader();
+  for (let pulses = 0; pulses < 3; pulses++) {
+    assertEquals((await reader?.read())?.done, false, "who reads stays");
+    await place();
+  }
+  await reader?.cancel();
+  const [dropped] = unread;
+  const error = await assertRejects(() => dropped?.text() ?? Promise.resolve());
+  assertStringIncludes(String(error), "reads no more");
+  await live.close();
+});
 
 Deno.test("while the database is away the stream stays open and silent, and goes on when it is back", async () => {
   await using db = await testSchema();

@@ -66,7 +66,6 @@ function eventStream(client: LiveClient): ReadableStream<Uint8Array> {
       controller.enqueue(encoder.encode(`retry: ${RECONNECT_MS}\n\n`));
       client.dropped.addEventListener("abort", () => {
         left = true;
-        client.leave();
         controller.error(new Error("The client reads no more"));
       });
     },
