@@ -1,6 +1,6 @@
 /**
  * What the routes that look at everything take and answer: `/ops/debug`, `/ops/orders`, `/ops/processed-events`,
- * `/ops/audit`.
+ * `/ops/audit`, `/ops/status`.
  *
  * @module
  */
@@ -21,6 +21,7 @@ import { auditSchema } from "../shared/answers/ops_shapes.ts";
 import { idSchema } from "../shared/events/envelope.ts";
 import type { Schema } from "../shared/schema.ts";
 import { AUDIT_GRACE_SECONDS } from "../shared/sql/audit.ts";
+import { systemStatusSchema } from "../shared/status.ts";
 import { type Description, json, pathId, problems, queryOf } from "./describe.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { orderQuerySchema } from "./order_search.ts";
@@ -132,4 +133,13 @@ export const readAudit = (): Description => ({
       503: "An audit with another grace is under way, or the database cannot be reached.",
     }),
   },
+});
+
+/** `GET /ops/status`. */
+export const readStatus = (): Description => ({
+  operationId: "readStatus",
+  tags: ["Inspection"],
+  summary: "The whole system's state at once",
+  description: "Answers while the database is away too, without figures.",
+  responses: { 200: json("The state of the system.", systemStatusSchema) },
 });

@@ -198,7 +198,8 @@ export async function claimOpenLetters(
   limit: number,
 ): Promise<ClaimedLetter[]> {
   return await sql<ClaimedLetter[]>`
-    select id, consumer, event_type as "eventType", correlation_id as "correlationId", traceparent,
+    select id, consumer, event_type as "eventType", correlation_id as "correlationId",
+           coalesce(traceparent, (select e.traceparent from outbox_events e where e.id = d.event_id)) as traceparent,
            body, exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
     from dead_letters d where state = 'OPEN' ${matching(sql, selection)}
     order by id limit ${limit}

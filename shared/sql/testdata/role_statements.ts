@@ -105,6 +105,7 @@ const CONSUMER: Statements = {
       eventType: null,
       orderId: null,
       correlationId: null,
+      traceparent: null,
       body: BODY,
       reason: "r",
       detail: "d",
@@ -226,7 +227,7 @@ const OPS = (topology: Topology): Statements => ({
   countOpenDeadLetters: (sql) => countOpenDeadLetters(sql),
   claimOpenLetters: (sql) => claimOpenLetters(sql, {}, 1),
   closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
-  discardLetters: (sql) => discardLetters(sql, { id: NIL }, "r", 1),
+  discardLetters: (sql) => discardLetters(sql, { ids: [NIL] }, "r", 1),
   prepareReplay: (sql) =>
     prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
   listReplays: (sql) => listReplays(sql, { limit: 1 }),
