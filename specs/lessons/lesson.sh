@@ -24,14 +24,14 @@ ends() {
   wait_for "$1" status && echo "order $ID is $1"
 }
 
-# wait_for TEXT COMMAND…: runs the command until its output has the text, for half a minute at most.
+# wait_for TEXT COMMAND…: runs the command until its output has the text, for about a minute at most.
 wait_for() {
-  wanted=$1 looks=150
+  wanted=$1 looks=300
   shift
   until "$@" | grep -e "$wanted" > /dev/null; do
     looks=$((looks - 1))
     if [ "$looks" -eq 0 ]; then
-      echo "waited half a minute in vain for: $wanted" >&2
+      echo "waited a minute in vain for: $wanted" >&2
       return 1
     fi
     sleep 0.2

@@ -27,7 +27,7 @@ export interface LessonRun {
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** How long a lesson may run, in milliseconds. */
-const LESSON_LIMIT_MS = 90_000;
+const LESSON_LIMIT_MS = 150_000;
 /** Stands before the output of each step: the record separator of ASCII. */
 const SEPARATOR = "\x1e";
 
@@ -47,7 +47,7 @@ export function stepsOf(lesson: string): LessonStep[] {
 
 /**
  * Runs the steps in the project's root, in one `sh` that stops at the first command that fails (`set -e`), with errors
- * in between the output, as a terminal shows them. What is still running after it, or after 90 s, is killed.
+ * in between the output, as a terminal shows them. What is still running after it, or after 150 s, is killed.
  */
 export async function runLesson(
   steps: readonly LessonStep[],
