@@ -41,6 +41,8 @@ Deno.test("the figures of running processes", async (t) => {
       assertEquals(figuresSay(await scrape(stack)), await tablesSay(stack.db.sql));
       return true;
     });
+    const { duplicates, failed, deadLetters } = await tablesSay(stack.db.sql);
+    for (const found of [duplicates, failed, deadLetters]) assert(Object.keys(found).length > 0);
     assertEquals(stack.crashes, []);
   });
 

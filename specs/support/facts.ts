@@ -23,8 +23,8 @@ export interface Facts {
   readonly duplicates: Record<string, number>;
   /** Attempts that failed for now, by consumer. */
   readonly failed: Record<string, number>;
-  /** Delayed retries that were sent. */
-  readonly retriesSent: number;
+  /** Delayed retries that are yet to be sent. */
+  readonly retriesWaiting: number;
   /** Dead letters, by consumer and reason. */
   readonly deadLetters: Record<string, number>;
   /** Events published, once for each time. */
@@ -59,7 +59,7 @@ export function figuresSay(metrics: ReadonlyMap<string, Metric>): Facts {
     processedWithLatency: sumBy(metrics, "orderflow_consumer_event_latency_seconds_count", (l) => l.consumer),
     duplicates: messages("duplicate"),
     failed: messages("failed"),
-    retriesSent: total("orderflow_relay_retries_sent_total"),
+    retriesWaiting: total("orderflow_consumer_retries_total") - total("orderflow_relay_retries_sent_total"),
     deadLetters: sumBy(metrics, "orderflow_consumer_dead_letters_total", (l) => `${l.consumer} ${l.reason}`),
     published: total("orderflow_relay_events_total", ({ outcome }) => outcome === "published"),
     publishedWithLatency: total("orderflow_relay_event_latency_seconds_count"),
@@ -67,7 +67,7 @@ export function figuresSay(metrics: ReadonlyMap<string, Metric>): Facts {
   };
 }
 
-/** The facts as the tables have them, where one event was published twice and every retry that was sent failed once. */
+/** The facts as the tables have them, where one event was published twice. */
 export async function tablesSay(sql: Sql): Promise<Facts> {
   const by = async (rows: PromiseLike<{ key: string; count: number }[]>) =>
     Object.fromEntries((await rows).filter(({ count }) => count > 0).map(({ key, count }) => [key, count]));
@@ -78,8 +78,8 @@ export async function tablesSay(sql: Sql): Promise<Facts> {
   const [events] = await sql<{ published: number; unpublished: number }[]>`
     select count(published_at)::int as published, (count(*) - count(published_at))::int as unpublished
     from outbox_events`;
-  const [retries] = await sql<{ sent: number }[]>`
-    select count(*)::int as sent from delayed_retries where due_at is null`;
+  const [retries] = await sql<{ waiting: number }[]>`
+    select count(*)::int as waiting from delayed_retries where due_at is not null`;
   const published = (events?.published ?? 0) + 1;
   return {
     created: Object.values(orders).reduce((sum, count) => sum + count, 0),
@@ -91,7 +91,7 @@ export async function tablesSay(sql: Sql): Promise<Facts> {
       select consumer as key, sum(duplicates)::int as count from processed_events group by 1`),
     failed: await by(sql<Rows>`
       select consumer as key, sum(retries)::int as count from delayed_retries group by 1`),
-    retriesSent: retries?.sent ?? 0,
+    retriesWaiting: retries?.waiting ?? 0,
     deadLetters: await by(sql<Rows>`
       select consumer || ' ' || reason as key, count(*)::int from dead_letters group by 1`),
     published,

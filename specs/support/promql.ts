@@ -42,9 +42,9 @@ export function readPromql(expression: string): PromqlParts {
       if (name === "VectorSelector") {
         const metric = node.getChild("Identifier");
         if (!metric) throw new Error(`a selector without a metric: ${text}`);
-        const name = text.slice(metric.from, metric.to);
-        selected.push({ metric: name, matchers: matchersIn(inner) });
-        if (/(rate|increase)\($/.test(text.slice(0, from))) rated.push(name);
+        const series = text.slice(metric.from, metric.to);
+        selected.push({ metric: series, matchers: matchersIn(inner) });
+        if (/(rate|increase)\($/.test(text.slice(0, from))) rated.push(series);
       }
       if (name === "GroupingLabels") {
         grouped.push(...inner.slice(1, -1).split(",").map((label) => label.trim()));
