@@ -25,7 +25,8 @@ shareTestSchema();
 const UNUSED: readonly string[] = [];
 
 Deno.test("the figures of running processes", async (t) => {
-  await using stack = await startStack({ FAULTS_ENABLED: "true" }, { metrics: true });
+  const reconcileSoon = { OUTBOX_RECONCILE_INTERVAL_MS: "100", OUTBOX_RECONCILE_AFTER_MS: "2000" };
+  await using stack = await startStack({ FAULTS_ENABLED: "true", ...reconcileSoon }, { metrics: true });
   const { success, paymentFailure, enrollmentFailure } = RESERVED_COURSES;
   const courses = [success, paymentFailure, enrollmentFailure];
   await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: (n) => courses[n % 3] ?? success });
@@ -57,6 +58,14 @@ Deno.test("the figures of running processes", async (t) => {
       sumBy(metrics, name, () => "up")
     );
     assertEquals(up, [{ up: 1 }, { up: 1 }]);
+  });
+
+  await t.step("say what the broker has lost, and what was sent again", async () => {
+    await post(stack, "POST", "/ops/scenarios/lost-message");
+    await eventually("the lost event to be sent again", async () => {
+      const { all = 0 } = sumBy(await scrape(stack), "orderflow_relay_resent_events_total", () => "all");
+      return all >= 1;
+    });
   });
 
   await keepOneRetryWaiting(stack);
