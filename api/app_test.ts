@@ -226,8 +226,10 @@ Deno.test("the caller's trace context goes with the order's events", async () =>
   await using db = await testSchema();
   const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   await appOn(db).request("/orders", post(order, { ...json, traceparent }));
-  const [event] = await db.sql`select traceparent from outbox_events`;
-  assertEquals(event?.traceparent, traceparent);
+  const later = traceparent.replace(/^00/, "cc") + "-what-a-later-version-adds";
+  await appOn(db).request("/orders", post(order, { ...json, traceparent: later }));
+  const events = await db.sql`select traceparent from outbox_events`;
+  assertEquals(events.map((event) => event.traceparent), [traceparent, traceparent]);
 });
 
 Deno.test("unknown routes are 404, unknown methods 405 with what is allowed", async () => {

@@ -69,8 +69,8 @@ export function traceparentOf(span: Span): string {
 export function linksTo(traceparents: Iterable<string | null>): Link[] {
   const links: Link[] = [];
   for (const traceparent of traceparents) {
-    const context = traceparent === null ? null : parseTraceparent(traceparent);
-    if (context) links.push({ context: { ...context, isRemote: true } });
+    const linked = traceparent === null ? null : parseTraceparent(traceparent);
+    if (linked) links.push({ context: { ...linked, isRemote: true } });
   }
   return links;
 }

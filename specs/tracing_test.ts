@@ -5,6 +5,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
+import { join } from "node:path";
+import { z } from "zod";
 import { readQueueDepths } from "../shared/broker/queue_depths.ts";
 import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
@@ -65,6 +67,12 @@ POST /orders | SERVER api
                     process events:refund.succeeded:orders.lifecycle-events.v1 | CONSUMER orders-lifecycle-events | done
         process events:payment.succeeded:orders.payment-events.v1 | CONSUMER orders-payment-events | done`;
 
+const logLineSchema = z.object({
+  message: z.string(),
+  correlationId: z.string(),
+  traceId: z.string().nullish(),
+});
+
 /** Fails once, is tried again, fails once more, is put aside, redriven, and goes on from there. */
 const REDRIVEN = `
 POST /orders | SERVER api
@@ -85,8 +93,11 @@ POST /orders | SERVER api
     process events:order.created:payments.order-created.v1 | CONSUMER payments-order-created | duplicate`;
 
 Deno.test("an order is one trace, from the caller's span to the last notification and the compensation", async (t) => {
-  await using collector = startOtlpCollector();
-  await using stack = await startTraced(collector);
+  await using resources = new AsyncDisposableStack();
+  const logs = await Deno.makeTempDir();
+  resources.defer(() => Deno.remove(logs, { recursive: true }));
+  const collector = resources.use(startOtlpCollector());
+  const stack = resources.use(await startTraced(collector, logs));
   // The relay starts behind the orders, so that they are one batch of it.
   const courses = [
     RESERVED_COURSES.success,
@@ -217,10 +228,27 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
     const told = timeline.map(({ traceId }: { traceId: string }) => traceId);
     assertEquals([...new Set(told)], [caller(2).traceId]);
   });
+
+  await t.step("every line of the logs about an order has its trace id", async () => {
+    await Promise.all([...stack.pids().keys()].map((name) => stack.stop(name))); // all is written then
+    const lines = (await Promise.all(
+      [RELAY.name, ...stack.processes].map((name) => Deno.readTextFile(join(logs, `${name}.log`))),
+    )).flatMap((text) => text.split("\n")).filter((line) => line.includes('"orderId"'))
+      .map((line) => logLineSchema.parse(JSON.parse(line)));
+    const said = new Set(lines.map(({ message, correlationId }) => `${message} ${correlationId}`));
+    for (
+      const what of ["Created order-0", "Processed order-2", "Failed for now order-3", "Dead letter order-3"]
+    ) {
+      assert(said.has(what), what);
+    }
+    for (const { correlationId, traceId, message } of lines) {
+      assertEquals(traceId, caller(Number(correlationId.replace("order-", ""))).traceId, message);
+    }
+  });
 });
 
 /** Starts all processes but the relay, with their spans going to `collector`, and waits until all consumers are subscribed. */
-async function startTraced(collector: OtlpCollector): Promise<TestStack> {
+async function startTraced(collector: OtlpCollector, logs: string): Promise<TestStack> {
   const env = {
     OTEL_DENO: "true",
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
@@ -228,9 +256,10 @@ async function startTraced(collector: OtlpCollector): Promise<TestStack> {
     OTEL_BSP_SCHEDULE_DELAY: "50",
     FAULTS_ENABLED: "true",
     CONSUMER_MAX_RETRIES: "1",
+    LOG_FORMAT: "json",
   };
   const processes = PROCESSES.filter((spec) => spec !== RELAY).map(({ name }) => name);
-  const stack = await startStack(env, { processes });
+  const stack = await startStack(env, { processes, logs });
   const connection = await connect(stack.broker.url);
   const channel = await connection.createChannel();
   await eventually("all consumers to be subscribed", async () => {
