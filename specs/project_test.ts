@@ -156,12 +156,12 @@ function defaultOf(name: string): unknown {
   return Object.entries(VARIABLES).find(([variable]) => variable === name)?.[1].parse(undefined);
 }
 
-Deno.test("README's tasks are those of deno.json", () => {
-  const { tasks } = z.object({ tasks: z.record(z.string(), z.unknown()) }).parse(
-    JSON.parse(read("deno.json")),
-  );
-  const named = table(readme, "task").flatMap(([task]) => code(task));
-  assertEquals(named.toSorted(), Object.keys(tasks).map((name) => `deno task ${name}`).toSorted());
+Deno.test("README's tasks are those of deno.json, each with its sentence", () => {
+  const { tasks } = z.object({ tasks: z.record(z.string(), z.object({ description: z.string().min(1) })) })
+    .parse(JSON.parse(read("deno.json")));
+  const named = table(readme, "task").map(([task, what]) => [...code(task), what]);
+  const wanted = Object.entries(tasks).map(([name, { description }]) => [`deno task ${name}`, description]);
+  assertEquals(named.toSorted(), wanted.toSorted());
 });
 
 Deno.test("README's processes are those that deno task dev runs", () => {

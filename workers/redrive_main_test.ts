@@ -132,7 +132,4 @@ Deno.test("deno task redrive ends with 64 for a wrong usage, and with 1 where th
   const away = await runTask("redrive", ["--all", "--yes", "--json", "--url=http://127.0.0.1:1"]);
   assertEquals([away.code, away.out], [1, ""]);
   assertStringIncludes(away.err, "Cannot reach the API at http://127.0.0.1:1: ");
-  const help = await runTask("redrive", ["--help"]);
-  assertEquals([help.code, help.err], [0, ""]);
-  assertStringIncludes(help.out, "--older-than=<age>");
 });

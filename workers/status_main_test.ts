@@ -109,7 +109,4 @@ Deno.test("deno task status ends with 1 where the API is away, with 64 for a wro
   assertStringIncludes(both.err, "--json prints one object: leave --watch away");
   const short = await runTask("status", [], { env: { OPS_TOKEN: "short" } });
   assertEquals([short.code, short.out], [78, ""]);
-  const help = await runTask("status", ["--help"]);
-  assertEquals([help.code, help.err], [0, ""]);
-  assertStringIncludes(help.out, "--watch");
 });

@@ -42,7 +42,7 @@ async function run({ "dry-run": dryRun, yes, json }: FlagValues<typeof FLAGS>): 
     say(`There is no embedded data in ${home.shown}.`);
     return tell([]);
   }
-  for (const path of found) say(`${dryRun ? "Would delete" : "Deleting"} ${path}`);
+  for (const path of found) say(`${dryRun ? "Would delete" : "To be deleted:"} ${path}`);
   if (dryRun) return tell([]);
   if (!yes && !json && Deno.stdin.isTerminal() && !confirm("All orders in it are lost. Delete it?")) {
     console.error("Nothing has been deleted.");
