@@ -93,7 +93,11 @@ interface Ends {
 async function endsOf(sent: SentOrders, sql: Sql, watch: EndWatch): Promise<Ends> {
   const rest = watchEnds(sql);
   for (const id of sent.ids) rest.add(id, sent.startedMs);
-  const [all, watched] = await Promise.all([rest.allEnded(ENDS_MS), watch.allEnded(ENDS_MS)]);
+  using progress = startProgress("orders ended", sent.ids.length);
+  const [all, watched] = await Promise.all([
+    rest.allEnded(ENDS_MS, progress.at),
+    watch.allEnded(ENDS_MS),
+  ]);
   return { all, watched };
 }
 

@@ -21,11 +21,12 @@ export interface EndWatch {
   /** Watches one more order, whose time began at `sinceMs` by `performance.now()`. */
   add(id: string, sinceMs: number): void;
   /**
-   * Resolves with the ends of all that were added, in the order in which they were seen.
+   * Resolves with the ends of all that were added, in the order in which they were seen; `onEnded` is told meanwhile how
+   * many there are.
    *
    * Errors: with how many are still open after `withinMs`; what the database says.
    */
-  allEnded(withinMs: number): Promise<readonly SeenEnd[]>;
+  allEnded(withinMs: number, onEnded?: (orders: number) => void): Promise<readonly SeenEnd[]>;
 }
 
 const FINAL = ORDER_STATUSES.filter(isFinal);
@@ -52,6 +53,7 @@ export function watchEnds(sql: Sql): EndWatch {
   let isWatching = false;
   let watching = Promise.resolve();
   let untilMs = Infinity;
+  let tell: ((orders: number) => void) | undefined;
 
   async function watch(): Promise<void> {
     while (open.size > 0) {
@@ -64,6 +66,7 @@ export function watchEnds(sql: Sql): EndWatch {
         ends.push({ status, seenMs, latencyMs: seenMs - (open.get(id) ?? seenMs) });
         open.delete(id);
       }
+      tell?.(ends.length);
       if (open.size === 0) break;
       if (seenMs > untilMs) throw new Error(await stillOpen());
       await new Promise((resolve) => setTimeout(resolve, pauseAfter(asked.length, rows.length)));
@@ -88,7 +91,8 @@ export function watchEnds(sql: Sql): EndWatch {
       watching = watch();
       watching.catch(() => {});
     },
-    async allEnded(withinMs) {
+    async allEnded(withinMs, onEnded) {
+      tell = onEnded;
       untilMs = performance.now() + withinMs;
       await watching;
       return ends;

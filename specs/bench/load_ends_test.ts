@@ -33,8 +33,10 @@ Deno.test("every order is seen to end once, with its own time, however many ther
   const sinceMs = performance.now();
   for (const { id } of others) watch.add(id, sinceMs);
   await db.sql`update orders set status = 'REFUNDED' where id = ${first?.id ?? ""}`;
-  const ends = await watch.allEnded(15_000);
+  const told: number[] = [];
+  const ends = await watch.allEnded(15_000, (ended) => told.push(ended));
   assertEquals(ends.length, 2500);
+  assertEquals(told.at(-1), 2500);
   assertEquals(ends.filter(({ status }) => status === "REFUNDED").map((end) => end.latencyMs >= 5000), [
     true,
   ]);
