@@ -37,6 +37,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   "009_faults": "ec98412131936bd1",
   "010_heartbeats": "ee88caf7f7ed1348",
   "011_outbox_fillfactor": "878cb77b277155c7",
+  "012_dead_letter_traces": "8f6883efb23da061",
 };
 
 /** Written before this was checked. Nothing wrote what their new constraints forbid. */
