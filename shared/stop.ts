@@ -42,10 +42,16 @@ export function stopOnSignals(
   Deno.addSignalListener("SIGINT", onInterrupt);
   Deno.addSignalListener("SIGTERM", onTerminate);
   const input = options.supervised ? Deno.stdin.readable.getReader() : undefined;
-  if (input) endOf(input).then(() => stop("the supervisor is gone"));
+  let isOver = false; // then the input ends because nobody listens to it any more
+  if (input) {
+    endOf(input).then(() => {
+      if (!isOver) stop("the supervisor is gone");
+    });
+  }
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
+      isOver = true;
       Deno.removeSignalListener("SIGINT", onInterrupt);
       Deno.removeSignalListener("SIGTERM", onTerminate);
       input?.cancel().catch(() => {});
