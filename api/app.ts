@@ -8,15 +8,16 @@ import { METHODS } from "hono/router";
 import { kindOfError, messageOf } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { traceIdOf } from "../shared/trace_context.ts";
-import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
-import { answer, described, type Description, mediaType, problems } from "./describe.ts";
+import { type App, correlation, type CorrelationEnv, describeCorrelation } from "./correlation.ts";
+import { answer, described, describeRoutes, mediaType, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { docsRoutes } from "./docs_routes.ts";
 import { type HealthDeps, healthRoutes } from "./health_routes.ts";
 import { HttpProblem, problemResponse } from "./http_errors.ts";
 import { createMetrics, type MetricsDeps } from "./metrics.ts";
 import { type LiveDeps, liveRoutes } from "./live_routes.ts";
 import { openApiRoutes } from "./openapi_routes.ts";
-import { type OpsAccess, opsAccess } from "./ops_access.ts";
+import { describeOpsAccess, type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
 import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
 import { answerDefaults, securityHeaders } from "./security_headers.ts";
@@ -40,12 +41,12 @@ export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, L
 export function createApp(deps: AppDeps): App {
   const { log } = deps;
   const metrics = createMetrics(deps);
-  const access = opsAccess(deps.access);
+  const access = described(describeOpsAccess, opsAccess(deps.access));
   const app = new Hono<CorrelationEnv>();
   app.use(metrics.timeRequests);
   app.use(answerDefaults); // these two ahead of whatever refuses: a refusal has their headers as well
   app.use(securityHeaders);
-  app.use(correlation);
+  app.use(described(describeCorrelation, correlation));
   if (deps.isTraced) app.use(traceRequests);
   app.use("/ops/*", access);
   app.route("/", healthRoutes(deps));
@@ -57,11 +58,9 @@ export function createApp(deps: AppDeps): App {
   app.get( // says that the database is away, while it is
     "/metrics",
     access,
-    described(
-      describeMetrics,
-      async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
-    ),
+    async (c) => c.text(await metrics.render(), 200, { "content-type": metrics.contentType }),
   );
+  describeRoutes(app, { "GET /metrics": describeMetrics });
   app.use(
     described(
       () => ({ responses: problems({ 503: "The database cannot be reached." }) }),

@@ -6,7 +6,7 @@
 import { Hono } from "hono";
 import type { Audit } from "../shared/sql/audit.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { auditQuerySchema, readAudit } from "./ops_contract.ts";
 
@@ -24,19 +24,16 @@ export function auditRoutes({ audit }: AuditDeps): App {
   const app = new Hono<CorrelationEnv>();
   let underWay: { readonly graceSeconds: number; readonly answer: Promise<Audit> } | null = null;
 
-  app.get(
-    "/",
-    described(readAudit, async (c) => {
-      const { graceSeconds } = parseOr400(auditQuerySchema, c.req.query(), "query");
-      if (underWay && underWay.graceSeconds !== graceSeconds) {
-        throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
-          headers: { "retry-after": "5" },
-        });
-      }
-      underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
-      return c.json(await underWay.answer);
-    }),
-  );
+  app.get("/", async (c) => {
+    const { graceSeconds } = parseOr400(auditQuerySchema, c.req.query(), "query");
+    if (underWay && underWay.graceSeconds !== graceSeconds) {
+      throw new HttpProblem(503, "An audit is under way. Ask again when it has its answer.", {
+        headers: { "retry-after": "5" },
+      });
+    }
+    underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
+    return c.json(await underWay.answer);
+  });
 
-  return app;
+  return describeRoutes(app, { "GET /": readAudit });
 }

@@ -6,9 +6,10 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
-import { described, type Description, problems } from "./describe.ts";
 import { formatTraceparent, parseTraceparent } from "../shared/trace_context.ts";
 import type { Span } from "../shared/tracing.ts";
+import { problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem } from "./http_errors.ts";
 
 /** The header that carries the correlation id, both ways. */
@@ -35,27 +36,21 @@ export type App = Hono<CorrelationEnv>;
 export type Middleware = MiddlewareHandler<CorrelationEnv>;
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
-export const correlation: Middleware = described(
-  everyRequest,
-  createMiddleware<CorrelationEnv>(async (c, next) => {
-    const given = c.req.header(CORRELATION_HEADER);
-    const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
-    const id = parsed.success ? parsed.data : crypto.randomUUID();
-    c.set("correlationId", id);
-    c.set("traceparent", traceparentOf(c.req.header("traceparent")));
-    c.header(CORRELATION_HEADER, id);
-    if (!parsed.success) {
-      throw new HttpProblem(
-        400,
-        `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`,
-      );
-    }
-    await next();
-  }),
-);
+export const correlation: Middleware = createMiddleware<CorrelationEnv>(async (c, next) => {
+  const given = c.req.header(CORRELATION_HEADER);
+  const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
+  const id = parsed.success ? parsed.data : crypto.randomUUID();
+  c.set("correlationId", id);
+  c.set("traceparent", traceparentOf(c.req.header("traceparent")));
+  c.header(CORRELATION_HEADER, id);
+  if (!parsed.success) {
+    throw new HttpProblem(400, `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`);
+  }
+  await next();
+});
 
-/** What is true of every route. */
-function everyRequest(): Description {
+/** What `correlation` makes true of every route. */
+export function describeCorrelation(): Description {
   return {
     parameters: [
       {

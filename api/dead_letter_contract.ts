@@ -14,7 +14,8 @@ import { idSchema } from "../shared/events/envelope.ts";
 import { instantSchema } from "../shared/replay.ts";
 import type { Schema } from "../shared/schema.ts";
 import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/sql/dead_letters.ts";
-import { type Description, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
+import { json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
 

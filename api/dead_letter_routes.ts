@@ -9,7 +9,7 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { discardLetters, findDeadLetter, listDeadLetters } from "../shared/sql/dead_letters.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import * as contract from "./dead_letter_contract.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { nextCursor } from "./paging.ts";
 import { parseId } from "./path_id.ts";
@@ -31,56 +31,43 @@ const MAX_LETTERS = 1000;
 export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
   const app = new Hono<CorrelationEnv>();
 
-  app.get(
-    "/",
-    described(contract.listLetters, async (c) => {
-      const { cursor, ...filter } = parseOr400(contract.listSchema, c.req.query(), "query");
-      const deadLetters = await listDeadLetters(opsSql, { ...filter, before: cursor });
-      return c.json({ deadLetters, nextCursor: nextCursor(deadLetters, filter.limit) });
-    }),
-  );
+  app.get("/", async (c) => {
+    const { cursor, ...filter } = parseOr400(contract.listSchema, c.req.query(), "query");
+    const deadLetters = await listDeadLetters(opsSql, { ...filter, before: cursor });
+    return c.json({ deadLetters, nextCursor: nextCursor(deadLetters, filter.limit) });
+  });
 
-  app.post(
-    "/redrive",
-    described(contract.redriveAll, async (c) => {
-      const selection = parseOr400(contract.selectionSchema, await readJson(c), "body");
-      return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), selection, MAX_LETTERS));
-    }),
-  );
+  app.post("/redrive", async (c) => {
+    const selection = parseOr400(contract.selectionSchema, await readJson(c), "body");
+    return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), selection, MAX_LETTERS));
+  });
 
-  app.post(
-    "/discard",
-    described(contract.discardAll, async (c) => {
-      const { because, ...selection } = parseOr400(contract.discardSchema, await readJson(c), "body");
-      return c.json({ discarded: await discardLetters(opsSql, selection, because, MAX_LETTERS) });
-    }),
-  );
+  app.post("/discard", async (c) => {
+    const { because, ...selection } = parseOr400(contract.discardSchema, await readJson(c), "body");
+    return c.json({ discarded: await discardLetters(opsSql, selection, because, MAX_LETTERS) });
+  });
 
-  app.get(
-    "/:id",
-    described(contract.readLetter, async (c) => {
-      return c.json(await letterOr404(opsSql, c.req.param("id")));
-    }),
-  );
+  app.get("/:id", async (c) => c.json(await letterOr404(opsSql, c.req.param("id"))));
 
-  app.post(
-    "/:id/redrive",
-    described(contract.redriveOne, async (c) => {
-      const { id } = await openLetterOr409(opsSql, c.req.param("id"));
-      return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), { ids: [id] }, 1));
-    }),
-  );
+  app.post("/:id/redrive", async (c) => {
+    const { id } = await openLetterOr409(opsSql, c.req.param("id"));
+    return c.json(await redriveLetters(opsSql, publisherOr503(publisher()), { ids: [id] }, 1));
+  });
 
-  app.post(
-    "/:id/discard",
-    described(contract.discardOne, async (c) => {
-      const { id } = await openLetterOr409(opsSql, c.req.param("id"));
-      const { because } = parseOr400(contract.discardOneSchema, await readJson(c), "body");
-      return c.json({ discarded: await discardLetters(opsSql, { ids: [id] }, because, 1) });
-    }),
-  );
+  app.post("/:id/discard", async (c) => {
+    const { id } = await openLetterOr409(opsSql, c.req.param("id"));
+    const { because } = parseOr400(contract.discardOneSchema, await readJson(c), "body");
+    return c.json({ discarded: await discardLetters(opsSql, { ids: [id] }, because, 1) });
+  });
 
-  return app;
+  return describeRoutes(app, {
+    "GET /": contract.listLetters,
+    "POST /redrive": contract.redriveAll,
+    "POST /discard": contract.discardAll,
+    "GET /:id": contract.readLetter,
+    "POST /:id/redrive": contract.redriveOne,
+    "POST /:id/discard": contract.discardOne,
+  });
 }
 
 function publisherOr503(publisher: Publisher | null): Publisher {
@@ -94,13 +81,13 @@ function publisherOr503(publisher: Publisher | null): Publisher {
   );
 }
 
-async function letterOr404(sql: Sql, id: string | undefined) {
+async function letterOr404(sql: Sql, id: string) {
   const letter = await findDeadLetter(sql, parseId(id));
   if (!letter) throw new HttpProblem(404, "There is no such dead letter.");
   return letter;
 }
 
-async function openLetterOr409(sql: Sql, id: string | undefined) {
+async function openLetterOr409(sql: Sql, id: string) {
   const letter = await letterOr404(sql, id);
   if (letter.state === "OPEN") return letter;
   throw new HttpProblem(

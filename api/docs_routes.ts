@@ -6,7 +6,8 @@
 import { Hono } from "hono";
 import { etag } from "hono/etag";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { answer, described, mediaType, problems } from "./describe.ts";
+import { answer, describeRoutes, mediaType, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 import { readBundledFile } from "./page_files.ts";
 
@@ -22,58 +23,58 @@ const CONTENT_SECURITY_POLICY =
 export function docsRoutes(bundle: string): App {
   const app = new Hono<CorrelationEnv>();
   app.use(etag()); // the names have no hash: a browser asks each time, and is not sent 1.9 MB each time
-  app.get(
-    "/",
-    described(
-      () => ({
-        operationId: "readReference",
-        tags: ["Page"],
-        summary: "This reference",
-        responses: {
-          200: answer("The reference.", mediaType("text/html")),
-          ...problems({ 503: "It is not built." }),
-        },
-      }),
-      async (c) => await file(c, bundle, "index.html") ?? notBuilt(),
-    ),
-  );
-  app.get(
-    "/:name",
-    described(
-      () => ({
-        operationId: "readReferenceFile",
-        tags: ["Page"],
-        summary: "The reference's script and styles",
-        parameters: [{
-          name: "name",
-          in: "path",
-          required: true,
-          schema: { type: "string" },
-          example: "reference.js",
-        }],
-        responses: {
-          200: answer("The file.", { ...mediaType("text/javascript"), ...mediaType("text/css") }),
-          ...problems({ 404: "There is no such file." }),
-        },
-      }),
-      async (c) => await file(c, bundle, c.req.param("name") ?? "") ?? notThere(c),
-    ),
-  );
-  return app;
-}
 
-async function file(c: RequestContext, bundle: string, name: string): Promise<Response | null> {
-  const found = await readBundledFile(`${bundle}/docs`, name);
-  if (!found) return null;
-  return c.body(found.bytes, 200, { ...found.headers, "content-security-policy": CONTENT_SECURITY_POLICY });
-}
-
-function notThere(c: RequestContext): never {
-  throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-}
-
-function notBuilt(): never {
-  throw new HttpProblem(503, "The reference is missing from ui/dist. Run: deno task ui:bundle", {
-    headers: { "retry-after": "3" },
+  app.get("/", async (c) => {
+    const page = await fileOf(c, bundle, "index.html");
+    if (page) return page;
+    throw new HttpProblem(503, "The reference is missing from ui/dist. Run: deno task ui:bundle", {
+      headers: { "retry-after": "3" },
+    });
   });
+
+  app.get("/:name", async (c) => {
+    const file = await fileOf(c, bundle, c.req.param("name"));
+    if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+    return file;
+  });
+
+  return describeRoutes(app, { "GET /": describeReference, "GET /:name": describeFile });
+}
+
+async function fileOf(c: RequestContext, bundle: string, name: string): Promise<Response | null> {
+  const file = await readBundledFile(`${bundle}/docs`, name);
+  if (!file) return null;
+  return c.body(file.bytes, 200, { ...file.headers, "content-security-policy": CONTENT_SECURITY_POLICY });
+}
+
+function describeReference(): Description {
+  return {
+    operationId: "readReference",
+    tags: ["Page"],
+    summary: "This reference",
+    responses: {
+      200: answer("The reference.", mediaType("text/html")),
+      ...problems({ 503: "It is not built." }),
+    },
+  };
+}
+
+function describeFile(): Description {
+  return {
+    operationId: "readReferenceFile",
+    tags: ["Page"],
+    summary: "The reference's script and styles",
+    parameters: [{
+      name: "name",
+      in: "path",
+      required: true,
+      schema: { type: "string" },
+      description: "As the reference names it.",
+      example: "reference.js",
+    }],
+    responses: {
+      200: answer("The file.", { ...mediaType("text/javascript"), ...mediaType("text/css") }),
+      ...problems({ 404: "There is no such file." }),
+    },
+  };
 }

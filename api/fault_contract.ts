@@ -8,7 +8,8 @@ import { armedSchema, faultsSchema } from "../shared/answers/ops_shapes.ts";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
 import { type Fault, FAULT_POINTS, faultPointSchema } from "../shared/faults/fault_points.ts";
 import type { Schema } from "../shared/schema.ts";
-import { type Description, json, jsonBody, problems } from "./describe.ts";
+import { json, jsonBody, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 
 /** Faults in one request at most. */
 const MAX_FAULTS = 100;

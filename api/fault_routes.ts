@@ -10,7 +10,7 @@ import { FAULT_POINTS } from "../shared/faults/fault_points.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { listArmedFaults, replaceFaults } from "../shared/sql/faults.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { listFaults, putFaults, putSchema } from "./fault_contract.ts";
 import { parseOr400 } from "./http_errors.ts";
 import { readJson } from "./read_json.ts";
@@ -27,19 +27,16 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
   const bodySchema = putSchema(Object.values(topology.queues).map(({ name }) => name));
   const points = Object.entries(FAULT_POINTS).map(([point, spec]) => ({ point, ...spec }));
 
-  app.get("/", described(listFaults, async (c) => c.json({ armed: await listArmedFaults(sql), points })));
+  app.get("/", async (c) => c.json({ armed: await listArmedFaults(sql), points }));
 
-  app.put(
-    "/",
-    described(() => putFaults(bodySchema), async (c) => {
-      const { faults } = parseOr400(bodySchema, await readJson(c), "body");
-      await replaceFaults(sql, faults, new Date());
-      await headStart();
-      return c.json({ armed: await listArmedFaults(sql) });
-    }),
-  );
+  app.put("/", async (c) => {
+    const { faults } = parseOr400(bodySchema, await readJson(c), "body");
+    await replaceFaults(sql, faults, new Date());
+    await headStart();
+    return c.json({ armed: await listArmedFaults(sql) });
+  });
 
-  return app;
+  return describeRoutes(app, { "GET /": listFaults, "PUT /": () => putFaults(bodySchema) });
 }
 
 /** Waits until every process has heard of what was armed just now. */

@@ -7,7 +7,8 @@ import { Hono } from "hono";
 import { z } from "zod";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described, type Description, json } from "./describe.ts";
+import { describeRoutes, json } from "./describe.ts";
+import type { Description } from "./description.ts";
 
 /** What readiness depends on. */
 export interface HealthDeps {
@@ -31,16 +32,13 @@ const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), datab
  */
 export function healthRoutes(deps: HealthDeps): App {
   const app = new Hono<CorrelationEnv>();
-  app.get("/healthz", described(describeHealth, (c) => c.json({ status: "up" })));
-  app.get(
-    "/readyz",
-    described(describeReadiness, async (c) => {
-      const { database, broker } = await readReadiness(deps);
-      const ready = database === "up" && broker === "up";
-      return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
-    }),
-  );
-  return app;
+  app.get("/healthz", (c) => c.json({ status: "up" }));
+  app.get("/readyz", async (c) => {
+    const { database, broker } = await readReadiness(deps);
+    const ready = database === "up" && broker === "up";
+    return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
+  });
+  return describeRoutes(app, { "GET /healthz": describeHealth, "GET /readyz": describeReadiness });
 }
 
 /** Whether database and broker can be reached; the database has two seconds to answer. */

@@ -7,7 +7,8 @@
 import { Hono } from "hono";
 import { livePulseSchema } from "../shared/live.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { answer, described, type Description, mediaType, problems } from "./describe.ts";
+import { answer, describeRoutes, mediaType, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem } from "./http_errors.ts";
 import type { LiveClient, LiveFeed } from "./live_feed.ts";
 
@@ -23,23 +24,20 @@ const RECONNECT_MS = 1000;
 /** The stream: events named `pulse`, each a `LivePulse` as JSON. 503 when too many watch. */
 export function liveRoutes({ live }: LiveDeps): App {
   const app = new Hono<CorrelationEnv>();
-  app.get(
-    "/",
-    described(describeLive, (c) => {
-      const client = live.join();
-      if (!client) {
-        throw new HttpProblem(503, "Too many pages are open. Close one, and try again.", {
-          headers: { "retry-after": "5" },
-        });
-      }
-      return c.body(eventStream(client), 200, {
-        "content-type": "text/event-stream; charset=utf-8",
-        "cache-control": "no-store",
-        "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
+  app.get("/", (c) => {
+    const client = live.join();
+    if (!client) {
+      throw new HttpProblem(503, "Too many pages are open. Close one, and try again.", {
+        headers: { "retry-after": "5" },
       });
-    }),
-  );
-  return app;
+    }
+    return c.body(eventStream(client), 200, {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-store",
+      "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
+    });
+  });
+  return describeRoutes(app, { "GET /": describeLive });
 }
 
 function describeLive(): Description {

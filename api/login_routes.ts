@@ -7,7 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Hono } from "hono";
 import { deleteCookie, setCookie } from "hono/cookie";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { answer, described, type Description, LOCATION, mediaType, problems } from "./describe.ts";
+import { answer, describeRoutes, LOCATION, mediaType, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 import { cookieOf, isCrossSite, isSame, OPS_COOKIE } from "./ops_access.ts";
 import { readBounded } from "./read_json.ts";
@@ -32,44 +33,38 @@ export function loginRoutes({ token, askAgain }: LoginDeps): App {
   const app = new Hono<CorrelationEnv>();
   let wrong = 0;
 
-  app.post(
-    "/login",
-    described(describeLogin, async (c) => {
-      refuseCrossSite(c);
-      if (token === undefined) return c.redirect("/", 303);
-      const given = await readToken(c);
-      if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
-        throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
-          headers: { "retry-after": "1" },
-        });
-      }
-      if (!isSame(given, token)) {
-        wrong++;
-        await delay(WRONG_TOKEN_MS);
-        wrong--;
-        return await askAgain(c);
-      }
-      setCookie(c, OPS_COOKIE, cookieOf(token, new Date(Date.now() + LOGIN_SECONDS * 1000)), {
-        httpOnly: true,
-        sameSite: "Strict",
-        path: "/",
-        maxAge: LOGIN_SECONDS,
-        secure: isHttps(c),
+  app.post("/login", async (c) => {
+    refuseCrossSite(c);
+    if (token === undefined) return c.redirect("/", 303);
+    const given = await readToken(c);
+    if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
+      throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
+        headers: { "retry-after": "1" },
       });
-      return c.redirect("/", 303);
-    }),
-  );
+    }
+    if (!isSame(given, token)) {
+      wrong++;
+      await delay(WRONG_TOKEN_MS);
+      wrong--;
+      return await askAgain(c);
+    }
+    setCookie(c, OPS_COOKIE, cookieOf(token, new Date(Date.now() + LOGIN_SECONDS * 1000)), {
+      httpOnly: true,
+      sameSite: "Strict",
+      path: "/",
+      maxAge: LOGIN_SECONDS,
+      secure: isHttps(c),
+    });
+    return c.redirect("/", 303);
+  });
 
-  app.post(
-    "/logout",
-    described(describeLogout, (c) => {
-      refuseCrossSite(c);
-      deleteCookie(c, OPS_COOKIE, { path: "/" });
-      return c.redirect("/", 303);
-    }),
-  );
+  app.post("/logout", (c) => {
+    refuseCrossSite(c);
+    deleteCookie(c, OPS_COOKIE, { path: "/" });
+    return c.redirect("/", 303);
+  });
 
-  return app;
+  return describeRoutes(app, { "POST /login": describeLogin, "POST /logout": describeLogout });
 }
 
 function describeLogin(): Description {

@@ -7,7 +7,8 @@ import { getCookie } from "hono/cookie";
 import { createMiddleware } from "hono/factory";
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { Middleware } from "./correlation.ts";
-import { described, type Description, problems } from "./describe.ts";
+import { problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The address that a request came from, or null where it did not come over a socket. */
@@ -36,24 +37,27 @@ const FORWARDED = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-i
  * here). Requests that another site's page sends are refused always.
  */
 export function opsAccess(access: OpsAccess): Middleware {
-  return described(
-    () => ({ security: OPS_SECURITY, responses: problems(REFUSALS) }),
-    createMiddleware(async (c, next) => {
-      const refused = refusalOf(access, c);
-      if (refused) throw refused;
-      await next();
-    }),
-  );
+  return createMiddleware(async (c, next) => {
+    const refused = refusalOf(access, c);
+    if (refused) throw refused;
+    await next();
+  });
 }
-
-const REFUSALS = {
-  401: "`OPS_TOKEN` is set, and the request has neither the token nor the cookie of the page.",
-  403:
-    "`OPS_TOKEN` is not set, and the request is not from this machine; or another site's page has sent it.",
-};
 
 /** The ways in: the token, the cookie of the page, or, where no token is set, a loopback address. */
 export const OPS_SECURITY: NonNullable<Description["security"]> = [{ opsToken: [] }, { opsCookie: [] }, {}];
+
+/** What `opsAccess` makes true of every route behind it. */
+export function describeOpsAccess(): Description {
+  return {
+    security: OPS_SECURITY,
+    responses: problems({
+      401: "`OPS_TOKEN` is set, and the request has neither the token nor the cookie of the page.",
+      403:
+        "`OPS_TOKEN` is not set, and the request is not from this machine; or another site's page has sent it.",
+    }),
+  };
+}
 
 /** Why the request is refused: a 401 that asks for the token, or a 403; null where it is let in. */
 export function refusalOf({ token, remoteAddress }: OpsAccess, c: RequestContext): HttpProblem | null {

@@ -12,12 +12,12 @@ import { listProcessed } from "../shared/sql/processed_events.ts";
 import { type AuditDeps, auditRoutes } from "./audit_routes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { faultRoutes } from "./fault_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
 import * as contract from "./ops_contract.ts";
-import { findOrders, orderQuerySchema } from "./order_search.ts";
 import type { ReadTimelines } from "./order_timeline.ts";
+import { findOrders, orderQuerySchema } from "./order_search.ts";
 import { opsOrderStory } from "./orders_routes.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
 import { type ReplayDeps, replayRoutes } from "./replay_routes.ts";
@@ -45,51 +45,45 @@ export function opsRoutes(deps: OpsDeps): App {
   app.route("/dead-letters", deadLetterRoutes({ opsSql, publisher }));
   app.route("/replays", replayRoutes(deps));
 
-  app.get(
-    "/debug",
-    described(contract.readDebug, async (c) => {
-      const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
-        listOrders(opsSql, { limit: DEBUG_ROWS }),
-        listEvents(opsSql, { limit: DEBUG_ROWS }),
-        countUnpublished(opsSql),
-        listProcessed(opsSql, { limit: DEBUG_ROWS }),
-        listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
-      ]);
-      const timelines = await readTimelines(orders);
-      return c.json({
-        orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
-        outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
-        processedEvents: processed,
-        deadLetters,
-      });
-    }),
-  );
+  app.get("/debug", async (c) => {
+    const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
+      listOrders(opsSql, { limit: DEBUG_ROWS }),
+      listEvents(opsSql, { limit: DEBUG_ROWS }),
+      countUnpublished(opsSql),
+      listProcessed(opsSql, { limit: DEBUG_ROWS }),
+      listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
+    ]);
+    const timelines = await readTimelines(orders);
+    return c.json({
+      orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
+      outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
+      processedEvents: processed,
+      deadLetters,
+    });
+  });
 
-  app.get(
-    "/orders",
-    described(contract.findOrders, async (c) => {
-      return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
-    }),
-  );
+  app.get("/orders", async (c) => {
+    return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
+  });
 
   app.get(
     "/orders/:id/timeline",
-    described(contract.readOpsTimeline, async (c) => {
-      return c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id")));
-    }),
+    async (c) => c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id"))),
   );
 
-  app.get(
-    "/processed-events",
-    described(contract.listProcessedEvents, async (c) => {
-      const { cursor, ...query } = parseOr400(contract.processedSchema, c.req.query(), "query");
-      const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
-      const before = cursor ? { eventId, consumer } : undefined;
-      const rows = await listProcessed(opsSql, { ...query, before });
-      const last = rows.length === query.limit ? rows.at(-1) : undefined;
-      return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
-    }),
-  );
+  app.get("/processed-events", async (c) => {
+    const { cursor, ...query } = parseOr400(contract.processedSchema, c.req.query(), "query");
+    const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
+    const before = cursor ? { eventId, consumer } : undefined;
+    const rows = await listProcessed(opsSql, { ...query, before });
+    const last = rows.length === query.limit ? rows.at(-1) : undefined;
+    return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
+  });
 
-  return app;
+  return describeRoutes(app, {
+    "GET /debug": contract.readDebug,
+    "GET /orders": contract.findOrders,
+    "GET /orders/:id/timeline": contract.readOpsTimeline,
+    "GET /processed-events": contract.listProcessedEvents,
+  });
 }

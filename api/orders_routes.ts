@@ -8,7 +8,7 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
 import { ORDER_ID } from "../shared/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { IDEMPOTENCY_HEADER, parseIdempotencyKey, REPLAYED_HEADER } from "./idempotency_key.ts";
 import type { ReadTimelines, TimelineEntry } from "./order_timeline.ts";
@@ -32,50 +32,41 @@ export interface OrdersDeps {
 export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps): App {
   const app = new Hono<CorrelationEnv>();
 
-  app.post(
-    "/",
-    described(contract.placeOrder, async (c) => {
-      const key = parseIdempotencyKey(c.req.header(IDEMPOTENCY_HEADER));
-      const request = parseOr400(contract.newOrderSchema, await readJson(c), "body");
-      const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-      const order = await placeOrder(request, cause, key);
-      c.get("span")?.setAttribute(ORDER_ID, order.id);
-      return c.json(orderJson(order), 201, {
-        location: `/orders/${order.id}`,
-        ...(order.isReplay ? { [REPLAYED_HEADER]: "true" } : {}),
-      });
-    }),
-  );
+  app.post("/", async (c) => {
+    const key = parseIdempotencyKey(c.req.header(IDEMPOTENCY_HEADER));
+    const request = parseOr400(contract.newOrderSchema, await readJson(c), "body");
+    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+    const order = await placeOrder(request, cause, key);
+    c.get("span")?.setAttribute(ORDER_ID, order.id);
+    return c.json(orderJson(order), 201, {
+      location: `/orders/${order.id}`,
+      ...(order.isReplay ? { [REPLAYED_HEADER]: "true" } : {}),
+    });
+  });
 
-  app.get(
-    "/",
-    described(contract.listOrders, async (c) => {
-      const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
-      const orders = await listOrders(opsSql, { limit, before: cursor });
-      return c.json({ orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit) });
-    }),
-  );
+  app.get("/", async (c) => {
+    const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
+    const orders = await listOrders(opsSql, { limit, before: cursor });
+    return c.json({ orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit) });
+  });
 
-  app.get(
-    "/:id",
-    described(contract.readOrder, async (c) => {
-      return c.json(orderJson(await orderOr404(opsSql, c.req.param("id"))));
-    }),
-  );
+  app.get("/:id", async (c) => c.json(orderJson(await orderOr404(opsSql, c.req.param("id")))));
 
-  app.get(
-    "/:id/timeline",
-    described(contract.readTimeline, async (c) => {
-      const { order, timeline } = await opsOrderStory(opsSql, readTimelines, c.req.param("id"));
-      return c.json({ order: orderJson(order), timeline });
-    }),
-  );
+  app.get("/:id/timeline", async (c) => {
+    const { order, timeline } = await opsOrderStory(opsSql, readTimelines, c.req.param("id"));
+    return c.json({ order: orderJson(order), timeline });
+  });
 
-  return app;
+  return describeRoutes(app, {
+    "POST /": contract.placeOrder,
+    "GET /": contract.listOrders,
+    "GET /:id": contract.readOrder,
+    "GET /:id/timeline": contract.readTimeline,
+  });
 }
 
 /** The order `id`; throws a 400 for what is no id, and a 404 where there is no such order. */
-async function orderOr404(sql: Sql, id: string | undefined): Promise<OrderRow> {
+async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
   const parsed = parseId(id);
   const order = await findOrder(sql, parsed);
   if (!order) throw new HttpProblem(404, `There is no order ${parsed}.`);
@@ -89,7 +80,7 @@ async function orderOr404(sql: Sql, id: string | undefined): Promise<OrderRow> {
 export async function opsOrderStory(
   sql: Sql,
   readTimelines: ReadTimelines,
-  id: string | undefined,
+  id: string,
 ): Promise<OrderStory<OrderRow>> {
   const order = await orderOr404(sql, id);
   const timelines = await readTimelines([order]);

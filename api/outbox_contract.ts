@@ -9,7 +9,8 @@ import { count } from "../shared/answers/fields.ts";
 import { EVENT_TYPES, type EventType } from "../shared/events/catalog.ts";
 import { idSchema } from "../shared/events/envelope.ts";
 import type { Schema } from "../shared/schema.ts";
-import { type Description, json, pathId, problems, queryOf } from "./describe.ts";
+import { json, pathId, problems, queryOf } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { pageQuery, type PageRequest } from "./paging.ts";
 

@@ -15,7 +15,7 @@ import {
 import { listProcessed } from "../shared/sql/processed_events.ts";
 import { tickRelay } from "../shared/sql/outbox_wakeup.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import * as contract from "./outbox_contract.ts";
 import { nextCursor } from "./paging.ts";
@@ -29,45 +29,36 @@ const TICK_LOOK_MS = 10;
 export function outboxRoutes(sql: Sql): App {
   const app = new Hono<CorrelationEnv>();
 
-  app.get(
-    "/",
-    described(contract.listEvents, async (c) => {
-      const { limit, cursor, ...filter } = parseOr400(contract.listSchema, c.req.query(), "query");
-      const events = await listEvents(sql, { limit, before: cursor, ...filter });
-      return c.json({ events, nextCursor: nextCursor(events, limit) });
-    }),
-  );
+  app.get("/", async (c) => {
+    const { limit, cursor, ...filter } = parseOr400(contract.listSchema, c.req.query(), "query");
+    const events = await listEvents(sql, { limit, before: cursor, ...filter });
+    return c.json({ events, nextCursor: nextCursor(events, limit) });
+  });
 
-  app.post(
-    "/tick",
-    described(contract.tick, async (c) => {
-      const before = await countUnpublished(sql);
-      await tickRelay(sql);
-      const after = await settled(sql, before.count);
-      return c.json({ unpublishedBefore: before.count, unpublishedAfter: after });
-    }),
-  );
+  app.post("/tick", async (c) => {
+    const before = await countUnpublished(sql);
+    await tickRelay(sql);
+    const after = await settled(sql, before.count);
+    return c.json({ unpublishedBefore: before.count, unpublishedAfter: after });
+  });
 
-  app.get(
-    "/:id",
-    described(contract.readEvent, async (c) => {
-      return c.json(eventOr404(await findEvent(sql, parseId(c.req.param("id")))));
-    }),
-  );
+  app.get("/:id", async (c) => c.json(eventOr404(await findEvent(sql, parseId(c.req.param("id"))))));
 
-  app.post(
-    "/:id/republish",
-    described(contract.republish, async (c) => {
-      const id = parseId(c.req.param("id"));
-      const event = eventOr404(await republishEvent(sql, id));
-      await tickRelay(sql);
-      // Those who have processed it will absorb the repeat; whoever expects an effect should know.
-      const processed = await listProcessed(sql, { limit: 100, eventId: id });
-      return c.json({ ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) }, 202);
-    }),
-  );
+  app.post("/:id/republish", async (c) => {
+    const id = parseId(c.req.param("id"));
+    const event = eventOr404(await republishEvent(sql, id));
+    await tickRelay(sql);
+    // Those who have processed it will absorb the repeat; whoever expects an effect should know.
+    const processed = await listProcessed(sql, { limit: 100, eventId: id });
+    return c.json({ ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) }, 202);
+  });
 
-  return app;
+  return describeRoutes(app, {
+    "GET /": contract.listEvents,
+    "POST /tick": contract.tick,
+    "GET /:id": contract.readEvent,
+    "POST /:id/republish": contract.republish,
+  });
 }
 
 function eventOr404(event: OutboxEventRow | undefined): OutboxEventRow {

@@ -12,6 +12,6 @@ import { parseOr400 } from "./http_errors.ts";
 export const idPath: Schema<{ id: string }> = z.object({ id: idSchema });
 
 /** The id, in lower case; throws a 400 for what is none. */
-export function parseId(id: string | undefined): string {
+export function parseId(id: string): string {
   return parseOr400(idPath, { id }, "path").id;
 }

@@ -13,7 +13,8 @@ import {
 import { DEFAULT_REPLAY_RATE, replayFilterSchema, replayRateSchema } from "../shared/replay.ts";
 import type { Schema } from "../shared/schema.ts";
 import { MAX_REPLAY_MESSAGES } from "../shared/sql/replays.ts";
-import { type Description, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
+import { json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { pageQuery, pageSchema } from "./paging.ts";
 

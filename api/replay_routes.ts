@@ -19,7 +19,7 @@ import {
   startReplay,
 } from "../shared/sql/replays.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { nextCursor, pageSchema } from "./paging.ts";
 import { parseId } from "./path_id.ts";
@@ -47,88 +47,75 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
   const app = new Hono<CorrelationEnv>();
   const horizonNow = () => new Date(Date.now() - retentionDays * DAY_MS);
 
-  app.post(
-    "/",
-    described(contract.prepare, async (c) => {
-      const filter = parseOr400(replayFilterSchema, await readJson(c), "body");
-      checkConsumer(filter, bindings);
+  app.post("/", async (c) => {
+    const filter = parseOr400(replayFilterSchema, await readJson(c), "body");
+    checkConsumer(filter, bindings);
+    const horizon = horizonNow();
+    if (filter.from && new Date(filter.from) < horizon) throw forgotten(`from is ${filter.from}`, horizon);
+    const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
+    if (prepared.kind === "too old") {
+      throw forgotten(`the oldest event that matches is of ${prepared.oldest.toISOString()}`, horizon);
+    }
+    if (prepared.kind === "too many") {
+      throw new HttpProblem(
+        422,
+        `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give a ` +
+          "type, a consumer, or a shorter time, and replay the rest after it.",
+      );
+    }
+    const { replay } = prepared;
+    c.header("location", `/ops/replays/${replay.id}`);
+    return c.json({ ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) }, 201);
+  });
+
+  app.get("/", async (c) => {
+    const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
+    const replays = await listReplays(opsSql, { limit, before: cursor });
+    return c.json({ replays, nextCursor: nextCursor(replays, limit) });
+  });
+
+  app.get("/:id", async (c) => c.json(await replayOr404(opsSql, parseId(c.req.param("id")))));
+
+  app.get("/:id/events", async (c) => {
+    const { id } = await replayOr404(opsSql, parseId(c.req.param("id")));
+    const { limit, cursor } = parseOr400(contract.eventsSchema, c.req.query(), "query");
+    return c.json(await eventsOf(opsSql, id, limit, cursor));
+  });
+
+  app.post("/:id/start", async (c) => {
+    const id = parseId(c.req.param("id"));
+    // The rate is all that a body can say, so it may be left away.
+    const body = c.req.header("content-type") === undefined ? {} : await readJson(c);
+    const { ratePerSecond } = parseOr400(contract.startSchema, body, "body");
+    const { state, createdAt } = await replayOr404(opsSql, id);
+    if (state === "PREPARED") {
       const horizon = horizonNow();
-      if (filter.from && new Date(filter.from) < horizon) throw forgotten(`from is ${filter.from}`, horizon);
-      const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
-      if (prepared.kind === "too old") {
-        throw forgotten(`the oldest event that matches is of ${prepared.oldest.toISOString()}`, horizon);
+      if (createdAt < horizon) {
+        throw forgotten(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
       }
-      if (prepared.kind === "too many") {
-        throw new HttpProblem(
-          422,
-          `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give a ` +
-            "type, a consumer, or a shorter time, and replay the rest after it.",
-        );
-      }
-      const { replay } = prepared;
-      c.header("location", `/ops/replays/${replay.id}`);
-      return c.json({ ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) }, 201);
-    }),
-  );
+      const oldest = await oldestBefore(opsSql, id, horizon);
+      if (oldest) throw forgotten(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
+      const started = await startReplay(opsSql, id, ratePerSecond);
+      if (started) return c.json(started, 202);
+    }
+    throw wrongState(await replayOr404(opsSql, id), "Only a prepared one can be started: prepare it anew.");
+  });
 
-  app.get(
-    "/",
-    described(contract.listReplays, async (c) => {
-      const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
-      const replays = await listReplays(opsSql, { limit, before: cursor });
-      return c.json({ replays, nextCursor: nextCursor(replays, limit) });
-    }),
-  );
+  app.post("/:id/cancel", async (c) => {
+    const id = parseId(c.req.param("id"));
+    const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
+    if (cancelled) return c.json(cancelled);
+    throw wrongState(await replayOr404(opsSql, id), "There is nothing left to cancel.");
+  });
 
-  app.get(
-    "/:id",
-    described(contract.readReplay, async (c) => {
-      return c.json(await replayOr404(opsSql, parseId(c.req.param("id"))));
-    }),
-  );
-
-  app.get(
-    "/:id/events",
-    described(contract.listReplayEvents, async (c) => {
-      const { id } = await replayOr404(opsSql, parseId(c.req.param("id")));
-      const { limit, cursor } = parseOr400(contract.eventsSchema, c.req.query(), "query");
-      return c.json(await eventsOf(opsSql, id, limit, cursor));
-    }),
-  );
-
-  app.post(
-    "/:id/start",
-    described(contract.start, async (c) => {
-      const id = parseId(c.req.param("id"));
-      // The rate is all that a body can say, so it may be left away.
-      const body = c.req.header("content-type") === undefined ? {} : await readJson(c);
-      const { ratePerSecond } = parseOr400(contract.startSchema, body, "body");
-      const { state, createdAt } = await replayOr404(opsSql, id);
-      if (state === "PREPARED") {
-        const horizon = horizonNow();
-        if (createdAt < horizon) {
-          throw forgotten(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
-        }
-        const oldest = await oldestBefore(opsSql, id, horizon);
-        if (oldest) throw forgotten(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
-        const started = await startReplay(opsSql, id, ratePerSecond);
-        if (started) return c.json(started, 202);
-      }
-      throw wrongState(await replayOr404(opsSql, id), "Only a prepared one can be started: prepare it anew.");
-    }),
-  );
-
-  app.post(
-    "/:id/cancel",
-    described(contract.cancel, async (c) => {
-      const id = parseId(c.req.param("id"));
-      const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
-      if (cancelled) return c.json(cancelled);
-      throw wrongState(await replayOr404(opsSql, id), "There is nothing left to cancel.");
-    }),
-  );
-
-  return app;
+  return describeRoutes(app, {
+    "POST /": contract.prepare,
+    "GET /": contract.listReplays,
+    "GET /:id": contract.readReplay,
+    "GET /:id/events": contract.listReplayEvents,
+    "POST /:id/start": contract.start,
+    "POST /:id/cancel": contract.cancel,
+  });
 }
 
 async function replayOr404(sql: Sql, id: string): Promise<ReplayRow> {

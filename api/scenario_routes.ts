@@ -15,7 +15,8 @@ import { armFaults } from "../shared/sql/faults.ts";
 import { orderSchema, scenariosSchema } from "../shared/answers/api_shapes.ts";
 import { ORDER_ID } from "../shared/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described, type Description, json, LOCATION, problems } from "./describe.ts";
+import { describeRoutes, json, LOCATION, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { headStart } from "./fault_routes.ts";
 import { HttpProblem } from "./http_errors.ts";
 import { orderJson } from "./orders_routes.ts";
@@ -61,22 +62,19 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
   const app = new Hono<CorrelationEnv>();
   const offered = offeredScenarios(deps.faults !== undefined);
 
-  app.get("/", described(describeList, (c) => c.json({ scenarios: offered })));
+  app.get("/", (c) => c.json({ scenarios: offered }));
 
-  app.post(
-    "/:scenario",
-    described(() => describePlay(offered), async (c) => {
-      const isOffered = offered.some(({ name }) => name === c.req.param("scenario"));
-      const scenario = SCENARIOS.find(({ name }) => name === c.req.param("scenario"));
-      if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-      const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-      const order = await play(scenario, deps, cause);
-      c.get("span")?.setAttribute(ORDER_ID, order.id);
-      return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
-    }),
-  );
+  app.post("/:scenario", async (c) => {
+    const isOffered = offered.some(({ name }) => name === c.req.param("scenario"));
+    const scenario = SCENARIOS.find(({ name }) => name === c.req.param("scenario"));
+    if (!isOffered || !scenario) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+    const order = await play(scenario, deps, cause);
+    c.get("span")?.setAttribute(ORDER_ID, order.id);
+    return c.json(orderJson(order), 201, { location: `/orders/${order.id}` });
+  });
 
-  return app;
+  return describeRoutes(app, { "GET /": describeList, "POST /:scenario": () => describePlay(offered) });
 }
 
 function describeList(): Description {

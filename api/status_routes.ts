@@ -12,7 +12,7 @@ import { listReplays } from "../shared/sql/replays.ts";
 import type { StatusFigures, SystemStatus } from "../shared/status.ts";
 import { VERSION } from "../shared/version.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described } from "./describe.ts";
+import { describeRoutes } from "./describe.ts";
 import { type HealthDeps, readReadiness } from "./health_routes.ts";
 import type { LiveDeps } from "./live_routes.ts";
 import { readStatus } from "./ops_contract.ts";
@@ -31,16 +31,13 @@ const STATUS_REPLAYS = 100;
 /** Tells the state of the system. That works while the database is away too: then there are no figures. */
 export function statusRoutes(deps: StatusDeps): App {
   const app = new Hono<CorrelationEnv>();
-  app.get(
-    "/",
-    described(readStatus, async (c) => {
-      const readiness = await readReadiness(deps);
-      const figures = readiness.database === "up" ? await readFigures(deps).catch(nullWhileAway) : null;
-      const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
-      return c.json(status);
-    }),
-  );
-  return app;
+  app.get("/", async (c) => {
+    const readiness = await readReadiness(deps);
+    const figures = readiness.database === "up" ? await readFigures(deps).catch(nullWhileAway) : null;
+    const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
+    return c.json(status);
+  });
+  return describeRoutes(app, { "GET /": readStatus });
 }
 
 /** The database may go away, or be too slow, between its two answers. */

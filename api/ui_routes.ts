@@ -12,7 +12,8 @@ import type { PageData } from "../ui/page_data.ts";
 import { renderLogin, renderPage } from "../ui/page.tsx";
 import { parseView } from "../ui/url_state.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { answer, described, type Description, mediaType, problems } from "./describe.ts";
+import { answer, describeRoutes, mediaType, problems } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { HttpProblem, type ProblemStatus, type RequestContext } from "./http_errors.ts";
 import type { LiveDeps } from "./live_routes.ts";
 import { liveOrder } from "./live_pulse.ts";
@@ -60,41 +61,35 @@ export function uiRoutes(deps: UiDeps): App {
     });
   };
 
-  app.get(
-    "/",
-    described(describePage, async (c) => {
-      if (isForeignLink(c)) return sameAgain(c);
-      const refused = refusalOf(access, c);
-      if (refused?.status === 401) return await askForToken(c, false);
-      if (refused) return plainPage(c, refused.status, "This page is not for you", refused.message);
-      const assets = await readPageFiles(bundle);
-      if (!assets) return bundleMissing(c);
-      try {
-        if (!deps.isSchemaReady()) return databaseAway(c);
-        const data = await orNullAfter(
-          PAGE_WAIT_MS,
-          pageData(deps, new URLSearchParams(c.req.query()), assets),
-        );
-        return data ? html(c, 200, renderPage(data)) : databaseAway(c);
-      } catch (error) {
-        if (kindOfError(error) === "permanent") throw error;
-        log.warning("The database could not serve the page", { error: messageOf(error) });
-        return databaseAway(c);
-      }
-    }),
-  );
+  app.get("/", async (c) => {
+    if (isForeignLink(c)) return sameAgain(c);
+    const refused = refusalOf(access, c);
+    if (refused?.status === 401) return await askForToken(c, false);
+    if (refused) return plainPage(c, refused.status, "This page is not for you", refused.message);
+    const assets = await readPageFiles(bundle);
+    if (!assets) return bundleMissing(c);
+    try {
+      if (!deps.isSchemaReady()) return databaseAway(c);
+      const data = await orNullAfter(
+        PAGE_WAIT_MS,
+        pageData(deps, new URLSearchParams(c.req.query()), assets),
+      );
+      return data ? html(c, 200, renderPage(data)) : databaseAway(c);
+    } catch (error) {
+      if (kindOfError(error) === "permanent") throw error;
+      log.warning("The database could not serve the page", { error: messageOf(error) });
+      return databaseAway(c);
+    }
+  });
 
-  app.get(
-    "/assets/:name",
-    described(describeAsset, async (c) => {
-      const file = await readBundledFile(bundle, c.req.param("name") ?? "");
-      if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-      return c.body(file.bytes, 200, file.headers);
-    }),
-  );
+  app.get("/assets/:name", async (c) => {
+    const file = await readBundledFile(bundle, c.req.param("name"));
+    if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
+    return c.body(file.bytes, 200, file.headers);
+  });
 
   app.route("/", loginRoutes({ token: access.token, askAgain: (c) => askForToken(c, true) }));
-  return app;
+  return describeRoutes(app, { "GET /": describePage, "GET /assets/:name": describeAsset });
 }
 
 function describePage(): Description {
