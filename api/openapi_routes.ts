@@ -8,7 +8,8 @@ import { Hono } from "hono";
 import { type GenerateSpecOptions, openAPIRouteHandler } from "hono-openapi";
 import { z } from "zod";
 import type { App, CorrelationEnv } from "./correlation.ts";
-import { described, json } from "./describe.ts";
+import { describeRoutes, json } from "./describe.ts";
+import type { Description } from "./description.ts";
 import { OPS_COOKIE } from "./ops_access.ts";
 
 const TAGS = [
@@ -31,17 +32,18 @@ export function openApiRoutes(app: App): App {
   const routes = new Hono<CorrelationEnv>();
   routes.get(
     "/openapi.json",
-    described(
-      () => ({
-        operationId: "readOpenApi",
-        tags: ["Page"],
-        summary: "This description",
-        responses: { 200: json("OpenAPI 3.1.", z.record(z.string(), z.unknown())) },
-      }),
-      openAPIRouteHandler(app, { documentation: documentation(), excludeStaticFile: false }),
-    ),
+    openAPIRouteHandler(app, { documentation: documentation(), excludeStaticFile: false }),
   );
-  return routes;
+  return describeRoutes(routes, { "GET /openapi.json": describeItself });
+}
+
+function describeItself(): Description {
+  return {
+    operationId: "readOpenApi",
+    tags: ["Page"],
+    summary: "This description",
+    responses: { 200: json("OpenAPI 3.1.", z.record(z.string(), z.unknown())) },
+  };
 }
 
 function documentation(): GenerateSpecOptions["documentation"] {

@@ -102,6 +102,7 @@ export async function watchSources({ root, specs, onPage, onChange, stop }: Watc
 
 /** Whether the page is bundled from the file; what the bundler writes is below the same folder. */
 function isPageSource(path: string, root: string): boolean {
+  if (path.startsWith(join(root, "shared/answers/"))) return true;
   return path.startsWith(join(root, "ui/")) && !path.startsWith(join(root, "ui/dist"));
 }
 

@@ -29,7 +29,9 @@ Deno.test("readGraph() tells what each process imports, SQL files included", asy
 Deno.test("watchSources() tells which processes a changed file belongs to, follows new imports, and tells of the page", async () => {
   const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "orderflow_dev_test_" }));
   const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
-  for (const folder of ["api", "workers", "shared", "ui", "ui/dist"]) await Deno.mkdir(join(root, folder));
+  for (const folder of ["api", "workers", "shared", "shared/answers", "ui", "ui/dist"]) {
+    await Deno.mkdir(join(root, folder));
+  }
   await write("shared/a.ts", "export const a = 1;");
   await write("shared/b.ts", "export const b = 1;");
   await write("api/main.ts", 'import "../shared/a.ts";');
@@ -63,6 +65,9 @@ Deno.test("watchSources() tells which processes a changed file belongs to, follo
   await changeUntilSeen("shared/b.ts", "export const b = 2;");
   await write("ui/dist/island.js", "");
   await changeUntilSeen("ui/page.css", "/* changed */");
+  const before = seen.length;
+  await changeUntilSeen("shared/answers/a.ts", "export const a = 1;"); // the page reads answers by it
+  assertEquals(seen.slice(before).includes("the page"), true);
   stop.abort();
   await watching;
   await Deno.remove(root, { recursive: true });
