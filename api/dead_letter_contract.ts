@@ -14,7 +14,7 @@ import { idSchema } from "../shared/events/envelope.ts";
 import { instantSchema } from "../shared/replay.ts";
 import type { Schema } from "../shared/schema.ts";
 import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/sql/dead_letters.ts";
-import { json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
+import { BODY_REFUSALS, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
@@ -79,11 +79,6 @@ export const discardSchema: Schema<LetterSelection & { because: string }> = sele
 /** The body of `POST /ops/dead-letters/:id/discard`. */
 export const discardOneSchema: Schema<{ because: string }> = z.strictObject({ because });
 
-const BODY_PROBLEMS = {
-  400: "The body is not valid.",
-  413: "The body is too large.",
-  415: "The body is not declared as JSON.",
-};
 const NO_LETTER = { 400: "The path has no id.", 404: "There is no such letter." };
 const CLOSED = { ...NO_LETTER, 409: "The letter is closed." };
 const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter stays open." };
@@ -117,7 +112,7 @@ export const redriveAll = (): Description => ({
   }),
   responses: {
     200: json("What became of them.", redrivenSchema),
-    ...problems({ ...BODY_PROBLEMS, ...BROKER_AWAY }),
+    ...problems({ ...BODY_REFUSALS, ...BROKER_AWAY }),
   },
 });
 
@@ -133,7 +128,7 @@ export const discardAll = (): Description => ({
       value: { reason: "retries exhausted", because: "a test of ours" },
     },
   }),
-  responses: { 200: json("How many were closed.", discardedSchema), ...problems(BODY_PROBLEMS) },
+  responses: { 200: json("How many were closed.", discardedSchema), ...problems(BODY_REFUSALS) },
 });
 
 /** `GET /ops/dead-letters/:id`. */
@@ -168,6 +163,6 @@ export const discardOne = (): Description => ({
   }),
   responses: {
     200: json("1, as it was closed.", discardedSchema),
-    ...problems({ ...CLOSED, ...BODY_PROBLEMS, 400: "The path has no id, or the body is not valid." }),
+    ...problems({ ...CLOSED, ...BODY_REFUSALS, 400: "The path has no id, or the body is not valid." }),
   },
 });

@@ -91,6 +91,13 @@ export function mediaType(type: string, schema?: AnySchema): Content {
   return { [type]: { schema: schema ? resolver(schema) : { type: "string" } } };
 }
 
+/** How a body in JSON is refused. */
+export const BODY_REFUSALS = {
+  400: "The body is not valid.",
+  413: "The body is too large.",
+  415: "The body is not declared as JSON.",
+} as const;
+
 /** Refusals by status, each with when it is given. */
 export function problems(when: Readonly<Record<number, string>>): Record<number, Answer> {
   const content = { "application/problem+json": { schema: resolver(problemSchema) } };

@@ -8,7 +8,7 @@ import { armedSchema, faultsSchema } from "../shared/answers/ops_shapes.ts";
 import { correlationIdSchema } from "../shared/events/envelope.ts";
 import { type Fault, FAULT_POINTS, faultPointSchema } from "../shared/faults/fault_points.ts";
 import type { Schema } from "../shared/schema.ts";
-import { json, jsonBody, problems } from "./describe.ts";
+import { BODY_REFUSALS, json, jsonBody, problems } from "./describe.ts";
 import type { Description } from "./description.ts";
 
 /** Faults in one request at most. */
@@ -64,10 +64,6 @@ export const putFaults = (body: Schema<{ faults: Fault[] }>): Description => ({
   }),
   responses: {
     200: json("What is armed now.", armedSchema),
-    ...problems({
-      400: "The body is not valid.",
-      413: "The body is too large.",
-      415: "The body is not declared as JSON.",
-    }),
+    ...problems(BODY_REFUSALS),
   },
 });

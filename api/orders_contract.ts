@@ -10,7 +10,7 @@ import { idSchema } from "../shared/events/envelope.ts";
 import { amountSchema } from "../shared/money.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Schema } from "../shared/schema.ts";
-import { json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
+import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { IDEMPOTENCY_HEADER, REPLAYED_HEADER } from "./idempotency_key.ts";
@@ -65,10 +65,9 @@ export const placeOrder = (): Description => ({
       },
     }),
     ...problems({
+      ...BODY_REFUSALS,
       400: "The body is not valid, each field at fault is named; or the key is none.",
       409: "A request with the same key is under way.",
-      413: "The body is too large.",
-      415: "The body is not declared as JSON.",
       422: "The key was used for another request.",
       503: "The database cannot be reached, or too many orders wait for it.",
     }),

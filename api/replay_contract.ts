@@ -13,7 +13,7 @@ import {
 import { DEFAULT_REPLAY_RATE, replayFilterSchema, replayRateSchema } from "../shared/replay.ts";
 import type { Schema } from "../shared/schema.ts";
 import { MAX_REPLAY_MESSAGES } from "../shared/sql/replays.ts";
-import { json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
+import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { pageQuery, pageSchema } from "./paging.ts";
@@ -33,11 +33,6 @@ export const startSchema: Schema<{ ratePerSecond: number }> = z.strictObject({
   }),
 });
 
-const BODY_PROBLEMS = {
-  400: "The body is not valid.",
-  413: "The body is too large.",
-  415: "The body is not declared as JSON.",
-};
 const NO_REPLAY = { 400: "The path has no id.", 404: "There is no such replay; it may have been pruned." };
 const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and no longer.";
 const theReplay = () => pathId("The replay's id.", EXAMPLE_IDS.replay);
@@ -60,7 +55,7 @@ export const prepare = (): Description => ({
   }),
   responses: {
     201: json("The replay, and the first of its messages.", preparedReplaySchema, LOCATION),
-    ...problems({ ...BODY_PROBLEMS, 422: `${TOO_OLD} Or more messages than one replay has.` }),
+    ...problems({ ...BODY_REFUSALS, 422: `${TOO_OLD} Or more messages than one replay has.` }),
   },
 });
 
@@ -110,7 +105,7 @@ export const start = (): Description => ({
     202: json("The replay, running; the relay sends.", replaySchema),
     ...problems({
       ...NO_REPLAY,
-      ...BODY_PROBLEMS,
+      ...BODY_REFUSALS,
       400: "The path has no id, or the body is not valid.",
       409: "The replay is not `PREPARED`.",
       422: TOO_OLD,
