@@ -79,9 +79,10 @@ async function outputOf(
   return { code, output };
 }
 
-/** The URL of the test's database with a password that it does not take. */
+/** The URL of the test's database with a password that it does not take, even where it trusts its own users. */
 function withWrongPassword({ url }: TestSchema): string {
   const wrong = new URL(url);
+  wrong.username = "nobody_of_this_name";
   wrong.password = escaped;
   return wrong.href;
 }
