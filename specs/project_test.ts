@@ -187,6 +187,17 @@ Deno.test("README's variables have the defaults that it says", () => {
   }
 });
 
+Deno.test("SECURITY.md names a test for each threat that something stands against", () => {
+  const rows = table(read(".github/SECURITY.md"), "threat");
+  assert(rows.length > 0);
+  for (const [threat, , , tests] of rows) {
+    assert(
+      code(tests).some((path) => path.endsWith("_test.ts")),
+      `no test shows what stands against: ${threat}`,
+    );
+  }
+});
+
 /** The curl lines of a document; `$API` and the other variables are still in them. */
 function curlLines(
   text: string,
