@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { VERSION } from "../shared/version.ts";
 
 const changelog = Deno.readTextFileSync(new URL("changelog.md", import.meta.url));
 
@@ -11,6 +12,7 @@ Deno.test("the changelog has its unreleased part first, then versions from the n
     return numbers.split(".").map((part) => part.padStart(4, "0")).join();
   });
   assertEquals(versions, versions.toSorted().reverse());
+  assert(headings[1]?.startsWith(`[${VERSION}] `), "the newest version is not that of deno.json");
   const kinds = [...changelog.matchAll(/^### (.*)$/gm)].map(([, text]) => text ?? "");
   const usual = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
   assertEquals(kinds.filter((kind) => !usual.includes(kind)), []);
