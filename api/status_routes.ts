@@ -47,12 +47,14 @@ function nullWhileAway(error: unknown): null {
 }
 
 async function readFigures({ opsSql, live, faults }: StatusDeps): Promise<StatusFigures> {
-  const [{ at: _, orders: __, ...figures }, statuses, replays, armed] = await Promise.all([
+  const questions = [
     live.read(),
     countStatuses(opsSql, STATUS_ORDERS),
     listReplays(opsSql, { limit: STATUS_REPLAYS, state: "RUNNING" }),
     faults ? listArmedFaults(opsSql) : null,
-  ]);
+  ] as const;
+  await Promise.allSettled(questions); // none is left behind when another one fails
+  const [{ at: _, orders: __, ...figures }, statuses, replays, armed] = await Promise.all(questions);
   return {
     ...figures,
     orders: Object.fromEntries(statuses.map(({ status, count }) => [status, count])),
