@@ -99,6 +99,7 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
       closing.signal.throwIfAborted();
       const late = `Setting up the connection took longer than ${setupMs} ms`;
       await orFailAfter(setupMs, late, setup(model));
+      closing.signal.throwIfAborted();
     } catch (error) {
       await within(CLOSE_MS, model.close().catch(() => {}));
       throw error;
