@@ -15,7 +15,7 @@ const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
 const SKIPPED = new Set([".git", ".orderflow", ".env", "coverage", "dist", "node_modules"]);
 const CHECKS = "deno task ok";
 /** How long one command may take, in milliseconds. */
-const RUN_MS = 180_000;
+const RUN_MS = 240_000;
 /** Shows the consumer of the recipes at work, where there is one. */
 const AT_WORK = "specs/testdata/new_consumer.ts";
 
