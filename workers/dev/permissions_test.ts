@@ -16,10 +16,10 @@ import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "./processes.ts";
 shareTestSchema();
 
 const ROOT = join(import.meta.dirname ?? "", "../..");
-const TASKS = ["migrate", "audit", "replay", "load"];
+const TASKS = ["migrate", "audit", "ops", "load"];
 const SETS = [...new Set([BROKER, ...PROCESSES].map(({ permissions }) => permissions)), ...TASKS];
 /** Those whose processes need the token. */
-const KNOW_THE_TOKEN = ["api", "replay"];
+const KNOW_THE_TOKEN = ["api", "ops"];
 
 const names = z.array(z.string()).default([]);
 const setSchema = z.strictObject({
@@ -137,7 +137,7 @@ Deno.test("every entry of a permission set is used by a process that has it, and
     { set: "audit", entry: "workers/audit_main.ts", env: base },
     { set: "audit", entry: "workers/audit_main.ts", env: { ...base, DATABASE_URL: db.url } },
     ...["127.0.0.1", "localhost"].map((host): Run => ({
-      set: "replay",
+      set: "ops",
       entry: "workers/replay_main.ts",
       args: [...replay, `--url=http://${host}:${freePort("127.0.0.1")}`],
       env: {},
@@ -154,8 +154,15 @@ Deno.test("every entry of a permission set is used by a process that has it, and
   for (const [set, all] of asked) checkUse(set, all);
 });
 
-/** Where docker-compose.yml has the services, and has the API listen: used there. */
-const IN_CONTAINERS = ["postgres:5432", "rabbitmq:5672", "0.0.0.0"];
+/** Where docker-compose.yml has the services, and has the processes listen: used there. */
+const IN_CONTAINERS = [
+  "postgres:5432",
+  "rabbitmq:5672",
+  "rabbitmq-2:5672",
+  "rabbitmq-3:5672",
+  "0.0.0.0",
+  "0.0.0.0:9464",
+];
 const compose = Deno.readTextFileSync(join(ROOT, "docker-compose.yml"));
 
 function checkUse(set: string, asked: readonly Asked[]): void {
@@ -179,7 +186,7 @@ function checkUse(set: string, asked: readonly Asked[]): void {
   const addresses = [...values("net")];
   for (const entry of net) {
     const isUsed = IN_CONTAINERS.includes(entry)
-      ? compose.includes(entry)
+      ? entry.split(":").every((part) => compose.includes(part))
       : addresses.some((address) => address.startsWith(`${entry}:`));
     assert(isUsed, `${set}: the address ${entry} is not used (${addresses})`);
   }
