@@ -45,6 +45,7 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
 
   API         ${apiUrl}
   Debug view  ${apiUrl}
+  Reference   ${apiUrl}/docs
   Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
   RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
