@@ -23,4 +23,11 @@ export const securityHeaders: Middleware = secureHeaders({
   strictTransportSecurity: false, // TLS, where there is any, ends before this process
   referrerPolicy: "same-origin", // with less, a browser hides from us too which page a form was on
   xFrameOptions: "DENY",
+  // For browsers and plug-ins that are no more, or without effect beside the policy. Each header costs a request 1 µs.
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+  removePoweredBy: false, // nothing sets it
 });

@@ -9,11 +9,9 @@ const TOKEN = "a-token-of-sixteen";
 const OF_EVERY_ANSWER = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
-  "origin-agent-cluster": "?1",
   "referrer-policy": "same-origin",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",
-  "x-permitted-cross-domain-policies": "none",
 };
 const NOTHING = "default-src 'none'; frame-ancestors 'none'";
 const PAGE = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
