@@ -3,11 +3,11 @@ import { connect } from "amqplib";
 import type { Hono } from "hono";
 import { declareTopology } from "../shared/broker/declare.ts";
 import { createPublisher, type OutgoingMessage, type Publisher } from "../shared/broker/publish.ts";
-import { insertDeadLetters, type NewDeadLetter } from "../shared/sql/dead_letters.ts";
+import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
 import { appendEvents } from "../shared/sql/outbox_events.ts";
 import { eventually } from "../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../specs/support/test_broker.ts";
-import { orderCreated } from "../specs/support/test_events.ts";
+import { newLetter, orderCreated } from "../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import type { CorrelationEnv } from "./correlation.ts";
 import { deadLetterRoutes } from "./dead_letter_routes.ts";
@@ -51,23 +51,6 @@ function appOn(db: TestSchema, publisher: Publisher | null): Hono<CorrelationEnv
   return app;
 }
 
-function letter(consumer: string, more: Partial<NewDeadLetter> = {}): NewDeadLetter {
-  const { event } = orderCreated();
-  return {
-    consumer,
-    eventId: event.eventId,
-    eventType: event.type,
-    orderId: event.data.orderId,
-    correlationId: event.correlationId,
-    traceparent: null,
-    body: new TextEncoder().encode(JSON.stringify(event)),
-    reason: "retries exhausted",
-    detail: "timed out",
-    attempts: 4,
-    ...more,
-  };
-}
-
 const post = (body: unknown): RequestInit => ({
   method: "POST",
   headers: { "content-type": "application/json" },
@@ -83,7 +66,7 @@ Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, t
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  const broken = letter(wired.queue, { body: new TextEncoder().encode("{ not json"), eventId: null });
+  const broken = newLetter(wired.queue, { body: new TextEncoder().encode("{ not json"), eventId: null });
   await insertDeadLetters(db.sql, [broken], new Date());
   const [row] = await db.sql`select id from dead_letters`;
   const app = appOn(db, wired.publisher);
@@ -102,7 +85,7 @@ Deno.test("a redriven event goes on with the trace that it began in", async () =
   await using wired = await wire(broker);
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
-  await insertDeadLetters(db.sql, [letter(wired.queue, { eventId: event.eventId })], new Date());
+  await insertDeadLetters(db.sql, [newLetter(wired.queue, { eventId: event.eventId })], new Date());
   const sent: OutgoingMessage[] = [];
   const publisher: Publisher = {
     publish(messages, route, timeoutMs) {
@@ -118,8 +101,8 @@ Deno.test("POST /dead-letters/redrive takes those that match, and says which wer
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  const [first, done] = [letter(wired.queue), letter(wired.queue)];
-  await insertDeadLetters(db.sql, [first, done, letter(wired.otherQueue)], new Date());
+  const [first, done] = [newLetter(wired.queue), newLetter(wired.queue)];
+  await insertDeadLetters(db.sql, [first, done, newLetter(wired.otherQueue)], new Date());
   await db.sql`insert into processed_events values (${done.eventId}, ${wired.queue}, now())`;
   const app = appOn(db, wired.publisher);
   const response = await app.request("/redrive", post({ consumer: wired.queue }));
@@ -138,7 +121,7 @@ Deno.test("a letter that the broker does not take stays open, and the answer say
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  await insertDeadLetters(db.sql, [letter("no.such.queue")], new Date());
+  await insertDeadLetters(db.sql, [newLetter("no.such.queue")], new Date());
   const response = await appOn(db, wired.publisher).request("/redrive", post({}));
   const { redriven, refused } = await response.json();
   assertEquals([redriven, refused.length, refused[0].error], [0, 1, "returned by the broker: NO_ROUTE"]);
@@ -148,7 +131,11 @@ Deno.test("a letter that the broker does not take stays open, and the answer say
 
 Deno.test("POST /dead-letters/…/discard closes letters with the reason given, and needs one", async () => {
   await using db = await testSchema();
-  await insertDeadLetters(db.sql, [letter("payments"), letter("payments"), letter("orders")], new Date());
+  await insertDeadLetters(
+    db.sql,
+    [newLetter("payments"), newLetter("payments"), newLetter("orders")],
+    new Date(),
+  );
   const app = appOn(db, null);
   assertEquals((await app.request("/discard", post({ consumer: "payments" }))).status, 400);
   const response = await app.request("/discard", post({ consumer: "payments", because: "a test order" }));
@@ -161,8 +148,8 @@ Deno.test("POST /dead-letters/…/discard closes letters with the reason given, 
 
 Deno.test("GET /dead-letters filters by state, consumer, reason and order, and pages", async () => {
   await using db = await testSchema();
-  const [a, b] = [letter("payments"), letter("orders", { reason: "not JSON" })];
-  await insertDeadLetters(db.sql, [a, b, letter("orders")], new Date());
+  const [a, b] = [newLetter("payments"), newLetter("orders", { reason: "not JSON" })];
+  await insertDeadLetters(db.sql, [a, b, newLetter("orders")], new Date());
   const app = appOn(db, null);
   const list = async (query: string) => {
     const response = await app.request(`/?${query}`);
@@ -183,7 +170,7 @@ Deno.test("letters are chosen by type, time and ids too, in the list and for an 
   await using db = await testSchema();
   const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 0, minute));
   for (const [minute, eventType] of ["order.created", "payment.failed", "order.created"].entries()) {
-    await insertDeadLetters(db.sql, [letter("payments", { eventType })], at(minute));
+    await insertDeadLetters(db.sql, [newLetter("payments", { eventType })], at(minute));
   }
   const rows = await db.sql<{ id: string }[]>`select id from dead_letters order by first_failed_at`;
   const ids = rows.map(({ id }) => id);

@@ -5,7 +5,7 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { systemStatusSchema } from "../shared/status.ts";
 import { eventually } from "../specs/support/eventually.ts";
 import { runTask } from "../specs/support/run_task.ts";
-import { orderCreated } from "../specs/support/test_events.ts";
+import { newLetter } from "../specs/support/test_events.ts";
 import { shareTestSchema } from "../specs/support/test_schema.ts";
 import { startStack } from "../specs/support/test_stack.ts";
 
@@ -18,21 +18,7 @@ async function insertLetters(
   count: number,
   minutesAgo: number,
 ): Promise<string[]> {
-  const letters = Array.from({ length: count }, () => {
-    const { event } = orderCreated();
-    return {
-      consumer,
-      eventId: event.eventId,
-      eventType: event.type,
-      orderId: event.data.orderId,
-      correlationId: event.correlationId,
-      traceparent: null,
-      body: new TextEncoder().encode(JSON.stringify(event)),
-      reason: "retries exhausted",
-      detail: "timed out",
-      attempts: 4,
-    };
-  });
+  const letters = Array.from({ length: count }, () => newLetter(consumer));
   await insertDeadLetters(sql, letters, new Date(Date.now() - minutesAgo * 60_000));
   const rows = await sql<
     { id: string }[]

@@ -65,7 +65,7 @@ const HEARTBEAT_S = 10;
 const CONNECT_MS = 5000;
 
 /** How long to wait before the next try, in milliseconds, after so many in a row that failed; give or take a fifth. */
-function retryDelayMs(failures: number): number {
+function reconnectDelayMs(failures: number): number {
   return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
 }
 
@@ -129,7 +129,7 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
         }
         isTold = true;
       }
-      await pause(retryDelayMs(failures++), closing.signal);
+      await pause(reconnectDelayMs(failures++), closing.signal);
     }
   }
 

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { sectionOf } from "./markdown.ts";
 
 /** A file that is new, with all its text. */
 export interface NewFile {
@@ -53,8 +54,8 @@ const INSERTION = new RegExp(`In ${CODE}, (before|after) ${CODE}:$`);
  * Errors: when the section is not there, or has a block that is no step.
  */
 export function stepsOf(markdown: string, heading: string): Step[] {
-  const section = markdown.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
-  if (section === undefined) throw new Error(`There is no section "${heading}"`);
+  const section = sectionOf(markdown, heading);
+  if (section === "") throw new Error(`There is no section "${heading}"`);
   const steps: Step[] = [];
   let end = 0;
   for (const block of section.matchAll(/^```\w*\n([^]*?)^```$/gm)) {

@@ -8,6 +8,7 @@ import { type EventData, type EventType, makeEvent } from "../../shared/events/c
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import type { NewDeadLetter } from "../../shared/sql/dead_letters.ts";
 import { v7 as uuidv7 } from "uuid";
 
 /** An event as a handler gets it, with a new id. */
@@ -31,6 +32,24 @@ export function paymentSucceeded(
   courseId: string = RESERVED_COURSES.success,
 ): ReceivedEvent<"payment.succeeded"> {
   return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
+}
+
+/** A letter of `consumer` about an `order.created` of a new order, with `more` in the place of what it says. */
+export function newLetter(consumer: string, more: Partial<NewDeadLetter> = {}): NewDeadLetter {
+  const { event } = orderCreated();
+  return {
+    consumer,
+    eventId: event.eventId,
+    eventType: event.type,
+    orderId: event.data.orderId,
+    correlationId: event.correlationId,
+    traceparent: null,
+    body: new TextEncoder().encode(JSON.stringify(event)),
+    reason: "retries exhausted",
+    detail: "timed out",
+    attempts: 4,
+    ...more,
+  };
 }
 
 /** Puts an order into the table, in whatever status. */

@@ -6,7 +6,6 @@
 import { z } from "zod";
 import { UsageError } from "../../shared/command/flags.ts";
 import { messageOf } from "../../shared/errors.ts";
-import type { Schema } from "../../shared/schema.ts";
 
 /** The API refused a request, or could not be asked; the message says why and what to do. */
 export class ApiError extends Error {
@@ -23,13 +22,20 @@ export class ApiError extends Error {
 }
 
 /**
+ * A schema of zod or zod/mini that makes a `T` of an answer.
+ *
+ * @internal
+ */
+export type AnswerSchema<T> = z.core.$ZodType<T>;
+
+/**
  * Asks for `path`, such as `/ops/replays`, and answers with what `schema` makes of the JSON.
  *
  * Errors: `UsageError` where the API says that a value is not valid (400), with the fields at fault; `ApiError` where it
  * refuses otherwise, cannot be reached, or gives another answer than `schema` asks for.
  */
 export type AskOps = <T>(
-  schema: Schema<T>,
+  schema: AnswerSchema<T>,
   method: "GET" | "POST",
   path: string,
   body?: object,
@@ -59,7 +65,7 @@ export function opsApi(options: OpsApiOptions): AskOps {
     const { status, ok, text } = await answerOf(options, method, path, body);
     const json = parsed(text);
     if (!ok) throw refusal(status, json);
-    const answer = schema.safeParse(json);
+    const answer = z.safeParse(schema, json);
     if (answer.success) return answer.data;
     throw new ApiError(status, `${method} ${path} gave no such answer as expected: is ${url} OrderFlow?`);
   };

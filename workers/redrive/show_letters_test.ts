@@ -8,7 +8,7 @@ const letter = {
   orderId: "7",
   reason: "retries exhausted",
   lastFailedAt: "2026-11-22T12:00:00.000Z",
-  state: "OPEN",
+  state: "OPEN" as const,
   resolution: null,
 };
 
