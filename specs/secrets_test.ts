@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "../workers/dev/free_port.ts";
 import { eventually } from "./support/eventually.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
+import { readOutput } from "./support/read_output.ts";
 
 shareTestSchema();
 
@@ -61,22 +62,17 @@ async function outputOf(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let output = "";
-  const read = async (stream: ReadableStream<Uint8Array>) => {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) output += decoder.decode(bytes, { stream: true });
-  };
-  const ended = Promise.all([child.status, read(child.stdout), read(child.stderr)]);
+  const output = readOutput(child.stdout, child.stderr);
   try {
     if (until) {
-      await eventually(`${set} to print ${until}: ${output}`, () => until.test(output));
+      await eventually(`${set} to print ${until}: ${output.text()}`, () => until.test(output.text()));
       await then?.();
     }
   } finally {
     if (until) child.kill("SIGTERM");
   }
-  const [{ code }] = await ended;
-  return { code, output };
+  const [{ code }] = await Promise.all([child.status, output.ended]);
+  return { code, output: output.text() };
 }
 
 /** The URL of the test's database with a password that it does not take, even where it trusts its own users. */

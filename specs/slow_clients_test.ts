@@ -9,6 +9,7 @@ import { eventually } from "./support/eventually.ts";
 import { connectRaw } from "./support/raw_http.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
+import { readOutput } from "./support/read_output.ts";
 
 shareTestSchema();
 
@@ -41,18 +42,17 @@ Deno.test("when there are more connections than files may be open, the API says 
     stdout: "piped",
     stderr: "null",
   }).spawn();
-  let output = "";
-  const reading = (async () => {
-    const decoder = new TextDecoder();
-    for await (const bytes of child.stdout) output += decoder.decode(bytes, { stream: true });
-  })();
+  const output = readOutput(child.stdout);
   await using connections = new AsyncDisposableStack();
-  const url = await eventually("the API to listen", () => /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0]);
+  const url = await eventually(
+    "the API to listen",
+    () => /http:\/\/127\.0\.0\.1:\d+/.exec(output.text())?.[0],
+  );
   for (let i = 0; i < 200; i++) {
     const connection = await connectRaw(url).catch(() => null); // refused, once it has ended
     if (connection) connections.use(connection);
   }
   assertEquals((await child.status).code, 1);
-  await reading;
-  assert(/Cannot go on.*Too many open files/s.test(output), output);
+  await output.ended;
+  assert(/Cannot go on.*Too many open files/s.test(output.text()), output.text());
 });

@@ -5,6 +5,7 @@ import { runTask, taskCommand } from "../specs/support/run_task.ts";
 import { shareTestSchema } from "../specs/support/test_schema.ts";
 import { startStack } from "../specs/support/test_stack.ts";
 import { VERSION } from "../shared/version.ts";
+import { readOutput } from "../specs/support/read_output.ts";
 
 shareTestSchema();
 
@@ -80,18 +81,18 @@ Deno.test("deno task status --watch prints the state again, outlives the API, an
     return Response.json(status);
   });
   const child = taskCommand("status", ["--watch", `--url=http://127.0.0.1:${server.addr.port}`]).spawn();
-  const output = child.stdout.pipeThrough(new TextDecoderStream());
-  let printed = "";
-  const reading = (async () => {
-    for await (const text of output) printed += text;
-  })();
+  const output = readOutput(child.stdout);
   await eventually("two looks", () => requests >= 2);
   await server.shutdown();
-  await eventually("a look at nothing", () => printed.includes("Cannot reach the API at http://127.0.0.1:"));
+  await eventually(
+    "a look at nothing",
+    () => output.text().includes("Cannot reach the API at http://127.0.0.1:"),
+  );
   child.kill("SIGINT");
   assertEquals((await child.status).code, 0);
-  await reading;
+  await output.ended;
   await child.stderr.cancel();
+  const printed = output.text();
   const looks = printed.split("\n\n");
   assert(looks.filter((look) => look.startsWith("OrderFlow 1.2.3 at ")).length >= 2, printed);
   assertStringIncludes(printed, "  the database cannot be reached");

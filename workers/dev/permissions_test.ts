@@ -12,6 +12,7 @@ import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts"
 import { denoArguments } from "./child_command.ts";
 import { freePort } from "./free_port.ts";
 import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "./processes.ts";
+import { readOutput } from "../../specs/support/read_output.ts";
 
 shareTestSchema();
 
@@ -100,17 +101,13 @@ async function askedBy({ set, entry, args = [], env, until, then }: Run): Promis
     stdout: "piped",
     stderr: "null",
   }).spawn();
-  let output = "";
-  const reading = (async () => {
-    const decoder = new TextDecoder();
-    for await (const bytes of child.stdout) output += decoder.decode(bytes, { stream: true });
-  })();
+  const output = readOutput(child.stdout);
   try {
-    if (until) await eventually(`${entry} to print ${until}`, () => until.test(output));
+    if (until) await eventually(`${entry} to print ${until}`, () => until.test(output.text()));
     await then?.();
   } finally {
     if (until) child.kill("SIGTERM");
-    await Promise.all([child.status, reading]);
+    await Promise.all([child.status, output.ended]);
   }
   const lines = (await Deno.readTextFile(log)).trim().split("\n");
   await Deno.remove(log);

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { testDatabase } from "../../../specs/support/test_postgres.ts";
 import { QUEUES } from "../../../shared/broker/topology.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
+import { readOutput } from "../../../specs/support/read_output.ts";
 
 const ROOT = join(import.meta.dirname ?? "", "../../..");
 
@@ -77,25 +78,25 @@ export function startDev(home: DevHome, env: Record<string, string> = {}): DevRu
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let output = "";
   let code: number | null = null;
-  const read = async (stream: ReadableStream<Uint8Array>) => {
-    const decoder = new TextDecoder();
-    for await (const bytes of stream) output += decoder.decode(bytes, { stream: true });
-  };
-  const over = Promise.all([process.status, read(process.stdout), read(process.stderr)])
+  const output = readOutput(process.stdout, process.stderr);
+  const over = Promise.all([process.status, output.ended])
     .then(([status]) => code = status.code);
   return {
     process,
-    output: () => output,
+    output: output.text,
     async printed(pattern) {
-      await eventually(() => pattern.test(output) || code !== null, `it prints ${pattern}:\n`, () => output);
-      const match = pattern.exec(output);
-      if (!match) throw new Error(`it ended without printing ${pattern}:\n${output}`);
+      await eventually(
+        () => pattern.test(output.text()) || code !== null,
+        `it prints ${pattern}:\n`,
+        output.text,
+      );
+      const match = pattern.exec(output.text());
+      if (!match) throw new Error(`it ended without printing ${pattern}:\n${output.text()}`);
       return match;
     },
     async ended() {
-      await eventually(() => code !== null, "it ends:\n", () => output, 10_000);
+      await eventually(() => code !== null, "it ends:\n", output.text, 10_000);
       return code ?? -1;
     },
     async [Symbol.asyncDispose]() {
