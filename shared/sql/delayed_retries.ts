@@ -95,11 +95,11 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
 /** A retry, by its key. */
 export type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
 
-/** Notes that retries have been sent, in one statement. */
+/** Notes that retries have been sent, and when, in one statement. */
 export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[]): Promise<void> {
   if (sent.length === 0) return;
   await sql`
-    update delayed_retries r set due_at = null
+    update delayed_retries r set due_at = null, sent_at = clock_timestamp()
     from jsonb_to_recordset(${rowset(sent)}::text::jsonb) as sent (consumer text, "eventId" uuid)
     where r.event_id = sent."eventId" and r.consumer = sent.consumer
       and r.event_id = any(${uuids(sent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;

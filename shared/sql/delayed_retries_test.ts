@@ -1,12 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { v7 as uuidv7 } from "uuid";
+import { newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { transaction } from "./connect.ts";
 import {
   claimDueRetries,
   countWaitingRetries,
   markRetriesSent,
-  type NewRetry,
   postponeRetries,
   readNextDue,
   storeRetries,
@@ -15,10 +14,11 @@ import {
 shareTestSchema();
 
 const now = new Date();
+const consumer = "payments.order-created.v1";
 
 Deno.test("storeRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
   await using db = await testSchema();
-  const [due, notYet] = [retry({ delayMs: 0, retries: 1 }), retry({ delayMs: 60_000 })];
+  const [due, notYet] = [newRetry(consumer, { retries: 1 }), newRetry(consumer, { delayMs: 60_000 })];
   await storeRetries(db.as("orderflow_payments"), [due, notYet], now);
   const relay = db.as("orderflow_relay");
   const claimed = await claimDueRetries(relay, 10);
@@ -28,7 +28,7 @@ Deno.test("storeRetries() keeps events with their past until they are due, and t
     eventType: due.eventType,
     correlationId: due.correlationId,
     traceparent: due.traceparent,
-    body: "{}",
+    body: new TextDecoder().decode(due.body),
     retries: 1,
     firstSeenAt: due.firstSeenAt,
   }]);
@@ -46,7 +46,7 @@ Deno.test("storeRetries() keeps events with their past until they are due, and t
 
 Deno.test("storeRetries() of an event that waits already keeps one row, with the higher count", async () => {
   await using db = await testSchema();
-  const first = retry({ delayMs: 0, retries: 2, error: "the third time" });
+  const first = newRetry(consumer, { error: "the third time" });
   await storeRetries(db.sql, [first, first], now);
   await storeRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
   const rows = await claimDueRetries(db.sql, 10);
@@ -58,7 +58,7 @@ Deno.test("storeRetries() of an event that waits already keeps one row, with the
 Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
-  await storeRetries(db.sql, [retry({ delayMs: 0 }), retry({ delayMs: 0 })], now);
+  await storeRetries(db.sql, [newRetry(consumer), newRetry(consumer)], now);
   await transaction(relay, async (tx) => {
     const [mine] = await claimDueRetries(tx, 1);
     const theirs = await claimDueRetries(relay, 10);
@@ -70,28 +70,10 @@ Deno.test("claimDueRetries() leaves alone what another relay has claimed", async
 Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
-  const [one] = [retry({ delayMs: 0 })];
+  const one = newRetry(consumer);
   assertEquals(await readNextDue(relay), null);
   await storeRetries(db.sql, [one], now);
   await postponeRetries(relay, [one], 60_000);
   assertEquals((await claimDueRetries(relay, 10)).length, 0);
   assert((await readNextDue(relay) ?? 0) > 0);
 });
-
-function retry(more: Partial<NewRetry>): NewRetry {
-  const id = uuidv7();
-  return {
-    consumer: "payments.order-created.v1",
-    eventId: id,
-    eventType: "order.created",
-    orderId: id,
-    correlationId: "c-1",
-    traceparent: null,
-    body: new TextEncoder().encode("{}"),
-    error: "timed out",
-    retries: 0,
-    firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
-    delayMs: 1000,
-    ...more,
-  };
-}

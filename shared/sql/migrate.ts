@@ -18,6 +18,7 @@ import faults from "./migrations/009_faults.sql" with { type: "text" };
 import heartbeats from "./migrations/010_heartbeats.sql" with { type: "text" };
 import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { type: "text" };
 import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
+import retrySentAt from "./migrations/013_retry_sent_at.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 interface Migration {
@@ -38,6 +39,7 @@ const MIGRATIONS = [
   { name: "010_heartbeats", text: heartbeats },
   { name: "011_outbox_fillfactor", text: outboxFillfactor },
   { name: "012_dead_letter_traces", text: deadLetterTraces },
+  { name: "013_retry_sent_at", text: retrySentAt },
 ] as const satisfies readonly Migration[];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

@@ -9,6 +9,7 @@ import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import type { NewDeadLetter } from "../../shared/sql/dead_letters.ts";
+import type { NewRetry } from "../../shared/sql/delayed_retries.ts";
 import { v7 as uuidv7 } from "uuid";
 
 /** An event as a handler gets it, with a new id. */
@@ -48,6 +49,25 @@ export function newLetter(consumer: string, more: Partial<NewDeadLetter> = {}): 
     reason: "retries exhausted",
     detail: "timed out",
     attempts: 4,
+    ...more,
+  };
+}
+
+/** A retry, due at once, of an `order.created` of a new order for `consumer`, with `more` in the place of what it says. */
+export function newRetry(consumer: string, more: Partial<NewRetry> = {}): NewRetry {
+  const { event, traceparent } = orderCreated();
+  return {
+    consumer,
+    eventId: event.eventId,
+    eventType: event.type,
+    orderId: event.data.orderId,
+    correlationId: event.correlationId,
+    traceparent,
+    body: new TextEncoder().encode(JSON.stringify(event, null, 1)),
+    error: "timed out",
+    retries: 2,
+    firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
+    delayMs: 0,
     ...more,
   };
 }

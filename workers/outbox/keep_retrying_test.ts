@@ -7,7 +7,7 @@ import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox_wakeu
 import { type NewRetry, readNextDue, storeRetries } from "../../shared/sql/delayed_retries.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import { orderCreated } from "../../specs/support/test_events.ts";
+import { newRetry } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { keepRetrying, sendDue } from "./keep_retrying.ts";
@@ -89,20 +89,7 @@ Deno.test("keepRetrying() wakes for a new retry and sends it when it is due, far
 });
 
 function retryFor({ topology }: TestBroker): NewRetry {
-  const { event, traceparent } = orderCreated();
-  return {
-    consumer: topology.queues.paymentsOrderCreated.name,
-    eventId: event.eventId,
-    eventType: event.type,
-    orderId: event.data.orderId,
-    correlationId: event.correlationId,
-    traceparent,
-    body: new TextEncoder().encode(JSON.stringify(event, null, 1)),
-    error: "timed out",
-    retries: 2,
-    firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
-    delayMs: 0,
-  };
+  return newRetry(topology.queues.paymentsOrderCreated.name);
 }
 
 async function readWaiting(sql: Sql) {

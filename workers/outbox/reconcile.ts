@@ -19,8 +19,8 @@ export interface ReconcilerOptions {
   /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   /**
-   * How old an event must be, in milliseconds, before it can count as lost. Longer than a worker may keep one in its
-   * hands (early, or between retries): what is merely slow would be sent for nothing.
+   * How long ago, in milliseconds, an event must have been sent before it can count as lost. Longer than a worker may keep
+   * one in its hands: what is merely slow would be sent for nothing.
    */
   readonly afterMs: number;
 }
@@ -61,11 +61,13 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
   let watched: readonly UnsettledEvent[] = [];
 
   async function look(now: Date): Promise<void> {
-    const kept = await stillUnsettled(sql, bindings, [...new Set(watched.map(({ eventId }) => eventId))]);
+    const sentBefore = new Date(now.getTime() - afterMs);
+    const ids = [...new Set(watched.map(({ eventId }) => eventId))];
+    const kept = await stillUnsettled(sql, bindings, ids, sentBefore);
     watched = kept;
     if (kept.length >= MAX_WATCHED) return;
-    const before = firstIdOf(new Date(now.getTime() - afterMs));
-    const sweep = await sweepEvents(sql, bindings, { after, before, limit: SWEEP_EVENTS });
+    const before = firstIdOf(sentBefore); // what is younger was not sent before that either
+    const sweep = await sweepEvents(sql, bindings, { after, before, limit: SWEEP_EVENTS }, sentBefore);
     const known = new Set(kept.map(keyOf));
     watched = [...kept, ...sweep.unsettled.filter((pair) => !known.has(keyOf(pair)))];
     after = sweep.last ?? NIL;
@@ -86,7 +88,7 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
 }
 
 /**
- * Which events each consumer is to get again: published ones that it lacks, oldest first, so many at most, and only
+ * Which events each consumer is to get again: overdue ones that it lacks, oldest first, so many at most, and only
  * where its queue is empty and somebody consumes it. Pure.
  */
 export function lostByConsumer(
@@ -94,7 +96,7 @@ export function lostByConsumer(
   queues: readonly QueueDepth[],
 ): Map<string, string[]> {
   const idle = new Set(queues.filter((q) => q.messages === 0 && q.consumers > 0).map(({ queue }) => queue));
-  const lost = unsettled.filter(({ consumer, published }) => published && idle.has(consumer));
+  const lost = unsettled.filter(({ consumer, overdue }) => overdue && idle.has(consumer));
   const byConsumer = Map.groupBy(lost, ({ consumer }) => consumer);
   return new Map(
     [...byConsumer].map((

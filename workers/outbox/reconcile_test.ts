@@ -4,12 +4,14 @@ import { declareTopology } from "../../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import { type QueueDepth, readQueueDepths } from "../../shared/broker/queue_depths.ts";
 import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
-import { insertDeadLetters } from "../../shared/sql/dead_letters.ts";
+import { claimOpenLetters, closeLetters, insertDeadLetters } from "../../shared/sql/dead_letters.ts";
+import { claimDueRetries, markRetriesSent, storeRetries } from "../../shared/sql/delayed_retries.ts";
 import { type Binding, bindingsOf } from "../../shared/broker/topology.ts";
 import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import { orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { newLetter, newRetry, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { v7 as uuidv7 } from "uuid";
 import { createReconciler, lostByConsumer } from "./reconcile.ts";
 
 shareTestSchema();
@@ -40,6 +42,11 @@ async function wire({ url, topology }: TestBroker): Promise<Wire> {
 async function published(db: TestSchema, events: readonly ReceivedEvent[]): Promise<void> {
   await appendEvents(db.sql, events);
   await db.sql`update outbox_events set published_at = now()`;
+}
+
+function anHourOld(): ReceivedEvent {
+  const { event, ...rest } = orderCreated();
+  return { ...rest, event: { ...event, eventId: uuidv7({ msecs: Date.now() - 3_600_000 }) } };
 }
 
 const later = () => new Date(Date.now() + 1000);
@@ -83,19 +90,7 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
   const [aside, unpublished] = [orderCreated(), orderCreated()];
   await published(db, [aside]);
   await appendEvents(db.sql, [unpublished]);
-  const letter = {
-    consumer,
-    eventId: aside.event.eventId,
-    eventType: aside.event.type,
-    orderId: null,
-    correlationId: null,
-    traceparent: null,
-    body: new Uint8Array(),
-    reason: "retries exhausted",
-    detail: "",
-    attempts: 4,
-  };
-  await insertDeadLetters(db.sql, [letter], new Date());
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside.event.eventId })], new Date());
   const sql = db.as("orderflow_relay");
   const young = createReconciler({ sql, bindings: wired.bindings, afterMs: 3_600_000 });
   assertEquals(await young.pass(wired.publisher, await wired.queues(), later()), { resent: {}, watched: 0 });
@@ -109,6 +104,33 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
   await reconciler.pass(wired.publisher, [], later()); // the sweep is at its end, and starts over
   const pass = await reconciler.pass(wired.publisher, await wired.queues(), later());
   assertEquals(pass.resent, { [consumer]: 1 });
+});
+
+Deno.test("createReconciler() leaves alone what is on its way, however old it is: published, retried or redriven a moment ago", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const consumer = broker.topology.queues.paymentsOrderCreated.name;
+  const [late, retried, redriven] = [anHourOld(), anHourOld(), anHourOld()];
+  await published(db, [late, retried, redriven]);
+  await db.sql`
+    update outbox_events set published_at = now() - interval '1 hour' where id <> ${late.event.eventId}`;
+  const relay = db.as("orderflow_relay");
+  await storeRetries(db.sql, [newRetry(consumer, { eventId: retried.event.eventId })], new Date());
+  await markRetriesSent(relay, await claimDueRetries(relay, 1));
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven.event.eventId })], new Date());
+  const letters = await claimOpenLetters(db.as("orderflow_ops"), {}, 1);
+  await closeLetters(db.as("orderflow_ops"), letters.map(({ id }) => id), "REDRIVEN", "redriven");
+
+  const reconciler = createReconciler({ sql: relay, bindings: wired.bindings, afterMs: 60_000 });
+  const passAt = async (ms: number) =>
+    await reconciler.pass(wired.publisher, await wired.queues(), new Date(Date.now() + ms));
+  assertEquals(await passAt(0), { resent: {}, watched: 3 });
+  assertEquals(
+    await passAt(61_000),
+    { resent: { [consumer]: 3 }, watched: 3 },
+    "a minute later they are lost",
+  );
 });
 
 Deno.test("createReconciler() brings everything back after the broker lost all of it, a bounded part per pass", async () => {
@@ -136,7 +158,7 @@ Deno.test("createReconciler() brings everything back after the broker lost all o
 });
 
 Deno.test("lostByConsumer() sends nothing to a queue that has messages or no consumer", () => {
-  const pair = (consumer: string, published = true) => ({ eventId: "e", consumer, published });
+  const pair = (consumer: string, overdue = true) => ({ eventId: "e", consumer, overdue });
   const queues = [
     { queue: "idle", messages: 0, consumers: 1 },
     { queue: "busy", messages: 3, consumers: 1 },

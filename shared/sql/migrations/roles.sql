@@ -72,8 +72,8 @@ grant select, insert on notifications to orderflow_notifications;
 -- reconciliation it reads what was processed or put aside.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
 grant select (event_id, consumer) on processed_events to orderflow_relay;
-grant select (event_id, consumer, state) on dead_letters to orderflow_relay;
-grant select, update (due_at) on delayed_retries to orderflow_relay;
+grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_relay;
+grant select, update (due_at, sent_at) on delayed_retries to orderflow_relay;
 
 -- Ops: read everything but the clients' keys; have an event published again.
 grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters, delayed_retries

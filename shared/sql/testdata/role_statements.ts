@@ -192,8 +192,9 @@ const RELAY = (topology: Topology): Statements => ({
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
   markPublished: (sql) => markPublished(sql, [NIL]),
   markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
-  sweepEvents: (sql) => sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }),
-  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL]),
+  sweepEvents: (sql) =>
+    sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
+  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
