@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { fileURLToPath } from "node:url";
+import { signalChild } from "../shared/signal_child.ts";
 import { freePort } from "../workers/dev/free_port.ts";
 import { eventually } from "./support/eventually.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
@@ -69,7 +70,7 @@ async function outputOf(
       await then?.();
     }
   } finally {
-    if (until) child.kill("SIGTERM");
+    if (until) signalChild(child, "SIGTERM");
   }
   const [{ code }] = await Promise.all([child.status, output.ended]);
   return { code, output: output.text() };

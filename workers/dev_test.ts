@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { signalChild } from "../shared/signal_child.ts";
 import {
   devHome,
   type DevRun,
@@ -83,8 +84,8 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
   run.process.kill("SIGINT");
   await run.printed(/dev +\| stopping/);
   await eventually(
-    async () => {
-      if (await isRunning(run.process.pid)) run.process.kill("SIGINT");
+    () => {
+      signalChild(run.process, "SIGINT");
       return noneRuns([run.process.pid]);
     },
     "it ends",

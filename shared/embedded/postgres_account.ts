@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { signalChild } from "../signal_child.ts";
 
 /** The user and group ids that a server process runs with; `undefined` stands for the caller's own. */
 export type Account = { uid: number; gid: number } | undefined;
@@ -74,7 +75,7 @@ export async function runAs(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs);
+  const timer = setTimeout(() => signalChild(child, "SIGKILL"), options.timeoutMs);
   try {
     await feed(child.stdin, options.stdin ?? "");
     const { code, stdout, stderr } = await child.output();

@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "node:path";
+import { signalChild } from "../signal_child.ts";
 import { absent, feed, runAs, serverEnvironment } from "./postgres_account.ts";
 import type { Cluster } from "./postgres_cluster.ts";
 
@@ -72,7 +73,7 @@ export async function startServer(
   const stop = async () => {
     for (const [signal, waitMs] of shutdownSteps) {
       if (!running) break;
-      child.kill(signal);
+      signalChild(child, signal);
       if (await settlesWithin(waitMs, exited)) break;
     }
     await exited;

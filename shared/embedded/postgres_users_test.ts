@@ -63,8 +63,7 @@ Deno.test({
   fn: async () => {
     const closed = await Deno.makeTempDir({ prefix: "orderflow_postgres_test_" }); // mode 0700
     try {
-      await Deno.mkdir(join(closed, "shared"));
-      for (const path of ["deno.json", "deno.lock", "node_modules", "shared/embedded", "specs"]) {
+      for (const path of ["deno.json", "deno.lock", "node_modules", "shared", "specs"]) {
         await new Deno.Command("cp", { args: ["-a", join(project, path), join(closed, path)] }).output();
       }
       const one = await supervise(join(closed, "one"), "postgres:", { project: closed });

@@ -6,6 +6,7 @@
  */
 import { connect } from "amqplib";
 import { join } from "node:path";
+import { signalChild } from "../../shared/signal_child.ts";
 import { within } from "../../shared/stop.ts";
 import { freePort } from "../../workers/dev/free_port.ts";
 import { eventually } from "./eventually.ts";
@@ -143,13 +144,9 @@ function createNode(name: string, home: string, env: Record<string, string>): Ra
     const ending = child;
     child = null;
     if (!ending) return;
-    ending.kill(signal);
+    signalChild(ending, signal);
     await within(STOP_MS, ending.status);
-    try {
-      ending.kill("SIGKILL");
-    } catch {
-      // It has ended, as it should.
-    }
+    signalChild(ending, "SIGKILL");
     await ending.status;
   }
 

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { signalChild } from "../../shared/signal_child.ts";
 import { within } from "../../shared/stop.ts";
 import { denoArguments } from "../../workers/dev/child_command.ts";
 import type { ProcessSpec } from "../../workers/dev/processes.ts";
@@ -60,9 +61,9 @@ export function startTestProcess(
     pid: child.pid,
     ended,
     async end(signal) {
-      send(child, signal);
+      signalChild(child, signal);
       await within(STOP_MS, child.status);
-      send(child, "SIGKILL");
+      signalChild(child, "SIGKILL");
       return (await ended).code;
     },
   };
@@ -71,13 +72,4 @@ export function startTestProcess(
 async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
   const file = await Deno.open(path, { append: true, create: true });
   await from.pipeTo(file.writable);
-}
-
-/** Sends a signal to a process, which may have ended by itself. */
-function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
-  try {
-    child.kill(signal);
-  } catch {
-    // There is nobody left to signal.
-  }
 }

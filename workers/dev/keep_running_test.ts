@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { EXIT_CONFIG } from "../../shared/process.ts";
+import { signalChild } from "../../shared/signal_child.ts";
 import { type Child, describeEnd, failuresAfter, keepRunning, restartDelayMs } from "./keep_running.ts";
 
 Deno.test("restartDelayMs() doubles from 200 ms up to 5 s", () => {
@@ -76,7 +77,7 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
   const output = deaf.stdout.getReader();
   await output.read(); // by now it ignores the signal
   const kept = keepRunning({
-    start: () => ({ pid: deaf.pid, ended: deaf.status, signal: (name) => deaf.kill(name) }),
+    start: () => ({ pid: deaf.pid, ended: deaf.status, signal: (name) => signalChild(deaf, name) }),
     onEnd: () => {},
     onRestart: () => {},
     onWrongConfiguration: () => {},
@@ -88,7 +89,5 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
 
 function shell(script: string): Child {
   const child = new Deno.Command("/bin/sh", { args: ["-c", `${script}`] }).spawn();
-  let alive = true;
-  const ended = child.status.finally(() => alive = false);
-  return { pid: child.pid, ended, signal: (name) => alive && child.kill(name) };
+  return { pid: child.pid, ended: child.status, signal: (name) => signalChild(child, name) };
 }

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { z } from "zod";
+import { signalChild } from "../../shared/signal_child.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -106,7 +107,7 @@ async function askedBy({ set, entry, args = [], env, until, then }: Run): Promis
     if (until) await eventually(`${entry} to print ${until}`, () => until.test(output.text()));
     await then?.();
   } finally {
-    if (until) child.kill("SIGTERM");
+    if (until) signalChild(child, "SIGTERM");
     await Promise.all([child.status, output.ended]);
   }
   const lines = (await Deno.readTextFile(log)).trim().split("\n");

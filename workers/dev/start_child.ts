@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { signalChild } from "../../shared/signal_child.ts";
 import { denoArguments, type Environment } from "./child_command.ts";
 import type { Child } from "./keep_running.ts";
 import type { Printer } from "./print_lines.ts";
@@ -36,18 +37,14 @@ export function startChild(spec: ProcessSpec, options: ChildOptions): Child {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let alive = true;
   const printed = [child.stdout, child.stderr].map((stream) => options.printer.stream(spec.name, stream));
   const ended = child.status.then(async (status) => {
-    alive = false;
     await Promise.all([...printed, child.stdin.close().catch(() => {})]);
     return status;
   });
   return {
     pid: child.pid,
     ended,
-    signal(name) {
-      if (alive) child.kill(name);
-    },
+    signal: (name) => signalChild(child, name),
   };
 }

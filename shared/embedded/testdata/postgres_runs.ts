@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
+import { signalChild } from "../../signal_child.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
 import { parsePostmasterPid } from "../postgres_process.ts";
 
@@ -71,7 +72,7 @@ export async function supervise(
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let output = "";
   const waitFor = async (text: string) => {
-    const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+    const timer = setTimeout(() => signalChild(child, "SIGKILL"), 30_000);
     while (!output.includes(text)) {
       const { value, done } = await reader.read();
       if (done) throw new Error(`the supervisor ended without printing ${text}: ${output}`);

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { testDatabase } from "../../../specs/support/test_postgres.ts";
 import { QUEUES } from "../../../shared/broker/topology.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
+import { signalChild } from "../../../shared/signal_child.ts";
 import { readOutput } from "../../../specs/support/read_output.ts";
 
 const ROOT = join(import.meta.dirname ?? "", "../../..");
@@ -100,7 +101,7 @@ export function startDev(home: DevHome, env: Record<string, string> = {}): DevRu
       return code ?? -1;
     },
     async [Symbol.asyncDispose]() {
-      if (code === null) process.kill("SIGKILL");
+      signalChild(process, "SIGKILL");
       await over;
     },
   };
