@@ -11,6 +11,7 @@ import { metricsPorts } from "../../workers/dev/metrics_ports.ts";
 import { API, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
+import { takeStackSlot } from "./stack_slot.ts";
 import { type TestBroker, testBroker } from "./test_broker.ts";
 import { startTestProcess, type TestProcess } from "./test_process.ts";
 import { type TestSchema, testSchema } from "./test_schema.ts";
@@ -101,6 +102,7 @@ export async function startStack(
 ): Promise<TestStack> {
   const { via = (urls) => urls, revive = false, services, logs, processes = ALL, metrics = false } = options;
   await using resources = new AsyncDisposableStack();
+  resources.use(await takeStackSlot());
   const db = services?.db ?? resources.use(await testSchema());
   const broker = services?.broker ?? resources.use(await testBroker());
   const port = freePort("127.0.0.1");

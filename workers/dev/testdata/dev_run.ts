@@ -6,6 +6,7 @@
 import { connect } from "amqplib";
 import { join } from "node:path";
 import { z } from "zod";
+import { takeStackSlot } from "../../../specs/support/stack_slot.ts";
 import { testDatabase } from "../../../specs/support/test_postgres.ts";
 import { QUEUES } from "../../../shared/broker/topology.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
@@ -24,23 +25,23 @@ export interface DevHome extends AsyncDisposable {
 
 /** Makes a home: services are embedded, or those of `DATABASE_URL` and `AMQP_URL` with a database and names of its own. */
 export async function devHome(): Promise<DevHome> {
+  await using resources = new AsyncDisposableStack();
+  resources.use(await takeStackSlot());
   const folder = await Deno.makeTempDir({ prefix: "orderflow_dev_test_" });
+  resources.defer(async () => {
+    await removePostgres(join(folder, "postgres"));
+    await Deno.remove(folder, { recursive: true });
+  });
   await Deno.chmod(folder, 0o711); // root's Postgres runs under another account, which must pass through
   const env: Record<string, string> = { ORDERFLOW_HOME: folder, PORT: "0", NO_COLOR: "1" };
   const amqpUrl = Deno.env.get("AMQP_URL");
-  const database = Deno.env.get("DATABASE_URL") ? await testDatabase() : null;
-  if (database) env.DATABASE_URL = database.url;
-  if (amqpUrl) Object.assign(env, { AMQP_URL: amqpUrl }, ownNames());
-  return {
-    folder,
-    env,
-    async [Symbol.asyncDispose]() {
-      if (amqpUrl) await deleteTopology(amqpUrl, env);
-      await database?.[Symbol.asyncDispose]();
-      await removePostgres(join(folder, "postgres"));
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
+  if (Deno.env.get("DATABASE_URL")) env.DATABASE_URL = resources.use(await testDatabase()).url;
+  if (amqpUrl) {
+    Object.assign(env, { AMQP_URL: amqpUrl }, ownNames());
+    resources.defer(() => deleteTopology(amqpUrl, env));
+  }
+  const owned = resources.move();
+  return { folder, env, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 function ownNames(): Record<string, string> {
