@@ -35,17 +35,19 @@ export function paymentSucceeded(
   return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
 }
 
+/** What a letter and a retry have in common: the event that they keep. */
+function kept({ event, traceparent }: ReceivedEvent) {
+  const { eventId, type: eventType, correlationId, data: { orderId } } = event;
+  const body = new TextEncoder().encode(JSON.stringify(event, null, 1));
+  return { eventId, eventType, orderId, correlationId, traceparent, body };
+}
+
 /** A letter of `consumer` about an `order.created` of a new order, with `more` in the place of what it says. */
 export function newLetter(consumer: string, more: Partial<NewDeadLetter> = {}): NewDeadLetter {
-  const { event } = orderCreated();
   return {
     consumer,
-    eventId: event.eventId,
-    eventType: event.type,
-    orderId: event.data.orderId,
-    correlationId: event.correlationId,
+    ...kept(orderCreated()),
     traceparent: null,
-    body: new TextEncoder().encode(JSON.stringify(event)),
     reason: "retries exhausted",
     detail: "timed out",
     attempts: 4,
@@ -55,15 +57,9 @@ export function newLetter(consumer: string, more: Partial<NewDeadLetter> = {}): 
 
 /** A retry, due at once, of an `order.created` of a new order for `consumer`, with `more` in the place of what it says. */
 export function newRetry(consumer: string, more: Partial<NewRetry> = {}): NewRetry {
-  const { event, traceparent } = orderCreated();
   return {
     consumer,
-    eventId: event.eventId,
-    eventType: event.type,
-    orderId: event.data.orderId,
-    correlationId: event.correlationId,
-    traceparent,
-    body: new TextEncoder().encode(JSON.stringify(event, null, 1)),
+    ...kept(orderCreated()),
     error: "timed out",
     retries: 2,
     firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
