@@ -74,11 +74,12 @@ export function uiRoutes(deps: UiDeps): App {
         PAGE_WAIT_MS,
         pageData(deps, new URLSearchParams(c.req.query()), assets),
       );
-      return data ? html(c, 200, renderPage(data)) : databaseAway(c);
+      return data ? html(c, 200, renderPage(data)) : databaseSlow(c);
     } catch (error) {
-      if (kindOfError(error) === "permanent") throw error;
+      const kind = kindOfError(error);
+      if (kind === "permanent") throw error;
       log.warning("The database could not serve the page", { error: messageOf(error) });
-      return databaseAway(c);
+      return kind === "outage" ? databaseAway(c) : databaseSlow(c);
     }
   });
 
@@ -193,6 +194,17 @@ function databaseAway(c: RequestContext): Response {
     "The database cannot be reached",
     "Orders, events and everything else shown here are in the database. This page tries again by itself, " +
       "every few seconds.",
+    3,
+  );
+}
+
+/** It is there as far as anybody knows: it has too much to do, or the connection to it was cut without a word. */
+function databaseSlow(c: RequestContext): Response {
+  return plainPage(
+    c,
+    503,
+    "The database does not answer in time",
+    "It has too much to do at the moment, or was cut off. This page tries again by itself, every few seconds.",
     3,
   );
 }

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { connect } from "../shared/sql/connect.ts";
+import { connect, transaction } from "../shared/sql/connect.ts";
+import { eventually } from "../specs/support/eventually.ts";
 import { insertHistory } from "../specs/support/order_history.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { testLog } from "../specs/support/test_log.ts";
@@ -113,6 +114,29 @@ Deno.test("GET / says in words what is missing: the bundle, or the database, and
     assertMatch(page, /<meta http-equiv="refresh" content="\d+">/);
   }
   await away.end({ timeout: 1 });
+});
+
+Deno.test("GET / tells a database that takes its time from one that is away", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  const { app } = testApp(db, { bundle: bundle.folder });
+  assertEquals((await app.request("/")).status, 200);
+  const hold = Promise.withResolvers<void>();
+  const held = transaction(db.sql, async (tx) => {
+    await tx`lock table orders in access exclusive mode`;
+    await hold.promise;
+  });
+  await eventually("orders to be locked", async () => {
+    const { count } = await db
+      .sql`select from pg_locks where relation = 'orders'::regclass and mode = 'AccessExclusiveLock'`;
+    return count > 0;
+  });
+  const response = await app.request("/");
+  hold.resolve();
+  await held;
+  assertEquals([response.status, response.headers.get("retry-after")], [503, "3"]);
+  assertStringIncludes(await response.text(), "<h1>The database does not answer in time</h1>");
+  await eventually("the page to be back", async () => (await app.request("/")).status === 200);
 });
 
 Deno.test("GET / is for those who may use /ops; a link on another site leads there all the same", async () => {

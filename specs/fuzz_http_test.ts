@@ -71,8 +71,9 @@ async function ask({ url }: TestStack, request: FuzzedRequest, placed: Placed): 
   checkCorrelationId(headers["x-correlation-id"], response);
   const isPage = ["GET", "HEAD"].includes(method.toUpperCase()) && new URL(response.url).pathname === "/"; // for people, in words
   if (response.status >= 400 && !isPage) checkProblem(response, method === "HEAD" ? null : text);
-  const isBusy = response.status === 503 && path.startsWith("/ops/audit") &&
-    response.headers.has("retry-after");
+  const isBusy = response.status === 503 && response.headers.has("retry-after") &&
+    (path.startsWith("/ops/audit") ||
+      isPage && text.includes("<h1>The database does not answer in time</h1>"));
   assert(response.status < 500 || isBusy, about);
   if (expects === "order") assertEquals(response.status, 201, about);
   if (expects === "refusal") assert([400, 413, 415].includes(response.status), about);
