@@ -35,16 +35,17 @@ export async function takeStackSlot(): Promise<AsyncDisposable> {
   if (!url) return { [Symbol.asyncDispose]: () => Promise.resolve() };
   const mine = held ??= { users: 0, slot: lockSlot(url) };
   mine.users++;
-  const leave = async () => {
-    if (--mine.users > 0) return;
-    held = undefined;
-    await (await mine.slot)[Symbol.asyncDispose]();
-  };
-  await mine.slot.catch((error) => {
-    if (--mine.users === 0) held = undefined;
+  const slot = await mine.slot.catch((error) => {
+    held = undefined; // whoever comes next asks anew
     throw error;
   });
-  return { [Symbol.asyncDispose]: leave };
+  return {
+    async [Symbol.asyncDispose]() {
+      if (--mine.users > 0) return;
+      held = undefined;
+      await slot[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /**

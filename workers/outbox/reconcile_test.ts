@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
 import { declareTopology } from "../../shared/broker/declare.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import { type QueueDepth, readQueueDepths } from "../../shared/broker/queue_depths.ts";
@@ -11,7 +12,6 @@ import { appendEvents } from "../../shared/sql/outbox_events.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { newLetter, newRetry, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { v7 as uuidv7 } from "uuid";
 import { createReconciler, lostByConsumer } from "./reconcile.ts";
 
 shareTestSchema();
