@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { withoutProgress } from "./progress_lines.ts";
 
 /** What differs from run to run, and what stands for it when two lines are compared. */
 const VARYING: readonly (readonly [RegExp, string])[] = [
@@ -20,10 +21,11 @@ export interface Comparison {
 
 /**
  * Whether `actual` is what `expected` says, line by line. Ids count as equal, and so do times, durations, rates and
- * shares; `…` stands for anything within a line, and alone on a line, where the order counts, for any number of lines.
+ * shares; `…` stands for anything within a line, and alone on a line, where the order counts, for any number of lines. How
+ * far long work was is no part of it.
  */
 export function isAsExpected(actual: string, expected: string, { unordered }: Comparison): boolean {
-  const [lines, wanted] = [linesOf(actual), linesOf(expected)];
+  const [lines, wanted] = [linesOf(withoutProgress(actual)), linesOf(expected)];
   return unordered ? matchInAnyOrder(lines, wanted) : matchInOrder(lines, wanted);
 }
 

@@ -16,6 +16,8 @@ Deno.test("isAsExpected() takes other ids and times of the same form, and nothin
   assertEquals(is("964 orders", "963 orders"), false);
   assertEquals(is("a.b (1)", "a.b (1)"), true);
   assertEquals(is("axb (1)", "a.b (1)"), false);
+  const slowly = "[#########---------------------]  31 %  310 of 1000 orders, 62/s, 11 s left\n";
+  assertEquals(is(slowly + order, order), true);
 });
 
 Deno.test("isAsExpected() lets … stand for what varies in a line, and alone for lines", () => {

@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { withoutProgress } from "./progress_lines.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const tasksSchema = z.object({ tasks: z.record(z.string(), z.object({ command: z.string() })) });
@@ -23,7 +24,7 @@ export interface TaskResult {
   readonly code: number;
   /** What it has printed. */
   readonly out: string;
-  /** What it has said on standard error. */
+  /** What it has said on standard error, but for how far long work was. */
   readonly err: string;
 }
 
@@ -56,5 +57,5 @@ export async function runTask(
 ): Promise<TaskResult> {
   const { code, stdout, stderr } = await taskCommand(task, args, options).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: text(stderr) };
+  return { code, out: text(stdout), err: withoutProgress(text(stderr)) };
 }
