@@ -35,6 +35,7 @@ function appOn(
     Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null);
   return createApp({
     placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
+    ordersSql,
     opsSql,
     readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
     audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),

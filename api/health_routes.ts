@@ -12,8 +12,8 @@ import type { Description } from "./description.ts";
 
 /** What readiness depends on. */
 export interface HealthDeps {
-  /** The pool that `/readyz` sends `select 1` over; any role may. */
-  readonly opsSql: Sql;
+  /** The pool that orders are written over: what holds up the page or ops leaves the API able to serve. */
+  readonly ordersSql: Sql;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;
   /** Whether this process's connection to the broker is up at the moment. */
@@ -43,9 +43,9 @@ export function healthRoutes(deps: HealthDeps): App {
 
 /** Whether database and broker can be reached; the database has two seconds to answer. */
 export async function readReadiness(
-  { opsSql, isSchemaReady, isBrokerUp }: HealthDeps,
+  { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
-  const database = isSchemaReady() && await answers(opsSql) ? "up" : "down";
+  const database = isSchemaReady() && await answers(ordersSql) ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
 }
 

@@ -95,6 +95,7 @@ if (import.meta.main) {
           created += orders;
         }, tracer),
         countCreated: () => created,
+        ordersSql,
         opsSql,
         readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
         audit: (graceSeconds) =>

@@ -6,10 +6,12 @@
 import { Hono } from "hono";
 import type { Topology } from "../shared/broker/topology.ts";
 import { kindOfError } from "../shared/errors.ts";
+import type { Sql } from "../shared/sql/connect.ts";
 import { listArmedFaults } from "../shared/sql/faults.ts";
 import { countStatuses } from "../shared/sql/orders.ts";
 import { listReplays } from "../shared/sql/replays.ts";
 import type { StatusFigures, SystemStatus } from "../shared/status.ts";
+import { orNullAfter } from "../shared/stop.ts";
 import { VERSION } from "../shared/version.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
@@ -19,6 +21,8 @@ import { readStatus } from "./ops_contract.ts";
 
 /** What the route needs. */
 export interface StatusDeps extends HealthDeps, LiveDeps {
+  /** The pool that orders and replays are read over. */
+  readonly opsSql: Sql;
   /** Present where `FAULTS_ENABLED` is on. */
   readonly faults?: Topology;
 }
@@ -27,13 +31,17 @@ export interface StatusDeps extends HealthDeps, LiveDeps {
 const STATUS_ORDERS = 1000;
 /** Replays under way that are listed. */
 const STATUS_REPLAYS = 100;
+/** How long the figures may take, in milliseconds: the pool they are read over may be busy with an audit or a page. */
+const FIGURES_MS = 3000;
 
 /** Tells the state of the system. That works while the database is away too: then there are no figures. */
 export function statusRoutes(deps: StatusDeps): App {
   const app = new Hono<CorrelationEnv>();
   app.get("/", async (c) => {
     const readiness = await readReadiness(deps);
-    const figures = readiness.database === "up" ? await readFigures(deps).catch(nullWhileAway) : null;
+    const figures = readiness.database === "up"
+      ? await orNullAfter(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
+      : null;
     const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
     return c.json(status);
   });

@@ -1,10 +1,11 @@
 import { assertEquals } from "@std/assert";
+import { eventually } from "../specs/support/eventually.ts";
 import { insertHistory } from "../specs/support/order_history.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
-import { connect } from "../shared/sql/connect.ts";
+import { connect, transaction } from "../shared/sql/connect.ts";
 import { armFaults } from "../shared/sql/faults.ts";
 import { beat } from "../shared/sql/heartbeats.ts";
 import { type SystemStatus, systemStatusSchema } from "../shared/status.ts";
@@ -71,12 +72,32 @@ Deno.test("/ops/status answers while the database is away, without figures", asy
   await using db = await testSchema();
   const away = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 });
   const live = createLiveFeed({ sql: away, readQueues: () => Promise.resolve(null), log: testLog });
-  const never = await statusOf(testApp(db, { opsSql: away, isSchemaReady: () => false }));
+  const never = await statusOf(testApp(db, { ordersSql: away, opsSql: away, isSchemaReady: () => false }));
   assertEquals([never.database, never.figures], ["down", null]);
-  const since = await statusOf(testApp(db, { opsSql: away, live }));
+  const since = await statusOf(testApp(db, { ordersSql: away, opsSql: away, live }));
   assertEquals([since.database, since.figures], ["down", null]);
   const between = await statusOf(testApp(db, { live })); // it answered the first question only
   assertEquals([between.database, between.figures], ["up", null]);
   await live.close();
   await away.end({ timeout: 1 });
+});
+
+Deno.test("what keeps the ops routes waiting leaves the API ready, and /ops/status answers without figures", async () => {
+  await using db = await testSchema();
+  const opsSql = connect(db.url, { name: "test", role: null, max: 1 });
+  const [begun, hold] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const held = transaction(opsSql, async () => {
+    begun.resolve();
+    await hold.promise;
+  });
+  await begun.promise;
+  const subject = testApp(db, { opsSql, isBrokerUp: () => true });
+  const ready = await subject.app.request("/readyz");
+  assertEquals([ready.status, (await ready.json()).database], [200, "up"]);
+  const { database, figures } = await statusOf(subject);
+  assertEquals([database, figures], ["up", null]);
+  hold.resolve();
+  await held;
+  await eventually("figures", async () => (await statusOf(subject)).figures !== null);
+  await opsSql.end({ timeout: 1 });
 });

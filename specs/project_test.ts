@@ -47,6 +47,7 @@ function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof crea
   const { name: second } = QUEUES.ordersLifecycleEvents;
   return createApp({
     placeOrder: createOrderPlacer(sql, waker, testLog),
+    ordersSql: sql,
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
     audit: (graceSeconds) => runAudit(sql, topology, { graceSeconds }),

@@ -25,10 +25,12 @@ export interface TestApp {
 export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
   const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
+  const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
   const readQueues = () => Promise.resolve(null);
   const deps: AppDeps = {
-    placeOrder: createOrderPlacer(db.as("orderflow_orders"), db.waker(), testLog),
+    placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
+    ordersSql,
     opsSql,
     readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
     audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
