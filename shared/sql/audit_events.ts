@@ -35,8 +35,12 @@ async function findUnpublished(sql: Queryable, { graceSeconds, limit }: AuditSco
   );
 }
 
-/** Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. */
+/**
+ * Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. Whichever
+ * way an event was sent last, it has the grace to arrive.
+ */
 async function findLost(sql: Queryable, { topology, graceSeconds, limit }: AuditScope): Promise<Found> {
+  const due = sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
   return foundIn(
     await sql<ViolationRow[]>`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
@@ -45,14 +49,14 @@ async function findLost(sql: Queryable, { topology, graceSeconds, limit }: Audit
     join jsonb_to_recordset(${
       rowset(bindingsOf(topology))
     }::text::jsonb) as b (consumer text, type text) using (type)
-    where e.published_at <= now() - make_interval(secs => ${graceSeconds}::float8)
+    where e.published_at <= ${due}
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
       and not exists (
         select from dead_letters d
-        where d.event_id = e.id and d.consumer = b.consumer and d.state in ('OPEN', 'DISCARDED'))
+        where d.event_id = e.id and d.consumer = b.consumer and (d.state <> 'REDRIVEN' or d.resolved_at > ${due}))
       and not exists (
         select from delayed_retries r
-        where r.event_id = e.id and r.consumer = b.consumer and r.due_at > now() - make_interval(secs => ${graceSeconds}::float8))
+        where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})
     order by e.order_id, e.id, b.consumer limit ${limit}`,
   );
 }

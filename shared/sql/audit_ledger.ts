@@ -44,7 +44,7 @@ export function ledger(sql: Queryable, { topology, graceSeconds, retentionDays }
   // An hour in hand: those who prune have clocks of their own.
   const kept = sql`now() - make_interval(days => ${retentionDays}::int) + interval '1 hour'`;
   return sql`
-    with ${parts(sql, topology)}
+    with ${parts(sql, topology, due)}
     select order_id, coalesce(o.status, 'none') as status, coalesce(p.status, 'none') as payment,
            coalesce(s.status, 'none') as seat, coalesce(notifications, 0) as notifications,
            coalesce(created, 0) as created, coalesce(charged, 0) as charged, coalesce(declined, 0) as declined,
@@ -59,7 +59,8 @@ export function ledger(sql: Queryable, { topology, graceSeconds, retentionDays }
            coalesce(outcome_at <= ${due}, false) as outcome_is_old,
            coalesce(s.created_at <= ${due}, false) as seat_is_old,
            coalesce(o.created_at, p.created_at, s.created_at, told_at, now()) > ${kept} as has_all_events,
-           put_aside.order_id is not null as is_put_aside, by_events.status as status_by_events
+           put_aside.order_id is not null as is_put_aside, coalesce(has_open_letter, false) as has_open_letter,
+           by_events.status as status_by_events
     from (select id as order_id, status, created_at, updated_at from orders) as o
     full join (select order_id, status, created_at from payments) as p using (order_id)
     full join (select order_id, status, created_at from enrollments) as s using (order_id)
@@ -71,8 +72,11 @@ export function ledger(sql: Queryable, { topology, graceSeconds, retentionDays }
       on by_events.bits = coalesce(applied.bits, 0)`;
 }
 
-/** What the ledger is put together from, besides the modules' own tables: each with a row per order. */
-function parts(sql: Queryable, { queues }: Topology): Fragment {
+/**
+ * What the ledger is put together from, besides the modules' own tables: each with a row per order. Put aside is what an
+ * open dead letter holds up, and what has not had its time yet since it was redriven.
+ */
+function parts(sql: Queryable, { queues }: Topology, due: Fragment): Fragment {
   return sql`
     events as (
       select order_id,
@@ -99,7 +103,9 @@ function parts(sql: Queryable, { queues }: Topology): Fragment {
              bool_or(type = 'PAYMENT_FAILED') as told_declined, bool_or(type = 'ORDER_REFUNDED') as told_refunded
       from notifications group by order_id
     ), put_aside as (
-      select distinct order_id from dead_letters where state = 'OPEN' and order_id is not null
+      select order_id, bool_or(state = 'OPEN') as has_open_letter from dead_letters
+      where order_id is not null and (state = 'OPEN' or state = 'REDRIVEN' and resolved_at > ${due})
+      group by order_id
     )`;
 }
 

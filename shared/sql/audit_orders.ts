@@ -117,7 +117,7 @@ export async function auditOrders(
   sql: Queryable,
   scope: AuditScope,
 ): Promise<(check: string) => Found> {
-  const waiting = { check: WAITING, when: () => sql`is_unfinished_and_old and is_put_aside` };
+  const waiting = { check: WAITING, when: () => sql`is_unfinished_and_old and has_open_letter` };
   const looks = [...ORDER_CHECKS, waiting];
   // Most orders meet no condition: they are left behind before the conditions are told apart.
   const any = looks.map(({ when }, i) => i === 0 ? sql`${when(sql)}` : sql`or (${when(sql)})`);

@@ -1,11 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { insertEvent, insertHistory, type Outcome } from "../../specs/support/order_history.ts";
-import { insertOrder } from "../../specs/support/test_events.ts";
+import { insertOrder, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../config.ts";
 import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";
 import type { Sql } from "./connect.ts";
+import { storeRetries } from "./delayed_retries.ts";
 
 shareTestSchema();
 
@@ -55,6 +56,11 @@ async function addLetter(sql: Sql, orderId: string, eventId: string | null = nul
   await sql`
     insert into dead_letters (id, consumer, event_id, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
     values (${uuidv7()}, ${consumer}, ${eventId}, ${orderId}, ${orderId}, 'retries exhausted', '', 4, now(), now())`;
+}
+
+async function redriveLetters(sql: Sql, secondsAgo: number) {
+  await sql`update dead_letters set state = 'REDRIVEN', resolution = 'redriven',
+    resolved_at = now() - make_interval(secs => ${secondsAgo})`;
 }
 
 /** How to break each promise, in one order that has ended in `of`; what else is wrong then is in `also`. */
@@ -269,8 +275,23 @@ Deno.test("runAudit() takes an event that was put aside for neither lost nor mis
   ]);
   await addLetter(db.sql, id, event.id, consumer);
   assertEquals(findings(await audit(db)), {});
-  await db.sql`update dead_letters set state = 'REDRIVEN', resolved_at = now(), resolution = 'redriven'`;
+  await redriveLetters(db.sql, 30);
+  assertEquals(findings(await audit(db)), {}, "it has the grace to arrive");
+  await redriveLetters(db.sql, 90);
   assertEquals(Object.keys(findings(await audit(db))).length, 2);
+  await storeRetries(db.sql, [newRetry(consumer, { eventId: event.id })], now());
+  await db.sql`update delayed_retries set due_at = null, sent_at = now() - interval '30 seconds'`;
+  assertEquals(Object.keys(findings(await audit(db))), ["outcome without notification"]);
+});
+
+Deno.test("runAudit() takes an order whose dead letter was just redriven for neither stuck nor waiting", async () => {
+  await using db = await testSchema();
+  const id = await addUnfinished(db.sql, { letter: true });
+  assertEquals([findings(await audit(db)), (await audit(db)).waitingForOperator.count], [{}, 1]);
+  await redriveLetters(db.sql, 30);
+  assertEquals([findings(await audit(db)), (await audit(db)).waitingForOperator.count], [{}, 0]);
+  await redriveLetters(db.sql, 90);
+  assertEquals(findings(await audit(db)), { "order stuck": [id] });
 });
 
 Deno.test("runAudit() misses no event of an order that is older than events are kept", async () => {
