@@ -2,21 +2,14 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { bindingsOf } from "../shared/broker/topology.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { testApp } from "../specs/support/test_app.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { createApp } from "./app.ts";
 import type { CorrelationEnv } from "./correlation.ts";
-import { createLiveFeed } from "./live_feed.ts";
-import { createTimelineReader } from "./order_timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();
-
-const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 
 interface Options {
   readonly token?: string;
@@ -29,27 +22,12 @@ function appOn(
   db: TestSchema,
   { token, address, brokerUp = true, schemaReady = true }: Options = {},
 ): Hono<CorrelationEnv> {
-  const ordersSql = db.as("orderflow_orders");
-  const opsSql = db.as("orderflow_ops");
-  const readQueues = () =>
-    Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null);
-  return createApp({
-    placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
-    ordersSql,
-    opsSql,
-    readTimelines: createTimelineReader(opsSql, ["orders.payment-events.v1", "orders.lifecycle-events.v1"]),
-    audit: (graceSeconds) => runAudit(opsSql, topology, { graceSeconds }),
-    bindings: bindingsOf(topology),
-    retentionDays: 14,
+  return testApp(db, {
     isSchemaReady: () => schemaReady,
     isBrokerUp: () => brokerUp,
-    publisher: () => null,
-    readQueues,
-    live: createLiveFeed({ sql: opsSql, readQueues, log: testLog }),
-    bundle: "no-such-folder",
+    readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
     access: { token, remoteAddress: () => address ?? "127.0.0.1" },
-    log: testLog,
-  });
+  }).app;
 }
 
 const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };

@@ -6,6 +6,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Sql } from "../shared/sql/connect.ts";
+import { orNullAfter } from "../shared/stop.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes, json } from "./describe.ts";
 import type { Description } from "./description.ts";
@@ -45,7 +46,8 @@ export function healthRoutes(deps: HealthDeps): App {
 export async function readReadiness(
   { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
-  const database = isSchemaReady() && await answers(ordersSql) ? "up" : "down";
+  const answers = () => orNullAfter(PROBE_TIMEOUT_MS, ordersSql`select 1`.then(() => true, () => false));
+  const database = isSchemaReady() && await answers() ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
 }
 
@@ -69,17 +71,4 @@ function describeReadiness(): Description {
       503: json("The one that is `down` cannot.", readinessSchema),
     },
   };
-}
-
-async function answers(sql: Sql): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), PROBE_TIMEOUT_MS);
-  });
-  const answered = sql`select 1`.then(() => true, () => false);
-  try {
-    return await Promise.race([answered, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -4,7 +4,14 @@
  * @module
  */
 import { bindingsOf } from "../broker/topology.ts";
-import { type AuditPromise, type AuditScope, type Found, foundIn, type ViolationRow } from "./audit_scope.ts";
+import {
+  type AuditPromise,
+  type AuditScope,
+  type Found,
+  foundIn,
+  graceStart,
+  type ViolationRow,
+} from "./audit_scope.ts";
 import { type Queryable, rowset } from "./connect.ts";
 
 /** A check of events. */
@@ -24,14 +31,14 @@ export const EVENT_CHECKS: readonly EventCheck[] = [
   { check: "event processed by a consumer that is not bound to it", promise: 2, find: findUnbound },
 ];
 
-async function findUnpublished(sql: Queryable, { graceSeconds, limit }: AuditScope): Promise<Found> {
+async function findUnpublished(sql: Queryable, scope: AuditScope): Promise<Found> {
   return foundIn(
     await sql<ViolationRow[]>`
     select order_id as "orderId", id as "eventId", count(*) over ()::int as total,
            format('%s, refused %s times%s', type, retry_count, ': ' || last_error) as detail
     from outbox_events
-    where published_at is null and occurred_at <= now() - make_interval(secs => ${graceSeconds}::float8)
-    order by order_id, id limit ${limit}`,
+    where published_at is null and occurred_at <= ${graceStart(sql, scope)}
+    order by order_id, id limit ${scope.limit}`,
   );
 }
 
@@ -39,15 +46,15 @@ async function findUnpublished(sql: Queryable, { graceSeconds, limit }: AuditSco
  * Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. Whichever
  * way an event was sent last, it has the grace to arrive.
  */
-async function findLost(sql: Queryable, { topology, graceSeconds, limit }: AuditScope): Promise<Found> {
-  const due = sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
+async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
+  const due = graceStart(sql, scope);
   return foundIn(
     await sql<ViolationRow[]>`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, not processed by %s', e.type, b.consumer) as detail
     from outbox_events e
     join jsonb_to_recordset(${
-      rowset(bindingsOf(topology))
+      rowset(bindingsOf(scope.topology))
     }::text::jsonb) as b (consumer text, type text) using (type)
     where e.published_at <= ${due}
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
@@ -57,7 +64,7 @@ async function findLost(sql: Queryable, { topology, graceSeconds, limit }: Audit
       and not exists (
         select from delayed_retries r
         where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})
-    order by e.order_id, e.id, b.consumer limit ${limit}`,
+    order by e.order_id, e.id, b.consumer limit ${scope.limit}`,
   );
 }
 

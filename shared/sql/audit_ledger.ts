@@ -11,7 +11,7 @@ import {
   ORDER_TRANSITIONS,
   type OrderStatus,
 } from "../order_status.ts";
-import type { AuditScope, Fragment } from "./audit_scope.ts";
+import { type AuditScope, type Fragment, graceStart } from "./audit_scope.ts";
 import { type Queryable, rowset } from "./connect.ts";
 
 /** The status of an order whose consumers have processed events of just these types. */
@@ -39,8 +39,9 @@ const STATUSES = Array.from({ length: 1 << TRIGGERS.length }, (_, bits) => ({
  * A row for each order that any table knows: what each module has, how many events of each type there are, and what the
  * consumers of the orders module have processed. Tables are read whole, the outbox twice, and joined by hashes.
  */
-export function ledger(sql: Queryable, { topology, graceSeconds, retentionDays }: AuditScope): Fragment {
-  const due = sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
+export function ledger(sql: Queryable, scope: AuditScope): Fragment {
+  const { topology, retentionDays } = scope;
+  const due = graceStart(sql, scope);
   // An hour in hand: those who prune have clocks of their own.
   const kept = sql`now() - make_interval(days => ${retentionDays}::int) + interval '1 hour'`;
   return sql`

@@ -5,6 +5,7 @@
  */
 import type postgres from "postgres";
 import type { Topology } from "../broker/topology.ts";
+import type { Queryable } from "./connect.ts";
 
 /** A promise of the system, by its number in `specs/project.md`. */
 export type AuditPromise = 1 | 2 | 3 | 4;
@@ -45,6 +46,15 @@ export interface AuditScope {
  * @internal
  */
 export type Fragment = postgres.Fragment;
+
+/**
+ * The time up to which a cause is old enough for its effect to be missed.
+ *
+ * @internal
+ */
+export function graceStart(sql: Queryable, { graceSeconds }: Pick<AuditScope, "graceSeconds">): Fragment {
+  return sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
+}
 
 /** A row of a check's query: a violation, and how many there are in all. */
 export interface ViolationRow extends Violation {

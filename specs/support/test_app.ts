@@ -27,7 +27,7 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
-  const readQueues = () => Promise.resolve(null);
+  const { readQueues = () => Promise.resolve(null) } = more;
   const deps: AppDeps = {
     placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
     ordersSql,
