@@ -5,9 +5,9 @@
  */
 import { Hono } from "hono";
 import { METHODS } from "hono/router";
-import { kindOfError, messageOf } from "../shared/errors.ts";
-import type { Logger } from "../shared/log.ts";
-import { traceIdOf } from "../shared/trace_context.ts";
+import { kindOfError, messageOf } from "../shared/process/errors.ts";
+import type { Logger } from "../shared/process/log.ts";
+import { traceIdOf } from "../shared/process/tracing.ts";
 import { type App, correlation, type CorrelationEnv, describeCorrelation } from "./correlation.ts";
 import { answer, described, describeRoutes, mediaType, problems } from "./describe.ts";
 import type { Description } from "./description.ts";
@@ -19,7 +19,7 @@ import { type LiveDeps, liveRoutes } from "./live_routes.ts";
 import { openApiRoutes } from "./openapi_routes.ts";
 import { describeOpsAccess, type OpsAccess, opsAccess } from "./ops_access.ts";
 import { type OpsDeps, opsRoutes } from "./ops_routes.ts";
-import { type OrdersDeps, ordersRoutes } from "./orders_routes.ts";
+import { type OrdersDeps, ordersRoutes } from "./orders.ts";
 import { answerDefaults, securityHeaders } from "./security_headers.ts";
 import { type StatusDeps, statusRoutes } from "./status_routes.ts";
 import { traceRequests } from "./trace_requests.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
-import type { Audit } from "../shared/sql/audit.ts";
+import type { Audit } from "../shared/ops/audit.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";

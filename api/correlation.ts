@@ -5,9 +5,8 @@
  */
 import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
-import { correlationIdSchema } from "../shared/events/envelope.ts";
-import { formatTraceparent, parseTraceparent } from "../shared/trace_context.ts";
-import type { Span } from "../shared/tracing.ts";
+import { correlationIdSchema } from "../shared/events.ts";
+import { formatTraceparent, parseTraceparent, type Span } from "../shared/process/tracing.ts";
 import { problems } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { HttpProblem } from "./http_errors.ts";

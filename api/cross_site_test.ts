@@ -8,7 +8,7 @@ import { rawRequest } from "../specs/support/raw_http.ts";
 import { serve, type ServedApp, testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 
 shareTestSchema();
 

@@ -9,11 +9,10 @@ import {
   deadLettersPageSchema,
   discardedSchema,
   redrivenSchema,
-} from "../shared/answers/letter_shapes.ts";
-import { idSchema } from "../shared/events/envelope.ts";
-import { instantSchema } from "../shared/replay.ts";
-import type { Schema } from "../shared/schema.ts";
-import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/sql/dead_letters.ts";
+} from "../shared/ops/answers.ts";
+import { idSchema } from "../shared/events.ts";
+import { instantSchema } from "../shared/ops/replays.ts";
+import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/ops/dead_letters.ts";
 import { BODY_REFUSALS, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
@@ -55,7 +54,7 @@ export interface LettersRequest extends PageRequest, Omit<LetterSelection, "ids"
 }
 
 /** The query of `GET /ops/dead-letters`. */
-export const listSchema: Schema<LettersRequest> = z.object({
+export const listSchema: z.ZodType<LettersRequest> = z.object({
   ...pageQuery,
   ...selectionFields,
   state: z.enum(LETTER_STATES, { error: `must be one of ${LETTER_STATES.join(", ")}` }).optional()
@@ -71,13 +70,13 @@ const selection = z.strictObject({
 const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
 
 /** The body of `POST /ops/dead-letters/redrive`. */
-export const selectionSchema: Schema<LetterSelection> = selection;
+export const selectionSchema: z.ZodType<LetterSelection> = selection;
 /** The body of `POST /ops/dead-letters/discard`. */
-export const discardSchema: Schema<LetterSelection & { because: string }> = selection.extend({
+export const discardSchema: z.ZodType<LetterSelection & { because: string }> = selection.extend({
   because,
 });
 /** The body of `POST /ops/dead-letters/:id/discard`. */
-export const discardOneSchema: Schema<{ because: string }> = z.strictObject({ because });
+export const discardOneSchema: z.ZodType<{ because: string }> = z.strictObject({ because });
 
 const NO_LETTER = { 400: "The path has no id.", 404: "There is no such letter." };
 const CLOSED = { ...NO_LETTER, 409: "The letter is closed." };

@@ -6,7 +6,7 @@
 import { Hono } from "hono";
 import type { Publisher } from "../shared/broker/publish.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { discardLetters, findDeadLetter, listDeadLetters } from "../shared/sql/dead_letters.ts";
+import { discardLetters, findDeadLetter, listDeadLetters } from "../shared/ops/dead_letters.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import * as contract from "./dead_letter_contract.ts";
 import { describeRoutes } from "./describe.ts";

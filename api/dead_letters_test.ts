@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import type { Hono } from "hono";
-import { declareTopology } from "../shared/broker/declare.ts";
+import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, type Publisher } from "../shared/broker/publish.ts";
-import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
-import { appendEvents } from "../shared/sql/outbox_events.ts";
+import { insertDeadLetters } from "../shared/sql/set_aside.ts";
+import { appendEvents } from "../shared/sql/outbox.ts";
 import { eventually } from "../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../specs/support/test_broker.ts";
 import { newLetter, orderCreated } from "../specs/support/test_events.ts";

@@ -6,7 +6,7 @@
  */
 import { resolver, uniqueSymbol } from "hono-openapi";
 import { z } from "zod";
-import { problemSchema } from "../shared/answers/problem.ts";
+import { problemSchema } from "../shared/ops/answers.ts";
 import type { App } from "./correlation.ts";
 import type { Answer, AnswerHeader, BodyExample, Content, Description, Parameter } from "./description.ts";
 import { idPath } from "./path_id.ts";

@@ -4,10 +4,9 @@
  * @module
  */
 import { z } from "zod";
-import { armedSchema, faultsSchema } from "../shared/answers/ops_shapes.ts";
-import { correlationIdSchema } from "../shared/events/envelope.ts";
-import { type Fault, FAULT_POINTS, faultPointSchema } from "../shared/faults/fault_points.ts";
-import type { Schema } from "../shared/schema.ts";
+import { armedSchema, faultsSchema } from "../shared/ops/answers.ts";
+import { correlationIdSchema } from "../shared/events.ts";
+import { type Fault, FAULT_POINTS, faultPointSchema } from "../shared/ops/faults.ts";
 import { BODY_REFUSALS, json, jsonBody, problems } from "./describe.ts";
 import type { Description } from "./description.ts";
 
@@ -17,7 +16,7 @@ const MAX_FAULTS = 100;
 const MAX_DELAY_MS = 60_000;
 
 /** The body of `PUT /ops/faults`, where there are these consumers. */
-export function putSchema(consumers: readonly string[]): Schema<{ faults: Fault[] }> {
+export function putSchema(consumers: readonly string[]): z.ZodType<{ faults: Fault[] }> {
   const fault = z.strictObject({
     point: faultPointSchema.meta({ description: "Where it is to strike." }),
     times: z.int({ error: "must be a whole number from 1 to 1000" }).min(1).max(1000).default(1)
@@ -51,7 +50,7 @@ export const listFaults = (): Description => ({
 });
 
 /** `PUT /ops/faults`. */
-export const putFaults = (body: Schema<{ faults: Fault[] }>): Description => ({
+export const putFaults = (body: z.ZodType<{ faults: Fault[] }>): Description => ({
   operationId: "putFaults",
   tags: ["Faults"],
   summary: "Arm faults in the place of all there are",

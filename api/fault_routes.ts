@@ -5,10 +5,9 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { Hono } from "hono";
-import type { Topology } from "../shared/broker/topology.ts";
-import { FAULT_POINTS } from "../shared/faults/fault_points.ts";
+import type { Topology } from "../shared/topology.ts";
+import { FAULT_POINTS, listArmedFaults, replaceFaults } from "../shared/ops/faults.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { listArmedFaults, replaceFaults } from "../shared/sql/faults.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { listFaults, putFaults, putSchema } from "./fault_contract.ts";

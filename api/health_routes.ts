@@ -6,7 +6,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Sql } from "../shared/sql/connect.ts";
-import { orNullAfter } from "../shared/stop.ts";
+import { orNullAfter } from "../shared/process/stop.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes, json } from "./describe.ts";
 import type { Description } from "./description.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
+import type { z } from "zod";
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { FieldError, Problem } from "../shared/answers/problem.ts";
-import type { Schema } from "../shared/schema.ts";
+import type { FieldError, Problem } from "../shared/ops/answers.ts";
 
 /** A request under way, with all that Hono offers to answer it. */
 export type RequestContext = Context;
@@ -75,7 +75,7 @@ export function problemResponse(c: RequestContext, problem: HttpProblem): Respon
 }
 
 /** The value that `schema` makes of a part of the request; throws a 400 that names every field at fault. */
-export function parseOr400<T>(schema: Schema<T>, value: unknown, part: RequestPart): T {
+export function parseOr400<T>(schema: z.ZodType<T>, value: unknown, part: RequestPart): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new HttpProblem(400, `The ${part} of the request is not valid.`, {

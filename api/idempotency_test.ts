@@ -9,7 +9,7 @@ import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
 import { HttpProblem, problemResponse } from "./http_errors.ts";
-import { ordersRoutes } from "./orders_routes.ts";
+import { ordersRoutes } from "./orders.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();

@@ -3,18 +3,18 @@
  *
  * @module
  */
-import type { QueueDepth } from "../shared/broker/queue_depths.ts";
-import { messageOf } from "../shared/errors.ts";
-import type { LivePulse } from "../shared/live.ts";
-import type { Logger } from "../shared/log.ts";
+import type { QueueDepth } from "../shared/broker/connection.ts";
+import { messageOf } from "../shared/process/errors.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
+import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { countOpenDeadLetters } from "../shared/sql/dead_letters.ts";
-import { countWaitingRetries } from "../shared/sql/delayed_retries.ts";
-import { listHeartbeats } from "../shared/sql/heartbeats.ts";
-import { listOrders, readLatencies } from "../shared/sql/orders.ts";
-import { countUnpublished } from "../shared/sql/outbox_events.ts";
-import { listenForWakeUps } from "../shared/sql/outbox_wakeup.ts";
-import { orNullAfter, pause } from "../shared/stop.ts";
+import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
+import { countWaitingRetries } from "../shared/sql/set_aside.ts";
+import { listHeartbeats } from "../shared/process/heartbeat.ts";
+import { listOrders } from "../shared/sql/orders.ts";
+import { countUnpublished, readLatencies } from "../shared/ops/lists.ts";
+import { listenForWakeUps } from "../shared/sql/outbox.ts";
+import { orNullAfter, pause } from "../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
 /** What the feed reads from. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
-import { beat } from "../shared/sql/heartbeats.ts";
-import { type LivePulse, livePulseSchema } from "../shared/live.ts";
+import { createOutboxWaker } from "../shared/sql/outbox.ts";
+import { beat } from "../shared/process/heartbeat.ts";
+import { type LivePulse, livePulseSchema } from "../shared/ops/live.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { serve, type ServedApp, testApp } from "../specs/support/test_app.ts";
 import { eventually } from "../specs/support/eventually.ts";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { QueueDepth } from "../shared/broker/queue_depths.ts";
-import type { LiveOrder, LiveProcess, LivePulse } from "../shared/live.ts";
-import type { SeenHeartbeat } from "../shared/sql/heartbeats.ts";
+import type { QueueDepth } from "../shared/broker/connection.ts";
+import type { LiveOrder, LiveProcess, LivePulse } from "../shared/ops/live.ts";
+import type { SeenHeartbeat } from "../shared/process/heartbeat.ts";
 import type { OrderRow } from "../shared/sql/orders.ts";
 
 /** Everything that a pulse is made of, as it was read. */

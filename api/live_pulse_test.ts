@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { livePulseSchema } from "../shared/live.ts";
-import type { SeenHeartbeat } from "../shared/sql/heartbeats.ts";
+import { livePulseSchema } from "../shared/ops/live.ts";
+import type { SeenHeartbeat } from "../shared/process/heartbeat.ts";
 import {
   buildPulse,
   liveProcesses,

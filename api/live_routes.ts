@@ -5,7 +5,7 @@
  * @module
  */
 import { Hono } from "hono";
-import { livePulseSchema } from "../shared/live.ts";
+import { livePulseSchema } from "../shared/ops/live.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { answer, describeRoutes, mediaType, problems } from "./describe.ts";
 import type { Description } from "./description.ts";

@@ -6,24 +6,26 @@
 import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { fileURLToPath } from "node:url";
-import { connectBroker, tieToConnection } from "../shared/broker/connect.ts";
-import { declareTopology } from "../shared/broker/declare.ts";
+import {
+  connectBroker,
+  declareTopology,
+  readQueueDepths,
+  tieToConnection,
+} from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
-import { readQueueDepths } from "../shared/broker/queue_depths.ts";
-import { withSendSpans } from "../shared/broker/send_spans.ts";
-import { bindingsOf } from "../shared/broker/topology.ts";
-import { ConfigError, topologyOf } from "../shared/config.ts";
-import { createCounts, keepBeating } from "../shared/heartbeat.ts";
-import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { withSendSpans } from "../shared/broker/observe.ts";
+import { bindingsOf } from "../shared/topology.ts";
+import { ConfigError, topologyOf } from "../shared/process/config.ts";
+import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
+import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
-import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
-import { createOutboxWaker } from "../shared/sql/outbox_wakeup.ts";
-import { aborted, orNullAfter } from "../shared/stop.ts";
-import { findTracer } from "../shared/tracing.ts";
+import { CLAIM_SETTINGS, createOutboxWaker } from "../shared/sql/outbox.ts";
+import { aborted, orNullAfter } from "../shared/process/stop.ts";
+import { findTracer } from "../shared/process/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
-import { createTimelineReader } from "./order_timeline.ts";
+import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 /** Requests under way get this long to finish when the process is asked to stop, in milliseconds. */

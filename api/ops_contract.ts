@@ -7,6 +7,9 @@
 import { z } from "zod";
 import * as mini from "zod/mini";
 import {
+  auditSchema,
+  count,
+  deadLetterSchema,
   inboxPageSchema,
   opsOrderSchema,
   ordersPageSchema,
@@ -14,14 +17,11 @@ import {
   outboxEventSchema,
   processedEventSchema,
   timelineEntrySchema,
-} from "../shared/answers/api_shapes.ts";
-import { count, timeOrNull } from "../shared/answers/fields.ts";
-import { deadLetterSchema } from "../shared/answers/letter_shapes.ts";
-import { auditSchema } from "../shared/answers/ops_shapes.ts";
-import { idSchema } from "../shared/events/envelope.ts";
-import type { Schema } from "../shared/schema.ts";
-import { AUDIT_GRACE_SECONDS } from "../shared/sql/audit.ts";
-import { systemStatusSchema } from "../shared/status.ts";
+  timeOrNull,
+} from "../shared/ops/answers.ts";
+import { idSchema } from "../shared/events.ts";
+import { AUDIT_GRACE_SECONDS } from "../shared/ops/audit.ts";
+import { systemStatusSchema } from "../shared/ops/live.ts";
 import { json, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
@@ -37,7 +37,7 @@ export interface ProcessedRequest extends PageRequest {
 }
 
 /** The query of `/ops/processed-events`: an event has a row for each of its consumers. */
-export const processedSchema: Schema<ProcessedRequest> = z.object({
+export const processedSchema: z.ZodType<ProcessedRequest> = z.object({
   ...pageQuery,
   cursor: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}~[\w.:-]{1,200}$/, {
     error: "must be the nextCursor of an earlier answer",
@@ -50,7 +50,7 @@ export const processedSchema: Schema<ProcessedRequest> = z.object({
 });
 
 /** The query of `/ops/audit`. */
-export const auditQuerySchema: Schema<{ graceSeconds: number }> = z.object({
+export const auditQuerySchema: z.ZodType<{ graceSeconds: number }> = z.object({
   graceSeconds: z.coerce.number({ error: "must be a whole number from 0 to 86400" }).int().min(0).max(86_400)
     .default(AUDIT_GRACE_SECONDS)
     .meta({ description: "How long what follows from an event may take, in seconds.", example: 60 }),

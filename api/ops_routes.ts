@@ -5,10 +5,9 @@
  */
 import { Hono } from "hono";
 import type { Sql } from "../shared/sql/connect.ts";
-import { listDeadLetters } from "../shared/sql/dead_letters.ts";
+import { listDeadLetters } from "../shared/ops/dead_letters.ts";
 import { listOrders } from "../shared/sql/orders.ts";
-import { countUnpublished, listEvents } from "../shared/sql/outbox_events.ts";
-import { listProcessed } from "../shared/sql/processed_events.ts";
+import { countUnpublished, listEvents, listProcessed } from "../shared/ops/lists.ts";
 import { type AuditDeps, auditRoutes } from "./audit_routes.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letter_routes.ts";
@@ -16,9 +15,9 @@ import { describeRoutes } from "./describe.ts";
 import { faultRoutes } from "./fault_routes.ts";
 import { parseOr400 } from "./http_errors.ts";
 import * as contract from "./ops_contract.ts";
-import type { ReadTimelines } from "./order_timeline.ts";
+import type { ReadTimelines } from "../shared/ops/timeline.ts";
 import { findOrders, orderQuerySchema } from "./order_search.ts";
-import { opsOrderStory } from "./orders_routes.ts";
+import { opsOrderStory } from "./orders.ts";
 import { outboxRoutes } from "./outbox_routes.ts";
 import { type ReplayDeps, replayRoutes } from "./replay_routes.ts";
 import { type ScenarioDeps, scenarioRoutes } from "./scenario_routes.ts";

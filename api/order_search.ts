@@ -4,11 +4,10 @@
  * @module
  */
 import { z } from "zod";
-import type { LiveOrder } from "../shared/live.ts";
+import type { LiveOrder } from "../shared/ops/live.ts";
 import { ORDER_STATUSES, type OrderStatus } from "../shared/order_status.ts";
-import type { Schema } from "../shared/schema.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { type FoundOrders, searchOrders } from "../shared/sql/orders.ts";
+import { type FoundOrders, searchOrders } from "../shared/ops/lists.ts";
 import { liveOrder } from "./live_pulse.ts";
 import { pageQuery } from "./paging.ts";
 
@@ -25,7 +24,7 @@ export interface OrderQuery {
 }
 
 /** The query of the route. */
-export const orderQuerySchema: Schema<OrderQuery> = z.object({
+export const orderQuerySchema: z.ZodType<OrderQuery> = z.object({
   ...pageQuery,
   status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional()
     .meta({ description: "Only orders of this status.", example: "PENDING" }),

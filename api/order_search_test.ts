@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
-import { insertOrders, searchOrders } from "../shared/sql/orders.ts";
+import { insertOrders } from "../shared/sql/orders.ts";
+import { searchOrders } from "../shared/ops/lists.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { idRange } from "./order_search.ts";

@@ -4,21 +4,17 @@
  * @module
  */
 import { z } from "zod";
-import { orderSchema, timelineEntrySchema } from "../shared/answers/api_shapes.ts";
-import { nextCursor } from "../shared/answers/fields.ts";
-import { idSchema } from "../shared/events/envelope.ts";
-import { amountSchema } from "../shared/money.ts";
+import { nextCursor, orderSchema, timelineEntrySchema } from "../shared/ops/answers.ts";
+import { amountSchema, idSchema } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import type { Schema } from "../shared/schema.ts";
 import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
-import { IDEMPOTENCY_HEADER, REPLAYED_HEADER } from "./idempotency_key.ts";
+import { IDEMPOTENCY_HEADER, type OrderRequest, REPLAYED_HEADER } from "./place_orders.ts";
 import { pageSchema } from "./paging.ts";
-import type { OrderRequest } from "./place_orders.ts";
 
 /** The body of `POST /orders`. */
-export const newOrderSchema: Schema<OrderRequest> = z.object(
+export const newOrderSchema: z.ZodType<OrderRequest> = z.object(
   {
     userId: idSchema.meta({ description: "Who buys." }),
     courseId: idSchema.meta({ description: "What is bought." }),

@@ -4,11 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import { outboxEventSchema, outboxPageSchema, republishedSchema } from "../shared/answers/api_shapes.ts";
-import { count } from "../shared/answers/fields.ts";
-import { EVENT_TYPES, type EventType } from "../shared/events/catalog.ts";
-import { idSchema } from "../shared/events/envelope.ts";
-import type { Schema } from "../shared/schema.ts";
+import { count, outboxEventSchema, outboxPageSchema, republishedSchema } from "../shared/ops/answers.ts";
+import { EVENT_TYPES, type EventType, idSchema } from "../shared/events.ts";
 import { json, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
@@ -25,7 +22,7 @@ export interface OutboxRequest extends PageRequest {
 }
 
 /** The query of `GET /ops/outbox`. */
-export const listSchema: Schema<OutboxRequest> = z.object({
+export const listSchema: z.ZodType<OutboxRequest> = z.object({
   ...pageQuery,
   type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional()
     .meta({ description: "Only events of this type.", example: "order.created" }),

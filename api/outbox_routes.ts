@@ -9,11 +9,11 @@ import {
   countUnpublished,
   findEvent,
   listEvents,
+  listProcessed,
   type OutboxEventRow,
   republishEvent,
-} from "../shared/sql/outbox_events.ts";
-import { listProcessed } from "../shared/sql/processed_events.ts";
-import { tickRelay } from "../shared/sql/outbox_wakeup.ts";
+} from "../shared/ops/lists.ts";
+import { tickRelay } from "../shared/sql/outbox.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";

@@ -4,8 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { idSchema } from "../shared/events/envelope.ts";
-import type { Schema } from "../shared/schema.ts";
+import { idSchema } from "../shared/events.ts";
 
 /**
  * The query of a paged list, to be spread into a schema: `limit` (1 to 100, 20 unless told), and `cursor`, which is the
@@ -26,7 +25,7 @@ export interface PageRequest {
 }
 
 /** The query of a list that has no filters. */
-export const pageSchema: Schema<PageRequest> = z.object(pageQuery);
+export const pageSchema: z.ZodType<PageRequest> = z.object(pageQuery);
 
 /** The cursor of the next page: the last row's id, or null where this page was not full. */
 export function nextCursor(rows: readonly { readonly id: string }[], limit: number): string | null {
@@ -34,6 +33,6 @@ export function nextCursor(rows: readonly { readonly id: string }[], limit: numb
 }
 
 /** The name of a consumer, as queries have it. */
-export const consumerSchema: Schema<string> = z.string().regex(/^[\w.:-]{1,200}$/, {
+export const consumerSchema: z.ZodType<string> = z.string().regex(/^[\w.:-]{1,200}$/, {
   error: "must be the name of a consumer",
 });

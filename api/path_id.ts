@@ -4,12 +4,11 @@
  * @module
  */
 import { z } from "zod";
-import { idSchema } from "../shared/events/envelope.ts";
-import type { Schema } from "../shared/schema.ts";
+import { idSchema } from "../shared/events.ts";
 import { parseOr400 } from "./http_errors.ts";
 
 /** What a path with an id has in it. */
-export const idPath: Schema<{ id: string }> = z.object({ id: idSchema });
+export const idPath: z.ZodType<{ id: string }> = z.object({ id: idSchema });
 
 /** The id, in lower case; throws a 400 for what is none. */
 export function parseId(id: string): string {

@@ -1,22 +1,205 @@
 /**
- * Creates orders, many in one transaction.
+ * Creates orders, many in one transaction, each `Idempotency-Key`'s order once
+ * (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/).
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers";
 import { v7 as uuidv7 } from "uuid";
-import { type Cause, makeEvent } from "../shared/events/catalog.ts";
-import { type Logger, ONE_BY_ONE } from "../shared/log.ts";
-import { runSplitting } from "../shared/run_splitting.ts";
-import type { Sql } from "../shared/sql/connect.ts";
-import type { NewOrder } from "../shared/sql/orders.ts";
-import type { OutboxWaker } from "../shared/sql/outbox_wakeup.ts";
-import { traceIdOf } from "../shared/trace_context.ts";
-import type { Tracer } from "../shared/tracing.ts";
-import { inGroupSpan } from "./group_span.ts";
 import { HttpProblem } from "./http_errors.ts";
-import { fingerprintOf } from "./idempotency_key.ts";
-import { type Outcome, type PlacedOrder, placedOrder, placeGroup, type Placement } from "./place_group.ts";
+import { kindOfError, messageOf, runSplitting } from "../shared/process/errors.ts";
+import { failSpan, linksTo, startRootSpan, traceIdOf, type Tracer } from "../shared/process/tracing.ts";
+import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events.ts";
+import { type Queryable, type Sql, type Transaction, transaction } from "../shared/sql/connect.ts";
+import {
+  findUsedKeys,
+  type IdempotencyKey,
+  insertKeys,
+  insertOrders,
+  type NewOrder,
+  type OrderRow,
+  tryLockKeys,
+  type UsedKey,
+} from "../shared/sql/orders.ts";
+import { insertEvents, type OutboxWaker } from "../shared/sql/outbox.ts";
+import { type Logger, ONE_BY_ONE } from "../shared/process/log.ts";
+
+/** The request header that carries the key. */
+export const IDEMPOTENCY_HEADER = "idempotency-key";
+/** The response header that says, with `true`, that the answer is an earlier request's. */
+export const REPLAYED_HEADER = "idempotency-replayed";
+
+/** A String of structured fields (RFC 9651, section 3.3.3): in quotes, with `\"` and `\\`. */
+const QUOTED = /^"((?:[^"\\]|\\["\\])*)"$/;
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/**
+ * The key that the header's value says, or undefined where there is no header. The draft wants a quoted string, many
+ * clients send the bare key: both are taken, and mean the same. Throws a 400 for a value that is no key.
+ */
+export function parseIdempotencyKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const key = header.startsWith('"') ? QUOTED.exec(header)?.[1]?.replaceAll(/\\(["\\])/g, "$1") : header;
+  if (key !== undefined && KEY.test(key)) return key;
+  throw new HttpProblem(
+    400,
+    `The header ${IDEMPOTENCY_HEADER} must be 1 to 255 visible ASCII characters, bare or as a quoted string. ` +
+      "Send a new uuid for each new request.",
+  );
+}
+
+/**
+ * What tells one request from another, a SHA-256 in hex. `values` are those of the validated request, in a fixed order:
+ * how the JSON was written makes no difference.
+ */
+export function fingerprintOf(values: readonly string[]): string {
+  return createHash("sha256").update(JSON.stringify(values)).digest("hex");
+}
+
+/**
+ * Runs `insert` in a span of its own, in a trace of its own: it works for many requests, and belongs to none. Links lead
+ * to all of them.
+ *
+ * Errors: those of `insert`.
+ */
+export async function inGroupSpan<T>(
+  tracer: Tracer,
+  group: readonly Placement[],
+  insert: () => Promise<T>,
+): Promise<T> {
+  const span = startRootSpan(tracer, "place orders", {
+    attributes: { "orderflow.orders": group.length },
+    links: linksTo(group.map(({ created }) => created.traceparent)),
+  });
+  try {
+    return await insert();
+  } catch (error) {
+    failSpan(span, kindOfError(error), messageOf(error));
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+/** One order that is asked for. */
+export interface Placement {
+  /** The order to create. */
+  readonly order: NewOrder;
+  /** Its `order.created`. */
+  readonly created: OutgoingEvent;
+  /** The key that the client sent; null where it sent none. */
+  readonly key: IdempotencyKey | null;
+}
+
+/**
+ * What becomes of a placement.
+ *
+ * - `created`: the order is stored, with its event and its key.
+ * - `replayed`: nothing is stored; `order` is the one that the key has made before, from the same request.
+ * - `running`: nothing is stored; another request with this key is under way.
+ * - `mismatch`: nothing is stored; the key has made an order from another request.
+ */
+export type Outcome =
+  | { readonly kind: "created" | "replayed"; readonly order: NewOrder }
+  | { readonly kind: "running" | "mismatch" };
+
+/** What the database says of the keys in a group. */
+export interface KeyState {
+  /** The keys that this transaction holds the lock of. */
+  readonly locked: ReadonlySet<string>;
+  /** The keys that have made an order. */
+  readonly used: ReadonlyMap<string, UsedKey>;
+}
+
+const NO_KEYS: KeyState = { locked: new Set(), used: new Map() };
+
+/** Decides what becomes of each placement, in their order. */
+export function decideOutcomes(group: readonly Placement[], { locked, used }: KeyState): Outcome[] {
+  const taken = new Set<string>();
+  return group.map(({ order, key }) => {
+    if (!key) return { kind: "created", order };
+    const before = used.get(key.key);
+    if (before) {
+      return before.fingerprint === key.fingerprint
+        ? { kind: "replayed", order: before.order }
+        : { kind: "mismatch" };
+    }
+    if (!locked.has(key.key) || taken.has(key.key)) return { kind: "running" };
+    taken.add(key.key);
+    return { kind: "created", order };
+  });
+}
+
+/**
+ * Creates the orders of `group` that are to be created, with their events and keys, in one transaction. Answers when it
+ * is committed, in the order of `group`. A group without keys costs no statement for them.
+ *
+ * Errors: what the database says; nothing is committed then.
+ */
+export async function placeGroup(sql: Sql, group: readonly Placement[]): Promise<Outcome[]> {
+  const keys = new Set(group.flatMap(({ key }) => key ? [key.key] : []));
+  if (keys.size === 0) {
+    await insertBoth(sql, group);
+    return decideOutcomes(group, NO_KEYS);
+  }
+  return await transaction(sql, async (tx) => {
+    const outcomes = decideOutcomes(group, await lockAndRead(tx, [...keys]));
+    const created = group.filter((_, i) => outcomes[i]?.kind === "created");
+    if (created.length > 0) {
+      await Promise.all([
+        insertBoth(tx, created),
+        insertKeys(tx, created.flatMap(({ key, order }) => key ? [{ ...key, order }] : [])),
+      ]);
+    }
+    return outcomes;
+  });
+}
+
+/** Orders and events in one statement, which is a transaction: one round trip to the database instead of three. */
+async function insertBoth(sql: Queryable, created: readonly Placement[]): Promise<void> {
+  await sql`
+    with placed as (${insertOrders(sql, created.map(({ order }) => order))})
+    ${insertEvents(sql, created.map((placement) => placement.created))}`;
+}
+
+/**
+ * First the locks, then, in a statement and so with a snapshot of its own, the rows. In one statement the rows could be
+ * read before the transaction that holds a lock commits, and the lock be taken after it: the key would seem unused.
+ */
+async function lockAndRead(tx: Transaction, keys: readonly string[]): Promise<KeyState> {
+  const locked = await tryLockKeys(tx, keys);
+  const used = await findUsedKeys(tx, keys);
+  return { locked, used: new Map(used.map((row) => [row.key, row])) };
+}
+
+/** An order as it was when it was created, whatever has become of it since. */
+export interface PlacedOrder extends OrderRow {
+  /** Whether an earlier request with the same idempotency key has created it. */
+  readonly isReplay: boolean;
+}
+
+/** The order that `outcome` answers with; throws a 409 for `running` and a 422 for `mismatch`. */
+export function placedOrder(outcome: Outcome): PlacedOrder {
+  switch (outcome.kind) {
+    case "created":
+    case "replayed": {
+      const { kind, order } = outcome;
+      return { ...order, status: "PENDING", updatedAt: order.createdAt, isReplay: kind === "replayed" };
+    }
+    case "running":
+      throw new HttpProblem(
+        409,
+        "A request with this Idempotency-Key is under way. Send it again in a moment to get its answer.",
+        { headers: { "retry-after": "1" } },
+      );
+    case "mismatch":
+      throw new HttpProblem(
+        422,
+        "This Idempotency-Key came before with another body. Send that body again, or this one with a new key.",
+      );
+  }
+}
 
 /** What an order is asked for with. */
 export interface OrderRequest {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { orNullAfter } from "../shared/stop.ts";
+import { orNullAfter } from "../shared/process/stop.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The largest body that is read, in bytes. An order takes about 150. */

@@ -10,7 +10,7 @@ import {
   claimOpenLetters,
   closeLetters,
   type LetterSelection,
-} from "../shared/sql/dead_letters.ts";
+} from "../shared/ops/dead_letters.ts";
 
 /** What a redrive came to. */
 export interface Redriven {

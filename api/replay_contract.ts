@@ -9,17 +9,20 @@ import {
   replayEventsPageSchema,
   replaySchema,
   replaysPageSchema,
-} from "../shared/answers/ops_shapes.ts";
-import { DEFAULT_REPLAY_RATE, replayFilterSchema, replayRateSchema } from "../shared/replay.ts";
-import type { Schema } from "../shared/schema.ts";
-import { MAX_REPLAY_MESSAGES } from "../shared/sql/replays.ts";
+} from "../shared/ops/answers.ts";
+import {
+  DEFAULT_REPLAY_RATE,
+  MAX_REPLAY_MESSAGES,
+  replayFilterSchema,
+  replayRateSchema,
+} from "../shared/ops/replays.ts";
 import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { pageQuery, pageSchema } from "./paging.ts";
 
 /** The query of `GET /ops/replays/:id/events`; the cursor is the place of the last message seen. */
-export const eventsSchema: Schema<{ limit: number; cursor: number }> = z.object({
+export const eventsSchema: z.ZodType<{ limit: number; cursor: number }> = z.object({
   limit: pageQuery.limit,
   cursor: z.coerce.number({ error: "must be the nextCursor of an earlier answer" }).int().min(0).max(
     MAX_REPLAY_MESSAGES,
@@ -27,7 +30,7 @@ export const eventsSchema: Schema<{ limit: number; cursor: number }> = z.object(
 });
 
 /** The body of `POST /ops/replays/:id/start`. */
-export const startSchema: Schema<{ ratePerSecond: number }> = z.strictObject({
+export const startSchema: z.ZodType<{ ratePerSecond: number }> = z.strictObject({
   ratePerSecond: replayRateSchema.default(DEFAULT_REPLAY_RATE).meta({
     description: "Messages per second at most.",
   }),

@@ -4,9 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
-import type { Binding } from "../shared/broker/topology.ts";
-import { type ReplayFilter, replayFilterSchema } from "../shared/replay.ts";
-import type { Sql } from "../shared/sql/connect.ts";
+import type { Binding } from "../shared/topology.ts";
 import {
   cancelReplay,
   findReplay,
@@ -15,9 +13,12 @@ import {
   MAX_REPLAY_MESSAGES,
   oldestBefore,
   prepareReplay,
+  type ReplayFilter,
+  replayFilterSchema,
   type ReplayRow,
   startReplay,
-} from "../shared/sql/replays.ts";
+} from "../shared/ops/replays.ts";
+import type { Sql } from "../shared/sql/connect.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";

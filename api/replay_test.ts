@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Hono } from "hono";
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf } from "../shared/broker/topology.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { bindingsOf } from "../shared/topology.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import {
   MAX_REPLAY_MESSAGES,
   type ReplayEventRow,
   type ReplayRow,
   startReplay,
-} from "../shared/sql/replays.ts";
+} from "../shared/ops/replays.ts";
 import { insertPublished, type PublishedEventOptions } from "../specs/support/published_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import type { CorrelationEnv } from "./correlation.ts";

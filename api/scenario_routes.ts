@@ -6,20 +6,19 @@
  */
 import { Hono } from "hono";
 import { type Publisher, toQueue } from "../shared/broker/publish.ts";
-import type { Topology } from "../shared/broker/topology.ts";
-import type { Cause } from "../shared/events/catalog.ts";
-import type { Fault } from "../shared/faults/fault_points.ts";
+import type { Topology } from "../shared/topology.ts";
+import type { Cause } from "../shared/events.ts";
+import { armFaults, type Fault } from "../shared/ops/faults.ts";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { armFaults } from "../shared/sql/faults.ts";
-import { orderSchema, scenariosSchema } from "../shared/answers/api_shapes.ts";
-import { ORDER_ID } from "../shared/tracing.ts";
+import { orderSchema, scenariosSchema } from "../shared/ops/answers.ts";
+import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes, json, LOCATION, problems } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { headStart } from "./fault_routes.ts";
 import { HttpProblem } from "./http_errors.ts";
-import { orderJson } from "./orders_routes.ts";
+import { orderJson } from "./orders.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 import {
   needsFaults,

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { QueueKey } from "../shared/broker/topology.ts";
-import { type Cause, makeEvent } from "../shared/events/catalog.ts";
-import type { FaultPoint } from "../shared/faults/fault_points.ts";
+import type { QueueKey } from "../shared/topology.ts";
+import { type Cause, makeEvent } from "../shared/events.ts";
+import type { FaultPoint } from "../shared/ops/faults.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 
 /** A message that a scenario sends to one queue, past the exchange, behind its order. */

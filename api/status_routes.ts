@@ -4,15 +4,15 @@
  * @module
  */
 import { Hono } from "hono";
-import type { Topology } from "../shared/broker/topology.ts";
-import { kindOfError } from "../shared/errors.ts";
+import type { Topology } from "../shared/topology.ts";
+import { kindOfError } from "../shared/process/errors.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { listArmedFaults } from "../shared/sql/faults.ts";
-import { countStatuses } from "../shared/sql/orders.ts";
-import { listReplays } from "../shared/sql/replays.ts";
-import type { StatusFigures, SystemStatus } from "../shared/status.ts";
-import { orNullAfter } from "../shared/stop.ts";
-import { VERSION } from "../shared/version.ts";
+import { listArmedFaults } from "../shared/ops/faults.ts";
+import { countStatuses } from "../shared/ops/lists.ts";
+import { listReplays } from "../shared/ops/replays.ts";
+import type { StatusFigures, SystemStatus } from "../shared/ops/live.ts";
+import { orNullAfter } from "../shared/process/stop.ts";
+import { VERSION } from "../shared/process/metrics.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { type HealthDeps, readReadiness } from "./health_routes.ts";

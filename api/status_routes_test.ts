@@ -4,12 +4,12 @@ import { insertHistory } from "../specs/support/order_history.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { connect, transaction } from "../shared/sql/connect.ts";
-import { armFaults } from "../shared/sql/faults.ts";
-import { beat } from "../shared/sql/heartbeats.ts";
-import { type SystemStatus, systemStatusSchema } from "../shared/status.ts";
-import { VERSION } from "../shared/version.ts";
+import { armFaults } from "../shared/ops/faults.ts";
+import { beat } from "../shared/process/heartbeat.ts";
+import { type SystemStatus, systemStatusSchema } from "../shared/ops/live.ts";
+import { VERSION } from "../shared/process/metrics.ts";
 import { createLiveFeed } from "./live_feed.ts";
 
 shareTestSchema();

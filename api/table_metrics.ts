@@ -4,14 +4,13 @@
  * @module
  */
 import { Gauge } from "prom-client";
-import { kindOfError } from "../shared/errors.ts";
-import type { Registry } from "../shared/process_metrics.ts";
+import { kindOfError } from "../shared/process/errors.ts";
+import type { Registry } from "../shared/process/metrics.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { countOpenDeadLetters } from "../shared/sql/dead_letters.ts";
-import { countWaitingRetries } from "../shared/sql/delayed_retries.ts";
-import { countRecentOrders } from "../shared/sql/orders.ts";
-import { countUnpublished } from "../shared/sql/outbox_events.ts";
-import { orNullAfter } from "../shared/stop.ts";
+import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
+import { countWaitingRetries } from "../shared/sql/set_aside.ts";
+import { countRecentOrders, countUnpublished } from "../shared/ops/lists.ts";
+import { orNullAfter } from "../shared/process/stop.ts";
 
 /** What the tables are read with. */
 export interface TableMetricsDeps {

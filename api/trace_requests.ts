@@ -7,7 +7,7 @@
 import { trace } from "@opentelemetry/api";
 import { createMiddleware } from "hono/factory";
 import { matchedRoutes } from "hono/route";
-import { traceparentOf } from "../shared/tracing.ts";
+import { traceparentOf } from "../shared/process/tracing.ts";
 import type { CorrelationEnv, Middleware } from "./correlation.ts";
 
 /**

@@ -4,10 +4,10 @@
  * @module
  */
 import { Hono } from "hono";
-import { kindOfError, messageOf } from "../shared/errors.ts";
-import type { Logger } from "../shared/log.ts";
+import { kindOfError, messageOf } from "../shared/process/errors.ts";
+import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { orNullAfter } from "../shared/stop.ts";
+import { orNullAfter } from "../shared/process/stop.ts";
 import type { PageData } from "../ui/page_data.ts";
 import { renderLogin, renderPage } from "../ui/page.tsx";
 import { parseView } from "../ui/url_state.ts";
@@ -20,8 +20,8 @@ import { liveOrder } from "./live_pulse.ts";
 import { loginRoutes } from "./login_routes.ts";
 import { OPS_SECURITY, type OpsAccess, refusalOf } from "./ops_access.ts";
 import { findOrders } from "./order_search.ts";
-import type { ReadTimelines, TimelineEntry } from "./order_timeline.ts";
-import { opsOrderStory } from "./orders_routes.ts";
+import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
+import { opsOrderStory } from "./orders.ts";
 import { type PageFiles, readBundledFile, readPageFiles } from "./page_files.ts";
 import { offeredScenarios } from "./scenario_routes.ts";
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { headersOf } from "../shared/broker/delivery.ts";
+import { headersOf } from "../shared/broker/message.ts";
 import {
   CONSUMED_TYPES,
   EXCHANGE,
@@ -12,15 +12,15 @@ import {
   QUEUE_OPTIONS,
   type QueueKey,
   type Topology,
-} from "../shared/broker/topology.ts";
+} from "../shared/topology.ts";
 import {
   type DomainEvent,
   EVENT_TYPES,
+  EVENT_VERSION,
   type EventData,
   eventJsonSchemas,
   type EventType,
-} from "../shared/events/catalog.ts";
-import { EVENT_VERSION } from "../shared/events/envelope.ts";
+} from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 
 const BINDING_VERSION = "0.3.0";

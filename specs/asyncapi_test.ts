@@ -3,7 +3,6 @@
  *
  * @module
  */
-// @ts-types="./support/asyncapi_parser.d.ts"
 import { Parser } from "@asyncapi/parser";
 import { assert, assertEquals } from "@std/assert";
 import { Ajv } from "ajv";
@@ -11,10 +10,10 @@ import addFormats from "ajv-formats";
 import { type ConfirmChannel, connect, type GetMessage } from "amqplib";
 import { parse } from "yaml";
 import { z } from "zod";
-import { declareTopology } from "../shared/broker/declare.ts";
+import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher, toExchange } from "../shared/broker/publish.ts";
-import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
-import { EVENT_TYPES, parseEvent } from "../shared/events/catalog.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
+import { EVENT_TYPES, parseEvent } from "../shared/events.ts";
 import { asyncApiDocument } from "./asyncapi_document.ts";
 import { testBroker } from "./support/test_broker.ts";
 import { asyncApiText } from "./write_asyncapi.ts";

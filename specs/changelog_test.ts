@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { VERSION } from "../shared/version.ts";
+import { VERSION } from "../shared/process/metrics.ts";
 
 const changelog = Deno.readTextFileSync(new URL("changelog.md", import.meta.url));
 

@@ -6,9 +6,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";
-import { brokerUrls } from "../shared/broker/urls.ts";
-import { readConfig } from "../shared/config.ts";
-import { addressOf, denoArguments } from "../workers/dev/child_command.ts";
+import { brokerUrls } from "../shared/broker/connection.ts";
+import { readConfig } from "../shared/process/config.ts";
+import { addressOf, denoArguments } from "../workers/dev/child.ts";
 import { API, PROCESSES } from "../workers/dev/processes.ts";
 
 const read = (path: string) => Deno.readTextFileSync(new URL(`../${path}`, import.meta.url));

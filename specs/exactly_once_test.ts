@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import { countUnpublished, fingerprint, readLedger } from "./support/ledger.ts";

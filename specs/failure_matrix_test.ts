@@ -1,11 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { Buffer } from "node:buffer";
-import { makeEvent } from "../shared/events/catalog.ts";
-import type { QueueKey } from "../shared/broker/topology.ts";
-import type { FaultPoint } from "../shared/faults/fault_points.ts";
-import { runAudit } from "../shared/sql/audit.ts";
-import { armFaults, replaceFaults } from "../shared/sql/faults.ts";
+import { makeEvent } from "../shared/events.ts";
+import type { QueueKey } from "../shared/topology.ts";
+import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import { eventually } from "./support/eventually.ts";
 import { countHearings, countUnfinished, countUnpublished } from "./support/ledger.ts";
 import { COMPLETED, DECLINED, type OrderEnd, PENDING, readOrderEnd, REFUNDED } from "./support/order_end.ts";

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { needsFaults, SCENARIOS } from "../api/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { runAudit } from "../shared/sql/audit.ts";
-import { armFaults } from "../shared/sql/faults.ts";
+import { runAudit } from "../shared/ops/audit.ts";
+import { armFaults } from "../shared/ops/faults.ts";
 import { eventually } from "./support/eventually.ts";
 import { countHearings, countUnfinished, countUnpublished } from "./support/ledger.ts";
 import { COMPLETED, DECLINED, type OrderEnd, PENDING, readOrderEnd, REFUNDED } from "./support/order_end.ts";

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import { badBody, strangersEvent } from "./support/bad_messages.ts";
 import { eventually } from "./support/eventually.ts";
 import { withFuzzSeed } from "./support/fuzz_seed.ts";

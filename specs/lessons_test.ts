@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { delimiter, join } from "node:path";
 import { z } from "zod";
-import { QUEUES } from "../shared/broker/topology.ts";
+import { QUEUES } from "../shared/topology.ts";
 import { type DevHome, devHome, startDev } from "../workers/dev/testdata/dev_run.ts";
 import { eventually } from "./support/eventually.ts";
 import { isAsExpected } from "./support/expected_output.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type LivePulse, livePulseSchema } from "../shared/live.ts";
+import { type LivePulse, livePulseSchema } from "../shared/ops/live.ts";
 import { eventually } from "./support/eventually.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 import { shareTestSchema } from "./support/test_schema.ts";

@@ -5,10 +5,8 @@
  *
  * @module
  */
-import { EXIT_DONE } from "../shared/command/exit_codes.ts";
-import { startProgress } from "../shared/command/progress.ts";
-import { runCommand } from "../shared/command/run_command.ts";
-import { messageOf } from "../shared/errors.ts";
+import { EXIT_DONE, runCommand, startProgress } from "../workers/tools/command.ts";
+import { messageOf } from "../shared/process/errors.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import { type EndWatch, type SeenEnd, watchEnds } from "./bench/load_ends.ts";
 import { type LoadFlags, readLoadFlags, USAGE } from "./bench/load_flags.ts";

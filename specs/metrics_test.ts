@@ -4,10 +4,10 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { EXIT_CONFIG } from "../shared/process.ts";
+import { EXIT_CONFIG } from "../shared/process/run.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { storeRetries } from "../shared/sql/delayed_retries.ts";
+import { storeRetries } from "../shared/sql/set_aside.ts";
 import { API, CONSUMERS, PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import { figuresSay, tablesSay } from "./support/facts.ts";

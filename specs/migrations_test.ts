@@ -6,7 +6,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { isMigrated, migrate } from "../shared/sql/migrate.ts";
 import { breakingStatements } from "./support/breaking_statements.ts";

@@ -1,17 +1,11 @@
-/**
- * The SQL handlers against a model of what the promises allow, under generated histories: any order of deliveries,
- * repeats, copies of a consumer that run at once, consumers and relays that die. `MODEL_RUNS` (50) says how many
- * histories to try: `MODEL_RUNS=1000 deno test -P specs/model_test.ts`. A failure names the seed, and the shortest
- * history that fails.
- */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { type HandBroker, handBroker, type Message, type Way, WAYS } from "./support/hand_broker.ts";
 import { history, type Step, type Story } from "./support/histories.ts";
 import { testLog } from "./support/test_log.ts";

@@ -6,9 +6,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";
-import { VARIABLES } from "../shared/config.ts";
-import { metricsPorts } from "../workers/dev/metrics_ports.ts";
-import { WORKERS } from "../workers/dev/processes.ts";
+import { VARIABLES } from "../shared/process/config.ts";
+import { metricsPorts, WORKERS } from "../workers/dev/processes.ts";
 import { type Metric, problemsOf } from "./support/metrics.ts";
 import { readMonitoring, readPanels, readRules } from "./support/monitoring.ts";
 import { readExposition, readPromql } from "./support/promql.ts";

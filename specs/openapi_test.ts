@@ -9,14 +9,14 @@ import { connect } from "amqplib";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { EXAMPLE_IDS } from "../api/examples.ts";
-import { declareTopology } from "../shared/broker/declare.ts";
+import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
-import { makeEvent } from "../shared/events/catalog.ts";
+import { makeEvent } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { appendEvents } from "../shared/sql/outbox_events.ts";
+import { appendEvents } from "../shared/sql/outbox.ts";
 import {
   type DescribedRequest,
   describedRequests,

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { CONSUMED_TYPES } from "../shared/broker/topology.ts";
-import { runAudit } from "../shared/sql/audit.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
+import { runAudit } from "../shared/ops/audit.ts";
 import { eventually } from "./support/eventually.ts";
 import { countUnpublished, LEDGER_EVENTS, readLedger } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";

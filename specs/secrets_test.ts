@@ -6,8 +6,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { fileURLToPath } from "node:url";
-import { signalChild } from "../shared/signal_child.ts";
-import { freePort } from "../workers/dev/free_port.ts";
+import { signalChild } from "../shared/process/stop.ts";
+import { freePort } from "../workers/dev/services.ts";
 import { eventually } from "./support/eventually.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
 import { readOutput } from "./support/read_output.ts";
@@ -35,9 +35,9 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   relay: "workers/outbox_relay.ts",
   payments: "workers/payments_order_created.ts",
   consumer: "workers/notifications_final_events.ts",
-  migrate: "workers/migrate_main.ts",
-  audit: "workers/audit_main.ts",
-  replay: "workers/replay_main.ts",
+  migrate: "workers/tools/migrate.ts",
+  audit: "workers/tools/audit.ts",
+  replay: "workers/tools/replay.ts",
 };
 
 interface Run {

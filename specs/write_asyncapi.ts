@@ -5,7 +5,7 @@
  * @module
  */
 import { stringify } from "yaml";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { asyncApiDocument } from "./asyncapi_document.ts";
 
 /** The text of the file: the topology under its usual names. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { eventJsonSchemas } from "../shared/events/catalog.ts";
+import { eventJsonSchemas } from "../shared/events.ts";
 
 if (import.meta.main) {
   const text = JSON.stringify(eventJsonSchemas(), null, 2);

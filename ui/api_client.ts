@@ -4,10 +4,10 @@
  * @module
  */
 import * as z from "zod/mini";
-import * as shapes from "../shared/answers/api_shapes.ts";
-import * as letters from "../shared/answers/letter_shapes.ts";
-import * as ops from "../shared/answers/ops_shapes.ts";
-import { problemSchema } from "../shared/answers/problem.ts";
+import * as shapes from "../shared/ops/answers.ts";
+import * as letters from "../shared/ops/answers.ts";
+import * as ops from "../shared/ops/answers.ts";
+import { problemSchema } from "../shared/ops/answers.ts";
 import type {
   DeadLettersQuery,
   FaultRequest,

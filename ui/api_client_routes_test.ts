@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/config.ts";
-import { insertDeadLetters } from "../shared/sql/dead_letters.ts";
-import { markPublished } from "../shared/sql/outbox_events.ts";
-import { markProcessed } from "../shared/sql/processed_events.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
+import { insertDeadLetters } from "../shared/sql/set_aside.ts";
+import { markPublished } from "../shared/sql/outbox.ts";
+import { markProcessed } from "../shared/sql/inbox.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { type ApiClient, ApiError, createApiClient } from "./api_client.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { OrderStatus } from "../shared/order_status.ts";
-import type { ArmedFaultJson } from "../shared/answers/ops_shapes.ts";
+import type { ArmedFaultJson } from "../shared/ops/answers.ts";
 
 /** The page of a list. */
 export interface PageQuery {

@@ -9,7 +9,7 @@ import { formatTime } from "./format.ts";
 import { Icon } from "./icon.tsx";
 import { Modal } from "./modal.tsx";
 import { counted, formatCount } from "./number_format.ts";
-import type { AuditJson } from "../shared/answers/ops_shapes.ts";
+import type { AuditJson } from "../shared/ops/answers.ts";
 import { OrderLink } from "./order_link.tsx";
 import type { PanelProps } from "./panel_props.ts";
 import type { Rendered } from "./rendered.ts";

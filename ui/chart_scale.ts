@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 
 /** What was measured at one time; null where there was nothing to measure. */
 export interface Sample {

@@ -5,7 +5,7 @@
  */
 import { useState } from "preact/hooks";
 import type { LetterSelection } from "./api_queries.ts";
-import { type DeadLetterJson, LETTER_REASONS } from "../shared/answers/letter_shapes.ts";
+import { type DeadLetterJson, LETTER_REASONS } from "../shared/ops/answers.ts";
 import { DataTable } from "./data_table.tsx";
 import { shortId } from "./format.ts";
 import { choices, SelectField, TextField } from "./form_fields.tsx";

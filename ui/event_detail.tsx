@@ -4,9 +4,9 @@
  * @module
  */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { traceIdOf } from "../shared/trace_context.ts";
+import { traceIdOf } from "../shared/process/tracing.ts";
 import type { ApiClient } from "./api_client.ts";
-import type { OrderStoryJson, OutboxEventJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson, OutboxEventJson } from "../shared/ops/answers.ts";
 import { ConfirmDialog } from "./confirm_dialog.tsx";
 import { CopyButton } from "./copy_button.tsx";
 import { amqpProperties, duplicatesOf } from "./event_facts.ts";

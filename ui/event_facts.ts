@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { OrderStoryJson, OutboxEventJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson, OutboxEventJson } from "../shared/ops/answers.ts";
 
 /**
  * The AMQP properties and headers with which an event is published, each with its name; what it lacks is left out. Where

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { EVENT_TYPES } from "../shared/events/catalog.ts";
+import { EVENT_TYPES } from "../shared/events.ts";
 import { EVENT_TYPE_NAMES } from "./event_types.ts";
 
 Deno.test("the filters offer every event type of the catalogue", () => {

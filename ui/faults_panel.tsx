@@ -10,7 +10,7 @@ import { choices, SelectField, TextField } from "./form_fields.tsx";
 import { Icon } from "./icon.tsx";
 import { CONSUMER_NAMES } from "./machine_parts.ts";
 import { counted } from "./number_format.ts";
-import type { ArmedFaultJson, FaultPointJson, FaultsJson } from "../shared/answers/ops_shapes.ts";
+import type { ArmedFaultJson, FaultPointJson, FaultsJson } from "../shared/ops/answers.ts";
 import type { PanelProps } from "./panel_props.ts";
 import type { Rendered } from "./rendered.ts";
 import { ResultLine } from "./result_line.tsx";

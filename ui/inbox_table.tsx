@@ -5,7 +5,7 @@
  */
 import { useEffect, useState } from "preact/hooks";
 import { type ApiClient, problemOf } from "./api_client.ts";
-import type { OutboxEventJson } from "../shared/answers/api_shapes.ts";
+import type { OutboxEventJson } from "../shared/ops/answers.ts";
 import { DataTable } from "./data_table.tsx";
 import { formatTime, shortId } from "./format.ts";
 import { choices, SelectField, TextField } from "./form_fields.tsx";

@@ -6,7 +6,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type ApiClient, problemOf } from "./api_client.ts";
 import type { LetterSelection } from "./api_queries.ts";
-import type { DeadLetterJson, RedrivenJson } from "../shared/answers/letter_shapes.ts";
+import type { DeadLetterJson, RedrivenJson } from "../shared/ops/answers.ts";
 import { ConfirmDialog } from "./confirm_dialog.tsx";
 import { counted } from "./number_format.ts";
 import type { Rendered } from "./rendered.ts";

@@ -1,12 +1,12 @@
 /**
- * Reads what the live stream says. `shared/live.ts` holds the shape for the server; the schema here is its image in
+ * Reads what the live stream says. `shared/ops/live.ts` holds the shape for the server; the schema here is its image in
  * zod/mini, which a test holds to it.
  *
  * @module
  */
 import * as z from "zod/mini";
-import type { LivePulse } from "../shared/live.ts";
-import { opsOrderSchema } from "../shared/answers/api_shapes.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
+import { opsOrderSchema } from "../shared/ops/answers.ts";
 
 const count = z.number().check(z.nonnegative());
 const text = z.nullable(z.string());

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { livePulseSchema } from "../shared/live.ts";
+import { livePulseSchema } from "../shared/ops/live.ts";
 import { parsePulse } from "./live_pulse.ts";
 import { testPulse } from "./testdata/test_pulse.ts";
 

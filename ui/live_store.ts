@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 
 /** What is known of the stream. Times are milliseconds of one local clock, which only differences are taken of. */
 export interface LiveState {

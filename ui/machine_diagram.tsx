@@ -5,8 +5,8 @@
  * @module
  */
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { QUEUE_KEYS } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUE_KEYS } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import { attention, MACHINE_WINDOW_MS, machineFigures, type NodeFigures } from "./machine_figures.ts";
 import { layoutMachine, type MachineLayout, type NodeId } from "./machine_layout.ts";
 import { createMotion, type Motion } from "./machine_motion.ts";

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey, QUEUES } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUE_KEYS, type QueueKey, QUEUES } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import type { NodeId } from "./machine_layout.ts";
 import { processNameOf, queueOf } from "./machine_parts.ts";
 import { counted, formatCount, formatRate, formatSeconds } from "./number_format.ts";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { QUEUE_KEYS, QUEUES } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUE_KEYS, QUEUES } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
 import { attention, machineFigures, type NodeFigures } from "./machine_figures.ts";
 import type { NodeId } from "./machine_layout.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey } from "../shared/broker/topology.ts";
+import { QUEUE_KEYS, type QueueKey } from "../shared/topology.ts";
 
 /** The id of a node: one of the single ones, or that of a queue or its consumer. */
 export type NodeId =

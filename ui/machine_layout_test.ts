@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { QUEUE_KEYS } from "../shared/broker/topology.ts";
+import { QUEUE_KEYS } from "../shared/topology.ts";
 import { layoutMachine, type NodeBox } from "./machine_layout.ts";
 
 const layout = layoutMachine();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { QUEUE_KEYS } from "../shared/broker/topology.ts";
+import { QUEUE_KEYS } from "../shared/topology.ts";
 import type { Figure, NodeFigures } from "./machine_figures.ts";
 import type { NodeBox } from "./machine_layout.ts";
 import { tableOf } from "./machine_parts.ts";

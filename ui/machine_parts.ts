@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey, QUEUES } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUE_KEYS, type QueueKey, QUEUES } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 
 /** The names of the consumers, which are their queues'. */
 export const CONSUMER_NAMES: readonly string[] = Object.values(QUEUES).map(({ name }) => name);

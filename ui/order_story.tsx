@@ -5,7 +5,7 @@
  */
 import { isFinal } from "../shared/order_status.ts";
 import type { ApiClient } from "./api_client.ts";
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { EventDetail } from "./event_detail.tsx";
 import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./format.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { useRef } from "preact/hooks";
-import type { LiveOrder } from "../shared/live.ts";
+import type { LiveOrder } from "../shared/ops/live.ts";
 import { ORDER_STATUSES } from "../shared/order_status.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { courseName, formatAge, formatMoney, plural, shortId } from "./format.ts";

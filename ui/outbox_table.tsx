@@ -4,7 +4,7 @@
  * @module
  */
 import { useState } from "preact/hooks";
-import type { OutboxEventJson, RepublishedJson } from "../shared/answers/api_shapes.ts";
+import type { OutboxEventJson, RepublishedJson } from "../shared/ops/answers.ts";
 import { ConfirmDialog } from "./confirm_dialog.tsx";
 import { DataTable } from "./data_table.tsx";
 import { EVENT_TYPE_NAMES } from "./event_types.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { LiveOrder, LivePulse } from "../shared/live.ts";
-import type { OrderStoryJson, ScenarioInfo } from "../shared/answers/api_shapes.ts";
+import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
+import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { ViewState } from "./url_state.ts";
 
 /** Orders, newest first. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { useEffect, useRef } from "preact/hooks";
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import { formatTime } from "./format.ts";
 import { Icon } from "./icon.tsx";
 import { RECOVERED_FOR_MS } from "./live_store.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import type { ApiClient } from "./api_client.ts";
 
 /** What every panel is given. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUE_KEYS, type QueueKey } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import type { EdgeId } from "./machine_layout.ts";
 import { processNameOf, queueOf } from "./machine_parts.ts";
 

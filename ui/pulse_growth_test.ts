@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { QUEUES } from "../shared/broker/topology.ts";
-import type { LivePulse } from "../shared/live.ts";
+import { QUEUES } from "../shared/topology.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import { dotsFor } from "./machine_motion.ts";
 import { grown, movements } from "./pulse_growth.ts";
 import { withPulse } from "./recent_pulses.ts";

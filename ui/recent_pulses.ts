@@ -4,7 +4,7 @@
  * @module
  */
 import { useRef } from "preact/hooks";
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 
 /** Pulses kept at most, whatever the window: about four come in a second. */
 const MAX_PULSES = 64;

@@ -9,7 +9,7 @@ import { EVENT_TYPE_NAMES } from "./event_types.ts";
 import { choices, SelectField, TextField } from "./form_fields.tsx";
 import { Icon } from "./icon.tsx";
 import { CONSUMER_NAMES } from "./machine_parts.ts";
-import type { ReplayJson } from "../shared/answers/ops_shapes.ts";
+import type { ReplayJson } from "../shared/ops/answers.ts";
 import { When } from "./outbox_table.tsx";
 import type { PanelProps } from "./panel_props.ts";
 import type { Rendered } from "./rendered.ts";

@@ -10,7 +10,7 @@ import { shortId } from "./format.ts";
 import { TextField } from "./form_fields.tsx";
 import { Icon, type IconName } from "./icon.tsx";
 import { counted, formatCount, formatSeconds } from "./number_format.ts";
-import type { ReplayJson } from "../shared/answers/ops_shapes.ts";
+import type { ReplayJson } from "../shared/ops/answers.ts";
 import { OrderLink } from "./order_link.tsx";
 import type { Rendered } from "./rendered.ts";
 import { useRows } from "./use_rows.ts";

@@ -5,7 +5,7 @@
  */
 import { useState } from "preact/hooks";
 import type { ApiClient } from "./api_client.ts";
-import type { ScenarioInfo } from "../shared/answers/api_shapes.ts";
+import type { ScenarioInfo } from "../shared/ops/answers.ts";
 import { Icon, type IconName } from "./icon.tsx";
 import type { Rendered } from "./rendered.ts";
 

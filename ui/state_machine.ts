@@ -4,7 +4,7 @@
  * @module
  */
 import { ORDER_TRANSITIONS, type OrderStatus, type OrderTransition } from "../shared/order_status.ts";
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 
 /** Which way the machine runs. */
 export type Direction = "across" | "down";

@@ -4,7 +4,7 @@
  * @module
  */
 import { ORDER_TRANSITIONS } from "../shared/order_status.ts";
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import type { Rendered } from "./rendered.ts";
 import { type Direction, layoutStateMachine, pathOf } from "./state_machine.ts";
 import { STATUS_LOOKS } from "./status_badge.tsx";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { QUEUES } from "../shared/broker/topology.ts";
+import { QUEUES } from "../shared/topology.ts";
 import { isFinal } from "../shared/order_status.ts";
-import type { OrderStoryJson, TimelineEntryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson, TimelineEntryJson } from "../shared/ops/answers.ts";
 
 /** One consumer of an event. Times are epoch milliseconds. */
 export interface StoryConsumer {

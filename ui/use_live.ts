@@ -4,7 +4,7 @@
  * @module
  */
 import { useEffect, useState } from "preact/hooks";
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import {
   type LiveState,
   type LiveStatus,

@@ -4,7 +4,7 @@
  * @module
  */
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { LiveOrder, LivePulse } from "../shared/live.ts";
+import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
 import type { ApiClient } from "./api_client.ts";
 import { createLatestOnly } from "./latest_only.ts";
 import type { OrderPage } from "./page_data.ts";

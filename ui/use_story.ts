@@ -4,9 +4,9 @@
  * @module
  */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import type { LivePulse } from "../shared/live.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import { type ApiClient, ApiError } from "./api_client.ts";
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import { createLatestOnly } from "./latest_only.ts";
 import { isSettled } from "./story_events.ts";
 

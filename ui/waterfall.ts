@@ -4,7 +4,7 @@
  * @module
  */
 import type { OrderStatus } from "../shared/order_status.ts";
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import { formatDuration } from "./format.ts";
 import { readStoryEvents, type StoryConsumer, type StoryEvent } from "./story_events.ts";
 import { LABEL, placeOf, type ScaleLabel, scaleLabels, type ScalePiece, scalePieces } from "./time_scale.ts";

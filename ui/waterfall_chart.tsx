@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { OrderStoryJson } from "../shared/answers/api_shapes.ts";
+import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import { Icon } from "./icon.tsx";
 import type { Rendered } from "./rendered.ts";
 import { formatView, type ViewState } from "./url_state.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { TimelineEntryJson } from "../shared/answers/api_shapes.ts";
+import type { TimelineEntryJson } from "../shared/ops/answers.ts";
 import { isHeldUp, isSettled, readStoryEvents } from "./story_events.ts";
 import { entry, HELD_UP, REFUNDED, START, testStory } from "./testdata/stories.ts";
 import { layoutWaterfall } from "./waterfall.ts";

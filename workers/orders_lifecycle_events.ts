@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { runConsumerProcess } from "./consumer_process.ts";
-import { createOrderEventsHandler } from "./orders/apply_events.ts";
-import { createTransitionCounter } from "./orders/order_metrics.ts";
+import { runConsumerProcess } from "./consumer.ts";
+import { createOrderEventsHandler, createTransitionCounter } from "./orders/move_orders.ts";
 
 if (import.meta.main) {
   await runConsumerProcess({

@@ -4,32 +4,34 @@
  * @module
  */
 import type { ChannelModel } from "amqplib";
-import { type ConfirmChannel, connectBroker, tieToConnection } from "../shared/broker/connect.ts";
-import { declareTopology } from "../shared/broker/declare.ts";
+import {
+  type ConfirmChannel,
+  connectBroker,
+  declareTopology,
+  readQueueDepths,
+  renewsAtMost,
+  tieToConnection,
+} from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
-import { renewsAtMost } from "../shared/broker/renew.ts";
-import { readQueueDepths } from "../shared/broker/queue_depths.ts";
-import { withSendSpans } from "../shared/broker/send_spans.ts";
-import { bindingsOf, CONSUMED_TYPES } from "../shared/broker/topology.ts";
-import { topologyOf } from "../shared/config.ts";
-import { createCounts, keepBeating } from "../shared/heartbeat.ts";
-import { METRICS_VARIABLES, startMetrics } from "../shared/metrics_server.ts";
+import { withSendSpans } from "../shared/broker/observe.ts";
+import { bindingsOf, CONSUMED_TYPES } from "../shared/topology.ts";
+import { topologyOf } from "../shared/process/config.ts";
+import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
+import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
 import { connect } from "../shared/sql/connect.ts";
-import { CLAIM_SETTINGS } from "../shared/sql/outbox_events.ts";
-import { listenForWakeUps, type WakeUp } from "../shared/sql/outbox_wakeup.ts";
-import { throughOutages } from "../shared/outage.ts";
-import { runProcess, WORKER_VARIABLES } from "../shared/process.ts";
-import { aborted } from "../shared/stop.ts";
-import { findTracer } from "../shared/tracing.ts";
-import { watchFaults } from "./faults/armed_faults.ts";
-import { withPublisherFaults } from "./faults/publisher_faults.ts";
-import { createReconciler } from "./outbox/reconcile.ts";
-import { keepReconciling, type ReconcileWire } from "./outbox/keep_reconciling.ts";
-import { keepPruning } from "./outbox/keep_pruning.ts";
-import { keepReplaying } from "./outbox/keep_replaying.ts";
-import { keepRetrying } from "./outbox/keep_retrying.ts";
-import { startRelay } from "./outbox/relay.ts";
-import { createRelayMetrics } from "./outbox/relay_metrics.ts";
+import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
+import { throughOutages } from "../shared/process/errors.ts";
+import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import { aborted } from "../shared/process/stop.ts";
+import { findTracer } from "../shared/process/tracing.ts";
+import { watchFaults } from "./faults/armed.ts";
+import { withPublisherFaults } from "./faults/seams.ts";
+import { createReconciler, keepReconciling, type ReconcileWire } from "./relay/reconcile.ts";
+import { keepPruning } from "./relay/retention.ts";
+import { keepReplaying } from "./relay/replay.ts";
+import { keepRetrying } from "./relay/retries.ts";
+import { startRelay } from "./relay/relay.ts";
+import { createRelayMetrics } from "./relay/metrics.ts";
 
 const VARIABLES = [
   ...WORKER_VARIABLES,

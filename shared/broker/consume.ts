@@ -4,23 +4,29 @@
  * @module
  */
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
-import type { EventType } from "../events/catalog.ts";
-import type { Logger } from "../log.ts";
-import { passesInTime, throughOutages } from "../outage.ts";
-import type { NewDeadLetter } from "../sql/dead_letters.ts";
-import type { NewRetry } from "../sql/delayed_retries.ts";
-import { pause, within } from "../stop.ts";
-import { ackDeliveries } from "./ack.ts";
-import { type BatchCounts, countBatch, type SettledBatch } from "./count_batch.ts";
-import { type BrokerConnection, CLOSE_MS, connectBroker, tieToConnection } from "./connect.ts";
-import { declareTopology } from "./declare.ts";
-import { deadLetterOf, type Delivery, receive, retryOf } from "./delivery.ts";
-import { type HandleBatch, judgeBatch } from "./judge_batch.ts";
-import { logBatch } from "./log_batch.ts";
-import { nextStep, type Patience, type Verdict } from "./next_step.ts";
-import type { ProcessSpans } from "./process_spans.ts";
-import type { Topology } from "./topology.ts";
-import { watchSubscription } from "./watch_subscription.ts";
+import type { EventType } from "../events.ts";
+import type { Logger } from "../process/log.ts";
+import { passesInTime, throughOutages } from "../process/errors.ts";
+import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
+import { pause, within } from "../process/stop.ts";
+import {
+  ackDeliveries,
+  type HandleBatch,
+  judgeBatch,
+  nextStep,
+  type Patience,
+  type Verdict,
+} from "./settle.ts";
+import { type BatchCounts, countBatch, logBatch, type ProcessSpans, type SettledBatch } from "./observe.ts";
+import {
+  type BrokerConnection,
+  CLOSE_MS,
+  connectBroker,
+  declareTopology,
+  tieToConnection,
+} from "./connection.ts";
+import { deadLetterOf, type Delivery, receive, retryOf } from "./message.ts";
+import type { Topology } from "../topology.ts";
 
 /** What a consumer is made of. */
 export interface ConsumerOptions<T extends EventType> {
@@ -295,4 +301,36 @@ async function closeChannel(channel: Channel): Promise<void> {
   } catch {
     // Closed by the broker, or gone with its connection.
   }
+}
+
+/** How often the broker is asked, in milliseconds. */
+const SUBSCRIPTION_CHECK_MS = 5000;
+/** So often in a row nobody may be subscribed: a queue that has just been made counts its consumers a moment later. */
+const MAX_UNKNOWN = 2;
+
+/**
+ * Asks again and again with `countConsumers` how many consumers the queue has, every `checkMs` milliseconds, and calls
+ * `onForgotten` when twice in a row it has none or there is no answer in that time. Answers with a function that ends it.
+ */
+export function watchSubscription(
+  countConsumers: () => Promise<number>,
+  onForgotten: () => void,
+  checkMs = SUBSCRIPTION_CHECK_MS,
+): () => void {
+  let unknown = 0;
+  let asking = false;
+  const countUnknown = (isUnknown: boolean) => {
+    unknown = isUnknown ? unknown + 1 : 0;
+    if (unknown < MAX_UNKNOWN) return;
+    unknown = 0;
+    onForgotten();
+  };
+  const timer = setInterval(async () => {
+    if (asking) return countUnknown(true);
+    asking = true;
+    const consumers = await countConsumers().catch(() => null); // a channel that is gone comes back by itself
+    asking = false;
+    countUnknown(consumers === 0);
+  }, checkMs);
+  return () => clearInterval(timer);
 }

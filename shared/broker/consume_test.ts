@@ -5,13 +5,11 @@ import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
-import type { NewDeadLetter } from "../sql/dead_letters.ts";
-import type { NewRetry } from "../sql/delayed_retries.ts";
-import { type Consumer, type ConsumerOptions, startConsumer } from "./consume.ts";
-import { declareTopology } from "./declare.ts";
-import { headersOf, type ReceivedEvent } from "./delivery.ts";
-import type { HandleBatch } from "./judge_batch.ts";
-import type { Patience, Verdict } from "./next_step.ts";
+import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
+import { type Consumer, type ConsumerOptions, startConsumer, watchSubscription } from "./consume.ts";
+import { declareTopology } from "./connection.ts";
+import { headersOf, type ReceivedEvent } from "./message.ts";
+import type { HandleBatch, Patience, Verdict } from "./settle.ts";
 
 interface Rig extends AsyncDisposable {
   readonly model: ChannelModel;
@@ -330,4 +328,50 @@ Deno.test("startConsumer() finds the message that kills its worker among those b
   assertEquals(it.suspects.size, 0);
   assertEquals(await it.depth(), 0);
   assertEquals(new Set(told), new Set(["done, 0 dead letters", "rejected, 1 dead letters"]));
+});
+
+Deno.test("watchSubscription() tells when the queue has no consumer twice in a row, and of nothing else", async () => {
+  const answers = [1, 0, 1, 0, 2, 0, 0];
+  let asked = 0;
+  const forgottenAt: number[] = [];
+  const end = watchSubscription(
+    () => Promise.resolve(answers[asked++] ?? 1),
+    () => forgottenAt.push(asked),
+    1,
+  );
+  await eventually("all answers", () => asked >= answers.length);
+  await eventually("the end", () => forgottenAt.length > 0);
+  end();
+  assertEquals(forgottenAt, [answers.length]);
+});
+
+Deno.test("watchSubscription() takes a question that fails for no answer", async () => {
+  let asked = 0;
+  let forgotten = 0;
+  const end = watchSubscription(
+    () => Promise.reject(new Error(`no channel ${asked++}`)),
+    () => forgotten++,
+    1,
+  );
+  await eventually("some questions", () => asked > 5);
+  end();
+  assertEquals(forgotten, 0);
+});
+
+Deno.test("watchSubscription() takes a question without an answer for a subscription that is gone", async () => {
+  const answer = Promise.withResolvers<number>();
+  let asked = 0;
+  let forgotten = 0;
+  const end = watchSubscription(
+    () => {
+      asked++;
+      return answer.promise;
+    },
+    () => forgotten++,
+    1,
+  );
+  await eventually("word of it", () => forgotten > 0);
+  end();
+  assertEquals(asked, 1, "a question was put while the last one was open");
+  answer.resolve(1);
 });

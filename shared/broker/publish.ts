@@ -5,8 +5,8 @@
  */
 import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
-import type { ConfirmChannel } from "./connect.ts";
-import { headersOf, type Past } from "./delivery.ts";
+import type { ConfirmChannel } from "./connection.ts";
+import { headersOf, type Past } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {

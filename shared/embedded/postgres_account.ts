@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { signalChild } from "../signal_child.ts";
+import { signalChild } from "../process/stop.ts";
 
 /** The user and group ids that a server process runs with; `undefined` stands for the caller's own. */
 export type Account = { uid: number; gid: number } | undefined;

@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { signalChild } from "../signal_child.ts";
+import { signalChild } from "../process/stop.ts";
 import { absent, feed, runAs, serverEnvironment } from "./postgres_account.ts";
 import type { Cluster } from "./postgres_cluster.ts";
 

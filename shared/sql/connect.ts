@@ -4,7 +4,7 @@
  * @module
  */
 import postgres from "postgres";
-import { endsConnection } from "../errors.ts";
+import { endsConnection } from "../process/errors.ts";
 
 /** A pool of connections; a query on it is a transaction of its own. */
 export type Sql = postgres.Sql;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { kindOfError } from "../errors.ts";
+import { kindOfError } from "../process/errors.ts";
 import { connect, type Sql, type Transaction, transaction } from "./connect.ts";
 
 shareTestSchema();

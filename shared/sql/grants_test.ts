@@ -6,7 +6,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../config.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
 import { connect, DATABASE_ROLES, type DatabaseRole, type Sql } from "./connect.ts";
 import { migrate } from "./migrate.ts";
 import { type Statements, statementsOf } from "./testdata/role_statements.ts";

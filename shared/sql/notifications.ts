@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NOTIFICATION_TYPES } from "../events/catalog.ts";
+import type { NOTIFICATION_TYPES } from "../events.ts";
 import { type Caused, type Queryable, rowset, type Statement } from "./connect.ts";
 
 /** The final outcome that a notification tells of. */

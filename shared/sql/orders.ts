@@ -3,10 +3,17 @@
  *
  * @module
  */
-import { isFinal, ORDER_STATUSES, type OrderStatus } from "../order_status.ts";
-import { type Atomically, type Queryable, rowset, type Statement, uuids } from "./connect.ts";
-import { type EventOfRow, insertEvents } from "./outbox_events.ts";
-import { markingProcessed } from "./processed_events.ts";
+import type { OrderStatus } from "../order_status.ts";
+import {
+  type Atomically,
+  type Queryable,
+  rowset,
+  type Statement,
+  type Transaction,
+  uuids,
+} from "./connect.ts";
+import { type EventOfRow, insertEvents } from "./outbox.ts";
+import { markingProcessed } from "./inbox.ts";
 
 /** An order as the table has it. */
 export interface OrderRow {
@@ -46,7 +53,7 @@ export function insertOrders(sql: Queryable, orders: readonly NewOrder[]): State
 
 /** The order `id`, or undefined. */
 export async function findOrder(sql: Queryable, id: string): Promise<OrderRow | undefined> {
-  const [row] = await sql<OrderRow[]>`select ${columns(sql)} from orders where id = ${id}`;
+  const [row] = await sql<OrderRow[]>`select ${orderColumns(sql)} from orders where id = ${id}`;
   return row;
 }
 
@@ -56,94 +63,13 @@ export async function listOrders(
   { limit, before }: { readonly limit: number; readonly before?: string | undefined },
 ): Promise<OrderRow[]> {
   return await sql<OrderRow[]>`
-    select ${columns(sql)} from orders
+    select ${orderColumns(sql)} from orders
     ${before ? sql`where id < ${before}` : sql``}
     order by id desc limit ${limit}`;
 }
 
-/** What `searchOrders` looks for, among orders from newest to oldest. */
-export interface OrderSearch {
-  /** The most orders to answer with. */
-  readonly limit: number;
-  /** Only orders older than the one with this id. */
-  readonly before?: string | undefined;
-  /** Only orders of this status. */
-  readonly status?: OrderStatus | undefined;
-  /** Only ids from the first of these to the second, both included. */
-  readonly ids?: readonly [from: string, to: string] | undefined;
-  /** Only orders of this correlation id. */
-  readonly correlationId?: string | undefined;
-}
-
-/** What was found, and where to go on. */
-export interface FoundOrders {
-  /** The orders, newest first: fewer than the limit where the search gave up. */
-  readonly orders: readonly OrderRow[];
-  /** As `before`, goes on with the search; null where there is nothing left to look at. */
-  readonly nextBefore: string | null;
-}
-
-/** Orders that one search looks at. */
-const MAX_SEARCHED = 10_000;
-
-/**
- * Looks through the newest 10,000 orders there are behind `before`, by the primary key, and says where to go on. There is
- * no index on the status, on purpose: each change of it would have to write that as well, and could no longer stay in
- * its page. Nor one on the correlation id, which every insert would pay for.
- */
-export async function searchOrders(sql: Queryable, search: OrderSearch): Promise<FoundOrders> {
-  const { limit, before, status, ids, correlationId } = search;
-  const range = sql`
-    true ${before ? sql`and id < ${before}` : sql``} ${
-    ids ? sql`and id between ${ids[0]} and ${ids[1]}` : sql``
-  }`;
-  const orders = await sql<OrderRow[]>`
-    select ${
-    columns(sql)
-  } from (select * from orders where ${range} order by id desc limit ${MAX_SEARCHED}) as searched
-    where true
-    ${status ? sql`and status = ${status}` : sql``}
-    ${correlationId === undefined ? sql`` : sql`and correlation_id = ${correlationId}`}
-    order by id desc limit ${limit}`;
-  if (orders.length === limit) return { orders, nextBefore: orders.at(-1)?.id ?? null };
-  const [last] = await sql<{ id: string }[]>`
-    select id from orders where ${range} order by id desc offset ${MAX_SEARCHED - 1} limit 1`;
-  return { orders, nextBefore: last?.id ?? null };
-}
-
-/**
- * How many of the newest `among` orders have each status; 0 for one that none of them has. Read by the primary key, so it
- * costs the same however large the table is. Counting all of them would read the whole table.
- */
-export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
-  const rows = await sql<{ status: OrderStatus; count: number }[]>`
-    select status, count(*)::int as count
-    from (select status from orders order by id desc limit ${among}) as newest
-    group by status`;
-  const counts = new Map(rows.map(({ status, count }) => [status, count]));
-  return new Map(ORDER_STATUSES.map((status) => [status, counts.get(status) ?? 0]));
-}
-
-/** How long those of the newest `among` orders took that have ended, from creation to final status, in milliseconds. */
-export async function readLatencies(sql: Queryable, among: number): Promise<number[]> {
-  const rows = await sql<{ ms: number }[]>`
-    select (extract(epoch from updated_at - created_at) * 1000)::float8 as ms
-    from (select status, created_at, updated_at from orders order by id desc limit ${among}) as newest
-    where status in ${sql(ORDER_STATUSES.filter(isFinal))}`;
-  return rows.map(({ ms }) => ms);
-}
-
-/** How many of the newest `among` orders have each status; a status that none has is not named. */
-export async function countStatuses(
-  sql: Queryable,
-  among: number,
-): Promise<{ status: OrderStatus; count: number }[]> {
-  return await sql<{ status: OrderStatus; count: number }[]>`
-    select status, count(*)::int as count
-    from (select status from orders order by id desc limit ${among}) as newest group by status`;
-}
-
-function columns(sql: Queryable) {
+/** The columns of an order as this code names them. */
+export function orderColumns(sql: Queryable) {
   return sql`
     id, user_id as "userId", course_id as "courseId", amount, status, correlation_id as "correlationId",
     created_at as "createdAt", updated_at as "updatedAt"`;
@@ -249,4 +175,57 @@ export async function moveOrders(
       select id from moved`;
   });
   return new Set(rows.map(({ id }) => id));
+}
+
+/** A key as a request carries it. */
+export interface IdempotencyKey {
+  /** The client's own name for the request: 1 to 255 visible ASCII characters. */
+  readonly key: string;
+  /** What tells this request from others: a SHA-256 in hex. */
+  readonly fingerprint: string;
+}
+
+/** A key that has made an order. */
+export interface UsedKey extends IdempotencyKey {
+  /** The order as it was asked for, whatever has become of it since. */
+  readonly order: NewOrder;
+}
+
+/**
+ * Locks `keys` until the transaction ends, those that no other transaction has locked, and answers with these. It never
+ * waits, so groups with overlapping keys cannot lock each other out. The lock is there before any row is, and the
+ * server lets go of it when the transaction ends in whatever way.
+ */
+export async function tryLockKeys(tx: Transaction, keys: readonly string[]): Promise<Set<string>> {
+  const rows = await tx<{ key: string; locked: boolean }[]>`
+    select key, pg_try_advisory_xact_lock(hashtextextended(key, 0)) as locked
+    from jsonb_array_elements_text(${JSON.stringify(keys)}::text::jsonb) as key`;
+  return new Set(rows.flatMap(({ key, locked }) => locked ? [key] : []));
+}
+
+/** Those of `keys` that have made an order, each with it. */
+export async function findUsedKeys(sql: Queryable, keys: readonly string[]): Promise<UsedKey[]> {
+  const rows = await sql<(IdempotencyKey & NewOrder)[]>`
+    select k.key, encode(k.fingerprint, 'hex') as fingerprint, o.id, o.user_id as "userId",
+           o.course_id as "courseId", o.amount, o.correlation_id as "correlationId", o.created_at as "createdAt"
+    from idempotency_keys k join orders o on o.id = k.order_id
+    where k.key = any(array(select jsonb_array_elements_text(${JSON.stringify(keys)}::text::jsonb)))`;
+  return rows.map(({ key, fingerprint, ...order }) => ({ key, fingerprint, order }));
+}
+
+/** Inserts keys in one statement, in the transaction of their orders: all of them, or on any error none. */
+export async function insertKeys(sql: Queryable, keys: readonly UsedKey[]): Promise<void> {
+  if (keys.length === 0) return;
+  const rows = keys.map(({ key, fingerprint, order }) => ({
+    key,
+    fingerprint,
+    orderId: order.id,
+    createdAt: order.createdAt,
+  }));
+  await sql`
+    insert into idempotency_keys (key, fingerprint, order_id, created_at)
+    select "key", decode("fingerprint", 'hex'), "orderId", "createdAt"
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
+      "key" text, "fingerprint" text, "orderId" uuid, "createdAt" timestamptz
+    )`;
 }

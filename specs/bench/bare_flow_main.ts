@@ -8,10 +8,9 @@ import { Buffer } from "node:buffer";
 import { parseArgs } from "node:util";
 import { type Channel, connect } from "amqplib";
 import { z } from "zod";
-import { declareTopology } from "../../shared/broker/declare.ts";
-import { CONSUMED_TYPES, type Topology } from "../../shared/broker/topology.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/config.ts";
-import type { Schema } from "../../shared/schema.ts";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { eventually } from "../support/eventually.ts";
 import { eventsOfOrder, FLOW_TYPES } from "./order_events.ts";
 
@@ -26,7 +25,7 @@ export interface BareFlow {
 }
 
 /** What a half answers, as JSON. */
-export const bareFlowSchema: Schema<BareFlow> = z.object({
+export const bareFlowSchema: z.ZodType<BareFlow> = z.object({
   startedMs: z.number(),
   endedMs: z.number(),
   messages: z.number().int(),

@@ -5,11 +5,18 @@
  *
  * @module
  */
-import { EXIT_DONE, EXIT_NOT_DONE } from "../../shared/command/exit_codes.ts";
-import { type FlagValues, onOff, readFlags, UsageError, wholeNumber } from "../../shared/command/flags.ts";
-import { startProgress } from "../../shared/command/progress.ts";
-import { runCommand } from "../../shared/command/run_command.ts";
-import { messageOf } from "../../shared/errors.ts";
+import {
+  EXIT_DONE,
+  EXIT_NOT_DONE,
+  type FlagValues,
+  onOff,
+  readFlags,
+  runCommand,
+  startProgress,
+  UsageError,
+  wholeNumber,
+} from "../../workers/tools/command.ts";
+import { messageOf } from "../../shared/process/errors.ts";
 import type { BenchPart, BenchRow } from "./bench.ts";
 import { type BenchServices, startBenchServices } from "./services.ts";
 import { benchTable, medianRows } from "./table.ts";

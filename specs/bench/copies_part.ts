@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { runAudit } from "../../shared/sql/audit.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";

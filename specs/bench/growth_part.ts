@@ -4,11 +4,11 @@
  * @module
  */
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
-import { readConfig } from "../../shared/config.ts";
-import { makeEvent, type OutgoingEvent } from "../../shared/events/catalog.ts";
+import { readConfig } from "../../shared/process/config.ts";
+import { makeEvent, type OutgoingEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql, transaction } from "../../shared/sql/connect.ts";
-import { appendEvents, CLAIM_SETTINGS, claimEvents, markPublished } from "../../shared/sql/outbox_events.ts";
+import { appendEvents, CLAIM_SETTINGS, claimEvents, markPublished } from "../../shared/sql/outbox.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { type Bench, type BenchPart, type BenchRow, median } from "./bench.ts";
 import { FILLED_PER_MS, fillOutbox } from "./fill_outbox.ts";

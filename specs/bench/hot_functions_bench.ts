@@ -5,16 +5,15 @@
  * @module
  */
 import { Registry } from "prom-client";
-import { decideOutcomes, type Placement } from "../../api/place_group.ts";
-import { planAcks } from "../../shared/broker/ack.ts";
-import { createConsumerMetrics } from "../../shared/broker/consumer_metrics.ts";
-import { nextStep, type Verdict } from "../../shared/broker/next_step.ts";
-import { makeEvent, parseEvent } from "../../shared/events/catalog.ts";
+import { decideOutcomes, type Placement } from "../../api/place_orders.ts";
+import { nextStep, planAcks, type Verdict } from "../../shared/broker/settle.ts";
+import { createConsumerMetrics } from "../../shared/broker/observe.ts";
+import { makeEvent, parseEvent } from "../../shared/events.ts";
 import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
-import { firstIdOf } from "../../shared/sql/id_time.ts";
-import { isTraceparent, traceIdOf } from "../../shared/trace_context.ts";
-import { decideBatch } from "../../workers/orders/decide_batch.ts";
+import { firstIdOf } from "../../shared/sql/outbox.ts";
+import { isTraceparent, traceIdOf } from "../../shared/process/tracing.ts";
+import { decideBatch } from "../../workers/orders/move_orders.ts";
 
 const BATCH = 250;
 const now = new Date("2026-01-01T00:00:00Z");

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { onOff, readFlags, UsageError, wholeNumber } from "../../shared/command/flags.ts";
+import { onOff, readFlags, UsageError, wholeNumber } from "../../workers/tools/command.ts";
 
 /** What `--help` prints. */
 export const USAGE = `Usage: deno task load [flags]

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { UsageError } from "../../shared/command/flags.ts";
+import { UsageError } from "../../workers/tools/command.ts";
 import { readLoadFlags, USAGE } from "./load_flags.ts";
 
 const database = "postgres://postgres@127.0.0.1:5432/orderflow";

@@ -4,7 +4,6 @@
  * @module
  */
 import { z } from "zod";
-import type { Schema } from "../../shared/schema.ts";
 import { percentile } from "./bench.ts";
 
 /** Two of many times, in milliseconds. */
@@ -46,7 +45,7 @@ export interface LoadReport {
 }
 
 /** Two quantiles as JSON. */
-export const quantilesSchema: Schema<Quantiles> = z.object({ p50: z.number(), p99: z.number() });
+export const quantilesSchema: z.ZodType<Quantiles> = z.object({ p50: z.number(), p99: z.number() });
 
 /** The two quantiles of `valuesMs`; both 0 where there are none. */
 export function quantiles(valuesMs: readonly number[]): Quantiles {
@@ -54,7 +53,7 @@ export function quantiles(valuesMs: readonly number[]): Quantiles {
 }
 
 /** The report as JSON. */
-export const loadReportSchema: Schema<LoadReport> = z.object({
+export const loadReportSchema: z.ZodType<LoadReport> = z.object({
   orders: z.number().int(),
   seconds: z.number(),
   perSecond: z.number(),

@@ -9,7 +9,6 @@ import { parseArgs } from "node:util";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
-import type { Schema } from "../../shared/schema.ts";
 import { connect } from "../../shared/sql/connect.ts";
 import { quantiles } from "./load_report.ts";
 
@@ -26,7 +25,7 @@ export interface NaiveReport {
 }
 
 /** The report as JSON. */
-export const naiveReportSchema: Schema<NaiveReport> = z.object({
+export const naiveReportSchema: z.ZodType<NaiveReport> = z.object({
   perSecond: z.number(),
   p50: z.number(),
   p99: z.number(),

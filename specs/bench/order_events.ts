@@ -4,7 +4,7 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type DomainEvent, type EventType, makeEvent } from "../../shared/events/catalog.ts";
+import { type DomainEvent, type EventType, makeEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
 /** Their types, in the order in which they happen. */

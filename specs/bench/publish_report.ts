@@ -4,7 +4,6 @@
  * @module
  */
 import { z } from "zod";
-import type { Schema } from "../../shared/schema.ts";
 
 /** What publishing came to. */
 export interface PublishReport {
@@ -19,7 +18,7 @@ export interface PublishReport {
 }
 
 /** The report as JSON. */
-export const publishReportSchema: Schema<PublishReport> = z.object({
+export const publishReportSchema: z.ZodType<PublishReport> = z.object({
   messages: z.number().int(),
   seconds: z.number(),
   perSecond: z.number(),

@@ -5,8 +5,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Channel, connect as connectBroker } from "amqplib";
-import { declareTopology } from "../../shared/broker/declare.ts";
-import { readConfig } from "../../shared/config.ts";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { readConfig } from "../../shared/process/config.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
+import type { z } from "zod";
 import { fileURLToPath } from "node:url";
-import type { Schema } from "../../shared/schema.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -19,7 +19,7 @@ const LIMIT_MS = 600_000;
 export async function runScript<T>(
   entry: string,
   args: readonly string[],
-  schema: Schema<T>,
+  schema: z.ZodType<T>,
 ): Promise<T> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args],

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { messageOf } from "../../shared/errors.ts";
+import { messageOf } from "../../shared/process/errors.ts";
 import { type Answer, parseAnswer } from "./send_answer.ts";
 
 /** A connection, one request at a time. Disposing of it closes it; a request under way fails. */

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { z } from "zod";
-import { idSchema } from "../../shared/events/envelope.ts";
+import { idSchema } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { openConnection, type SendConnection } from "./send_connection.ts";
 

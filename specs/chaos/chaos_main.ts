@@ -5,12 +5,19 @@
  *
  * @module
  */
-import { EXIT_DONE, EXIT_FOUND } from "../../shared/command/exit_codes.ts";
-import { type FlagValues, onOff, readFlags, text, wholeNumber } from "../../shared/command/flags.ts";
-import { startProgress } from "../../shared/command/progress.ts";
-import { runCommand } from "../../shared/command/run_command.ts";
-import { messageOf } from "../../shared/errors.ts";
-import { stopOnSignals } from "../../shared/stop.ts";
+import {
+  EXIT_DONE,
+  EXIT_FOUND,
+  type FlagValues,
+  onOff,
+  readFlags,
+  runCommand,
+  startProgress,
+  text,
+  wholeNumber,
+} from "../../workers/tools/command.ts";
+import { messageOf } from "../../shared/process/errors.ts";
+import { stopOnSignals } from "../../shared/process/stop.ts";
 import { chaosReport } from "./report.ts";
 import { type ChaosReport, runChaos } from "./run_chaos.ts";
 import { describeFault, scheduleFaults } from "./schedule.ts";

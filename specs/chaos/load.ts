@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
-import { pause } from "../../shared/stop.ts";
+import { pause } from "../../shared/process/stop.ts";
 
 /** How an order is meant to go, which its course decides. */
 export type Course = keyof typeof RESERVED_COURSES;

@@ -4,8 +4,8 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import type { QueueKey } from "../../shared/broker/topology.ts";
-import { makeEvent } from "../../shared/events/catalog.ts";
+import type { QueueKey } from "../../shared/topology.ts";
+import { makeEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
 /** A message, and why it is wrong. */

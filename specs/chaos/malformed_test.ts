@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { QUEUE_KEYS, QUEUES } from "../../shared/broker/topology.ts";
-import { parseEvent } from "../../shared/events/catalog.ts";
+import { QUEUE_KEYS, QUEUES } from "../../shared/topology.ts";
+import { parseEvent } from "../../shared/events.ts";
 import { malformedMessages } from "./malformed.ts";
 
 const orders = { completed: null, declined: null };

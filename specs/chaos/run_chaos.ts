@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Audit, runAudit } from "../../shared/sql/audit.ts";
+import { type Audit, runAudit } from "../../shared/ops/audit.ts";
 import { balance, type ChaosLedger, readBooks } from "./chaos_ledger.ts";
 import type { FaultRecord } from "./inject.ts";
 import { keepOrdering, type LoadResult } from "./load.ts";

@@ -5,7 +5,7 @@
  */
 import { connect } from "amqplib";
 import { createPublisher, type OutgoingMessage, toQueue } from "../../shared/broker/publish.ts";
-import { within } from "../../shared/stop.ts";
+import { within } from "../../shared/process/stop.ts";
 import { eventually } from "../support/eventually.ts";
 
 const CONNECT_MS = 5000;

@@ -5,10 +5,10 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { Topology } from "../../shared/broker/topology.ts";
+import type { Topology } from "../../shared/topology.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { childEnvironment } from "../../workers/dev/child_command.ts";
-import { freePort } from "../../workers/dev/free_port.ts";
+import { childEnvironment } from "../../workers/dev/child.ts";
+import { freePort } from "../../workers/dev/services.ts";
 import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";

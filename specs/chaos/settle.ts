@@ -4,9 +4,9 @@
  * @module
  */
 import { z } from "zod";
-import { bindingsOf, QUEUE_KEYS, QUEUES } from "../../shared/broker/topology.ts";
+import { bindingsOf, QUEUE_KEYS, QUEUES } from "../../shared/topology.ts";
 import { rowset } from "../../shared/sql/connect.ts";
-import { pause } from "../../shared/stop.ts";
+import { pause } from "../../shared/process/stop.ts";
 import { eventually } from "../support/eventually.ts";
 import { asMessage, type FaultRecord, type SentMalformed } from "./inject.ts";
 import { sendToQueue } from "./send_to_queue.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "../../shared/errors.ts";
-import { within } from "../../shared/stop.ts";
+import { messageOf } from "../../shared/process/errors.ts";
+import { within } from "../../shared/process/stop.ts";
 import { type FaultRecord, INJECTORS, resourceOf } from "./inject.ts";
 import { describeFault, type Fault } from "./schedule.ts";
 import type { ChaosSystem } from "./system.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
-import { runAudit } from "../../shared/sql/audit.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
 import { balance, readBooks } from "../chaos/chaos_ledger.ts";
 import { keepOrdering } from "../chaos/load.ts";
 import { eventually } from "../support/eventually.ts";

@@ -7,7 +7,7 @@
  */
 import { dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
-import { QUEUES } from "../../shared/broker/topology.ts";
+import { QUEUES } from "../../shared/topology.ts";
 
 /** What is wrong, and what to do instead. */
 export interface Problem {
@@ -23,7 +23,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Each module consumes a queue, which is named after it. */
 const modules = [...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join()))];
 const folders = ["api", "workers", "shared", "ui", "specs"];
-const sqlForEveryModule = ["connect", "outbox_events", "outbox_wakeup", "process_once", "processed_events"];
+const sqlForEveryModule = ["connect", "inbox", "outbox"];
 const grabBag = /(^|_)(utils?|helpers?|common|misc)$/;
 
 /** The file's path from the project's top, with slashes: `workers/orders/settle.ts`. */
@@ -142,14 +142,15 @@ const fileNames: Deno.lint.Rule = {
 const environment: Deno.lint.Rule = {
   create(context) {
     const path = projectPath(context.filename);
-    const mayRead = path === "shared/config.ts" || path.startsWith("workers/dev") ||
-      path.endsWith("_main.ts") || isTestCode(path);
+    const mayRead = path === "shared/process/config.ts" || path.startsWith("workers/dev/") ||
+      path.startsWith("workers/tools/") || path.endsWith("_main.ts") || isTestCode(path);
     if (mayRead) return {};
     const report = (node: Node) =>
       context.report({
         node,
         message: "the environment is read here",
-        hint: "Take the value as a parameter: shared/config.ts parses the environment once, at the start.",
+        hint:
+          "Take the value as a parameter: shared/process/config.ts parses the environment once, at the start.",
       });
     return {
       'MemberExpression[object.name="Deno"][property.name="env"]': report,

@@ -16,7 +16,7 @@ Deno.test("projectPath() is relative to the project's top", () => {
 
 Deno.test("importProblem() lets every folder import shared, and shared no other", () => {
   for (const folder of ["api", "workers", "ui", "shared"]) {
-    assertEquals(isAllowed(`${folder}/a.ts`, "shared/log.ts"), true, folder);
+    assertEquals(isAllowed(`${folder}/a.ts`, "shared/process/log.ts"), true, folder);
   }
   for (const folder of ["api", "workers", "ui", "specs"]) {
     assertEquals(isAllowed("shared/sql/orders.ts", `${folder}/a.ts`), false, folder);
@@ -29,12 +29,12 @@ Deno.test("importProblem() keeps api, workers, ui and specs apart, but for the p
     assertEquals(isAllowed(`${from}/a.ts`, `${to}/b.ts`), false, `${from} imports ${to}`);
   }
   assertEquals(isAllowed("api/ui_routes.ts", "ui/page.tsx"), true);
-  assertEquals(isAllowed("api/ui_routes.ts", "workers/dev.ts"), false);
+  assertEquals(isAllowed("api/ui_routes.ts", "workers/dev/main.ts"), false);
 });
 
 Deno.test("importProblem() lets tests and specs import anything", () => {
   for (const from of ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/system.ts"]) {
-    assertEquals(isAllowed(from, "workers/dev.ts"), true, from);
+    assertEquals(isAllowed(from, "workers/dev/main.ts"), true, from);
   }
   assertEquals(isAllowed("workers/orders/settle_test.ts", "workers/payments/charge.ts"), true);
 });
@@ -48,7 +48,7 @@ Deno.test("importProblem() keeps a module's handlers to its own table, the outbo
     assertMatch(importProblem(from, `shared/sql/${name}.ts`)?.message ?? "", /owns shared\/sql\/orders\.ts/);
   }
   assertEquals(isAllowed(from, "shared/order_status.ts"), true);
-  assertEquals(isAllowed("api/ops_timeline.ts", "shared/sql/timeline.ts"), true);
+  assertEquals(isAllowed("api/ops_timeline.ts", "shared/ops/timeline.ts"), true);
 });
 
 Deno.test("importProblem() keeps modules apart, in handlers and in worker scripts", () => {
@@ -58,7 +58,7 @@ Deno.test("importProblem() keeps modules apart, in handlers and in worker script
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments/charge.ts"), false);
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments_order_created.ts"), false);
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/run_consumer.ts"), true);
-  assertEquals(isAllowed("workers/dev.ts", "workers/orders_payment_events.ts"), true);
+  assertEquals(isAllowed("workers/dev/main.ts", "workers/orders_payment_events.ts"), true);
 });
 
 Deno.test("layers/imports sees every form of import", () => {
@@ -95,12 +95,19 @@ Deno.test("layers/file-names reports grab-bag names of files and folders", () =>
 
 Deno.test("layers/environment lets only configuration, mains, the dev supervisor and tests read it", () => {
   const source = `Deno.env.get("A");`;
-  for (const path of ["api/app.ts", "shared/log.ts", "workers/orders/settle.ts", "workers/outbox_relay.ts"]) {
+  for (
+    const path of [
+      "api/app.ts",
+      "shared/process/log.ts",
+      "workers/orders/settle.ts",
+      "workers/outbox_relay.ts",
+    ]
+  ) {
     assertEquals(broken(path, source), ["environment"], path);
   }
   const allowed = [
-    "shared/config.ts",
-    "workers/dev.ts",
+    "shared/process/config.ts",
+    "workers/dev/main.ts",
     "workers/dev_processes.ts",
     "workers/orders_main.ts",
   ];

@@ -4,7 +4,7 @@
  * @module
  */
 import fc from "fast-check";
-import { EVENT_TYPES, eventData, type EventType, NOTIFICATION_TYPES } from "../../shared/events/catalog.ts";
+import { EVENT_TYPES, eventData, type EventType, NOTIFICATION_TYPES } from "../../shared/events.ts";
 
 /**
  * A generator of values of type `T`. fast-check documents the type.

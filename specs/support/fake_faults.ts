@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { type Fault, type FaultPoint, isMeantFor } from "../../shared/faults/fault_points.ts";
-import type { Faults } from "../../workers/faults/armed_faults.ts";
+import { type Fault, type FaultPoint, isMeantFor } from "../../shared/ops/faults.ts";
+import type { Faults } from "../../workers/faults/armed.ts";
 
 /** What stands in for the end of the process. */
 export class Crash extends Error {

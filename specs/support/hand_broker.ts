@@ -3,27 +3,18 @@
  *
  * @module
  */
-import { type HandleBatch, judgeBatch, type Judged } from "../../shared/broker/judge_batch.ts";
-import type { Verdict } from "../../shared/broker/next_step.ts";
-import {
-  bindingsOf,
-  QUEUE_KEYS,
-  type QueueKey,
-  QUEUES,
-  type Topology,
-} from "../../shared/broker/topology.ts";
-import { TransientError } from "../../shared/errors.ts";
-import { parseEvent } from "../../shared/events/catalog.ts";
+import { type HandleBatch, judgeBatch, type Judged, type Verdict } from "../../shared/broker/settle.ts";
+import { bindingsOf, QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "../../shared/topology.ts";
+import { TransientError } from "../../shared/process/errors.ts";
+import { parseEvent } from "../../shared/events.ts";
 import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
-import { claimEvents, markPublished } from "../../shared/sql/outbox_events.ts";
-import type { OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
-import { createEnrollHandler } from "../../workers/enrollments/enroll_orders.ts";
-import { createNotifyHandler } from "../../workers/notifications/notify_outcomes.ts";
-import { createOrderEventsHandler } from "../../workers/orders/apply_events.ts";
-import { createChargeHandler } from "../../workers/payments/charge_orders.ts";
-import { createFakeProvider } from "../../workers/payments/fake_provider.ts";
-import type { PaymentProvider } from "../../workers/payments/payment_provider.ts";
-import { createRefundHandler } from "../../workers/payments/refund_payments.ts";
+import { claimEvents, markPublished, type OutboxWaker } from "../../shared/sql/outbox.ts";
+import { createEnrollHandler } from "../../workers/enrollments_payment_succeeded.ts";
+import { createNotifyHandler } from "../../workers/notifications_final_events.ts";
+import { createOrderEventsHandler } from "../../workers/orders/move_orders.ts";
+import { createChargeHandler } from "../../workers/payments_order_created.ts";
+import { createFakeProvider, type PaymentProvider } from "../../workers/payments/provider.ts";
+import { createRefundHandler } from "../../workers/payments_refund_requested.ts";
 import type { TestSchema } from "./test_schema.ts";
 
 /** How the delivery of a batch can go. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { QUEUES } from "../../shared/broker/topology.ts";
-import type { EventType } from "../../shared/events/catalog.ts";
+import { QUEUES } from "../../shared/topology.ts";
+import type { EventType } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 
 /** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** As `progressText` of `shared/command/progress.ts` begins. */
+/** As `progressText` of `workers/tools/command.ts` begins. */
 const PROGRESS_LINES = /^\[#*-*\] +\d+ % {2}.*\n/gm;
 
 /** The text without lines of progress. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { startProgress } from "../../shared/command/progress.ts";
+import { startProgress } from "../../workers/tools/command.ts";
 import { withoutProgress } from "./progress_lines.ts";
 
 Deno.test("withoutProgress() takes out what slow work prints of itself, and leaves every other line", () => {

@@ -4,9 +4,9 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type EventData, type EventType, makeEvent } from "../../shared/events/catalog.ts";
+import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { appendEvents } from "../../shared/sql/outbox_events.ts";
+import { appendEvents } from "../../shared/sql/outbox.ts";
 
 /** What an event is to be like, where it matters. */
 export interface PublishedEventOptions {

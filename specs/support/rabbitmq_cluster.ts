@@ -6,9 +6,8 @@
  */
 import { connect } from "amqplib";
 import { join } from "node:path";
-import { signalChild } from "../../shared/signal_child.ts";
-import { within } from "../../shared/stop.ts";
-import { freePort } from "../../workers/dev/free_port.ts";
+import { signalChild, within } from "../../shared/process/stop.ts";
+import { freePort } from "../../workers/dev/services.ts";
 import { eventually } from "./eventually.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */

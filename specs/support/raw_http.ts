@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { within } from "../../shared/stop.ts";
+import { within } from "../../shared/process/stop.ts";
 
 /** A connection that a test writes bytes to. Disposing of it closes it. */
 export interface RawConnection extends AsyncDisposable {

@@ -5,8 +5,8 @@
  */
 import { connect } from "amqplib";
 import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
-import { QUEUES, type Topology } from "../../shared/broker/topology.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/config.ts";
+import { QUEUES, type Topology } from "../../shared/topology.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 
 /** A broker with names that no other test uses. Disposing of it deletes what has those names. */
 export interface TestBroker extends AsyncDisposable {

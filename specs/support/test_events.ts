@@ -3,14 +3,13 @@
  *
  * @module
  */
-import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
-import { type EventData, type EventType, makeEvent } from "../../shared/events/catalog.ts";
+import { v7 as uuidv7 } from "uuid";
+import type { ReceivedEvent } from "../../shared/broker/message.ts";
+import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import type { NewDeadLetter } from "../../shared/sql/dead_letters.ts";
-import type { NewRetry } from "../../shared/sql/delayed_retries.ts";
-import { v7 as uuidv7 } from "uuid";
+import type { NewDeadLetter, NewRetry } from "../../shared/sql/set_aside.ts";
 
 /** An event as a handler gets it, with a new id. */
 export function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent<T> {

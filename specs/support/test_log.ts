@@ -4,7 +4,7 @@
  * @module
  */
 import { getLogger } from "@logtape/logtape";
-import type { Logger } from "../../shared/log.ts";
+import type { Logger } from "../../shared/process/log.ts";
 
 /** A logger that nobody has given a sink. */
 export const testLog: Logger = getLogger(["orderflow", "test"]);

@@ -5,9 +5,8 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { signalChild } from "../../shared/signal_child.ts";
-import { within } from "../../shared/stop.ts";
-import { denoArguments } from "../../workers/dev/child_command.ts";
+import { signalChild, within } from "../../shared/process/stop.ts";
+import { denoArguments } from "../../workers/dev/child.ts";
 import type { ProcessSpec } from "../../workers/dev/processes.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

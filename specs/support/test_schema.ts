@@ -5,7 +5,7 @@
  */
 import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox_wakeup.ts";
+import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */

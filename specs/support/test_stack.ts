@@ -3,12 +3,11 @@
  *
  * @module
  */
-import type { Topology } from "../../shared/broker/topology.ts";
-import { brokerUrls } from "../../shared/broker/urls.ts";
-import { addressOf, childEnvironment, serviceName } from "../../workers/dev/child_command.ts";
-import { freePort } from "../../workers/dev/free_port.ts";
-import { metricsPorts } from "../../workers/dev/metrics_ports.ts";
-import { API, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { brokerUrls } from "../../shared/broker/connection.ts";
+import { addressOf, childEnvironment, serviceName } from "../../workers/dev/child.ts";
+import { freePort } from "../../workers/dev/services.ts";
+import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
 import { takeStackSlot } from "./stack_slot.ts";

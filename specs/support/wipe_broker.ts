@@ -4,7 +4,7 @@
  * @module
  */
 import { type ChannelModel, connect } from "amqplib";
-import type { Topology } from "../../shared/broker/topology.ts";
+import type { Topology } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
 import { deleteTopology } from "./test_broker.ts";
 

@@ -6,7 +6,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { runAudit } from "../../shared/sql/audit.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { eventually } from "../support/eventually.ts";
 import { fingerprint, readLedger } from "../support/ledger.ts";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { LiveOrder, LivePulse } from "../../shared/live.ts";
+import type { LiveOrder, LivePulse } from "../../shared/ops/live.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
-import type { OrderStoryJson, TimelineEntryJson } from "../../shared/answers/api_shapes.ts";
+import type { OrderStoryJson, TimelineEntryJson } from "../../shared/ops/answers.ts";
 import type { PageData } from "../page_data.ts";
 import { START_VIEW } from "../url_state.ts";
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { QUEUE_KEYS, QUEUES } from "../../shared/broker/topology.ts";
-import type { LiveProcess, LivePulse } from "../../shared/live.ts";
+import { QUEUE_KEYS, QUEUES } from "../../shared/topology.ts";
+import type { LiveProcess, LivePulse } from "../../shared/ops/live.ts";
 import { processNameOf } from "../machine_parts.ts";
 
 /** When the first test pulse is. */

@@ -6,12 +6,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { z } from "zod";
-import { signalChild } from "../../shared/signal_child.ts";
+import { signalChild } from "../../shared/process/stop.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { denoArguments } from "./child_command.ts";
-import { freePort } from "./free_port.ts";
+import { denoArguments } from "./child.ts";
+import { freePort } from "./services.ts";
 import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "./processes.ts";
 import { readOutput } from "../../specs/support/read_output.ts";
 
@@ -130,13 +130,13 @@ Deno.test("every entry of a permission set is used by a process that has it, and
     { set: "relay", entry: "workers/outbox_relay.ts", env: base, until: /Publishing/ },
     { set: "consumer", entry: "workers/orders_payment_events.ts", env: base, until: /Subscribed/ },
     { set: "payments", entry: "workers/payments_order_created.ts", env: base, until: /Subscribed/ },
-    { set: "migrate", entry: "workers/migrate_main.ts", env: base },
-    { set: "migrate", entry: "workers/migrate_main.ts", env: { DATABASE_URL: db.url } },
-    { set: "audit", entry: "workers/audit_main.ts", env: base },
-    { set: "audit", entry: "workers/audit_main.ts", env: { ...base, DATABASE_URL: db.url } },
+    { set: "migrate", entry: "workers/tools/migrate.ts", env: base },
+    { set: "migrate", entry: "workers/tools/migrate.ts", env: { DATABASE_URL: db.url } },
+    { set: "audit", entry: "workers/tools/audit.ts", env: base },
+    { set: "audit", entry: "workers/tools/audit.ts", env: { ...base, DATABASE_URL: db.url } },
     ...["127.0.0.1", "localhost"].map((host): Run => ({
       set: "ops",
-      entry: "workers/replay_main.ts",
+      entry: "workers/tools/replay.ts",
       args: [...replay, `--url=http://${host}:${freePort("127.0.0.1")}`],
       env: {},
     })),

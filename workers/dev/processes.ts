@@ -1,9 +1,85 @@
 /**
- * The processes that make up OrderFlow, as data: what `deno task dev` starts.
+ * The processes of a run, and what each is started with.
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey } from "../../shared/broker/topology.ts";
+import { QUEUE_KEYS, type QueueKey, type Topology } from "../../shared/topology.ts";
+import {
+  ConfigError,
+  readConfig,
+  topologyOf,
+  type VariableName,
+  VARIABLES,
+} from "../../shared/process/config.ts";
+import type { Environment } from "./child.ts";
+
+/** What a run is made of. */
+export interface Settings {
+  /** Null where it is to be embedded. */
+  readonly databaseUrl: string | null;
+  /** Null where it is to be embedded. */
+  readonly amqpUrl: string | null;
+  /** Whether each process takes on its module's role. */
+  readonly databaseRoles: boolean;
+  /** Exchange and queues under their configured names. */
+  readonly topology: Topology;
+  /** Where the API listens. */
+  readonly host: string;
+  /** 0 for any free one. */
+  readonly port: number;
+  /** Where the workers serve their metrics. */
+  readonly metricsHost: string;
+  /** The port of the first of them, 0 for any free ones; null where they serve none. */
+  readonly metricsPort: number | null;
+  /** Whether faults may be injected; on unless told, which is other than where a process is started by itself. */
+  readonly faultsEnabled: boolean;
+}
+
+/** Stand in for what is embedded and has no URL yet, while everything else is checked. */
+const UNSET: Environment = { DATABASE_URL: "postgres://embedded", AMQP_URL: "amqp://embedded" };
+
+/**
+ * Reads and checks every variable of every process, so that a bad value is told once and before anything starts; the
+ * URLs of the two services may be unset.
+ *
+ * Errors: `ConfigError`, naming every variable at fault.
+ */
+export function readSettings(env: Environment): Settings {
+  const given = (name: string) => env[name]?.trim() || undefined;
+  const config = readConfig(
+    Object.keys(VARIABLES) as VariableName[],
+    (name) => given(name) ?? UNSET[name],
+  );
+  return {
+    databaseUrl: given("DATABASE_URL") ? config.DATABASE_URL : null,
+    amqpUrl: given("AMQP_URL") ? config.AMQP_URL : null,
+    databaseRoles: config.DATABASE_ROLES,
+    topology: topologyOf(config),
+    host: config.HOST,
+    port: config.PORT,
+    metricsHost: config.METRICS_HOST,
+    metricsPort: config.METRICS_PORT ?? null,
+    faultsEnabled: given("FAULTS_ENABLED") ? config.FAULTS_ENABLED : true,
+  };
+}
+
+const LAST_PORT = 65_535;
+
+/**
+ * The port of each worker: `first` for the relay, and for each consumer the next one, in the order of `CONSUMERS`. With
+ * 0, one for each that `free` answers with; with null, none at all.
+ *
+ * Errors: `ConfigError` where there are not enough ports behind the first.
+ */
+export function metricsPorts(first: number | null, free: () => number): ReadonlyMap<ProcessSpec, number> {
+  if (first === null) return new Map();
+  if (first + WORKERS.length - 1 > LAST_PORT) {
+    throw new ConfigError(
+      `METRICS_PORT is ${first}: the ${WORKERS.length} workers take one port each from there on, and ${LAST_PORT} is the last.`,
+    );
+  }
+  return new Map(WORKERS.map((spec, i) => [spec, first === 0 ? free() : first + i]));
+}
 
 /** One process. */
 export interface ProcessSpec {
@@ -51,7 +127,7 @@ export const PROCESSES: readonly ProcessSpec[] = [API, ...WORKERS];
 /** The embedded broker; it runs while `AMQP_URL` is unset. */
 export const BROKER: ProcessSpec = {
   name: "broker",
-  entry: "workers/embedded_broker_main.ts",
+  entry: "workers/dev/embedded_broker.ts",
   permissions: "broker",
 };
 

@@ -1,27 +1,72 @@
 /**
- * The supervisor: brings up what is missing, then every process, keeps them running, and takes all of it down again.
+ * The supervisor: starts, restarts and stops the processes.
  *
  * @module
  */
 import { relative } from "node:path";
-import { brokerUrls } from "../../shared/broker/urls.ts";
-import { kindOfError, messageOf } from "../../shared/errors.ts";
+import { brokerUrls } from "../../shared/broker/connection.ts";
+import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { aborted, pause } from "../../shared/stop.ts";
-import { banner } from "./banner.ts";
-import { bundlePage } from "./bundle_page.ts";
-import { addressOf, childEnvironment, type Environment, joinAddress, serviceName } from "./child_command.ts";
-import { type EmbeddedDatabase, startEmbeddedDatabase } from "./embedded_database.ts";
-import { freePort } from "./free_port.ts";
-import { type HomePaths, removeEnvFile, writeEnvFile } from "./home_folder.ts";
-import { keepRunning, type KeptProcess, restartDelayMs } from "./keep_running.ts";
-import { metricsPorts } from "./metrics_ports.ts";
-import type { Printer } from "./print_lines.ts";
-import { API, BROKER, BROKER_PORT_VARIABLE, PROCESSES, type ProcessSpec } from "./processes.ts";
-import { type System, systemChecks, untilReady } from "./readiness.ts";
-import type { Settings } from "./settings.ts";
-import { startChild } from "./start_child.ts";
-import { watchSources } from "./watch_sources.ts";
+import { aborted, pause } from "../../shared/process/stop.ts";
+import { banner, type System, systemChecks, untilReady } from "./readiness.ts";
+import { bundlePage, watchSources } from "./watch_sources.ts";
+import {
+  addressOf,
+  childEnvironment,
+  type Environment,
+  joinAddress,
+  keepRunning,
+  type KeptProcess,
+  type Printer,
+  restartDelayMs,
+  serviceName,
+  startChild,
+} from "./child.ts";
+import {
+  type EmbeddedDatabase,
+  freePort,
+  type HomePaths,
+  removeEnvFile,
+  startEmbeddedDatabase,
+  writeEnvFile,
+} from "./services.ts";
+import {
+  API,
+  BROKER,
+  BROKER_PORT_VARIABLE,
+  metricsPorts,
+  PROCESSES,
+  type ProcessSpec,
+  type Settings,
+} from "./processes.ts";
+
+/** A Ctrl-C within this time is the first one again: the terminal sends it to the group, and `deno task` passes it on. */
+const SAME_SIGNAL_MS = 500;
+
+/** Whether a further signal is a second request, and not an echo of the first one. */
+export function isSecondRequest(firstAt: number, now: number): boolean {
+  return now - firstAt > SAME_SIGNAL_MS;
+}
+
+/**
+ * Calls `onFirst` at the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal was closed), and `onSecond` when somebody
+ * insists. Answers with a function that stops listening.
+ */
+export function onStopSignals(onFirst: (signal: Deno.Signal) => void, onSecond: () => void): () => void {
+  let firstAt: number | null = null;
+  const handlers = (["SIGINT", "SIGTERM", "SIGHUP"] as const).map((signal) => {
+    const handle = () => {
+      const now = performance.now();
+      if (firstAt === null) {
+        firstAt = now;
+        onFirst(signal);
+      } else if (isSecondRequest(firstAt, now)) onSecond();
+    };
+    Deno.addSignalListener(signal, handle);
+    return () => Deno.removeSignalListener(signal, handle);
+  });
+  return () => handlers.forEach((remove) => remove());
+}
 
 /** What a run is given. */
 export interface SuperviseOptions {

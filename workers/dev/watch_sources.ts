@@ -1,12 +1,38 @@
 /**
- * Which processes a changed file belongs to, by the graph of what each imports.
+ * Bundles the page, and tells which processes a changed source file belongs to.
  *
  * @module
  */
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";
+import type { Environment } from "./child.ts";
 import type { ProcessSpec } from "./processes.ts";
+
+/** Where the page's bundler is run. */
+export interface BundleOptions {
+  /** The project's root, where deno.json is. */
+  readonly root: string;
+  /** The bundler's whole environment. */
+  readonly env: Environment;
+}
+
+/** How long the bundler may take, in milliseconds; it takes a tenth of a second. */
+const BUNDLE_TIMEOUT_MS = 20_000;
+
+/** Runs `ui/bundle_main.ts` under its permission set. Answers with what it said where it failed, and else with null. */
+export async function bundlePage({ root, env }: BundleOptions): Promise<string | null> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bundle", "ui/bundle_main.ts"],
+    cwd: root,
+    clearEnv: true,
+    env: { ...env },
+    signal: AbortSignal.timeout(BUNDLE_TIMEOUT_MS),
+  }).output();
+  if (success) return null;
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+  return text(stderr) || text(stdout) || `it took longer than ${BUNDLE_TIMEOUT_MS / 1000} s`;
+}
 
 /** The files of a process: its script and all that it imports, as absolute paths. */
 export type SourceGraph = ReadonlyMap<ProcessSpec, ReadonlySet<string>>;
@@ -102,7 +128,7 @@ export async function watchSources({ root, specs, onPage, onChange, stop }: Watc
 
 /** Whether the page is bundled from the file; what the bundler writes is below the same folder. */
 function isPageSource(path: string, root: string): boolean {
-  if (path.startsWith(join(root, "shared/answers/"))) return true;
+  if (path === join(root, "shared/ops/answers.ts")) return true;
   return path.startsWith(join(root, "ui/")) && !path.startsWith(join(root, "ui/dist"));
 }
 

@@ -20,16 +20,16 @@ Deno.test("readGraph() tells what each process imports, SQL files included", asy
   const graph = await readGraph([API, RELAY], ROOT);
   const affected = (path: string) => affectedBy([join(ROOT, path)], graph).map(({ name }) => name);
   assertEquals(affected("api/app.ts"), ["api"]);
-  assertEquals(affected("workers/outbox/relay.ts"), ["outbox-relay"]);
-  assertEquals(affected("shared/config.ts"), ["api", "outbox-relay"]);
+  assertEquals(affected("workers/relay/relay.ts"), ["outbox-relay"]);
+  assertEquals(affected("shared/process/config.ts"), ["api", "outbox-relay"]);
   assertEquals(affected("shared/sql/migrations/001_tables.sql"), ["api", "outbox-relay"]);
-  assertEquals(affected("workers/dev.ts"), []);
+  assertEquals(affected("workers/dev/main.ts"), []);
 });
 
 Deno.test("watchSources() tells which processes a changed file belongs to, follows new imports, and tells of the page", async () => {
   const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "orderflow_dev_test_" }));
   const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
-  for (const folder of ["api", "workers", "shared", "shared/answers", "ui", "ui/dist"]) {
+  for (const folder of ["api", "workers", "shared", "shared/ops", "ui", "ui/dist"]) {
     await Deno.mkdir(join(root, folder));
   }
   await write("shared/a.ts", "export const a = 1;");
@@ -66,7 +66,7 @@ Deno.test("watchSources() tells which processes a changed file belongs to, follo
   await write("ui/dist/island.js", "");
   await changeUntilSeen("ui/page.css", "/* changed */");
   const before = seen.length;
-  await changeUntilSeen("shared/answers/a.ts", "export const a = 1;"); // the page reads answers by it
+  await changeUntilSeen("shared/ops/answers.ts", "export const a = 1;"); // the page reads answers by it
   assertEquals(seen.slice(before).includes("the page"), true);
   stop.abort();
   await watching;

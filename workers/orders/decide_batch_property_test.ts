@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { ReceivedEvent } from "../../shared/broker/delivery.ts";
+import type { ReceivedEvent } from "../../shared/broker/message.ts";
 import {
   isFinal,
   ORDER_STATUSES,
@@ -9,7 +9,7 @@ import {
   type OrderTrigger,
 } from "../../shared/order_status.ts";
 import { received } from "../../specs/support/test_events.ts";
-import { type BatchDecision, decideBatch } from "./decide_batch.ts";
+import { type BatchDecision, decideBatch } from "./move_orders.ts";
 
 type Received = ReceivedEvent<OrderTrigger>;
 

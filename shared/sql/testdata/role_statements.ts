@@ -4,41 +4,73 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf, type Topology } from "../../broker/topology.ts";
-import { type EventData, makeEvent } from "../../events/catalog.ts";
+import { bindingsOf, type Topology } from "../../topology.ts";
+import { type EventData, makeEvent } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
-import { runAudit } from "../audit.ts";
+import { runAudit } from "../../ops/audit.ts";
 import { atomicallyOn, type Caused, type DatabaseRole, type Sql, transaction } from "../connect.ts";
-import { claimOpenLetters, closeLetters, discardLetters, insertDeadLetters } from "../dead_letters.ts";
-import { countOpenDeadLetters, findDeadLetter, listDeadLetters } from "../dead_letters.ts";
+import {
+  claimOpenLetters,
+  closeLetters,
+  countOpenDeadLetters,
+  discardLetters,
+  findDeadLetter,
+  listDeadLetters,
+} from "../../ops/dead_letters.ts";
 import {
   claimDueRetries,
+  clearSuspect,
+  countSuspect,
   countWaitingRetries,
+  insertDeadLetters,
   markRetriesSent,
   postponeRetries,
-} from "../delayed_retries.ts";
-import { readNextDue, storeRetries } from "../delayed_retries.ts";
+  readNextDue,
+  storeRetries,
+} from "../set_aside.ts";
 import { insertEnrollments } from "../enrollments.ts";
-import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../faults.ts";
-import { beat, forgetHeartbeat, listHeartbeats } from "../heartbeats.ts";
-import { findUsedKeys, insertKeys, tryLockKeys } from "../idempotency_keys.ts";
-import { stillUnsettled, sweepEvents } from "../lost_events.ts";
+import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
+import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
+import {
+  findOrder,
+  findUsedKeys,
+  insertKeys,
+  insertOrders,
+  listOrders,
+  moveOrders,
+  readStatuses,
+  tryLockKeys,
+} from "../orders.ts";
+import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
 import { isMigrated } from "../migrate.ts";
 import { insertNotifications } from "../notifications.ts";
-import { findOrder, insertOrders, listOrders, moveOrders, readLatencies, readStatuses } from "../orders.ts";
-import { searchOrders } from "../orders.ts";
-import { appendEvents, claimEvents, countUnpublished, findEvent, listEvents } from "../outbox_events.ts";
-import { markPublished, markRefused, readEventsForPublishing, republishEvent } from "../outbox_events.ts";
+import {
+  countUnpublished,
+  findEvent,
+  listEvents,
+  listProcessed,
+  readLatencies,
+  republishEvent,
+  searchOrders,
+} from "../../ops/lists.ts";
+import { appendEvents, claimEvents, markPublished, markRefused, readEventsForPublishing } from "../outbox.ts";
 import { findPayments, insertPayments, markRefunded } from "../payments.ts";
-import { type InsertRows, processOnce, recordOnce } from "../process_once.ts";
-import { findProcessed, listProcessed, markProcessed } from "../processed_events.ts";
-import { claimDueReplay, nextReplayDueInMs, readReplayMessages } from "../replay_progress.ts";
-import { recordReplayProgress } from "../replay_progress.ts";
-import { cancelReplay, findReplay, listReplayEvents, listReplays, oldestBefore } from "../replays.ts";
-import { prepareReplay, startReplay } from "../replays.ts";
-import { prune } from "../retention.ts";
-import { clearSuspect, countSuspect } from "../suspect_deliveries.ts";
-import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../timeline.ts";
+import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
+import {
+  cancelReplay,
+  claimDueReplay,
+  findReplay,
+  listReplayEvents,
+  listReplays,
+  nextReplayDueInMs,
+  oldestBefore,
+  prepareReplay,
+  readReplayMessages,
+  recordReplayProgress,
+  startReplay,
+} from "../../ops/replays.ts";
+import { prune } from "../../../workers/relay/retention.ts";
+import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../../ops/timeline.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
 export type Statements = Readonly<Record<string, (sql: Sql) => Promise<unknown>>>;

@@ -8,6 +8,11 @@ import nodeAssert, { AssertionError } from "node:assert/strict";
 
 export { AssertionError };
 
+/** An error of its own for a message: how node types a plain text here differs between its versions. */
+function failure(message: string | undefined): AssertionError | undefined {
+  return message === undefined ? undefined : new AssertionError({ message });
+}
+
 /** Fails unless `expr` is truthy, and narrows its type. */
 export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError({ message: msg || "Expected a truthy value" });
@@ -15,17 +20,17 @@ export function assert(expr: unknown, msg = ""): asserts expr {
 
 /** Fails unless the two are deeply equal. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
-  nodeAssert.deepStrictEqual(actual, expected, msg);
+  nodeAssert.deepStrictEqual(actual, expected, failure(msg));
 }
 
 /** Fails if the two are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  nodeAssert.notDeepStrictEqual(actual, expected, msg);
+  nodeAssert.notDeepStrictEqual(actual, expected, failure(msg));
 }
 
 /** Fails unless the two are the same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  nodeAssert.strictEqual(actual, expected, msg);
+  nodeAssert.strictEqual(actual, expected, failure(msg));
 }
 
 /** Fails if `actual` is null or undefined, and narrows its type. */
@@ -43,7 +48,7 @@ export function assertStringIncludes(actual: string, expected: string, msg?: str
 
 /** Fails unless `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
-  nodeAssert.match(actual, expected, msg);
+  nodeAssert.match(actual, expected, failure(msg));
 }
 
 /** Fails unless `actual` is greater than `expected`. */
@@ -67,7 +72,7 @@ export function assertObjectMatch(
   expected: Record<PropertyKey, unknown>,
   msg?: string,
 ): void {
-  nodeAssert.partialDeepStrictEqual(actual, expected, msg);
+  nodeAssert.partialDeepStrictEqual(actual, expected, failure(msg));
 }
 
 // deno-lint-ignore no-explicit-any -- the real package's own signature: any class that can be thrown

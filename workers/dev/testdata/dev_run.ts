@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { z } from "zod";
 import { takeStackSlot } from "../../../specs/support/stack_slot.ts";
 import { testDatabase } from "../../../specs/support/test_postgres.ts";
-import { QUEUES } from "../../../shared/broker/topology.ts";
+import { QUEUES } from "../../../shared/topology.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
-import { signalChild } from "../../../shared/signal_child.ts";
+import { signalChild } from "../../../shared/process/stop.ts";
 import { readOutput } from "../../../specs/support/read_output.ts";
 
 const ROOT = join(import.meta.dirname ?? "", "../../..");
@@ -73,7 +73,7 @@ export interface DevRun extends AsyncDisposable {
 /** Starts the supervisor in `home`. Disposing of it kills it, if it still runs. */
 export function startDev(home: DevHome, env: Record<string, string> = {}): DevRun {
   const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", "-P=dev", "workers/dev.ts"],
+    args: ["run", "-q", "--no-prompt", "-P=dev", "workers/dev/main.ts"],
     cwd: ROOT,
     env: { ...home.env, ...env },
     stdin: "null",

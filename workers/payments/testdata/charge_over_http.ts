@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { findTracer } from "../../../shared/tracing.ts";
-import type { PaymentProvider } from "../payment_provider.ts";
-import { withProviderSpans } from "../provider_spans.ts";
+import { findTracer } from "../../../shared/process/tracing.ts";
+import { type PaymentProvider, withProviderSpans } from "../provider.ts";
 
 const [traceparent = ""] = Deno.args;
 const host = Deno.serve(

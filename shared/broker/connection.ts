@@ -1,0 +1,255 @@
+/**
+ * The connection to the broker: where it is, how it comes back, what is declared and asked on it.
+ *
+ * @module
+ */
+import type * as amqp from "amqplib";
+import { connect } from "amqplib";
+import { messageOf } from "../process/errors.ts";
+import type { Logger } from "../process/log.ts";
+import { orFailAfter, pause, within } from "../process/stop.ts";
+import { EXCHANGE, QUEUE_KEYS, QUEUE_OPTIONS, type Topology } from "../topology.ts";
+
+/** An open connection as the client has it: what channels are opened on. */
+export type ChannelModel = amqp.ChannelModel;
+
+/** A channel of the client. */
+export type Channel = amqp.Channel;
+
+/** A channel on which the broker confirms what is published. */
+export type ConfirmChannel = amqp.ConfirmChannel;
+
+/** A delivered message as the client has it. */
+export type ConsumeMessage = amqp.ConsumeMessage;
+
+/** How a connection is kept. */
+export interface BrokerOptions {
+  /**
+   * Where the broker is, as an AMQP URL, or several for the nodes of a cluster (`brokerUrls`); a `heartbeat` in the query,
+   * in seconds, holds instead of ours.
+   */
+  readonly url: string;
+  /** Shown in the broker's list of connections. */
+  readonly name: string;
+  /** Gets one warning per outage, and a debug line when the connection is up. */
+  readonly log: Logger;
+  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
+  readonly setup: (model: ChannelModel) => Promise<void>;
+  /** How long that may take, in milliseconds; 15 s unless told. */
+  readonly setupMs?: number;
+}
+
+/** A connection that comes back by itself. */
+export interface BrokerConnection {
+  /** Whether the connection is up and set up. */
+  isUp(): boolean;
+  /** Resolves when the connection is up for the first time. */
+  whenUp(): Promise<void>;
+  /** Closes it for good. */
+  close(): Promise<void>;
+}
+
+/** How long the broker may take to answer a close, in milliseconds; then the process ends without its answer. */
+export const CLOSE_MS = 1000;
+
+/**
+ * How long the set-up of a new connection may take, in milliseconds; then it is tried on another. A broker that is alive
+ * may still leave a question without an answer: RabbitMQ tries for a minute to reach a queue whose process is gone.
+ */
+const SETUP_MS = 15_000;
+
+/** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
+const HEARTBEAT_S = 10;
+
+/** How long a try to connect may take, in milliseconds. */
+const CONNECT_MS = 5000;
+
+/** How long to wait before the next try, in milliseconds, after so many in a row that failed; give or take a fifth. */
+function reconnectDelayMs(failures: number): number {
+  return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
+}
+
+/**
+ * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
+ * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
+ * is at the next. Answers at once; the log gets one line per change of state, not one per try.
+ */
+export function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
+  const { log, name, setup, setupMs = SETUP_MS } = options;
+  const urls = brokerUrls(options.url);
+  const closing = new AbortController();
+  const firstUp = Promise.withResolvers<void>();
+  firstUp.promise.catch(() => {}); // nobody has to ask
+  let current: ChannelModel | null = null;
+  let up = false;
+
+  /** Uses one connection from its opening to its end. Rejects with why it could not be used, or why it ended. */
+  async function useOne(url: string, onUp: () => void): Promise<never> {
+    const model = await connect(withHeartbeat(url), {
+      timeout: CONNECT_MS,
+      noDelay: true,
+      clientProperties: { connection_name: `orderflow ${name}` },
+    });
+    current = model;
+    model.on("error", () => {}); // always followed by "close"; without a listener it would end the process
+    const end = new Promise<Error>((resolve) =>
+      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")))
+    );
+    try {
+      closing.signal.throwIfAborted();
+      const late = `Setting up the connection took longer than ${setupMs} ms`;
+      await orFailAfter(setupMs, late, setup(model));
+      closing.signal.throwIfAborted();
+    } catch (error) {
+      await within(CLOSE_MS, model.close().catch(() => {}));
+      throw error;
+    }
+    onUp();
+    throw await end;
+  }
+
+  async function keep(): Promise<void> {
+    let isTold = false;
+    let failures = 0;
+    const onUp = () => {
+      up = true;
+      isTold = false;
+      failures = 0;
+      log.debug("Connected to the broker");
+      firstUp.resolve();
+    };
+    for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
+      try {
+        await useOne(urls[turn % urls.length] ?? urls[0], onUp);
+      } catch (error) {
+        up = false;
+        if (closing.signal.aborted) return;
+        if (!isTold) {
+          log.warning("The broker cannot be used; trying again until it can", { error: messageOf(error) });
+        }
+        isTold = true;
+      }
+      await pause(reconnectDelayMs(failures++), closing.signal);
+    }
+  }
+
+  const kept = keep();
+  return Promise.resolve({
+    isUp: () => up,
+    whenUp: () => firstUp.promise,
+    async close() {
+      up = false;
+      closing.abort();
+      firstUp.reject(new Error("The connection to the broker was closed before it was up"));
+      await within(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
+    },
+  });
+}
+
+function withHeartbeat(text: string): string {
+  const url = new URL(text);
+  if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
+  return url.href;
+}
+
+/**
+ * Ties a channel's end to its connection's: whatever closes it, the way back is the same, a new connection with its
+ * set-up. The broker's reason goes to the log; `onClose` is for what is lost with the channel.
+ */
+export function tieToConnection(
+  channel: Channel,
+  model: ChannelModel,
+  log: Logger,
+  onClose: () => void,
+): void {
+  channel.on("error", (error) => log.error("The broker closed the channel", { error: error.message }));
+  channel.on("close", () => {
+    onClose();
+    model.close().catch(() => {}); // closed already, or closing: either is what is wanted
+  });
+}
+
+/** The schemes of AMQP (https://www.rabbitmq.com/docs/uri-spec). */
+const PROTOCOLS: ReadonlySet<string> = new Set(["amqp:", "amqps:"]);
+
+/**
+ * The URLs in the text of `AMQP_URL`, one for each node, in their order. A comma separates only before a scheme: a
+ * password may hold one.
+ */
+export function brokerUrls(text: string): readonly [string, ...string[]] {
+  const [first = "", ...others] = text.split(/\s*,\s*(?=amqps?:\/\/)/);
+  return [first, ...others];
+}
+
+/** Whether a client can connect with each of the URLs in the text of `AMQP_URL`. */
+export function areBrokerUrls(text: string): boolean {
+  return brokerUrls(text).every((one) => {
+    const url = URL.parse(one);
+    return url !== null && PROTOCOLS.has(url.protocol) && url.hostname !== "" && !url.hostname.includes(",");
+  });
+}
+
+/**
+ * Declares exchange, queues and bindings. Idempotent, and done by everyone who connects, so that a wiped broker is
+ * whole again as soon as one process is back.
+ *
+ * Errors: rejects when the broker holds one of the names with other properties (406 PRECONDITION_FAILED).
+ */
+export async function declareTopology(channel: Channel, topology: Topology): Promise<void> {
+  await channel.assertExchange(topology.exchange, EXCHANGE.type, { durable: EXCHANGE.durable });
+  for (const key of QUEUE_KEYS) {
+    const { name, bindings } = topology.queues[key];
+    await channel.assertQueue(name, QUEUE_OPTIONS);
+    for (const type of bindings) await channel.bindQueue(name, topology.exchange, type);
+  }
+}
+
+/** Between two renewals, in milliseconds: a broker that refuses for a reason of its own is not connected to in a loop. */
+const RENEW_EVERY_MS = 2000;
+
+/**
+ * Wraps `renew`, so that it runs at most once in `everyMs` milliseconds; calls in between do nothing.
+ *
+ * It is for a nack of a quorum queue. A channel of RabbitMQ remembers which node led a queue when it was opened. Opened
+ * while that node is dead and no other has been elected yet, it may go on to nack all that is for that queue until the
+ * node is back (seen with 3.10), although everybody else can publish. Another channel asks anew.
+ */
+export function renewsAtMost(renew: () => void, everyMs = RENEW_EVERY_MS): () => void {
+  let lastAt = -Infinity;
+  return () => {
+    if (performance.now() - lastAt < everyMs) return;
+    lastAt = performance.now();
+    renew();
+  };
+}
+
+/** How long the broker may take to answer for all queues, in milliseconds. */
+const ANSWER_MS = 5000;
+
+/** One queue, as it stands. */
+export interface QueueDepth {
+  /** The queue's name. */
+  readonly queue: string;
+  /** Messages that wait; those under way to a consumer are not among them. */
+  readonly messages: number;
+  /** Consumers that are subscribed. */
+  readonly consumers: number;
+}
+
+/**
+ * Asks for every queue of the topology, by declaring it passively: the one question that AMQP itself answers.
+ *
+ * Errors: rejects when a queue is missing (the broker closes the channel then) or the channel is gone, or
+ * after 5 s without an answer for each; the channel is good for nothing then.
+ */
+export async function readQueueDepths(channel: Channel, topology: Topology): Promise<QueueDepth[]> {
+  const answers = Object.values(topology.queues).map(async ({ name }) => {
+    const { messageCount, consumerCount } = await channel.checkQueue(name);
+    return { queue: name, messages: messageCount, consumers: consumerCount };
+  });
+  return await orFailAfter(
+    ANSWER_MS,
+    `The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`,
+    Promise.all(answers),
+  );
+}

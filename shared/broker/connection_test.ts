@@ -1,0 +1,118 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { connect } from "amqplib";
+import { testBroker } from "../../specs/support/test_broker.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { startAmqpBroker } from "../embedded/amqp/server.ts";
+import { areBrokerUrls, brokerUrls, connectBroker, renewsAtMost } from "./connection.ts";
+import { createPublisher, toQueue } from "./publish.ts";
+
+Deno.test("connectBroker() gives up on a set-up without an end and tries on a new connection", async () => {
+  await using broker = await testBroker();
+  const never = Promise.withResolvers<void>();
+  let setups = 0;
+  const connection = await connectBroker({
+    url: broker.url,
+    name: "test",
+    log: testLog,
+    setup: () => ++setups <= 2 ? never.promise : Promise.resolve(),
+    setupMs: 50,
+  });
+  await eventually("the connection", () => connection.isUp());
+  assertEquals(setups, 3);
+  await connection.close();
+});
+
+Deno.test("connectBroker() goes on to the next of several nodes, and comes back to one that is there again", async () => {
+  let [one, two] = [startAmqpBroker(), startAmqpBroker()];
+  const nobody = "amqp://guest:guest@127.0.0.1:1";
+  let setups = 0;
+  const connection = await connectBroker({
+    url: [nobody, one.url, two.url].join(),
+    name: "test",
+    log: testLog,
+    setup: () => Promise.resolve(void setups++),
+  });
+  await eventually("a node that answers", () => connection.isUp());
+  // Whichever it is at: each stop of the other one changes nothing, and one of the two is a loss.
+  await one.stop();
+  await eventually("the other node", () => connection.isUp());
+  one = startAmqpBroker({ port: one.port });
+  await two.stop();
+  await eventually("the first node again", () => setups >= 2 && connection.isUp());
+  two = startAmqpBroker({ port: two.port });
+  await one.stop();
+  await eventually("the second node again", () => setups >= 3 && connection.isUp());
+  await connection.close();
+  await two.stop();
+});
+
+Deno.test("connectBroker() can be closed while nobody answers, and whenUp() says so", async () => {
+  const url = "amqp://guest:guest@127.0.0.1:1";
+  const connection = await connectBroker({ url, name: "test", log: testLog, setup: () => Promise.resolve() });
+  const up = assertRejects(() => connection.whenUp(), Error, "closed before it was up");
+  await connection.close();
+  await up;
+  assertEquals(connection.isUp(), false);
+});
+
+Deno.test("brokerUrls() takes one URL, or several with commas between them", () => {
+  assertEquals(brokerUrls("amqp://a"), ["amqp://a"]);
+  assertEquals(brokerUrls("amqp://a:1/v, amqps://b ,amqp://c"), ["amqp://a:1/v", "amqps://b", "amqp://c"]);
+  assertEquals(brokerUrls("amqp://u:p,q@a"), ["amqp://u:p,q@a"], "a comma in a password");
+});
+
+Deno.test("areBrokerUrls() refuses what a client cannot connect with", () => {
+  const good = ["amqp://a", "amqps://u:p@a:5671/v?heartbeat=5", "amqp://[::1]:5672", "amqp://a,amqp://b:1"];
+  assertEquals(good.filter((text) => !areBrokerUrls(text)), []);
+  const bad = [
+    "",
+    "amqp://",
+    "a:5672",
+    "http://a",
+    "amqp://a:1,b:2",
+    "amqp://a,b",
+    "amqp://a,http://b",
+    "amqp://a,",
+  ];
+  assertEquals(bad.filter(areBrokerUrls), []);
+});
+
+Deno.test("renewsAtMost() renews once, and again only when the time is over", () => {
+  let renewals = 0;
+  const seldom = renewsAtMost(() => renewals++, 60_000);
+  for (let i = 0; i < 3; i++) seldom();
+  assertEquals(renewals, 1);
+  const always = renewsAtMost(() => renewals++, 0);
+  for (let i = 0; i < 3; i++) always();
+  assertEquals(renewals, 4);
+});
+
+Deno.test("a publisher tells once of a batch with nacks, and not of one that the broker takes or returns", async () => {
+  await using broker = await testBroker();
+  const connection = await connect(broker.url);
+  const channel = await connection.createConfirmChannel();
+  const { queue } = await channel.assertQueue("", {
+    exclusive: true,
+    arguments: { "x-max-length": 1, "x-overflow": "reject-publish" },
+  });
+  let nacks = 0;
+  const publisher = createPublisher(channel, () => nacks++);
+  const messages = (...ids: string[]) =>
+    ids.map((id) => ({
+      id,
+      type: null,
+      correlationId: null,
+      traceparent: null,
+      occurredAt: null,
+      body: "{}",
+    }));
+
+  const taken = await publisher.publish(messages("a"), toQueue(queue), 5000);
+  assertEquals([taken.confirmed, nacks], [["a"], 0]);
+  const returned = await publisher.publish(messages("b"), toQueue(`no ${queue}`), 5000);
+  assertEquals([returned.refused.map(({ id }) => id), nacks], [["b"], 0]);
+  const nacked = await publisher.publish(messages("c", "d"), toQueue(queue), 5000);
+  assertEquals([nacked.refused.map(({ id }) => id).toSorted(), nacks], [["c", "d"], 1]);
+  await connection.close();
+});

@@ -1,0 +1,371 @@
+/**
+ * What is told of a consumer's batches and a publisher's messages: log lines, counts, metrics, spans.
+ *
+ * @module
+ */
+import { Counter, Histogram } from "prom-client";
+import { SpanKind } from "@opentelemetry/api";
+import type { NewDeadLetter } from "../sql/set_aside.ts";
+import type { Delivery } from "./message.ts";
+import type { NextStep, Verdict } from "./settle.ts";
+import { type Logger, ONE_BY_ONE } from "../process/log.ts";
+import {
+  type Attributes,
+  failSpan,
+  linksTo,
+  ORDER_ID,
+  type Span,
+  startRootSpan,
+  startSpanUnder,
+  traceIdOf,
+  traceparentOf,
+  type Tracer,
+} from "../process/tracing.ts";
+import type { Registry } from "../process/metrics.ts";
+import { brokerUrls } from "./connection.ts";
+import type { OutgoingMessage, Publisher, PublishOutcome, Route } from "./publish.ts";
+
+/** What a consumer counts. */
+export type BatchCounts = Readonly<
+  Record<"batches" | "processed" | "duplicates" | "retries" | "deadLetters", number>
+>;
+
+/** The names of what a consumer counts. */
+export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
+
+/** Counts one batch: its verdicts, and how many of its messages became delayed retries and dead letters. */
+export function countBatch(verdicts: readonly Verdict[], retries: number, deadLetters: number): BatchCounts {
+  const ofKind = (wanted: Verdict["kind"]) => verdicts.filter(({ kind }) => kind === wanted).length;
+  return { batches: 1, processed: ofKind("done"), duplicates: ofKind("duplicate"), retries, deadLetters };
+}
+
+/** A batch of which at least one message is settled. */
+export interface SettledBatch {
+  /** Every message of the batch, with what its consumer says of it. */
+  readonly verdicts: ReadonlyMap<Pick<Delivery, "parsed">, Verdict>;
+  /** Those that are acked; the others are still in hand, and looked at again. */
+  readonly settled: readonly Pick<Delivery, "parsed">[];
+  /** How many of these are to be delivered again later. */
+  readonly retries: number;
+  /** Those of them that were given up on. */
+  readonly letters: readonly Pick<NewDeadLetter, "reason">[];
+  /** From the taking up to the ack, in milliseconds. */
+  readonly tookMs: number;
+}
+
+/** Logs a settled batch: dead letters always one by one, the rest by the size of the batch. */
+export function logBatch(
+  log: Logger,
+  verdicts: ReadonlyMap<Delivery, Verdict>,
+  letters: readonly NewDeadLetter[],
+  tookMs: number,
+): void {
+  for (const letter of letters) {
+    const { reason, detail, eventType, eventId, orderId, correlationId, attempts } = letter;
+    const traceId = traceIdOf(letter.traceparent);
+    log.error("Dead letter", {
+      reason,
+      detail,
+      eventType,
+      eventId,
+      orderId,
+      correlationId,
+      traceId,
+      attempts,
+    });
+  }
+  const ms = Math.round(tookMs * 10) / 10;
+  if (verdicts.size <= ONE_BY_ONE) {
+    for (const [delivery, verdict] of verdicts) logOne(log, delivery, verdict, ms);
+    return;
+  }
+  const counts: Record<string, number> = {};
+  for (const { kind } of verdicts.values()) counts[kind] = (counts[kind] ?? 0) + 1;
+  log.info("Processed a batch", { ...counts, ms });
+}
+
+function logOne(log: Logger, { parsed, past, traceparent }: Delivery, verdict: Verdict, ms: number): void {
+  if (!parsed.ok) return;
+  const { type: event, eventId, correlationId, data } = parsed.event;
+  const about = { event, orderId: data.orderId, correlationId, traceId: traceIdOf(traceparent) };
+  switch (verdict.kind) {
+    case "done":
+      return log.info("Processed", { ...about, did: verdict.note, ms });
+    case "duplicate":
+      return log.info("Absorbed a duplicate", { ...about, eventId });
+    case "early":
+      return log.debug("Too early, waiting", { ...about, awaits: verdict.awaits });
+    case "waiting":
+      return; // it is on its way
+    case "failed":
+      return log.warning("Failed for now", { ...about, error: verdict.error, retries: past.retries });
+    case "rejected":
+      return; // it has its dead letter
+    default:
+      return verdict satisfies never;
+  }
+}
+
+/** What can become of a message that is settled. */
+const OUTCOMES: readonly Verdict["kind"][] = ["done", "duplicate", "early", "failed", "rejected"];
+
+const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
+const DURATION_BUCKETS_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+
+/**
+ * Makes the figures of `consumer` in `registry`; what it answers with is to be told of each settled batch. A message
+ * counts once for each delivery, when that is settled: not each time that it is looked at. Every label has few values,
+ * and all series but the dead letters' are there from the start, because Prometheus sees no increase in a series' first
+ * value (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
+ */
+export function createConsumerMetrics(
+  registry: Registry,
+  consumer: string,
+): (batch: SettledBatch) => void {
+  const registers = [registry];
+  const histogram = (name: string, help: string, buckets: number[]) => {
+    const made = new Histogram({
+      name: `orderflow_consumer_${name}`,
+      help,
+      labelNames: ["consumer"],
+      buckets,
+      registers,
+    });
+    made.zero({ consumer });
+    return made.labels(consumer);
+  };
+  const counter = (name: string, help: string, ...labels: string[]) =>
+    new Counter({
+      name: `orderflow_consumer_${name}`,
+      help,
+      labelNames: ["consumer", ...labels],
+      registers,
+    });
+  const sizes = histogram("batch_messages", "Messages that were taken up together.", BATCH_BUCKETS);
+  const durations = histogram(
+    "batch_duration_seconds",
+    "From the taking up of a batch to its ack.",
+    DURATION_BUCKETS_S,
+  );
+  const latencies = histogram(
+    "event_latency_seconds",
+    "From the time when an event happened to its ack, of those that were processed.",
+    LATENCY_BUCKETS_S,
+  );
+  const messages = counter("messages_total", "Settled messages, by what became of them.", "outcome");
+  const retries = counter("retries_total", "Messages that are to be delivered once more, later.");
+  const letters = counter("dead_letters_total", "Messages that were given up on, by the reason.", "reason");
+  for (const outcome of OUTCOMES) messages.inc({ consumer, outcome }, 0);
+  retries.inc({ consumer }, 0);
+
+  return (batch) => {
+    sizes.observe(batch.verdicts.size);
+    durations.observe(batch.tookMs / 1000);
+    const now = Date.now();
+    const counts: Record<string, number> = {};
+    for (const delivery of batch.settled) {
+      const { parsed } = delivery;
+      const outcome = batch.verdicts.get(delivery)?.kind;
+      if (outcome === undefined) continue;
+      counts[outcome] = (counts[outcome] ?? 0) + 1;
+      if (outcome !== "done" || !parsed.ok) continue;
+      latencies.observe(Math.max(now - Date.parse(parsed.event.occurredAt), 0) / 1000);
+    }
+    for (const [outcome, count] of Object.entries(counts)) messages.inc({ consumer, outcome }, count);
+    if (batch.retries > 0) retries.inc({ consumer }, batch.retries);
+    for (const { reason } of batch.letters) letters.inc({ consumer, reason });
+  };
+}
+
+/** The attribute with the number of messages that a span is about; the runtime writes it as a double. */
+export const BATCH_COUNT = "messaging.batch.message_count";
+
+/** The attributes of all that is done with the broker at `url`, which is that of one node or of several. */
+export function brokerAttributes(url: string): Attributes {
+  const [only, ...others] = brokerUrls(url);
+  if (others.length > 0) return { "messaging.system": "rabbitmq" }; // of a cluster's nodes, any
+  const { hostname, port, protocol } = new URL(only);
+  return {
+    "messaging.system": "rabbitmq",
+    "server.address": hostname,
+    "server.port": Number(port || (protocol === "amqps:" ? 5671 : 5672)),
+  };
+}
+
+/** Where a message goes, or where it came from and through which queue. What it has not is empty. */
+export interface MessagePath {
+  /** The exchange. */
+  readonly exchange: string;
+  /** The routing key. */
+  readonly key: string;
+  /** The queue; for a consumer only. */
+  readonly queue?: string;
+}
+
+/** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
+export function destinationOf({ exchange, key, queue = "" }: MessagePath): string {
+  return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
+}
+
+/** What is known of one message. What is null is left out. */
+export interface MessageFacts extends MessagePath {
+  /** Its message id. */
+  readonly id: string | null;
+  /** Its correlation id. */
+  readonly correlationId: string | null;
+}
+
+/** The attributes of an operation on one message. */
+export function messageAttributes(operation: "send" | "process", message: MessageFacts): Attributes {
+  const { key, id, correlationId } = message;
+  return {
+    "messaging.operation.name": operation,
+    "messaging.operation.type": operation,
+    "messaging.destination.name": destinationOf(message),
+    ...(key === "" ? {} : { "messaging.rabbitmq.destination.routing_key": key }),
+    ...(id === null ? {} : { "messaging.message.id": id }),
+    ...(correlationId === null ? {} : { "messaging.message.conversation_id": correlationId }),
+  };
+}
+
+/** Makes the spans of one consumer. */
+export interface ProcessSpans {
+  /**
+   * Starts the span of each message that is taken up for the first time, and puts its context in the place of the
+   * message's, so that it is passed on to all that the message causes. Answers with what ends the span of the batch.
+   */
+  takeUp(batch: readonly Delivery[]): () => void;
+  /** Ends the span of a message that is settled, with what came of it. One that is kept in hand goes on. */
+  settle(delivery: Delivery, verdict: Verdict, step: NextStep): void;
+}
+
+/**
+ * Makes the spans of the consumer of `queue`; null without a tracer. A message's span lasts until it is settled, however
+ * often it is looked at, and is a child of the context that the message came with. A message that goes back unsettled
+ * leaves no span: whoever settles it does.
+ */
+export function createProcessSpans(
+  tracer: Tracer | null,
+  brokerUrl: string,
+  queue: string,
+): ProcessSpans | null {
+  if (!tracer) return null;
+  const broker = brokerAttributes(brokerUrl);
+  return {
+    takeUp(batch) {
+      const fresh = batch.filter(({ span }) => span === null);
+      if (fresh.length === 0) return () => {}; // they were only looked at again
+      const span = startRootSpan(tracer, `process batch ${queue}`, {
+        attributes: { ...broker, "messaging.destination.name": queue, [BATCH_COUNT]: batch.length },
+        links: linksTo(batch.map(({ traceparent }) => traceparent)),
+      });
+      for (const delivery of fresh) {
+        delivery.span = startProcess(tracer, delivery, queue, broker).addLink({
+          context: span.spanContext(),
+        });
+        delivery.traceparent = traceparentOf(delivery.span);
+      }
+      return () => span.end();
+    },
+    settle(delivery, verdict, step) {
+      if (step.kind === "look-again" || delivery.span === null) return;
+      markOutcome(delivery.span, verdict, step);
+      delivery.span.setAttribute("orderflow.looks", delivery.looks + 1).end();
+    },
+  };
+}
+
+function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker: Attributes): Span {
+  const { message: { fields, properties }, parsed, past, traceparent } = delivery;
+  const facts = {
+    exchange: fields.exchange,
+    key: fields.routingKey,
+    queue,
+    id: textIn(properties.messageId),
+    correlationId: textIn(properties.correlationId),
+  };
+  return startSpanUnder(tracer, traceparent, `process ${destinationOf(facts)}`, {
+    kind: SpanKind.CONSUMER,
+    attributes: {
+      ...broker,
+      ...messageAttributes("process", facts),
+      "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
+      "orderflow.attempt": past.retries + 1,
+      ...(parsed.ok
+        ? { "orderflow.event.type": parsed.event.type, [ORDER_ID]: parsed.event.data.orderId }
+        : {}),
+    },
+  });
+}
+
+function markOutcome(span: Span, verdict: Verdict, step: Exclude<NextStep, { kind: "look-again" }>): void {
+  span.setAttribute("orderflow.outcome", outcomeOf(verdict, step));
+  if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
+  else if (verdict.kind === "failed") failSpan(span, "transient", verdict.error);
+}
+
+/** What came of a message: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
+export function outcomeOf(verdict: Verdict, step: Exclude<NextStep, { kind: "look-again" }>): string {
+  if (step.kind === "dead-letter") return step.kind;
+  return step.kind === "retry" && verdict.kind !== "early" ? "retry" : verdict.kind;
+}
+
+/** A text from a property that anybody may have written. */
+function textIn(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+/**
+ * A publisher that makes spans; without a tracer the one it wraps. Each message has a span under its trace context, and
+ * goes out with the context of that span, so that whoever receives it comes below it in the trace. AMQP knows single
+ * messages alone, so those have the spans of the conventions. The batch is ours: it has a span in a trace of its own,
+ * with links to the contexts that its messages came with.
+ */
+export function withSendSpans(publisher: Publisher, tracer: Tracer | null, brokerUrl: string): Publisher {
+  if (!tracer) return publisher;
+  const broker = brokerAttributes(brokerUrl);
+  return {
+    async publish(messages, route, timeoutMs) {
+      const batch = startRootSpan(tracer, "send batch", {
+        attributes: { ...broker, [BATCH_COUNT]: messages.length },
+        links: linksTo(messages.map(({ traceparent }) => traceparent)),
+      });
+      const spans = new Map<string, Span>();
+      const traced = messages.map((message) => {
+        const span = startSend(tracer, message, route, broker).addLink({ context: batch.spanContext() });
+        spans.set(message.id, span);
+        return { ...message, traceparent: traceparentOf(span) };
+      });
+      const outcome = await publisher.publish(traced, route, timeoutMs);
+      markFailures(spans, outcome);
+      for (const span of spans.values()) span.end();
+      batch.end();
+      return outcome;
+    },
+  };
+}
+
+function startSend(tracer: Tracer, message: OutgoingMessage, route: Route, broker: Attributes): Span {
+  const { id, type, correlationId, traceparent } = message;
+  const facts = { id, correlationId, exchange: route.exchange, key: route.keyOf(message) };
+  return startSpanUnder(tracer, traceparent, `send ${destinationOf(facts)}`, {
+    kind: SpanKind.PRODUCER,
+    attributes: {
+      ...broker,
+      ...messageAttributes("send", facts),
+      ...(type === null ? {} : { "orderflow.event.type": type }),
+    },
+  });
+}
+
+function markFailures(spans: ReadonlyMap<string, Span>, { refused, unknown, offence }: PublishOutcome): void {
+  for (const { id, error } of refused) {
+    const span = spans.get(id);
+    if (span) failSpan(span, "refused", error);
+  }
+  for (const id of unknown) {
+    const span = spans.get(id);
+    if (span) failSpan(span, "unanswered", offence ?? "the broker gave no answer");
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * Gets a verdict on every delivery of a batch, decides what happens to each, and acks.
+ *
+ * @module
+ */
+import { kindOfError, messageOf, runSplitting } from "../process/errors.ts";
+import type { DomainEvent, EventType } from "../events.ts";
+import type { Delivery, ReceivedEvent } from "./message.ts";
+import type { Channel, ConsumeMessage } from "./connection.ts";
+
+/**
+ * Processes a batch of events of the types `T` in one transaction, and answers with a verdict for each, in their order.
+ * No event id appears twice. When it throws, nothing of the batch may have been committed.
+ */
+export type HandleBatch<T extends EventType = EventType> = (
+  events: readonly ReceivedEvent<T>[],
+) => Promise<readonly Verdict[]>;
+
+/** What of a delivery matters for the verdict. */
+export type Judged = Pick<Delivery, "parsed" | "traceparent" | "past">;
+
+/**
+ * Judges every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
+ * handled first once, then as the repeat that it is; and a batch that fails is split until the event at fault stands
+ * alone: one bad message harms only itself.
+ *
+ * Errors: only those of kind "outage", which are no message's fault.
+ */
+export async function judgeBatch<D extends Judged, T extends EventType>(
+  batch: readonly D[],
+  types: readonly T[],
+  handle: HandleBatch<T>,
+): Promise<Map<D, Verdict>> {
+  const verdicts = new Map<D, Verdict>();
+  const first = new Map<string, { readonly delivery: D; readonly received: ReceivedEvent<T> }>();
+  const repeats: [repeat: D, original: D][] = [];
+  for (const delivery of batch) {
+    const received = receivedOf(delivery, types);
+    if ("kind" in received) {
+      verdicts.set(delivery, received);
+      continue;
+    }
+    const original = first.get(received.event.eventId);
+    if (original) repeats.push([delivery, original.delivery]);
+    else first.set(received.event.eventId, { delivery, received });
+  }
+  const singles = [...first.values()];
+  const judged = await runSplitting(singles.map(({ received }) => received), handle);
+  judged.forEach((result, i) => {
+    const delivery = singles[i]?.delivery;
+    if (delivery) {
+      verdicts.set(delivery, result.status === "fulfilled" ? result.value : verdictOn(result.reason));
+    }
+  });
+  return new Map([...verdicts, ...await judgeRepeats(repeats, verdicts, types, handle)]);
+}
+
+/** A repeat of what is processed goes through the inbox as well, which counts it; any other shares its fate. */
+async function judgeRepeats<D extends Judged, T extends EventType>(
+  repeats: readonly [repeat: D, original: D][],
+  verdicts: ReadonlyMap<D, Verdict>,
+  types: readonly T[],
+  handle: HandleBatch<T>,
+): Promise<Map<D, Verdict>> {
+  const fates = repeats.flatMap(([repeat, original]) => {
+    const verdict = verdicts.get(original);
+    return verdict ? [{ repeat, verdict }] : [];
+  });
+  const isProcessed = ({ kind }: Verdict) => kind === "done" || kind === "duplicate";
+  const processed = fates.filter(({ verdict }) => isProcessed(verdict)).map(({ repeat }) => repeat);
+  const shared = fates.filter(({ verdict }) => !isProcessed(verdict));
+  const judged = processed.length > 0 ? await judgeBatch(processed, types, handle) : [];
+  return new Map([...judged, ...shared.map(({ repeat, verdict }) => [repeat, verdict] as const)]);
+}
+
+function receivedOf<T extends EventType>(
+  { parsed, traceparent, past }: Judged,
+  types: readonly T[],
+): ReceivedEvent<T> | Extract<Verdict, { kind: "rejected" }> {
+  if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
+  const event = narrowed(parsed.event, types);
+  if (!event) {
+    const detail = `${parsed.event.type} is not for this consumer`;
+    return { kind: "rejected", reason: "unexpected type", detail };
+  }
+  return { event, traceparent, attempt: past.retries + 1 };
+}
+
+function narrowed<T extends EventType>(event: DomainEvent, types: readonly T[]): DomainEvent<T> | null {
+  return types.some((type) => type === event.type) ? event as DomainEvent<T> : null;
+}
+
+/** The verdict on an event whose handling failed although it was alone. */
+function verdictOn(error: unknown): Verdict {
+  const detail = messageOf(error);
+  if (kindOfError(error) === "transient") return { kind: "failed", error: detail };
+  return { kind: "rejected", reason: "handler failed", detail };
+}
+
+/** What a consumer's handler says of one message. */
+export type Verdict =
+  /** Processed: its effects are committed. `note` says what it did, for the log. */
+  | { readonly kind: "done"; readonly note?: string }
+  /** Processed before: nothing changed. */
+  | { readonly kind: "duplicate" }
+  /** Legal, but not yet: what it builds on (`awaits`) has not been seen. */
+  | { readonly kind: "early"; readonly awaits: string }
+  /** What it needs from elsewhere is on its way, in this very process. */
+  | { readonly kind: "waiting" }
+  /** Its processing met something that passes. */
+  | { readonly kind: "failed"; readonly error: string }
+  /** It can never be processed. */
+  | { readonly kind: "rejected"; readonly reason: string; readonly detail: string };
+
+/** What is to be done with the message. */
+export type NextStep =
+  | { readonly kind: "ack" }
+  /** Keep it in hand, and look at it again after `delayMs`. */
+  | { readonly kind: "look-again"; readonly delayMs: number }
+  /** Let go of it, and have it delivered once more after `delayMs`; `retries` are then spent. */
+  | { readonly kind: "retry"; readonly delayMs: number; readonly retries: number; readonly error: string }
+  | { readonly kind: "dead-letter"; readonly reason: string; readonly detail: string };
+
+/**
+ * How long an event that came too early is kept in hand and looked at every few milliseconds: what it builds on is on
+ * its way through another queue, and mostly there at once. It takes up room among the unacked messages meanwhile.
+ */
+const EARLY_IN_HAND_MS = 1000;
+const LOOK_AGAIN_MIN_MS = 2;
+const LOOK_AGAIN_MAX_MS = 50;
+/** An early event is delivered again after as long as it has waited already, but so long at most. */
+const EARLY_RETRY_MAX_MS = 15_000;
+const FIRST_RETRY_MS = 500;
+const RETRY_FACTOR = 4;
+const RETRY_MAX_MS = 60_000;
+
+/** What is known of the message's past. */
+export interface Attempts {
+  /** Retries spent so far. */
+  readonly retries: number;
+  /** Looks at it since it was delivered. */
+  readonly looks: number;
+  /** Milliseconds since this delivery was first looked at. */
+  readonly inHandMs: number;
+  /** Milliseconds since its consumer first looked at it, over all deliveries. */
+  readonly ageMs: number;
+}
+
+/** How patient a consumer is. */
+export interface Patience {
+  /** How often a message that fails is tried again; 0 is never. */
+  readonly maxRetries: number;
+  /** How old, in milliseconds, an event that comes too early may become before its retries are spent. */
+  readonly earlyMs: number;
+}
+
+/** Decides the next step of a message. `random` is from [0, 1) and spreads the delays of many by a fifth each way. */
+export function nextStep(verdict: Verdict, past: Attempts, patience: Patience, random: number): NextStep {
+  switch (verdict.kind) {
+    case "done":
+    case "duplicate":
+      return { kind: "ack" };
+    case "rejected":
+      return { kind: "dead-letter", reason: verdict.reason, detail: verdict.detail };
+    case "waiting":
+      return lookAgain(past.looks);
+    case "early":
+      return stepOfEarly(`too early, awaits ${verdict.awaits}`, past, patience, random);
+    case "failed":
+      return retryOrGiveUp("retries exhausted", verdict.error, past, patience, random);
+    default:
+      return verdict satisfies never;
+  }
+}
+
+function stepOfEarly(error: string, past: Attempts, patience: Patience, random: number): NextStep {
+  const { retries, looks, inHandMs, ageMs } = past;
+  if (inHandMs < EARLY_IN_HAND_MS) return lookAgain(looks);
+  if (ageMs >= patience.earlyMs) return retryOrGiveUp("too early", error, past, patience, random);
+  return { kind: "retry", delayMs: spread(Math.min(ageMs, EARLY_RETRY_MAX_MS), random), retries, error };
+}
+
+function lookAgain(looks: number): NextStep {
+  return { kind: "look-again", delayMs: Math.min(LOOK_AGAIN_MIN_MS * 2 ** looks, LOOK_AGAIN_MAX_MS) };
+}
+
+function retryOrGiveUp(
+  reason: string,
+  error: string,
+  { retries }: Attempts,
+  { maxRetries }: Patience,
+  random: number,
+): NextStep {
+  if (retries < maxRetries) {
+    return { kind: "retry", delayMs: retryDelayMs(retries, random), retries: retries + 1, error };
+  }
+  return { kind: "dead-letter", reason, detail: error };
+}
+
+/** The delay before retry number `retries` + 1: 0.5 s, 2 s, 8 s, …, at most a minute, give or take a fifth. */
+export function retryDelayMs(retries: number, random: number): number {
+  return spread(Math.min(FIRST_RETRY_MS * RETRY_FACTOR ** retries, RETRY_MAX_MS), random);
+}
+
+function spread(delayMs: number, random: number): number {
+  return Math.round(delayMs * (0.8 + 0.4 * random));
+}
+
+/** An ack to send: of this delivery tag alone, or of it and every lower one. */
+export interface Ack {
+  /** The delivery tag, as the channel counts them, from 1. */
+  readonly tag: number;
+  /** Whether every lower tag that is still unsettled on the channel is acked with it. */
+  readonly multiple: boolean;
+}
+
+/**
+ * The acks for the delivery tags `settled` of a channel on which `outstanding` stay unsettled: one for all that lie
+ * below the lowest outstanding tag, one each for the rest. A quorum queue logs every ack as a command of its own, so a
+ * batch that is settled whole should cost one.
+ */
+export function planAcks(settled: readonly number[], outstanding: readonly number[]): Ack[] {
+  const lowest = outstanding.reduce((low, tag) => Math.min(low, tag), Infinity);
+  const below = settled.filter((tag) => tag < lowest);
+  const top = below.reduce((high, tag) => Math.max(high, tag), 0);
+  const rest = settled.filter((tag) => tag > lowest).map((tag) => ({ tag, multiple: false }));
+  return below.length > 0 ? [{ tag: top, multiple: below.length > 1 }, ...rest] : rest;
+}
+
+/**
+ * Acks what is settled; `outstanding` is what is not. On a channel that is gone this does nothing: the broker requeues,
+ * and the inbox absorbs.
+ */
+export function ackDeliveries(settled: readonly Delivery[], outstanding: readonly Delivery[]): void {
+  for (const [channel, ours] of Map.groupBy(settled, (delivery) => delivery.channel)) {
+    const byTag = new Map(ours.map(({ message }) => [message.fields.deliveryTag, message]));
+    const others = outstanding.filter((delivery) => delivery.channel === channel);
+    for (const { tag, multiple } of planAcks([...byTag.keys()], others.map(tagOf))) {
+      const message = byTag.get(tag);
+      if (message) ackMessage(channel, message, multiple);
+    }
+  }
+}
+
+function tagOf({ message }: Delivery): number {
+  return message.fields.deliveryTag;
+}
+
+function ackMessage(channel: Channel, message: ConsumeMessage, multiple: boolean): void {
+  try {
+    channel.ack(message, multiple);
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
+  }
+}

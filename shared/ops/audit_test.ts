@@ -1,0 +1,329 @@
+import { assert, assertEquals } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { insertEvent, insertHistory, type Outcome } from "../../specs/support/order_history.ts";
+import { insertOrder, newRetry } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
+import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";
+import type { Sql } from "../sql/connect.ts";
+import { storeRetries } from "../sql/set_aside.ts";
+
+shareTestSchema();
+
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+const audit = (db: TestSchema, graceSeconds = 60, limit?: number) =>
+  runAudit(db.as("orderflow_ops"), topology, { graceSeconds, ...(limit ? { limit } : {}) });
+
+/** Which check names which orders. */
+function findings({ checks }: Audit): Record<string, string[]> {
+  const found = checks.filter(({ count }) => count > 0);
+  return Object.fromEntries(
+    found.map(({ check, violations }) => [check, violations.map(({ orderId }) => orderId)]),
+  );
+}
+
+async function insertHistories(sql: Sql): Promise<Record<Outcome, string>> {
+  return {
+    COMPLETED: await insertHistory(sql, "COMPLETED"),
+    PAYMENT_FAILED: await insertHistory(sql, "PAYMENT_FAILED"),
+    REFUNDED: await insertHistory(sql, "REFUNDED"),
+  };
+}
+
+const now = () => new Date();
+
+/** An event of a type that nobody expects, fresh, so that nobody misses it at its consumers. */
+async function addEvent(sql: Sql, id: string, type: Parameters<typeof insertEvent>[2]) {
+  const eventId = await insertEvent(sql, id, type, now());
+  await sql`delete from processed_events where event_id = ${eventId}`;
+}
+
+async function dropEvent(sql: Sql, id: string, type: string) {
+  await sql`delete from outbox_events where order_id = ${id} and type = ${type}`;
+}
+
+/** An order that has come no further than a status, with an open dead letter or without one. */
+async function addUnfinished(sql: Sql, { letter = false } = {}) {
+  const id = await insertOrder(sql, "PENDING");
+  await sql`update orders set created_at = now() - interval '1 hour', updated_at = now() - interval '1 hour'
+    where id = ${id}`;
+  await addEvent(sql, id, "order.created");
+  if (letter) await addLetter(sql, id);
+  return id;
+}
+
+async function addLetter(sql: Sql, orderId: string, eventId: string | null = null, consumer = "any") {
+  await sql`
+    insert into dead_letters (id, consumer, event_id, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
+    values (${uuidv7()}, ${consumer}, ${eventId}, ${orderId}, ${orderId}, 'retries exhausted', '', 4, now(), now())`;
+}
+
+async function redriveLetters(sql: Sql, secondsAgo: number) {
+  await sql`update dead_letters set state = 'REDRIVEN', resolution = 'redriven',
+    resolved_at = now() - make_interval(secs => ${secondsAgo})`;
+}
+
+/** How to break each promise, in one order that has ended in `of`; what else is wrong then is in `also`. */
+interface Breach {
+  readonly of: Outcome;
+  readonly by: (sql: Sql, id: string) => Promise<unknown>;
+  readonly also?: readonly string[];
+}
+
+const BREACHES: Record<string, Breach> = {
+  "order without order.created": {
+    of: "COMPLETED",
+    by: (sql, id) => dropEvent(sql, id, "order.created"),
+  },
+  "order.created without order": {
+    of: "COMPLETED",
+    by: (sql, id) => sql`delete from orders where id = ${id}`,
+  },
+  "charge without payment.succeeded": {
+    of: "COMPLETED",
+    by: (sql, id) => dropEvent(sql, id, "payment.succeeded"),
+    also: ["order status that its events do not lead to"],
+  },
+  "payment.succeeded without charge": {
+    of: "PAYMENT_FAILED",
+    by: (sql, id) => addEvent(sql, id, "payment.succeeded"),
+  },
+  "declined payment without payment.failed": {
+    of: "PAYMENT_FAILED",
+    by: (sql, id) => dropEvent(sql, id, "payment.failed"),
+    also: ["order status that its events do not lead to", "notification of what has not happened"],
+  },
+  "payment.failed without declined payment": {
+    of: "COMPLETED",
+    by: (sql, id) => addEvent(sql, id, "payment.failed"),
+  },
+  "seat without enrollment.granted": {
+    of: "COMPLETED",
+    by: (sql, id) => dropEvent(sql, id, "enrollment.granted"),
+    also: ["order status that its events do not lead to", "notification of what has not happened"],
+  },
+  "enrollment.granted without seat": {
+    of: "REFUNDED",
+    by: (sql, id) => addEvent(sql, id, "enrollment.granted"),
+  },
+  "refused seat without enrollment.failed": {
+    of: "REFUNDED",
+    by: (sql, id) => dropEvent(sql, id, "enrollment.failed"),
+    also: ["order status that its events do not lead to"],
+  },
+  "enrollment.failed without refused seat": {
+    of: "COMPLETED",
+    by: (sql, id) => addEvent(sql, id, "enrollment.failed"),
+  },
+  "order under refund without refund.requested": {
+    of: "REFUNDED",
+    by: (sql, id) => dropEvent(sql, id, "refund.requested"),
+  },
+  "refund.requested without order under refund": {
+    of: "COMPLETED",
+    by: (sql, id) => addEvent(sql, id, "refund.requested"),
+  },
+  "refund without refund.succeeded": {
+    of: "REFUNDED",
+    by: (sql, id) => dropEvent(sql, id, "refund.succeeded"),
+    also: ["order status that its events do not lead to", "notification of what has not happened"],
+  },
+  "refund.succeeded without refund": {
+    of: "COMPLETED",
+    by: (sql, id) => addEvent(sql, id, "refund.succeeded"),
+  },
+  "notification without notification.sent": {
+    of: "COMPLETED",
+    by: (sql, id) => dropEvent(sql, id, "notification.sent"),
+  },
+  "notification.sent without notification": {
+    of: "REFUNDED",
+    by: (sql, id) => sql`delete from notifications where order_id = ${id}`,
+  },
+  "order status that its events do not lead to": {
+    of: "COMPLETED",
+    by: (sql, id) => sql`update orders set status = 'PAID', updated_at = now() where id = ${id}`,
+  },
+  "event that an order has twice": {
+    of: "COMPLETED",
+    by: (sql, id) => addEvent(sql, id, "payment.succeeded"),
+  },
+  "paid order without charge": {
+    of: "COMPLETED",
+    by: (sql, id) => sql`delete from payments where order_id = ${id}`,
+    also: ["payment.succeeded without charge"],
+  },
+  "PAYMENT_FAILED order without declined payment": {
+    of: "PAYMENT_FAILED",
+    by: (sql, id) =>
+      sql`update payments set status = 'SUCCEEDED', provider_reference = 'x', failure_reason = null
+        where order_id = ${id}`,
+    also: ["charge without payment.succeeded", "payment.failed without declined payment"],
+  },
+  "COMPLETED order without seat": {
+    of: "COMPLETED",
+    by: (sql, id) => sql`delete from enrollments where order_id = ${id}`,
+    also: ["enrollment.granted without seat"],
+  },
+  "notification of what has not happened": {
+    of: "COMPLETED",
+    by: (sql, id) =>
+      sql`insert into notifications values (gen_random_uuid(), ${id}, 'ORDER_REFUNDED', now())`,
+  },
+  "outcome without notification": {
+    of: "PAYMENT_FAILED",
+    by: async (sql, id) => {
+      await sql`delete from notifications where order_id = ${id}`;
+      await dropEvent(sql, id, "notification.sent");
+    },
+  },
+  "refund without cause": {
+    of: "COMPLETED",
+    by: async (sql, id) => {
+      await sql`update payments set status = 'REFUND_SUCCEEDED', refund_reference = 'x' where order_id = ${id}`;
+      await addEvent(sql, id, "refund.succeeded");
+    },
+  },
+  "charge kept although there is no seat": {
+    of: "REFUNDED",
+    by: (sql, id) =>
+      sql`update payments set status = 'SUCCEEDED', refund_reference = null where order_id = ${id}`,
+    also: ["refund.succeeded without refund"],
+  },
+  "event not published": {
+    of: "COMPLETED",
+    by: (sql, id) =>
+      sql`update outbox_events set published_at = null, retry_count = 3, last_error = 'NO_ROUTE'
+        where order_id = ${id} and type = 'enrollment.granted'`,
+  },
+  "event lost on its way to a consumer": {
+    of: "COMPLETED",
+    by: (sql, id) =>
+      sql`delete from processed_events using outbox_events e
+        where e.id = event_id and e.order_id = ${id} and consumer = 'notifications.final-events.v1'`,
+  },
+  "event processed by a consumer that is not bound to it": {
+    of: "COMPLETED",
+    by: (sql, id) =>
+      sql`insert into processed_events select id, 'payments.refund-requested.v1', now()
+        from outbox_events where order_id = ${id} and type = 'order.created'`,
+  },
+};
+
+Deno.test("runAudit() finds nothing in complete histories, however short the grace", async () => {
+  await using db = await testSchema();
+  await insertHistories(db.sql);
+  const result = await audit(db, 0);
+  assertEquals(findings(result), {});
+  assertEquals([result.ok, result.orders, result.events], [true, 3, 13]);
+  assertEquals(result.checks.map(({ check, promise }) => ({ check, promise })), [...AUDIT_CHECKS]);
+});
+
+for (const [check, { of, by, also = [] }] of Object.entries(BREACHES)) {
+  Deno.test(`runAudit() names the order at fault: ${check}`, async () => {
+    await using db = await testSchema();
+    const orders = await insertHistories(db.sql);
+    await by(db.sql, orders[of]);
+    const wanted = [check, ...also].map((name) => [name, [orders[of]]]);
+    const result = await audit(db);
+    assertEquals(findings(result), Object.fromEntries(wanted));
+    assertEquals(result.ok, false);
+  });
+}
+
+Deno.test("runAudit() tells an order that is stuck from one that waits for an operator", async () => {
+  await using db = await testSchema();
+  await insertHistories(db.sql);
+  const [stuck, waiting] = [await addUnfinished(db.sql), await addUnfinished(db.sql, { letter: true })];
+  const result = await audit(db);
+  assertEquals(findings(result), { "order stuck": [stuck] });
+  assertEquals(result.waitingForOperator.orders.map(({ orderId }) => orderId), [waiting]);
+  await db.sql`delete from orders where id = ${stuck}`;
+  await dropEvent(db.sql, stuck, "order.created");
+  assertEquals((await audit(db)).ok, true);
+});
+
+Deno.test("runAudit() has a test for every check", () => {
+  assertEquals(
+    [...Object.keys(BREACHES), "order stuck"].toSorted(),
+    AUDIT_CHECKS.map(({ check }) => check).toSorted(),
+  );
+});
+
+Deno.test("runAudit() leaves work under way alone until it is older than the grace", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  await addEvent(db.sql, id, "order.created");
+  assertEquals(findings(await audit(db)), {});
+  const late = findings(await audit(db, 0));
+  assertEquals(late, { "order stuck": [id], "event lost on its way to a consumer": [id] });
+});
+
+Deno.test("runAudit() takes an event that was put aside for neither lost nor missed, unless it was redriven", async () => {
+  await using db = await testSchema();
+  const id = await insertHistory(db.sql, "COMPLETED");
+  const consumer = "notifications.final-events.v1";
+  const [event] = await db.sql<{ id: string }[]>`
+    delete from processed_events using outbox_events e
+    where e.id = event_id and consumer = ${consumer} returning e.id`;
+  assert(event);
+  await db.sql`delete from notifications`;
+  await dropEvent(db.sql, id, "notification.sent");
+  assertEquals(Object.keys(findings(await audit(db))), [
+    "outcome without notification",
+    "event lost on its way to a consumer",
+  ]);
+  await addLetter(db.sql, id, event.id, consumer);
+  assertEquals(findings(await audit(db)), {});
+  await redriveLetters(db.sql, 30);
+  assertEquals(findings(await audit(db)), {}, "it has the grace to arrive");
+  await redriveLetters(db.sql, 90);
+  assertEquals(Object.keys(findings(await audit(db))).length, 2);
+  await storeRetries(db.sql, [newRetry(consumer, { eventId: event.id })], now());
+  await db.sql`update delayed_retries set due_at = null, sent_at = now() - interval '30 seconds'`;
+  assertEquals(Object.keys(findings(await audit(db))), ["outcome without notification"]);
+});
+
+Deno.test("runAudit() takes an order whose dead letter was just redriven for neither stuck nor waiting", async () => {
+  await using db = await testSchema();
+  const id = await addUnfinished(db.sql, { letter: true });
+  assertEquals([findings(await audit(db)), (await audit(db)).waitingForOperator.count], [{}, 1]);
+  await redriveLetters(db.sql, 30);
+  assertEquals([findings(await audit(db)), (await audit(db)).waitingForOperator.count], [{}, 0]);
+  await redriveLetters(db.sql, 90);
+  assertEquals(findings(await audit(db)), { "order stuck": [id] });
+});
+
+Deno.test("runAudit() misses no event of an order that is older than events are kept", async () => {
+  await using db = await testSchema();
+  const { REFUNDED: id } = await insertHistories(db.sql);
+  await db.sql`update orders set created_at = now() - interval '15 days' where id = ${id}`;
+  await db.sql`delete from outbox_events where order_id = ${id}`;
+  const within = (retentionDays: number) =>
+    runAudit(db.as("orderflow_ops"), topology, { graceSeconds: 60, retentionDays });
+  assertEquals(findings(await within(14)), {});
+  assertEquals(Object.keys(findings(await within(16))).length, 8);
+});
+
+Deno.test("runAudit() names as many violations as asked for, and counts all", async () => {
+  await using db = await testSchema();
+  const ids = [await addUnfinished(db.sql), await addUnfinished(db.sql), await addUnfinished(db.sql)];
+  const stuck = (await audit(db, 60, 2)).checks.find(({ check }) => check === "order stuck");
+  assertEquals([stuck?.count, stuck?.violations.map(({ orderId }) => orderId)], [3, ids.slice(0, 2)]);
+  assertEquals(
+    stuck?.violations[0]?.detail,
+    "order PENDING, payment none, seat none, notifications 0; events: 1 order.created",
+  );
+});
+
+Deno.test("runAudit() says which event was refused, and why", async () => {
+  await using db = await testSchema();
+  const id = await insertHistory(db.sql, "COMPLETED");
+  await db.sql`update outbox_events set published_at = null, retry_count = 3, last_error = 'NO_ROUTE'
+    where type = 'order.created'`;
+  const [event] = await db.sql<{ id: string }[]>`select id from outbox_events where type = 'order.created'`;
+  const found = (await audit(db)).checks.find(({ check }) => check === "event not published");
+  assertEquals(found?.violations, [
+    { orderId: id, eventId: event?.id ?? "", detail: "order.created, refused 3 times: NO_ROUTE" },
+  ]);
+});

@@ -1,0 +1,232 @@
+/**
+ * Faults: the catalogue of every point at which the system can be made to fail on purpose, and what is armed.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { v7 as uuidv7 } from "uuid";
+import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+
+/** A point at which a fault can strike. */
+export interface FaultPointSpec {
+  /** What happens there, in one sentence. */
+  readonly what: string;
+  /** Whether it can be narrowed to one consumer; what concerns the relay alone cannot. */
+  readonly perConsumer: boolean;
+  /** The delay in milliseconds unless told otherwise; null where the point has none. */
+  readonly delayMs: number | null;
+}
+
+/** The points by their names, `<where>.<what>`. */
+export const FAULT_POINTS = {
+  "relay.crash-before-publish": {
+    what: "The relay ends at once: after the commit of whoever appended the event, before it is published.",
+    perConsumer: false,
+    delayMs: null,
+  },
+  "relay.crash-after-confirm": {
+    what:
+      "The relay ends at once: the broker has confirmed the event, and it is not yet marked as published.",
+    perConsumer: false,
+    delayMs: null,
+  },
+  "relay.connection-lost": {
+    what: "The relay's connection to the broker goes away while the event waits for its confirm.",
+    perConsumer: false,
+    delayMs: null,
+  },
+  "delivery.duplicate": {
+    what: "The event is published twice.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "delivery.delayed": {
+    what: "The broker confirms the event and delivers it only after the delay; others overtake it.",
+    perConsumer: true,
+    delayMs: 3000,
+  },
+  "delivery.reordered": {
+    what:
+      "The broker confirms the event and delivers it only once a later one with its correlation id has gone, and " +
+      "the delay after that.",
+    perConsumer: true,
+    delayMs: 500,
+  },
+  "delivery.lost": {
+    what: "The broker confirms the event and loses it.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "consumer.crash-before-commit": {
+    what: "The consumer ends at once: all is written, and the transaction is not yet committed.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "consumer.crash-after-commit": {
+    what: "The consumer ends at once: the transaction is committed, and the message is not yet acked.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "database.timeout": {
+    what: "The database cancels a statement of the consumer's transaction by its time-out.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "provider.slow": {
+    what: "The payment provider answers only after the delay.",
+    perConsumer: true,
+    delayMs: 2000,
+  },
+  "provider.failing": {
+    what: "The payment provider says that it cannot now.",
+    perConsumer: true,
+    delayMs: null,
+  },
+  "provider.timeout": {
+    what: "The payment provider never answers.",
+    perConsumer: true,
+    delayMs: null,
+  },
+} as const satisfies Record<string, FaultPointSpec>;
+
+/** The name of a point. */
+export type FaultPoint = keyof typeof FAULT_POINTS;
+
+/** The names of all points. */
+export const FAULT_POINT_NAMES = Object.keys(FAULT_POINTS) as readonly FaultPoint[];
+
+/** The name of a point; the error names those that there are. */
+export const faultPointSchema: z.ZodType<FaultPoint> = z.enum(FAULT_POINT_NAMES, {
+  error: `must be one of ${FAULT_POINT_NAMES.join(", ")}`,
+});
+
+/** A fault that is to strike. */
+export interface Fault {
+  /** Where it strikes. */
+  readonly point: FaultPoint;
+  /** How often it strikes, from 1. */
+  readonly times: number;
+  /** Only at this consumer, by its queue's name; null for any. */
+  readonly consumer: string | null;
+  /** Only at what has this correlation id; null for any. */
+  readonly correlationId: string | null;
+  /** The delay in milliseconds; null for the point's own. */
+  readonly delayMs: number | null;
+}
+
+/** What is at hand where a fault might strike. */
+export interface FaultTarget {
+  /** The consumers that it concerns. */
+  readonly consumers: readonly string[];
+  /** The correlation ids of the events. */
+  readonly correlationIds: readonly string[];
+}
+
+/** Whether a fault is meant for what is at hand. */
+export function isMeantFor(
+  fault: Pick<Fault, "point" | "consumer" | "correlationId">,
+  point: FaultPoint,
+  { consumers, correlationIds }: FaultTarget,
+): boolean {
+  return fault.point === point &&
+    (fault.consumer === null || consumers.includes(fault.consumer)) &&
+    (fault.correlationId === null || correlationIds.includes(fault.correlationId));
+}
+
+const CHANNEL = "orderflow_faults";
+
+/** The most faults that are armed at once; a process keeps all of them in memory. */
+export const MAX_ARMED_FAULTS = 1000;
+
+/** An armed fault. */
+export interface ArmedFault extends Fault {
+  /** Its id, a version 7 uuid. */
+  readonly id: string;
+  /** How often it will strike yet. */
+  readonly times: number;
+  /** When it was armed. */
+  readonly createdAt: Date;
+}
+
+interface FaultRow extends Omit<ArmedFault, "point"> {
+  readonly point: string;
+}
+
+/** What is armed, in the order in which it strikes. Points that this version does not know are left out. */
+export async function listArmedFaults(sql: Queryable): Promise<ArmedFault[]> {
+  const rows = await sql<FaultRow[]>`
+    select id, point, consumer, correlation_id as "correlationId", remaining as times, delay_ms as "delayMs",
+           created_at as "createdAt"
+    from faults where remaining > 0 order by id limit ${MAX_ARMED_FAULTS}`;
+  return rows.flatMap(known);
+}
+
+/** Puts `faults` in the place of all there are, and tells every process that listens. */
+export async function replaceFaults(sql: Sql, faults: readonly Fault[], now: Date): Promise<void> {
+  await transaction(sql, async (tx) => {
+    await tx`delete from faults`;
+    await insert(tx, faults, now);
+  });
+}
+
+/** Arms `faults` beside those there are, and tells every process that listens. Spent ones of before are deleted. */
+export async function armFaults(sql: Sql, faults: readonly Fault[], now: Date): Promise<void> {
+  await transaction(sql, async (tx) => {
+    await tx`delete from faults where remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
+    await insert(tx, faults, now);
+  });
+}
+
+async function insert(tx: Queryable, faults: readonly Fault[], now: Date): Promise<void> {
+  const rows = faults.map((fault) => ({ ...fault, id: uuidv7() }));
+  await tx`
+    insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at)
+    select "id", "point", "consumer", "correlationId", "times", "delayMs", ${now}
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
+      "id" uuid, "point" text, "consumer" text, "correlationId" text, "times" integer, "delayMs" integer
+    )`;
+  await tx`select pg_notify(${CHANNEL}, '')`;
+}
+
+/**
+ * Takes one strike of a fault that is armed for `point` and what is at hand; undefined where there is none. Committed
+ * when it resolves, so a strike that ends the process is spent all the same.
+ */
+export async function takeFault(
+  sql: Sql,
+  point: FaultPoint,
+  { consumers, correlationIds }: FaultTarget,
+): Promise<ArmedFault | undefined> {
+  const rows = await sql<FaultRow[]>`
+    with chosen as (
+      select id from faults
+      where point = ${point} and remaining > 0
+        and (consumer is null or consumer in (
+          select jsonb_array_elements_text(${JSON.stringify(consumers)}::text::jsonb)))
+        and (correlation_id is null or correlation_id in (
+          select jsonb_array_elements_text(${JSON.stringify(correlationIds)}::text::jsonb)))
+      order by id limit 1
+    ), taken as (
+      update faults f set remaining = remaining - 1 from chosen where f.id = chosen.id and f.remaining > 0
+      returning f.*
+    )
+    select id, point, consumer, correlation_id as "correlationId", remaining as times, delay_ms as "delayMs",
+           created_at as "createdAt",
+           case when remaining = 0 then pg_notify(${CHANNEL}, '') end as told
+    from taken`;
+  return rows.flatMap(known)[0];
+}
+
+function known(row: FaultRow): ArmedFault[] {
+  const point = faultPointSchema.safeParse(row.point);
+  const { id, consumer, correlationId, times, delayMs, createdAt } = row;
+  return point.success ? [{ id, point: point.data, consumer, correlationId, times, delayMs, createdAt }] : [];
+}
+
+/**
+ * Calls `onChange` when something was armed, spent or taken away, and whenever the connection has been made again.
+ * Ends with the pool.
+ */
+export async function listenForFaults(sql: Sql, onChange: () => void): Promise<void> {
+  await sql.listen(CHANNEL, onChange, onChange);
+}

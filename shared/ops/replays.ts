@@ -1,0 +1,389 @@
+/**
+ * Replays: what they are asked for with, their frozen set of messages, and how far each is.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { v7 as uuidv7 } from "uuid";
+import { correlationIdSchema, EVENT_TYPES, type EventType, idSchema } from "../events.ts";
+import type { Binding } from "../topology.ts";
+import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+import { firstIdOf } from "../sql/outbox.ts";
+
+/** The most messages per second that a replay may be started with. */
+export const MAX_REPLAY_RATE = 5000;
+
+/** The messages per second of a replay that is started without a rate. */
+export const DEFAULT_REPLAY_RATE = 200;
+
+/** A point in time: ISO 8601 with an offset, not before 1970. */
+export const instantSchema: z.ZodType<string> = z.iso.datetime({
+  offset: true,
+  error: "must be a time such as 2026-11-22T17:15:43Z",
+})
+  .refine((text) => Date.parse(text) >= 0, { error: "must not be before 1970" });
+
+const filterFields = z.strictObject({
+  type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional(),
+  from: instantSchema.optional(),
+  to: instantSchema.optional(),
+  orderId: idSchema.optional(),
+  correlationId: correlationIdSchema.optional(),
+  consumer: z.string().min(1).max(200).optional(),
+});
+
+/** Which events to replay: those that match all that is given, which is at least one thing. */
+export interface ReplayFilter {
+  /** Only events of this type. */
+  readonly type?: EventType | undefined;
+  /** Only events that happened at this time or later; ISO 8601 with an offset. */
+  readonly from?: string | undefined;
+  /** Only events that happened before this time; ISO 8601 with an offset. */
+  readonly to?: string | undefined;
+  /** Only events about this order. */
+  readonly orderId?: string | undefined;
+  /** Only events with this correlation id. */
+  readonly correlationId?: string | undefined;
+  /** Only for this consumer; unless told, every consumer that is bound to an event's type gets it. */
+  readonly consumer?: string | undefined;
+}
+
+/** Checks a filter: no unknown fields, at least one field, and a `from` before the `to`. */
+export const replayFilterSchema: z.ZodType<ReplayFilter> = filterFields
+  .refine((filter) => Object.values(filter).some((value) => value !== undefined), {
+    error: `needs at least one of ${Object.keys(filterFields.shape).join(", ")}`,
+  })
+  .refine(({ from, to }) => !from || !to || Date.parse(from) < Date.parse(to), {
+    path: ["to"],
+    error: "must be later than from",
+  });
+
+/** Messages per second: a whole number from 1 to {@linkcode MAX_REPLAY_RATE}. */
+export const replayRateSchema: z.ZodType<number> = z.number({
+  error: `must be a whole number from 1 to ${MAX_REPLAY_RATE}`,
+}).int({ error: `must be a whole number from 1 to ${MAX_REPLAY_RATE}` })
+  .min(1, { error: "must be at least 1" })
+  .max(MAX_REPLAY_RATE, { error: `must be at most ${MAX_REPLAY_RATE}` });
+
+/** The states of a replay: written down, being sent, all sent, or ended before that. */
+export const REPLAY_STATES = ["PREPARED", "RUNNING", "DONE", "CANCELLED"] as const;
+
+/** One of the states. */
+export type ReplayState = (typeof REPLAY_STATES)[number];
+
+/** Messages that one replay has at most. */
+export const MAX_REPLAY_MESSAGES = 100_000;
+
+/** How long writing the set down may take, in milliseconds: a filter without a time or an order reads the whole outbox. */
+export const PREPARE_TIMEOUT_MS = 60_000;
+
+/** How far the time in an event's id, which has the index, may be from the time at which it says that it happened. */
+const CLOCK_SLACK_MS = 3_600_000;
+
+/** A replay. */
+export interface ReplayRow {
+  /** The replay's id, a version 7 uuid: the newest one has the highest. */
+  readonly id: string;
+  /** What was asked for. */
+  readonly filter: ReplayFilter;
+  /** `PREPARED` until it is started, then `RUNNING` until it has ended. */
+  readonly state: ReplayState;
+  /** Messages in the set: one for each event and consumer that is to get it. */
+  readonly total: number;
+  /** How many of them their consumer had processed when the set was written down: those it will absorb. */
+  readonly alreadyProcessed: number;
+  /** How many have been dealt with so far: that are with the broker, or were skipped. */
+  readonly sent: number;
+  /** How many of those were not sent, because their event was pruned meanwhile or had become too old. */
+  readonly skipped: number;
+  /** Messages per second, at most; null until it is started. */
+  readonly ratePerSecond: number | null;
+  /** What the last failed try met with; null where none has failed. */
+  readonly lastError: string | null;
+  /** Why it was cancelled; null unless it was. */
+  readonly reason: string | null;
+  /** When the set was written down. */
+  readonly createdAt: Date;
+  /** When it was started; null until it is. */
+  readonly startedAt: Date | null;
+  /** When it ended; null until it has. */
+  readonly finishedAt: Date | null;
+}
+
+/** What is to be replayed, and by which rules. */
+export interface ReplayRequest {
+  /** Which events, and for whom. */
+  readonly filter: ReplayFilter;
+  /** Who is to get which types of event. */
+  readonly bindings: readonly Binding[];
+  /** The oldest instant of which the inbox remembers everything. */
+  readonly horizon: Date;
+}
+
+/** What came of preparing: the replay, or why nothing was written down. */
+export type Prepared =
+  | { readonly kind: "prepared"; readonly replay: ReplayRow }
+  | { readonly kind: "too many" }
+  | { readonly kind: "too old"; readonly oldest: Date };
+
+interface Verdict {
+  readonly count: number;
+  readonly oldest: Date | null;
+  readonly isTooOld: boolean;
+}
+
+/**
+ * Writes down which messages a replay consists of, in the order of the events' ids, as one statement sees them: what is
+ * published later is not in it. Only published events count. Sends nothing.
+ */
+export async function prepareReplay(
+  sql: Sql,
+  { filter, bindings, horizon }: ReplayRequest,
+): Promise<Prepared> {
+  const id = uuidv7();
+  const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
+  return await transaction(sql, async (tx) => {
+    await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
+    const [verdict] = await tx<Verdict[]>`
+      with matched as materialized (
+        select e.id, e.occurred_at, b.consumer from outbox_events e
+        join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
+        where e.published_at is not null ${matching(tx, filter)}
+        order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}
+      ),
+      verdict as materialized (
+        select count(*)::int as count, min(occurred_at) as oldest,
+               coalesce(bool_or(id < ${firstIdOf(horizon)} or occurred_at < ${horizon}), false) as "isTooOld"
+        from matched
+      ),
+      replay as (
+        insert into replays (id, filter, total, already_processed, created_at)
+        select ${id}, ${JSON.stringify(filter)}::text::jsonb, count, (
+          select count(*) from matched m join processed_events p on p.event_id = m.id and p.consumer = m.consumer
+        ), clock_timestamp()
+        from verdict where count <= ${MAX_REPLAY_MESSAGES} and not "isTooOld"
+        returning id
+      ),
+      events as (
+        insert into replay_events (replay_id, position, event_id, consumer)
+        select r.id, row_number() over (order by m.id, m.consumer), m.id, m.consumer
+        from matched m cross join replay r
+      )
+      select * from verdict`;
+    if (verdict?.isTooOld && verdict.oldest) return { kind: "too old", oldest: verdict.oldest };
+    const replay = await findReplay(tx, id);
+    return replay ? { kind: "prepared", replay } : { kind: "too many" };
+  });
+}
+
+function matching(sql: Queryable, { type, from, to, orderId, correlationId }: ReplayFilter) {
+  const [since, until] = [from && new Date(from), to && new Date(to)];
+  return sql`
+    ${type ? sql`and e.type = ${type}` : sql``}
+    ${since ? sql`and e.occurred_at >= ${since} and e.id >= ${idNear(since, -CLOCK_SLACK_MS)}` : sql``}
+    ${until ? sql`and e.occurred_at < ${until} and e.id < ${idNear(until, CLOCK_SLACK_MS)}` : sql``}
+    ${orderId ? sql`and e.order_id = ${orderId}` : sql``}
+    ${correlationId ? sql`and e.correlation_id = ${correlationId}` : sql``}`;
+}
+
+function idNear(instant: Date, slackMs: number): string {
+  return firstIdOf(new Date(instant.getTime() + slackMs));
+}
+
+/** Up to `limit` replays, newest first, in any state or in `state`; `before` goes on behind the one with this id. */
+export async function listReplays(
+  sql: Queryable,
+  { limit, before, state }: {
+    readonly limit: number;
+    readonly before?: string | undefined;
+    readonly state?: ReplayState | undefined;
+  },
+): Promise<ReplayRow[]> {
+  const rows = await sql<RawReplay[]>`
+    select ${columns(sql)} from replays where true ${before ? sql`and id < ${before}` : sql``}
+    ${state ? sql`and state = ${state}` : sql``}
+    order by id desc limit ${limit}`;
+  return rows.map(toReplay);
+}
+
+/** The replay `id`, or undefined. */
+export async function findReplay(sql: Queryable, id: string): Promise<ReplayRow | undefined> {
+  const [row] = await sql<RawReplay[]>`select ${columns(sql)} from replays where id = ${id}`;
+  return row && toReplay(row);
+}
+
+/** One message of a replay. */
+export interface ReplayEventRow {
+  /** Its place in the set, from 1 on. */
+  readonly position: number;
+  /** The event's id. */
+  readonly eventId: string;
+  /** Who gets it: the consumer's name, which is its queue's. */
+  readonly consumer: string;
+  /** The event's type; null where the event has been pruned meanwhile, and so for the next three. */
+  readonly type: string | null;
+  /** The order that the event is about. */
+  readonly orderId: string | null;
+  /** The event's correlation id. */
+  readonly correlationId: string | null;
+  /** When the event happened. */
+  readonly occurredAt: Date | null;
+  /** Whether the consumer has processed the event: then it absorbs the repeat. */
+  readonly processed: boolean;
+}
+
+/** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
+export async function listReplayEvents(
+  sql: Queryable,
+  id: string,
+  { limit, after }: { readonly limit: number; readonly after: number },
+): Promise<ReplayEventRow[]> {
+  return await sql<ReplayEventRow[]>`
+    select r.position, r.event_id as "eventId", r.consumer, e.type, e.order_id as "orderId",
+           e.correlation_id as "correlationId", e.occurred_at as "occurredAt", p.event_id is not null as processed
+    from replay_events r
+    left join outbox_events e on e.id = r.event_id
+    left join processed_events p on p.event_id = r.event_id and p.consumer = r.consumer
+    where r.replay_id = ${id} and r.position > ${after}
+    order by r.position limit ${limit}`;
+}
+
+/**
+ * When the oldest event of the set happened, if that is before `horizon`; null where all that are still in the outbox
+ * are young enough.
+ */
+export async function oldestBefore(sql: Queryable, id: string, horizon: Date): Promise<Date | null> {
+  const [row] = await sql<{ oldest: Date | null }[]>`
+    select min(e.occurred_at) as oldest from replay_events r join outbox_events e on e.id = r.event_id
+    where r.replay_id = ${id} and (e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
+  return row?.oldest ?? null;
+}
+
+/** Starts a prepared replay; undefined where there is none with this id that waits for it. */
+export async function startReplay(sql: Queryable, id: string, rate: number): Promise<ReplayRow | undefined> {
+  const [row] = await sql<RawReplay[]>`
+    update replays
+    set state = 'RUNNING', rate = ${rate}, started_at = clock_timestamp(), due_at = clock_timestamp()
+    where id = ${id} and state = 'PREPARED' returning ${columns(sql)}`;
+  return row && toReplay(row);
+}
+
+/** Ends a replay that has not ended; undefined where there is none. What has been sent stays sent. */
+export async function cancelReplay(
+  sql: Queryable,
+  id: string,
+  reason: string,
+): Promise<ReplayRow | undefined> {
+  const [row] = await sql<RawReplay[]>`
+    update replays set state = 'CANCELLED', reason = ${reason}, due_at = null, finished_at = clock_timestamp()
+    where id = ${id} and state in ('PREPARED', 'RUNNING') returning ${columns(sql)}`;
+  return row && toReplay(row);
+}
+
+type RawReplay = Omit<ReplayRow, "filter"> & { readonly filter: unknown };
+
+function toReplay({ filter, ...row }: RawReplay): ReplayRow {
+  return { ...row, filter: replayFilterSchema.parse(filter) };
+}
+
+function columns(sql: Queryable) {
+  return sql`
+    id, filter, state, total, already_processed as "alreadyProcessed", sent, skipped, rate as "ratePerSecond",
+    last_error as "lastError", reason, created_at as "createdAt", started_at as "startedAt",
+    finished_at as "finishedAt"`;
+}
+
+/** A running replay whose next messages are due; its row is locked until the transaction ends. */
+export interface DueReplay {
+  /** The replay's id. */
+  readonly id: string;
+  /** Messages in the set. */
+  readonly total: number;
+  /** The position up to which all have been dealt with. */
+  readonly sent: number;
+  /** How many of those were not sent. */
+  readonly skipped: number;
+  /** Messages per second, at most. */
+  readonly rate: number;
+  /** Tries in a row that have failed. */
+  readonly retryCount: number;
+}
+
+/** How long until the next messages of any running replay are due, in milliseconds, 0 for now; null where none runs. */
+export async function nextReplayDueInMs(sql: Queryable): Promise<number | null> {
+  const [row] = await sql<{ dueInMs: number }[]>`
+    select ceil(extract(epoch from greatest(due_at - clock_timestamp(), interval '0')) * 1000)::int as "dueInMs"
+    from replays where state = 'RUNNING' order by due_at limit 1`;
+  return row?.dueInMs ?? null;
+}
+
+/**
+ * Claims the running replay that has been due the longest. The claim is the row's lock, so it ends with the transaction,
+ * however that ends, and two relays never send from one replay at once. Undefined where none is due and free.
+ */
+export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefined> {
+  const [row] = await sql<DueReplay[]>`
+    select id, total, sent, skipped, rate, retry_count as "retryCount" from replays
+    where state = 'RUNNING' and due_at <= clock_timestamp()
+    order by due_at limit 1
+    for update skip locked`;
+  return row;
+}
+
+/** One message of the frozen set. */
+export interface ReplayMessage {
+  /** Its place in the set, from 1 on. */
+  readonly position: number;
+  /** The event's id. */
+  readonly eventId: string;
+  /** Who gets it: the consumer's name, which is its queue's. */
+  readonly consumer: string;
+}
+
+/** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
+export async function readReplayMessages(
+  sql: Queryable,
+  id: string,
+  after: number,
+  limit: number,
+): Promise<ReplayMessage[]> {
+  return await sql<ReplayMessage[]>`
+    select position, event_id as "eventId", consumer from replay_events
+    where replay_id = ${id} and position > ${after} order by position limit ${limit}`;
+}
+
+/** How a replay stands after a try. */
+export type ReplayProgress =
+  & {
+    /** The position up to which all have been dealt with. */
+    readonly sent: number;
+    /** How many of those were not sent. */
+    readonly skipped: number;
+    /** Tries in a row that have failed. */
+    readonly retryCount: number;
+    /** What the try met with; null where it went well. */
+    readonly error: string | null;
+  }
+  & (
+    | { readonly state: "RUNNING"; readonly dueInMs: number }
+    | { readonly state: "DONE" }
+    | { readonly state: "CANCELLED"; readonly reason: string }
+  );
+
+/** Writes down how the replay `id`, claimed in this transaction, stands. The first 500 characters of an error are kept. */
+export async function recordReplayProgress(
+  sql: Queryable,
+  id: string,
+  progress: ReplayProgress,
+): Promise<void> {
+  const { state, sent, skipped, retryCount, error } = progress;
+  const dueInMs = progress.state === "RUNNING" ? progress.dueInMs : null;
+  const reason = progress.state === "CANCELLED" ? progress.reason : null;
+  await sql`
+    update replays
+    set state = ${state}, sent = ${sent}, skipped = ${skipped}, retry_count = ${retryCount},
+        last_error = coalesce(left(${error}, 500), last_error), reason = left(${reason}, 500),
+        due_at = clock_timestamp() + ${dueInMs}::float8 * interval '1 millisecond',
+        finished_at = case when ${state} = 'RUNNING' then null else clock_timestamp() end
+    where id = ${id}`;
+}

@@ -1,0 +1,140 @@
+/**
+ * The configuration: every variable, what it takes, and its default. Read once, at the edge of each process.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
+import { areBrokerUrls } from "../broker/connection.ts";
+
+const wholeNumberIn = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.string().regex(/^\d{1,9}$/, { error }).transform(Number)
+    .refine((n) => n >= min && n <= max, { error });
+};
+
+const wholeNumber = (min: number, max: number, fallback: number) => wholeNumberIn(min, max).default(fallback);
+
+const onOff = (fallback: boolean) =>
+  z.enum(["true", "false", "on", "off", "1", "0"], { error: 'must be "true" or "false"' })
+    .transform((value) => value === "true" || value === "on" || value === "1")
+    .default(fallback);
+
+const urlOf = (protocols: readonly string[], example: string) => {
+  const error = `must be a URL such as ${example}`;
+  return z.string({ error }).refine((text) => {
+    const url = URL.parse(text);
+    return url !== null && protocols.includes(url.protocol);
+  }, { error });
+};
+
+const brokerName = (fallback: string) =>
+  z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be 1 to 200 letters, digits or any of . : _ -" })
+    .default(fallback);
+
+const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow");
+const amqpUrlError =
+  "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
+const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError });
+
+/** For each queue the variable that can name it otherwise. */
+const queueVariables = Object.fromEntries(
+  Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),
+) as Record<QueueVariable, ReturnType<typeof brokerName>>;
+
+/** Every variable of every process, with its check and its default. `.env.example` explains them to people. */
+export const VARIABLES = {
+  DATABASE_URL: databaseUrl,
+  AMQP_URL: amqpUrl,
+  DATABASE_ROLES: onOff(true),
+  HOST: z.string().min(1).default("127.0.0.1"),
+  PORT: wholeNumber(0, 65_535, 8000),
+  OPS_TOKEN: z.string().min(16, { error: "must have at least 16 characters" }).optional(),
+  METRICS_HOST: z.string().min(1).default("127.0.0.1"),
+  METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
+  LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })
+    .default("info"),
+  LOG_FORMAT: z.enum(["json", "pretty"], { error: "must be json or pretty" }).default("json"),
+  RABBITMQ_EXCHANGE: brokerName("orderflow.events"),
+  ...queueVariables,
+  OUTBOX_PUBLISHER_ENABLED: onOff(true),
+  OUTBOX_PUBLISHER_BATCH_SIZE: wholeNumber(1, 10_000, 500),
+  OUTBOX_PUBLISHER_POLL_INTERVAL_MS: wholeNumber(10, 3_600_000, 1000),
+  OUTBOX_RECONCILE_INTERVAL_MS: wholeNumber(10, 3_600_000, 10_000),
+  OUTBOX_RECONCILE_AFTER_MS: wholeNumber(0, 86_400_000, 60_000),
+  RETENTION_DAYS: wholeNumber(1, 3650, 14),
+  CONSUMER_BATCH_SIZE: wholeNumber(1, 1000, 250),
+  CONSUMER_MAX_RETRIES: wholeNumber(0, 100, 3),
+  CONSUMER_EARLY_PATIENCE_MS: wholeNumber(0, 86_400_000, 300_000),
+  PAYMENT_PROVIDER_TIMEOUT_MS: wholeNumber(1, 600_000, 5000),
+  PAYMENT_PROVIDER_CONCURRENCY: wholeNumber(1, 1000, 64),
+  PAYMENT_PROVIDER_LATENCY_MS: wholeNumber(0, 60_000, 0),
+  FAULTS_ENABLED: onOff(false),
+} as const;
+
+/** The name of a variable. */
+export type VariableName = keyof typeof VARIABLES;
+
+/** The parsed values of the variables `N`. */
+export type Config<N extends VariableName = VariableName> = {
+  readonly [K in N]: z.infer<(typeof VARIABLES)[K]>;
+};
+
+/** The configuration is not usable. The message names each variable at fault and what it takes. */
+export class ConfigError extends Error {
+  /** The error's name, as logs show it. */
+  override name = "ConfigError";
+}
+
+/**
+ * Reads and checks the variables `names`; an empty value counts as unset.
+ *
+ * Errors: `ConfigError`, naming every variable at fault, never its value (it may be a secret).
+ */
+export function readConfig<N extends VariableName>(
+  names: readonly N[],
+  get: (name: string) => string | undefined = (name) => Deno.env.get(name),
+): Config<N> {
+  const faults: string[] = [];
+  const entries = [...new Set(names)].map((name) => {
+    const given = get(name)?.trim() || undefined;
+    const parsed = VARIABLES[name].safeParse(given);
+    if (!parsed.success) {
+      faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${messageOf(parsed.error)}`);
+    }
+    return [name, parsed.data];
+  });
+  if (faults.length > 0) {
+    throw new ConfigError(`Cannot start, the configuration is wrong:\n  ${faults.join("\n  ")}`);
+  }
+  return Object.fromEntries(entries) as Config<N>;
+}
+
+function messageOf(error: z.ZodError): string {
+  return error.issues[0]?.message ?? "is not valid";
+}
+
+/** Set by the supervisor for its children, never by people: their standard input ends when the supervisor does. */
+export const SUPERVISED_VARIABLE = "ORDERFLOW_SUPERVISED";
+
+/** Whether this process is a child of the supervisor. */
+export function isSupervised(
+  get: (name: string) => string | undefined = (name) => Deno.env.get(name),
+): boolean {
+  return get(SUPERVISED_VARIABLE) === "1";
+}
+
+/** The variables that name the exchange and the queues. */
+export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[] = [
+  "RABBITMQ_EXCHANGE",
+  ...QUEUE_KEYS.map((key) => QUEUES[key].env),
+];
+
+/** The topology under the configured names. */
+export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>): Topology {
+  const queues = QUEUE_KEYS.map((key) => {
+    const { env, bindings } = QUEUES[key];
+    return [key, { name: config[env], bindings }];
+  });
+  return { exchange: config.RABBITMQ_EXCHANGE, queues: Object.fromEntries(queues) as Topology["queues"] };
+}

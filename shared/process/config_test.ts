@@ -1,0 +1,57 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  ConfigError,
+  readConfig,
+  TOPOLOGY_VARIABLES,
+  topologyOf,
+  type VariableName,
+  VARIABLES,
+} from "./config.ts";
+import { QUEUES } from "../topology.ts";
+
+const from = (env: Record<string, string>) => (name: string) => env[name];
+
+Deno.test("readConfig() gives defaults for what is unset or empty", () => {
+  const config = readConfig(["PORT", "HOST", "LOG_LEVEL", "OPS_TOKEN"], from({ PORT: "", HOST: "  " }));
+  assertEquals(config, { PORT: 8000, HOST: "127.0.0.1", LOG_LEVEL: "info", OPS_TOKEN: undefined });
+});
+
+Deno.test("readConfig() names every variable at fault and what it takes, and no value", () => {
+  const env = { PORT: "65536", AMQP_URL: "http://user:secret@x", LOG_FORMAT: "xml" };
+  const error = assertThrows(
+    () => readConfig(["PORT", "AMQP_URL", "LOG_FORMAT", "DATABASE_URL"], from(env)),
+    ConfigError,
+  );
+  assertStringIncludes(error.message, "PORT must be a whole number from 0 to 65535");
+  assertStringIncludes(error.message, "AMQP_URL must be a URL such as amqp://");
+  assertStringIncludes(error.message, "LOG_FORMAT must be json or pretty");
+  assertStringIncludes(error.message, "DATABASE_URL is not set");
+  assertEquals(error.message.includes("secret"), false);
+});
+
+Deno.test("readConfig() takes one AMQP_URL or those of several nodes, each of them whole", () => {
+  const several = "amqp://u:p@a:5672,amqp://u:p@b:5672";
+  assertEquals(readConfig(["AMQP_URL"], from({ AMQP_URL: several })), { AMQP_URL: several });
+  for (const wrong of ["amqp://a:5672,b:5672", "amqp://a,http://b"]) {
+    const error = assertThrows(() => readConfig(["AMQP_URL"], from({ AMQP_URL: wrong })), ConfigError);
+    assertStringIncludes(error.message, "or several of them, with commas between");
+  }
+});
+
+Deno.test("topologyOf() takes names from the environment and bindings from the topology", () => {
+  const env = { RABBITMQ_EXCHANGE: "other", RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE: "mine" };
+  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, from(env)));
+  assertEquals(topology.exchange, "other");
+  assertEquals(topology.queues.ordersPaymentEvents, {
+    name: "mine",
+    bindings: ["payment.succeeded", "payment.failed"],
+  });
+  assertEquals(topology.queues.paymentsOrderCreated.name, QUEUES.paymentsOrderCreated.name);
+});
+
+Deno.test(".env.example lists every variable, and else only those of Deno's telemetry", async () => {
+  const text = await Deno.readTextFile(new URL("../.env.example", import.meta.url));
+  const named = [...text.matchAll(/^#?\s?([A-Z][A-Z_]+)=/gm)].map(([, name]) => name as VariableName);
+  const listed = named.filter((name) => !name.startsWith("OTEL_"));
+  assertEquals(listed.toSorted(), (Object.keys(VARIABLES) as VariableName[]).toSorted());
+});

@@ -1,0 +1,170 @@
+/**
+ * A process's heartbeat: that it lives, and what it has counted. Which processes run, by their own account.
+ *
+ * @module
+ */
+import { z } from "zod";
+import type { Queryable, Sql } from "../sql/connect.ts";
+import { messageOf } from "./errors.ts";
+import type { Logger } from "./log.ts";
+import { aborted, pause, within } from "./stop.ts";
+import { VERSION } from "./metrics.ts";
+
+/** What a running copy of a process says of itself. */
+export interface Heartbeat {
+  /** Which copy: a uuid, new at every start. */
+  readonly instance: string;
+  /** The process's name, such as `outbox-relay`. */
+  readonly process: string;
+  /** Its process id on its machine. */
+  readonly pid: number;
+  /** The version of OrderFlow that it is. */
+  readonly version: string;
+  /** When it started, by its own clock. */
+  readonly startedAt: Date;
+  /** When it last settled a batch, by its own clock; null before the first. */
+  readonly lastBatchAt: Date | null;
+  /** What it has counted since it started. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+/** A heartbeat, and how old it is. */
+export interface SeenHeartbeat extends Heartbeat {
+  /** The address that it connects to the database from, as the database sees it; `local` for a socket. */
+  readonly host: string;
+  /** When it came, by the database's clock. */
+  readonly seenAt: Date;
+  /** How long ago that was when it was read, in milliseconds; both by the database's clock. */
+  readonly ageMs: number;
+}
+
+/** A process that has been silent for this long is forgotten, in minutes. */
+const FORGET_MINUTES = 10;
+/** Forgotten with one heartbeat, at most. */
+const MAX_FORGOTTEN = 100;
+/** Listed at most; a process that crashes again and again leaves a row each time. */
+const MAX_LISTED = 200;
+
+/** Writes a heartbeat, in one statement, which also forgets others that have been silent for ten minutes. */
+export async function beat(sql: Queryable, heartbeat: Heartbeat): Promise<void> {
+  const { instance, process, pid, version, startedAt, lastBatchAt, counts } = heartbeat;
+  await sql`
+    with forgotten as (
+      delete from heartbeats where instance in (
+        select instance from heartbeats
+        where seen_at < now() - ${FORGET_MINUTES}::int * interval '1 minute' and instance <> ${instance}
+        limit ${MAX_FORGOTTEN} for update skip locked
+      )
+    )
+    insert into heartbeats (instance, process, pid, host, version, started_at, seen_at, last_batch_at, counts)
+    values (
+      ${instance}, ${process}, ${pid}, coalesce(host(inet_client_addr()), 'local'), ${version}, ${startedAt},
+      clock_timestamp(), ${lastBatchAt}, ${JSON.stringify(counts)}::text::jsonb
+    )
+    on conflict (instance) do update
+    set seen_at = excluded.seen_at, last_batch_at = excluded.last_batch_at, counts = excluded.counts`;
+}
+
+/** Forgets a copy that ends. */
+export async function forgetHeartbeat(sql: Queryable, instance: string): Promise<void> {
+  await sql`delete from heartbeats where instance = ${instance}`;
+}
+
+const countsSchema = z.record(z.string(), z.number());
+
+/** Those seen in the last ten minutes, by name, each process's newest copy first. */
+export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
+  const rows = await sql<(SeenHeartbeat & { counts: unknown })[]>`
+    select instance, process, pid, host, version, started_at as "startedAt", seen_at as "seenAt", last_batch_at as "lastBatchAt",
+           counts, greatest(extract(epoch from clock_timestamp() - seen_at) * 1000, 0)::float8 as "ageMs"
+    from heartbeats where seen_at >= now() - ${FORGET_MINUTES}::int * interval '1 minute'
+    order by seen_at desc limit ${MAX_LISTED}`;
+  return rows.map((row) => ({ ...row, counts: countsSchema.parse(row.counts) }))
+    .sort((a, b) => a.process.localeCompare(b.process) || b.startedAt.getTime() - a.startedAt.getTime());
+}
+
+/** What a process counts, for its heartbeat. */
+export interface Counts {
+  /** Adds what one batch came to, by name. Costs next to nothing. */
+  add(batch: Readonly<Record<string, number>>): void;
+  /** All that was added so far, and when the last of it was; null before the first. */
+  read(): { readonly counts: Readonly<Record<string, number>>; readonly lastBatchAt: Date | null };
+  /** Aborted as soon as something is added after the last `read()`. */
+  readonly news: AbortSignal;
+}
+
+/** Starts to count. The `names` are there from the start, at 0. */
+export function createCounts(names: readonly string[] = []): Counts {
+  const counts: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
+  let lastBatchAt: Date | null = null;
+  let news = new AbortController();
+  return {
+    add(batch) {
+      for (const [name, count] of Object.entries(batch)) counts[name] = (counts[name] ?? 0) + count;
+      lastBatchAt = new Date();
+      if (!news.signal.aborted) news.abort(); // which makes an error with its stack each time
+    },
+    read() {
+      news = new AbortController();
+      return { counts: { ...counts }, lastBatchAt };
+    },
+    get news() {
+      return news.signal;
+    },
+  };
+}
+
+/** What a heartbeat is made of. */
+export interface HeartbeatOptions {
+  /** A pool that may write heartbeats: every process's may. */
+  readonly sql: Sql;
+  /** The process's name. */
+  readonly process: string;
+  /** What it counts. */
+  readonly counts: Counts;
+  /** Gets one line for each outage. */
+  readonly log: Logger;
+}
+
+/** Between two heartbeats at least, in milliseconds, however much is counted. */
+const BEAT_BUSY_MS = 2000;
+/** Between two heartbeats when nothing is counted. */
+const BEAT_IDLE_MS = 5000;
+/** The goodbye of a process that stops must not keep it. */
+const GOODBYE_MS = 500;
+
+/**
+ * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. What is counted
+ * after a silence is told at once. Never rejects: a process works without its heartbeat.
+ */
+export async function keepBeating(options: HeartbeatOptions, stop: AbortSignal): Promise<void> {
+  const { sql, process, counts, log } = options;
+  const instance = crypto.randomUUID();
+  const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
+  let failing = false;
+
+  async function beatOnce(): Promise<void> {
+    try {
+      await beat(sql, { ...about, ...counts.read() });
+      failing = false;
+    } catch (error) {
+      if (!failing && !stop.aborted) {
+        log.warning("Heartbeats cannot be written; trying again", { error: messageOf(error) });
+      }
+      failing = true;
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!stop.aborted) {
+      await beatOnce();
+      await pause(BEAT_BUSY_MS, stop);
+      await pause(BEAT_IDLE_MS - BEAT_BUSY_MS, AbortSignal.any([stop, counts.news]));
+    }
+    await forgetHeartbeat(sql, instance).catch(() => {});
+  }
+
+  const running = run();
+  await aborted(stop);
+  await within(GOODBYE_MS, running);
+}

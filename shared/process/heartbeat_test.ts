@@ -1,0 +1,131 @@
+import { assert, assertEquals } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { eventually } from "../../specs/support/eventually.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import {
+  beat,
+  createCounts,
+  forgetHeartbeat,
+  type Heartbeat,
+  keepBeating,
+  listHeartbeats,
+} from "./heartbeat.ts";
+import { connect, DATABASE_ROLES } from "../sql/connect.ts";
+import { VERSION } from "./metrics.ts";
+
+shareTestSchema();
+
+Deno.test("createCounts() adds up, knows when it last did, and tells that there is news", () => {
+  const counts = createCounts(["published", "refused"]);
+  assertEquals(counts.read(), { counts: { published: 0, refused: 0 }, lastBatchAt: null });
+  const before = counts.news;
+  counts.add({ published: 2 });
+  counts.add({ published: 3, retries: 1 });
+  assert(before.aborted);
+  const { counts: sums, lastBatchAt } = counts.read();
+  assertEquals(sums, { published: 5, refused: 0, retries: 1 });
+  assert(lastBatchAt instanceof Date);
+  assert(!counts.news.aborted);
+});
+
+Deno.test("keepBeating() says at once that the process is there, later what it counted, and goodbye when it stops", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_relay");
+  const stop = new AbortController();
+  const counts = createCounts(["published"]);
+  const beating = keepBeating({ sql, process: "outbox-relay", counts, log: testLog }, stop.signal);
+  const [first] = await eventually("the first heartbeat", async () => {
+    const seen = await listHeartbeats(db.sql);
+    return seen.length > 0 && seen;
+  });
+  assertEquals([first?.process, first?.pid, first?.counts], ["outbox-relay", Deno.pid, { published: 0 }]);
+  assertEquals([first?.version, first?.lastBatchAt], [VERSION, null]);
+  counts.add({ published: 4 });
+  const next = await eventually("the count", async () => {
+    const [seen] = await listHeartbeats(db.sql);
+    return seen?.counts.published === 4 && seen;
+  });
+  assertEquals(next.instance, first?.instance);
+  assert(next.lastBatchAt instanceof Date);
+  stop.abort();
+  await beating;
+  assertEquals(await listHeartbeats(db.sql), []);
+});
+
+Deno.test("keepBeating() neither fails nor holds up the end of a process whose database is away", async () => {
+  const sql = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 });
+  const stop = new AbortController();
+  const beating = keepBeating({ sql, process: "x", counts: createCounts(), log: testLog }, stop.signal);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  stop.abort();
+  await beating;
+  await sql.end({ timeout: 1 });
+});
+
+shareTestSchema();
+
+function heartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
+  return {
+    instance: uuidv7(),
+    process: "outbox-relay",
+    pid: 7,
+    version: "1.2.3",
+    startedAt: new Date("2026-01-01T00:00:00Z"),
+    lastBatchAt: null,
+    counts: {},
+    ...more,
+  };
+}
+
+Deno.test("beat() writes one row for a copy, and then what has changed of it", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_relay");
+  const first = heartbeat({ counts: { published: 1 } });
+  const lastBatchAt = new Date("2026-01-01T00:00:05Z");
+  await beat(sql, first);
+  await beat(sql, { ...first, counts: { published: 3 }, lastBatchAt });
+  await beat(sql, heartbeat({ process: "api" }));
+  const [api, relay, ...others] = await listHeartbeats(db.as("orderflow_ops"));
+  assertEquals([api?.process, others], ["api", []]);
+  const { seenAt: _, ageMs, host, ...said } = relay ?? { ageMs: -1 };
+  assertEquals(host, "127.0.0.1");
+  assertEquals(said, { ...first, counts: { published: 3 }, lastBatchAt });
+  assertEquals(ageMs >= 0 && ageMs < 60_000, true);
+});
+
+Deno.test("forgetHeartbeat() takes a copy's row away, and no other's", async () => {
+  await using db = await testSchema();
+  const [gone, stays] = [heartbeat(), heartbeat()];
+  for (const each of [gone, stays]) await beat(db.sql, each);
+  await forgetHeartbeat(db.sql, gone.instance);
+  assertEquals((await listHeartbeats(db.sql)).map(({ instance }) => instance), [stays.instance]);
+});
+
+Deno.test("beat() forgets who has been silent for ten minutes, and listHeartbeats() does not show them", async () => {
+  await using db = await testSchema();
+  const [silent, quiet, alive] = [heartbeat(), heartbeat(), heartbeat()];
+  for (const each of [silent, quiet]) await beat(db.sql, each);
+  const age = (instance: string, minutes: number) =>
+    db.sql`update heartbeats set seen_at = now() - ${minutes}::int * interval '1 minute' where instance = ${instance}`;
+  await age(silent.instance, 11);
+  await age(quiet.instance, 9);
+  assertEquals((await listHeartbeats(db.sql)).map(({ instance }) => instance), [quiet.instance]);
+  await beat(db.sql, alive);
+  const rows = await db.sql`select instance from heartbeats`;
+  assertEquals(rows.map(({ instance }) => instance).toSorted(), [quiet.instance, alive.instance].toSorted());
+});
+
+Deno.test("every process' role may write its heartbeat; ops and retention may not", async () => {
+  await using db = await testSchema();
+  const may = await Promise.all(DATABASE_ROLES.map(async (role) => {
+    const own = heartbeat();
+    const wrote = await beat(db.as(role), own).then(() => forgetHeartbeat(db.as(role), own.instance))
+      .then(() => true, () => false);
+    return [role, wrote] as const;
+  }));
+  assertEquals(may.filter(([, wrote]) => !wrote).map(([role]) => role), [
+    "orderflow_ops",
+    "orderflow_retention",
+  ]);
+});

@@ -1,0 +1,93 @@
+/**
+ * What every process does around its work: configuration, log, schema, signals, end.
+ *
+ * @module
+ */
+import {
+  type Config,
+  ConfigError,
+  isSupervised,
+  readConfig,
+  TOPOLOGY_VARIABLES,
+  type VariableName,
+} from "./config.ts";
+import { kindOfError, throughOutages } from "./errors.ts";
+import { type Logger, startLog } from "./log.ts";
+import { migrate } from "../sql/migrate.ts";
+import { stopOnSignals } from "./stop.ts";
+
+/** The variables of every process that talks to the database. */
+export const BASE_VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "LOG_LEVEL", "LOG_FORMAT"] as const;
+
+/** The variables of every process that talks to database and broker. */
+export const WORKER_VARIABLES = [
+  ...BASE_VARIABLES,
+  "AMQP_URL",
+  "FAULTS_ENABLED",
+  ...TOPOLOGY_VARIABLES,
+] as const;
+
+/** What a process's work is given. */
+export interface ProcessContext<N extends VariableName> {
+  /** The parsed values of the variables that the process reads. */
+  readonly config: Config<N>;
+  /** The process's logger; its name is on every line. */
+  readonly log: Logger;
+  /** Aborted when the process is asked to stop. */
+  readonly stop: AbortSignal;
+  /** Resolves once the database is reached and its schema up to date. */
+  readonly schema: Promise<void>;
+}
+
+/** How a process is run. */
+export interface ProcessOptions {
+  /** Whether its work begins at once, whether or not the database can be reached; otherwise it waits for the schema. */
+  readonly startsAtOnce?: boolean;
+}
+
+/** The exit code of a process whose configuration is wrong (EX_CONFIG of sysexits.h): starting it again cannot help. */
+export const EXIT_CONFIG = 78;
+
+/**
+ * Runs a process named `name`: reads `variables`, brings the database's schema up to date as soon as that can be reached,
+ * and runs `work` until that resolves. `work` closes what it has opened. Ends the process with a code: 0, 78 for a wrong
+ * configuration, 1 for anything unforeseen.
+ */
+export async function runProcess<N extends VariableName>(
+  name: string,
+  variables: readonly N[],
+  work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>,
+  { startsAtOnce = false }: ProcessOptions = {},
+): Promise<void> {
+  try {
+    const config = readConfig([...BASE_VARIABLES, ...variables]);
+    const base: Config<(typeof BASE_VARIABLES)[number]> = config;
+    const log = await startLog(name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
+    using stop = stopOnSignals(log, { supervised: isSupervised() });
+    try {
+      const schema = throughOutages(
+        () => migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES }),
+        { log, stop: stop.signal },
+      );
+      schema.catch(() => {}); // told below, or to the work that waits for it
+      if (!startsAtOnce) await orStopped(schema, stop.signal);
+      if (stop.signal.aborted) return;
+      await Promise.all([work({ config, log, stop: stop.signal, schema }), orStopped(schema, stop.signal)]);
+    } catch (error) {
+      if (error instanceof ConfigError) throw error;
+      log.fatal("Cannot go on", { error });
+      Deno.exit(1); // what is still open must not keep a process alive that has lost its way
+    }
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    Deno.exit(EXIT_CONFIG);
+  }
+}
+
+/** As `schema`, but not at fault when the process is asked to stop before the database could be reached. */
+async function orStopped(schema: Promise<void>, stop: AbortSignal): Promise<void> {
+  await schema.catch((error) => {
+    if (!stop.aborted || kindOfError(error) !== "outage") throw error;
+  });
+}

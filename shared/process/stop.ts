@@ -1,0 +1,139 @@
+/**
+ * How a process is asked to stop, and how it goes.
+ *
+ * @module
+ */
+import type { Logger } from "./log.ts";
+
+/** A second signal within this time is the first one again: a terminal's Ctrl-C reaches group and supervisor. */
+const SAME_SIGNAL_MS = 400;
+
+/** What `stopOnSignals` answers with. */
+export interface StopSignal {
+  /** Aborted when the process is asked to stop. */
+  readonly signal: AbortSignal;
+  /** Stops listening, so that the process can end by itself. */
+  [Symbol.dispose](): void;
+}
+
+/**
+ * Listens to SIGINT and SIGTERM, and with `supervised` to the end of standard input, which is how a supervisor's death
+ * shows. The first one aborts `signal`: stop taking work, finish the batch in hand, close. A second one ends the
+ * process at once; that is safe, because every effect is in a committed transaction or not there. A task of the command
+ * line has no log.
+ */
+export function stopOnSignals(
+  log: Logger | null,
+  options: { readonly supervised?: boolean } = {},
+): StopSignal {
+  const controller = new AbortController();
+  let firstAt = 0;
+  const stop = (why: string) => {
+    if (controller.signal.aborted) {
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) Deno.exit(130);
+      return;
+    }
+    firstAt = performance.now();
+    log?.debug("Stopping", { why });
+    controller.abort();
+  };
+  const onInterrupt = () => stop("SIGINT");
+  const onTerminate = () => stop("SIGTERM");
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  Deno.addSignalListener("SIGTERM", onTerminate);
+  const input = options.supervised ? Deno.stdin.readable.getReader() : undefined;
+  let isOver = false; // then the input ends because nobody listens to it any more
+  if (input) {
+    endOf(input).then(() => {
+      if (!isOver) stop("the supervisor is gone");
+    });
+  }
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      isOver = true;
+      Deno.removeSignalListener("SIGINT", onInterrupt);
+      Deno.removeSignalListener("SIGTERM", onTerminate);
+      input?.cancel().catch(() => {});
+    },
+  };
+}
+
+async function endOf(input: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  try {
+    while (!(await input.read()).done);
+  } catch {
+    // An input that cannot be read has ended just as well.
+  }
+}
+
+/** Resolves once `signal` is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** Resolves after `ms` milliseconds, or as soon as `signal` is aborted; never rejects. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}
+
+/** Resolves when `work` does, and after `ms` milliseconds in any case. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  await orNullAfter(ms, work);
+}
+
+/** What `work` answers, or null if that takes longer than `ms` milliseconds; what comes later is told to nobody. */
+export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | null> {
+  return await orLate(ms, work, () => null);
+}
+
+/**
+ * What `work` answers.
+ *
+ * Errors: rejects with `message` if that takes longer than `ms` milliseconds, and as `work` does; what comes later is
+ * told to nobody.
+ */
+export async function orFailAfter<T>(ms: number, message: string, work: Promise<T>): Promise<T> {
+  return await orLate(ms, work, () => {
+    throw new Error(message);
+  });
+}
+
+/** What `work` answers or, if that takes longer than `ms` milliseconds, what `late` answers or throws. */
+async function orLate<T, L>(ms: number, work: Promise<T>, late: () => L): Promise<T | L> {
+  const { promise, resolve } = Promise.withResolvers<typeof LATE>();
+  const timer = setTimeout(() => resolve(LATE), ms);
+  try {
+    const first = await Promise.race([work, promise]);
+    return first === LATE ? late() : first;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const LATE = Symbol("late");
+
+/**
+ * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped
+ * a child it refuses to signal it, and `status` tells of that a turn of the event loop later.
+ *
+ * Errors: those of `ChildProcess.kill` that mean anything else, such as a permission that is missing.
+ */
+export function signalChild(child: Pick<Deno.ChildProcess, "kill">, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    const hasEnded = error instanceof TypeError || error instanceof Deno.errors.NotFound;
+    if (!hasEnded) throw error;
+  }
+}

@@ -1,0 +1,32 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { signalChild } from "./stop.ts";
+
+Deno.test("a supervised process that takes its time to stop ends with 0, not as after a second signal", async () => {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", fileURLToPath(new URL("testdata/stop_slowly.ts", import.meta.url))],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const output = child.stdout.getReader();
+  await output.read(); // it listens
+  child.kill("SIGTERM");
+  assertEquals((await child.status).code, 0);
+  await output.cancel();
+  await child.stdin.close().catch(() => {});
+});
+
+Deno.test("signalChild() signals a child that runs, and lets one be that has ended", async () => {
+  const child = new Deno.Command("/bin/sh", { args: ["-c", "exec sleep 60"] }).spawn();
+  signalChild(child, "SIGTERM");
+  assertEquals((await child.status).signal, "SIGTERM");
+  signalChild(child, "SIGTERM");
+});
+
+Deno.test("signalChild() passes on what stands in the way of a signal", () => {
+  const kill = () => {
+    throw new Deno.errors.NotCapable("Requires run access");
+  };
+  assertThrows(() => signalChild({ kill }, "SIGTERM"), Deno.errors.NotCapable);
+});

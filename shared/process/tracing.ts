@@ -1,0 +1,119 @@
+/**
+ * The trace context that travels beside every event: the header `traceparent` of
+ * https://www.w3.org/TR/trace-context/#traceparent-header. Pure.
+ *
+ * @module
+ */
+import type * as otel from "@opentelemetry/api";
+import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
+
+/** Which span of which trace something belongs to: what OpenTelemetry calls a span context. */
+export interface TraceContext {
+  /** 32 lower-case hex digits, not all of them zero. */
+  readonly traceId: string;
+  /** 16 lower-case hex digits, not all of them zero. */
+  readonly spanId: string;
+  /** One byte; its lowest bit says that the trace is recorded. */
+  readonly traceFlags: number;
+}
+
+/** A later version may go on behind the flags, and is read as far as version 00 goes; ff is forbidden. */
+const TRACEPARENT =
+  /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/s;
+/** Version 00 has so many characters. */
+const LENGTH_00 = 55;
+
+/** Whether `text` is a valid `traceparent`. */
+export function isTraceparent(text: string): boolean {
+  return TRACEPARENT.test(text) && (text.length === LENGTH_00 || !text.startsWith("00"));
+}
+
+/** Reads a `traceparent`; null for what is none. */
+export function parseTraceparent(text: string): TraceContext | null {
+  if (!isTraceparent(text)) return null;
+  const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? [];
+  if (traceId === undefined || spanId === undefined || flags === undefined) return null;
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };
+}
+
+/** Writes a `traceparent` of version 00. */
+export function formatTraceparent({ traceId, spanId, traceFlags }: TraceContext): string {
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, "0")}`;
+}
+
+/** The trace id in a `traceparent`; null where there is none. */
+export function traceIdOf(traceparent: string | null): string | null {
+  return traceparent === null ? null : parseTraceparent(traceparent)?.traceId ?? null;
+}
+
+/** What makes spans. */
+export type Tracer = otel.Tracer;
+
+/** Something that happened, from its start to its end, in one process. */
+export type Span = otel.Span;
+
+/** What a span starts with. */
+export type SpanOptions = otel.SpanOptions;
+
+/** What is known of a span, by name. */
+export type Attributes = otel.Attributes;
+
+/** A span's mention of one that is not its parent. */
+export type Link = otel.Link;
+
+/**
+ * The tracer of this process; null where the runtime records no traces. To be asked once, at the start: that cannot
+ * change while a process lives. The runtime has read `OTEL_DENO` before any permission counts.
+ */
+export function findTracer(): Tracer | null {
+  const provider = trace.getTracerProvider();
+  // The placeholder that stands in until somebody registers a provider, which the runtime does before all else.
+  return provider instanceof ProxyTracerProvider ? null : provider.getTracer("orderflow");
+}
+
+/** The attribute with the id of the order that a span is about. */
+export const ORDER_ID = "orderflow.order.id";
+
+/** Starts a span whose parent is the one that `traceparent` names; where it names none, the first of a new trace. */
+export function startSpanUnder(
+  tracer: Tracer,
+  traceparent: string | null,
+  name: string,
+  options: SpanOptions,
+): Span {
+  const parent = traceparent === null ? null : parseTraceparent(traceparent);
+  return parent
+    ? tracer.startSpan(name, options, trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true }))
+    : startRootSpan(tracer, name, options);
+}
+
+/** Starts a span that is the first of a trace of its own, whatever is under way. */
+export function startRootSpan(tracer: Tracer, name: string, options: SpanOptions): Span {
+  return tracer.startSpan(name, { ...options, root: true }, ROOT_CONTEXT);
+}
+
+/** Runs `work` so that what the runtime records in it, such as a `fetch`, comes below `span`. */
+export function runUnder<T>(span: Span, work: () => T): T {
+  return context.with(trace.setSpan(ROOT_CONTEXT, span), work);
+}
+
+/** The trace context of what `span` causes. */
+export function traceparentOf(span: Span): string {
+  return formatTraceparent(span.spanContext());
+}
+
+/** Links to the spans that `traceparents` name, for a span of many; what names none is left out. */
+export function linksTo(traceparents: Iterable<string | null>): Link[] {
+  const links: Link[] = [];
+  for (const traceparent of traceparents) {
+    const linked = traceparent === null ? null : parseTraceparent(traceparent);
+    if (linked) links.push({ context: { ...linked, isRemote: true } });
+  }
+  return links;
+}
+
+/** Marks a span as failed: `type` is one of a few fixed words, `message` says it in full. */
+export function failSpan(span: Span, type: string, message: string): void {
+  span.setAttribute("error.type", type);
+  span.setStatus({ code: SpanStatusCode.ERROR, message });
+}

@@ -1,0 +1,237 @@
+/**
+ * The outbox: `outbox_events`, where an event waits from the transaction that made it true until the broker has it
+ * (the transactional outbox pattern, https://microservices.io/patterns/data/transactional-outbox.html).
+ *
+ * @module
+ */
+import { setImmediate as immediate, setTimeout as delay } from "node:timers/promises";
+import type { OutgoingEvent } from "../events.ts";
+import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids } from "./connect.ts";
+
+/** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
+export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
+  if (events.length > 0) await insertEvents(sql, events);
+}
+
+/** An event that is to be told once the row with the id `rowId` is stored, or whatever happens. */
+export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
+
+/**
+ * The statement of {@linkcode appendEvents}, which can be made a part of the one that changes the state. `where` is a
+ * condition on `row_id`.
+ */
+export function insertEvents(
+  sql: Queryable,
+  events: readonly EventOfRow[],
+  where: Statement = sql`true`,
+): Statement {
+  const rows = events.map(({ event, traceparent, rowId }) => ({ traceparent, event, row_id: rowId }));
+  return sql`
+    insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
+    select (event ->> 'eventId')::uuid, event ->> 'type', (event -> 'data' ->> 'orderId')::uuid,
+           event ->> 'correlationId', traceparent, event, (event ->> 'occurredAt')::timestamptz
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb, row_id uuid)
+    where ${where}`;
+}
+
+/** An event as the relay publishes it. */
+export interface ClaimedEvent {
+  /** The event's id, a uuid, which is also the row's. */
+  readonly id: string;
+  /** The event's type, which is its routing key. */
+  readonly type: string;
+  /** The event's correlation id: 1 to 128 visible ASCII characters. */
+  readonly correlationId: string;
+  /** W3C trace context; null where there is none. */
+  readonly traceparent: string | null;
+  /** When the event happened, by the clock of the process that made it. */
+  readonly occurredAt: Date;
+  /** The envelope as JSON text: the relay never parses it. */
+  readonly body: string;
+  /** How often the broker has refused it so far. */
+  readonly retryCount: number;
+}
+
+/**
+ * The planner settings of a relay's session. Statistics that were taken while the outbox was almost empty make the
+ * planner read all of its index and sort it; these leave it one plan, which walks the index in order and stops.
+ */
+export const CLAIM_SETTINGS = {
+  ...KEYED_SETTINGS,
+  enable_sort: "off",
+  enable_bitmapscan: "off",
+} as const;
+
+/**
+ * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
+ * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
+ * and take the next ones. With `after`, only events that were never tried and have a higher id: quick where the index
+ * still holds many that are published, but ids are not given out in the order of commits, so whoever claims like this
+ * must claim without it as well.
+ */
+export async function claimEvents(
+  sql: Queryable,
+  limit: number,
+  after: string | null = null,
+): Promise<ClaimedEvent[]> {
+  const due = after === null
+    ? sql`next_attempt_at <= now()`
+    : sql`next_attempt_at = '-infinity' and id > ${after}::text::uuid`;
+  return await sql<ClaimedEvent[]>`
+    select ${publishedColumns(sql)}
+    from outbox_events
+    where published_at is null and ${due}
+    order by next_attempt_at, id
+    limit ${limit}
+    for update skip locked`;
+}
+
+/** The events `ids` as they are published, without claiming them: to be sent once more to whom they did not reach. */
+export async function readEventsForPublishing(
+  sql: Queryable,
+  ids: readonly string[],
+): Promise<ClaimedEvent[]> {
+  return await sql<ClaimedEvent[]>`
+    select ${publishedColumns(sql)} from outbox_events where id = any(${uuids(ids)}::text::uuid[])`;
+}
+
+function publishedColumns(sql: Queryable) {
+  return sql`
+    id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
+    payload::text as body, retry_count as "retryCount"`;
+}
+
+/** Marks events as published, in one statement; what an earlier try met with stays readable beside it. */
+export async function markPublished(sql: Queryable, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  await sql`
+    update outbox_events set published_at = clock_timestamp(), next_attempt_at = '-infinity'
+    where id = any(${uuids(ids)}::text::uuid[])`;
+}
+
+/** An event that the broker did not take. */
+export interface RefusedEvent {
+  /** The id of the event. */
+  readonly id: string;
+  /** Why the broker did not take it; the first 500 characters are kept. */
+  readonly error: string;
+  /** When to try again, in milliseconds from now. */
+  readonly retryInMs: number;
+}
+
+/** Notes why events could not be published, and when each is due again, in one statement. */
+export async function markRefused(sql: Queryable, refused: readonly RefusedEvent[]): Promise<void> {
+  if (refused.length === 0) return;
+  await sql`
+    update outbox_events
+    set retry_count = retry_count + 1, last_error = left(refused.error, 500),
+        next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
+    from jsonb_to_recordset(${
+    rowset(refused)
+  }::text::jsonb) as refused (id uuid, error text, "retryInMs" integer)
+    where outbox_events.id = refused.id
+      and outbox_events.id = any(${uuids(refused.map(({ id }) => id))}::text::uuid[]) -- by the index`;
+}
+
+const CHANNEL = "orderflow_outbox";
+
+/**
+ * The least time between two wake-ups of one process, in milliseconds. A transaction that contains a `NOTIFY` commits
+ * under a lock that the whole database shares; one small transaction every 10 ms keeps that off the hot path.
+ */
+const MIN_INTERVAL_MS = 10;
+/** Wake-ups without an answer at most; a database that is this far behind has others to wake it. */
+const MAX_UNDER_WAY = 10;
+
+/** Tells the relay that there is something in the outbox. */
+export interface OutboxWaker {
+  /**
+   * To be called after a commit that appended events or, on a pool of one connection, as soon as the statement is under
+   * way that commits them. Never throws, never waits: the relay's poll is the safety net.
+   */
+  wake(): void;
+  /** Sends what is pending; resolves when nothing is under way. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a waker on `sql`: the first call notifies at once, further ones at most every 10 ms. On a pool of one connection
+ * a wake-up takes its turn behind the statement that is under way there, so that it reaches the relay right after the
+ * commit, without a round trip in between.
+ */
+export function createOutboxWaker(sql: Sql): OutboxWaker {
+  let notBeforeMs = 0;
+  let due: Promise<void> | null = null; // the next wake-up, which is not sent yet
+  const underWay = new Set<Promise<void>>();
+
+  async function send(): Promise<void> {
+    const waitMs = notBeforeMs - performance.now();
+    if (waitMs > 0) await delay(waitMs);
+    await immediate(); // a statement that was begun just now is on its way then, and this one behind it
+    due = null;
+    notBeforeMs = performance.now() + MIN_INTERVAL_MS;
+    await sql`select pg_notify(${CHANNEL}, '')`.catch(() => {});
+  }
+
+  return {
+    wake() {
+      if (due || underWay.size >= MAX_UNDER_WAY) return;
+      const sent = due = send();
+      underWay.add(sent);
+      sent.finally(() => underWay.delete(sent));
+    },
+    async close() {
+      await Promise.all(underWay);
+    },
+  };
+}
+
+/**
+ * Why the relay is woken: there may be events in the outbox, somebody asks for one pass even of a relay that is switched
+ * off, or there are new delayed retries.
+ */
+export type WakeUp = "events" | "tick" | "retries";
+
+/** Asks the relay for one pass now, even if it is switched off. */
+export async function tickRelay(sql: Sql): Promise<void> {
+  await notify(sql, "tick");
+}
+
+/** Tells the relay of new delayed retries, so that it is not late for the first of them. */
+export async function announceRetries(sql: Sql): Promise<void> {
+  await notify(sql, "retries");
+}
+
+async function notify(sql: Sql, wakeUp: Exclude<WakeUp, "events">): Promise<void> {
+  await sql`select pg_notify(${CHANNEL}, ${wakeUp})`;
+}
+
+/**
+ * Calls `onWakeUp` after each wake-up, and whenever the connection has been made again, because wake-ups in between are
+ * lost. Answers with a function that stops listening.
+ */
+export async function listenForWakeUps(
+  sql: Sql,
+  onWakeUp: (wakeUp: WakeUp) => void,
+): Promise<() => Promise<void>> {
+  const { unlisten } = await sql.listen(
+    CHANNEL,
+    (payload) => onWakeUp(payload === "tick" || payload === "retries" ? payload : "events"),
+    () => {
+      onWakeUp("events");
+      onWakeUp("retries");
+    },
+  );
+  return unlisten;
+}
+
+/** The lowest version 7 uuid of an instant: the ids of earlier ones are below it (RFC 9562, section 5.7). */
+export function firstIdOf(instant: Date): string {
+  const hex = Math.max(instant.getTime(), 0).toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`;
+}
+
+/** When the version 7 uuid `id` was made, by the clock of who made it. */
+export function timeOfId(id: string): Date {
+  return new Date(Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16));
+}

@@ -1,0 +1,161 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { orderCreated } from "../../specs/support/test_events.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { connect, type Sql } from "./connect.ts";
+import {
+  appendEvents,
+  CLAIM_SETTINGS,
+  claimEvents,
+  firstIdOf,
+  markPublished,
+  markRefused,
+  timeOfId,
+} from "./outbox.ts";
+import { findEvent, republishEvent } from "../ops/lists.ts";
+
+shareTestSchema();
+
+async function append(sql: Sql, count: number): Promise<string[]> {
+  const events = Array.from({ length: count }, () => orderCreated());
+  await appendEvents(sql, events);
+  return events.map(({ event }) => event.eventId);
+}
+
+Deno.test("claimEvents() gives unpublished events in order, their bodies as they were appended", async () => {
+  await using db = await testSchema();
+  const { event, traceparent } = orderCreated();
+  await appendEvents(db.as("orderflow_orders"), [{ event, traceparent }]);
+  const rest = await append(db.sql, 3);
+  const relay = db.as("orderflow_relay");
+  const [first, ...others] = await claimEvents(relay, 3);
+  assertEquals(JSON.parse(first?.body ?? ""), event);
+  assertEquals(first?.traceparent, traceparent);
+  assertEquals(others.map(({ id }) => id), rest.slice(0, 2));
+});
+
+Deno.test("claimEvents() skips what another relay has claimed, until that one's transaction ends", async () => {
+  await using db = await testSchema();
+  const ids = await append(db.sql, 4);
+  const [one, two] = [db.as("orderflow_relay"), db.as("orderflow_relay")];
+  await one.begin(async (tx) => {
+    assertEquals((await claimEvents(tx, 2)).map(({ id }) => id), ids.slice(0, 2));
+    assertEquals((await claimEvents(two, 10)).map(({ id }) => id), ids.slice(2));
+  });
+  assertEquals((await claimEvents(two, 10)).map(({ id }) => id), ids);
+});
+
+Deno.test("claimEvents() misses no event whose transaction commits after later ones were published", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  const late = orderCreated();
+  await db.sql.begin(async (tx) => {
+    await appendEvents(tx, [late]);
+    const later = await append(db.as("orderflow_orders"), 2);
+    const claimed = (await claimEvents(relay, 10)).map(({ id }) => id);
+    assertEquals(claimed, later);
+    await markPublished(relay, claimed);
+  });
+  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), [late.event.eventId]);
+});
+
+Deno.test("markRefused() keeps an event back until its time, says why, and lets the rows behind it go on", async () => {
+  await using db = await testSchema();
+  const [bad = "", ...good] = await append(db.sql, 3);
+  const relay = db.as("orderflow_relay");
+  await markRefused(relay, [{ id: bad, error: "returned by the broker: NO_ROUTE", retryInMs: 60_000 }]);
+  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), good);
+  const row = await findEvent(db.sql, bad);
+  assertEquals([row?.publishedAt, row?.retryCount, row?.lastError], [
+    null,
+    1,
+    "returned by the broker: NO_ROUTE",
+  ]);
+  await markRefused(relay, [{ id: bad, error: "again", retryInMs: -1 }]);
+  // Due again: behind those that were never tried.
+  assertEquals((await claimEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]), [
+    ...good.map((id) => [id, 0]),
+    [bad, 2],
+  ]);
+});
+
+Deno.test("markPublished() takes events out of the claim for good; republishEvent() puts one back", async () => {
+  await using db = await testSchema();
+  const ids = await append(db.sql, 3);
+  const relay = db.as("orderflow_relay");
+  await markPublished(relay, ids);
+  assertEquals((await claimEvents(relay, 10)).length, 0);
+  const again = await republishEvent(db.as("orderflow_ops"), ids[1] ?? "");
+  assertEquals([again?.id, again?.publishedAt], [ids[1], null]);
+  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), [ids[1]]);
+  assertEquals(await republishEvent(db.sql, crypto.randomUUID()), undefined);
+});
+
+Deno.test("claimEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {
+  await using db = await testSchema();
+  await db.sql`
+    insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at, retry_count,
+                               next_attempt_at)
+    select gen_random_uuid(), 'order.created', gen_random_uuid(), 'c', '{}', now(),
+           case when n % 3 = 0 then now() end, n % 3,
+           case when n % 3 = 2 then now() + interval '1 hour' else '-infinity' end
+    from generate_series(1, 20000) as n`;
+  // Without statistics: they may have been taken while the outbox was empty, and must not matter.
+  const sql = connect(db.url, { name: "test", role: "orderflow_relay", max: 1, settings: CLAIM_SETTINGS });
+  try {
+    const [row] = await sql`
+      explain (analyze, costs off, timing off, summary off, format json)
+      select id from outbox_events where published_at is null and next_attempt_at <= now()
+      order by next_attempt_at, id limit 100 for update skip locked`;
+    const plan = JSON.stringify(row);
+    assertStringIncludes(plan, '"Index Name":"outbox_events_unpublished"');
+    assertEquals(plan.includes('"Node Type":"Sort"'), false, plan);
+    assertStringIncludes(plan, '"Node Type":"Index Scan"');
+  } finally {
+    await sql.end();
+  }
+});
+
+Deno.test("claimEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
+  await using db = await testSchema();
+  const options = { name: "test", role: "orderflow_relay", settings: CLAIM_SETTINGS } as const;
+  const relay = connect(db.url, { ...options, max: 1 });
+  const other = db.as("orderflow_ops");
+  try {
+    await other.begin("isolation level repeatable read", async (tx) => {
+      await tx`select from outbox_events`; // takes the snapshot
+      const old = await append(db.sql, 2000);
+      await markPublished(relay, old);
+      const [next = ""] = await append(db.sql, 1);
+      for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
+        const before = await entriesRead(relay);
+        assertEquals((await claimEvents(relay, 10, after)).map(({ id }) => id), [next]);
+        const read = await entriesRead(relay) - before;
+        assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
+      }
+    });
+  } finally {
+    await relay.end();
+  }
+});
+
+/** Entries of the claim's index that were read so far. */
+async function entriesRead(sql: Sql): Promise<number> {
+  await sql`select pg_stat_force_next_flush()`;
+  const [row] = await sql<{ read: number }[]>`
+    select idx_tup_read::int as read from pg_stat_user_indexes where indexrelname = 'outbox_events_unpublished'`;
+  return row?.read ?? 0;
+}
+
+Deno.test("firstIdOf() lies between the ids of before and after its instant", () => {
+  const instant = new Date("2026-01-02T03:04:05.678Z");
+  const before = uuidv7({ msecs: instant.getTime() - 1 });
+  const after = uuidv7({ msecs: instant.getTime() });
+  assertEquals([before < firstIdOf(instant), firstIdOf(instant) <= after], [true, true]);
+});
+
+Deno.test("timeOfId() tells when an id was made", () => {
+  const instant = new Date("2026-01-02T03:04:05.678Z");
+  assertEquals(timeOfId(uuidv7({ msecs: instant.getTime() })), instant);
+  assertEquals(timeOfId(firstIdOf(instant)), instant);
+});

@@ -1,0 +1,220 @@
+/**
+ * What a consumer sets aside so that the queue flows on: dead letters, exactly as they were received; events that
+ * failed for now, and when they are due again; and which of the messages in a dying worker's hands may have killed it.
+ *
+ * @module
+ */
+import { v7 as uuidv7 } from "uuid";
+import { type Queryable, rowset, storableText, uuids } from "./connect.ts";
+
+/** A message that is given up on. */
+export interface NewDeadLetter {
+  /** Who gave up on it: the consumer's name, which is its queue's. */
+  readonly consumer: string;
+  /** What could be read of the event; null where the body does not say. */
+  readonly eventId: string | null;
+  /** The event's type; null where the body is no valid event. */
+  readonly eventType: string | null;
+  /** The order that the event is about; null where the body is no valid event. */
+  readonly orderId: string | null;
+  /** The event's correlation id; null where the body is no valid event. */
+  readonly correlationId: string | null;
+  /** W3C trace context; null where the message had none. */
+  readonly traceparent: string | null;
+  /** The message's body, byte for byte. */
+  readonly body: Uint8Array;
+  /** Why, in a few fixed words, such as `retries exhausted`. */
+  readonly reason: string;
+  /** Why, in full; the first 2,000 characters are kept. */
+  readonly detail: string;
+  /** Attempts at this delivery, the first one included. */
+  readonly attempts: number;
+}
+
+/**
+ * Keeps messages, in one statement. A message that is kept already, because a worker was killed between this and its
+ * ack, is counted on the open letter it has instead of becoming a second one.
+ */
+export async function insertDeadLetters(
+  sql: Queryable,
+  letters: readonly NewDeadLetter[],
+  now: Date,
+): Promise<void> {
+  const unique = new Map(letters.map((letter) => [`${letter.consumer} ${letter.body.toBase64()}`, letter]));
+  const rows = [...unique.values()].map((letter) => ({
+    ...letter,
+    id: uuidv7(),
+    body: letter.body.toBase64(),
+    eventType: letter.eventType === null ? null : storableText(letter.eventType),
+    detail: storableText(letter.detail),
+  }));
+  if (rows.length === 0) return;
+  await sql`
+    insert into dead_letters (
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, reason, detail,
+      attempts, first_failed_at, last_failed_at
+    )
+    select "id", "consumer", "eventId", "eventType", "orderId", "correlationId", "traceparent",
+           decode("body", 'base64'), "reason", left("detail", 2000), "attempts", ${now}, ${now}
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
+      "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "orderId" uuid, "correlationId" text,
+      "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
+    )
+    on conflict (consumer, fingerprint) where state = 'OPEN' do update
+    set attempts = dead_letters.attempts + excluded.attempts, reason = excluded.reason, detail = excluded.detail,
+        last_failed_at = greatest(dead_letters.last_failed_at, excluded.last_failed_at)`;
+}
+
+/** An event that its consumer is to get again. */
+export interface NewRetry {
+  /** Who is to get it: the consumer's name, which is its queue's. */
+  readonly consumer: string;
+  /** The id of the event. */
+  readonly eventId: string;
+  /** The event's type. */
+  readonly eventType: string;
+  /** The order that the event is about. */
+  readonly orderId: string;
+  /** The event's correlation id. */
+  readonly correlationId: string;
+  /** W3C trace context; null where there is none. */
+  readonly traceparent: string | null;
+  /** The message's body, byte for byte. */
+  readonly body: Uint8Array;
+  /** What the attempt met with; the first 2,000 characters are kept. */
+  readonly error: string;
+  /** Retries spent so far, the one to come included if it counts. */
+  readonly retries: number;
+  /** When its consumer first looked at it. */
+  readonly firstSeenAt: Date;
+  /** When it is due, in milliseconds from now. */
+  readonly delayMs: number;
+}
+
+/**
+ * Keeps events until they are due, in one statement. An event that is kept already, because a worker was killed between
+ * this and its ack or because it was delivered twice, stays one: with the higher count of retries.
+ */
+export async function storeRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
+  const unique = new Map(retries.map((retry) => [`${retry.consumer} ${retry.eventId}`, retry]));
+  const rows = [...unique.values()].map((retry) => ({
+    ...retry,
+    body: retry.body.toBase64(),
+    error: storableText(retry.error),
+  }));
+  if (rows.length === 0) return;
+  await sql`
+    insert into delayed_retries as known (
+      consumer, event_id, event_type, order_id, correlation_id, traceparent, body, error, retries, first_seen_at,
+      last_failed_at, due_at
+    )
+    select "consumer", "eventId", "eventType", "orderId", "correlationId", "traceparent", decode("body", 'base64'),
+           left("error", 2000), "retries", "firstSeenAt", ${now},
+           ${now}::timestamptz + "delayMs" * interval '1 millisecond'
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
+      "consumer" text, "eventId" uuid, "eventType" text, "orderId" uuid, "correlationId" text, "traceparent" text,
+      "body" text, "error" text, "retries" integer, "firstSeenAt" timestamptz, "delayMs" integer
+    )
+    order by "eventId"
+    on conflict (event_id, consumer) do update
+    set error = excluded.error, retries = greatest(known.retries, excluded.retries),
+        first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
+        last_failed_at = greatest(known.last_failed_at, excluded.last_failed_at), due_at = excluded.due_at`;
+}
+
+/** A retry that is due. */
+export interface DueRetry {
+  /** Who is to get it. */
+  readonly consumer: string;
+  /** The id of the event. */
+  readonly eventId: string;
+  /** The event's type. */
+  readonly eventType: string;
+  /** The event's correlation id. */
+  readonly correlationId: string;
+  /** W3C trace context; null where there is none. */
+  readonly traceparent: string | null;
+  /** The message's body, byte for byte. */
+  readonly body: Uint8Array;
+  /** Retries spent, the one to come included if it counts. */
+  readonly retries: number;
+  /** When its consumer first looked at it. */
+  readonly firstSeenAt: Date;
+}
+
+/** Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends. */
+export async function claimDueRetries(sql: Queryable, limit: number): Promise<DueRetry[]> {
+  return await sql<DueRetry[]>`
+    select consumer, event_id as "eventId", event_type as "eventType", correlation_id as "correlationId", traceparent,
+           body, retries, first_seen_at as "firstSeenAt"
+    from delayed_retries where due_at <= now()
+    order by due_at limit ${limit}
+    for update skip locked`;
+}
+
+/** A retry, by its key. */
+export type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
+
+/** Notes that retries have been sent, and when, in one statement. */
+export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[]): Promise<void> {
+  if (sent.length === 0) return;
+  await sql`
+    update delayed_retries r set due_at = null, sent_at = clock_timestamp()
+    from jsonb_to_recordset(${rowset(sent)}::text::jsonb) as sent (consumer text, "eventId" uuid)
+    where r.event_id = sent."eventId" and r.consumer = sent.consumer
+      and r.event_id = any(${uuids(sent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
+}
+
+/** Makes retries that could not be sent due once more after `delayMs` milliseconds, in one statement. */
+export async function postponeRetries(
+  sql: Queryable,
+  unsent: readonly RetryKey[],
+  delayMs: number,
+): Promise<void> {
+  if (unsent.length === 0) return;
+  await sql`
+    update delayed_retries r set due_at = clock_timestamp() + ${delayMs}::int * interval '1 millisecond'
+    from jsonb_to_recordset(${rowset(unsent)}::text::jsonb) as unsent (consumer text, "eventId" uuid)
+    where r.event_id = unsent."eventId" and r.consumer = unsent.consumer
+      and r.event_id = any(${uuids(unsent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
+}
+
+/** In how many milliseconds the next retry is due: 0 when one is overdue, null when none waits. */
+export async function readNextDue(sql: Queryable): Promise<number | null> {
+  const [row] = await sql<{ ms: number | null }[]>`
+    select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 as ms
+    from delayed_retries where due_at is not null`;
+  return row?.ms == null ? null : Math.max(row.ms, 0); // not by greatest(), which takes 0 for greater than null
+}
+
+/** How many retries wait, by consumer; with `atMost`, no more than so many are counted. */
+export async function countWaitingRetries(
+  sql: Queryable,
+  atMost: number | null = null,
+): Promise<{ consumer: string; count: number }[]> {
+  return await sql<{ consumer: string; count: number }[]>`
+    select consumer, count(*)::int as count
+    from (select consumer from delayed_retries where due_at is not null limit ${atMost}) as waiting
+    group by consumer`;
+}
+
+/**
+ * Counts that `consumer` takes up a message alone; answers with how often it has, this time included. To be committed
+ * before the message is looked at: if that kills the worker, the count is what is left of it.
+ */
+export async function countSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<number> {
+  const [row] = await sql<{ attempts: number }[]>`
+    insert into suspect_deliveries (consumer, fingerprint, attempts, last_at)
+    values (${consumer}, sha256(decode(${body.toBase64()}, 'base64')), 1, now())
+    on conflict (consumer, fingerprint) do update
+    set attempts = suspect_deliveries.attempts + 1, last_at = now()
+    returning attempts`;
+  return row?.attempts ?? 1;
+}
+
+/** Forgets a message that is settled. */
+export async function clearSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<void> {
+  await sql`
+    delete from suspect_deliveries
+    where consumer = ${consumer} and fingerprint = sha256(decode(${body.toBase64()}, 'base64'))`;
+}

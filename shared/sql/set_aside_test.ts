@@ -1,0 +1,96 @@
+import { assert, assertEquals } from "@std/assert";
+import { newRetry } from "../../specs/support/test_events.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { transaction } from "./connect.ts";
+import {
+  claimDueRetries,
+  clearSuspect,
+  countSuspect,
+  countWaitingRetries,
+  markRetriesSent,
+  postponeRetries,
+  readNextDue,
+  storeRetries,
+} from "./set_aside.ts";
+
+shareTestSchema();
+
+const now = new Date();
+const consumer = "payments.order-created.v1";
+
+Deno.test("storeRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
+  await using db = await testSchema();
+  const [due, notYet] = [newRetry(consumer, { retries: 1 }), newRetry(consumer, { delayMs: 60_000 })];
+  await storeRetries(db.as("orderflow_payments"), [due, notYet], now);
+  const relay = db.as("orderflow_relay");
+  const claimed = await claimDueRetries(relay, 10);
+  assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) })), [{
+    consumer: due.consumer,
+    eventId: due.eventId,
+    eventType: due.eventType,
+    correlationId: due.correlationId,
+    traceparent: due.traceparent,
+    body: new TextDecoder().decode(due.body),
+    retries: 1,
+    firstSeenAt: due.firstSeenAt,
+  }]);
+  await markRetriesSent(relay, claimed);
+  assertEquals((await claimDueRetries(relay, 10)).length, 0);
+  const nextMs = await readNextDue(relay);
+  assert(nextMs !== null && nextMs > 0 && nextMs <= 60_000, String(nextMs));
+  assertEquals(
+    await countWaitingRetries(db.as("orderflow_ops")).then((rows) => rows.map((row) => ({ ...row }))),
+    [
+      { consumer: notYet.consumer, count: 1 },
+    ],
+  );
+});
+
+Deno.test("storeRetries() of an event that waits already keeps one row, with the higher count", async () => {
+  await using db = await testSchema();
+  const first = newRetry(consumer, { error: "the third time" });
+  await storeRetries(db.sql, [first, first], now);
+  await storeRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
+  const rows = await claimDueRetries(db.sql, 10);
+  assertEquals(rows.map(({ eventId, retries }) => ({ eventId, retries })), [
+    { eventId: first.eventId, retries: 2 },
+  ]);
+});
+
+Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  await storeRetries(db.sql, [newRetry(consumer), newRetry(consumer)], now);
+  await transaction(relay, async (tx) => {
+    const [mine] = await claimDueRetries(tx, 1);
+    const theirs = await claimDueRetries(relay, 10);
+    assertEquals(theirs.length, 1);
+    assert(theirs[0]?.eventId !== mine?.eventId);
+  });
+});
+
+Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  const one = newRetry(consumer);
+  assertEquals(await readNextDue(relay), null);
+  await storeRetries(db.sql, [one], now);
+  await postponeRetries(relay, [one], 60_000);
+  assertEquals((await claimDueRetries(relay, 10)).length, 0);
+  assert((await readNextDue(relay) ?? 0) > 0);
+});
+
+shareTestSchema();
+
+Deno.test("countSuspect() counts per consumer and body, until clearSuspect() forgets it", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_payments");
+  const [body, other] = [new Uint8Array([0, 255, 1]), new Uint8Array([0, 255, 2])];
+  assertEquals(await countSuspect(sql, "payments", body), 1);
+  assertEquals(await countSuspect(sql, "payments", body), 2);
+  assertEquals(await countSuspect(sql, "orders", body), 1);
+  assertEquals(await countSuspect(sql, "payments", other), 1);
+  await clearSuspect(sql, "payments", body);
+  assertEquals(await countSuspect(sql, "payments", body), 1);
+  assertEquals(await countSuspect(sql, "payments", other), 2);
+});

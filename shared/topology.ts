@@ -1,0 +1,93 @@
+/**
+ * The broker's topology as data: the exchange, the queues, what each is bound to, and who consumes it.
+ *
+ * @module
+ */
+import type { EventType } from "./events.ts";
+
+/** One queue: its bindings, and the variable that can name it otherwise. The consumer is named like the queue. */
+export interface QueueSpec {
+  /** The queue's name, unless its variable gives it another. */
+  readonly name: string;
+  /** The environment variable that can give it another name. */
+  readonly env: string;
+  /** The event types that it gets, which are its binding keys. */
+  readonly bindings: readonly EventType[];
+}
+
+/** The queues by the key under which workers ask for theirs. */
+export const QUEUES = {
+  paymentsOrderCreated: {
+    name: "payments.order-created.v1",
+    env: "RABBITMQ_PAYMENTS_ORDER_CREATED_QUEUE",
+    bindings: ["order.created"],
+  },
+  ordersPaymentEvents: {
+    name: "orders.payment-events.v1",
+    env: "RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE",
+    bindings: ["payment.succeeded", "payment.failed"],
+  },
+  enrollmentsPaymentSucceeded: {
+    name: "enrollments.payment-succeeded.v1",
+    env: "RABBITMQ_ENROLLMENTS_PAYMENT_SUCCEEDED_QUEUE",
+    bindings: ["payment.succeeded"],
+  },
+  ordersLifecycleEvents: {
+    name: "orders.lifecycle-events.v1",
+    env: "RABBITMQ_ORDERS_LIFECYCLE_EVENTS_QUEUE",
+    bindings: ["enrollment.granted", "enrollment.failed", "refund.succeeded"],
+  },
+  paymentsRefundRequested: {
+    name: "payments.refund-requested.v1",
+    env: "RABBITMQ_PAYMENTS_REFUND_REQUESTED_QUEUE",
+    bindings: ["refund.requested"],
+  },
+  notificationsFinalEvents: {
+    name: "notifications.final-events.v1",
+    env: "RABBITMQ_NOTIFICATIONS_FINAL_EVENTS_QUEUE",
+    bindings: ["enrollment.granted", "payment.failed", "refund.succeeded"],
+  },
+} as const satisfies Record<string, QueueSpec>;
+
+/** How the exchange is declared. */
+export const EXCHANGE = { type: "topic", durable: true } as const;
+
+/** How each queue is declared: a quorum queue survives the loss of a node. */
+export const QUEUE_OPTIONS = { durable: true, arguments: { "x-queue-type": "quorum" } } as const;
+
+/** The key of a queue in the topology. */
+export type QueueKey = keyof typeof QUEUES;
+
+/** The variable that can name a queue otherwise. */
+export type QueueVariable = (typeof QUEUES)[QueueKey]["env"];
+
+/** The keys of all queues. */
+export const QUEUE_KEYS = Object.keys(QUEUES) as readonly QueueKey[];
+
+/** The topology under the names that the configuration gave it. */
+export interface Topology {
+  /** The name of the topic exchange that every event is published to. */
+  readonly exchange: string;
+  /** Each queue's name and binding keys. */
+  readonly queues: Readonly<
+    Record<QueueKey, { readonly name: string; readonly bindings: readonly EventType[] }>
+  >;
+}
+
+/** The event types that a queue is bound to. Only these are published as mandatory: others may go unheard. */
+export const CONSUMED_TYPES: ReadonlySet<string> = new Set(Object.values(QUEUES).flatMap((q) => q.bindings));
+
+/** One binding: a consumer, and a type of event that its queue is bound to. */
+export interface Binding {
+  /** The consumer's name, which is its queue's. */
+  readonly consumer: string;
+  /** A type of event that its queue is bound to. */
+  readonly type: EventType;
+}
+
+/** Every binding of a topology: who is to get which types of event. */
+export function bindingsOf({ queues }: Topology): Binding[] {
+  return Object.values(queues).flatMap(({ name: consumer, bindings }) =>
+    bindings.map((type) => ({ consumer, type }))
+  );
+}

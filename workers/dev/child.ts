@@ -1,0 +1,330 @@
+/**
+ * A child process: what it may do, how it is started, how its output is printed, and that it is started again.
+ *
+ * @module
+ */
+import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
+import type { ProcessSpec } from "./processes.ts";
+import { pause, signalChild } from "../../shared/process/stop.ts";
+import { EXIT_CONFIG } from "../../shared/process/run.ts";
+
+/** Variables by name. */
+export type Environment = Readonly<Record<string, string>>;
+
+/** What Deno itself reads, to find its caches, certificates and telemetry settings. */
+const RUNTIME_VARIABLES = ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "NO_COLOR", "FORCE_COLOR"];
+const RUNTIME_PREFIXES = ["DENO_", "OTEL_"];
+
+/**
+ * The environment of a child: of `inherited` only OrderFlow's own variables and what Deno reads, then `set` over it.
+ * Lines are for people, unless `LOG_FORMAT` says otherwise.
+ */
+export function childEnvironment(inherited: Environment, set: Environment): Record<string, string> {
+  const wanted = (name: string) =>
+    name in VARIABLES || RUNTIME_VARIABLES.includes(name) ||
+    RUNTIME_PREFIXES.some((prefix) => name.startsWith(prefix));
+  const kept = Object.entries(inherited).filter(([name, value]) => wanted(name) && value !== "");
+  return { LOG_FORMAT: "pretty", ...Object.fromEntries(kept), ...set, [SUPERVISED_VARIABLE]: "1" };
+}
+
+/** The name under which a process shows in traces. Deno reads it, and only where `OTEL_DENO` is on. */
+export function serviceName({ name }: ProcessSpec): Environment {
+  return { OTEL_SERVICE_NAME: `orderflow-${name}` };
+}
+
+const DEFAULT_PORTS: Readonly<Record<string, string>> = {
+  "postgres:": "5432",
+  "postgresql:": "5432",
+  "amqp:": "5672",
+  "amqps:": "5671",
+};
+
+/** The address that a service's URL names, as `host:port`; without a port, the one of its protocol. */
+export function addressOf(serviceUrl: string): string {
+  const { protocol, hostname, port } = new URL(serviceUrl);
+  return `${hostname}:${port || DEFAULT_PORTS[protocol]}`;
+}
+
+/** Host and port as one address, an IPv6 one in brackets. */
+export function joinAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * V8's heap. Its limit is 256 MiB instead of a share of the machine's memory, because V8 lets a heap grow the more before
+ * it collects the higher the limit is; and where new objects are made has 8 MiB each half instead of 16. With a million
+ * events waiting, the largest process takes 125 MiB instead of more than 200, at the same processor time for an order.
+ * Halves of 2 MiB save 10 MiB more and cost a sixth.
+ */
+const HEAP = "--v8-flags=--max-semi-space-size=8,--max-old-space-size=256";
+
+/**
+ * The arguments of `deno` that run `spec` under its permission set, with a network of no more than `addresses`
+ * (`host:port`, to connect to or to listen on). These replace the set's own list, which is for processes that people
+ * start by themselves.
+ */
+export function denoArguments(spec: ProcessSpec, addresses: readonly string[]): string[] {
+  const { permissions, entry } = spec;
+  return [
+    "run",
+    "-q",
+    "--no-prompt",
+    "--cached-only",
+    HEAP,
+    `-P=${permissions}`,
+    `--allow-net=${addresses}`,
+    entry,
+  ];
+}
+
+/** What a child is started with. */
+export interface ChildOptions {
+  /** The project's root, where deno.json is. */
+  readonly root: string;
+  /** Its whole environment. */
+  readonly env: Environment;
+  /** All that it may connect to or listen on, as `host:port`. */
+  readonly addresses: readonly string[];
+  /** Prints what it writes. */
+  readonly printer: Printer;
+}
+
+/**
+ * Starts `spec` under its permission set and prints its lines. Two ways lead to its end: a signal, and the end of its
+ * standard input, which is open for as long as this process lives. It has a session of its own, so that a terminal's
+ * Ctrl-C reaches the supervisor alone, which knows the order of stopping.
+ */
+export function startChild(spec: ProcessSpec, options: ChildOptions): Child {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: denoArguments(spec, options.addresses),
+    cwd: options.root,
+    clearEnv: true,
+    env: { ...options.env },
+    detached: true,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const printed = [child.stdout, child.stderr].map((stream) => options.printer.stream(spec.name, stream));
+  const ended = child.status.then(async (status) => {
+    await Promise.all([...printed, child.stdin.close().catch(() => {})]);
+    return status;
+  });
+  return {
+    pid: child.pid,
+    ended,
+    signal: (name) => signalChild(child, name),
+  };
+}
+
+/** A longer line is printed in pieces of this many characters: what has no end must not fill the memory. */
+const MAX_LINE = 16_384;
+
+/** Cuts a text that arrives in pieces into lines. */
+export interface LineSplitter {
+  /** Takes a piece; answers with the lines that it completes. */
+  push(piece: string): string[];
+  /** What is left without a line end. */
+  rest(): string[];
+}
+
+/** Makes a splitter; a line of more than `maxLength` characters comes in pieces of at most that. */
+export function createLineSplitter(maxLength: number = MAX_LINE): LineSplitter {
+  let rest = "";
+  return {
+    push(piece) {
+      const lines = (rest + piece).split("\n");
+      rest = lines.pop() ?? "";
+      const whole = lines.flatMap((line) => pieces(line.replace(/\r$/, ""), maxLength));
+      if (rest.length <= maxLength) return whole;
+      const parts = pieces(rest, maxLength);
+      rest = parts.pop() ?? "";
+      return [...whole, ...parts];
+    },
+    rest() {
+      const last = rest === "" ? [] : [rest];
+      rest = "";
+      return last;
+    },
+  };
+}
+
+function pieces(line: string, maxLength: number): string[] {
+  const count = Math.max(1, Math.ceil(line.length / maxLength));
+  return Array.from({ length: count }, (_, i) => line.slice(i * maxLength, (i + 1) * maxLength));
+}
+
+/** ANSI foreground colours: cyan, yellow, magenta, green, blue, and their bright ones. Red is for nobody. */
+const COLOURS = [36, 33, 35, 32, 34, 96, 93, 95, 92, 94];
+
+/** Gives each of `names` the text in front of its lines: padded to the longest, in a colour of its own. */
+export function prefixes(names: readonly string[], coloured: boolean): (name: string) => string {
+  const width = Math.max(...names.map((name) => name.length));
+  return (name) => {
+    const text = `${name.padEnd(width)} | `;
+    const colour = COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length];
+    return coloured ? `\x1b[${colour}m${text}\x1b[0m` : text;
+  };
+}
+
+/** Prints whole lines in the order of the calls. */
+export interface Printer {
+  /** Prints one line in the name of a process; resolves when it is written. */
+  line(name: string, text: string): Promise<void>;
+  /** Prints a text as it is. */
+  block(text: string): Promise<void>;
+  /** Prints what `stream` brings, line by line, until it ends. It is read no faster than it can be written. */
+  stream(name: string, stream: ReadableStream<Uint8Array>): Promise<void>;
+  /** Resolves once everything printed so far is written. */
+  flush(): Promise<void>;
+}
+
+/** Makes a printer on `write`, for lines of the processes `names`. */
+export function createPrinter(
+  names: readonly string[],
+  coloured: boolean,
+  write: (bytes: Uint8Array) => Promise<void>,
+): Printer {
+  const prefix = prefixes(names, coloured);
+  const encoder = new TextEncoder();
+  let last = Promise.resolve();
+  const print = (text: string) => last = last.then(() => write(encoder.encode(text)));
+  const lines = (name: string, texts: readonly string[]) =>
+    texts.length === 0 ? last : print(texts.map((text) => `${prefix(name)}${text}\n`).join(""));
+  return {
+    line: (name, text) => lines(name, text.split("\n")),
+    block: (text) => print(`${text}\n`),
+    flush: () => last,
+    async stream(name, stream) {
+      const splitter = createLineSplitter();
+      const decoder = new TextDecoder();
+      for await (const bytes of stream) {
+        await lines(name, splitter.push(decoder.decode(bytes, { stream: true })));
+      }
+      await lines(name, splitter.rest());
+    },
+  };
+}
+
+const FULL_PAUSE_MS = 5;
+
+/** Writes to standard output. A reader that is slow is waited for; one that is gone is no reason to stop. */
+export async function writeToStdout(bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += await Deno.stdout.write(bytes.subarray(at));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) return;
+      await new Promise((resolve) => setTimeout(resolve, FULL_PAUSE_MS)); // a pipe that its owner made non-blocking
+    }
+  }
+}
+
+const MIN_DELAY_MS = 200;
+const MAX_DELAY_MS = 5000;
+/** A process that ran this long was well: its next crash is a first one. */
+const HEALTHY_MS = 10_000;
+
+/** How long to wait before the next start, in milliseconds: 200, 400, 800, … 5,000 after `failures` ends in a row. */
+export function restartDelayMs(failures: number): number {
+  return Math.min(MIN_DELAY_MS * 2 ** (failures - 1), MAX_DELAY_MS);
+}
+
+/** How many ends in a row there are after one more, of a process that ran for `ranMs`. */
+export function failuresAfter(failures: number, ranMs: number): number {
+  return ranMs >= HEALTHY_MS ? 1 : failures + 1;
+}
+
+/** Says in words how a process ended. */
+export function describeEnd(status: Pick<Deno.CommandStatus, "code" | "signal">): string {
+  return status.signal ? `was ended by ${status.signal}` : `ended with code ${status.code}`;
+}
+
+/** A started process. */
+export interface Child {
+  /** Its process id. */
+  readonly pid: number;
+  /** Resolves once it has ended and all it wrote is printed. */
+  readonly ended: Promise<Deno.CommandStatus>;
+  /** Sends it a signal; none is sent to one that has ended. */
+  signal(name: Deno.Signal): void;
+}
+
+/** What happens around a process that is kept running. */
+export interface KeepRunningOptions {
+  /** Starts the process, each time it is to run. */
+  readonly start: () => Child;
+  /** Told of each end that nobody asked for, with the pause before the next start. */
+  readonly onEnd: (how: string, delayMs: number) => void;
+  /** Told of each start but the first one. */
+  readonly onRestart: (pid: number) => void;
+  /** Called when the process says that its configuration is wrong: it is not started again. */
+  readonly onWrongConfiguration: () => void;
+}
+
+/** A process that is kept running. */
+export interface KeptProcess {
+  /** The id of the process that runs now, or ran last. */
+  readonly pid: number;
+  /** Ends the process, killing it after `graceMs`, and starts it anew at once. */
+  restart(graceMs: number): Promise<void>;
+  /** Ends it for good: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
+  stop(graceMs: number): Promise<void>;
+  /** Kills it for good, without waiting. */
+  kill(): void;
+}
+
+/** Starts a process and keeps it running until it is stopped. */
+export function keepRunning(options: KeepRunningOptions): KeptProcess {
+  const stopping = new AbortController();
+  let skipPause = new AbortController();
+  let child = options.start();
+  const running = run();
+
+  async function run(): Promise<void> {
+    for (let failures = 0;;) {
+      const startedAt = performance.now();
+      const status = await child.ended;
+      if (stopping.signal.aborted) return;
+      if (skipPause.signal.aborted) failures = 0;
+      else if (status.code === EXIT_CONFIG) return options.onWrongConfiguration();
+      else {
+        failures = failuresAfter(failures, performance.now() - startedAt);
+        const delayMs = restartDelayMs(failures);
+        options.onEnd(describeEnd(status), delayMs);
+        await pause(delayMs, AbortSignal.any([stopping.signal, skipPause.signal]));
+        if (stopping.signal.aborted) return;
+      }
+      skipPause = new AbortController();
+      child = options.start();
+      options.onRestart(child.pid);
+    }
+  }
+
+  async function end(graceMs: number): Promise<void> {
+    const ending = child;
+    ending.signal("SIGTERM");
+    const timer = setTimeout(() => ending.signal("SIGKILL"), graceMs);
+    await ending.ended;
+    clearTimeout(timer);
+  }
+
+  return {
+    get pid() {
+      return child.pid;
+    },
+    async restart(graceMs) {
+      skipPause.abort();
+      await end(graceMs);
+    },
+    async stop(graceMs) {
+      stopping.abort();
+      await end(graceMs);
+      await running;
+    },
+    kill() {
+      stopping.abort();
+      child.signal("SIGKILL");
+    },
+  };
+}

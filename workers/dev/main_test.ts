@@ -1,0 +1,133 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { signalChild } from "../../shared/process/stop.ts";
+import {
+  devHome,
+  type DevRun,
+  eventually,
+  freeze,
+  isRunning,
+  orderCompletes,
+  orderStatus,
+  processesIn,
+  startDev,
+} from "./testdata/dev_run.ts";
+
+/** The embedded Postgres's note of its process id, there while it runs. */
+const POSTMASTER_PID = "postgres/server/data/postmaster.pid";
+
+/** Waits for the banner; answers with the API's URL. */
+async function ready(run: DevRun): Promise<string> {
+  const [, url = ""] = await run.printed(/OrderFlow is ready[^]* API +(\S+)\n[^]*Stop it/);
+  return url;
+}
+
+async function noneRuns(pids: Iterable<number>): Promise<boolean> {
+  return (await Promise.all([...pids].map(isRunning))).every((running) => !running);
+}
+
+Deno.test("deno task dev runs the whole system, revives what is killed, and leaves nothing behind", async () => {
+  await using home = await devHome();
+  await using run = startDev(home, { METRICS_PORT: "0" });
+  const url = await ready(run);
+  await orderCompletes(url);
+  const [, metrics = ""] = await run.printed(/payments-order-created +\|.*Listening +url=(\S+)/);
+  assertStringIncludes(await (await fetch(metrics)).text(), 'process="payments-order-created"');
+  const processes = processesIn(run.output());
+  for (const name of ["api", "payments-order-created"]) {
+    Deno.kill(processes.get(name) ?? 0, "SIGKILL");
+    const [, pid] = await run.printed(new RegExp(`${name} started again \\(process (\\d+)\\)`));
+    processes.set(name, Number(pid));
+  }
+  await eventually(() => fetch(`${url}/readyz`).then(drained, () => false), "the API is back, and ready");
+  await eventually(
+    () => fetch(metrics).then(drained, () => false),
+    "the worker's metrics are where they were",
+  );
+  await orderCompletes(url);
+
+  const env = await Deno.readTextFile(join(home.folder, "env"));
+  assertStringIncludes(env, "DATABASE_URL='postgres://");
+  assertStringIncludes(env, "AMQP_URL='amqp://");
+  run.process.kill("SIGTERM");
+  run.process.kill("SIGINT"); // comes twice from a terminal
+  assertEquals(await run.ended(), 0);
+  assert(await noneRuns(processes.values()), "a process is left");
+  await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
+  await assertRejects(() => Deno.stat(join(home.folder, POSTMASTER_PID)), Deno.errors.NotFound);
+});
+
+Deno.test("deno task dev leaves nothing running when it is killed, and the next one goes on from there", async () => {
+  await using home = await devHome();
+  await using run = startDev(home);
+  const id = await orderCompletes(await ready(run));
+  const processes = processesIn(run.output());
+  run.process.kill("SIGKILL");
+  await eventually(() => noneRuns(processes.values()), "all processes end by themselves", run.output, 10_000);
+  const isThere = (path: string) => Deno.stat(join(home.folder, path)).then(() => true, () => false);
+  await eventually(async () => !await isThere(POSTMASTER_PID), "Postgres ends by itself", run.output, 10_000);
+
+  await using next = startDev(home);
+  const url = await ready(next);
+  assertEquals(await orderStatus(url, id), "COMPLETED");
+  await orderCompletes(url);
+  next.process.kill("SIGHUP"); // the terminal was closed
+  assertEquals(await next.ended(), 0);
+});
+
+Deno.test("deno task dev kills everything at once when somebody insists", async () => {
+  await using home = await devHome();
+  await using run = startDev(home);
+  await ready(run);
+  const processes = processesIn(run.output());
+  await freeze(processes.get("outbox-relay") ?? 0); // it will not stop when asked
+  run.process.kill("SIGINT");
+  await run.printed(/dev +\| stopping/);
+  await eventually(
+    () => {
+      signalChild(run.process, "SIGINT");
+      return noneRuns([run.process.pid]);
+    },
+    "it ends",
+    run.output,
+  );
+  assertEquals(await run.ended(), 130);
+  await eventually(() => noneRuns(processes.values()), "all processes are gone", run.output, 10_000);
+  await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
+});
+
+Deno.test("deno task dev says at once that a port is taken, and starts nothing", async () => {
+  await using home = await devHome();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  for (const variable of ["PORT", "METRICS_PORT"]) {
+    await using run = startDev(home, { [variable]: `${listener.addr.port}` });
+    assertEquals(await run.ended(), 1);
+    const message =
+      `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or set ${variable} to another one.\n`;
+    assertEquals(run.output(), message);
+  }
+});
+
+Deno.test("deno task dev says that another one runs in the same folder", async () => {
+  await using home = await devHome();
+  await using first = startDev(home);
+  await ready(first);
+  await using second = startDev(home);
+  assertEquals(await second.ended(), 1);
+  assertStringIncludes(second.output(), `(process ${first.process.pid}). Stop that one first.`);
+  first.process.kill("SIGTERM");
+  assertEquals(await first.ended(), 0);
+});
+
+Deno.test("deno task dev waits for a database that is not there yet, and can be stopped meanwhile", async () => {
+  await using home = await devHome();
+  await using run = startDev(home, { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+  await run.printed(/cannot reach the database of DATABASE_URL \(connect ECONNREFUSED .*\); waiting for it/);
+  run.process.kill("SIGTERM");
+  assertEquals(await run.ended(), 0);
+});
+
+async function drained(response: Response): Promise<boolean> {
+  await response.body?.cancel();
+  return response.ok;
+}

@@ -1,0 +1,241 @@
+/**
+ * What a run brings up besides its own processes: a folder, ports, the embedded Postgres; and who launched it.
+ *
+ * @module
+ */
+import { join, resolve } from "node:path";
+import { type EmbeddedPostgres, startPostgres } from "../../shared/embedded/postgres.ts";
+import { messageOf } from "../../shared/process/errors.ts";
+import { pause } from "../../shared/process/stop.ts";
+import { restartDelayMs } from "./child.ts";
+
+/** The folder's variable, for a second `deno task dev` in the same checkout, and for tests. */
+export const HOME_VARIABLE = "ORDERFLOW_HOME";
+
+/** Where things are in the folder. */
+export interface HomePaths {
+  /** The folder as a person in the project's root would type it. */
+  readonly shown: string;
+  /** The folder's absolute path. */
+  readonly home: string;
+  /** The lock file. */
+  readonly lock: string;
+  /** The env file. */
+  readonly env: string;
+  /** The folder of the embedded Postgres. */
+  readonly postgres: string;
+}
+
+/** The paths in the folder `given`, or in `.orderflow` where none is; a relative one starts from the project's root. */
+export function homePaths(root: string, given: string | undefined): HomePaths {
+  const shown = given || ".orderflow";
+  const home = resolve(root, shown);
+  const inside = (name: string) => join(home, name);
+  return { shown, home, lock: inside("lock"), env: inside("env"), postgres: inside("postgres") };
+}
+
+/** The folder is in use by another process. The message names that. */
+export class HomeTakenError extends Error {
+  /** Tells it from other errors. */
+  override name = "HomeTakenError";
+}
+
+/**
+ * Locks the folder for this process, making it where it is missing. The system drops the lock when the process ends,
+ * however it does.
+ *
+ * Errors: `HomeTakenError` when another process holds it.
+ */
+export async function lockHome(paths: HomePaths): Promise<Deno.FsFile> {
+  await Deno.mkdir(paths.home, { recursive: true });
+  const file = await Deno.open(paths.lock, { read: true, write: true, create: true });
+  if (!await file.tryLock(true)) {
+    const holder = (await new Response(file.readable).text()).trim();
+    throw new HomeTakenError(
+      `\`deno task dev\` runs already with ${paths.home} (process ${holder}). Stop that one first.`,
+    );
+  }
+  await file.truncate();
+  await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  return file;
+}
+
+/**
+ * The text of an env file that a shell (`set -a; . .orderflow/env`) and Deno (`--env-file`) read alike: in single quotes
+ * nothing has a meaning, and a URL can do without a quote of its own.
+ */
+export function envFileText(urls: Readonly<Record<string, string>>): string {
+  return Object.entries(urls).map(([name, url]) => `${name}='${url.replaceAll("'", "%27")}'\n`).join("");
+}
+
+/** Writes the env file, whole or not at all, readable by its owner only: a URL may hold a password. */
+export async function writeEnvFile(path: string, urls: Readonly<Record<string, string>>): Promise<void> {
+  const unfinished = `${path}.${Deno.pid}`;
+  await Deno.writeTextFile(unfinished, envFileText(urls), { mode: 0o600 });
+  await Deno.rename(unfinished, path);
+}
+
+/** Removes the env file. Synchronous, so that it also works on the way out. */
+export function removeEnvFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Below what Linux and macOS hand out to outgoing connections, whose ports come and go at any moment. */
+const FIRST_PORT = 20_000;
+const LAST_PORT = 31_999;
+const MAX_TRIES = 100;
+
+/** Whether nothing listens on the port now. Errors: rejects an address that is not this machine's. */
+export function isPortFree(hostname: string, port: number): boolean {
+  try {
+    Deno.listen({ hostname, port }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) return false;
+    throw error;
+  }
+}
+
+/** A port that is free now, picked at random so that two who ask at the same time rarely get the same one. */
+export function freePort(hostname: string): number {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT + 1));
+    if (isPortFree(hostname, port)) return port;
+  }
+  throw new Error(`cannot find a free port from ${FIRST_PORT} to ${LAST_PORT} on ${hostname}: free some`);
+}
+
+/** A database that is kept running. */
+export interface EmbeddedDatabase {
+  /** The same for as long as it is kept running, restarts included. */
+  readonly url: string;
+  /** Stops watching and stops the server. */
+  stop(): Promise<void>;
+}
+
+const LOOK_EVERY_MS = 500;
+
+/**
+ * Starts Postgres on `dataDir`. A server that no longer takes connections is started again on the same port, with growing
+ * pauses for as long as that fails; the processes wait it out.
+ *
+ * Errors: those of `startPostgres` for the first start.
+ */
+export async function startEmbeddedDatabase(
+  dataDir: string,
+  say: (message: string) => void,
+): Promise<EmbeddedDatabase> {
+  let server: EmbeddedPostgres = await startPostgres({ dataDir, onProgress: say });
+  const { url } = server;
+  const port = Number(new URL(url).port);
+  const stopping = new AbortController();
+  const watching = watch();
+
+  async function watch(): Promise<void> {
+    for (;;) {
+      await pause(LOOK_EVERY_MS, stopping.signal);
+      if (stopping.signal.aborted) return;
+      if (!await takesConnections(port)) await startAgain();
+    }
+  }
+
+  async function startAgain(): Promise<void> {
+    say("the embedded Postgres is gone; starting it again");
+    await server.stop(); // lets go of the folder
+    for (let failures = 1; !stopping.signal.aborted; failures++) {
+      try {
+        server = await startPostgres({ dataDir, port, onProgress: say });
+        return say("the embedded Postgres is back");
+      } catch (error) {
+        say(messageOf(error));
+        await pause(restartDelayMs(failures), stopping.signal);
+      }
+    }
+  }
+
+  return {
+    url,
+    async stop() {
+      stopping.abort();
+      await watching;
+      await server.stop();
+    },
+  };
+}
+
+async function takesConnections(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A process above this one. */
+export interface Ancestor {
+  /** Its process id. */
+  readonly pid: number;
+  /** The name that the system shows for it. */
+  readonly name: string;
+}
+
+/**
+ * The ids of those of `ancestors` (nearest first) that wait for this process and so live as long: `deno task`, then
+ * `npx` or `npm` and the shell in between. Nobody beyond: with `nohup` this process may outlive a login shell.
+ */
+export function launchers(ancestors: readonly Ancestor[]): number[] {
+  const npm = ancestors.findIndex(({ name }) => name.startsWith("npm"));
+  return ancestors.slice(0, npm === -1 ? 1 : npm + 1).map(({ pid }) => pid);
+}
+
+/**
+ * Resolves with true once a process that started this one, `deno task` included, is gone; with false at `stop`. Above
+ * `deno task` it can look on Linux only.
+ */
+export async function launchersGone(stop: AbortSignal): Promise<boolean> {
+  const parent = Deno.ppid;
+  const above = launchers(await readAncestors(parent));
+  while (!stop.aborted) {
+    if (Deno.ppid !== parent || !above.every(isAlive)) return true;
+    await pause(LOOK_EVERY_MS, stop);
+  }
+  return false;
+}
+
+/** From `deno task` up to `npx`, there are as many at most. */
+const MAX_ANCESTORS = 3;
+
+async function readAncestors(parent: number): Promise<Ancestor[]> {
+  const found: Ancestor[] = [];
+  if (Deno.build.os !== "linux") return found;
+  for (let pid = parent; pid > 1 && found.length < MAX_ANCESTORS;) {
+    // Deno keeps /proc to itself; what another program may read there is not its concern.
+    const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" })
+      .output();
+    const stat = parseStat(new TextDecoder().decode(stdout));
+    if (!stat) break;
+    found.push({ pid, name: stat.name });
+    pid = stat.parent;
+  }
+  return found;
+}
+
+/** Name and parent out of the text of `/proc/<pid>/stat` (proc(5)); null for a process that is gone. */
+export function parseStat(text: string): { name: string; parent: number } | null {
+  const [, name, parent] = /^\d+ \((.*)\) \S (\d+) /s.exec(text) ?? [];
+  return name === undefined || parent === undefined ? null : { name, parent: Number(parent) };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    Deno.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Deno.errors.PermissionDenied; // alive, and another user's
+  }
+}

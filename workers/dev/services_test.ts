@@ -1,0 +1,97 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  envFileText,
+  freePort,
+  homePaths,
+  HomeTakenError,
+  isPortFree,
+  launchers,
+  lockHome,
+  parseStat,
+  removeEnvFile,
+  writeEnvFile,
+} from "./services.ts";
+
+const URLS = {
+  DATABASE_URL: "postgres://me:p$HOME`'#&\\x@127.0.0.1:5432/orderflow?a=b c",
+  AMQP_URL: "amqp://guest:guest@127.0.0.1:5672",
+};
+const READ = { DATABASE_URL: URLS.DATABASE_URL.replace("'", "%27"), AMQP_URL: URLS.AMQP_URL };
+
+async function temporaryHome() {
+  const root = await Deno.makeTempDir({ prefix: "orderflow_dev_test_" });
+  const paths = homePaths(root, "");
+  return { paths, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
+}
+
+Deno.test("homePaths() is .orderflow in the project, or what is given", () => {
+  assertEquals(homePaths("/project", undefined).env, "/project/.orderflow/env");
+  assertEquals(homePaths("/project", "other").home, "/project/other");
+  assertEquals(homePaths("/project", "/elsewhere").postgres, "/elsewhere/postgres");
+});
+
+Deno.test("lockHome() lets one process in at a time, and names who is in", async () => {
+  await using home = await temporaryHome();
+  const first = await lockHome(home.paths);
+  const error = await assertRejects(() => lockHome(home.paths), HomeTakenError);
+  assertStringIncludes(error.message, `process ${Deno.pid}`);
+  first.close();
+  (await lockHome(home.paths)).close();
+});
+
+Deno.test("writeEnvFile() writes what a shell and Deno read alike, for the owner's eyes only", async () => {
+  await using home = await temporaryHome();
+  (await lockHome(home.paths)).close();
+  const { env } = home.paths;
+  await writeEnvFile(env, URLS);
+  assertEquals((await Deno.stat(env)).mode! & 0o777, 0o600);
+  const print = "console.log(JSON.stringify([Deno.env.get('DATABASE_URL'), Deno.env.get('AMQP_URL')]))";
+  const script = `set -a; . '${env}'; exec '${Deno.execPath()}' eval "${print}"`;
+  const byShell = await output("/bin/sh", ["-c", script]);
+  const byDeno = await output(Deno.execPath(), ["eval", `--env-file=${env}`, print]);
+  assertEquals(JSON.parse(byShell), [READ.DATABASE_URL, READ.AMQP_URL]);
+  assertEquals(JSON.parse(byDeno), [READ.DATABASE_URL, READ.AMQP_URL]);
+  assertEquals([...Deno.readDirSync(home.paths.home)].map(({ name }) => name).toSorted(), ["env", "lock"]);
+  removeEnvFile(env);
+  removeEnvFile(env); // gone already is fine
+  await assertRejects(() => Deno.stat(env), Deno.errors.NotFound);
+});
+
+Deno.test("envFileText() has one line per variable", () => {
+  assertEquals(envFileText({ A: "x", B: "it's" }), "A='x'\nB='it%27s'\n");
+});
+
+async function output(command: string, args: string[]): Promise<string> {
+  const env = { PATH: Deno.env.get("PATH") ?? "", HOME: Deno.env.get("HOME") ?? "" };
+  const { stdout } = await new Deno.Command(command, { args, clearEnv: true, env }).output();
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("isPortFree() is false while somebody listens", () => {
+  const port = freePort("127.0.0.1");
+  assert(isPortFree("127.0.0.1", port));
+  {
+    using _listener = Deno.listen({ hostname: "127.0.0.1", port });
+    assertEquals(isPortFree("127.0.0.1", port), false);
+    assertEquals(isPortFree("0.0.0.0", port), false);
+  }
+  assert(isPortFree("127.0.0.1", port));
+});
+
+Deno.test("isPortFree() throws for an address that is not this machine's", () => {
+  assertThrows(() => isPortFree("192.0.2.1", 8000)); // TEST-NET-1, RFC 5737: nobody's
+});
+
+Deno.test("launchers() is `deno task`, and what npm put above it; never a login shell", () => {
+  const task = { pid: 30, name: "deno" };
+  const shell = { pid: 20, name: "sh" };
+  assertEquals(launchers([task, { pid: 2, name: "bash" }, { pid: 1, name: "init" }]), [30]);
+  assertEquals(launchers([task, shell, { pid: 10, name: "npm exec deno@2" }]), [30, 20, 10]);
+  assertEquals(launchers([task, { pid: 10, name: "npm run dev" }, { pid: 2, name: "bash" }]), [30, 10]);
+  assertEquals(launchers([]), []);
+});
+
+Deno.test("parseStat() finds name and parent, whatever the name holds", () => {
+  assertEquals(parseStat("42 (npm exec (a) b) S 7 42 42 0 -1"), { name: "npm exec (a) b", parent: 7 });
+  assertEquals(parseStat(""), null);
+});

@@ -1,0 +1,55 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { idSchema } from "../shared/events.ts";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { createEnrollHandler, decideSeat } from "./enrollments_payment_succeeded.ts";
+import { countEvents, paymentSucceeded } from "../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { atomicallyOn } from "../shared/sql/connect.ts";
+
+Deno.test("decideSeat() answers with a seat or with a reason, never with both, and refuses no other course", () => {
+  const courses = fc.oneof(fc.uuid(), fc.constantFrom(...Object.values(RESERVED_COURSES)));
+  fc.assert(fc.property(courses, (courseId) => {
+    const { status, reason } = decideSeat(idSchema.parse(courseId.toUpperCase()));
+    const isFull = courseId === RESERVED_COURSES.enrollmentFailure;
+    assertEquals([status, reason], isFull ? ["FAILED", "no seat left"] : ["GRANTED", null]);
+  }));
+});
+
+shareTestSchema();
+
+function handlerOn(db: TestSchema) {
+  const sql = db.as("orderflow_enrollments");
+  return createEnrollHandler({ atomically: atomicallyOn(sql), consumer: "enrollments", waker: db.waker() });
+}
+
+Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {
+  await using db = await testSchema();
+  const events = [paymentSucceeded(), paymentSucceeded(undefined, RESERVED_COURSES.enrollmentFailure)];
+  const verdicts = await handlerOn(db)(events);
+  assertEquals(verdicts, [
+    { kind: "done", note: "seat granted" },
+    { kind: "done", note: "no seat left" },
+  ]);
+  const rows = await db.sql`select status, reason from enrollments order by id`;
+  assertEquals(rows.map((row) => ({ ...row })), [
+    { status: "GRANTED", reason: null },
+    { status: "FAILED", reason: "no seat left" },
+  ]);
+  assertEquals(await countEvents(db.sql), { "enrollment.failed": 1, "enrollment.granted": 1 });
+});
+
+Deno.test("createEnrollHandler() gives one seat per order, whatever is repeated or forgotten", async () => {
+  await using db = await testSchema();
+  const events = Array.from({ length: 10 }, () => paymentSucceeded());
+  await Promise.all([handlerOn(db)(events), handlerOn(db)(events)]);
+  await db.sql`delete from processed_events`;
+  await handlerOn(db)(events);
+  assertEquals((await db.sql`select from enrollments`).count, 10);
+  assertEquals(await countEvents(db.sql), { "enrollment.granted": 10 });
+});
+
+Deno.test("decideSeat() refuses the full course alone", () => {
+  assertEquals(decideSeat(RESERVED_COURSES.success).status, "GRANTED");
+  assertEquals(decideSeat(RESERVED_COURSES.enrollmentFailure).status, "FAILED");
+});

@@ -1,0 +1,95 @@
+/**
+ * What is armed, as a process knows it: nothing is asked of the database while nothing is.
+ *
+ * @module
+ */
+import { messageOf, throughOutages } from "../../shared/process/errors.ts";
+import {
+  type ArmedFault,
+  type FaultPoint,
+  type FaultTarget,
+  isMeantFor,
+  listArmedFaults,
+  listenForFaults,
+  takeFault,
+} from "../../shared/ops/faults.ts";
+import type { Logger } from "../../shared/process/log.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+
+/** The faults of a process. */
+export interface Faults {
+  /** Whether anything is armed anywhere. */
+  anyArmed(): Promise<boolean>;
+  /** Takes one strike of a fault that is armed for what is at hand; null where none is. Never rejects. */
+  strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null>;
+  /** Ends this process at once, with nothing tidied up, if a fault is armed for what is at hand. */
+  crash(point: FaultPoint, target: FaultTarget): Promise<void>;
+}
+
+/** What a shell shows for a process that SIGKILL ended. */
+const EXIT_KILLED = 137;
+
+/** How faults are watched. */
+export interface WatchOptions {
+  /** Gets a line for each strike, and for what could not be read. */
+  readonly log: Logger;
+  /** Aborted when the process is asked to stop. */
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Keeps what is armed in memory: read when this is called, when something was armed, spent or taken away, and when the
+ * connection has been made again. Ends with the pool. Waits until the
+ * database can be reached.
+ */
+export async function watchFaults(sql: Sql, { log, stop }: WatchOptions): Promise<Faults> {
+  let armed: readonly ArmedFault[] = [];
+  let changed = false;
+  let reading: Promise<void> | null = null;
+
+  async function read(): Promise<void> {
+    while (changed) {
+      changed = false;
+      try {
+        armed = await listArmedFaults(sql);
+      } catch (error) {
+        log.warning("The armed faults cannot be read", { error: messageOf(error) });
+      }
+    }
+    reading = null;
+  }
+
+  /** What is armed; told of a change, only once that is read. */
+  async function current(): Promise<readonly ArmedFault[]> {
+    if (reading) await reading;
+    return armed;
+  }
+
+  async function strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null> {
+    const candidates = await current();
+    if (!candidates.some((fault) => isMeantFor(fault, point, target))) return null;
+    try {
+      const fault = await takeFault(sql, point, target);
+      if (!fault) return null;
+      log.warning("A fault strikes", { point, left: fault.times, correlationId: fault.correlationId });
+      return fault;
+    } catch (error) {
+      log.warning("A fault could not be taken, and does not strike", { point, error: messageOf(error) });
+      return null;
+    }
+  }
+
+  const onChange = () => {
+    changed = true;
+    reading ??= read();
+  };
+  await throughOutages(() => listenForFaults(sql, onChange), { log, stop });
+  await current();
+  return {
+    anyArmed: async () => (await current()).length > 0,
+    strike,
+    async crash(point, target) {
+      if (await strike(point, target)) Deno.exit(EXIT_KILLED);
+    },
+  };
+}

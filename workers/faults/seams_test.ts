@@ -1,0 +1,312 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import type { HandleBatch } from "../../shared/broker/settle.ts";
+import { kindOfError, TransientError } from "../../shared/process/errors.ts";
+import { transaction } from "../../shared/sql/connect.ts";
+import { Crash, type FakeFaults, fakeFaults } from "../../specs/support/fake_faults.ts";
+import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { Faults } from "./armed.ts";
+import { consumerSeams, withProviderFaults, withPublisherFaults } from "./seams.ts";
+import type { PaymentProvider } from "../payments/provider.ts";
+import {
+  type OutgoingMessage,
+  type Publisher,
+  type PublishOutcome,
+  toExchange,
+} from "../../shared/broker/publish.ts";
+import type { Fault, FaultPoint } from "../../shared/ops/faults.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+
+shareTestSchema();
+
+/** A handler that pays its only order in one transaction. */
+function payingHandler(
+  db: TestSchema,
+  id: string,
+  faults: Faults | null,
+  kind: "done" | "duplicate" = "done",
+) {
+  const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
+  const pay: HandleBatch<"order.created"> = async (events) => {
+    await transaction(seams.sql, (tx) => tx`update orders set status = 'PAID' where id = ${id}`);
+    return events.map(() => ({ kind }));
+  };
+  return seams.handling(pay);
+}
+
+const statusOf = async (db: TestSchema, id: string) =>
+  (await db.sql<{ status: string }[]>`select status from orders where id = ${id}`)[0]?.status;
+
+Deno.test("consumerSeams() without faults is what it wraps", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_orders");
+  const handle = () => Promise.resolve([]);
+  const seams = consumerSeams(sql, "payments", null);
+  assertEquals([seams.sql === sql, seams.handling(handle) === handle], [true, true]);
+});
+
+Deno.test("consumerSeams() with nothing armed lets everything through", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  assertEquals(await payingHandler(db, id, fakeFaults())([orderCreated()]), [{ kind: "done" }]);
+  assertEquals(await statusOf(db, id), "PAID");
+});
+
+Deno.test("database.timeout is a true time-out, and leaves nothing behind", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  const handle = payingHandler(db, id, fakeFaults({ point: "database.timeout" }));
+  const error = await assertRejects(() => handle([orderCreated()]));
+  assertEquals([error instanceof Error && "code" in error && error.code, kindOfError(error)], [
+    "57014",
+    "transient",
+  ]);
+  assertEquals(await statusOf(db, id), "PENDING");
+  await handle([orderCreated()]);
+  assertEquals(await statusOf(db, id), "PAID");
+});
+
+Deno.test("consumer.crash-before-commit strikes when all is written and nothing is committed", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  const faults = fakeFaults({ point: "consumer.crash-before-commit", consumer: "payments" });
+  const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
+  let written = 0;
+  const handle = seams.handling(async () => {
+    await transaction(seams.sql, async (tx) => {
+      written = (await tx`update orders set status = 'PAID' where id = ${id}`).count;
+    });
+    return [];
+  });
+  await assertRejects(() => handle([orderCreated()]), Crash);
+  assertEquals([written, await statusOf(db, id)], [1, "PENDING"]);
+});
+
+Deno.test("consumer.crash-after-commit strikes behind the commit", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  const faults = fakeFaults({ point: "consumer.crash-after-commit", correlationId: "test-correlation" });
+  await assertRejects(() => payingHandler(db, id, faults)([orderCreated()]), Crash);
+  assertEquals(await statusOf(db, id), "PAID");
+});
+
+Deno.test("consumer.crash-after-commit spares a batch that committed nothing new", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  const faults = fakeFaults({ point: "consumer.crash-after-commit", correlationId: "test-correlation" });
+  await payingHandler(db, id, faults, "duplicate")([orderCreated()]);
+  assertEquals(faults.struck, []);
+});
+
+Deno.test("consumerSeams() spares other consumers and other correlation ids", async () => {
+  await using db = await testSchema();
+  const id = await insertOrder(db.sql, "PENDING");
+  const faults = fakeFaults(
+    { point: "database.timeout", consumer: "orders" },
+    { point: "consumer.crash-before-commit", correlationId: "another" },
+    { point: "consumer.crash-after-commit", correlationId: "another" },
+  );
+  await payingHandler(db, id, faults)([orderCreated()]);
+  assertEquals([await statusOf(db, id), faults.struck], ["PAID", []]);
+});
+
+const provider: PaymentProvider = {
+  charge: () => Promise.resolve({ kind: "charged", reference: "c" }),
+  refund: () => Promise.resolve({ reference: "r" }),
+};
+const charge = (correlationId = "a") => ({
+  idempotencyKey: "k",
+  amount: "1.00",
+  metadata: { orderId: "o", courseId: "c", correlationId },
+  traceparent: null,
+});
+const refund = {
+  idempotencyKey: "k",
+  chargeReference: "c",
+  amount: "1.00",
+  metadata: { orderId: "o", correlationId: "a" },
+  traceparent: null,
+};
+const never = new AbortController().signal;
+
+Deno.test("withProviderFaults() without faults is the provider that it wraps", () => {
+  assertEquals(withProviderFaults(provider, "payments", null) === provider, true);
+});
+
+Deno.test("provider.failing fails so often, charges and refunds alike, and spares others", async () => {
+  const faults = fakeFaults({
+    point: "provider.failing",
+    times: 2,
+    correlationId: "a",
+    consumer: "payments",
+  });
+  const failing = withProviderFaults(provider, "payments", faults);
+  const other = withProviderFaults(provider, "refunds", faults);
+  assertEquals(await other.refund(refund, never), { reference: "r" });
+  assertEquals(await failing.charge(charge("b"), never), { kind: "charged", reference: "c" });
+  await assertRejects(() => failing.charge(charge(), never), TransientError);
+  await assertRejects(() => failing.refund(refund, never), TransientError);
+  assertEquals(await failing.refund(refund, never), { reference: "r" });
+});
+
+Deno.test("provider.timeout never answers: the caller's time-out ends it", async () => {
+  const silent = withProviderFaults(provider, "payments", fakeFaults({ point: "provider.timeout" }));
+  const controller = new AbortController();
+  const charging = silent.charge(charge(), controller.signal);
+  const first = await Promise.race([charging, new Promise((resolve) => setTimeout(resolve, 20, "silence"))]);
+  assertEquals(first, "silence");
+  controller.abort(new Error("the time is up"));
+  await assertRejects(() => charging, Error, "the time is up");
+  assertEquals(await silent.charge(charge(), never), { kind: "charged", reference: "c" });
+});
+
+Deno.test("provider.slow answers after the delay, and obeys the caller's time-out", async () => {
+  const faults = fakeFaults({ point: "provider.slow", times: 2, delayMs: 30 });
+  const slow = withProviderFaults(provider, "payments", faults);
+  const startedAt = performance.now();
+  assertEquals(await slow.charge(charge(), never), { kind: "charged", reference: "c" });
+  assertEquals(performance.now() - startedAt >= 25, true);
+  await assertRejects(
+    () => slow.charge(charge(), AbortSignal.abort(new Error("the time is up"))),
+    Error,
+    "time",
+  );
+});
+
+const TYPE = "payment.succeeded";
+const bindings = [
+  { consumer: "orders", type: TYPE },
+  { consumer: "enrollments", type: TYPE },
+] as const;
+const route = toExchange("events", new Set([TYPE]));
+
+const message = (id: string, correlationId = id): OutgoingMessage => ({
+  id,
+  type: TYPE,
+  correlationId,
+  traceparent: null,
+  occurredAt: null,
+  body: "{}",
+});
+
+interface Rig {
+  /** What was sent, in its order: `<id> <exchange>:<routing key>`. */
+  readonly sent: string[];
+  readonly faults: FakeFaults;
+  readonly publish: (...messages: OutgoingMessage[]) => Promise<PublishOutcome>;
+  readonly cuts: () => number;
+}
+
+function rig(faults: FakeFaults, refused: ReadonlySet<string> = new Set()): Rig {
+  const sent: string[] = [];
+  let cuts = 0;
+  const broker: Publisher = {
+    publish(messages, { exchange, keyOf }) {
+      sent.push(...messages.map((m) => `${m.id} ${exchange}:${keyOf(m)}`));
+      const ids = messages.map(({ id }) => id);
+      return Promise.resolve({
+        confirmed: ids.filter((id) => !refused.has(id)),
+        refused: ids.filter((id) => refused.has(id)).map((id) => ({ id, error: "no" })),
+        unknown: [],
+        offence: null,
+      });
+    },
+  };
+  const publisher = withPublisherFaults(broker, { faults, bindings, cut: () => void cuts++ });
+  return {
+    sent,
+    faults,
+    publish: (...messages) => publisher.publish(messages, route, 1000),
+    cuts: () => cuts,
+  };
+}
+
+const armed = (point: FaultPoint, more: Partial<Fault> = {}) => fakeFaults({ point, ...more });
+const whole = (id: string) => `${id} events:${TYPE}`;
+
+Deno.test("withPublisherFaults() without faults is the publisher that it wraps", () => {
+  const publisher: Publisher = { publish: () => Promise.reject(new Error("not called")) };
+  assertEquals(withPublisherFaults(publisher, { faults: null, bindings, cut: () => {} }) === publisher, true);
+});
+
+Deno.test("relay.crash-before-publish strikes before anything is sent", async () => {
+  const { publish, sent } = rig(armed("relay.crash-before-publish", { correlationId: "b" }));
+  await assertRejects(() => publish(message("a"), message("b")), Crash);
+  assertEquals(sent, []);
+});
+
+Deno.test("relay.crash-after-confirm strikes behind the confirm, and only of what is confirmed", async () => {
+  const spared = rig(armed("relay.crash-after-confirm", { correlationId: "b" }), new Set(["b"]));
+  await spared.publish(message("a"), message("b"));
+  assertEquals(spared.faults.struck, []);
+  const { publish, sent } = rig(armed("relay.crash-after-confirm", { correlationId: "b" }));
+  await publish(message("a"));
+  await assertRejects(() => publish(message("b")), Crash);
+  assertEquals(sent, [whole("a"), whole("b")]);
+});
+
+Deno.test("relay.connection-lost cuts behind the sending, once", async () => {
+  const { publish, sent, cuts } = rig(armed("relay.connection-lost"));
+  await publish(message("a"));
+  await publish(message("b"));
+  assertEquals([sent, cuts()], [[whole("a"), whole("b")], 1]);
+});
+
+Deno.test("delivery.lost reports as confirmed what it does not send; a consumer's alone leaves the others theirs", async () => {
+  const all = rig(armed("delivery.lost", { correlationId: "b" }));
+  assertEquals((await all.publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
+  assertEquals(all.sent, [whole("a")]);
+  const one = rig(armed("delivery.lost", { consumer: "orders" }));
+  assertEquals((await one.publish(message("a"))).confirmed, ["a"]);
+  assertEquals(one.sent, ["a :enrollments"]);
+});
+
+Deno.test("delivery.duplicate sends twice; a consumer's alone gets it twice", async () => {
+  const all = rig(armed("delivery.duplicate"));
+  assertEquals((await all.publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
+  assertEquals(all.sent.toSorted(), [whole("a"), whole("a"), whole("b")]);
+  const one = rig(armed("delivery.duplicate", { consumer: "orders" }));
+  await one.publish(message("a"));
+  assertEquals(one.sent, [whole("a"), "a :orders"]);
+});
+
+Deno.test("delivery.delayed holds one back, and nobody else", async () => {
+  const { publish, sent } = rig(armed("delivery.delayed", { correlationId: "a", delayMs: 20 }));
+  assertEquals((await publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
+  await publish(message("c"));
+  assertEquals(sent, [whole("b"), whole("c")]);
+  await eventually("the late one", () => sent.length === 3);
+  assertEquals(sent[2], whole("a"));
+});
+
+Deno.test("delivery.reordered holds one back until a later one of its order has gone", async () => {
+  const { publish, sent } = rig(armed("delivery.reordered", { consumer: "orders", delayMs: 0 }));
+  assertEquals((await publish(message("a", "order-1"))).confirmed, ["a"]);
+  await publish(message("b", "order-2"));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals(sent, ["a :enrollments", whole("b")], "another order's does not release it");
+  await publish(message("c", "order-1"));
+  await eventually("the overtaken one", () => sent.length === 4, 5000); // by itself it would go after 10 s
+  assertEquals(sent.slice(2), [whole("c"), "a :orders"]);
+});
+
+Deno.test("a message whose delivery was to fail, and which the broker refuses, counts as refused", async () => {
+  const { publish } = rig(armed("delivery.duplicate"), new Set(["a"]));
+  assertEquals(await publish(message("a")), {
+    confirmed: [],
+    refused: [{ id: "a", error: "no" }],
+    unknown: [],
+    offence: null,
+  });
+});
+
+Deno.test("a fault for a consumer that does not get the type, or another correlation id, spares the message", async () => {
+  const faults = fakeFaults(
+    { point: "delivery.lost", consumer: "notifications" },
+    { point: "delivery.lost", correlationId: "z" },
+    { point: "relay.crash-before-publish", correlationId: "z" },
+  );
+  const { publish, sent } = rig(faults);
+  await publish(message("a"));
+  assertEquals([sent, faults.struck], [[whole("a")], []]);
+});

@@ -1,0 +1,212 @@
+import { assert, assertEquals } from "@std/assert";
+import type { ReceivedEvent } from "../../shared/broker/message.ts";
+import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
+import type { OrderStatus } from "../../shared/order_status.ts";
+import { createOrderEventsHandler, decideBatch, type OrderEventsDeps } from "./move_orders.ts";
+import { countEvents, insertOrder, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { Atomically } from "../../shared/sql/connect.ts";
+import type { StatusChange } from "../../shared/sql/orders.ts";
+
+const now = new Date("2026-01-02T03:04:05Z");
+const a = "00000000-0000-0000-0000-00000000000a";
+const b = "00000000-0000-0000-0000-00000000000b";
+const course = "00000000-0000-0000-0000-000000000103";
+
+Deno.test("decideBatch() moves orders, and an order's later events start from where its earlier ones left it", () => {
+  const events = [
+    received("payment.succeeded", { orderId: a, paymentId: b, courseId: course, amount: "1.00" }),
+    received("payment.failed", { orderId: b, paymentId: b, reason: "card declined" }),
+    received("enrollment.granted", { orderId: a, enrollmentId: b, courseId: course }),
+  ];
+  const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PENDING" }), now);
+  assertEquals(decision.verdicts, [
+    { kind: "done", note: "PENDING → PAID" },
+    { kind: "done", note: "PENDING → PAYMENT_FAILED" },
+    { kind: "done", note: "PAID → COMPLETED" },
+  ]);
+  assertEquals(decision.changes, [
+    { id: a, from: "PENDING", to: "COMPLETED" },
+    { id: b, from: "PENDING", to: "PAYMENT_FAILED" },
+  ]);
+  assertEquals(decision.outgoing, []);
+});
+
+Deno.test("decideBatch() asks for one refund when a paid order gets no seat, with the event's correlation id", () => {
+  const failed = received("enrollment.failed", { orderId: a, courseId: course, reason: "no seat left" });
+  const decision = decideBatch([failed, failed], statuses({ [a]: "PAID" }), now);
+  assertEquals(decision.verdicts.map(({ kind }) => kind), ["done", "duplicate"]);
+  assertEquals(decision.outgoing.length, 1);
+  const [refund] = decision.outgoing;
+  assert(refund);
+  assertEquals([refund.event.type, refund.rowId], ["refund.requested", a]);
+  assertEquals(refund.event.data, { orderId: a, reason: "no seat left" });
+  assertEquals(refund.event.correlationId, failed.event.correlationId);
+  assertEquals(refund.traceparent, failed.traceparent);
+});
+
+Deno.test("decideBatch() leaves early and illegal events out of the inbox, so that they can be processed later", () => {
+  const events = [
+    received("enrollment.granted", { orderId: a, enrollmentId: b, courseId: course }),
+    received("enrollment.granted", { orderId: b, enrollmentId: b, courseId: course }),
+    received("refund.succeeded", { orderId: course, paymentId: b }),
+  ];
+  const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PAYMENT_FAILED" }), now);
+  assertEquals(decision.verdicts, [
+    { kind: "early", awaits: "PAID" },
+    { kind: "rejected", reason: "illegal transition", detail: "enrollment.granted while PAYMENT_FAILED" },
+    { kind: "rejected", reason: "illegal transition", detail: "there is no such order" },
+  ]);
+  assertEquals(decision.settled, []);
+  assertEquals(decision.changes, []);
+});
+
+function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent<T> {
+  const cause = {
+    correlationId: "c-1",
+    traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
+  };
+  const { event, traceparent } = makeEvent(type, data, cause, now);
+  return { event, traceparent, attempt: 1 };
+}
+
+function statuses(of: Record<string, OrderStatus>): Map<string, OrderStatus> {
+  return new Map(Object.entries(of));
+}
+
+shareTestSchema();
+
+function handlerOn(
+  db: TestSchema,
+  consumer = "orders",
+  beforeWriting = () => Promise.resolve(),
+  onMoved?: OrderEventsDeps["onMoved"],
+) {
+  const sql = db.as("orderflow_orders");
+  const atomically: Atomically = async (work) => {
+    await beforeWriting();
+    return await work(sql);
+  };
+  return createOrderEventsHandler({ sql, atomically, consumer, waker: db.waker(), onMoved });
+}
+
+const someCourse = "00000000-0000-0000-0000-000000000103";
+const noSeat = (orderId: string) =>
+  received("enrollment.failed", { orderId, courseId: someCourse, reason: "no seat left" });
+const seat = (orderId: string) =>
+  received("enrollment.granted", { orderId, enrollmentId: crypto.randomUUID(), courseId: someCourse });
+
+Deno.test("createOrderEventsHandler() moves orders, remembers the events and asks for refunds, once", async () => {
+  await using db = await testSchema();
+  const [a, b, c] = [
+    await insertOrder(db.sql, "PENDING"),
+    await insertOrder(db.sql, "PAID"),
+    await insertOrder(db.sql, "PAID"),
+  ];
+  const events = [paymentSucceeded(a), noSeat(b), seat(c)];
+  assertEquals((await handlerOn(db)(events)).map(({ kind }) => kind), ["done", "done", "done"]);
+  assertEquals((await handlerOn(db)(events)).map(({ kind }) => kind), [
+    "duplicate",
+    "duplicate",
+    "duplicate",
+  ]);
+  const rows = await db.sql`select id, status from orders order by id`;
+  assertEquals(rows.map(({ id, status }) => [id, status]), [[a, "PAID"], [b, "REFUND_IN_PROGRESS"], [
+    c,
+    "COMPLETED",
+  ]]);
+  assertEquals((await db.sql`select from processed_events`).count, 3);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+});
+
+Deno.test("createOrderEventsHandler() finds a repeat even when the inbox has forgotten it", async () => {
+  await using db = await testSchema();
+  const event = noSeat(await insertOrder(db.sql, "PAID"));
+  await handlerOn(db)([event]);
+  await db.sql`delete from processed_events`;
+  assertEquals(await handlerOn(db)([event]), [{ kind: "duplicate" }]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+});
+
+Deno.test("createOrderEventsHandler() leaves an early event out of the inbox; it is processed once its time has come", async () => {
+  await using db = await testSchema();
+  const order = await insertOrder(db.sql, "PENDING");
+  const granted = seat(order);
+  assertEquals(await handlerOn(db)([granted]), [{ kind: "early", awaits: "PAID" }]);
+  assertEquals((await db.sql`select from processed_events`).count, 0);
+  await handlerOn(db)([paymentSucceeded(order)]);
+  assertEquals((await handlerOn(db)([granted]))[0]?.kind, "done");
+});
+
+Deno.test("createOrderEventsHandler() strands no order when both queues' copies race on the same orders", async () => {
+  await using db = await testSchema();
+  const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PENDING")));
+  const payments = orders.map((id) => paymentSucceeded(id));
+  const seats = orders.map((id, i) => i % 2 ? seat(id) : noSeat(id));
+  const lifecycle = handlerOn(db, "lifecycle");
+  async function untilDone() {
+    // Bounded: each round waits for locks that the other copy holds, and the payments need two rounds at most.
+    let waiting = seats;
+    for (let round = 0; waiting.length > 0 && round < 1000; round++) {
+      const verdicts = await lifecycle(waiting);
+      waiting = waiting.filter((_, i) => verdicts[i]?.kind === "early");
+    }
+    assertEquals(waiting.length, 0);
+  }
+  await Promise.all([
+    untilDone(),
+    handlerOn(db)(payments.slice(0, 25).toReversed()),
+    handlerOn(db)(payments.slice(15)),
+  ]);
+  const rows = await db
+    .sql`select status, count(*)::int as count from orders group by status order by status`;
+  assertEquals(rows.map(({ status, count }) => [status, count]), [["COMPLETED", 20], [
+    "REFUND_IN_PROGRESS",
+    20,
+  ]]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 20 });
+});
+
+Deno.test("createOrderEventsHandler() asks for each refund once, however many copies hold the same events", async () => {
+  await using db = await testSchema();
+  const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PAID")));
+  const events = orders.map(noSeat);
+  const copies = [handlerOn(db), handlerOn(db), handlerOn(db)];
+  const verdicts = await Promise.all(copies.map((handle, i) => handle(i % 2 ? events.toReversed() : events)));
+  const kinds = verdicts.flat().map(({ kind }) => kind);
+  assertEquals([kinds.filter((kind) => kind === "done").length, kinds.length], [40, 120]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 40 });
+});
+
+Deno.test("createOrderEventsHandler() decides anew on an order that another copy moves between its look and its write", async () => {
+  await using db = await testSchema();
+  const [moved, other] = [await insertOrder(db.sql, "PAID"), await insertOrder(db.sql, "PAID")];
+  const events = [noSeat(moved), noSeat(other)];
+  const copy = handlerOn(db);
+  let looks = 0;
+  const told: StatusChange[] = [];
+  const handler = handlerOn(
+    db,
+    "orders",
+    async () => {
+      if (++looks === 1) await copy(events.slice(0, 1));
+    },
+    (moves) => told.push(...moves),
+  );
+  assertEquals((await handler(events)).map(({ kind }) => kind), ["duplicate", "done"]);
+  assertEquals(looks, 2);
+  assertEquals(told, [{ id: other, from: "PAID", to: "REFUND_IN_PROGRESS" }]); // not what the copy has moved
+  assertEquals(await countEvents(db.sql), { "refund.requested": 2 });
+  const inbox = await db.sql`select event_id, duplicates from processed_events`;
+  const counted = new Map(inbox.map(({ event_id, duplicates }) => [event_id, duplicates]));
+  assertEquals(events.map(({ event }) => counted.get(event.eventId)), [1, 0]);
+});
+
+Deno.test("createOrderEventsHandler() keeps an illegal event away from the order", async () => {
+  await using db = await testSchema();
+  const order = await insertOrder(db.sql, "COMPLETED");
+  const [verdict] = await handlerOn(db)([noSeat(order)]);
+  assert(verdict?.kind === "rejected");
+  const [row] = await db.sql`select status from orders`;
+  assertEquals(row?.status, "COMPLETED");
+});

@@ -1,0 +1,274 @@
+/**
+ * The payment provider as the payments module sees it, a fake one, and calls that outlive their batch.
+ *
+ * @module
+ */
+import pLimit from "p-limit";
+import { SpanKind } from "@opentelemetry/api";
+import { messageOf, TransientError } from "../../shared/process/errors.ts";
+import type { Atomically, Sql } from "../../shared/sql/connect.ts";
+import type { OutboxWaker } from "../../shared/sql/outbox.ts";
+import { RESERVED_COURSES } from "../../shared/scenarios.ts";
+import { pause } from "../../shared/process/stop.ts";
+import { failSpan, ORDER_ID, runUnder, startSpanUnder, type Tracer } from "../../shared/process/tracing.ts";
+
+/** The variables that say how the provider is called. */
+export const PROVIDER_VARIABLES = [
+  "PAYMENT_PROVIDER_TIMEOUT_MS",
+  "PAYMENT_PROVIDER_CONCURRENCY",
+  "PAYMENT_PROVIDER_LATENCY_MS",
+] as const;
+
+/** A charge. */
+export interface ChargeRequest {
+  /** The provider makes one charge per key, however often it is asked; the order's id, so one per order. */
+  readonly idempotencyKey: string;
+  /** A decimal string of two places. */
+  readonly amount: string;
+  /** What the provider keeps beside the charge. */
+  readonly metadata: { readonly orderId: string; readonly courseId: string; readonly correlationId: string };
+  /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
+  readonly traceparent: string | null;
+}
+
+/** The provider's answer: it charged, or it refused for good. A refusal is an outcome, not an error. */
+export type ChargeResult =
+  | { readonly kind: "charged"; readonly reference: string }
+  | { readonly kind: "declined"; readonly reason: string };
+
+/** A refund of a whole charge. */
+export interface RefundRequest {
+  /** One refund per key; the payment's id. */
+  readonly idempotencyKey: string;
+  /** The reference of the charge. */
+  readonly chargeReference: string;
+  /** The whole charge: a decimal string of two places. */
+  readonly amount: string;
+  /** What the provider keeps beside the refund. */
+  readonly metadata: { readonly orderId: string; readonly correlationId: string };
+  /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
+  readonly traceparent: string | null;
+}
+
+/**
+ * A payment provider. Its calls reject when no answer came: with a `TransientError` where asking again may help. They
+ * obey `signal`.
+ */
+export interface PaymentProvider {
+  /** Charges, or says why not. */
+  charge(request: ChargeRequest, signal: AbortSignal): Promise<ChargeResult>;
+  /** Gives a charge back; answers with the refund's reference. */
+  refund(request: RefundRequest, signal: AbortSignal): Promise<{ readonly reference: string }>;
+}
+
+/** What a bounded call came to. */
+export type Answered<T> = { readonly ok: true; readonly value: T } | {
+  readonly ok: false;
+  readonly error: string;
+};
+
+/**
+ * Calls the provider with a time-out, or until `stop` is aborted. What may pass (`TransientError`, the time-out) becomes
+ * an answer, so that one slow call does not fail its batch.
+ *
+ * Errors: whatever else `call` rejects with.
+ */
+export async function callProvider<T>(
+  call: (signal: AbortSignal) => Promise<T>,
+  timeoutMs: number,
+  stop: AbortSignal,
+): Promise<Answered<T>> {
+  const late = new AbortController();
+  // Not AbortSignal.timeout(), which lives on until its time is up: thousands of them in a second are what fills the heap.
+  const timer = setTimeout(() => late.abort(), timeoutMs);
+  const signal = AbortSignal.any([late.signal, stop]);
+  try {
+    return { ok: true, value: await call(signal) };
+  } catch (error) {
+    if (signal.aborted) {
+      return { ok: false, error: `the payment provider did not answer within ${timeoutMs} ms` };
+    }
+    if (error instanceof TransientError) return { ok: false, error: messageOf(error) };
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What the handlers of the payments module are made of. */
+export interface PaymentDeps {
+  /** A pool that may write `payments`, the inbox and the outbox. */
+  readonly sql: Sql;
+  /** Runs a statement that may write the same. */
+  readonly atomically: Atomically;
+  /** The consumer's name, for the inbox. */
+  readonly consumer: string;
+  /** Wakes the relay after a batch that recorded something. */
+  readonly waker: OutboxWaker;
+  /** Who charges and refunds. */
+  readonly provider: PaymentProvider;
+  /** The most calls to the provider at once. */
+  readonly concurrency: number;
+  /** How long one call may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Aborted when the process is asked to stop: calls under way are given up, and asked again by the next one. */
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Makes a provider that declines the reserved course for payment failures and charges everything else. Its references
+ * are made from the idempotency key, so that, like a real one, it gives the same answer to the same key from every
+ * process and after every crash.
+ */
+export function createFakeProvider(options: { readonly latencyMs: number }): PaymentProvider {
+  return {
+    async charge({ idempotencyKey, metadata }, signal) {
+      await think(options.latencyMs, signal);
+      if (metadata.courseId === RESERVED_COURSES.paymentFailure) {
+        return { kind: "declined", reason: "card declined" };
+      }
+      return { kind: "charged", reference: `fake_charge_${idempotencyKey}` };
+    },
+    async refund({ idempotencyKey }, signal) {
+      await think(options.latencyMs, signal);
+      return { reference: `fake_refund_${idempotencyKey}` };
+    },
+  };
+}
+
+function think(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms === 0) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/** Calls under way, and answers that nobody has used yet. */
+export interface PendingCalls<T> {
+  /**
+   * Makes each of `calls` unless one with its key is under way or has its answer already; resolves with the answers that
+   * are there after a moment, at once when all are. The other calls go on: ask again.
+   *
+   * Errors: what a call rejected with.
+   */
+  answers(calls: ReadonlyMap<string, () => Promise<Answered<T>>>): Promise<Map<string, Answered<T>>>;
+  /** Forgets answers that have been used: the next call with that key is a new one. */
+  forget(keys: Iterable<string>): void;
+}
+
+/** How calls are made. */
+export interface PendingCallsOptions {
+  /** The most calls at once; the others wait for their turn. */
+  readonly concurrency: number;
+  /** Aborted, nothing is waited for any more: what has no answer by then goes back to the queue. */
+  readonly stop: AbortSignal;
+}
+
+/** How long a batch waits for answers, in milliseconds: most are there by then, and are recorded together. */
+const BATCH_WAIT_MS = 100;
+/** An answer that nobody asks for any more, because its message went to another worker, is kept so long. */
+const UNUSED_MS = 60_000;
+
+interface Call<T> {
+  readonly done: Promise<void>;
+  result: PromiseSettledResult<Answered<T>> | null;
+  settledAtMs: number;
+}
+
+/** Makes an empty register of calls. */
+export function createPendingCalls<T>({ concurrency, stop }: PendingCallsOptions): PendingCalls<T> {
+  const limit = pLimit(concurrency);
+  const register = new Map<string, Call<T>>();
+
+  function start(make: () => Promise<Answered<T>>): Call<T> {
+    const settle = (result: PromiseSettledResult<Answered<T>>) => {
+      if (stop.aborted) return; // its time-out was cut short
+      call.result = result;
+      call.settledAtMs = performance.now();
+    };
+    const call: Call<T> = {
+      done: limit(make).then(
+        (value) => settle({ status: "fulfilled", value }),
+        (reason) => settle({ status: "rejected", reason }),
+      ),
+      result: null,
+      settledAtMs: Infinity,
+    };
+    return call;
+  }
+
+  function dropUnused(): void {
+    const before = performance.now() - UNUSED_MS;
+    for (const [key, { settledAtMs }] of register) if (settledAtMs < before) register.delete(key);
+  }
+
+  return {
+    async answers(calls) {
+      dropUnused();
+      for (const [key, make] of calls) if (!register.has(key)) register.set(key, start(make));
+      const asked = [...calls.keys()].flatMap((key) => {
+        const call = register.get(key);
+        return call ? [{ key, call }] : [];
+      });
+      const enough = new AbortController();
+      await Promise.race([
+        Promise.all(asked.map(({ call }) => call.done)),
+        pause(BATCH_WAIT_MS, AbortSignal.any([stop, enough.signal])),
+      ]);
+      enough.abort();
+      const found = new Map<string, Answered<T>>();
+      for (const { key, call: { result } } of asked) {
+        if (result?.status === "rejected") {
+          register.delete(key);
+          throw result.reason;
+        }
+        if (result) found.set(key, result.value);
+      }
+      return found;
+    },
+    forget(keys) {
+      for (const key of keys) register.delete(key);
+    },
+  };
+}
+
+/**
+ * A provider whose calls have a span each, below that of the message that asks for them; without a tracer the one it
+ * wraps. A card that is declined is an answer, not an error. The request has no trace context any more: under a span, the
+ * runtime adds the header to what is fetched, and behind one that is there already.
+ */
+export function withProviderSpans(provider: PaymentProvider, tracer: Tracer | null): PaymentProvider {
+  if (!tracer) return provider;
+  return {
+    charge: (request, signal) =>
+      inSpan(tracer, "charge", request, (traced) => provider.charge(traced, signal)),
+    refund: (request, signal) =>
+      inSpan(tracer, "refund", request, (traced) => provider.refund(traced, signal)),
+  };
+}
+
+async function inSpan<R extends ChargeRequest | RefundRequest, T>(
+  tracer: Tracer,
+  name: string,
+  request: R,
+  call: (request: R) => Promise<T>,
+): Promise<T> {
+  const attributes = { [ORDER_ID]: request.metadata.orderId };
+  const span = startSpanUnder(tracer, request.traceparent, name, { kind: SpanKind.CLIENT, attributes });
+  try {
+    return await runUnder(span, () => call({ ...request, traceparent: null }));
+  } catch (error) {
+    failSpan(span, error instanceof Error ? error.name : "_OTHER", messageOf(error));
+    throw error;
+  } finally {
+    span.end();
+  }
+}

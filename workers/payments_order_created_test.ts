@@ -1,0 +1,184 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { TransientError } from "../shared/process/errors.ts";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { eventually } from "../specs/support/eventually.ts";
+import { countEvents, orderCreated, received } from "../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { atomicallyOn } from "../shared/sql/connect.ts";
+import { createChargeHandler } from "./payments_order_created.ts";
+import { createFakeProvider, type PaymentProvider } from "./payments/provider.ts";
+
+shareTestSchema();
+
+const fake = createFakeProvider({ latencyMs: 0 });
+
+function handlerOn(db: TestSchema, provider: PaymentProvider, timeoutMs = 5000) {
+  const sql = db.as("orderflow_payments");
+  return createChargeHandler({
+    sql,
+    atomically: atomicallyOn(sql),
+    consumer: "payments",
+    waker: db.waker(),
+    provider,
+    concurrency: 4,
+    timeoutMs,
+    stop: new AbortController().signal,
+  });
+}
+
+Deno.test("createChargeHandler() charges a batch: one payment and one event each, declined cards are outcomes", async () => {
+  await using db = await testSchema();
+  const events = [orderCreated(), orderCreated(RESERVED_COURSES.paymentFailure), orderCreated()];
+  const verdicts = await handlerOn(db, fake)(events);
+  assertEquals(verdicts.map(({ kind }) => kind), ["done", "done", "done"]);
+  const payments = await db.sql`
+    select order_id, status, amount, attempt_count, provider_reference is not null as charged, failure_reason
+    from payments order by id`;
+  assertEquals(
+    payments.map((row) => ({ ...row })),
+    events.map(({ event }, i) => ({
+      order_id: event.data.orderId,
+      status: i === 1 ? "FAILED" : "SUCCEEDED",
+      amount: "49.90",
+      attempt_count: 1,
+      charged: i !== 1,
+      failure_reason: i === 1 ? "card declined" : null,
+    })),
+  );
+  assertEquals(await countEvents(db.sql), { "payment.failed": 1, "payment.succeeded": 2 });
+  const [traced] = await db.sql`
+    select correlation_id, traceparent, payload -> 'correlationId' as inside from outbox_events limit 1`;
+  assertEquals({ ...traced }, {
+    correlation_id: "test-correlation",
+    traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
+    inside: "test-correlation",
+  });
+});
+
+Deno.test("createChargeHandler() charges once, however often and from however many copies an event comes", async () => {
+  await using db = await testSchema();
+  let calls = 0;
+  const counting: PaymentProvider = {
+    ...fake,
+    charge: (request, signal) => {
+      calls++;
+      return fake.charge(request, signal);
+    },
+  };
+  const events = Array.from({ length: 20 }, () => orderCreated());
+  const copies = [handlerOn(db, counting), handlerOn(db, counting), handlerOn(db, counting)];
+  const verdicts = await Promise.all(copies.map((handle) => handle(events)));
+  const done = events.map((_, i) => verdicts.filter((copy) => copy[i]?.kind === "done").length);
+  assertEquals(done, events.map(() => 1));
+  calls = 0;
+  const again = await handlerOn(db, counting)(events);
+  assertEquals(again.map(({ kind }) => kind), events.map(() => "duplicate"));
+  assertEquals(calls, 0);
+  assertEquals(await countEvents(db.sql), { "payment.succeeded": 20 });
+});
+
+Deno.test("createChargeHandler() keeps to one payment per order even when the inbox has forgotten", async () => {
+  await using db = await testSchema();
+  const first = orderCreated();
+  await handlerOn(db, fake)([first]);
+  await db.sql`delete from processed_events`;
+  const other = received("order.created", { ...first.event.data, userId: "", courseId: "", amount: "1.00" });
+  const verdicts = await handlerOn(db, fake)([first, {
+    ...other,
+    event: { ...first.event, eventId: other.event.eventId },
+  }]);
+  assertEquals(verdicts.map(({ kind }) => kind), ["duplicate", "duplicate"]);
+  assertEquals((await db.sql`select from payments`).count, 1);
+  assertEquals(await countEvents(db.sql), { "payment.succeeded": 1 });
+});
+
+Deno.test("createChargeHandler() lets a slow or failing provider hold up only its own order", async () => {
+  await using db = await testSchema();
+  const [good, slow, failing] = [orderCreated(), orderCreated(), orderCreated()];
+  const provider: PaymentProvider = {
+    ...fake,
+    charge: (request, signal) => {
+      if (request.idempotencyKey === slow?.event.data.orderId) {
+        return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      }
+      if (request.idempotencyKey === failing?.event.data.orderId) throw new TransientError("try later");
+      return fake.charge(request, signal);
+    },
+  };
+  const events = [good, slow, failing].filter((e) => e !== undefined);
+  const verdicts = await handlerOn(db, provider, 30)(events);
+  assertEquals(verdicts, [
+    { kind: "done", note: "charged 49.90" },
+    { kind: "failed", error: "the payment provider did not answer within 30 ms" },
+    { kind: "failed", error: "try later" },
+  ]);
+  const later = await handlerOn(db, fake)(events.map((event) => ({ ...event, attempt: 2 })));
+  assertEquals(later.map(({ kind }) => kind), ["duplicate", "done", "done"]);
+  const attempts = await db.sql`select attempt_count from payments order by attempt_count`;
+  assertEquals(attempts.map((row) => row.attempt_count), [1, 2, 2]);
+});
+
+Deno.test("createChargeHandler() waits for nobody's slow answer, and records it once it is there", async () => {
+  await using db = await testSchema();
+  const [good, slow] = [orderCreated(), orderCreated()];
+  assert(good && slow);
+  const answered = Promise.withResolvers<void>();
+  let asked = 0;
+  const provider: PaymentProvider = {
+    ...fake,
+    async charge(request, signal) {
+      if (request.idempotencyKey === slow.event.data.orderId) {
+        asked++;
+        await answered.promise;
+      }
+      return await fake.charge(request, signal);
+    },
+  };
+  const handle = handlerOn(db, provider);
+  const verdicts = await handle([slow, good]);
+  assertEquals(verdicts, [{ kind: "waiting" }, { kind: "done", note: "charged 49.90" }]);
+  assertEquals(await handle([slow]), [{ kind: "waiting" }]);
+  answered.resolve();
+  await eventually("the answer to be recorded", async () => (await handle([slow]))[0]?.kind === "done");
+  assertEquals(asked, 1, "a call that is under way is not made again");
+  assertEquals(await countEvents(db.sql), { "payment.succeeded": 2 });
+});
+
+Deno.test("createChargeHandler() never calls the provider with a transaction open, and at most so many at once", async () => {
+  await using db = await testSchema();
+  const answering = Promise.withResolvers<void>();
+  let running = 0;
+  let most = 0;
+  const provider: PaymentProvider = {
+    ...fake,
+    async charge(request, signal) {
+      most = Math.max(most, ++running);
+      await answering.promise;
+      running--;
+      return await fake.charge(request, signal);
+    },
+  };
+  const handle = handlerOn(db, provider);
+  const orders = Array.from({ length: 12 }, () => orderCreated());
+  const handled = handle(orders);
+  await eventually("the provider to be asked by as many as may", () => running === 4);
+  // Nobody has an answer yet, so there is nothing to record: whatever is open now is open for the calls.
+  const [row] = await db.sql<{ open: number }[]>`
+    select count(*)::int as open from pg_stat_activity
+    where datname = current_database() and state = 'idle in transaction'`;
+  answering.resolve();
+  await handled;
+  await eventually("all to be charged", async () => {
+    return (await handle(orders)).every(({ kind }) => kind === "duplicate");
+  });
+  assertEquals({ most, open: row?.open }, { most: 4, open: 0 });
+});
+
+Deno.test("createChargeHandler() commits nothing of a batch that fails", async () => {
+  await using db = await testSchema();
+  const bad = orderCreated();
+  const events = [orderCreated(), { ...bad, traceparent: "\0" }];
+  await assertRejects(() => handlerOn(db, fake)(events) as Promise<unknown>);
+  assertEquals((await db.sql`select from payments`).count, 0);
+  assertEquals((await db.sql`select from processed_events`).count, 0);
+});

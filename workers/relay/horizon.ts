@@ -1,0 +1,66 @@
+/**
+ * From where on the relay looks for events. Pure.
+ *
+ * The claim walks an index of what waits. Entries of events that are published by now go from it with the next visit or
+ * vacuum, but not while a transaction that is older than they are is open anywhere in the database: then each claim
+ * steps over all that was published since. So the relay mostly looks at what is new, and once in a while at everything.
+ *
+ * @module
+ */
+import { firstIdOf, timeOfId } from "../../shared/sql/outbox.ts";
+
+/** Behind which id the next looks begin, and until when. */
+export interface Horizon {
+  /** The id that events must be above; null looks at everything. */
+  readonly after: string | null;
+  /** When everything is to be looked at again, by `performance.now()`. */
+  readonly untilMs: number;
+}
+
+/** Nothing is known: the next look is at everything. */
+export const EVERYTHING: Horizon = { after: null, untilMs: 0 };
+
+/** A look that has published all that it took. */
+export interface Look {
+  /** Behind which id it looked; null where at everything. */
+  readonly after: string | null;
+  /** Whether it took less than it could have. */
+  readonly hadRoom: boolean;
+  /** The id of the last event that it took; null where it took none, or that one had been refused before. */
+  readonly lastId: string | null;
+  /** When it began. */
+  readonly startedAt: Date;
+  /** When it ended, by `performance.now()`. */
+  readonly endedMs: number;
+  /** How long it took, in milliseconds. */
+  readonly tookMs: number;
+}
+
+/**
+ * How long after its id was made an event may be committed and still be found by the quick looks, in milliseconds, the
+ * difference of the clocks included. What comes later waits for the next look at everything.
+ */
+const LATE_MS = 2000;
+/** Time between two looks at everything, in milliseconds at least. */
+const MIN_INTERVAL_MS = 1000;
+/** Looks at everything take no more than this share of the time. */
+const MAX_SHARE = 0.05;
+
+/** The id behind which a look at `nowMs` begins; null for everything. */
+export function lookAfter({ after, untilMs }: Horizon, nowMs: number): string | null {
+  return nowMs < untilMs ? after : null;
+}
+
+/**
+ * The horizon after a look, which has taken what is new in the order of the ids: nothing that was committed is left
+ * before the last one, but in the hands of another relay.
+ */
+export function nextHorizon({ untilMs }: Horizon, look: Look): Horizon {
+  const { after, hadRoom, lastId, startedAt, endedMs, tookMs } = look;
+  if (!hadRoom && lastId === null) return EVERYTHING;
+  const seenUntil = hadRoom || lastId === null ? startedAt : timeOfId(lastId);
+  return {
+    after: firstIdOf(new Date(seenUntil.getTime() - LATE_MS)),
+    untilMs: after === null ? endedMs + Math.max(MIN_INTERVAL_MS, tookMs / MAX_SHARE) : untilMs,
+  };
+}

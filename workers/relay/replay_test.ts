@@ -1,0 +1,333 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { type ConfirmChannel, connect } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
+import fc from "fast-check";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { bindingsOf, type Topology } from "../../shared/topology.ts";
+import {
+  cancelReplay,
+  type DueReplay,
+  findReplay,
+  MAX_REPLAY_RATE,
+  prepareReplay,
+  type ReplayFilter,
+  startReplay,
+} from "../../shared/ops/replays.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { insertPublished } from "../../specs/support/published_events.ts";
+import { testBroker } from "../../specs/support/test_broker.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import {
+  keepReplaying,
+  MAX_REPLAY_TRIES,
+  paceOf,
+  progressAfter,
+  type ReplayTry,
+  sendDueMessages,
+} from "./replay.ts";
+
+shareTestSchema();
+
+const DAYS = 14;
+const horizon = () => new Date(Date.now() - DAYS * 86_400_000);
+
+/** A database and a broker with the topology on it. */
+interface Stage extends AsyncDisposable {
+  readonly db: TestSchema;
+  readonly topology: Topology;
+  readonly channel: ConfirmChannel;
+  readonly publisher: Publisher;
+  /** The event ids of the messages in a queue, which are taken out. */
+  taken(queue: string): Promise<string[]>;
+}
+
+async function stage(): Promise<Stage> {
+  await using resources = new AsyncDisposableStack();
+  const db = resources.use(await testSchema());
+  const broker = resources.use(await testBroker());
+  const model = await connect(broker.url);
+  resources.defer(() => model.close());
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, broker.topology);
+  const owned = resources.move();
+  return {
+    db,
+    topology: broker.topology,
+    channel,
+    publisher: createPublisher(channel),
+    async taken(queue) {
+      const ids: string[] = [];
+      for (let message; (message = await channel.get(queue, { noAck: true }));) {
+        ids.push(String(message.properties.messageId));
+      }
+      return ids;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** `count` payments that succeeded, in the order of their ids. Each has two consumers. */
+async function payments({ db }: Stage, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const data = { orderId: uuidv7(), paymentId: uuidv7(), courseId: uuidv7(), amount: "1.00" };
+    ids.push(await insertPublished(db.sql, "payment.succeeded", data));
+  }
+  return ids;
+}
+
+/** A replay that has been started; answers with its id. */
+async function started(
+  { db, topology }: Stage,
+  filter: ReplayFilter,
+  rate = MAX_REPLAY_RATE,
+): Promise<string> {
+  const sql = db.as("orderflow_ops");
+  const prepared = await prepareReplay(sql, { filter, bindings: bindingsOf(topology), horizon: horizon() });
+  if (prepared.kind !== "prepared") throw new Error(prepared.kind);
+  await startReplay(sql, prepared.replay.id, rate);
+  return prepared.replay.id;
+}
+
+const payment: ReplayFilter = { type: "payment.succeeded" };
+
+async function stateOf({ db }: Stage, id: string) {
+  const replay = await findReplay(db.sql, id);
+  return replay && { state: replay.state, sent: replay.sent, skipped: replay.skipped };
+}
+
+/** Runs the loop while `work` is done. */
+async function replaying<T>(stage: Stage, work: () => Promise<T>): Promise<T> {
+  const stop = new AbortController();
+  const { db, publisher } = stage;
+  const sql = db.as("orderflow_relay");
+  const loop = keepReplaying(
+    { sql, publisher: () => publisher, retentionDays: DAYS, log: testLog },
+    stop.signal,
+  );
+  try {
+    return await work();
+  } finally {
+    stop.abort();
+    await loop;
+  }
+}
+
+Deno.test("keepReplaying() sends each consumer its own events, in order, to its queue alone", async () => {
+  await using on = await stage();
+  const ids = await payments(on, 30);
+  const { enrollmentsPaymentSucceeded: enrollments, ordersPaymentEvents: orders } = on.topology.queues;
+  const all = await started(on, payment, 300);
+  const one = await started(on, { ...payment, consumer: orders.name });
+  await replaying(on, async () => {
+    await eventually("both to be done", async () => {
+      const states = await Promise.all([all, one].map((id) => stateOf(on, id)));
+      return states.every((s) => s?.state === "DONE");
+    });
+  });
+  assertEquals(await stateOf(on, all), { state: "DONE", sent: 60, skipped: 0 });
+  assertEquals(await stateOf(on, one), { state: "DONE", sent: 30, skipped: 0 });
+  assertEquals(await on.taken(enrollments.name), ids);
+  assertEquals((await on.taken(orders.name)).toSorted(), [...ids, ...ids].toSorted());
+});
+
+Deno.test("a relay killed before its commit leaves the replay where it was, and the next one goes on from there", async () => {
+  await using on = await stage();
+  const ids = await payments(on, 12);
+  const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
+  const id = await started(on, { ...payment, consumer }, 50); // five at a time
+  const sql = on.db.as("orderflow_relay");
+  await sendDueMessages(sql, on.publisher, horizon());
+  assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
+  const killed: Publisher = {
+    async publish(...args) {
+      await on.publisher.publish(...args);
+      throw new Error("killed");
+    },
+  };
+  await on.db.sql`update replays set due_at = now()`;
+  await assertRejects(() => sendDueMessages(sql, killed, horizon()), Error, "killed");
+  assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
+  await replaying(on, async () => {
+    await eventually("the end", async () => (await stateOf(on, id))?.state === "DONE");
+  });
+  assertEquals(await on.taken(consumer), [...ids.slice(0, 10), ...ids.slice(5)]);
+});
+
+Deno.test("two relays never send from one replay at once, and none is sent from before it is due", async () => {
+  await using on = await stage();
+  await payments(on, 4);
+  const id = await started(on, payment, 20);
+  const held = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const slow: Publisher = {
+    async publish(...args) {
+      begun.resolve();
+      await held.promise;
+      return await on.publisher.publish(...args);
+    },
+  };
+  const sql = on.db.as("orderflow_relay");
+  const first = sendDueMessages(sql, slow, horizon());
+  await begun.promise;
+  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  held.resolve();
+  assertEquals((await first)?.progress.sent, 2);
+  await on.db.sql`update replays set due_at = now() + interval '1 hour'`;
+  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 2, skipped: 0 });
+});
+
+Deno.test("events that were pruned or have become too old meanwhile are skipped and counted", async () => {
+  await using on = await stage();
+  const [pruned = "", old = "", ...rest] = await payments(on, 4);
+  const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
+  const id = await started(on, { ...payment, consumer });
+  await on.db.sql`delete from outbox_events where id = ${pruned}`;
+  await on.db.sql`
+    update outbox_events set occurred_at = now() - ${DAYS + 1} * interval '1 day' where id = ${old}`;
+  await sendDueMessages(on.db.as("orderflow_relay"), on.publisher, horizon());
+  assertEquals(await stateOf(on, id), { state: "DONE", sent: 4, skipped: 2 });
+  assertEquals(await on.taken(consumer), rest);
+});
+
+Deno.test("messages that the broker does not take are tried again, so many times, and then the replay ends", async () => {
+  await using on = await stage();
+  await payments(on, 3);
+  const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
+  const id = await started(on, { ...payment, consumer });
+  await on.channel.deleteQueue(consumer);
+  const sql = on.db.as("orderflow_relay");
+  for (let i = 1; i <= MAX_REPLAY_TRIES; i++) {
+    assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 0, skipped: 0 });
+    await on.db.sql`update replays set due_at = now()`;
+    await sendDueMessages(sql, on.publisher, horizon());
+  }
+  const replay = await findReplay(on.db.sql, id);
+  assertEquals([replay?.state, replay?.sent], ["CANCELLED", 0]);
+  assertStringIncludes(
+    replay?.reason ?? "",
+    `given up after ${MAX_REPLAY_TRIES} tries in a row: ${consumer}: `,
+  );
+  assertStringIncludes(replay?.reason ?? "", "NO_ROUTE");
+});
+
+Deno.test("a replay goes on once the broker takes its messages again, and nothing is left out", async () => {
+  await using on = await stage();
+  const ids = await payments(on, 3);
+  const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
+  const id = await started(on, { ...payment, consumer });
+  await on.channel.deleteQueue(consumer);
+  const sql = on.db.as("orderflow_relay");
+  await sendDueMessages(sql, on.publisher, horizon());
+  await declareTopology(on.channel, on.topology);
+  await on.db.sql`update replays set due_at = now()`;
+  await sendDueMessages(sql, on.publisher, horizon());
+  assertEquals(await stateOf(on, id), { state: "DONE", sent: 3, skipped: 0 });
+  assertEquals(await on.taken(consumer), ids);
+});
+
+Deno.test("a cancelled replay sends nothing more", async () => {
+  await using on = await stage();
+  const ids = await payments(on, 6);
+  const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
+  const id = await started(on, { ...payment, consumer }, 20);
+  const sql = on.db.as("orderflow_relay");
+  await sendDueMessages(sql, on.publisher, horizon());
+  await cancelReplay(on.db.as("orderflow_ops"), id, "enough");
+  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  assertEquals(await stateOf(on, id), { state: "CANCELLED", sent: 2, skipped: 0 });
+  assertEquals(await on.taken(consumer), ids.slice(0, 2));
+});
+
+Deno.test("paceOf() sends a tenth of the rate ten times a second, and slow ones one by one", () => {
+  assertEquals(paceOf(200), { size: 20, everyMs: 100 });
+  assertEquals(paceOf(5000), { size: 500, everyMs: 100 });
+  assertEquals(paceOf(1), { size: 1, everyMs: 1000 });
+  assertEquals(paceOf(7), { size: 1, everyMs: 143 });
+});
+
+Deno.test("paceOf() puts no more than the rate into any second, however long each sending takes", () => {
+  const rates = fc.integer({ min: 1, max: MAX_REPLAY_RATE });
+  const sendings = fc.array(fc.record({ tookMs: fc.nat(2000), lateMs: fc.nat(50) }), { maxLength: 40 });
+  fc.assert(fc.property(rates, sendings, (rate, sendings) => {
+    const { size, everyMs } = paceOf(rate);
+    const spans: { from: number; to: number }[] = [];
+    let at = 0;
+    for (const { tookMs, lateMs } of sendings) {
+      spans.push({ from: at + lateMs, to: at + lateMs + tookMs });
+      at += lateMs + tookMs + everyMs;
+    }
+    // The worst second begins at the last message of a sending, and has all of those that begin within it.
+    for (const { to: begin } of spans) {
+      const inside = spans.filter(({ from, to }) => to >= begin && from < begin + 1000);
+      assert(
+        inside.length * size <= rate,
+        `${inside.length} sendings of ${size} within a second, of ${rate}`,
+      );
+    }
+  }));
+});
+
+const replay: DueReplay = { id: "r", total: 6, sent: 2, skipped: 1, rate: 20, retryCount: 3 };
+
+function tried(confirmed: number[], skipped: number[] = [], error: string | null = null): ReplayTry {
+  const messages = [3, 4, 5].map((position) => ({ position, eventId: `e${position}`, consumer: "c" }));
+  return { messages, confirmed: new Set(confirmed), skipped: new Set(skipped), error };
+}
+
+Deno.test("progressAfter() goes on behind what was sent or skipped, at the replay's pace", () => {
+  const well = { skipped: 1, retryCount: 0, error: null };
+  assertEquals(progressAfter(replay, tried([3, 4, 5]), 0.5), {
+    ...well,
+    state: "RUNNING",
+    sent: 5,
+    dueInMs: 100,
+  });
+  assertEquals(progressAfter(replay, tried([3, 5], [4]), 0.5), {
+    ...well,
+    skipped: 2,
+    state: "RUNNING",
+    sent: 5,
+    dueInMs: 100,
+  });
+  assertEquals(progressAfter({ ...replay, total: 5 }, tried([3, 4, 5]), 0.5), {
+    ...well,
+    state: "DONE",
+    sent: 5,
+  });
+});
+
+Deno.test("progressAfter() stops before the first message that is missing, and tries again later", () => {
+  const some = progressAfter(replay, tried([3, 5], [], "NO_ROUTE"), 0.5);
+  assertEquals(some, {
+    state: "RUNNING",
+    sent: 3,
+    skipped: 1,
+    retryCount: 1,
+    error: "NO_ROUTE",
+    dueInMs: 500,
+  });
+  const none = progressAfter(replay, tried([4, 5], [], "NO_ROUTE"), 0.5);
+  assertEquals([none.sent, none.retryCount, none.state === "RUNNING" && none.dueInMs], [2, 4, 32_000]);
+  const unanswered = progressAfter(replay, tried([]), 0.5);
+  assertEquals(unanswered.error, "the broker gave no answer");
+});
+
+Deno.test("progressAfter() ends a replay after so many tries in a row, with the reason", () => {
+  const last = progressAfter({ ...replay, retryCount: MAX_REPLAY_TRIES - 1 }, tried([], [], "NO_ROUTE"), 0.5);
+  assertEquals([last.state, last.sent], ["CANCELLED", 2]);
+  assertEquals(
+    last.state === "CANCELLED" && last.reason,
+    `given up after ${MAX_REPLAY_TRIES} tries in a row: NO_ROUTE`,
+  );
+  const moved = progressAfter({ ...replay, retryCount: MAX_REPLAY_TRIES - 1 }, tried([3], [], "NO_ROUTE"), 0);
+  assertEquals([moved.state, moved.retryCount], ["RUNNING", 1]);
+});
+
+Deno.test("progressAfter() ends a replay whose set is gone, and counts the rest as skipped", () => {
+  const gone = progressAfter(replay, { ...tried([]), messages: [] }, 0.5);
+  assertEquals(gone, { state: "DONE", sent: 6, skipped: 5, retryCount: 0, error: null });
+});

@@ -1,0 +1,109 @@
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { createPublisher } from "../../shared/broker/publish.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
+import { type NewRetry, readNextDue, storeRetries } from "../../shared/sql/set_aside.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { newRetry } from "../../specs/support/test_events.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { keepRetrying, sendDue } from "./retries.ts";
+
+shareTestSchema();
+
+Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and with its past", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const retry = retryFor(broker);
+  await storeRetries(db.sql, [retry, { ...retryFor(broker), delayMs: 60_000 }], new Date());
+  const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
+  assert(nextMs !== null && nextMs > 1000, String(nextMs));
+  const message = await eventually("the message", () => wired.channel.get(retry.consumer, { noAck: true }));
+  assertEquals(new TextDecoder().decode(message.content), new TextDecoder().decode(retry.body));
+  const { messageId, type, correlationId, headers } = message.properties;
+  assertEquals([messageId, type, correlationId], [retry.eventId, "order.created", retry.correlationId]);
+  assertEquals(headers?.["x-retries"], 2);
+  assertEquals(headers?.["x-first-seen"], retry.firstSeenAt.getTime());
+  assertEquals(await wired.channel.get(retry.consumer), false);
+});
+
+Deno.test("sendDue() tells apart the same event for two consumers, of which one has no queue", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const retry = retryFor(broker);
+  await storeRetries(db.sql, [retry, { ...retry, consumer: "nobody" }], new Date());
+  const { sent, refused } = await sendDue(db.as("orderflow_relay"), wired.publisher);
+  assertEquals([sent, refused.map(({ consumer, events }) => ({ consumer, events }))], [
+    1,
+    [{ consumer: "nobody", events: 1 }],
+  ]);
+  assertEquals((await readWaiting(db.sql)).map((row) => ({ ...row })), [{ consumer: "nobody" }]);
+});
+
+Deno.test("sendDue() keeps what has no queue to go to, and tries it again later", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await storeRetries(db.sql, [{ ...retryFor(broker), consumer: "nobody" }], new Date());
+  const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
+  assert(nextMs !== null && nextMs > 0, String(nextMs));
+});
+
+Deno.test("sendDue() keeps all of it when the broker gives no answer", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await storeRetries(db.sql, [retryFor(broker)], new Date());
+  await wired.model.close();
+  await sendDue(db.as("orderflow_relay"), wired.publisher);
+  assertEquals(await readNextDue(db.sql), 0);
+});
+
+Deno.test("keepRetrying() wakes for a new retry and sends it when it is due, far ahead of its poll", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const stop = new AbortController();
+  const sql = db.as("orderflow_relay");
+  const retrying = keepRetrying(
+    { sql, publisher: () => wired.publisher, pollIntervalMs: 3_600_000, log: testLog },
+    stop.signal,
+  );
+  const unlisten = await listenForWakeUps(sql, (why) => why === "retries" && retrying.wake());
+  for (let round = 0; round < 3; round++) {
+    await storeRetries(db.sql, [{ ...retryFor(broker), delayMs: 30 }], new Date());
+    await announceRetries(db.as("orderflow_payments"));
+    await eventually(
+      "the message",
+      () => wired.channel.get(broker.topology.queues.paymentsOrderCreated.name),
+    );
+  }
+  stop.abort();
+  await retrying.running;
+  await unlisten();
+});
+
+function retryFor({ topology }: TestBroker): NewRetry {
+  return newRetry(topology.queues.paymentsOrderCreated.name);
+}
+
+async function readWaiting(sql: Sql) {
+  return await sql<{ consumer: string }[]>`select consumer from delayed_retries where due_at is not null`;
+}
+
+async function wire(broker: TestBroker) {
+  const model = await connect(broker.url);
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, broker.topology);
+  return {
+    model,
+    channel,
+    publisher: createPublisher(channel),
+    [Symbol.asyncDispose]: () => model.close().catch(() => {}),
+  };
+}

@@ -1,0 +1,62 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { z } from "zod";
+import { insertHistory } from "../../specs/support/order_history.ts";
+import { runTask } from "../../specs/support/run_task.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { addressOf } from "../dev/child.ts";
+
+shareTestSchema();
+
+/** The task, which may reach the database of the test besides. */
+function audit(url: string, args: string[] = [], env: Record<string, string> = {}) {
+  return runTask("audit", args, { env: { DATABASE_URL: url, ...env }, net: [addressOf(url)] });
+}
+
+Deno.test("deno task audit ends with 0 where every promise holds", async () => {
+  await using db = await testSchema();
+  await insertHistory(db.sql, "COMPLETED");
+  const { code, out, err } = await audit(db.url, ["--grace=0"]);
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(out, "1 orders and 4 events at ");
+  assertStringIncludes(out, "Every promise holds.");
+});
+
+Deno.test("deno task audit ends with 2 where a promise is broken, and names the order", async () => {
+  await using db = await testSchema();
+  const id = await insertHistory(db.sql, "COMPLETED");
+  await db.sql`delete from outbox_events where type = 'notification.sent'`;
+  const { code, out } = await audit(db.url);
+  assertEquals(code, 2);
+  assertStringIncludes(out, `notification without notification.sent:\n  order ${id}: order COMPLETED,`);
+  assertStringIncludes(out, "1 violations.");
+  const machine = await audit(db.url, ["--json"]);
+  assertEquals([machine.code, machine.err], [2, ""]);
+  const { ok, orders, checks } = z.object({ ok: z.boolean(), orders: z.int(), checks: z.array(foundSchema) })
+    .parse(JSON.parse(machine.out));
+  assertEquals([ok, orders], [false, 1]);
+  const [found, ...others] = checks.filter(({ count }) => count > 0);
+  assertEquals([found?.check, found?.violations.map(({ orderId }) => orderId), others], [
+    "notification without notification.sent",
+    [id],
+    [],
+  ]);
+});
+
+const foundSchema = z.object({
+  check: z.string(),
+  count: z.int(),
+  violations: z.array(z.object({ orderId: z.string() })),
+});
+
+Deno.test("deno task audit ends with 1 where it cannot run, 64 for a wrong usage, 78 for a wrong configuration", async () => {
+  await using db = await testSchema();
+  const away = await audit("postgres://nobody:x@127.0.0.1:1/none");
+  assertEquals([away.code, away.out], [1, ""]);
+  assertStringIncludes(away.err, "Cannot audit: ");
+  const grace = await audit(db.url, ["--grace=soon"]);
+  assertEquals([grace.code, grace.out], [64, ""]);
+  assertStringIncludes(grace.err, '--grace must be a whole number from 0 to 99999, not "soon"');
+  const config = await audit(db.url, [], { DATABASE_ROLES: "perhaps" });
+  assertEquals([config.code, config.out], [78, ""]);
+  assertStringIncludes(config.err, "DATABASE_ROLES");
+});
