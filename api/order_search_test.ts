@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
-import { insertOrders } from "../shared/sql/orders.ts";
+import { insertingOrders } from "../shared/sql/orders.ts";
 import { searchOrders } from "../shared/ops/lists.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
@@ -31,7 +31,7 @@ async function insert(
     correlationId,
     createdAt: new Date(),
   }));
-  await insertOrders(db.sql, rows);
+  await insertingOrders(db.sql, rows);
   return rows.map(({ id }) => id);
 }
 

@@ -15,14 +15,14 @@ import { type Queryable, type Sql, type Transaction, transaction } from "../shar
 import {
   findUsedKeys,
   type IdempotencyKey,
+  insertingOrders,
   insertKeys,
-  insertOrders,
   type NewOrder,
   type OrderRow,
   tryLockKeys,
   type UsedKey,
 } from "../shared/sql/orders.ts";
-import { insertEvents, type OutboxWaker } from "../shared/sql/outbox.ts";
+import { insertingEvents, type OutboxWaker } from "../shared/sql/outbox.ts";
 import { type Logger, ONE_BY_ONE } from "../shared/process/log.ts";
 
 /** The request header that carries the key. */
@@ -159,8 +159,8 @@ export async function placeGroup(sql: Sql, group: readonly Placement[]): Promise
 /** Orders and events in one statement, which is a transaction: one round trip to the database instead of three. */
 async function insertBoth(sql: Queryable, created: readonly Placement[]): Promise<void> {
   await sql`
-    with placed as (${insertOrders(sql, created.map(({ order }) => order))})
-    ${insertEvents(sql, created.map((placement) => placement.created))}`;
+    with placed as (${insertingOrders(sql, created.map(({ order }) => order))})
+    ${insertingEvents(sql, created.map((placement) => placement.created))}`;
 }
 
 /**

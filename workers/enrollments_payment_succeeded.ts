@@ -9,7 +9,7 @@ import type { ReceivedEvent } from "../shared/broker/message.ts";
 import type { HandleBatch, Verdict } from "../shared/broker/settle.ts";
 import { makeEvent, type OutgoingEvent } from "../shared/events.ts";
 import type { Atomically } from "../shared/sql/connect.ts";
-import { insertEnrollments, type NewEnrollment } from "../shared/sql/enrollments.ts";
+import { insertingEnrollments, type NewEnrollment } from "../shared/sql/enrollments.ts";
 import type { OutboxWaker } from "../shared/sql/outbox.ts";
 import { recordOnce } from "../shared/sql/inbox.ts";
 import { runConsumerProcess } from "./consumer.ts";
@@ -48,7 +48,7 @@ export function createEnrollHandler(
       row: { ...enrollment, cause: received.event.eventId },
       event: outcomeOf(received, enrollment, now),
     }));
-    const recording = recordOnce(atomically, consumer, { recordings }, now, insertEnrollments);
+    const recording = recordOnce(atomically, consumer, { recordings }, now, insertingEnrollments);
     waker.wake();
     const recorded = await recording;
     return decided.map(({ received, enrollment }): Verdict => {

@@ -9,7 +9,7 @@ import type { HandleBatch, Verdict } from "../shared/broker/settle.ts";
 import { makeEvent, type OutgoingEvent } from "../shared/events.ts";
 import type { Atomically } from "../shared/sql/connect.ts";
 import {
-  insertNotifications,
+  insertingNotifications,
   type NewNotification,
   type NotificationType,
 } from "../shared/sql/notifications.ts";
@@ -48,7 +48,7 @@ export function createNotifyHandler({ atomically, consumer, waker }: NotifyDeps)
       row: { ...notification, cause: received.event.eventId },
       event: sentEvent(received, notification, now),
     }));
-    const recording = recordOnce(atomically, consumer, { recordings }, now, insertNotifications);
+    const recording = recordOnce(atomically, consumer, { recordings }, now, insertingNotifications);
     waker.wake();
     const recorded = await recording;
     return wanted.map(({ received, notification }): Verdict => {

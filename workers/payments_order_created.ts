@@ -7,7 +7,7 @@ import { v7 as uuidv7 } from "uuid";
 import type { ReceivedEvent } from "../shared/broker/message.ts";
 import type { HandleBatch, Verdict } from "../shared/broker/settle.ts";
 import { makeEvent, type OutgoingEvent } from "../shared/events.ts";
-import { insertPayments, type NewPayment } from "../shared/sql/payments.ts";
+import { insertingPayments, type NewPayment } from "../shared/sql/payments.ts";
 import { findProcessed, recordOnce } from "../shared/sql/inbox.ts";
 import {
   type Answered,
@@ -105,7 +105,7 @@ async function record(
     row: { ...payment, cause: received.event.eventId },
     event: outcomeOf(received, payment, now),
   }));
-  const recording = recordOnce(atomically, consumer, { recordings, repeats }, now, insertPayments);
+  const recording = recordOnce(atomically, consumer, { recordings, repeats }, now, insertingPayments);
   waker.wake();
   return await recording;
 }

@@ -50,7 +50,7 @@ Deno.test("topologyOf() takes names from the environment and bindings from the t
 });
 
 Deno.test(".env.example lists every variable, and else only those of Deno's telemetry", async () => {
-  const text = await Deno.readTextFile(new URL("../.env.example", import.meta.url));
+  const text = await Deno.readTextFile(new URL("../../.env.example", import.meta.url));
   const named = [...text.matchAll(/^#?\s?([A-Z][A-Z_]+)=/gm)].map(([, name]) => name as VariableName);
   const listed = named.filter((name) => !name.startsWith("OTEL_"));
   assertEquals(listed.toSorted(), (Object.keys(VARIABLES) as VariableName[]).toSorted());

@@ -23,7 +23,7 @@ export interface NewEnrollment {
  * Records seat decisions in one statement, which answers with the ids of those recorded; `where` is a condition on `cause`. An order that has one keeps it: the
  * table's unique key is the second guard, behind the inbox.
  */
-export function insertEnrollments(
+export function insertingEnrollments(
   sql: Queryable,
   enrollments: readonly Caused<NewEnrollment>[],
   now: Date,

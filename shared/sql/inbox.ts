@@ -14,7 +14,7 @@ import {
   transaction,
   uuids,
 } from "./connect.ts";
-import { appendEvents, insertEvents } from "./outbox.ts";
+import { appendEvents, insertingEvents } from "./outbox.ts";
 
 /** An event that follows from another. */
 export interface Effect {
@@ -93,7 +93,7 @@ export async function recordOnce<Row extends { readonly id: string }>(
     return await sql<{ id: string }[]>`
       with inbox as (${markingProcessed(sql, consumer, eventIds, now)}),
       stored as (${insertRows(sql, rows, now, sql`"cause" = any(array(select id from inbox where fresh))`)}),
-      told as (${insertEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
+      told as (${insertingEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
       select id from stored`;
   });
   const ids = new Set(stored.map(({ id }) => id));

@@ -23,7 +23,7 @@ export interface NewNotification {
  * Records notifications in one statement, which answers with the ids of those recorded: one per order and outcome.
  * `where` is a condition on `cause`.
  */
-export function insertNotifications(
+export function insertingNotifications(
   sql: Queryable,
   notifications: readonly Caused<NewNotification>[],
   now: Date,

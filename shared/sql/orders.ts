@@ -12,7 +12,7 @@ import {
   type Transaction,
   uuids,
 } from "./connect.ts";
-import { type EventOfRow, insertEvents } from "./outbox.ts";
+import { type EventOfRow, insertingEvents } from "./outbox.ts";
 import { markingProcessed } from "./inbox.ts";
 
 /** An order as the table has it. */
@@ -42,7 +42,7 @@ export type NewOrder = Omit<OrderRow, "status" | "updatedAt">;
  * Inserts new orders in one statement: all of them, or on any error none. It runs when it is awaited; until then it can
  * be made a part of another statement.
  */
-export function insertOrders(sql: Queryable, orders: readonly NewOrder[]): Statement {
+export function insertingOrders(sql: Queryable, orders: readonly NewOrder[]): Statement {
   return sql`
     insert into orders (id, user_id, course_id, amount, correlation_id, created_at, updated_at)
     select "id", "userId", "courseId", "amount", "correlationId", "createdAt", "createdAt"
@@ -171,7 +171,7 @@ export async function moveOrders(
     return await sql<{ id: string }[]>`
       with moved as (${movingOrders(sql, changes, now)}),
       inbox as (${markingProcessed(sql, consumer, ids, now, isSettled)}),
-      told as (${insertEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
+      told as (${insertingEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
       select id from moved`;
   });
   return new Set(rows.map(({ id }) => id));

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "./connect.ts";
-import { insertOrders, movingOrders, readStatuses } from "./orders.ts";
+import { insertingOrders, movingOrders, readStatuses } from "./orders.ts";
 
 shareTestSchema();
 
@@ -25,7 +25,7 @@ Deno.test("plans that are kept from when the table was empty do not read the who
       correlationId: "c",
       createdAt,
     }));
-    await insertOrders(db.sql, orders);
+    await insertingOrders(db.sql, orders);
     const before = await rowsRead(sql);
     await readAndMove(sql, orders.slice(0, 10).map(({ id }) => id));
     const read = await rowsRead(sql) - before;

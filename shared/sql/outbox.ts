@@ -10,7 +10,7 @@ import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids
 
 /** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
 export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
-  if (events.length > 0) await insertEvents(sql, events);
+  if (events.length > 0) await insertingEvents(sql, events);
 }
 
 /** An event that is to be told once the row with the id `rowId` is stored, or whatever happens. */
@@ -20,7 +20,7 @@ export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
  * The statement of {@linkcode appendEvents}, which can be made a part of the one that changes the state. `where` is a
  * condition on `row_id`.
  */
-export function insertEvents(
+export function insertingEvents(
   sql: Queryable,
   events: readonly EventOfRow[],
   where: Statement = sql`true`,
@@ -184,6 +184,35 @@ export function createOutboxWaker(sql: Sql): OutboxWaker {
       await Promise.all(underWay);
     },
   };
+}
+
+/** Says which of a process's statements wake the relay. */
+export interface WakeUps {
+  /** Whether the statement that is about to be sent is to wake it: the first one, then one in 10 ms at most. */
+  due(): boolean;
+}
+
+/**
+ * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 10 ms after it found something,
+ * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
+ */
+export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {
+  let notBeforeMs = -Infinity;
+  return {
+    due() {
+      if (nowMs() < notBeforeMs) return false;
+      notBeforeMs = nowMs() + MIN_INTERVAL_MS;
+      return true;
+    },
+  };
+}
+
+/**
+ * An expression for the select list of a statement that appends events: it wakes the relay, with that statement's commit,
+ * if a wake-up is due and the statement answers with any row.
+ */
+export function wakingRelay(sql: Queryable, wakeUps: WakeUps): Statement {
+  return sql`case when ${wakeUps.due()}::boolean then (select pg_notify(${CHANNEL}, '')::text) end`;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
+import { eventually } from "../../specs/support/eventually.ts";
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
@@ -7,10 +8,15 @@ import {
   appendEvents,
   CLAIM_SETTINGS,
   claimEvents,
+  createWakeUps,
   firstIdOf,
+  listenForWakeUps,
   markPublished,
   markRefused,
+  tickRelay,
   timeOfId,
+  type WakeUp,
+  wakingRelay,
 } from "./outbox.ts";
 import { findEvent, republishEvent } from "../ops/lists.ts";
 
@@ -158,4 +164,30 @@ Deno.test("timeOfId() tells when an id was made", () => {
   const instant = new Date("2026-01-02T03:04:05.678Z");
   assertEquals(timeOfId(uuidv7({ msecs: instant.getTime() })), instant);
   assertEquals(timeOfId(firstIdOf(instant)), instant);
+});
+
+Deno.test("createWakeUps() wakes at once, then at most once in 10 ms", () => {
+  let nowMs = 0;
+  const wakeUps = createWakeUps(() => nowMs);
+  const dueAt = (ms: number) => {
+    nowMs = ms;
+    return wakeUps.due();
+  };
+  assertEquals([0, 1, 9, 10, 19, 500, 501].map(dueAt), [true, false, false, true, false, true, false]);
+});
+
+Deno.test("wakingRelay() wakes with the commit of a statement that answers with a row, and of no other", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_orders");
+  const woken: WakeUp[] = [];
+  const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
+  woken.length = 0; // whoever begins to listen looks once
+  const always = { due: () => true };
+  await sql`select id, ${wakingRelay(sql, always)} from generate_series(1, 0) as id`;
+  await sql`select id, ${wakingRelay(sql, { due: () => false })} from generate_series(1, 3) as id`;
+  await sql`select id, ${wakingRelay(sql, always)} from generate_series(1, 3) as id`;
+  await tickRelay(sql); // behind all of them
+  await eventually("the tick", () => woken.includes("tick"));
+  await unlisten();
+  assertEquals(woken, ["events", "tick"]);
 });

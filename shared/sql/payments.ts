@@ -32,7 +32,7 @@ export interface NewPayment {
  * Records charges in one statement, which answers with the ids of the payments recorded; `where` is a condition on `cause`. An order that has a payment keeps
  * it: the table's unique key is the second guard, behind the inbox.
  */
-export function insertPayments(
+export function insertingPayments(
   sql: Queryable,
   payments: readonly Caused<NewPayment>[],
   now: Date,

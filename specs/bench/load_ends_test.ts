@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { SCENARIO_USER } from "../../shared/scenarios.ts";
-import { insertOrders } from "../../shared/sql/orders.ts";
+import { insertingOrders } from "../../shared/sql/orders.ts";
 import { shareTestSchema, testSchema } from "../support/test_schema.ts";
 import { pauseAfter, watchEnds } from "./load_ends.ts";
 
@@ -24,7 +24,7 @@ Deno.test("the pause grows with the orders asked for, and is none for a watch th
 Deno.test("every order is seen to end once, with its own time, however many there are", async () => {
   await using db = await testSchema();
   const orders = Array.from({ length: 2500 }, order);
-  await insertOrders(db.sql, orders);
+  await insertingOrders(db.sql, orders);
   const watch = watchEnds(db.sql);
   const [first, ...others] = orders;
   watch.add(first?.id ?? "", performance.now() - 5000);
@@ -46,7 +46,7 @@ Deno.test("every order is seen to end once, with its own time, however many ther
 Deno.test("a watch that has come to its end goes on with the next order", async () => {
   await using db = await testSchema();
   const orders = Array.from({ length: 3 }, order);
-  await insertOrders(db.sql, orders);
+  await insertingOrders(db.sql, orders);
   await db.sql`update orders set status = 'PAYMENT_FAILED'`;
   const watch = watchEnds(db.sql);
   for (const [i, { id }] of orders.entries()) {
@@ -58,7 +58,7 @@ Deno.test("a watch that has come to its end goes on with the next order", async 
 Deno.test("an order that does not end in time is named, with what became of it", async () => {
   await using db = await testSchema();
   const [stored, unknown] = [order(), order()];
-  await insertOrders(db.sql, [stored]);
+  await insertingOrders(db.sql, [stored]);
   await db.sql`update orders set status = 'PAID'`;
   const here = watchEnds(db.sql);
   here.add(stored.id, performance.now());

@@ -9,7 +9,7 @@
 import { v7 as uuidv7 } from "uuid";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
-import { insertOrders } from "../../shared/sql/orders.ts";
+import { insertingOrders } from "../../shared/sql/orders.ts";
 
 /** What a shell shows for a process that SIGKILL ended. */
 const EXIT_KILLED = 137;
@@ -28,7 +28,7 @@ if (import.meta.main) {
 
 async function storeOrder(sql: Sql): Promise<string> {
   const id = uuidv7();
-  await insertOrders(sql, [{
+  await insertingOrders(sql, [{
     id,
     userId: SCENARIO_USER,
     courseId: RESERVED_COURSES.success,

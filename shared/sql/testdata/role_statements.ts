@@ -28,14 +28,14 @@ import {
   readNextDue,
   storeRetries,
 } from "../set_aside.ts";
-import { insertEnrollments } from "../enrollments.ts";
+import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
 import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
 import {
   findOrder,
   findUsedKeys,
+  insertingOrders,
   insertKeys,
-  insertOrders,
   listOrders,
   moveOrders,
   readStatuses,
@@ -43,7 +43,7 @@ import {
 } from "../orders.ts";
 import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
 import { isMigrated } from "../migrate.ts";
-import { insertNotifications } from "../notifications.ts";
+import { insertingNotifications } from "../notifications.ts";
 import {
   countUnpublished,
   findEvent,
@@ -54,7 +54,7 @@ import {
   searchOrders,
 } from "../../ops/lists.ts";
 import { appendEvents, claimEvents, markPublished, markRefused, readEventsForPublishing } from "../outbox.ts";
-import { findPayments, insertPayments, markRefunded } from "../payments.ts";
+import { findPayments, insertingPayments, markRefunded } from "../payments.ts";
 import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
 import {
   cancelReplay,
@@ -165,7 +165,7 @@ const CONSUMER: Statements = {
 };
 
 const ORDERS: Statements = {
-  insertOrders: async (sql) => await insertOrders(sql, [newOrder()]),
+  insertingOrders: async (sql) => await insertingOrders(sql, [newOrder()]),
   readStatuses: (sql) => readStatuses(sql, [NIL]),
   moveOrders: (sql) => {
     const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
@@ -185,8 +185,8 @@ function newOrder() {
 }
 
 const PAYMENTS: Statements = {
-  insertPayments: (sql) =>
-    record(insertPayments, {
+  insertingPayments: (sql) =>
+    record(insertingPayments, {
       id: uuidv7(),
       orderId: uuidv7(),
       courseId: RESERVED_COURSES.success,
@@ -202,8 +202,8 @@ const PAYMENTS: Statements = {
 };
 
 const ENROLLMENTS: Statements = {
-  insertEnrollments: (sql) =>
-    record(insertEnrollments, {
+  insertingEnrollments: (sql) =>
+    record(insertingEnrollments, {
       id: uuidv7(),
       orderId: uuidv7(),
       courseId: RESERVED_COURSES.success,
@@ -214,8 +214,8 @@ const ENROLLMENTS: Statements = {
 };
 
 const NOTIFICATIONS: Statements = {
-  insertNotifications: (sql) =>
-    record(insertNotifications, { id: uuidv7(), orderId: uuidv7(), type: "ORDER_COMPLETED" })(sql),
+  insertingNotifications: (sql) =>
+    record(insertingNotifications, { id: uuidv7(), orderId: uuidv7(), type: "ORDER_COMPLETED" })(sql),
   ...CONSUMER,
 };
 
