@@ -11,11 +11,9 @@ import { pause } from "../../shared/process/stop.ts";
 import { API, CONSUMERS, RELAY } from "./processes.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
-/** One thing that must be so before the system counts as ready. */
-export interface Check {
-  /** Whose readiness it is. */
+/** One thing that must be so before the system counts as ready: one look at a process; a rejection counts as not yet. */
+interface Check {
   readonly name: string;
-  /** One look; a rejection counts as not yet. */
   readonly isReady: () => Promise<boolean>;
 }
 
@@ -51,11 +49,8 @@ export async function untilReady(
 
 /** Where the system can be looked at. */
 export interface System {
-  /** The API's base URL. */
   readonly apiUrl: string;
-  /** Where the processes keep their state. */
   readonly databaseUrl: string;
-  /** Where they publish and consume. */
   readonly amqpUrl: string;
   /** The queues that must be consumed. */
   readonly topology: Topology;
@@ -68,15 +63,14 @@ export function systemChecks(system: System): { checks: Check[] } & AsyncDisposa
   const checks: Check[] = [
     { name: API.name, isReady: () => apiIsReady(system.apiUrl) },
     { name: RELAY.name, isReady: () => relayIsListening(sql) },
-    ...CONSUMERS.map(({ name, queue }) => ({
-      name,
-      isReady: async () => (await subscriptions()).has(queue),
-    })),
+    ...CONSUMERS.map(({ name, queue }) => {
+      return { name, isReady: async () => (await subscriptions()).has(queue) };
+    }),
   ];
   return { checks, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
-/** The API answers, and reaches database and broker. `url` is its base URL. */
+/** The API answers, and reaches database and broker. */
 async function apiIsReady(url: string): Promise<boolean> {
   const response = await fetch(new URL("/readyz", url), { signal: AbortSignal.timeout(2000) });
   await response.body?.cancel();
@@ -120,21 +114,15 @@ async function readSubscriptions(url: string, topology: Topology): Promise<Set<Q
   }
 }
 
-/** What the banner tells. */
-export interface BannerFacts {
-  /** The API's base URL, without a slash at the end. */
-  readonly apiUrl: string;
-  /** In full; it is shown without its password. */
-  readonly databaseUrl: string;
-  /** In full; it is shown without its password. */
-  readonly amqpUrl: string;
+/** What the banner tells; URLs are in full, and are shown without their passwords. */
+export interface BannerFacts extends Omit<System, "topology"> {
   /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
   readonly home: string;
   /** All that run: kill any of them and see it come back. */
   readonly processes: readonly { readonly name: string; readonly pid: number }[];
-  /** How long the start took, in milliseconds. */
+  /** How long the start took. */
   readonly startMs: number;
 }
 
@@ -172,11 +160,9 @@ ${RULE}`;
 
 function processLines(processes: BannerFacts["processes"]): string[] {
   const texts = processes.map(({ name, pid }) => `${name} ${pid}`);
-  const count = Math.ceil(texts.length / PROCESSES_PER_LINE);
-  return Array.from(
-    { length: count },
-    (_, i) => texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", "),
-  );
+  return Array.from({ length: Math.ceil(texts.length / PROCESSES_PER_LINE) }, (_, i) => {
+    return texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", ");
+  });
 }
 
 /** A URL as it may be shown: with *** for a password. */
