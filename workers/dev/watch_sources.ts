@@ -59,8 +59,8 @@ export async function readGraph(
   const graph = new Map(before);
   for (const spec of specs) {
     const args = ["info", "-q", "--json", spec.entry];
-    const { success, stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: root, stderr: "null" })
-      .output();
+    const info = new Deno.Command(Deno.execPath(), { args, cwd: root, stderr: "null" });
+    const { success, stdout } = await info.output();
     if (success) graph.set(spec, localFiles(new TextDecoder().decode(stdout), root));
   }
   return graph;
@@ -86,7 +86,7 @@ export interface WatchOptions {
 export async function watchSources({ root, specs, onPage, onChange, stop }: WatchOptions): Promise<void> {
   let graph = await readGraph(specs, root);
   if (stop.aborted) return;
-  const watcher = Deno.watchFs(await existing(SOURCE_FOLDERS.map((folder) => join(root, folder))));
+  const watcher = Deno.watchFs(SOURCE_FOLDERS.map((folder) => join(root, folder)));
   stop.addEventListener("abort", () => watcher.close(), { once: true });
   const changed = new Set<string>();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -117,9 +117,4 @@ export async function watchSources({ root, specs, onPage, onChange, stop }: Watc
 function isPageSource(path: string, root: string): boolean {
   if (path === join(root, "shared/ops/answers.ts")) return true;
   return path.startsWith(join(root, "ui/")) && !path.startsWith(join(root, "ui/dist"));
-}
-
-async function existing(paths: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(paths.map((path) => Deno.stat(path).then(() => true, () => false)));
-  return paths.filter((_, i) => found[i]);
 }
