@@ -33,7 +33,7 @@ if (import.meta.main) {
 
 function readOptions(args: string[], env: Record<string, string>): SuperviseOptions {
   const { watch } = parseArgs({ args, options: { watch: { type: "boolean", default: false } } }).values;
-  const root = fileURLToPath(new URL("..", import.meta.url));
+  const root = fileURLToPath(new URL("../..", import.meta.url));
   const names = ["dev", ...[BROKER, ...PROCESSES].map(({ name }) => name)];
   const coloured = Deno.stdout.isTerminal() && !Deno.noColor;
   return {
