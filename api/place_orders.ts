@@ -10,7 +10,8 @@ import { v7 as uuidv7 } from "uuid";
 import { HttpProblem } from "./http_errors.ts";
 import { kindOfError, messageOf, runSplitting } from "../shared/process/errors.ts";
 import { failSpan, linksTo, startRootSpan, traceIdOf, type Tracer } from "../shared/process/tracing.ts";
-import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events.ts";
+import type { Cause, OutgoingEvent } from "../shared/broker/message.ts";
+import { makeEvent } from "../shared/events.ts";
 import { type Queryable, type Sql, type Transaction, transaction } from "../shared/sql/connect.ts";
 import {
   findUsedKeys,

@@ -5,6 +5,7 @@
  */
 import type { ChannelModel } from "amqplib";
 import {
+  bindingsOf,
   type ConfirmChannel,
   connectBroker,
   declareTopology,
@@ -14,7 +15,7 @@ import {
 } from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf, CONSUMED_TYPES } from "../shared/topology.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type { Binding } from "../../shared/topology.ts";
+import type { Binding, QueueDepth } from "../../shared/broker/connection.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../../shared/sql/connect.ts";
-import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import { firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
