@@ -41,14 +41,14 @@ Deno.test("importProblem() lets tests and specs import anything", () => {
 
 Deno.test("importProblem() keeps a module's handlers to its own table, the outbox and the inbox", () => {
   const from = "workers/orders/settle.ts";
-  for (const name of ["orders", "outbox_events", "processed_events", "connect"]) {
+  for (const name of ["orders", "outbox", "inbox", "connect"]) {
     assertEquals(isAllowed(from, `shared/sql/${name}.ts`), true, name);
   }
-  for (const name of ["payments", "dead_letters", "timeline", "migrate"]) {
+  for (const name of ["payments", "set_aside", "migrate"]) {
     assertMatch(importProblem(from, `shared/sql/${name}.ts`)?.message ?? "", /owns shared\/sql\/orders\.ts/);
   }
   assertEquals(isAllowed(from, "shared/order_status.ts"), true);
-  assertEquals(isAllowed("api/ops_timeline.ts", "shared/ops/timeline.ts"), true);
+  assertEquals(isAllowed("api/status_routes.ts", "shared/ops/timeline.ts"), true);
 });
 
 Deno.test("importProblem() keeps modules apart, in handlers and in worker scripts", () => {
@@ -57,7 +57,7 @@ Deno.test("importProblem() keeps modules apart, in handlers and in worker script
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/orders/settle.ts"), true);
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments/charge.ts"), false);
   assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/payments_order_created.ts"), false);
-  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/run_consumer.ts"), true);
+  assertEquals(isAllowed("workers/orders_payment_events.ts", "workers/consumer.ts"), true);
   assertEquals(isAllowed("workers/dev/main.ts", "workers/orders_payment_events.ts"), true);
 });
 
@@ -107,8 +107,8 @@ Deno.test("layers/environment lets only configuration, mains, the dev supervisor
   }
   const allowed = [
     "shared/process/config.ts",
-    "workers/dev/main.ts",
-    "workers/dev_processes.ts",
+    "workers/dev/processes.ts",
+    "workers/tools/status.ts",
     "workers/orders_main.ts",
   ];
   for (const path of [...allowed, "api/app_test.ts", "specs/support/a.ts"]) {
