@@ -21,7 +21,15 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const folders = ["api", "workers", "shared", "ui", "specs"];
 /** A module has one queue or more, which are named after it, and one table of the same name. */
 const modules = [...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join()))];
+const moduleTables = modules.map((name) => `shared/sql/${name}.ts`);
 const sqlForEveryModule = ["connect", "inbox", "outbox"].map((name) => `shared/sql/${name}.ts`);
+const engine = [
+  "shared/broker/",
+  ...["connect", "inbox", "outbox", "set_aside"].map((name) => `shared/sql/${name}.ts`),
+  "workers/relay/",
+  "workers/consumer.ts",
+];
+const knowsOrders = ["shared/events.ts", "shared/order_status.ts", "shared/topology.ts", ...moduleTables];
 
 /** The file's path from the project's top, with slashes: `workers/orders/move_orders.ts`. */
 export function projectPath(filename: string): string {
@@ -77,6 +85,16 @@ function moduleProblem(from: string, to: string): Problem | undefined {
     message: `the ${self} module must not use ${to}: it owns shared/sql/${self}.ts only`,
     hint: "Carry what is needed in the event, or ask for it with an event that the table's owner answers. " +
       `Allowed besides its own: ${sqlForEveryModule.join(", ")}.`,
+  };
+}
+
+/** Decides whether `from`, where it belongs to the engine, may import `to`: the engine knows no order. */
+export function engineProblem(from: string, to: string): Problem | undefined {
+  if (isTestCode(from) || !engine.some((part) => from.startsWith(part))) return undefined;
+  if (!knowsOrders.includes(to) && !owner(to)) return undefined;
+  return {
+    message: `the engine knows no order: ${from} must not import ${to}`,
+    hint: "Take what is needed as a parameter; the process that knows the orders passes it in.",
   };
 }
 
@@ -193,6 +211,7 @@ export default {
   name: "layers",
   rules: {
     imports: importRule(importProblem),
+    "engine-knows-no-order": importRule(engineProblem),
     environment,
     "no-unsafe-sql": noUnsafeSql,
     "no-bare-begin": noBareBegin,

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import plugin, { importProblem, projectPath } from "./layers.ts";
+import plugin, { engineProblem, importProblem, projectPath } from "./layers.ts";
 
 /** The rules that a file breaks, in order, without the plugin's name. */
 function broken(path: string, source: string): string[] {
@@ -80,6 +80,37 @@ Deno.test("layers/imports sees every form of import", () => {
     broken("api/b.ts", `import { a } from "./a.ts"; import z from "zod"; import "node:path";`),
     [],
   );
+});
+
+Deno.test("engineProblem() keeps events, statuses, topology and the modules' tables and code out of the engine", () => {
+  const engine = ["shared/broker/consume.ts", "workers/relay/relay.ts", "workers/consumer.ts"];
+  for (const name of ["connect", "inbox", "outbox", "set_aside"]) engine.push(`shared/sql/${name}.ts`);
+  const orders = [
+    "shared/events.ts",
+    "shared/order_status.ts",
+    "shared/topology.ts",
+    "workers/orders/move_orders.ts",
+  ];
+  for (const name of ["orders", "payments", "enrollments", "notifications"]) {
+    orders.push(`shared/sql/${name}.ts`);
+  }
+  for (const from of engine) {
+    for (const to of orders) {
+      assertMatch(engineProblem(from, to)?.message ?? "", /knows no order/, `${from}, ${to}`);
+    }
+    for (const to of ["shared/process/log.ts", "shared/sql/outbox.ts", "shared/broker/settle.ts"]) {
+      assertEquals(engineProblem(from, to), undefined);
+    }
+  }
+  for (const from of ["shared/broker/consume_test.ts", "shared/sql/orders.ts", "workers/outbox_relay.ts"]) {
+    assertEquals(engineProblem(from, "shared/events.ts"), undefined, from);
+  }
+});
+
+Deno.test("layers/engine-knows-no-order sees types too", () => {
+  const source = `import type { EventType } from "../events.ts";`;
+  assertEquals(broken("shared/broker/message.ts", source), ["engine-knows-no-order"]);
+  assertEquals(broken("shared/ops/timeline.ts", source), []);
 });
 
 Deno.test("layers/environment lets only configuration, mains, the dev supervisor and tests read it", () => {
@@ -166,7 +197,7 @@ Deno.test("layers/docstrings leaves types and constants to their names", () => {
 
 Deno.test("every problem says what to do instead", () => {
   const filename = fileURLToPath(new URL("../../shared/broker/a.ts", import.meta.url));
-  const source = `import "../../api/a.ts";\nsql.unsafe("");\nsql.begin();\n` +
+  const source = `import "../../api/a.ts";\nimport "../events.ts";\nsql.unsafe("");\nsql.begin();\n` +
     `export const f = () => Deno.env.get("A") as unknown as 1;`;
   const found = Deno.lint.runPlugin(plugin, filename, source);
   assertEquals(
