@@ -6,7 +6,7 @@
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import type { EventType } from "../events.ts";
 import type { Logger } from "../process/log.ts";
-import { passesInTime, throughOutages } from "../process/errors.ts";
+import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 import { pause, within } from "../process/stop.ts";
 import {
@@ -161,7 +161,7 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
 
   /** The database being away is no message's fault and spends no retries. */
   const patiently = <T>(work: () => Promise<T>) =>
-    throughOutages(work, { log, stop: stopping.signal, passes: passesInTime });
+    retryWhileUnavailable(work, { log, stop: stopping.signal, passes: passesInTime });
 
   async function settle(batch: readonly Delivery[]): Promise<void> {
     const startedMs = performance.now();
