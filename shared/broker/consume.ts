@@ -4,7 +4,7 @@
  * @module
  */
 import type { Channel, ChannelModel } from "amqplib";
-import { passesInTime, throughOutages } from "../process/errors.ts";
+import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, within } from "../process/stop.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
@@ -174,7 +174,7 @@ async function settle<E extends Envelope, T extends E["type"]>(
   stop: AbortSignal,
 ): Promise<void> {
   /** The database being away is no message's fault and spends no retries. */
-  const patiently = <R>(work: () => Promise<R>) => throughOutages(work, { log, stop, passes: passesInTime });
+  const patiently = <R>(work: () => Promise<R>) => retryWhileUnavailable(work, { log, stop, passes: passesInTime });
   const startedMs = performance.now();
   for (const delivery of batch) delivery.takenUpMs ||= startedMs;
   const suspect = batch.find(isSuspect); // then it is the only one, and the attempt is on record first

@@ -101,7 +101,7 @@ const OUTAGE_BACKOFF_MAX_MS = 1000;
  *
  * Errors: those of `work` that do not pass by themselves, and its last one once `stop` is aborted.
  */
-export async function throughOutages<T>(work: () => Promise<T>, options: OutageOptions): Promise<T> {
+export async function retryWhileUnavailable<T>(work: () => Promise<T>, options: OutageOptions): Promise<T> {
   const { log, stop, passes = (error) => kindOfError(error) === "outage" } = options;
   for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, told = false;;) {
     try {
@@ -132,7 +132,7 @@ export function passesInTime(error: unknown): boolean {
  *
  * Errors: those of kind "outage", which no item is at fault for.
  */
-export async function runSplitting<T, R>(
+export async function bisect<T, R>(
   items: readonly T[],
   run: (items: readonly T[]) => Promise<readonly R[]>,
 ): Promise<PromiseSettledResult<R>[]> {
@@ -147,7 +147,7 @@ export async function runSplitting<T, R>(
     if (kindOfError(reason) === "outage") throw reason;
     if (items.length === 1) return [{ status: "rejected", reason }];
     const middle = Math.ceil(items.length / 2);
-    const left = await runSplitting(items.slice(0, middle), run);
-    return [...left, ...await runSplitting(items.slice(middle), run)];
+    const left = await bisect(items.slice(0, middle), run);
+    return [...left, ...await bisect(items.slice(middle), run)];
   }
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import fc from "fast-check";
-import { kindOfError, messageOf, runSplitting, TransientError } from "./errors.ts";
+import { bisect, kindOfError, messageOf, TransientError } from "./errors.ts";
 
 /** An error as the server sends it; the client's own class has no public constructor for a code. */
 function serverError(code: string): Error {
@@ -40,9 +40,9 @@ Deno.test("messageOf() finds words in whatever was thrown", () => {
 
 const double = (items: readonly number[]) => Promise.resolve(items.map((n) => n * 2));
 
-Deno.test("runSplitting() runs a good batch once", async () => {
+Deno.test("bisect() runs a good batch once", async () => {
   let runs = 0;
-  const results = await runSplitting([1, 2, 3], (items) => {
+  const results = await bisect([1, 2, 3], (items) => {
     runs++;
     return double(items);
   });
@@ -50,11 +50,11 @@ Deno.test("runSplitting() runs a good batch once", async () => {
   assertEquals(results.map((r) => r.status === "fulfilled" && r.value), [2, 4, 6]);
 });
 
-Deno.test("runSplitting() fails exactly the items at fault, in place, in few runs", async () => {
+Deno.test("bisect() fails exactly the items at fault, in place, in few runs", async () => {
   await fc.assert(fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 60 }), async (isBad) => {
     let runs = 0;
     const items = isBad.map((_, i) => i);
-    const results = await runSplitting(items, (batch) => {
+    const results = await bisect(items, (batch) => {
       runs++;
       const bad = batch.find((i) => isBad[i]);
       return bad === undefined ? double(batch) : Promise.reject(new Error(`bad ${bad}`));
@@ -66,10 +66,10 @@ Deno.test("runSplitting() fails exactly the items at fault, in place, in few run
   }));
 });
 
-Deno.test("runSplitting() gives up on an outage, which no item is at fault for", async () => {
+Deno.test("bisect() gives up on an outage, which no item is at fault for", async () => {
   let runs = 0;
   await assertRejects(() =>
-    runSplitting([1, 2, 3, 4], () => {
+    bisect([1, 2, 3, 4], () => {
       runs++;
       return Promise.reject(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }));
     })

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf, throughOutages } from "../../shared/process/errors.ts";
+import { messageOf, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import {
   type ArmedFault,
   type FaultPoint,
@@ -83,7 +83,7 @@ export async function watchFaults(sql: Sql, { log, stop }: WatchOptions): Promis
     changed = true;
     reading ??= read();
   };
-  await throughOutages(() => listenForFaults(sql, onChange), { log, stop });
+  await retryWhileUnavailable(() => listenForFaults(sql, onChange), { log, stop });
   await current();
   return {
     anyArmed: async () => (await current()).length > 0,
