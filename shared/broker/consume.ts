@@ -174,7 +174,8 @@ async function settle<E extends Envelope, T extends E["type"]>(
   stop: AbortSignal,
 ): Promise<void> {
   /** The database being away is no message's fault and spends no retries. */
-  const patiently = <R>(work: () => Promise<R>) => retryWhileUnavailable(work, { log, stop, passes: passesInTime });
+  const patiently = <R>(work: () => Promise<R>) =>
+    retryWhileUnavailable(work, { log, stop, passes: passesInTime });
   const startedMs = performance.now();
   for (const delivery of batch) delivery.takenUpMs ||= startedMs;
   const suspect = batch.find(isSuspect); // then it is the only one, and the attempt is on record first

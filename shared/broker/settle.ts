@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { kindOfError, messageOf, bisect } from "../process/errors.ts";
+import { bisect, kindOfError, messageOf } from "../process/errors.ts";
 import type { Channel, ConsumeMessage } from "./connection.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 

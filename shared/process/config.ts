@@ -83,7 +83,6 @@ export type Config<N extends VariableName = VariableName> = {
 
 /** The configuration is not usable. The message names each variable at fault and what it takes. */
 export class ConfigError extends Error {
-  /** The error's name, as logs show it. */
   override name = "ConfigError";
 }
 
@@ -101,7 +100,8 @@ export function readConfig<N extends VariableName>(
     const given = get(name)?.trim() || undefined;
     const parsed = VARIABLES[name].safeParse(given);
     if (!parsed.success) {
-      faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${messageOf(parsed.error)}`);
+      const message = parsed.error.issues[0]?.message ?? "is not valid";
+      faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${message}`);
     }
     return [name, parsed.data];
   });
@@ -109,10 +109,6 @@ export function readConfig<N extends VariableName>(
     throw new ConfigError(`Cannot start, the configuration is wrong:\n  ${faults.join("\n  ")}`);
   }
   return Object.fromEntries(entries) as Config<N>;
-}
-
-function messageOf(error: z.ZodError): string {
-  return error.issues[0]?.message ?? "is not valid";
 }
 
 /** Set by the supervisor for its children, never by people: their standard input ends when the supervisor does. */
