@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bisect, kindOfError, messageOf } from "../process/errors.ts";
+import { bisect, kindOfError, messageOf, orOutage } from "../process/errors.ts";
 import type { DomainEvent, EventType } from "../events.ts";
 import type { Delivery, ReceivedEvent } from "./message.ts";
 import type { Channel, ConsumeMessage } from "./connection.ts";
@@ -45,7 +45,7 @@ export async function judgeBatch<D extends Judged, T extends EventType>(
     else first.set(received.event.eventId, { delivery, received });
   }
   const singles = [...first.values()];
-  const judged = await bisect(singles.map(({ received }) => received), handle);
+  const judged = orOutage(await bisect(singles.map(({ received }) => received), handle));
   judged.forEach((result, i) => {
     const delivery = singles[i]?.delivery;
     if (delivery) {
