@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bisect, kindOfError, messageOf } from "../process/errors.ts";
+import { bisect, kindOfError, messageOf, orOutage } from "../process/errors.ts";
 import type { Channel, ConsumeMessage } from "./connection.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 
@@ -65,7 +65,7 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
     else first.set(received.event.eventId, { delivery, received });
   }
   const singles = [...first.values()];
-  const results = await bisect(singles.map(({ received }) => received), handle);
+  const results = orOutage(await bisect(singles.map(({ received }) => received), handle));
   results.forEach((result, i) => {
     const delivery = singles[i]?.delivery;
     if (!delivery) return;
