@@ -9,16 +9,9 @@ import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { orFailAfter, pause, within } from "../process/stop.ts";
 
-/** An open connection as the client has it: what channels are opened on. */
 export type ChannelModel = amqp.ChannelModel;
-
-/** A channel of the client. */
 export type Channel = amqp.Channel;
-
-/** A channel on which the broker confirms what is published. */
 export type ConfirmChannel = amqp.ConfirmChannel;
-
-/** A delivered message as the client has it. */
 export type ConsumeMessage = amqp.ConsumeMessage;
 
 /** How a connection is kept. */
@@ -238,11 +231,9 @@ const ANSWER_MS = 5000;
 
 /** One queue, as it stands. */
 export interface QueueDepth {
-  /** The queue's name. */
   readonly queue: string;
   /** Messages that wait; those under way to a consumer are not among them. */
   readonly messages: number;
-  /** Consumers that are subscribed. */
   readonly consumers: number;
 }
 
@@ -268,7 +259,6 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
 export interface Binding {
   /** The consumer's name, which is its queue's. */
   readonly consumer: string;
-  /** A type of event that its queue is bound to. */
   readonly type: string;
 }
 

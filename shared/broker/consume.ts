@@ -31,7 +31,6 @@ import {
 
 /** What a consumer is made of. */
 export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
-  /** Where the broker is, as an AMQP URL. */
   readonly url: string;
   /** Declared on every new connection, before anything is consumed. */
   readonly topology: Topology;
@@ -40,7 +39,6 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   /** The most messages in one batch, which is one transaction. */
   readonly batchSize: number;
   readonly retryPolicy: RetryPolicy;
-  /** Reads the events of the catalogue. */
   readonly parse: ParseEvent<E>;
   /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
@@ -227,43 +225,28 @@ function stepOf(
   );
 }
 
-/** What was delivered on the channel that is up, and is not settled. */
-interface InHand<E extends Envelope> {
-  /** Has what comes from now on looked at again, if need be: its channel is up. */
-  follow(channel: Channel): void;
-  /** The channel that is up; null while there is none. */
-  channel(): Channel | null;
-  /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
-  forget(channel: Channel): void;
-  add(delivery: Delivery<E>): void;
-  lookAgain(delivery: Delivery<E>, delayMs: number): void;
-  countDue(): number;
-  /** Resolves when something is due, or when it is woken. */
-  untilDue(): Promise<void>;
-  wake(): void;
-  /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
-  take(limit: number): Delivery<E>[];
-  all(): readonly Delivery<E>[];
-}
+type InHand<E extends Envelope> = ReturnType<typeof createInHand<E>>;
 
-function createInHand<E extends Envelope>(): InHand<E> {
+/** Keeps what was delivered on the channel that is up, and is not settled. */
+function createInHand<E extends Envelope>() {
   let ready: Delivery<E>[] = []; // due now, oldest first
   let later: Delivery<E>[] = []; // due at their dueMs
   let current: Channel | null = null;
   let wake = () => {};
   return {
-    follow: (channel) => void (current = channel),
+    follow: (channel: Channel) => void (current = channel),
     channel: () => current,
-    forget(channel) {
+    /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
+    forget(channel: Channel) {
       if (current === channel) current = null;
       ready = ready.filter((delivery) => delivery.channel !== channel);
       later = later.filter((delivery) => delivery.channel !== channel);
     },
-    add(delivery) {
+    add(delivery: Delivery<E>) {
       ready.push(delivery);
       wake();
     },
-    lookAgain(delivery, delayMs) {
+    lookAgain(delivery: Delivery<E>, delayMs: number) {
       if (delivery.channel !== current) return; // its channel went meanwhile; it comes again on the next one
       delivery.dueMs = performance.now() + delayMs;
       delivery.looks++;
@@ -276,8 +259,9 @@ function createInHand<E extends Envelope>(): InHand<E> {
       later = later.filter((delivery) => delivery.dueMs > now);
       return ready.length;
     },
+    /** Resolves when something is due, or when it is woken. */
     untilDue: () =>
-      new Promise((resolve) => {
+      new Promise<void>((resolve) => {
         const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
         const timer = dueIn === null ? undefined : setTimeout(() => wake(), Math.max(dueIn, 0));
         wake = () => {
@@ -287,8 +271,9 @@ function createInHand<E extends Envelope>(): InHand<E> {
         };
       }),
     wake: () => wake(),
-    take: (limit) => ready.splice(0, sizeOfNextBatch(ready, limit)),
-    all: () => [...ready, ...later],
+    /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
+    take: (limit: number) => ready.splice(0, sizeOfNextBatch(ready, limit)),
+    all: (): readonly Delivery<E>[] => [...ready, ...later],
   };
 }
 

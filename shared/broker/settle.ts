@@ -142,9 +142,9 @@ const RETRY_MAX_MS = 60_000;
 
 /** What is known of a message when its next step is decided. */
 export interface Attempts {
-  /** Retries spent so far. */
+  /** Spent so far. */
   readonly retries: number;
-  /** Looks at it since it was delivered. */
+  /** Since it was delivered. */
   readonly looks: number;
   /** Milliseconds since this delivery was first looked at. */
   readonly inHandMs: number;
