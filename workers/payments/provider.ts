@@ -9,7 +9,7 @@ import { messageOf, TransientError } from "../../shared/process/errors.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { pause } from "../../shared/process/stop.ts";
+import { within } from "../../shared/process/stop.ts";
 import { failSpan, ORDER_ID, runUnder, startSpanUnder, type Tracer } from "../../shared/process/tracing.ts";
 
 /** The variables that say how the provider is called. */
@@ -188,12 +188,7 @@ export function createPendingCalls<T>(
         const call = register.get(key);
         return call ? [{ key, call }] : [];
       });
-      const enough = new AbortController();
-      await Promise.race([
-        Promise.all(asked.map(({ call }) => call.done)),
-        pause(BATCH_WAIT_MS, AbortSignal.any([stop, enough.signal])),
-      ]);
-      enough.abort();
+      await within(BATCH_WAIT_MS, Promise.all(asked.map(({ call }) => call.done)));
       const found = new Map<string, Answered<T>>();
       for (const { key, call: { result } } of asked) {
         if (result?.status === "rejected") {
@@ -216,20 +211,24 @@ async function callBounded<T>(
   timeoutMs: number,
   stop: AbortSignal,
 ): Promise<Answered<T>> {
-  const late = new AbortController();
-  // Not AbortSignal.timeout(), which lives on until its time is up: thousands of them in a second are what fills the heap.
-  const timer = setTimeout(() => late.abort(), timeoutMs);
-  const signal = AbortSignal.any([late.signal, stop]);
+  // Neither AbortSignal.timeout(), which lives on until its time is up, so that thousands of them in a second fill the
+  // heap, nor AbortSignal.any(): the two of an order took 0.7 ms of its consumer's time at rest.
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  const timer = setTimeout(end, timeoutMs);
+  stop.addEventListener("abort", end, { once: true });
+  if (stop.aborted) end();
   try {
-    return { ok: true, value: await call(signal) };
+    return { ok: true, value: await call(ending.signal) };
   } catch (error) {
-    if (signal.aborted) {
+    if (ending.signal.aborted) {
       return { ok: false, error: `the payment provider did not answer within ${timeoutMs} ms` };
     }
     if (error instanceof TransientError) return { ok: false, error: messageOf(error) };
     throw error;
   } finally {
     clearTimeout(timer);
+    stop.removeEventListener("abort", end);
   }
 }
 
