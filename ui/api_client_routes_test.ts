@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { markPublished } from "../shared/sql/outbox.ts";
-import { markProcessed } from "../shared/sql/inbox.ts";
+import { markingProcessed } from "../shared/sql/inbox.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { type ApiClient, ApiError, createApiClient } from "./api_client.ts";
@@ -39,7 +39,7 @@ Deno.test("the client reads what the routes of orders, outbox and inbox answer, 
   const [event] = (await api.listOutbox({ orderId: order.id, published: false })).events;
   assert(event);
   await markPublished(db.sql, [event.id]);
-  await markProcessed(db.sql, PAYMENTS, [event.id], new Date());
+  await markingProcessed(db.sql, PAYMENTS, [event.id], new Date());
   assertEquals((await api.readEvent(event.id)).publishedAt === null, false);
   assertEquals((await api.listInbox({ consumer: PAYMENTS })).processedEvents.map((row) => row.eventId), [
     event.id,
@@ -54,7 +54,7 @@ Deno.test("the client reads and discards dead letters, and says why they cannot 
     consumer: PAYMENTS,
     eventId: null,
     eventType: null,
-    orderId: null,
+    aggregateId: null,
     correlationId: null,
     traceparent: null,
     reason: "unreadable",

@@ -5,6 +5,7 @@
  */
 import type { ChannelModel } from "amqplib";
 import {
+  bindingsOf,
   type ConfirmChannel,
   connectBroker,
   declareTopology,
@@ -14,13 +15,13 @@ import {
 } from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf, CONSUMED_TYPES } from "../shared/topology.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
 import { connect } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
-import { throughOutages } from "../shared/process/errors.ts";
+import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
@@ -100,7 +101,7 @@ if (import.meta.main) {
       if (wakeUp === "retries") retrying.wake();
       else relay.wake(wakeUp === "tick");
     };
-    await throughOutages(() => listenForWakeUps(sql, onWakeUp), { log, stop });
+    await retryWhileUnavailable(() => listenForWakeUps(sql, onWakeUp), { log, stop });
     const reconciling = keepReconciling({
       sql,
       reconciler: createReconciler({

@@ -4,7 +4,8 @@
  * @module
  */
 import type postgres from "postgres";
-import { bindingsOf, type Topology } from "../topology.ts";
+import { bindingsOf } from "../broker/connection.ts";
+import type { Topology } from "../topology.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import {
   decideTransition,

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";
-import type { Binding } from "../topology.ts";
+import type { Binding } from "../broker/connection.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import { firstIdOf } from "../sql/outbox.ts";
 import type { ReplayEventJson, ReplayJson, Row } from "./answers.ts";

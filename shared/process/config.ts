@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
 import { areBrokerUrls } from "../broker/connection.ts";
 
@@ -126,11 +127,12 @@ export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[
   ...QUEUE_KEYS.map((key) => QUEUES[key].env),
 ];
 
-/** The topology under the configured names. */
-export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>): Topology {
+/** The topology under the configured names, and the catalogue of what travels through it. */
+export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>) {
   const queues = QUEUE_KEYS.map((key) => {
     const { env, bindings } = QUEUES[key];
     return [key, { name: config[env], bindings }];
   });
-  return { exchange: config.RABBITMQ_EXCHANGE, queues: Object.fromEntries(queues) as Topology["queues"] };
+  const { RABBITMQ_EXCHANGE: exchange } = config;
+  return { exchange, queues: Object.fromEntries(queues) as Topology["queues"], parse: parseEvent };
 }

@@ -5,19 +5,14 @@
  * @module
  */
 import { setImmediate as immediate, setTimeout as delay } from "node:timers/promises";
-import type { OutgoingEvent } from "../events.ts";
+import type { OutgoingEvent } from "../broker/message.ts";
 import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids } from "./connect.ts";
 
-/** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
-export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
-  if (events.length > 0) await insertingEvents(sql, events);
-}
-
-/** An event that is to be told once the row with the id `rowId` is stored, or whatever happens. */
+/** An event that is to be told once the row with the id `rowId` is stored, or in any case where that is omitted. */
 export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
 
 /**
- * The statement of {@linkcode appendEvents}, which can be made a part of the one that changes the state. `where` is a
+ * The statement that appends events, to be made a part of the one that changes the state they tell of. `where` is a
  * condition on `row_id`.
  */
 export function insertingEvents(
@@ -25,12 +20,16 @@ export function insertingEvents(
   events: readonly EventOfRow[],
   where: Statement = sql`true`,
 ): Statement {
-  const rows = events.map(({ event, traceparent, rowId }) => ({ traceparent, event, row_id: rowId }));
+  // The order's column is the one place where the outbox is named after what this system is about.
+  const rows = events.map(({ event, aggregateId, traceparent, rowId }) => {
+    return { event, aggregate_id: aggregateId, traceparent, row_id: rowId };
+  });
   return sql`
     insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
-    select (event ->> 'eventId')::uuid, event ->> 'type', (event -> 'data' ->> 'orderId')::uuid,
-           event ->> 'correlationId', traceparent, event, (event ->> 'occurredAt')::timestamptz
-    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb, row_id uuid)
+    select (event ->> 'eventId')::uuid, event ->> 'type', aggregate_id, event ->> 'correlationId', traceparent, event,
+           (event ->> 'occurredAt')::timestamptz
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb)
+      as new (event jsonb, aggregate_id uuid, traceparent text, row_id uuid)
     where ${where}`;
 }
 

@@ -1,11 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { eventually } from "../../specs/support/eventually.ts";
-import { orderCreated } from "../../specs/support/test_events.ts";
+import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
 import {
-  appendEvents,
   CLAIM_SETTINGS,
   claimEvents,
   createWakeUps,

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import type { Inbox } from "../../shared/sql/inbox.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
@@ -18,6 +19,11 @@ export interface TestSchema extends AsyncDisposable {
   as(role: DatabaseRole): Sql;
   /** A waker of the relay, on a pool of its own. */
   waker(): OutboxWaker;
+}
+
+/** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
+export function testInbox(sql: Sql, consumer: string): Inbox {
+  return { consumer, atomically: atomicallyOn(sql), wakeUps: { due: () => false } };
 }
 
 let shared: TestDatabase | undefined;

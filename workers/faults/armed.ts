@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf, throughOutages } from "../../shared/process/errors.ts";
+import { messageOf, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import {
   type ArmedFault,
   type FaultPoint,
@@ -78,7 +78,7 @@ export async function watchFaults(
     changed = true;
     reading ??= read();
   };
-  await throughOutages(() => listenForFaults(sql, onChange), { log, stop });
+  await retryWhileUnavailable(() => listenForFaults(sql, onChange), { log, stop });
   await current();
   return {
     anyArmed: async () => (await current()).length > 0,

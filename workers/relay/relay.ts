@@ -8,7 +8,7 @@ import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publi
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { claimEvents, markPublished, markRefused } from "../../shared/sql/outbox.ts";
 import type { Logger } from "../../shared/process/log.ts";
-import { passesInTime, throughOutages } from "../../shared/process/errors.ts";
+import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import { traceIdOf } from "../../shared/process/tracing.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 
@@ -191,7 +191,7 @@ export function startRelay(options: RelayOptions): Relay {
     while (!stopping.signal.aborted) {
       if (!await untilWoken() || ticked) horizon = EVERYTHING;
       try {
-        await throughOutages(drain, { log, stop: stopping.signal, passes: passesInTime });
+        await retryWhileUnavailable(drain, { log, stop: stopping.signal, passes: passesInTime });
       } catch (error) {
         if (!stopping.signal.aborted || !passesInTime(error)) throw error;
       }

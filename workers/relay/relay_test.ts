@@ -6,10 +6,10 @@ import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { parseEvent } from "../../shared/events.ts";
-import { appendEvents, firstIdOf, listenForWakeUps, tickRelay } from "../../shared/sql/outbox.ts";
+import { firstIdOf, listenForWakeUps, tickRelay } from "../../shared/sql/outbox.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import { orderCreated, received } from "../../specs/support/test_events.ts";
+import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { atEase, nextCaution, relayBatch, startRelay } from "./relay.ts";
@@ -74,7 +74,7 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   });
   assertEquals(headers?.traceparent, traceparent);
   assertEquals(timestamp, Math.floor(Date.parse(event.occurredAt) / 1000));
-  assertEquals(parseEvent(message.content), { ok: true, event });
+  assertEquals(parseEvent(message.content), { ok: true, event, aggregateId: event.data.orderId });
 });
 
 Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {
