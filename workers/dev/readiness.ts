@@ -4,8 +4,8 @@
  * @module
  */
 import { connect as connectBroker } from "amqplib";
-import type { QueueKey, Topology } from "../../shared/topology.ts";
-import { brokerUrls } from "../../shared/broker/connection.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { brokerUrls, readQueueDepths } from "../../shared/broker/connection.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/process/stop.ts";
 import { API, CONSUMERS, RELAY } from "./processes.ts";
@@ -58,13 +58,14 @@ export interface System {
 
 /** One check for each process. Disposing of them closes what they look through. */
 export function systemChecks(system: System): { checks: Check[] } & AsyncDisposable {
+  const { topology } = system;
   const sql = connect(system.databaseUrl, { name: "dev", role: null, max: 1 });
-  const subscriptions = createSubscriptionReader(system.amqpUrl, system.topology);
+  const consumedQueues = createQueueReader(system.amqpUrl, topology);
   const checks: Check[] = [
     { name: API.name, isReady: () => apiIsReady(system.apiUrl) },
     { name: RELAY.name, isReady: () => relayIsListening(sql) },
     ...CONSUMERS.map(({ name, queue }) => {
-      return { name, isReady: async () => (await subscriptions()).has(queue) };
+      return { name, isReady: async () => (await consumedQueues()).has(topology.queues[queue].name) };
     }),
   ];
   return { checks, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
@@ -89,26 +90,22 @@ async function relayIsListening(sql: Sql): Promise<boolean> {
  * Makes a look at the broker that answers with the queues that somebody consumes; none while it cannot be reached or a
  * queue is not declared yet. Looks asked for at the same time are one look.
  */
-function createSubscriptionReader(amqpUrl: string, topology: Topology): () => Promise<Set<QueueKey>> {
+function createQueueReader(amqpUrl: string, topology: Topology): () => Promise<Set<string>> {
   const urls = brokerUrls(amqpUrl);
-  let looking: Promise<Set<QueueKey>> | null = null;
+  let looking: Promise<Set<string>> | null = null;
   let looks = 0; // each at another node of a cluster: one of them may be down
-  const look = () => readSubscriptions(urls[looks++ % urls.length] ?? urls[0], topology);
+  const look = () => readConsumedQueues(urls[looks++ % urls.length] ?? urls[0], topology);
   return () => looking ??= look().finally(() => looking = null);
 }
 
-async function readSubscriptions(url: string, topology: Topology): Promise<Set<QueueKey>> {
+async function readConsumedQueues(url: string, topology: Topology): Promise<Set<string>> {
   const connection = await connectBroker(url, { timeout: 2000 });
   connection.on("error", () => {});
   try {
     const channel = await connection.createChannel();
     channel.on("error", () => {}); // a queue that is not there yet closes the channel; the rejection says so
-    const consumed = new Set<QueueKey>();
-    for (const key of Object.keys(topology.queues) as QueueKey[]) {
-      const { consumerCount } = await channel.checkQueue(topology.queues[key].name);
-      if (consumerCount > 0) consumed.add(key);
-    }
-    return consumed;
+    const depths = await readQueueDepths(channel, topology);
+    return new Set(depths.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue));
   } finally {
     await connection.close().catch(() => {});
   }
