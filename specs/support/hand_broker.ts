@@ -8,7 +8,7 @@ import { bindingsOf, QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "..
 import { TransientError } from "../../shared/process/errors.ts";
 import { parseEvent } from "../../shared/events.ts";
 import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
-import { claimEvents, markPublished, type OutboxWaker } from "../../shared/sql/outbox.ts";
+import { claimingEvents, markingPublished, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { createEnrollHandler } from "../../workers/enrollments_payment_succeeded.ts";
 import { createNotifyHandler } from "../../workers/notifications_final_events.ts";
 import { createOrderEventsHandler } from "../../workers/orders/move_orders.ts";
@@ -88,7 +88,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
     pending: (consumer) => [...pending.get(consumer)?.values() ?? []],
     acked: (consumer) => [...acked.get(consumer)?.values() ?? []],
     async relay(dies) {
-      const claimed = await claimEvents(relaySql, 10_000);
+      const claimed = await claimingEvents(relaySql, 10_000);
       for (const { id: eventId, type, body, traceparent } of claimed) {
         const parsed = parseEvent(new TextEncoder().encode(body));
         const past = { retries: 0, firstSeenAt: new Date() };
@@ -96,7 +96,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
           pending.get(binding.consumer)?.set(eventId, { eventId, parsed, traceparent, past });
         }
       }
-      if (!dies) await markPublished(relaySql, claimed.map(({ id }) => id));
+      if (!dies) await markingPublished(relaySql, claimed.map(({ id }) => id));
     },
     async deliver(consumer, batch, way) {
       const judge = judges[way].get(consumer);

@@ -53,7 +53,13 @@ import {
   republishEvent,
   searchOrders,
 } from "../../ops/lists.ts";
-import { appendEvents, claimEvents, markPublished, markRefused, readEventsForPublishing } from "../outbox.ts";
+import {
+  appendEvents,
+  claimingEvents,
+  markingPublished,
+  markingRefused,
+  readEventsForPublishing,
+} from "../outbox.ts";
 import { findPayments, insertingPayments, markRefunded } from "../payments.ts";
 import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
 import {
@@ -220,10 +226,10 @@ const NOTIFICATIONS: Statements = {
 };
 
 const RELAY = (topology: Topology): Statements => ({
-  claimEvents: (sql) => claimEvents(sql, 1),
+  claimingEvents: (sql) => claimingEvents(sql, 1),
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
-  markPublished: (sql) => markPublished(sql, [NIL]),
-  markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  markingPublished: (sql) => markingPublished(sql, [NIL]),
+  markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
   sweepEvents: (sql) =>
     sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
   stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
