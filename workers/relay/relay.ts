@@ -143,9 +143,14 @@ export function startRelay(options: RelayOptions): Relay {
 
   async function look(isWoken: boolean, isPoll: boolean): Promise<boolean> {
     if (stop.aborted || (!enabled && !ticked) || !publisher()) return false; // a tick waits for the broker
-    const found = await outbox.drain({ isExpected: isWoken, atEverything: ticked || isPoll });
-    ticked = false;
-    return found;
+    const isTick = ticked;
+    ticked = false; // another one may come meanwhile
+    try {
+      return await outbox.drain({ isExpected: isWoken, atEverything: isTick || isPoll });
+    } catch (error) {
+      ticked ||= isTick;
+      throw error;
+    }
   }
 
   async function run(): Promise<void> {
@@ -178,17 +183,8 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
-/** Empties the outbox. */
-interface Drain {
-  /**
-   * Publishes until a batch comes back with room in it; answers whether it found anything. Where that is not expected, it
-   * looks with a single statement first.
-   */
-  drain(look: { readonly isExpected: boolean; readonly atEverything: boolean }): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-function createDrain(options: RelayOptions, stop: AbortSignal): Drain {
+/** Makes what empties the outbox, with what it remembers from one look to the next. */
+function createDrain(options: RelayOptions, stop: AbortSignal) {
   const { sql, openSession, route, batchSize, onBatch, onStuck, log } = options;
   // Two batches are under way while there is a backlog: one is claimed and marked while the other is on the wire.
   const lanes = [openSession(), openSession()] as const;
@@ -221,23 +217,26 @@ function createDrain(options: RelayOptions, stop: AbortSignal): Drain {
     while ((lane === lanes[0] || bisection.left === 0) && (await relayOne(lane)).more);
   }
 
-  return {
-    async drain({ isExpected, atEverything }) {
-      if (atEverything) horizon = EVERYTHING;
-      try {
-        const { found, more } = await relayOne(lanes[0], isExpected);
-        const ends = more ? await Promise.allSettled(lanes.map(relayAll)) : [];
-        for (const end of ends) if (end.status === "rejected") throw end.reason;
-        return found;
-      } catch (error) {
-        horizon = EVERYTHING; // it may have moved past events of the batch that failed
-        throw error;
-      }
-    },
-    async close() {
-      await Promise.all(lanes.map((lane) => lane.end()));
-    },
-  };
+  /**
+   * Publishes until a batch comes back with room in it; answers whether it found anything. Where that is not expected, it
+   * looks with a single statement first.
+   */
+  async function drain(
+    look: { readonly isExpected: boolean; readonly atEverything: boolean },
+  ): Promise<boolean> {
+    if (look.atEverything) horizon = EVERYTHING;
+    try {
+      const { found, more } = await relayOne(lanes[0], look.isExpected);
+      const ends = more ? await Promise.allSettled(lanes.map(relayAll)) : [];
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
+      return found;
+    } catch (error) {
+      horizon = EVERYTHING; // it may have moved past events of the batch that failed
+      throw error;
+    }
+  }
+
+  return { drain, close: () => Promise.all(lanes.map((lane) => lane.end())) };
 }
 
 function report({ published, refused, unanswered, offence }: RelayedBatch, log: Logger): void {

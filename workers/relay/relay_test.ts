@@ -233,6 +233,34 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   await unlisten();
 });
 
+Deno.test("startRelay() switched off keeps a tick that comes in the middle of another one's pass", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const publisher: Publisher = {
+    async publish(...args) {
+      begun.resolve();
+      await held.promise;
+      return await wired.publisher.publish(...args);
+    },
+  };
+  const relay = startRelay({
+    ...options(db, wired),
+    publisher: () => publisher,
+    pollIntervalMs: 3_600_000,
+    enabled: false,
+  });
+  await appendEvents(db.sql, [orderCreated()]);
+  relay.wake(true);
+  await begun.promise;
+  await appendEvents(db.sql, [orderCreated()]);
+  relay.wake(true);
+  held.resolve();
+  await eventually("both to be published", async () => await unpublished(db) === 0);
+  await relay.stop();
+});
+
 Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
