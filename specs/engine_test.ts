@@ -108,6 +108,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
   const publisher = createPublisher(channel);
   const relay = startRelay({
     sql: db.as("orderflow_relay"),
+    openSession: () => db.session("orderflow_relay"),
     publisher: () => publisher,
     route: toExchange(topology.exchange, heard),
     onStuck: () => {},

@@ -62,21 +62,21 @@ export const CLAIM_SETTINGS = {
 } as const;
 
 /**
- * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
- * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
- * and take the next ones. With `after`, only events that were never tried and have a higher id: quick where the index
- * still holds many that are published, but ids are not given out in the order of commits, so whoever claims like this
- * must claim without it as well.
+ * The statement that claims up to `limit` unpublished events that are due: those never tried by their ids, then those
+ * whose backoff is over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays
+ * skip locked rows and take the next ones. With `after`, only events that were never tried and have a higher id: quick
+ * where the index still holds many that are published, but ids are not given out in the order of commits, so whoever
+ * claims like this must claim without it as well.
  */
-export async function claimEvents(
+export function claimingEvents(
   sql: Queryable,
   limit: number,
   after: string | null = null,
-): Promise<ClaimedEvent[]> {
+): Statement<ClaimedEvent> {
   const due = after === null
     ? sql`next_attempt_at <= now()`
     : sql`next_attempt_at = '-infinity' and id > ${after}::text::uuid`;
-  return await sql<ClaimedEvent[]>`
+  return sql<ClaimedEvent[]>`
     select ${publishedColumns(sql)}
     from outbox_events
     where published_at is null and ${due}
@@ -100,10 +100,9 @@ function publishedColumns(sql: Queryable) {
     payload::text as body, retry_count as "retryCount"`;
 }
 
-/** Marks events as published, in one statement; what an earlier try met with stays readable beside it. */
-export async function markPublished(sql: Queryable, ids: readonly string[]): Promise<void> {
-  if (ids.length === 0) return;
-  await sql`
+/** The statement that marks events as published; what an earlier try met with stays readable beside it. */
+export function markingPublished(sql: Queryable, ids: readonly string[]): Statement {
+  return sql`
     update outbox_events set published_at = clock_timestamp(), next_attempt_at = '-infinity'
     where id = any(${uuids(ids)}::text::uuid[])`;
 }
@@ -118,10 +117,9 @@ export interface RefusedEvent {
   readonly retryInMs: number;
 }
 
-/** Notes why events could not be published, and when each is due again, in one statement. */
-export async function markRefused(sql: Queryable, refused: readonly RefusedEvent[]): Promise<void> {
-  if (refused.length === 0) return;
-  await sql`
+/** The statement that notes why events could not be published, and when each is due again. */
+export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[]): Statement {
+  return sql`
     update outbox_events
     set retry_count = retry_count + 1, last_error = left(refused.error, 500),
         next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'

@@ -10,7 +10,7 @@ import { type DomainEvent, makeEvent } from "../../shared/events.ts";
 import type { OutgoingEvent } from "../../shared/broker/message.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql, transaction } from "../../shared/sql/connect.ts";
-import { CLAIM_SETTINGS, claimEvents, markPublished } from "../../shared/sql/outbox.ts";
+import { CLAIM_SETTINGS, claimingEvents, markingPublished } from "../../shared/sql/outbox.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { type Bench, type BenchPart, type BenchRow, median } from "./bench.ts";
 import { FILLED_PER_MS, fillOutbox } from "./fill_outbox.ts";
@@ -108,8 +108,8 @@ async function timeBatch({ sql, relay }: Outbox): Promise<number> {
   await appendEvents(sql, Array.from({ length: BATCH }, newEvent));
   const startedMs = performance.now();
   const claimed = await transaction(relay, async (tx) => {
-    const ids = (await claimEvents(tx, BATCH)).map(({ id }) => id);
-    await markPublished(tx, ids);
+    const ids = (await claimingEvents(tx, BATCH)).map(({ id }) => id);
+    await markingPublished(tx, ids);
     return ids.length;
   });
   const ms = performance.now() - startedMs;

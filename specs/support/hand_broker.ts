@@ -15,7 +15,7 @@ import { QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "../../shared/t
 import { TransientError } from "../../shared/process/errors.ts";
 import { type DomainEvent, parseEvent } from "../../shared/events.ts";
 import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
-import { claimEvents, markPublished } from "../../shared/sql/outbox.ts";
+import { claimingEvents, markingPublished } from "../../shared/sql/outbox.ts";
 import { enroll } from "../../workers/enrollments_payment_succeeded.ts";
 import { notify } from "../../workers/notifications_final_events.ts";
 import { moveEach } from "../../workers/orders/move_orders.ts";
@@ -95,7 +95,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
     pending: (consumer) => [...pending.get(consumer)?.values() ?? []],
     acked: (consumer) => [...acked.get(consumer)?.values() ?? []],
     async relay(dies) {
-      const claimed = await claimEvents(relaySql, 10_000);
+      const claimed = await claimingEvents(relaySql, 10_000);
       for (const { id: eventId, type, body, traceparent } of claimed) {
         const parsed = parseEvent(new TextEncoder().encode(body));
         const retryState = { retries: 0, firstSeenAt: new Date() };
@@ -109,7 +109,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
           });
         }
       }
-      if (!dies) await markPublished(relaySql, claimed.map(({ id }) => id));
+      if (!dies) await markingPublished(relaySql, claimed.map(({ id }) => id));
     },
     async deliver(consumer, batch, way) {
       const process = ways[way].get(consumer);

@@ -55,10 +55,10 @@ import {
   searchOrders,
 } from "../../ops/lists.ts";
 import {
-  claimEvents,
+  claimingEvents,
   insertingEvents,
-  markPublished,
-  markRefused,
+  markingPublished,
+  markingRefused,
   readEventsForPublishing,
 } from "../outbox.ts";
 import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
@@ -228,10 +228,10 @@ const NOTIFICATIONS: Statements = {
 };
 
 const RELAY = (topology: Topology): Statements => ({
-  claimEvents: (sql) => claimEvents(sql, 1),
+  claimingEvents: (sql) => claimingEvents(sql, 1),
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
-  markPublished: (sql) => markPublished(sql, [NIL]),
-  markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  markingPublished: (sql) => markingPublished(sql, [NIL]),
+  markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
   sweepEvents: (sql) =>
     sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
   stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
