@@ -313,9 +313,9 @@ Deno.test("startRelay() isolates the event for which the broker closes the chann
 /** Appends an event with a statement that wakes the relay. */
 async function appendAndWake(sql: Sql): Promise<void> {
   await sql`
-    with told as (${insertingEvents(sql, [{ ...orderCreated(), aggregateId: uuidv7() }])}) select ${
-    wakingRelay(sql, { due: () => true })
-  }`;
+    with told as (${
+    insertingEvents(sql, [{ ...orderCreated(), aggregateId: orderCreated().event.eventId }])
+  }) select ${wakingRelay(sql, { due: () => true })}`;
 }
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
