@@ -49,6 +49,8 @@ export interface ClaimedEvent {
   readonly body: string;
   /** How often the broker has refused it so far. */
   readonly retryCount: number;
+  /** Whether an operator had it published again. */
+  readonly isRepublished: boolean;
 }
 
 /**
@@ -97,7 +99,7 @@ export async function readEventsForPublishing(
 function publishedColumns(sql: Queryable) {
   return sql`
     id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
-    payload::text as body, retry_count as "retryCount"`;
+    payload::text as body, retry_count as "retryCount", republished_at is not null as "isRepublished"`;
 }
 
 /** The statement that marks events as published; what an earlier try met with stays readable beside it. */

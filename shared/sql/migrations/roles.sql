@@ -78,7 +78,7 @@ grant select, update (due_at, sent_at) on delayed_retries to orderflow_relay;
 -- Ops: read everything but the clients' keys; have an event published again.
 grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters, delayed_retries
   to orderflow_ops;
-grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
+grant update (published_at, next_attempt_at, republished_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
 
 -- Replays: ops writes down what is to be sent, starts and cancels; the relay sends, and says how far it is.
