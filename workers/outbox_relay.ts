@@ -18,7 +18,7 @@ import { bindingsOf, CONSUMED_TYPES } from "../shared/topology.ts";
 import { topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
-import { connect } from "../shared/sql/connect.ts";
+import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
 import { throughOutages } from "../shared/process/errors.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
@@ -57,7 +57,12 @@ if (import.meta.main) {
       settings: CLAIM_SETTINGS,
     });
     const retentionRole = config.DATABASE_ROLES ? "orderflow_retention" : null;
-    const retentionSql = connect(config.DATABASE_URL, { name: "retention", role: retentionRole, max: 1 });
+    const retentionSql = connect(config.DATABASE_URL, {
+      name: "retention",
+      role: retentionRole,
+      max: 1,
+      settings: KEYED_SETTINGS,
+    });
     let publisher: Publisher | null = null;
     let spare: ReconcileWire | null = null;
     let replayPublisher: Publisher | null = null;
@@ -119,7 +124,12 @@ if (import.meta.main) {
       retentionDays: config.RETENTION_DAYS,
       log,
     }, stop);
-    const pruning = keepPruning({ sql: retentionSql, days: config.RETENTION_DAYS, log }, stop);
+    const pruning = keepPruning({
+      sql: retentionSql,
+      days: config.RETENTION_DAYS,
+      bindings: bindingsOf(topology),
+      log,
+    }, stop);
     await Promise.race([aborted(stop), relay.running]);
     await Promise.all([relay.stop(), reconciling, retrying.running, replaying, pruning, beating]);
     await metrics?.stop();
