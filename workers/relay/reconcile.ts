@@ -18,9 +18,8 @@ import {
 } from "../../shared/sql/lost_events.ts";
 import { readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
-import { pause } from "../../shared/process/stop.ts";
 
 /** What a reconciler is made of. */
 export interface ReconcilerOptions {
@@ -172,23 +171,10 @@ export interface ReconcilingOptions {
 /** Any number, the same for every relay of a database. */
 const LOCK_KEY = 7_203_114_002;
 
-/**
- * Reconciles until `stop` is aborted. A pass that fails (the database is away, the broker went) is the next one's work:
- * it is the safety net, and must never take its process down.
- */
-export async function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
-  const { log, intervalMs } = options;
-  for (let failing = false;;) {
-    await pause(intervalMs, stop);
-    if (stop.aborted) return;
-    try {
-      await onePass(options, stop);
-      failing = false;
-    } catch (error) {
-      if (!failing) log.warning("Reconciliation failed; trying again", { error: messageOf(error) });
-      failing = true;
-    }
-  }
+/** Reconciles until `stop` is aborted. */
+export function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
+  const { intervalMs: everyMs, log } = options;
+  return keepDoing("Reconciliation", () => onePass(options, stop), { everyMs, log, stop }).running;
 }
 
 /** Does a pass, unless another relay is at one: both would find the same events lost, and the same queues empty. */

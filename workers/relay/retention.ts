@@ -6,7 +6,7 @@
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
 import { type Bound, isMissing } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 
@@ -150,18 +150,14 @@ const BETWEEN_BATCHES_MS = 50;
 /** Between two rounds. */
 const BETWEEN_ROUNDS_MS = 60_000;
 
-/** Prunes until `stop` is aborted. A round that fails is the next one's work. */
-export async function keepPruning(options: PruningOptions, stop: AbortSignal): Promise<void> {
+/** Prunes until `stop` is aborted. */
+export function keepPruning(options: PruningOptions, stop: AbortSignal): Promise<void> {
   const { days, log } = options;
-  while (!stop.aborted) {
-    try {
-      const rows = await pruneRound(options, stop);
-      if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
-    } catch (error) {
-      log.warning("Pruning failed; trying again in a minute", { error: messageOf(error) });
-    }
-    await pause(BETWEEN_ROUNDS_MS, stop);
-  }
+  const round = async () => {
+    const rows = await pruneRound(options, stop);
+    if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
+  };
+  return keepDoing("Pruning", round, { everyMs: BETWEEN_ROUNDS_MS, log, stop }).running;
 }
 
 /** Deletes all that is old enough now; answers with how many rows that was. */
