@@ -42,7 +42,14 @@ import {
   readStatuses,
   tryLockKeys,
 } from "../orders.ts";
-import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
+import {
+  countLost,
+  findUnsent,
+  forgetFound,
+  insertCursors,
+  markSentAgain,
+  sweepSendings,
+} from "../lost_events.ts";
 import { isMigrated } from "../migrate.ts";
 import { insertingNotifications } from "../notifications.ts";
 import {
@@ -232,9 +239,12 @@ const RELAY = (topology: Topology): Statements => ({
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
   markingPublished: (sql) => markingPublished(sql, [NIL]),
   markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
-  sweepEvents: (sql) =>
-    sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
-  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
+  insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
+  sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
+  countLost: (sql) => countLost(sql),
+  forgetFound: (sql) => forgetFound(sql, "a", "infinity"),
+  findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
+  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
@@ -294,6 +304,9 @@ export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, 
     orderflow_notifications: NOTIFICATIONS,
     orderflow_relay: RELAY(topology),
     orderflow_ops: OPS(topology),
-    orderflow_retention: { prune: (sql) => prune(sql, NOW, 1), ...MIGRATED },
+    orderflow_retention: {
+      prune: (sql) => prune(sql, { before: NOW, bindings: bindingsOf(topology), limit: 1 }),
+      ...MIGRATED,
+    },
   };
 }
