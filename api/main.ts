@@ -21,7 +21,7 @@ import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, createOutboxWaker } from "../shared/sql/outbox.ts";
-import { aborted, orNullAfter } from "../shared/process/stop.ts";
+import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
@@ -123,7 +123,7 @@ if (import.meta.main) {
       await Promise.race([aborted(stop), server.finished]);
       const streams = live.close(); // the server waits for them
       const closing = Promise.all([server.shutdown(), streams]);
-      const [drained] = await Promise.all([orNullAfter(DRAIN_MS, closing), beating]);
+      const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
       await waker.close();
       await broker.close();
       await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
