@@ -19,12 +19,13 @@ import {
 import { messageOf } from "../../shared/process/errors.ts";
 import { type BenchPart, type BenchRow, benchTable, medianRows } from "./bench.ts";
 import { costPart } from "./cost_part.ts";
+import { hopsPart } from "./hops_part.ts";
 import { latencyPart } from "./latency_part.ts";
 import { relayPart } from "./relay_part.ts";
 import { type BenchServices, startBenchServices } from "./services.ts";
 import { acceptPart, flowPart } from "./throughput_parts.ts";
 
-const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, costPart];
+const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, hopsPart, costPart];
 
 const USAGE = `Usage: deno task bench [flags] [part ...]
 

@@ -16,8 +16,14 @@ export interface CutProxy extends AsyncDisposable {
   breakConnections(): void;
 }
 
-/** Starts a proxy in front of the service that `serviceUrl` names. */
-export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy {
+/** Sees what passes over one connection, as it comes. */
+export interface Tap {
+  readonly sent: (bytes: Uint8Array) => void;
+  readonly received: (bytes: Uint8Array) => void;
+}
+
+/** Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection. */
+export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () => Tap): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
   const sockets = new Set<Deno.Conn>();
@@ -39,7 +45,11 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
       if (isCut) return;
       const server = await Deno.connect(target);
       sockets.add(server);
-      const ways = [client.readable.pipeTo(server.writable), server.readable.pipeTo(client.writable)];
+      const { sent, received } = tap?.() ?? {};
+      const ways = [
+        seenBy(sent, client.readable).pipeTo(server.writable),
+        seenBy(received, server.readable).pipeTo(client.writable),
+      ];
       await Promise.allSettled(ways.map((way) =>
         way.finally(() => {
           close(client);
@@ -81,4 +91,19 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
       await Promise.all([accepting, ...under]);
     },
   };
+}
+
+function seenBy(
+  look: ((bytes: Uint8Array) => void) | undefined,
+  bytes: ReadableStream<Uint8Array<ArrayBuffer>>,
+) {
+  if (!look) return bytes;
+  return bytes.pipeThrough(
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(chunk, controller) {
+        look(chunk);
+        controller.enqueue(chunk);
+      },
+    }),
+  );
 }
