@@ -117,7 +117,7 @@ function describeMetrics(): Description {
 
 function databaseAway(): HttpProblem {
   const detail =
-    "The database cannot be reached at the moment. Try again; unless there is an Idempotency-Key, look " +
+    "The database cannot be used at the moment. Try again; unless there is an Idempotency-Key, look " +
     "first whether what was sent was stored.";
   return new HttpProblem(503, detail, { headers: { "retry-after": "1" } });
 }

@@ -7,6 +7,7 @@ import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { fileURLToPath } from "node:url";
 import {
+  bindingsOf,
   connectBroker,
   declareTopology,
   readQueueDepths,
@@ -14,7 +15,6 @@ import {
 } from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf } from "../shared/topology.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";

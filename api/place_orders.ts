@@ -8,9 +8,10 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers";
 import { v7 as uuidv7 } from "uuid";
 import { HttpProblem } from "./http_errors.ts";
-import { kindOfError, messageOf, runSplitting } from "../shared/process/errors.ts";
+import { bisect, kindOfError, messageOf } from "../shared/process/errors.ts";
 import { failSpan, linksTo, startRootSpan, traceIdOf, type Tracer } from "../shared/process/tracing.ts";
-import { type Cause, makeEvent, type OutgoingEvent } from "../shared/events.ts";
+import type { Cause, OutgoingEvent } from "../shared/broker/message.ts";
+import { makeEvent } from "../shared/events.ts";
 import { type Queryable, type Sql, type Transaction, transaction } from "../shared/sql/connect.ts";
 import {
   findUsedKeys,
@@ -270,7 +271,7 @@ export function createOrderPlacer(
 
   async function insertGroup(group: readonly Waiting[]): Promise<void> {
     try {
-      const insert = () => runSplitting(group, (part) => placeGroup(sql, part));
+      const insert = () => bisect(group, (part) => placeGroup(sql, part));
       const results = await (tracer ? inGroupSpan(tracer, group, insert) : insert());
       results.forEach((result, i) => {
         const done = group[i]?.done;

@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
 import type { ConfirmChannel } from "./connection.ts";
-import { headersOf, type Past } from "./message.ts";
+import { headersOf, type RetryState } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
@@ -23,7 +23,7 @@ export interface OutgoingMessage {
   /** The body; text is sent in UTF-8. */
   readonly body: string | Uint8Array;
   /** What its consumer has been through with it already; nothing unless it is a retry. */
-  readonly past?: Past;
+  readonly retryState?: RetryState;
 }
 
 /** Where messages go. */
@@ -153,8 +153,11 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent, past } = message;
-  const headers = { ...(traceparent === null ? {} : { traceparent }), ...(past ? headersOf(past) : {}) };
+  const { id, type, correlationId, occurredAt, traceparent, retryState } = message;
+  const headers = {
+    ...(traceparent === null ? {} : { traceparent }),
+    ...(retryState ? headersOf(retryState) : {}),
+  };
   return {
     persistent: true,
     mandatory: route.isMandatory(message),

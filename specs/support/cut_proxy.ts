@@ -14,6 +14,10 @@ export interface CutProxy extends AsyncDisposable {
   restore(): void;
   /** Breaks all connections; new ones are let through, unless the wire is cut. */
   breakConnections(): void;
+  /** Has the connections that are open now carry nothing any more, as if the other host had died; new ones do. */
+  silence(): void;
+  /** How often a client has sent something since the service last did, over all connections. */
+  roundTrips(): number;
 }
 
 /** Sees what passes over one connection, as it comes. */
@@ -29,6 +33,8 @@ export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () 
   const sockets = new Set<Deno.Conn>();
   const under = new Set<Promise<void>>();
   let isCut = false;
+  let silences = 0;
+  let roundTrips = 0;
 
   const close = (socket: Deno.Conn) => {
     if (!sockets.delete(socket)) return;
@@ -45,10 +51,10 @@ export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () 
       if (isCut) return;
       const server = await Deno.connect(target);
       sockets.add(server);
-      const { sent, received } = tap?.() ?? {};
+      const [toServer, toClient] = watchConnection();
       const ways = [
-        seenBy(sent, client.readable).pipeTo(server.writable),
-        seenBy(received, server.readable).pipeTo(client.writable),
+        client.readable.pipeThrough(toServer).pipeTo(server.writable),
+        server.readable.pipeThrough(toClient).pipeTo(client.writable),
       ];
       await Promise.allSettled(ways.map((way) =>
         way.finally(() => {
@@ -61,6 +67,23 @@ export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () 
     } finally {
       close(client);
     }
+  }
+
+  /** The two ways of a new connection: from the client, and to it. */
+  function watchConnection() {
+    const silencesBefore = silences;
+    let isClientsTurn = true;
+    const seen = tap?.();
+    const way = (isFromClient: boolean) =>
+      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform(chunk, out) {
+          if (isFromClient && isClientsTurn) roundTrips++;
+          isClientsTurn = !isFromClient;
+          (isFromClient ? seen?.sent : seen?.received)?.(chunk);
+          if (silences === silencesBefore) out.enqueue(chunk);
+        },
+      });
+    return [way(true), way(false)] as const;
   }
 
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -85,25 +108,14 @@ export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () 
       isCut = false;
     },
     breakConnections: closeAll,
+    silence() {
+      silences++;
+    },
+    roundTrips: () => roundTrips,
     async [Symbol.asyncDispose]() {
       listener.close();
       closeAll();
       await Promise.all([accepting, ...under]);
     },
   };
-}
-
-function seenBy(
-  look: ((bytes: Uint8Array) => void) | undefined,
-  bytes: ReadableStream<Uint8Array<ArrayBuffer>>,
-) {
-  if (!look) return bytes;
-  return bytes.pipeThrough(
-    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(chunk, controller) {
-        look(chunk);
-        controller.enqueue(chunk);
-      },
-    }),
-  );
 }

@@ -69,6 +69,8 @@ export function startTestProcess(
 }
 
 async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
-  const file = await Deno.open(path, { append: true, create: true });
-  await from.pipeTo(file.writable);
+  using file = await Deno.open(path, { append: true, create: true });
+  for await (const chunk of from) { // not pipeTo(file.writable), which writes nothing before the stream ends
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+  }
 }

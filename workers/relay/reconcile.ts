@@ -3,15 +3,13 @@
  *
  * @module
  */
-import type { Binding } from "../../shared/topology.ts";
+import type { Binding, QueueDepth } from "../../shared/broker/connection.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../../shared/sql/connect.ts";
-import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import { firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
-import { pause } from "../../shared/process/stop.ts";
 
 /** An event and one of its consumers, which has neither processed it nor put it aside. */
 export interface UnsettledEvent {
@@ -225,23 +223,10 @@ export interface ReconcilingOptions {
 /** Any number, the same for every relay of a database. */
 const LOCK_KEY = 7_203_114_002;
 
-/**
- * Reconciles until `stop` is aborted. A pass that fails (the database is away, the broker went) is the next one's work:
- * it is the safety net, and must never take its process down.
- */
-export async function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
-  const { log, intervalMs } = options;
-  for (let failing = false;;) {
-    await pause(intervalMs, stop);
-    if (stop.aborted) return;
-    try {
-      await onePass(options);
-      failing = false;
-    } catch (error) {
-      if (!failing) log.warning("Reconciliation failed; trying again", { error: messageOf(error) });
-      failing = true;
-    }
-  }
+/** Reconciles until `stop` is aborted. */
+export function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
+  const { intervalMs: everyMs, log } = options;
+  return keepDoing("Reconciliation", () => onePass(options), { everyMs, log, stop }).running;
 }
 
 /** Does a pass, unless another relay is at one: both would find the same events lost, and the same queues empty. */

@@ -1,20 +1,30 @@
+import type { ReceivedEvent } from "../../shared/events.ts";
 import { assertEquals } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
-import { declareTopology, type QueueDepth, readQueueDepths } from "../../shared/broker/connection.ts";
+import {
+  type Binding,
+  bindingsOf,
+  declareTopology,
+  type QueueDepth,
+  readQueueDepths,
+} from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
 import { claimOpenLetters, closeLetters } from "../../shared/ops/dead_letters.ts";
 import {
   claimDueRetries,
   insertDeadLetters,
+  insertRetries,
   markRetriesSent,
-  storeRetries,
 } from "../../shared/sql/set_aside.ts";
-import { type Binding, bindingsOf } from "../../shared/topology.ts";
-import { appendEvents } from "../../shared/sql/outbox.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import { newLetter, newRetry, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import {
+  appendEvents,
+  newLetter,
+  newRetry,
+  orderCreated,
+  paymentSucceeded,
+} from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createReconciler, lostByConsumer } from "./reconcile.ts";
 
@@ -120,7 +130,7 @@ Deno.test("createReconciler() leaves alone what is on its way, however old it is
   await db.sql`
     update outbox_events set published_at = now() - interval '1 hour' where id <> ${late.event.eventId}`;
   const relay = db.as("orderflow_relay");
-  await storeRetries(db.sql, [newRetry(consumer, { eventId: retried.event.eventId })], new Date());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried.event.eventId })], new Date());
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven.event.eventId })], new Date());
   const letters = await claimOpenLetters(db.as("orderflow_ops"), {}, 1);

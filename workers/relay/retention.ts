@@ -5,7 +5,7 @@
  */
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 
@@ -95,17 +95,13 @@ const BETWEEN_BATCHES_MS = 50;
 const BETWEEN_ROUNDS_MS = 60_000;
 const DAY_MS = 86_400_000;
 
-/** Prunes until `stop` is aborted. A round that fails is the next one's work. */
-export async function keepPruning({ sql, days, log }: PruningOptions, stop: AbortSignal): Promise<void> {
-  while (!stop.aborted) {
-    try {
-      const rows = await pruneRound(sql, days, stop);
-      if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
-    } catch (error) {
-      log.warning("Pruning failed; trying again in a minute", { error: messageOf(error) });
-    }
-    await pause(BETWEEN_ROUNDS_MS, stop);
-  }
+/** Prunes until `stop` is aborted. */
+export function keepPruning({ sql, days, log }: PruningOptions, stop: AbortSignal): Promise<void> {
+  const round = async () => {
+    const rows = await pruneRound(sql, days, stop);
+    if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
+  };
+  return keepDoing("Pruning", round, { everyMs: BETWEEN_ROUNDS_MS, log, stop }).running;
 }
 
 /** Deletes all that is old enough now; answers with how many rows that was. */
