@@ -54,11 +54,11 @@ export async function testSchema(): Promise<TestSchema> {
 }
 
 /** Pools on a migrated database, as it is. */
-export function schemaAt(url: string): TestSchema {
+export function schemaAt(url: string, options: { readonly statementTimeoutMs?: number } = {}): TestSchema {
   const pools: Sql[] = [];
   const wakers: OutboxWaker[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
-    const sql = connect(url, { name: "test", role, max: 4 });
+    const sql = connect(url, { name: "test", role, max: 4, ...options });
     pools.push(sql);
     return sql;
   };

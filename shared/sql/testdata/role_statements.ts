@@ -8,7 +8,7 @@ import { bindingsOf, type Topology } from "../../topology.ts";
 import { type EventData, makeEvent } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type Caused, type DatabaseRole, type Sql, transaction } from "../connect.ts";
+import { atomicallyOn, type Caused, type DatabaseRole, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -35,11 +35,10 @@ import {
   findOrder,
   findUsedKeys,
   insertingOrders,
-  insertKeys,
+  insertOrders,
   listOrders,
   moveOrders,
   readStatuses,
-  tryLockKeys,
 } from "../orders.ts";
 import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
 import { isMigrated } from "../migrate.ts";
@@ -53,7 +52,14 @@ import {
   republishEvent,
   searchOrders,
 } from "../../ops/lists.ts";
-import { appendEvents, claimEvents, markPublished, markRefused, readEventsForPublishing } from "../outbox.ts";
+import {
+  appendEvents,
+  claimEvents,
+  createWakeUps,
+  markPublished,
+  markRefused,
+  readEventsForPublishing,
+} from "../outbox.ts";
 import { findPayments, insertingPayments, markRefunded } from "../payments.ts";
 import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
 import {
@@ -172,10 +178,11 @@ const ORDERS: Statements = {
     const settled = [{ eventId: uuidv7(), orderId: NIL }];
     return moveOrders(atomicallyOn(sql), "a", { changes, settled, outgoing: [told()] }, NOW);
   },
-  tryLockKeys: (sql) => transaction(sql, (tx) => tryLockKeys(tx, ["k"])),
+  insertOrders: (sql) => {
+    const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
+    return insertOrders(sql, [{ order: newOrder(), created: told(), key }], createWakeUps());
+  },
   findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
-  insertKeys: (sql) =>
-    insertKeys(sql, [{ key: crypto.randomUUID(), fingerprint: "00".repeat(32), order: newOrder() }]),
   ...CONSUMER,
 };
 
