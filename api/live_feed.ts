@@ -14,7 +14,7 @@ import { listHeartbeats } from "../shared/process/heartbeat.ts";
 import { listOrders } from "../shared/sql/orders.ts";
 import { countUnpublished, readLatencies } from "../shared/ops/lists.ts";
 import { listenForWakeUps } from "../shared/sql/outbox.ts";
-import { orNullAfter, pause } from "../shared/process/stop.ts";
+import { pause, withTimeout } from "../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
 /** What the feed reads from. */
@@ -199,7 +199,7 @@ async function readAll(sql: Sql, readQueues: LiveFeedOptions["readQueues"]): Pro
   const rest = [
     listOrders(sql, { limit: LIVE_ORDERS }),
     countUnpublished(sql, MAX_COUNTED),
-    orNullAfter(QUEUES_WAIT_MS, readQueues()),
+    withTimeout(QUEUES_WAIT_MS, readQueues()),
     countOpenDeadLetters(sql, MAX_COUNTED),
     countWaitingRetries(sql, MAX_COUNTED),
     readLatencies(sql, LATENCY_ORDERS),

@@ -7,6 +7,7 @@ import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { fileURLToPath } from "node:url";
 import {
+  bindingsOf,
   connectBroker,
   declareTopology,
   readQueueDepths,
@@ -14,14 +15,13 @@ import {
 } from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf } from "../shared/topology.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, createWakeUps } from "../shared/sql/outbox.ts";
-import { aborted, orNullAfter } from "../shared/process/stop.ts";
+import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
@@ -122,7 +122,7 @@ if (import.meta.main) {
       await Promise.race([aborted(stop), server.finished]);
       const streams = live.close(); // the server waits for them
       const closing = Promise.all([server.shutdown(), streams]);
-      const [drained] = await Promise.all([orNullAfter(DRAIN_MS, closing), beating]);
+      const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
       await broker.close();
       await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
       if (!drained) {

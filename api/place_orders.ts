@@ -7,7 +7,8 @@
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers";
 import { v7 as uuidv7 } from "uuid";
-import { type Cause, makeEvent } from "../shared/events.ts";
+import type { Cause } from "../shared/broker/message.ts";
+import { makeEvent } from "../shared/events.ts";
 import { bisect, kindOfError, messageOf, TransientError } from "../shared/process/errors.ts";
 import { type Logger, ONE_BY_ONE } from "../shared/process/log.ts";
 import { failSpan, linksTo, startRootSpan, traceIdOf, type Tracer } from "../shared/process/tracing.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The largest body that is read, in bytes. An order takes about 150. */
@@ -61,7 +61,7 @@ export async function readBounded(
 
 /** What is read, unless that takes too long: then the rest is left to the server, which ends the connection after it. */
 async function inTime(bodyMs: number, reading: Promise<Uint8Array>): Promise<Uint8Array> {
-  const bytes = await orNullAfter(bodyMs, reading);
+  const bytes = await withTimeout(bodyMs, reading);
   if (bytes) return bytes;
   throw new HttpProblem(408, `The body had not come after ${bodyMs / 1000} s. Send the request again.`);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
-import type { Binding } from "../shared/topology.ts";
+import type { Binding } from "../shared/broker/connection.ts";
 import {
   cancelReplay,
   findReplay,

@@ -7,7 +7,7 @@
 import { Hono } from "hono";
 import { type Publisher, toQueue } from "../shared/broker/publish.ts";
 import type { Topology } from "../shared/topology.ts";
-import type { Cause } from "../shared/events.ts";
+import type { Cause } from "../shared/broker/message.ts";
 import { armFaults, type Fault } from "../shared/ops/faults.ts";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import type { QueueKey } from "../shared/topology.ts";
-import { type Cause, makeEvent } from "../shared/events.ts";
+import type { Cause } from "../shared/broker/message.ts";
+import { makeEvent } from "../shared/events.ts";
 import type { FaultPoint } from "../shared/ops/faults.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 

@@ -11,7 +11,7 @@ import { listArmedFaults } from "../shared/ops/faults.ts";
 import { countStatuses } from "../shared/ops/lists.ts";
 import { listReplays } from "../shared/ops/replays.ts";
 import type { StatusFigures, SystemStatus } from "../shared/ops/live.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { VERSION } from "../shared/process/metrics.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
@@ -40,7 +40,7 @@ export function statusRoutes(deps: StatusDeps): App {
   app.get("/", async (c) => {
     const readiness = await readReadiness(deps);
     const figures = readiness.database === "up"
-      ? await orNullAfter(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
+      ? await withTimeout(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
       : null;
     const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
     return c.json(status);

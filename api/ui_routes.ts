@@ -7,7 +7,7 @@ import { Hono } from "hono";
 import { kindOfError, messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import type { PageData } from "../ui/page_data.ts";
 import { renderLogin, renderPage } from "../ui/page.tsx";
 import { parseView } from "../ui/url_state.ts";
@@ -70,7 +70,7 @@ export function uiRoutes(deps: UiDeps): App {
     if (!assets) return bundleMissing(c);
     try {
       if (!deps.isSchemaReady()) return databaseAway(c);
-      const data = await orNullAfter(
+      const data = await withTimeout(
         PAGE_WAIT_MS,
         pageData(deps, new URLSearchParams(c.req.query()), assets),
       );

@@ -4,19 +4,13 @@
  *
  * @module
  */
+import { EVENT_VERSION } from "../shared/broker/message.ts";
 import { headersOf } from "../shared/broker/message.ts";
-import {
-  CONSUMED_TYPES,
-  EXCHANGE,
-  QUEUE_KEYS,
-  QUEUE_OPTIONS,
-  type QueueKey,
-  type Topology,
-} from "../shared/topology.ts";
+import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
+import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";
 import {
   type DomainEvent,
   EVENT_TYPES,
-  EVENT_VERSION,
   type EventData,
   eventJsonSchemas,
   type EventType,

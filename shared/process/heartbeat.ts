@@ -5,9 +5,9 @@
  */
 import { z } from "zod";
 import type { Queryable, Sql } from "../sql/connect.ts";
-import { messageOf } from "./errors.ts";
+import { keepDoing } from "./keep_doing.ts";
 import type { Logger } from "./log.ts";
-import { aborted, pause, within } from "./stop.ts";
+import { withTimeout } from "./stop.ts";
 import { VERSION } from "./metrics.ts";
 
 /** What a running copy of a process says of itself. */
@@ -85,44 +85,39 @@ export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
 
 /** What a process counts, for its heartbeat. */
 export interface Counts {
-  /** Adds what one batch came to, by name. Costs next to nothing. */
+  /** Adds the counts of one batch, by name. Costs next to nothing. */
   add(batch: Readonly<Record<string, number>>): void;
   /** All that was added so far, and when the last of it was; null before the first. */
   read(): { readonly counts: Readonly<Record<string, number>>; readonly lastBatchAt: Date | null };
-  /** Aborted as soon as something is added after the last `read()`. */
-  readonly news: AbortSignal;
+  /** Has `listener` called after each `add`, instead of the one before. */
+  onAdd(listener: () => void): void;
 }
 
 /** Starts to count. The `names` are there from the start, at 0. */
 export function createCounts(names: readonly string[] = []): Counts {
   const counts: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
   let lastBatchAt: Date | null = null;
-  let news = new AbortController();
+  let tell = () => {};
   return {
     add(batch) {
       for (const [name, count] of Object.entries(batch)) counts[name] = (counts[name] ?? 0) + count;
       lastBatchAt = new Date();
-      if (!news.signal.aborted) news.abort(); // which makes an error with its stack each time
+      tell();
     },
-    read() {
-      news = new AbortController();
-      return { counts: { ...counts }, lastBatchAt };
-    },
-    get news() {
-      return news.signal;
+    read: () => ({ counts: { ...counts }, lastBatchAt }),
+    onAdd(listener) {
+      tell = listener;
     },
   };
 }
 
-/** What a heartbeat is made of. */
+/** What {@linkcode keepBeating} works with. */
 export interface HeartbeatOptions {
   /** A pool that may write heartbeats: every process's may. */
   readonly sql: Sql;
   /** The process's name. */
   readonly process: string;
-  /** What it counts. */
   readonly counts: Counts;
-  /** Gets one line for each outage. */
   readonly log: Logger;
 }
 
@@ -130,7 +125,7 @@ export interface HeartbeatOptions {
 const BEAT_BUSY_MS = 2000;
 /** Between two heartbeats when nothing is counted. */
 const BEAT_IDLE_MS = 5000;
-/** The goodbye of a process that stops must not keep it. */
+/** The goodbye of a process that stops must not keep it, nor must its last heartbeat. */
 const GOODBYE_MS = 500;
 
 /**
@@ -141,30 +136,13 @@ export async function keepBeating(options: HeartbeatOptions, stop: AbortSignal):
   const { sql, process, counts, log } = options;
   const instance = crypto.randomUUID();
   const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
-  let failing = false;
-
-  async function beatOnce(): Promise<void> {
-    try {
-      await beat(sql, { ...about, ...counts.read() });
-      failing = false;
-    } catch (error) {
-      if (!failing && !stop.aborted) {
-        log.warning("Heartbeats cannot be written; trying again", { error: messageOf(error) });
-      }
-      failing = true;
-    }
-  }
-
-  async function run(): Promise<void> {
-    while (!stop.aborted) {
-      await beatOnce();
-      await pause(BEAT_BUSY_MS, stop);
-      await pause(BEAT_IDLE_MS - BEAT_BUSY_MS, AbortSignal.any([stop, counts.news]));
-    }
-    await forgetHeartbeat(sql, instance).catch(() => {});
-  }
-
-  const running = run();
-  await aborted(stop);
-  await within(GOODBYE_MS, running);
+  const pace = { everyMs: BEAT_IDLE_MS, atLeastMs: BEAT_BUSY_MS, graceMs: GOODBYE_MS };
+  const beating = keepDoing("The heartbeat", () => beat(sql, { ...about, ...counts.read() }), {
+    ...pace,
+    log,
+    stop,
+  });
+  counts.onAdd(beating.wake);
+  await beating.running;
+  await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
 }

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { OutgoingEvent } from "../events.ts";
+import type { OutgoingEvent } from "../broker/message.ts";
 import type { OrderStatus } from "../order_status.ts";
-import { type Atomically, type Queryable, rowset, type Statement, uuids } from "./connect.ts";
+import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 import { type EventOfRow, insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";
-import { markingProcessed } from "./inbox.ts";
+import { type Inbox, markingProcessed } from "./inbox.ts";
 
 /** An order as the table has it. */
 export interface OrderRow {
@@ -170,7 +170,7 @@ export interface StatusChange {
 }
 
 /**
- * Makes the statement that moves each order that still is where its decision found it, and answers with the ids of those
+ * The statement that moves each order that is where its decision wants it, and returns the ids of those
  * (compare and set, https://martinfowler.com/eaaCatalog/optimisticOfflineLock.html). Meant to be a part of a larger one.
  * The rows are locked in the order of their ids, so that two workers cannot lock each other out; one that another worker
  * has just moved is looked at again when that has committed, and left alone. Each order is looked up by its id: a join
@@ -196,7 +196,7 @@ export function movingOrders(
     returning id`;
 }
 
-/** An event that is through with. */
+/** An event that its consumer is done with. */
 export interface SettledEvent {
   /** The event's id. */
   readonly eventId: string;
@@ -204,7 +204,7 @@ export interface SettledEvent {
   readonly orderId: string;
 }
 
-/** What was decided on the statuses that the orders had; it holds for each order that still has its status. */
+/** What was decided on the statuses of orders; it holds for each order that has that status. */
 export interface OrderMoves {
   /** What becomes of every order that moves. */
   readonly changes: readonly StatusChange[];
@@ -215,16 +215,15 @@ export interface OrderMoves {
 }
 
 /**
- * Moves each order that still has the status its decision was made on, and with it marks its events as processed by
- * `consumer` and appends what is to be told of it; marks as processed the events of orders that were not to move. No event
- * may stand twice in `settled`. All in one statement. Answers with the ids of the orders that moved: nothing has happened
- * for the others, which somebody else has moved meanwhile.
+ * Moves each order that has the status its decision was made on, and with it marks its events as processed and appends
+ * what is to be told of it; marks as processed the events of orders that were not to move. State first, then inbox, so
+ * that an order whose status is another one has neither moved nor used up its events. No event may stand twice in
+ * `settled`. All in one statement. Returns the ids of the orders that moved.
  *
  * Errors: whatever the statement meets with; nothing is committed then.
  */
 export async function moveOrders(
-  atomically: Atomically,
-  consumer: string,
+  { consumer, atomically, wakeUps }: Inbox,
   { changes, settled, outgoing }: OrderMoves,
   now: Date,
 ): Promise<Set<string>> {
@@ -243,7 +242,7 @@ export async function moveOrders(
       with moved as (${movingOrders(sql, changes, now)}),
       inbox as (${markingProcessed(sql, consumer, ids, now, isSettled)}),
       told as (${insertingEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
-      select id from moved`;
+      select id, ${outgoing.length > 0 ? wakingRelay(sql, wakeUps) : sql`null`} as woken from moved`;
   });
   return new Set(rows.map(({ id }) => id));
 }

@@ -1,7 +1,7 @@
+import { appendEvents } from "../support/test_events.ts";
 import { assert, assertEquals } from "@std/assert";
 import { type EventData, makeEvent, parseEvent } from "../../shared/events.ts";
 import { findOrder } from "../../shared/sql/orders.ts";
-import { appendEvents } from "../../shared/sql/outbox.ts";
 import { shareTestSchema, testSchema } from "../support/test_schema.ts";
 import { fillOutbox } from "./fill_outbox.ts";
 

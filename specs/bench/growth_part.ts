@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { appendEvents } from "../support/test_events.ts";
 import { v4 as uuidv4, v7 as uuidv7 } from "uuid";
 import { readConfig } from "../../shared/process/config.ts";
-import { makeEvent, type OutgoingEvent } from "../../shared/events.ts";
+import { type DomainEvent, makeEvent } from "../../shared/events.ts";
+import type { OutgoingEvent } from "../../shared/broker/message.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql, transaction } from "../../shared/sql/connect.ts";
-import { appendEvents, CLAIM_SETTINGS, claimEvents, markPublished } from "../../shared/sql/outbox.ts";
+import { CLAIM_SETTINGS, claimingEvents, markingPublished } from "../../shared/sql/outbox.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { type Bench, type BenchPart, type BenchRow, median } from "./bench.ts";
 import { FILLED_PER_MS, fillOutbox } from "./fill_outbox.ts";
@@ -106,8 +108,8 @@ async function timeBatch({ sql, relay }: Outbox): Promise<number> {
   await appendEvents(sql, Array.from({ length: BATCH }, newEvent));
   const startedMs = performance.now();
   const claimed = await transaction(relay, async (tx) => {
-    const ids = (await claimEvents(tx, BATCH)).map(({ id }) => id);
-    await markPublished(tx, ids);
+    const ids = (await claimingEvents(tx, BATCH)).map(({ id }) => id);
+    await markingPublished(tx, ids);
     return ids.length;
   });
   const ms = performance.now() - startedMs;
@@ -115,7 +117,7 @@ async function timeBatch({ sql, relay }: Outbox): Promise<number> {
   return ms;
 }
 
-function newEvent(): OutgoingEvent {
+function newEvent(): OutgoingEvent<DomainEvent> {
   const data = {
     orderId: uuidv7(),
     userId: SCENARIO_USER,

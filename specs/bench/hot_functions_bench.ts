@@ -5,13 +5,14 @@
  * @module
  */
 import { Registry } from "prom-client";
-import { nextStep, planAcks, type Verdict } from "../../shared/broker/settle.ts";
+import { nextStep, planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";
 import { makeEvent, parseEvent } from "../../shared/events.ts";
 import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { isTraceparent, traceIdOf } from "../../shared/process/tracing.ts";
+import { deliveryOf } from "../support/test_events.ts";
 import { decideBatch } from "../../workers/orders/move_orders.ts";
 
 const BATCH = 250;
@@ -26,7 +27,7 @@ const paid = Array.from({ length: BATCH }, (_, n) => {
 const [first] = paid;
 if (!first) throw new Error("There is no event to measure with");
 const body = new TextEncoder().encode(JSON.stringify(first.event));
-const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1 }));
+const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1, mayBeRepeat: false }));
 const statuses = new Map(received.map(({ event }) => [event.data.orderId, "PENDING" as const]));
 const tags = Array.from({ length: BATCH }, (_, n) => n + 1);
 
@@ -53,16 +54,18 @@ Deno.bench("nextStep: what is to be done with a message", () => {
 
 Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planAcks(tags, [BATCH + 1]));
 
-const settled = paid.map(({ event }) => ({ parsed: { ok: true, event } as const }));
+const observer = createConsumerMetrics(new Registry(), "a.consumer.v1");
 const batch = {
-  settled,
-  verdicts: new Map(settled.map((delivery): [typeof delivery, Verdict] => [delivery, { kind: "done" }])),
+  messages: paid.map(({ event, aggregateId }) => ({
+    delivery: deliveryOf({ ok: true, event, aggregateId }),
+    outcome: { kind: "done" } as const,
+    step: { kind: "ack" } as const,
+  })),
   retries: 0,
   letters: [],
   tookMs: 20,
 };
-const recordBatch = createConsumerMetrics(new Registry(), "a.consumer.v1");
-Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => recordBatch(batch));
+Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => observer.settled(batch));
 
 Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
 

@@ -8,7 +8,7 @@ import { createLiveFeed } from "../../api/live_feed.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";
-import { bindingsOf } from "../../shared/topology.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { testLog } from "./test_log.ts";

@@ -3,7 +3,15 @@
  *
  * @module
  */
-import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import {
+  atomicallyOn,
+  connect,
+  type DatabaseRole,
+  openSession,
+  type Session,
+  type Sql,
+} from "../../shared/sql/connect.ts";
+import type { Inbox } from "../../shared/sql/inbox.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
@@ -16,8 +24,15 @@ export interface TestSchema extends AsyncDisposable {
   readonly sql: Sql;
   /** A pool under the role of a process. */
   as(role: DatabaseRole): Sql;
+  /** A session under the role of a process. */
+  session(role: DatabaseRole): Session;
   /** A waker of the relay, on a pool of its own. */
   waker(): OutboxWaker;
+}
+
+/** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
+export function testInbox(sql: Sql, consumer: string): Inbox {
+  return { consumer, atomically: atomicallyOn(sql), wakeUps: { due: () => false } };
 }
 
 let shared: TestDatabase | undefined;
@@ -56,6 +71,7 @@ export async function testSchema(): Promise<TestSchema> {
 /** Pools on a migrated database, as it is. */
 export function schemaAt(url: string, options: { readonly statementTimeoutMs?: number } = {}): TestSchema {
   const pools: Sql[] = [];
+  const sessions: Session[] = [];
   const wakers: OutboxWaker[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
     const sql = connect(url, { name: "test", role, max: 4, ...options });
@@ -67,6 +83,11 @@ export function schemaAt(url: string, options: { readonly statementTimeoutMs?: n
     url,
     sql,
     as: pool,
+    session(role) {
+      const session = openSession(url, { name: "test", role });
+      sessions.push(session);
+      return session;
+    },
     waker() {
       const waker = createOutboxWaker(pool(null));
       wakers.push(waker);
@@ -74,6 +95,7 @@ export function schemaAt(url: string, options: { readonly statementTimeoutMs?: n
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(wakers.map((waker) => waker.close()));
+      await Promise.all(sessions.map((session) => session.end()));
       await Promise.all(pools.map((sql) => sql.end({ timeout: 2 })));
     },
   };

@@ -14,11 +14,10 @@ import {
   type ReplayProgress,
 } from "../../shared/ops/replays.ts";
 import { type Publisher, type PublishOutcome, toQueue } from "../../shared/broker/publish.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Queryable, type Sql, transaction } from "../../shared/sql/connect.ts";
 import { type ClaimedEvent, firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";
-import { pause } from "../../shared/process/stop.ts";
 
 /** Failed tries in a row after which a replay ends. */
 export const MAX_REPLAY_TRIES = 8;
@@ -83,7 +82,7 @@ export function progressAfter(replay: DueReplay, tried: ReplayTry, random: numbe
   return { ...failed, state: "RUNNING", dueInMs: Math.max(retryDelayMs(retryCount - 1, random), everyMs) };
 }
 
-/** What the loop is made of. */
+/** What {@linkcode keepReplaying} works with. */
 export interface ReplayingOptions {
   /** A pool of the relay's role. */
   readonly sql: Sql;
@@ -91,7 +90,6 @@ export interface ReplayingOptions {
   readonly publisher: () => Publisher | null;
   /** How long the inbox remembers what was processed, in days: older events are skipped. */
   readonly retentionDays: number;
-  /** Told of each replay that ends, and of tries that failed. */
   readonly log: Logger;
 }
 
@@ -101,22 +99,9 @@ const LOOK_MS = 1000;
 const CONFIRM_TIMEOUT_MS = 5000;
 const DAY_MS = 86_400_000;
 
-/**
- * Sends until `stop` is aborted. While broker or database are away, running replays wait where they are. No failure may
- * take the process down, whose first work is the outbox.
- */
-export async function keepReplaying(options: ReplayingOptions, stop: AbortSignal): Promise<void> {
-  for (let failing = false; !stop.aborted;) {
-    let waitMs = LOOK_MS;
-    try {
-      waitMs = await step(options);
-      failing = false;
-    } catch (error) {
-      if (!failing) options.log.warning("Replays cannot go on; trying again", { error: messageOf(error) });
-      failing = true;
-    }
-    await pause(waitMs, stop);
-  }
+/** Sends until `stop` is aborted. While broker or database are away, running replays wait where they are. */
+export function keepReplaying(options: ReplayingOptions, stop: AbortSignal): Promise<void> {
+  return keepDoing("Replaying", () => step(options), { everyMs: LOOK_MS, log: options.log, stop }).running;
 }
 
 /** Sends the next messages if any are due; answers with how long to wait then, in milliseconds. */

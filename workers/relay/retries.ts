@@ -4,7 +4,7 @@
  * @module
  */
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { type Chore, keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import {
@@ -15,12 +15,11 @@ import {
   readNextDue,
   type RetryKey,
 } from "../../shared/sql/set_aside.ts";
-import { pause } from "../../shared/process/stop.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
-/** What the loop is made of. */
+/** What {@linkcode keepRetrying} works with. */
 export interface RetryingOptions {
-  /** A pool that may read delayed retries and say what became of them. */
+  /** A pool of the relay's role. */
   readonly sql: Sql;
   /** Sends to single queues; null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;
@@ -28,16 +27,7 @@ export interface RetryingOptions {
   readonly pollIntervalMs: number;
   /** Told how many retries were sent, after their commit. */
   readonly onSent?: (retries: number) => void;
-  /** Told of retries that the broker does not take, and of a look that failed. */
   readonly log: Logger;
-}
-
-/** A running loop. */
-export interface Retrying {
-  /** Settles when it has stopped. */
-  readonly running: Promise<void>;
-  /** Has it look again now: there are new retries. */
-  wake(): void;
 }
 
 /** Retries that one transaction sends at most. */
@@ -45,39 +35,25 @@ const MAX_RETRIES_SENT = 500;
 /** When a retry is due once more that the broker did not take, in milliseconds. */
 const UNSENT_AFTER_MS = 5000;
 
-/** Sends what is due until `stop` is aborted. A look that fails is the next one's work. */
-export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Retrying {
-  const { sql, publisher, pollIntervalMs, log } = options;
-  let woken = new AbortController();
+/** Sends what is due until `stop` is aborted. To be woken when there are new retries. */
+export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore {
+  const { sql, publisher, pollIntervalMs, onSent, log } = options;
 
-  async function run(): Promise<void> {
-    for (let failing = false; !stop.aborted;) {
-      woken = new AbortController();
-      let dueInMs: number | null = null;
-      try {
-        const sender = publisher();
-        if (sender) dueInMs = await readNextDue(sql);
-        if (sender && dueInMs === 0) dueInMs = report(await sendDue(sql, sender));
-        failing = false;
-      } catch (error) {
-        if (!failing) {
-          log.warning("Delayed retries cannot be sent; trying again", { error: messageOf(error) });
-        }
-        failing = true;
+  async function look(): Promise<number> {
+    const sender = publisher();
+    let dueInMs = sender && await readNextDue(sql);
+    if (sender && dueInMs === 0) {
+      const { sent, refused, nextDueInMs } = await sendDue(sql, sender);
+      if (sent > 0) onSent?.(sent);
+      for (const { consumer, events, error } of refused) {
+        log.warning("The broker does not take delayed retries", { consumer, events, error });
       }
-      await pause(Math.min(dueInMs ?? pollIntervalMs, pollIntervalMs), AbortSignal.any([stop, woken.signal]));
+      dueInMs = nextDueInMs;
     }
+    return Math.min(dueInMs ?? pollIntervalMs, pollIntervalMs);
   }
 
-  function report({ sent, refused, nextDueInMs }: SentRetries): number | null {
-    if (sent > 0) options.onSent?.(sent);
-    for (const { consumer, events, error } of refused) {
-      log.warning("The broker does not take delayed retries", { consumer, events, error });
-    }
-    return nextDueInMs;
-  }
-
-  return { running: run(), wake: () => woken.abort() };
+  return keepDoing("Sending delayed retries", look, { everyMs: pollIntervalMs, log, stop });
 }
 
 /** What became of the retries that were due. */
@@ -120,5 +96,13 @@ export async function sendDue(sql: Sql, publisher: Publisher): Promise<SentRetri
 
 function messageFor(retry: DueRetry) {
   const { eventId: id, eventType: type, correlationId, traceparent, body, retries, firstSeenAt } = retry;
-  return { id, type, correlationId, traceparent, occurredAt: null, body, past: { retries, firstSeenAt } };
+  return {
+    id,
+    type,
+    correlationId,
+    traceparent,
+    occurredAt: null,
+    body,
+    retryState: { retries, firstSeenAt },
+  };
 }

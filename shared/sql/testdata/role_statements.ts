@@ -4,11 +4,12 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf, type Topology } from "../../topology.ts";
-import { type EventData, makeEvent } from "../../events.ts";
+import { bindingsOf } from "../../broker/connection.ts";
+import type { Topology } from "../../topology.ts";
+import { type EventData, makeEvent, tell } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type Caused, type DatabaseRole, type Sql } from "../connect.ts";
+import { atomicallyOn, type DatabaseRole, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -23,10 +24,10 @@ import {
   countSuspect,
   countWaitingRetries,
   insertDeadLetters,
+  insertRetries,
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  storeRetries,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
@@ -40,7 +41,14 @@ import {
   moveOrders,
   readStatuses,
 } from "../orders.ts";
-import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
+import {
+  countLost,
+  findUnsent,
+  forgetFound,
+  insertCursors,
+  markSentAgain,
+  sweepSendings,
+} from "../lost_events.ts";
 import { isMigrated } from "../migrate.ts";
 import { insertingNotifications } from "../notifications.ts";
 import {
@@ -53,15 +61,15 @@ import {
   searchOrders,
 } from "../../ops/lists.ts";
 import {
-  appendEvents,
-  claimEvents,
+  claimingEvents,
   createWakeUps,
-  markPublished,
-  markRefused,
+  insertingEvents,
+  markingPublished,
+  markingRefused,
   readEventsForPublishing,
 } from "../outbox.ts";
-import { findPayments, insertingPayments, markRefunded } from "../payments.ts";
-import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
+import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
+import { type Inbox, once, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
   claimDueReplay,
@@ -101,13 +109,17 @@ const fault = {
 } as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
-/** Events that were asked about before: what they say is in the inbox, and what they caused in the table. */
-function record<Row extends { readonly id: string }>(insert: InsertRows<Row>, row: Row) {
-  return async (sql: Sql) => {
-    const caused: Caused<Row> = { ...row, cause: uuidv7() };
-    await recordOnce(atomicallyOn(sql), "a", { recordings: [{ row: caused, event: told() }] }, NOW, insert);
-  };
+/** A statement of `once` whose row is written, with what is told of it. */
+function record<Row extends { readonly id: string }>(writing: WritingRows<Row>, row: Row) {
+  const tells = tell("order.created", order());
+  return (sql: Sql) => once(inboxOn(sql), [{ cause: told(), row, tells }], writing, NOW);
 }
+
+const inboxOn = (sql: Sql): Inbox => ({
+  consumer: "a",
+  atomically: atomicallyOn(sql),
+  wakeUps: { due: () => true },
+});
 
 const FAULTS: Statements = {
   listArmedFaults: (sql) => listArmedFaults(sql),
@@ -132,16 +144,13 @@ const MIGRATED: Statements = { isMigrated: (sql) => isMigrated(sql) };
 
 /** What every consumer runs, whatever its module. */
 const CONSUMER: Statements = {
-  appendEvents: (sql) => appendEvents(sql, [told()]),
-  markProcessed: (sql) => markProcessed(sql, "a", [uuidv7()], NOW),
-  findProcessed: (sql) => findProcessed(sql, "a", [NIL]),
-  processOnce: (sql) => processOnce(sql, "a", [uuidv7()], NOW, () => Promise.resolve([])),
+  insertingEvents: async (sql) => await insertingEvents(sql, [told()]),
   insertDeadLetters: (sql) =>
     insertDeadLetters(sql, [{
       consumer: "a",
       eventId: null,
       eventType: null,
-      orderId: null,
+      aggregateId: null,
       correlationId: null,
       traceparent: null,
       body: BODY,
@@ -149,12 +158,12 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }], NOW),
-  storeRetries: (sql) =>
-    storeRetries(sql, [{
+  insertRetries: (sql) =>
+    insertRetries(sql, [{
       consumer: "a",
       eventId: uuidv7(),
       eventType: "order.created",
-      orderId: NIL,
+      aggregateId: NIL,
       correlationId: "c",
       traceparent: null,
       body: BODY,
@@ -176,7 +185,7 @@ const ORDERS: Statements = {
   moveOrders: (sql) => {
     const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
     const settled = [{ eventId: uuidv7(), orderId: NIL }];
-    return moveOrders(atomicallyOn(sql), "a", { changes, settled, outgoing: [told()] }, NOW);
+    return moveOrders(inboxOn(sql), { changes, settled, outgoing: [told()] }, NOW);
   },
   insertOrders: (sql) => {
     const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
@@ -204,7 +213,7 @@ const PAYMENTS: Statements = {
       failureReason: null,
     })(sql),
   findPayments: (sql) => findPayments(sql, [NIL]),
-  markRefunded: (sql) => markRefunded(sql, [{ paymentId: NIL, refundReference: "r" }], NOW),
+  markingRefunded: (sql) => record(markingRefunded, { id: NIL, refundReference: "r" })(sql),
   ...CONSUMER,
 };
 
@@ -227,13 +236,16 @@ const NOTIFICATIONS: Statements = {
 };
 
 const RELAY = (topology: Topology): Statements => ({
-  claimEvents: (sql) => claimEvents(sql, 1),
+  claimingEvents: (sql) => claimingEvents(sql, 1),
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
-  markPublished: (sql) => markPublished(sql, [NIL]),
-  markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
-  sweepEvents: (sql) =>
-    sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
-  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
+  markingPublished: (sql) => markingPublished(sql, [NIL]),
+  markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
+  sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
+  countLost: (sql) => countLost(sql),
+  forgetFound: (sql) => forgetFound(sql, "a", "infinity"),
+  findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
+  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
@@ -293,6 +305,9 @@ export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, 
     orderflow_notifications: NOTIFICATIONS,
     orderflow_relay: RELAY(topology),
     orderflow_ops: OPS(topology),
-    orderflow_retention: { prune: (sql) => prune(sql, NOW, 1), ...MIGRATED },
+    orderflow_retention: {
+      prune: (sql) => prune(sql, { before: NOW, bindings: bindingsOf(topology), limit: 1 }),
+      ...MIGRATED,
+    },
   };
 }
