@@ -118,7 +118,7 @@ if (import.meta.main) {
       const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
         log.info("Listening", { url: `http://${config.HOST}:${port}` });
       });
-      // The server ends for good when it can take no connection, because no file may be opened any more: then all ends.
+      // The server ends when it can take no connection, because no file may be opened any more: then all ends.
       await Promise.race([aborted(stop), server.finished]);
       const streams = live.close(); // the server waits for them
       const closing = Promise.all([server.shutdown(), streams]);
