@@ -13,7 +13,7 @@ const BODY_MS = 10_000;
 
 /**
  * The body of the request as JSON. Throws a 415 where it is declared as something else, a 413 where it is too large
- * (without reading the rest), a 408 where it has not come after `bodyMs` milliseconds (10 s unless told), a 400 where it
+ * (without reading the rest), a 408 where it has not come after `bodyMs` milliseconds (by default 10 s), a 400 where it
  * is no JSON in UTF-8.
  */
 export async function readJson(c: RequestContext, bodyMs: number = BODY_MS): Promise<unknown> {
@@ -50,7 +50,7 @@ async function readWhole(request: Request, bodyMs: number): Promise<Uint8Array> 
 
 /**
  * The bytes of a body. Throws a 413 where there are more than `MAX_BODY_BYTES`, without reading the rest, and a 408 where
- * they have not come after `bodyMs` milliseconds (10 s unless told).
+ * they have not come after `bodyMs` milliseconds (by default 10 s).
  */
 export async function readBounded(
   body: ReadableStream<Uint8Array> | null,

@@ -19,9 +19,7 @@ import { type HealthDeps, readReadiness } from "./health_routes.ts";
 import type { LiveDeps } from "./live_routes.ts";
 import { readStatus } from "./ops_contract.ts";
 
-/** What the route needs. */
 export interface StatusDeps extends HealthDeps, LiveDeps {
-  /** The pool that orders and replays are read over. */
   readonly opsSql: Sql;
   /** Present where `FAULTS_ENABLED` is on. */
   readonly faults?: Topology;

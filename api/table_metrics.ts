@@ -14,7 +14,6 @@ import { withTimeout } from "../shared/process/stop.ts";
 
 /** What the tables are read with. */
 export interface TableMetricsDeps {
-  /** Reads the orders, the outbox and the dead letters. */
   readonly opsSql: Sql;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;

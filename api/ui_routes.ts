@@ -25,21 +25,14 @@ import { opsOrderStory } from "./orders.ts";
 import { type PageFiles, readBundledFile, readPageFiles } from "./page_files.ts";
 import { offeredScenarios } from "./scenario_routes.ts";
 
-/** What the page is made of. */
 export interface UiDeps extends LiveDeps {
-  /** A pool that may read the table `orders`. */
   readonly opsSql: Sql;
-  /** Tells the story of the order that is shown. */
   readonly readTimelines: ReadTimelines;
-  /** The folder with the page's bundled files: `ui/dist`. */
   readonly bundle: string;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;
-  /** Present where faults may be asked for. */
   readonly faults?: unknown;
-  /** Who may see the page. */
   readonly access: OpsAccess;
-  /** Told when the page cannot be shown. */
   readonly log: Logger;
 }
 

@@ -9,7 +9,7 @@ import type { Topology } from "../../topology.ts";
 import { type EventData, makeEvent, tell } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type DatabaseRole, type Sql, transaction } from "../connect.ts";
+import { atomicallyOn, type DatabaseRole, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -36,11 +36,10 @@ import {
   findOrder,
   findUsedKeys,
   insertingOrders,
-  insertKeys,
+  insertOrders,
   listOrders,
   moveOrders,
   readStatuses,
-  tryLockKeys,
 } from "../orders.ts";
 import {
   countLost,
@@ -63,6 +62,7 @@ import {
 } from "../../ops/lists.ts";
 import {
   claimingEvents,
+  createWakeUps,
   insertingEvents,
   markingPublished,
   markingRefused,
@@ -187,10 +187,11 @@ const ORDERS: Statements = {
     const settled = [{ eventId: uuidv7(), orderId: NIL }];
     return moveOrders(inboxOn(sql), { changes, settled, outgoing: [told()] }, NOW);
   },
-  tryLockKeys: (sql) => transaction(sql, (tx) => tryLockKeys(tx, ["k"])),
+  insertOrders: (sql) => {
+    const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
+    return insertOrders(sql, [{ order: newOrder(), created: told(), key }], createWakeUps());
+  },
   findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
-  insertKeys: (sql) =>
-    insertKeys(sql, [{ key: crypto.randomUUID(), fingerprint: "00".repeat(32), order: newOrder() }]),
   ...CONSUMER,
 };
 
