@@ -3,7 +3,7 @@ import { type CutProxy, startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { kindOfError } from "../process/errors.ts";
-import { orFailAfter } from "../process/stop.ts";
+import { withTimeout } from "../process/stop.ts";
 import {
   connect,
   type LastPart,
@@ -224,7 +224,12 @@ for (const [how, { of: breakOff, moments, rounds, ...options }] of Object.entrie
             return answering(0, (sql) => [insertingKey(sql, `last ${round}`), ...stay(sql, "last")]);
           },
         );
-        const error = await assertRejects(() => orFailAfter(10_000, "the loss is not told", lost));
+        const error = await assertRejects(
+          () => withTimeout(10_000, lost),
+          Error,
+          undefined,
+          "the loss is not told within 10 s",
+        );
         told.resolve();
         assertEquals(kindOfError(error), "outage", `${moment}: ${error}`);
         await broken;

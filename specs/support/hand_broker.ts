@@ -15,6 +15,8 @@ import { QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "../../shared/t
 import { TransientError } from "../../shared/process/errors.ts";
 import { type DomainEvent, parseEvent } from "../../shared/events.ts";
 import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import { type Inbox, once } from "../../shared/sql/inbox.ts";
+import { insertingNotifications } from "../../shared/sql/notifications.ts";
 import { claimingEvents, markingPublished } from "../../shared/sql/outbox.ts";
 import { enroll } from "../../workers/enrollments_payment_succeeded.ts";
 import { notify } from "../../workers/notifications_final_events.ts";
@@ -156,7 +158,7 @@ function isDeath(error: unknown): boolean {
   return error instanceof Error && error.message === "dies before its commit";
 }
 
-/** The consumers as their scripts make them, by their names. */
+/** The consumers of the purchase as their scripts make them, by their names. */
 function consumersOn(
   as: (role: DatabaseRole) => Sql,
   { queues }: Topology,
@@ -169,7 +171,7 @@ function consumersOn(
   const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
   const charging = charge({ ...deps("orderflow_payments", "paymentsOrderCreated"), ...asking });
   const refunding = refund({ ...deps("orderflow_payments", "paymentsRefundRequested"), ...asking });
-  const consumers: Readonly<Record<QueueKey, Process>> = {
+  const consumers: Readonly<Partial<Record<QueueKey, Process>>> = {
     paymentsOrderCreated: processing("paymentsOrderCreated", charging),
     ordersPaymentEvents: processing(
       "ordersPaymentEvents",
@@ -189,7 +191,17 @@ function consumersOn(
       notify(deps("orderflow_notifications", "notificationsFinalEvents")),
     ),
   };
-  return new Map(QUEUE_KEYS.map((key) => [queues[key].name, consumers[key]]));
+  const remembering = (key: QueueKey) => remember(deps("orderflow_notifications", key).inbox, key);
+  return new Map(QUEUE_KEYS.map((key) => [queues[key].name, consumers[key] ?? remembering(key)]));
+}
+
+/** Stands in for a consumer that is none of the purchase: its inbox has every event, and nothing follows from one. */
+function remember(inbox: Inbox, queue: QueueKey): Process {
+  return processing(queue, async (received) => {
+    const ids = received.map(({ event }) => event.eventId);
+    await once(inbox, [], insertingNotifications, new Date(), ids);
+    return received.map((): Outcome => ({ kind: "done", note: "remembered" }));
+  });
 }
 
 function processing<Q extends QueueKey>(
