@@ -146,7 +146,7 @@ export interface WakeUps {
 }
 
 /**
- * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 10 ms after it found something,
+ * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 20 ms after it found something,
  * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
  */
 export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {

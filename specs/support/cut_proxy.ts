@@ -20,8 +20,14 @@ export interface CutProxy extends AsyncDisposable {
   roundTrips(): number;
 }
 
-/** Starts a proxy in front of the service that `serviceUrl` names. */
-export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy {
+/** Sees what passes over one connection, as it comes. */
+export interface Tap {
+  readonly sent: (bytes: Uint8Array) => void;
+  readonly received: (bytes: Uint8Array) => void;
+}
+
+/** Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection. */
+export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () => Tap): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
   const sockets = new Set<Deno.Conn>();
@@ -67,11 +73,13 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
   function watchConnection() {
     const silencesBefore = silences;
     let isClientsTurn = true;
+    const seen = tap?.();
     const way = (isFromClient: boolean) =>
       new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
+          (isFromClient ? seen?.sent : seen?.received)?.(chunk);
           if (silences === silencesBefore) out.enqueue(chunk);
         },
       });

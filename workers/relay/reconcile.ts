@@ -46,12 +46,20 @@ export interface ReconcileWire {
 export interface Reconciler {
   /**
    * One pass: moves the cursors on, and sends to each consumer what it lacks. It deals only with consumers whose queue is
-   * empty while somebody consumes it: a backlog is not a loss, and is never added to. Answers with how many events were
-   * sent again, by consumer. Begins nothing more once `stop` is aborted.
+   * empty while somebody consumes it: a backlog is not a loss, and is never added to. Begins nothing more once `stop` is
+   * aborted.
    *
    * Errors: what the database or the broker meets with. What was sent until then has been noted.
    */
-  pass(wire: ReconcileWire, stop?: AbortSignal): Promise<Readonly<Record<string, number>>>;
+  pass(wire: ReconcileWire, stop?: AbortSignal): Promise<ReconcilePass>;
+}
+
+/** What one pass did. */
+export interface ReconcilePass {
+  /** Events sent again, by consumer. */
+  readonly resent: Readonly<Record<string, number>>;
+  /** Pairs of event and consumer that are lost, for all that is known: sent again or not, they have not arrived. */
+  readonly lost: number;
 }
 
 /** Sendings that one statement looks at: some 50 ms, most of them in the inbox's index. */
@@ -59,8 +67,8 @@ const SWEPT_AT_ONCE = 5000;
 /** Such statements in one pass: what is 250,000 sendings behind is caught up with in one. */
 const SWEEPS = 50;
 /**
- * So many lost events of a consumer are remembered, and with those of its last sweep sent again in one pass: with a pass
- * every 10 s some 2,500 a second. Its cursor waits until they have arrived.
+ * So many lost events of a consumer are remembered, and with those of its last sweep sent again in one pass: what it takes
+ * in some 10 s. Its cursor waits until they have arrived.
  */
 const MAX_LOST = 25_000;
 /** Events that are read and published together, some 1 MB. */
@@ -105,8 +113,8 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
       hasCursors = true;
       const until = await readUntil(); // before the queues are asked, so that what they do not hold was sent to them
       const idle = idleOf(await readQueues());
-      const lost = new Map<string, number>();
-      for (const { consumer } of await countLost(sql)) {
+      const lost = new Map((await countLost(sql)).map((known) => [known.consumer, known.lost]));
+      for (const consumer of lost.keys()) {
         if (idle.has(consumer)) lost.set(consumer, await forgetFound(sql, consumer, until));
       }
       for (let sweeps = 0; sweeps < SWEEPS && goesOn(); sweeps++) {
@@ -117,12 +125,12 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
         if (swept.length === 0) break;
         for (const found of swept) lost.set(found.consumer, (lost.get(found.consumer) ?? 0) + found.lost);
       }
-      const resent: Record<string, number> = {};
+      const unsent = new Map<string, string[]>();
       for (const [consumer, events] of lost) {
-        const sent = events > 0 ? await sendAgain(sql, publisher, consumer, until, goesOn) : 0;
-        if (sent > 0) resent[consumer] = sent;
+        if (events > 0 && idle.has(consumer)) unsent.set(consumer, await findUnsent(sql, consumer, until));
       }
-      return resent;
+      const resent = await sendAgain(sql, publisher, unsent, goesOn);
+      return { resent, lost: [...lost.values()].reduce((sum, events) => sum + events, 0) };
     },
   };
 }
@@ -132,24 +140,25 @@ function idleOf(queues: readonly QueueDepth[]): Set<string> {
   return new Set(queues.filter((q) => q.messages === 0 && q.consumers > 0).map(({ queue }) => queue));
 }
 
-/** Sends to `consumer` what it lacks; answers with how many events the broker has taken. */
+/** Sends to each consumer the events whose ids it has in `unsent`, in turns; answers with how many each got. */
 async function sendAgain(
   sql: Sql,
   publisher: Publisher,
-  consumer: string,
-  until: string,
+  unsent: Map<string, string[]>,
   goesOn: () => boolean,
-): Promise<number> {
-  const ids = await findUnsent(sql, consumer, until);
-  let sent = 0;
-  for (let from = 0; from < ids.length && goesOn(); from += SENT_AT_ONCE) {
-    const messages = await readEventsForPublishing(sql, ids.slice(from, from + SENT_AT_ONCE));
-    const { confirmed, unknown } = await publisher.publish(messages, toQueue(consumer), CONFIRM_TIMEOUT_MS);
+): Promise<Record<string, number>> {
+  const resent: Record<string, number> = {};
+  for (let [next] = unsent; next && goesOn(); [next] = unsent) {
+    const [consumer, ids] = next;
+    unsent.delete(consumer);
+    const messages = await readEventsForPublishing(sql, ids.slice(0, SENT_AT_ONCE));
+    const { confirmed } = await publisher.publish(messages, toQueue(consumer), CONFIRM_TIMEOUT_MS);
+    if (confirmed.length === 0) continue; // the next pass tries again
     await markSentAgain(sql, consumer, confirmed);
-    sent += confirmed.length;
-    if (unknown.length > 0 || confirmed.length === 0) break; // the next pass tries again
+    resent[consumer] = (resent[consumer] ?? 0) + confirmed.length;
+    if (ids.length > SENT_AT_ONCE) unsent.set(consumer, ids.slice(SENT_AT_ONCE));
   }
-  return sent;
+  return resent;
 }
 
 /** What the loop is made of. */
@@ -171,25 +180,36 @@ export interface ReconcilingOptions {
 /** Any number, the same for every relay of a database. */
 const LOCK_KEY = 7_203_114_002;
 
-/** Reconciles until `stop` is aborted. */
+/** The pause after a pass that has sent something, in milliseconds; it doubles with each one that has not. */
+const SOON_MS = 1000;
+
+/** Reconciles until `stop` is aborted: every `intervalMs`, and sooner while something is lost, as its consumer hurries. */
 export function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
   const { intervalMs: everyMs, log } = options;
-  return keepDoing("Reconciliation", () => onePass(options, stop), { everyMs, log, stop }).running;
+  let pauseMs = everyMs;
+  const round = async () => {
+    const { resent, lost } = await onePass(options, stop);
+    if (resent > 0) pauseMs = SOON_MS;
+    else pauseMs = lost > 0 ? 2 * pauseMs : everyMs;
+    return pauseMs = Math.min(pauseMs, everyMs);
+  };
+  return keepDoing("Reconciliation", round, { everyMs, log, stop }).running;
 }
 
 /** Does a pass, unless another relay is at one: both would find the same events lost, and the same queues empty. */
-async function onePass(
-  { sql, reconciler, wire, onResent, log }: ReconcilingOptions,
-  stop: AbortSignal,
-): Promise<void> {
+async function onePass({ sql, reconciler, wire, onResent, log }: ReconcilingOptions, stop: AbortSignal) {
   const wired = wire();
-  if (!wired) return;
-  await transaction(sql, async (tx) => {
+  if (!wired) return NOTHING;
+  return await transaction(sql, async (tx) => {
     const [lock] = await tx<{ ours: boolean }[]>`select pg_try_advisory_xact_lock(${LOCK_KEY}) as ours`;
-    if (!lock?.ours) return;
-    for (const [consumer, events] of Object.entries(await reconciler.pass(wired, stop))) {
+    if (!lock?.ours) return NOTHING;
+    const { resent, lost } = await reconciler.pass(wired, stop);
+    for (const [consumer, events] of Object.entries(resent)) {
       log.warning("Sent again what never arrived", { consumer, events });
       onResent?.(events);
     }
+    return { resent: Object.keys(resent).length, lost };
   });
 }
+
+const NOTHING = { resent: 0, lost: 0 };

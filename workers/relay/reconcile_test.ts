@@ -21,7 +21,7 @@ import {
 } from "../../shared/sql/set_aside.ts";
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import type { Topology } from "../../shared/topology.ts";
-import { createReconciler, keepReconciling, type ReconcileWire } from "./reconcile.ts";
+import { createReconciler, keepReconciling, type Reconciler, type ReconcileWire } from "./reconcile.ts";
 
 shareTestSchema();
 
@@ -31,6 +31,11 @@ const HOUR_MS = 3_600_000;
 /** A reconciler as the relay makes it, once more at each call: as after a restart. */
 function reconcilerOf(db: TestSchema, topology: Topology, afterMs = AFTER_MS) {
   return createReconciler({ sql: db.as("orderflow_relay"), bindings: bindingsOf(topology), afterMs });
+}
+
+/** What a pass has sent, by consumer. */
+async function pass(reconciler: Reconciler, wire: ReconcileWire): Promise<Readonly<Record<string, number>>> {
+  return (await reconciler.pass(wire)).resent;
 }
 
 /** A broker that takes everything, counts how often it got each event, and has its queues empty and consumed. */
@@ -128,17 +133,17 @@ Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer a
   await process(db, ordersPaymentEvents.name);
   const reconciler = reconcilerOf(db, broker.topology);
 
-  assertEquals(await reconciler.pass(wire), { [lacking.name]: 1 });
+  assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 });
   await passAnHour(db);
-  assertEquals(await reconciler.pass(wire), {}, "what waits in the queue must not be added to");
+  assertEquals(await pass(reconciler, wire), {}, "what waits in the queue must not be added to");
   const message = await wire.channel.get(lacking.name, { noAck: true });
   assertEquals(message && message.properties.messageId, id);
-  assertEquals(await reconciler.pass(wire), { [lacking.name]: 1 }, "an hour later that copy is lost too");
+  assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 }, "an hour later that copy is lost too");
   await wire.channel.purgeQueue(lacking.name);
-  assertEquals(await reconciler.pass(wire), {}, "the second copy may be in its hands");
+  assertEquals(await pass(reconciler, wire), {}, "the second copy may be in its hands");
   await process(db, lacking.name);
   await passAnHour(db);
-  assertEquals(await reconciler.pass(wire), {});
+  assertEquals(await pass(reconciler, wire), {});
   assertEquals((await db.sql`select from lost_events`).count, 0);
 });
 
@@ -158,13 +163,13 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
   await insertPublished(db.sql, "notification.sent", notice, { at: new Date(Date.now() - HOUR_MS) });
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside })], new Date());
   const reconciler = reconcilerOf(db, topology);
-  assertEquals(await reconciler.pass(broker), {});
+  assertEquals(await pass(reconciler, broker), {});
 
   const ops = db.as("orderflow_ops");
   const letters = await claimOpenLetters(ops, {}, 1);
   await closeLetters(ops, letters.map(({ id }) => id), "DISCARDED", "not wanted");
   await passAnHour(db);
-  assertEquals(await reconciler.pass(broker), { [consumer]: 1 }, "the young one, and not the discarded one");
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 }, "the young one, and not the discarded one");
 });
 
 Deno.test("createReconciler() takes nothing for lost that went out a moment ago, and all of it when it does not arrive", async () => {
@@ -180,14 +185,14 @@ Deno.test("createReconciler() takes nothing for lost that went out a moment ago,
   await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
   await republishEvent(ops, republished);
-  assertEquals(await reconciler.pass(broker), {}, "the cursor passes all of them by");
+  assertEquals(await pass(reconciler, broker), {}, "the cursor passes all of them by");
 
   await markingPublished(relay, [late, republished]);
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
   await closeLetters(ops, (await claimOpenLetters(ops, {}, 1)).map(({ id }) => id), "REDRIVEN", "redriven");
-  assertEquals(await reconciler.pass(broker), {}, "they are on their way");
+  assertEquals(await pass(reconciler, broker), {}, "they are on their way");
   await passAnHour(db);
-  assertEquals(await reconcilerOf(db, topology).pass(broker), { [consumer]: 4 });
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 4 });
   assertEquals(new Set(broker.sent.keys()), new Set(ids));
 });
 
@@ -200,9 +205,9 @@ Deno.test("createReconciler() sends nothing to a queue that has messages, no con
   const reconciler = reconcilerOf(db, topology);
   const stands = [[{ queue, messages: 3, consumers: 1 }], [{ queue, messages: 0, consumers: 0 }], []];
   for (const queues of stands) {
-    assertEquals(await reconciler.pass({ ...broker, readQueues: () => Promise.resolve(queues) }), {});
+    assertEquals(await pass(reconciler, { ...broker, readQueues: () => Promise.resolve(queues) }), {});
   }
-  assertEquals(await reconciler.pass(broker), { [queue]: 1 }, "once it has emptied, it has lost that one");
+  assertEquals(await pass(reconciler, broker), { [queue]: 1 }, "once it has emptied, it has lost that one");
 });
 
 Deno.test("createReconciler() finds one lost event behind 200,000 processed ones within two passes", async () => {
@@ -213,7 +218,7 @@ Deno.test("createReconciler() finds one lost event behind 200,000 processed ones
   await publishMany(db, 200_000, { processedBy: consumer });
   const id = await publish(db, 2 * AFTER_MS);
   const reconciler = reconcilerOf(db, topology);
-  for (let pass = 0; pass < 2; pass++) await reconciler.pass(broker);
+  for (let passes = 0; passes < 2; passes++) await pass(reconciler, broker);
   assertEquals([...broker.sent], [[id, 1]]);
 });
 
@@ -229,7 +234,7 @@ Deno.test("createReconciler() finds what one consumer has lost while another one
     (await broker.readQueues()).map((queue) =>
       queue.queue === notificationsFinalEvents.name ? { ...queue, messages: 10_000, consumers: 0 } : queue
     );
-  assertEquals(await reconcilerOf(db, topology).pass({ ...broker, readQueues }), {
+  assertEquals(await pass(reconcilerOf(db, topology), { ...broker, readQueues }), {
     [paymentsOrderCreated.name]: 1,
   });
   assertEquals([...broker.sent.keys()], [id]);
@@ -242,12 +247,12 @@ Deno.test("createReconciler() goes on after a restart where it was: with its cur
   const consumer = topology.queues.paymentsOrderCreated.name;
   const [lost, behind] = [await publish(db), await publish(db)];
   await process(db, consumer, [behind]);
-  assertEquals(await reconcilerOf(db, topology).pass(broker), { [consumer]: 1 });
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 1 });
   // An inbox that has forgotten shows that nobody looks at what is behind the cursor again.
   await db.sql`delete from processed_events`;
-  assertEquals(await reconcilerOf(db, topology).pass(broker), {}, "it was sent a moment ago");
+  assertEquals(await pass(reconcilerOf(db, topology), broker), {}, "it was sent a moment ago");
   await passAnHour(db);
-  assertEquals(await reconcilerOf(db, topology).pass(broker), { [consumer]: 1 });
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 1 });
   assertEquals([...broker.sent], [[lost, 2]]);
 });
 
@@ -259,16 +264,15 @@ Deno.test("createReconciler() brings 100,000 lost events back, a bounded part in
   await publishMany(db, 100_000);
   const reconciler = reconcilerOf(db, topology);
   const sizes: number[] = [];
-  const pass = async () => sizes.push((await reconciler.pass(broker))[consumer] ?? 0);
-  await pass();
-  await pass(); // its consumer has them all in its hands, so that the queue is empty
+  const next = async () => sizes.push((await pass(reconciler, broker))[consumer] ?? 0);
+  await next();
+  await next(); // its consumer has them all in its hands, so that the queue is empty
   const [list] = await db.sql`select count(*)::int as count from lost_events`;
   assert(list?.count <= 30_000, `${list?.count} events are remembered`);
   for (let round = 0; round < 4; round++) {
     await process(db, consumer, [...broker.sent.keys()]);
-    await pass();
+    await next();
   }
-  // With a pass every 10 s these are 2,500 events a second.
   assertEquals(sizes, [25_000, 0, 25_000, 25_000, 25_000, 0]);
   assertEquals(new Set(broker.sent.values()), new Set([1]));
   assertEquals(broker.sent.size, 100_000);
@@ -290,8 +294,8 @@ Deno.test("createReconciler() tries again what the broker did not take", async (
       }),
   };
   const reconciler = reconcilerOf(db, topology);
-  assertEquals(await reconciler.pass({ ...broker, publisher }), { [consumer]: 1 });
-  assertEquals(await reconciler.pass(broker), { [consumer]: 1 });
+  assertEquals(await pass(reconciler, { ...broker, publisher }), { [consumer]: 1 });
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 });
   assertEquals([...broker.sent.keys()], [refused]);
 });
 
@@ -308,10 +312,10 @@ Deno.test("createReconciler() owes a new binding nothing of what was published b
   await createReconciler({ sql, bindings: older, afterMs: AFTER_MS }).pass(broker);
 
   const reconciler = reconcilerOf(db, topology);
-  assertEquals(await reconciler.pass(broker), {}, "the past is a replay's work");
+  assertEquals(await pass(reconciler, broker), {}, "the past is a replay's work");
   await publish(db, 0);
   await passAnHour(db);
-  assertEquals(await reconciler.pass(broker), { [name]: 1 });
+  assertEquals(await pass(reconciler, broker), { [name]: 1 });
   await process(db, name, [...broker.sent.keys()]);
   const { checks } = await runAudit(db.as("orderflow_ops"), topology, { graceSeconds: 60 });
   const lost = checks.find(({ check }) => check === "event lost on its way to a consumer");
@@ -325,14 +329,14 @@ Deno.test("createReconciler() does not pass by what was published in a transacti
   const [early, second] = [await publish(db, 0), await publish(db, 0)];
   await db.sql`update outbox_events set published_at = null`;
   const reconciler = reconcilerOf(db, topology, 0);
-  await reconciler.pass(broker);
+  await pass(reconciler, broker);
   await db.as("orderflow_relay").begin(async (tx) => {
     await markingPublished(tx, [early]);
     await markingPublished(db.as("orderflow_relay"), [second]);
-    for (let pass = 0; pass < 3; pass++) await reconciler.pass(broker);
+    for (let passes = 0; passes < 3; passes++) await pass(reconciler, broker);
   });
   await eventually("both to be sent again", async () => {
-    await reconciler.pass(broker);
+    await pass(reconciler, broker);
     return broker.sent.size === 2;
   });
   assert(broker.sent.has(early));
@@ -371,4 +375,28 @@ Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
   stop.abort();
   await Promise.all([first, second]);
   assertEquals([...broker.sent.values()], [1]);
+});
+
+Deno.test("keepReconciling() does not wait for the next round while it finds something lost", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const [first, second] = [await publish(db), await publish(db)];
+  const publisher: Publisher = {
+    publish(messages, ...args) {
+      const taken = messages.filter(({ id }) => id === first || broker.sent.has(first));
+      return broker.publisher.publish(taken, ...args);
+    },
+  };
+  const stop = new AbortController();
+  const running = keepReconciling({
+    sql: db.as("orderflow_relay"),
+    reconciler: reconcilerOf(db, topology),
+    wire: () => ({ ...broker, publisher }),
+    intervalMs: HOUR_MS,
+    log: testLog,
+  }, stop.signal);
+  await eventually("the second one to be sent as well", () => broker.sent.has(second));
+  stop.abort();
+  await running;
 });
