@@ -39,6 +39,8 @@ const RELEASED: Readonly<Record<string, string>> = {
   "011_outbox_fillfactor": "878cb77b277155c7",
   "012_dead_letter_traces": "8f6883efb23da061",
   "013_retry_sent_at": "3bbbe00e34277cb3",
+  "014_reconciliation": "ed2fa3c6a54d93c1",
+  "015_republished_at": "69efeb852cc7f1bb",
 };
 
 /** Written before this was checked. Nothing wrote what their new constraints forbid. */

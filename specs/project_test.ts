@@ -18,7 +18,7 @@ import { FAULT_POINTS } from "../shared/ops/faults.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
 import { AUDIT_CHECKS, runAudit } from "../shared/ops/audit.ts";
 import { connect, DATABASE_ROLES, type Sql } from "../shared/sql/connect.ts";
-import { createOutboxWaker } from "../shared/sql/outbox.ts";
+import { createWakeUps } from "../shared/sql/outbox.ts";
 import { codeOf as code } from "./support/markdown.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
@@ -43,11 +43,11 @@ function table(text: string, first: string): string[][] {
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
 }
 
-function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof createApp> {
+function appOn(sql: Sql): ReturnType<typeof createApp> {
   const { name: first } = QUEUES.ordersPaymentEvents;
   const { name: second } = QUEUES.ordersLifecycleEvents;
   return createApp({
-    placeOrder: createOrderPlacer(sql, waker, testLog),
+    placeOrder: createOrderPlacer(sql, createWakeUps(), testLog),
     ordersSql: sql,
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
@@ -183,7 +183,7 @@ function curlLines(
 
 Deno.test("README's curl lines work in the order in which they stand there", async () => {
   await using db = await testSchema();
-  const app = appOn(db.sql, db.waker());
+  const app = appOn(db.sql);
   const known: Record<string, string> = {};
   const answers = new Map<string, unknown>();
   for (const { line, method, path, headers, body } of curlLines(readme)) {

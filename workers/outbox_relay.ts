@@ -19,7 +19,7 @@ import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
 import { type ProcessContext, runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
-import { connect, openSession, type Sql } from "../shared/sql/connect.ts";
+import { connect, KEYED_SETTINGS, openSession, type Sql } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { watchFaults } from "./faults/armed.ts";
@@ -109,8 +109,14 @@ interface ChoresOptions extends Pick<Context, "config" | "log" | "stop"> {
 /** What the process does beside relaying. */
 function startChores({ config, log, stop, sql, channels, observer }: ChoresOptions) {
   const { RETENTION_DAYS: days, OUTBOX_RECONCILE_AFTER_MS: afterMs } = config;
+  const bindings = bindingsOf(topologyOf(config));
   const role = config.DATABASE_ROLES ? "orderflow_retention" : null;
-  const retentionSql = connect(config.DATABASE_URL, { name: "retention", role, max: 1 });
+  const retentionSql = connect(config.DATABASE_URL, {
+    name: "retention",
+    role,
+    max: 1,
+    settings: KEYED_SETTINGS,
+  });
   const retrying = keepRetrying({
     sql,
     publisher: () => channels.retries?.publisher ?? null,
@@ -122,14 +128,16 @@ function startChores({ config, log, stop, sql, channels, observer }: ChoresOptio
     retrying.running,
     keepReconciling({
       sql,
-      reconciler: createReconciler({ sql, bindings: bindingsOf(topologyOf(config)), afterMs }),
+      reconciler: createReconciler({ sql, bindings, afterMs }),
       wire: () => channels.retries,
       intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
       onResent: observer.onResent,
       log,
     }, stop),
     keepReplaying({ sql, publisher: () => channels.replays, retentionDays: days, log }, stop),
-    keepPruning({ sql: retentionSql, days, log }, stop).then(() => retentionSql.end({ timeout: 2 })),
+    keepPruning({ sql: retentionSql, days, bindings, log }, stop).then(() =>
+      retentionSql.end({ timeout: 2 })
+    ),
     keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop),
   ]);
   return { running, retrying };

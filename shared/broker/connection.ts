@@ -7,7 +7,7 @@ import type * as amqp from "amqplib";
 import { connect } from "amqplib";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
-import { orFailAfter, pause, within } from "../process/stop.ts";
+import { pause, withTimeout } from "../process/stop.ts";
 
 export type ChannelModel = amqp.ChannelModel;
 export type Channel = amqp.Channel;
@@ -89,11 +89,11 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
     );
     try {
       closing.signal.throwIfAborted();
-      const late = `Setting up the connection took longer than ${setupMs} ms`;
-      await orFailAfter(setupMs, late, setup(model));
+      const isSetUp = await withTimeout(setupMs, setup(model).then(() => true));
+      if (!isSetUp) throw new Error(`Setting up the connection took longer than ${setupMs} ms`);
       closing.signal.throwIfAborted();
     } catch (error) {
-      await within(CLOSE_MS, model.close().catch(() => {}));
+      await withTimeout(CLOSE_MS, model.close().catch(() => {}));
       throw error;
     }
     onUp();
@@ -133,7 +133,7 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
       up = false;
       closing.abort();
       firstUp.reject(new Error("The connection to the broker was closed before it was up"));
-      await within(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
+      await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
   });
 }
@@ -248,11 +248,9 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
     const { messageCount, consumerCount } = await channel.checkQueue(name);
     return { queue: name, messages: messageCount, consumers: consumerCount };
   });
-  return await orFailAfter(
-    ANSWER_MS,
-    `The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`,
-    Promise.all(answers),
-  );
+  const depths = await withTimeout(ANSWER_MS, Promise.all(answers));
+  if (depths) return depths;
+  throw new Error(`The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`);
 }
 
 /** One binding: a consumer, and a type of event that its queue is bound to. */

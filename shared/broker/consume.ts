@@ -6,7 +6,7 @@
 import type { Channel, ChannelModel } from "amqplib";
 import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
-import { pause, within } from "../process/stop.ts";
+import { pause, withTimeout } from "../process/stop.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 import {
   type BrokerConnection,
@@ -158,7 +158,7 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(
       await running;
       // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
       const channel = inHand.channel();
-      if (channel) await within(CLOSE_MS, closeChannel(channel));
+      if (channel) await withTimeout(CLOSE_MS, closeChannel(channel));
       await connection.close();
     },
   };

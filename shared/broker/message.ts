@@ -83,8 +83,8 @@ export interface Received<E extends Envelope = Envelope> {
   /** Which attempt at this delivery it is, from 1. */
   readonly attempt: number;
   /**
-   * Whether the consumer may have had the event before: it was delivered again or retried, it came past the exchange (as
-   * what is redriven, replayed or reconciled does), or it is old. For effects that cannot be undone.
+   * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
+   * exchange (as what is redriven, replayed or reconciled does), or it is old. For effects that cannot be undone.
    */
   readonly mayBeRepeat: boolean;
 }
@@ -126,6 +126,8 @@ const RETRIES_HEADER = "x-retries";
 /** Anybody may write the header, and the database counts attempts in an integer. */
 const MAX_RETRIES_READ = 1000;
 const FIRST_SEEN_HEADER = "x-first-seen";
+/** Set on an event that an operator had published again. */
+export const REPUBLISHED_HEADER = "x-republished";
 /** An event this old may be a copy of one that was processed long ago, in milliseconds. */
 const OLD_MS = 3_600_000;
 
@@ -166,7 +168,8 @@ export function receive<E extends Envelope>(
     span: null,
     traceparent: traceparentIn(headers),
     returns,
-    mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld,
+    mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld ||
+      headers?.[REPUBLISHED_HEADER] === true,
     retryState: {
       retries,
       firstSeenAt: firstSeenMs > 0 && firstSeenMs < now.getTime() ? new Date(firstSeenMs) : now,

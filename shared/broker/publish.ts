@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
 import type { ConfirmChannel } from "./connection.ts";
-import { headersOf, type RetryState } from "./message.ts";
+import { headersOf, REPUBLISHED_HEADER, type RetryState } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
@@ -24,6 +24,8 @@ export interface OutgoingMessage {
   readonly body: string | Uint8Array;
   /** What its consumer has been through with it already; nothing unless it is a retry. */
   readonly retryState?: RetryState;
+  /** Whether it was sent before, and is sent to everybody once more. */
+  readonly isRepublished?: boolean;
 }
 
 /** Where messages go. */
@@ -153,10 +155,11 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent, retryState } = message;
+  const { id, type, correlationId, occurredAt, traceparent, retryState, isRepublished } = message;
   const headers = {
     ...(traceparent === null ? {} : { traceparent }),
     ...(retryState ? headersOf(retryState) : {}),
+    ...(isRepublished ? { [REPUBLISHED_HEADER]: true } : {}),
   };
   return {
     persistent: true,

@@ -281,7 +281,7 @@ async function findUnpublished(sql: Queryable, scope: AuditScope): Promise<Found
 
 /**
  * Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. Whichever
- * way an event was sent last, it has the grace to arrive.
+ * way an event was sent last, it has the grace to arrive. A consumer was not owed what was published before it was bound.
  */
 async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
   const due = graceStart(sql, scope);
@@ -291,7 +291,8 @@ async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
            format('%s, not processed by %s', e.type, b.consumer) as detail
     from outbox_events e
     join jsonb_to_recordset(${bindings}::text::jsonb) as b (consumer text, type text) using (type)
-    where e.published_at <= ${due}
+    left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
+    where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
       and not exists (
         select from dead_letters d

@@ -107,7 +107,8 @@ export async function findEvent(sql: Queryable, id: string): Promise<OutboxEvent
 /** Has the event `id` published again; answers with it, or undefined where there is no such event. */
 export async function republishEvent(sql: Queryable, id: string): Promise<OutboxEventRow | undefined> {
   const [row] = await sql<OutboxEventRow[]>`
-    update outbox_events set published_at = null, next_attempt_at = '-infinity' where id = ${id}
+    update outbox_events set published_at = null, next_attempt_at = '-infinity', republished_at = now()
+    where id = ${id}
     returning ${eventColumns(sql)}`;
   return row;
 }

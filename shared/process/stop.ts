@@ -89,41 +89,21 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Resolves when `work` does, and after `ms` milliseconds in any case. */
-export async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  await orNullAfter(ms, work);
-}
-
-/** What `work` answers, or null if that takes longer than `ms` milliseconds; what comes later is told to nobody. */
-export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | null> {
-  return await orLate(ms, work, () => null);
-}
-
 /**
- * What `work` answers.
+ * What `work` gives, or null if that takes longer than `ms` milliseconds; what comes later, an error included, is told to
+ * nobody.
  *
- * Errors: rejects with `message` if that takes longer than `ms` milliseconds, and as `work` does; what comes later is
- * told to nobody.
+ * Errors: as `work`, within that time.
  */
-export async function orFailAfter<T>(ms: number, message: string, work: Promise<T>): Promise<T> {
-  return await orLate(ms, work, () => {
-    throw new Error(message);
-  });
-}
-
-/** What `work` answers or, if that takes longer than `ms` milliseconds, what `late` answers or throws. */
-async function orLate<T, L>(ms: number, work: Promise<T>, late: () => L): Promise<T | L> {
-  const { promise, resolve } = Promise.withResolvers<typeof LATE>();
-  const timer = setTimeout(() => resolve(LATE), ms);
+export async function withTimeout<T>(ms: number, work: Promise<T>): Promise<T | null> {
+  const { promise, resolve } = Promise.withResolvers<null>();
+  const timer = setTimeout(() => resolve(null), ms);
   try {
-    const first = await Promise.race([work, promise]);
-    return first === LATE ? late() : first;
+    return await Promise.race([work, promise]);
   } finally {
     clearTimeout(timer);
   }
 }
-
-const LATE = Symbol("late");
 
 /**
  * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped

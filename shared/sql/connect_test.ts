@@ -3,6 +3,7 @@ import { type CutProxy, startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { kindOfError } from "../process/errors.ts";
+import { withTimeout } from "../process/stop.ts";
 import {
   connect,
   type LastPart,
@@ -211,27 +212,25 @@ for (const [how, { of: breakOff, moments, rounds, ...options }] of Object.entrie
     for (let round = 0; round < rounds; round++) {
       for (const moment of moments) {
         const pid = await eventually("the session to work", () => backendOf(on.session));
-        const broken = breakWhile(
-          db.sql,
-          pid,
-          moment === "work" ? "idle in transaction" : "active",
-          () => breakOff(proxy, pid, db.sql),
-        );
+        const broken = eventually(`the ${moment} part`, () => isAt(db.sql, pid, moment))
+          .then(() => breakOff(proxy, pid, db.sql));
+        const told = Promise.withResolvers<void>();
         const stay = (sql: Queryable, at: Moment) =>
           at === moment ? [sql<{ key: string }[]>`select pg_sleep(5)::text as key`] : [];
-        const error = await assertRejects(() =>
-          on.session.transaction(
-            (sql) => stay(sql, "first")[0] ?? insertingKey(sql, `first ${round}`),
-            async () => {
-              if (moment === "work") await broken;
-              return answering(0, (sql) => [
-                insertingKey(sql, `last ${round}`),
-                ...stay(sql, "last"),
-                insertingKey(sql, "x".repeat(200)),
-              ]);
-            },
-          )
+        const lost = on.session.transaction(
+          (sql) => stay(sql, "first")[0] ?? insertingKey(sql, `first ${round}`),
+          async () => {
+            if (moment === "work") await told.promise; // the loss is told while the work goes on
+            return answering(0, (sql) => [insertingKey(sql, `last ${round}`), ...stay(sql, "last")]);
+          },
         );
+        const error = await assertRejects(
+          () => withTimeout(10_000, lost),
+          Error,
+          undefined,
+          "the loss is not told within 10 s",
+        );
+        told.resolve();
         assertEquals(kindOfError(error), "outage", `${moment}: ${error}`);
         await broken;
         proxy.restore();
@@ -248,7 +247,7 @@ Deno.test("a session that was lost at rest answers with the next transaction, or
   for (let round = 0; round < 20; round++) {
     const pid = await eventually("the session to work", () => backendOf(on.session));
     proxy.breakConnections();
-    if (round % 2 > 0) await eventually("the loss", async () => await stateOf(db.sql, pid) === null);
+    if (round % 2 > 0) await eventually("the loss", () => isGone(db.sql, pid));
     const outcome = await backendOf(on.session).then(() => "answered", kindOfError);
     assertEquals(["answered", "outage"].includes(outcome), true, outcome);
   }
@@ -262,15 +261,16 @@ async function backendOf(session: Session): Promise<number> {
   );
 }
 
-/** Does something as soon as a backend is in a state; resolves when that is done and, if it ends there, the backend is gone. */
-async function breakWhile(sql: Sql, pid: number, state: string, work: () => unknown): Promise<void> {
-  await eventually(`the state ${state}`, async () => await stateOf(sql, pid) === state);
-  await work();
+async function isAt(sql: Sql, pid: number, moment: Moment): Promise<boolean> {
+  const state = moment === "work" ? "idle in transaction" : "active";
+  const query = moment === "work" ? "%" : "%pg_sleep(5)%";
+  const rows = await sql`
+    select from pg_stat_activity where pid = ${pid} and state = ${state} and query like ${query}`;
+  return rows.length > 0;
 }
 
-async function stateOf(sql: Sql, pid: number): Promise<string | null> {
-  const [row] = await sql<{ state: string }[]>`select state from pg_stat_activity where pid = ${pid}`;
-  return row?.state ?? null;
+async function isGone(sql: Sql, pid: number): Promise<boolean> {
+  return (await sql`select from pg_stat_activity where pid = ${pid}`).length === 0;
 }
 
 /** The end of a transaction that answers `value`. */

@@ -19,6 +19,8 @@ import heartbeats from "./migrations/010_heartbeats.sql" with { type: "text" };
 import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { type: "text" };
 import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
 import retrySentAt from "./migrations/013_retry_sent_at.sql" with { type: "text" };
+import reconciliation from "./migrations/014_reconciliation.sql" with { type: "text" };
+import republishedAt from "./migrations/015_republished_at.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 interface Migration {
@@ -40,6 +42,8 @@ const MIGRATIONS = [
   { name: "011_outbox_fillfactor", text: outboxFillfactor },
   { name: "012_dead_letter_traces", text: deadLetterTraces },
   { name: "013_retry_sent_at", text: retrySentAt },
+  { name: "014_reconciliation", text: reconciliation },
+  { name: "015_republished_at", text: republishedAt },
 ] as const satisfies readonly Migration[];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

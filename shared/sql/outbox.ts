@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { setImmediate as immediate, setTimeout as delay } from "node:timers/promises";
 import type { OutgoingEvent } from "../broker/message.ts";
 import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids } from "./connect.ts";
 
@@ -49,6 +48,8 @@ export interface ClaimedEvent {
   readonly body: string;
   /** How often the broker has refused it so far. */
   readonly retryCount: number;
+  /** Whether an operator had it published again. */
+  readonly isRepublished: boolean;
 }
 
 /**
@@ -97,7 +98,7 @@ export async function readEventsForPublishing(
 function publishedColumns(sql: Queryable) {
   return sql`
     id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
-    payload::text as body, retry_count as "retryCount"`;
+    payload::text as body, retry_count as "retryCount", republished_at is not null as "isRepublished"`;
 }
 
 /** The statement that marks events as published; what an earlier try met with stays readable beside it. */
@@ -137,51 +138,6 @@ const CHANNEL = "orderflow_outbox";
  * under a lock that the whole database shares; one small transaction every 10 ms keeps that off the hot path.
  */
 const MIN_INTERVAL_MS = 10;
-/** Wake-ups without an answer at most; a database that is this far behind has others to wake it. */
-const MAX_UNDER_WAY = 10;
-
-/** Tells the relay that there is something in the outbox. */
-export interface OutboxWaker {
-  /**
-   * To be called after a commit that appended events or, on a pool of one connection, as soon as the statement is under
-   * way that commits them. Never throws, never waits: the relay's poll is the safety net.
-   */
-  wake(): void;
-  /** Sends what is pending; resolves when nothing is under way. */
-  close(): Promise<void>;
-}
-
-/**
- * Makes a waker on `sql`: the first call notifies at once, further ones at most every 10 ms. On a pool of one connection
- * a wake-up takes its turn behind the statement that is under way there, so that it reaches the relay right after the
- * commit, without a round trip in between.
- */
-export function createOutboxWaker(sql: Sql): OutboxWaker {
-  let notBeforeMs = 0;
-  let due: Promise<void> | null = null; // the next wake-up, which is not sent yet
-  const underWay = new Set<Promise<void>>();
-
-  async function send(): Promise<void> {
-    const waitMs = notBeforeMs - performance.now();
-    if (waitMs > 0) await delay(waitMs);
-    await immediate(); // a statement that was begun just now is on its way then, and this one behind it
-    due = null;
-    notBeforeMs = performance.now() + MIN_INTERVAL_MS;
-    await sql`select pg_notify(${CHANNEL}, '')`.catch(() => {});
-  }
-
-  return {
-    wake() {
-      if (due || underWay.size >= MAX_UNDER_WAY) return;
-      const sent = due = send();
-      underWay.add(sent);
-      sent.finally(() => underWay.delete(sent));
-    },
-    async close() {
-      await Promise.all(underWay);
-    },
-  };
-}
 
 /** Says which of a process's statements wake the relay. */
 export interface WakeUps {
@@ -190,7 +146,7 @@ export interface WakeUps {
 }
 
 /**
- * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 10 ms after it found something,
+ * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 20 ms after it found something,
  * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
  */
 export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {

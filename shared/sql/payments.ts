@@ -70,6 +70,7 @@ export interface PaymentRow {
 
 /** The payments of the orders `orderIds`, as many as there are. */
 export async function findPayments(sql: Queryable, orderIds: readonly string[]): Promise<PaymentRow[]> {
+  if (orderIds.length === 0) return [];
   return await sql<PaymentRow[]>`
     select id, order_id as "orderId", amount, status, provider_reference as "providerReference"
     from payments where order_id = any(${uuids(orderIds)}::text::uuid[])`;

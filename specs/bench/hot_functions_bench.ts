@@ -5,7 +5,6 @@
  * @module
  */
 import { Registry } from "prom-client";
-import { decideOutcomes, type Placement } from "../../api/place_orders.ts";
 import { nextStep, planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";
 import { makeEvent, parseEvent } from "../../shared/events.ts";
@@ -31,24 +30,6 @@ const body = new TextEncoder().encode(JSON.stringify(first.event));
 const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1, mayBeRepeat: false }));
 const statuses = new Map(received.map(({ event }) => [event.data.orderId, "PENDING" as const]));
 const tags = Array.from({ length: BATCH }, (_, n) => n + 1);
-const group: Placement[] = paid.map(({ event }, n) => ({
-  order: {
-    id: uuid(n),
-    userId: uuid(1),
-    courseId: uuid(1),
-    amount: "49.90",
-    correlationId: event.correlationId,
-    createdAt: now,
-  },
-  created: makeEvent(
-    "order.created",
-    { orderId: uuid(n), userId: uuid(1), courseId: uuid(1), amount: "49.90" },
-    { correlationId: event.correlationId, traceparent },
-    now,
-  ),
-  key: n % 2 === 0 ? null : { key: uuid(n), fingerprint: uuid(n) },
-}));
-const locked = new Set(group.flatMap(({ key }) => key ? [key.key] : []));
 
 Deno.bench("parseEvent: a message body to a checked event", () => void parseEvent(body));
 
@@ -72,10 +53,6 @@ Deno.bench("nextStep: what is to be done with a message", () => {
 });
 
 Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planAcks(tags, [BATCH + 1]));
-
-Deno.bench(`decideOutcomes: ${BATCH} placements, half of them with a key`, () => {
-  decideOutcomes(group, { locked, used: new Map() });
-});
 
 const observer = createConsumerMetrics(new Registry(), "a.consumer.v1");
 const batch = {

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { signalChild, within } from "../../shared/process/stop.ts";
+import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { denoArguments } from "../../workers/dev/child.ts";
 import type { ProcessSpec } from "../../workers/dev/processes.ts";
 
@@ -61,7 +61,7 @@ export function startTestProcess(
     ended,
     async end(signal) {
       signalChild(child, signal);
-      await within(STOP_MS, child.status);
+      await withTimeout(STOP_MS, child.status);
       signalChild(child, "SIGKILL");
       return (await ended).code;
     },

@@ -13,7 +13,6 @@ import {
 } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
@@ -26,8 +25,6 @@ export interface TestSchema extends AsyncDisposable {
   as(role: DatabaseRole): Sql;
   /** A session under the role of a process. */
   session(role: DatabaseRole): Session;
-  /** A waker of the relay, on a pool of its own. */
-  waker(): OutboxWaker;
 }
 
 /** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
@@ -69,12 +66,11 @@ export async function testSchema(): Promise<TestSchema> {
 }
 
 /** Pools on a migrated database, as it is. */
-export function schemaAt(url: string): TestSchema {
+export function schemaAt(url: string, options: { readonly statementTimeoutMs?: number } = {}): TestSchema {
   const pools: Sql[] = [];
   const sessions: Session[] = [];
-  const wakers: OutboxWaker[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
-    const sql = connect(url, { name: "test", role, max: 4 });
+    const sql = connect(url, { name: "test", role, max: 4, ...options });
     pools.push(sql);
     return sql;
   };
@@ -88,13 +84,7 @@ export function schemaAt(url: string): TestSchema {
       sessions.push(session);
       return session;
     },
-    waker() {
-      const waker = createOutboxWaker(pool(null));
-      wakers.push(waker);
-      return waker;
-    },
     async [Symbol.asyncDispose]() {
-      await Promise.all(wakers.map((waker) => waker.close()));
       await Promise.all(sessions.map((session) => session.end()));
       await Promise.all(pools.map((sql) => sql.end({ timeout: 2 })));
     },

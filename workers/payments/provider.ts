@@ -9,7 +9,7 @@ import { messageOf, TransientError } from "../../shared/process/errors.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
-import { within } from "../../shared/process/stop.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
 import { failSpan, ORDER_ID, runUnder, startSpanUnder, type Tracer } from "../../shared/process/tracing.ts";
 
 /** The variables that say how the provider is called. */
@@ -188,7 +188,7 @@ export function createPendingCalls<T>(
         const call = register.get(key);
         return call ? [{ key, call }] : [];
       });
-      await within(BATCH_WAIT_MS, Promise.all(asked.map(({ call }) => call.done)));
+      await withTimeout(BATCH_WAIT_MS, Promise.all(asked.map(({ call }) => call.done)));
       const found = new Map<string, Answered<T>>();
       for (const { key, call: { result } } of asked) {
         if (result?.status === "rejected") {

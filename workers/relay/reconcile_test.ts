@@ -1,184 +1,402 @@
-import type { ReceivedEvent } from "../../shared/events.ts";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
-import { v7 as uuidv7 } from "uuid";
-import {
-  type Binding,
-  bindingsOf,
-  declareTopology,
-  type QueueDepth,
-  readQueueDepths,
-} from "../../shared/broker/connection.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { insertPublished } from "../../specs/support/published_events.ts";
+import { type TestBroker, testBroker, testTopology } from "../../specs/support/test_broker.ts";
+import { newLetter, newRetry, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { declareTopology, readQueueDepths } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import { claimOpenLetters, closeLetters } from "../../shared/ops/dead_letters.ts";
+import { republishEvent } from "../../shared/ops/lists.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
+import { uuids } from "../../shared/sql/connect.ts";
+import { markingPublished } from "../../shared/sql/outbox.ts";
 import {
   claimDueRetries,
   insertDeadLetters,
   insertRetries,
   markRetriesSent,
 } from "../../shared/sql/set_aside.ts";
-import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import {
-  appendEvents,
-  newLetter,
-  newRetry,
-  orderCreated,
-  paymentSucceeded,
-} from "../../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { createReconciler, lostByConsumer } from "./reconcile.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { createReconciler, keepReconciling, type Reconciler, type ReconcileWire } from "./reconcile.ts";
 
 shareTestSchema();
 
-interface Wire extends AsyncDisposable {
-  readonly channel: ConfirmChannel;
-  readonly publisher: Publisher;
-  readonly bindings: readonly Binding[];
-  /** All queues as they stand, each with a consumer. */
-  queues(): Promise<QueueDepth[]>;
+const AFTER_MS = 60_000;
+const HOUR_MS = 3_600_000;
+
+/** A reconciler as the relay makes it, once more at each call: as after a restart. */
+function reconcilerOf(db: TestSchema, topology: Topology, afterMs = AFTER_MS) {
+  return createReconciler({ sql: db.as("orderflow_relay"), bindings: bindingsOf(topology), afterMs });
 }
 
-async function wire({ url, topology }: TestBroker): Promise<Wire> {
+/** What a pass has sent, by consumer. */
+async function pass(reconciler: Reconciler, wire: ReconcileWire): Promise<Readonly<Record<string, number>>> {
+  return (await reconciler.pass(wire)).resent;
+}
+
+/** A broker that takes everything, counts how often it got each event, and has its queues empty and consumed. */
+function takingBroker(topology: Topology): ReconcileWire & { readonly sent: Map<string, number> } {
+  const sent = new Map<string, number>();
+  const publisher: Publisher = {
+    publish(messages) {
+      for (const { id } of messages) sent.set(id, (sent.get(id) ?? 0) + 1);
+      return Promise.resolve({
+        confirmed: messages.map(({ id }) => id),
+        refused: [],
+        unknown: [],
+        offence: null,
+      });
+    },
+  };
+  const queues = Object.values(topology.queues).map(({ name }) => ({
+    queue: name,
+    messages: 0,
+    consumers: 1,
+  }));
+  return { publisher, readQueues: () => Promise.resolve(queues), sent };
+}
+
+interface RealWire extends ReconcileWire, AsyncDisposable {
+  readonly channel: ConfirmChannel;
+}
+
+/** A real broker; its queues count as consumed. */
+async function wireTo({ url, topology }: TestBroker): Promise<RealWire> {
   const model = await connect(url);
   const channel = await model.createConfirmChannel();
   await declareTopology(channel, topology);
   return {
     channel,
     publisher: createPublisher(channel),
-    bindings: bindingsOf(topology),
-    queues: async () =>
+    readQueues: async () =>
       (await readQueueDepths(channel, topology)).map((queue) => ({ ...queue, consumers: 1 })),
     [Symbol.asyncDispose]: () => model.close(),
   };
 }
 
-/** Events that were published and that nobody has processed. */
-async function published(db: TestSchema, events: readonly ReceivedEvent[]): Promise<void> {
-  await appendEvents(db.sql, events);
-  await db.sql`update outbox_events set published_at = now()`;
+/** An `order.created` that was published, now or so long ago. */
+function publish(db: TestSchema, agoMs = HOUR_MS): Promise<string> {
+  return insertPublished(db.sql, "order.created", orderCreated().event.data, {
+    at: new Date(Date.now() - agoMs),
+  });
 }
 
-function anHourOld(): ReceivedEvent {
-  const { event, ...rest } = orderCreated();
-  return { ...rest, event: { ...event, eventId: uuidv7({ msecs: Date.now() - 3_600_000 }) } };
+/** So many events, four in each millisecond up to an hour ago, with as little in them as may be, processed by `consumer`. */
+async function publishMany(
+  { sql }: TestSchema,
+  events: number,
+  { type = "order.created", processedBy }: { type?: string; processedBy?: string } = {},
+): Promise<void> {
+  for (let from = 0; from < events; from += 50_000) {
+    await sql`
+      with made as (
+        insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at)
+        select id, ${type}, id, 'c', '{}', at, at
+        from generate_series(${from + 1}::int, ${Math.min(from + 50_000, events)}::int) as n,
+             lateral (select now() - interval '1 hour' - (${events}::int - n) * interval '250 us' as at) as time,
+             lateral (select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '70008'
+               || lpad(to_hex(n), 15, '0'))::uuid as id) as made
+        returning id
+      )
+      insert into processed_events
+      select id, ${processedBy ?? ""}, now() from made where ${processedBy !== undefined}`;
+  }
 }
 
-const later = () => new Date(Date.now() + 1000);
+async function process({ sql }: TestSchema, consumer: string, ids?: readonly string[]): Promise<void> {
+  await sql`
+    insert into processed_events select id, ${consumer}, now()
+    from ${ids ? sql`unnest(${uuids(ids)}::text::uuid[]) as id` : sql`outbox_events`} on conflict do nothing`;
+}
+
+/** An hour passes: everything that has a time by the database's clock is an hour older. */
+async function passAnHour({ sql }: TestSchema): Promise<void> {
+  await sql`update outbox_events set published_at = published_at - interval '1 hour'`;
+  await sql`update delayed_retries set sent_at = sent_at - interval '1 hour'`;
+  await sql`update dead_letters set resolved_at = resolved_at - interval '1 hour'`;
+  await sql`update lost_events set sent_at = sent_at - interval '1 hour'`;
+  await sql`update reconciliation_cursors
+    set sent_until = sent_until - interval '1 hour', bound_since = bound_since - interval '1 hour'`;
+}
 
 Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer alone, until it has it", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const { enrollmentsPaymentSucceeded, ordersPaymentEvents } = broker.topology.queues;
-  const event = paymentSucceeded();
-  await published(db, [event]);
-  // One of its two consumers has it, the other's message was lost.
-  await db
-    .sql`insert into processed_events values (${event.event.eventId}, ${ordersPaymentEvents.name}, now())`;
-  const reconciler = createReconciler({
-    sql: db.as("orderflow_relay"),
-    bindings: wired.bindings,
-    afterMs: 0,
-  });
+  await using wire = await wireTo(broker);
+  const { enrollmentsPaymentSucceeded: lacking, ordersPaymentEvents } = broker.topology.queues;
+  const at = new Date(Date.now() - HOUR_MS);
+  const id = await insertPublished(db.sql, "payment.succeeded", paymentSucceeded().event.data, { at });
+  await process(db, ordersPaymentEvents.name);
+  const reconciler = reconcilerOf(db, broker.topology);
 
-  const first = await reconciler.pass(wired.publisher, await wired.queues(), later());
-  assertEquals(first, { resent: { [enrollmentsPaymentSucceeded.name]: 1 }, watched: 1 });
-  const waiting = await reconciler.pass(wired.publisher, await wired.queues(), later());
-  assertEquals(waiting, { resent: {}, watched: 1 }, "what waits in the queue must not be added to");
-
-  const message = await wired.channel.get(enrollmentsPaymentSucceeded.name, { noAck: true });
-  assertEquals(message && message.properties.messageId, event.event.eventId);
-  await db.sql`
-    insert into processed_events values (${event.event.eventId}, ${enrollmentsPaymentSucceeded.name}, now())`;
-  assertEquals(await reconciler.pass(wired.publisher, await wired.queues(), later()), {
-    resent: {},
-    watched: 0,
-  });
+  assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 });
+  await passAnHour(db);
+  assertEquals(await pass(reconciler, wire), {}, "what waits in the queue must not be added to");
+  const message = await wire.channel.get(lacking.name, { noAck: true });
+  assertEquals(message && message.properties.messageId, id);
+  assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 }, "an hour later that copy is lost too");
+  await wire.channel.purgeQueue(lacking.name);
+  assertEquals(await pass(reconciler, wire), {}, "the second copy may be in its hands");
+  await process(db, lacking.name);
+  await passAnHour(db);
+  assertEquals(await pass(reconciler, wire), {});
+  assertEquals((await db.sql`select from lost_events`).count, 0);
 });
 
 Deno.test("createReconciler() leaves alone what is young, put aside, not yet published, or nobody's", async () => {
   await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const consumer = broker.topology.queues.paymentsOrderCreated.name;
-  const [aside, unpublished] = [orderCreated(), orderCreated()];
-  await published(db, [aside]);
-  await appendEvents(db.sql, [unpublished]);
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside.event.eventId })], new Date());
-  const sql = db.as("orderflow_relay");
-  const young = createReconciler({ sql, bindings: wired.bindings, afterMs: 3_600_000 });
-  assertEquals(await young.pass(wired.publisher, await wired.queues(), later()), { resent: {}, watched: 0 });
-  const reconciler = createReconciler({ sql, bindings: wired.bindings, afterMs: 0 });
-  assertEquals(await reconciler.pass(wired.publisher, await wired.queues(), later()), {
-    resent: {},
-    watched: 1,
-  });
-  // Redriven, and lost again: now it is missing.
-  await db.sql`update dead_letters set state = 'REDRIVEN', resolved_at = now(), resolution = 'redriven'`;
-  await reconciler.pass(wired.publisher, [], later()); // the sweep is at its end, and starts over
-  const pass = await reconciler.pass(wired.publisher, await wired.queues(), later());
-  assertEquals(pass.resent, { [consumer]: 1 });
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const { data } = orderCreated().event;
+  const [aside] = [await publish(db), await publish(db, 0)];
+  await insertPublished(db.sql, "order.created", data, { at: new Date(0), published: false });
+  const notice = {
+    orderId: data.orderId,
+    notificationId: data.orderId,
+    notificationType: "ORDER_COMPLETED",
+  } as const;
+  await insertPublished(db.sql, "notification.sent", notice, { at: new Date(Date.now() - HOUR_MS) });
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside })], new Date());
+  const reconciler = reconcilerOf(db, topology);
+  assertEquals(await pass(reconciler, broker), {});
+
+  const ops = db.as("orderflow_ops");
+  const letters = await claimOpenLetters(ops, {}, 1);
+  await closeLetters(ops, letters.map(({ id }) => id), "DISCARDED", "not wanted");
+  await passAnHour(db);
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 }, "the young one, and not the discarded one");
 });
 
-Deno.test("createReconciler() leaves alone what is on its way, however old it is: published, retried or redriven a moment ago", async () => {
+Deno.test("createReconciler() takes nothing for lost that went out a moment ago, and all of it when it does not arrive", async () => {
   await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const consumer = broker.topology.queues.paymentsOrderCreated.name;
-  const [late, retried, redriven] = [anHourOld(), anHourOld(), anHourOld()];
-  await published(db, [late, retried, redriven]);
-  await db.sql`
-    update outbox_events set published_at = now() - interval '1 hour' where id <> ${late.event.eventId}`;
-  const relay = db.as("orderflow_relay");
-  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried.event.eventId })], new Date());
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const ids = [await publish(db), await publish(db), await publish(db), await publish(db)];
+  const [late = "", retried = "", redriven = "", republished = ""] = ids;
+  const reconciler = reconcilerOf(db, topology);
+  const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
+  await db.sql`update outbox_events set published_at = null where id = ${late}`;
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
+  await republishEvent(ops, republished);
+  assertEquals(await pass(reconciler, broker), {}, "the cursor passes all of them by");
+
+  await markingPublished(relay, [late, republished]);
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven.event.eventId })], new Date());
-  const letters = await claimOpenLetters(db.as("orderflow_ops"), {}, 1);
-  await closeLetters(db.as("orderflow_ops"), letters.map(({ id }) => id), "REDRIVEN", "redriven");
-
-  const reconciler = createReconciler({ sql: relay, bindings: wired.bindings, afterMs: 60_000 });
-  const passAt = async (ms: number) =>
-    await reconciler.pass(wired.publisher, await wired.queues(), new Date(Date.now() + ms));
-  assertEquals(await passAt(0), { resent: {}, watched: 3 });
-  assertEquals(
-    await passAt(61_000),
-    { resent: { [consumer]: 3 }, watched: 3 },
-    "a minute later they are lost",
-  );
+  await closeLetters(ops, (await claimOpenLetters(ops, {}, 1)).map(({ id }) => id), "REDRIVEN", "redriven");
+  assertEquals(await pass(reconciler, broker), {}, "they are on their way");
+  await passAnHour(db);
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 4 });
+  assertEquals(new Set(broker.sent.keys()), new Set(ids));
 });
 
-Deno.test("createReconciler() brings everything back after the broker lost all of it, a bounded part per pass", async () => {
+Deno.test("createReconciler() sends nothing to a queue that has messages, no consumer, or no answer", async () => {
   await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const consumer = broker.topology.queues.paymentsOrderCreated.name;
-  const events = Array.from({ length: 1200 }, () => orderCreated());
-  await published(db, events);
-  const reconciler = createReconciler({
-    sql: db.as("orderflow_relay"),
-    bindings: wired.bindings,
-    afterMs: 0,
-  });
-  const sizes: number[] = [];
-  for (let round = 0; round < 4; round++) {
-    const { resent } = await reconciler.pass(wired.publisher, await wired.queues(), later());
-    sizes.push(resent[consumer] ?? 0);
-    for (let message; (message = await wired.channel.get(consumer, { noAck: true }));) {
-      await db.sql`insert into processed_events values (${message.properties.messageId}, ${consumer}, now())`;
-    }
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const queue = topology.queues.paymentsOrderCreated.name;
+  await publish(db);
+  const reconciler = reconcilerOf(db, topology);
+  const stands = [[{ queue, messages: 3, consumers: 1 }], [{ queue, messages: 0, consumers: 0 }], []];
+  for (const queues of stands) {
+    assertEquals(await pass(reconciler, { ...broker, readQueues: () => Promise.resolve(queues) }), {});
   }
-  assertEquals(sizes, [500, 500, 200, 0]);
-  assertEquals((await db.sql`select from processed_events`).count, 1200);
+  assertEquals(await pass(reconciler, broker), { [queue]: 1 }, "once it has emptied, it has lost that one");
 });
 
-Deno.test("lostByConsumer() sends nothing to a queue that has messages or no consumer", () => {
-  const pair = (consumer: string, overdue = true) => ({ eventId: "e", consumer, overdue });
-  const queues = [
-    { queue: "idle", messages: 0, consumers: 1 },
-    { queue: "busy", messages: 3, consumers: 1 },
-    { queue: "away", messages: 0, consumers: 0 },
-  ];
-  const lost = lostByConsumer([pair("idle"), pair("busy"), pair("away"), pair("unknown")], queues);
-  assertEquals([...lost], [["idle", ["e"]]]);
-  assertEquals(lostByConsumer([pair("idle", false)], queues).size, 0);
+Deno.test("createReconciler() finds one lost event behind 200,000 processed ones within two passes", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  await publishMany(db, 200_000, { processedBy: consumer });
+  const id = await publish(db, 2 * AFTER_MS);
+  const reconciler = reconcilerOf(db, topology);
+  for (let passes = 0; passes < 2; passes++) await pass(reconciler, broker);
+  assertEquals([...broker.sent], [[id, 1]]);
+});
+
+Deno.test("createReconciler() finds what one consumer has lost while another one is away from its backlog", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const { paymentsOrderCreated, ordersLifecycleEvents, notificationsFinalEvents } = topology.queues;
+  const processedBy = ordersLifecycleEvents.name;
+  await publishMany(db, 10_000, { type: "enrollment.granted", processedBy });
+  const id = await publish(db, 2 * AFTER_MS);
+  const broker = takingBroker(topology);
+  const readQueues = async () =>
+    (await broker.readQueues()).map((queue) =>
+      queue.queue === notificationsFinalEvents.name ? { ...queue, messages: 10_000, consumers: 0 } : queue
+    );
+  assertEquals(await pass(reconcilerOf(db, topology), { ...broker, readQueues }), {
+    [paymentsOrderCreated.name]: 1,
+  });
+  assertEquals([...broker.sent.keys()], [id]);
+});
+
+Deno.test("createReconciler() goes on after a restart where it was: with its cursors, and with what it has sent", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const [lost, behind] = [await publish(db), await publish(db)];
+  await process(db, consumer, [behind]);
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 1 });
+  // An inbox that has forgotten shows that nobody looks at what is behind the cursor again.
+  await db.sql`delete from processed_events`;
+  assertEquals(await pass(reconcilerOf(db, topology), broker), {}, "it was sent a moment ago");
+  await passAnHour(db);
+  assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 1 });
+  assertEquals([...broker.sent], [[lost, 2]]);
+});
+
+Deno.test("createReconciler() brings 100,000 lost events back, a bounded part in each pass, each of them once", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  await publishMany(db, 100_000);
+  const reconciler = reconcilerOf(db, topology);
+  const sizes: number[] = [];
+  const next = async () => sizes.push((await pass(reconciler, broker))[consumer] ?? 0);
+  await next();
+  await next(); // its consumer has them all in its hands, so that the queue is empty
+  const [list] = await db.sql`select count(*)::int as count from lost_events`;
+  assert(list?.count <= 30_000, `${list?.count} events are remembered`);
+  for (let round = 0; round < 4; round++) {
+    await process(db, consumer, [...broker.sent.keys()]);
+    await next();
+  }
+  assertEquals(sizes, [25_000, 0, 25_000, 25_000, 25_000, 0]);
+  assertEquals(new Set(broker.sent.values()), new Set([1]));
+  assertEquals(broker.sent.size, 100_000);
+});
+
+Deno.test("createReconciler() tries again what the broker did not take", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const [taken, refused] = [await publish(db), await publish(db)];
+  const publisher: Publisher = {
+    publish: (messages) =>
+      Promise.resolve({
+        confirmed: messages.filter(({ id }) => id === taken).map(({ id }) => id),
+        refused: [{ id: refused, error: "no room" }],
+        unknown: [],
+        offence: null,
+      }),
+  };
+  const reconciler = reconcilerOf(db, topology);
+  assertEquals(await pass(reconciler, { ...broker, publisher }), { [consumer]: 1 });
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 });
+  assertEquals([...broker.sent.keys()], [refused]);
+});
+
+Deno.test("createReconciler() owes a new binding nothing of what was published before it", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const { paymentsOrderCreated, ...others } = topology.queues;
+  const { name } = paymentsOrderCreated;
+  const broker = takingBroker(topology);
+  const sql = db.as("orderflow_relay");
+  await publish(db);
+  const older = bindingsOf(topology).filter(({ consumer }) => consumer !== name);
+  assertEquals(Object.values(others).length, new Set(older.map(({ consumer }) => consumer)).size);
+  await createReconciler({ sql, bindings: older, afterMs: AFTER_MS }).pass(broker);
+
+  const reconciler = reconcilerOf(db, topology);
+  assertEquals(await pass(reconciler, broker), {}, "the past is a replay's work");
+  await publish(db, 0);
+  await passAnHour(db);
+  assertEquals(await pass(reconciler, broker), { [name]: 1 });
+  await process(db, name, [...broker.sent.keys()]);
+  const { checks } = await runAudit(db.as("orderflow_ops"), topology, { graceSeconds: 60 });
+  const lost = checks.find(({ check }) => check === "event lost on its way to a consumer");
+  assertEquals(lost?.violations, [], "nor does the audit miss it");
+});
+
+Deno.test("createReconciler() does not pass by what was published in a transaction that is still open", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const [early, second] = [await publish(db, 0), await publish(db, 0)];
+  await db.sql`update outbox_events set published_at = null`;
+  const reconciler = reconcilerOf(db, topology, 0);
+  await pass(reconciler, broker);
+  await db.as("orderflow_relay").begin(async (tx) => {
+    await markingPublished(tx, [early]);
+    await markingPublished(db.as("orderflow_relay"), [second]);
+    for (let passes = 0; passes < 3; passes++) await pass(reconciler, broker);
+  });
+  await eventually("both to be sent again", async () => {
+    await pass(reconciler, broker);
+    return broker.sent.size === 2;
+  });
+  assert(broker.sent.has(early));
+});
+
+Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  await publish(db);
+  const stop = new AbortController();
+  const [begun, other] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const publisher: Publisher = {
+    async publish(...args) {
+      begun.resolve();
+      await other.promise;
+      return await broker.publisher.publish(...args);
+    },
+  };
+  const keep = (wire: () => ReconcileWire | null) =>
+    keepReconciling({
+      sql: db.as("orderflow_relay"),
+      reconciler: reconcilerOf(db, topology),
+      wire,
+      intervalMs: 5,
+      log: testLog,
+    }, stop.signal);
+  const first = keep(() => ({ ...broker, publisher }));
+  await begun.promise;
+  let looks = 0;
+  const second = keep(() => {
+    if (++looks > 3) other.resolve(); // three times it has found the other one at work
+    return broker;
+  });
+  await eventually("the first one to have sent", () => Promise.resolve(broker.sent.size > 0));
+  stop.abort();
+  await Promise.all([first, second]);
+  assertEquals([...broker.sent.values()], [1]);
+});
+
+Deno.test("keepReconciling() does not wait for the next round while it finds something lost", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const [first, second] = [await publish(db), await publish(db)];
+  const publisher: Publisher = {
+    publish(messages, ...args) {
+      const taken = messages.filter(({ id }) => id === first || broker.sent.has(first));
+      return broker.publisher.publish(taken, ...args);
+    },
+  };
+  const stop = new AbortController();
+  const running = keepReconciling({
+    sql: db.as("orderflow_relay"),
+    reconciler: reconcilerOf(db, topology),
+    wire: () => ({ ...broker, publisher }),
+    intervalMs: HOUR_MS,
+    log: testLog,
+  }, stop.signal);
+  await eventually("the second one to be sent as well", () => broker.sent.has(second));
+  stop.abort();
+  await running;
 });

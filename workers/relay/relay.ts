@@ -121,15 +121,16 @@ export interface Relay {
 }
 
 /**
- * The pause after activity, in milliseconds; while nothing more is found it grows fourfold, up to the poll interval. A
- * producer wakes the relay once in 10 ms at most: what it commits in between is found by the first of these looks, or
- * by the next ones if its commit took long.
+ * The pause after activity, in milliseconds. A producer wakes the relay once in 10 ms at most: what it commits in between
+ * is found by this look, or by the next one if its commit took long. Then only the poll is left: each look costs a round
+ * trip, and at rest there is nothing to find.
  */
-const LOOK_AGAIN_MS = 10;
+const LOOK_AGAIN_MS = 20;
+const LOOK_AGAIN_FACTOR = 16;
 
 /** The pause before the next look, after a pause of `lastMs` milliseconds and a look. */
 export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: number): number {
-  return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * 4, pollIntervalMs);
+  return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * LOOK_AGAIN_FACTOR, pollIntervalMs);
 }
 
 /** Starts relaying. */

@@ -181,7 +181,7 @@ Deno.test("startRelay() looks again by itself after it was woken: a producer wak
 Deno.test("nextPauseMs() is short after activity, and grows until the poll is due", () => {
   const pauses = [nextPauseMs(1000, true, 1000)];
   for (let look = 0; look < 5; look++) pauses.push(nextPauseMs(pauses.at(-1) ?? 0, false, 1000));
-  assertEquals(pauses, [10, 40, 160, 640, 1000, 1000]);
+  assertEquals(pauses, [20, 320, 1000, 1000, 1000, 1000]);
   assertEquals(nextPauseMs(5, true, 5), 5);
 });
 

@@ -3,46 +3,107 @@
  *
  * @module
  */
+import { rowset, type Sql } from "../../shared/sql/connect.ts";
+import { type Bound, isMissing } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
 import { keepDoing } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 
-/** How many rows one call deleted from each table. */
-export interface Pruned {
-  /** Published events. Unpublished ones are kept, however old. */
-  readonly outboxEvents: number;
-  /** Inbox rows, of events that are no longer in the outbox. */
-  readonly processedEvents: number;
-  /** Idempotency keys. */
-  readonly idempotencyKeys: number;
-  /** Delayed retries that have been sent long ago. */
-  readonly delayedRetries: number;
-  /** Records of messages that were under suspicion and never settled. */
-  readonly suspectDeliveries: number;
-  /** Messages of replays that are not running, and the replays once they have none left. */
-  readonly replays: number;
+/** What is to be deleted. */
+export interface PruneOptions {
+  /** What is younger stays, by the database's clock. */
+  readonly before: Date;
+  /** Who is to get which types of event. */
+  readonly bindings: readonly Bound[];
+  /** The most rows of each table. */
+  readonly limit: number;
 }
 
+/** What was done: how many rows were deleted, and the last event that was looked at, by its id; null where none was. */
+interface Step {
+  readonly rows: number;
+  readonly last: string | null;
+}
+
+/** Where pruning goes on: behind these events. Some of those before have to stay. */
+interface Place {
+  readonly outbox: string;
+  readonly inbox: string;
+}
+
+const NIL = "00000000-0000-0000-0000-000000000000";
+const START: Place = { outbox: NIL, inbox: NIL };
+
 /**
- * Deletes up to `limit` rows of each table that are older than `before`, each table in a statement of its own: short
- * locks, short transactions. The outbox goes first, and an inbox row only once its event is gone from there: an event
- * that can still be published again is always one that its consumers remember.
+ * Looks at up to `limit` rows of each table that are older than `before`, and deletes what may go, each table in a
+ * statement of its own: short locks, short transactions. Answers with how many rows that were, and with where to go on;
+ * null at the end.
+ *
+ * The outbox comes first, and an inbox row goes only once its event is gone from there: an event that can still be
+ * published again is always one that its consumers remember.
  */
-export async function prune(sql: Sql, before: Date, limit: number): Promise<Pruned> {
+export async function prune(
+  sql: Sql,
+  options: PruneOptions,
+  { outbox, inbox }: Place = START,
+): Promise<{ rows: number; next: Place | null }> {
+  const events = await pruneOutbox(sql, options, outbox);
+  const processed = await pruneInbox(sql, options, inbox);
+  const others = await pruneOthers(sql, options);
+  const isAtEnd = events.last === null && processed.last === null && others === 0;
+  return {
+    rows: events.rows + processed.rows + others,
+    next: isAtEnd ? null : { outbox: events.last ?? outbox, inbox: processed.last ?? inbox },
+  };
+}
+
+/** An event may go once it is published, and every consumer that is bound to it has processed it or set it aside. */
+async function pruneOutbox(
+  sql: Sql,
+  { before, bindings, limit }: PruneOptions,
+  after: string,
+): Promise<Step> {
+  const [step] = await sql<Step[]>`
+    with batch as materialized (
+      select id from outbox_events where id > ${after} and id < ${
+    firstIdOf(before)
+  } order by id limit ${limit}
+    ), settled as materialized (
+      select id from outbox_events e
+      where id = any(array(select id from batch)) and published_at < ${before} and not exists (
+        select from jsonb_to_recordset(${rowset(bindings)}::text::jsonb) as b (consumer text, type text)
+        left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
+        where b.type = e.type and e.published_at >= coalesce(c.bound_since, '-infinity')
+          and ${isMissing(sql, "infinity")})
+      for update of e skip locked
+    ), deleted as (
+      delete from outbox_events where id = any(array(select id from settled)) returning id
+    )
+    select (select count(*)::int from deleted) as rows, (select id from batch order by id desc limit 1) as last`;
+  return step ?? NOTHING;
+}
+
+async function pruneInbox(sql: Sql, { before, limit }: PruneOptions, after: string): Promise<Step> {
+  const [step] = await sql<Step[]>`
+    with batch as materialized (
+      select event_id from processed_events where event_id > ${after} and event_id < ${firstIdOf(before)}
+      order by event_id fetch first ${limit} rows with ties
+    ), deleted as (
+      delete from processed_events where event_id = any(array(
+        select event_id from batch where not exists (select from outbox_events e where e.id = event_id)))
+      returning event_id
+    )
+    select (select count(*)::int from deleted) as rows,
+           (select event_id from batch order by event_id desc limit 1) as last`;
+  return step ?? NOTHING;
+}
+
+const NOTHING: Step = { rows: 0, last: null };
+
+/** Deletes the oldest rows of the other tables; answers with how many that were. */
+async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<number> {
   const oldest = firstIdOf(before);
-  const outbox = await sql`
-    delete from outbox_events where id in (
-      select id from outbox_events where id < ${oldest} and published_at is not null
-      order by id limit ${limit} for update skip locked
-    )`;
-  const inbox = await sql`
-    delete from processed_events where (event_id, consumer) in (
-      select event_id, consumer from processed_events p
-      where event_id < ${oldest} and not exists (select from outbox_events e where e.id = p.event_id)
-      order by event_id, consumer limit ${limit}
-    )`;
   const keys = await sql`
     delete from idempotency_keys where key in (
       select key from idempotency_keys where created_at < ${before} order by created_at limit ${limit}
@@ -67,22 +128,17 @@ export async function prune(sql: Sql, before: Date, limit: number): Promise<Prun
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;
-  return {
-    outboxEvents: outbox.count,
-    processedEvents: inbox.count,
-    idempotencyKeys: keys.count,
-    delayedRetries: retries.count,
-    suspectDeliveries: suspects.count,
-    replays: messages.count + replays.count,
-  };
+  return [keys, retries, suspects, messages, replays].reduce((rows, { count }) => rows + count, 0);
 }
 
 /** What the loop is made of. */
 export interface PruningOptions {
-  /** A pool that may delete, and nothing else. */
+  /** A pool that may delete, and nothing else, opened with `KEYED_SETTINGS`. */
   readonly sql: Sql;
   /** How long everything is kept, in days. */
   readonly days: number;
+  /** Who is to get which types of event. */
+  readonly bindings: readonly Bound[];
   /** Told of what was deleted, and of a round that failed. */
   readonly log: Logger;
 }
@@ -93,28 +149,26 @@ const BATCH_ROWS = 1000;
 const BETWEEN_BATCHES_MS = 50;
 /** Between two rounds. */
 const BETWEEN_ROUNDS_MS = 60_000;
-const DAY_MS = 86_400_000;
 
 /** Prunes until `stop` is aborted. */
-export function keepPruning({ sql, days, log }: PruningOptions, stop: AbortSignal): Promise<void> {
+export function keepPruning(options: PruningOptions, stop: AbortSignal): Promise<void> {
+  const { days, log } = options;
   const round = async () => {
-    const rows = await pruneRound(sql, days, stop);
+    const rows = await pruneRound(options, stop);
     if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
   };
   return keepDoing("Pruning", round, { everyMs: BETWEEN_ROUNDS_MS, log, stop }).running;
 }
 
 /** Deletes all that is old enough now; answers with how many rows that was. */
-async function pruneRound(sql: Sql, days: number, stop: AbortSignal): Promise<number> {
-  const before = new Date(Date.now() - days * DAY_MS);
-  for (let total = 0;;) {
-    const rows = rowsOf(await prune(sql, before, BATCH_ROWS));
-    total += rows;
-    if (rows === 0 || stop.aborted) return total;
+async function pruneRound({ sql, days, bindings }: PruningOptions, stop: AbortSignal): Promise<number> {
+  const [now] = await sql<{ before: Date }[]>`select now() - make_interval(days => ${days}) as before`;
+  let rows = 0;
+  for (let next: Place | null = START; now && next && !stop.aborted;) {
+    const pruned = await prune(sql, { before: now.before, bindings, limit: BATCH_ROWS }, next);
+    rows += pruned.rows;
+    next = pruned.next;
     await pause(BETWEEN_BATCHES_MS, stop);
   }
-}
-
-function rowsOf(pruned: Pruned): number {
-  return Object.values(pruned).reduce((sum, rows) => sum + rows, 0);
+  return rows;
 }

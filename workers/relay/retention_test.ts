@@ -1,5 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
+import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
+import { newLetter, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { prune } from "./retention.ts";
 
@@ -8,60 +10,117 @@ shareTestSchema();
 const old = new Date("2026-01-01T00:00:00Z");
 const before = new Date("2026-02-01T00:00:00Z");
 
-/** An event of the outbox, `published` or not, that two consumers have processed. */
-async function insertEvent({ sql }: TestSchema, at: Date, published: boolean): Promise<string> {
+const bindings = [{ consumer: "a", type: "order.created" }, { consumer: "b", type: "order.created" }];
+const both = ["a", "b"];
+const all = { before, bindings, limit: 100 };
+
+/** An event of the outbox, published when it happened, or not, that some consumers have processed. */
+async function insertEvent(
+  { sql }: TestSchema,
+  at: Date,
+  { published = true, processedBy = both }: { published?: boolean; processedBy?: readonly string[] } = {},
+): Promise<string> {
   const id = uuidv7({ msecs: at.getTime() });
   await sql`
     insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at)
     values (${id}, 'order.created', ${id}, 'c', '{}', ${at}, ${published ? at : null})`;
-  await sql`insert into processed_events values (${id}, 'a', ${at}), (${id}, 'b', ${at})`;
+  for (const consumer of processedBy) {
+    await sql`insert into processed_events values (${id}, ${consumer}, ${at})`;
+  }
   return id;
+}
+
+async function readEvents({ sql }: TestSchema): Promise<string[]> {
+  return (await sql<{ id: string }[]>`select id from outbox_events order by id`).map(({ id }) => id);
 }
 
 Deno.test("prune() deletes what is old, in small batches, and nothing that is young or unpublished", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_retention");
-  for (let i = 0; i < 3; i++) await insertEvent(db, old, true);
-  const stuck = await insertEvent(db, old, false);
-  const young = await insertEvent(db, before, true);
+  for (let i = 0; i < 3; i++) await insertEvent(db, old);
+  const stuck = await insertEvent(db, old, { published: false });
+  const young = await insertEvent(db, before);
+  const late = await insertEvent(db, old);
+  await db.sql`update outbox_events set published_at = ${before} where id = ${late}`;
   const id = crypto.randomUUID();
   await db.sql`
     insert into idempotency_keys (key, fingerprint, order_id, created_at)
     values ('old', sha256('a'), ${id}, ${old}), ('young', sha256('b'), ${id}, ${before})`;
 
-  const first = await prune(sql, before, 2);
-  assertEquals(first, {
-    outboxEvents: 2,
-    processedEvents: 2,
-    idempotencyKeys: 1,
-    delayedRetries: 0,
-    suspectDeliveries: 0,
-    replays: 0,
-  });
-  await prune(sql, before, 2);
-  await prune(sql, before, 2);
-  assertEquals(await prune(sql, before, 2), {
-    outboxEvents: 0,
-    processedEvents: 0,
-    idempotencyKeys: 0,
-    delayedRetries: 0,
-    suspectDeliveries: 0,
-    replays: 0,
-  });
-  const events = await db.sql`select id from outbox_events order by id`;
-  assertEquals(events.map((row) => row.id), [stuck, young]);
+  const rows: number[] = [];
+  for (let at: Parameters<typeof prune>[2] | null = undefined; at !== null;) {
+    const pruned = await prune(sql, { ...all, limit: 2 }, at);
+    rows.push(pruned.rows);
+    at = pruned.next;
+  }
+  assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 1); // events, what the inbox knew of them, the key
+  assert(Math.max(...rows) <= 2 + 2 + 1, `${rows}`);
+  assertEquals(await readEvents(db), [stuck, late, young].toSorted());
   const inbox = await db.sql`select distinct event_id as id from processed_events order by 1`;
-  assertEquals(inbox.map((row) => row.id), [stuck, young]);
+  assertEquals(inbox.map((row) => row.id), [stuck, late, young].toSorted());
   assertEquals((await db.sql`select key from idempotency_keys`).map(({ key }) => key), ["young"]);
 });
 
 Deno.test("prune() keeps the inbox's memory of an event for as long as that can be published again", async () => {
   await using db = await testSchema();
-  const id = await insertEvent(db, old, true);
+  const id = await insertEvent(db, old);
   // Somebody has it published again just now.
   await db.sql`update outbox_events set published_at = null`;
-  await prune(db.as("orderflow_retention"), before, 100);
+  await prune(db.as("orderflow_retention"), all);
   assertEquals((await db.sql`select from processed_events where event_id = ${id}`).count, 2);
+});
+
+Deno.test("prune() keeps a published event, however old, that a bound consumer has neither processed nor set aside", async () => {
+  await using db = await testSchema();
+  const lacking = { processedBy: ["a"] };
+  const missed = await insertEvent(db, old, lacking);
+  const [letter, discarded, redriven, waits, retried] = [
+    await insertEvent(db, old, lacking),
+    await insertEvent(db, old, lacking),
+    await insertEvent(db, old, lacking),
+    await insertEvent(db, old, lacking),
+    await insertEvent(db, old, lacking),
+  ];
+  const letters = [letter, discarded, redriven].map((eventId) => newLetter("b", { eventId }));
+  await insertDeadLetters(db.sql, letters, old);
+  const close = (eventId: string, state: string) =>
+    db.sql`update dead_letters set state = ${state}, resolved_at = ${old}, resolution = 'r' where event_id = ${eventId}`;
+  await close(discarded, "DISCARDED");
+  await close(redriven, "REDRIVEN");
+  await insertRetries(db.sql, [waits, retried].map((eventId) => newRetry("b", { eventId })), old);
+  await db.sql`update delayed_retries set due_at = null, sent_at = ${old} where event_id = ${retried}`;
+
+  const sql = db.as("orderflow_retention");
+  await prune(sql, all);
+  assertEquals(await readEvents(db), [missed, redriven, retried].toSorted());
+  await prune(sql, { ...all, bindings: bindings.filter(({ consumer }) => consumer === "a") });
+  assertEquals(await readEvents(db), [], "nobody else is bound any more");
+});
+
+Deno.test("prune() deletes what was published before a consumer was bound to it", async () => {
+  await using db = await testSchema();
+  await insertEvent(db, old, { processedBy: ["a"] });
+  const since = new Date(old.getTime() + 1);
+  await db.sql`insert into reconciliation_cursors values ('b', 'order.created', ${since}, ${since})`;
+  const owed = await insertEvent(db, since, { processedBy: ["a"] });
+  await prune(db.as("orderflow_retention"), all);
+  assertEquals(await readEvents(db), [owed]);
+});
+
+Deno.test("prune() goes on behind what has to stay", async () => {
+  await using db = await testSchema();
+  const kept = [];
+  for (let i = 0; i < 5; i++) {
+    kept.push(await insertEvent(db, new Date(old.getTime() + i), { processedBy: ["a"] }));
+  }
+  await insertEvent(db, new Date(old.getTime() + 10));
+  const sql = db.as("orderflow_retention");
+  let passes = 0;
+  for (let at: Parameters<typeof prune>[2] | null = undefined; at !== null; passes++) {
+    at = (await prune(sql, { ...all, limit: 2 }, at)).next;
+  }
+  assertEquals(await readEvents(db), kept);
+  assert(passes <= 5, `${passes} passes`);
 });
 
 Deno.test("prune() deletes old replays with their sets, a part at a time, and none that is running", async () => {
@@ -81,7 +140,7 @@ Deno.test("prune() deletes old replays with their sets, a part at a time, and no
   const young = await insertReplay(before, false);
   const sql = db.as("orderflow_retention");
   const pruned: number[] = [];
-  for (let i = 0; i < 3; i++) pruned.push((await prune(sql, before, 2)).replays);
+  for (let i = 0; i < 3; i++) pruned.push((await prune(sql, { ...all, limit: 2 })).rows);
   assertEquals(pruned, [2, 1 + 1, 0]);
   const left = await db.sql`
     select r.id, count(*)::int as set from replays r join replay_events e on e.replay_id = r.id group by 1 order by 1`;

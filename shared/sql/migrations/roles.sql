@@ -69,17 +69,20 @@ grant select, insert on enrollments to orderflow_enrollments;
 grant select, insert on notifications to orderflow_notifications;
 
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
--- reconciliation it reads what was processed or put aside.
+-- reconciliation it reads what was processed or put aside, and writes down how far it is and what it misses.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
 grant select (event_id, consumer) on processed_events to orderflow_relay;
 grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_relay;
 grant select, update (due_at, sent_at) on delayed_retries to orderflow_relay;
+grant select, insert, update (sent_until) on reconciliation_cursors to orderflow_relay;
+grant select, insert, update (sent_at), delete on lost_events to orderflow_relay;
 
 -- Ops: read everything but the clients' keys; have an event published again.
 grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters, delayed_retries
   to orderflow_ops;
-grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
+grant update (published_at, next_attempt_at, republished_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
+grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_ops;
 
 -- Replays: ops writes down what is to be sent, starts and cancels; the relay sends, and says how far it is.
 grant select, insert, update (state, rate, reason, due_at, started_at, finished_at) on replays to orderflow_ops;
@@ -96,12 +99,14 @@ grant select, update (remaining) on faults to orderflow_relay;
 grant select, insert, update (seen_at, last_batch_at, counts), delete on heartbeats to orderflow_relay;
 grant select on heartbeats to orderflow_ops;
 
--- Retention: delete what is old, and see no more of it than that takes.
-grant select (id, published_at), delete on outbox_events to orderflow_retention;
+-- Retention: delete what is old, and see no more of it than that takes, and of what it takes to know who still needs it.
+grant select (id, type, published_at), delete on outbox_events to orderflow_retention;
 grant update (published_at) on outbox_events to orderflow_retention;
 grant select (event_id, consumer), delete on processed_events to orderflow_retention;
 grant select (consumer, fingerprint, last_at), delete on suspect_deliveries to orderflow_retention;
 grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
-grant select (event_id, consumer, first_seen_at, due_at), delete on delayed_retries to orderflow_retention;
+grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
+grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_retention;
+grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
 grant select (id, state), delete on replays to orderflow_retention;
 grant select (replay_id, position), delete on replay_events to orderflow_retention;

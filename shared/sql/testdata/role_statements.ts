@@ -9,7 +9,7 @@ import type { Topology } from "../../topology.ts";
 import { type EventData, makeEvent, tell } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type DatabaseRole, type Sql, transaction } from "../connect.ts";
+import { atomicallyOn, type DatabaseRole, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -36,13 +36,19 @@ import {
   findOrder,
   findUsedKeys,
   insertingOrders,
-  insertKeys,
+  insertOrders,
   listOrders,
   moveOrders,
   readStatuses,
-  tryLockKeys,
 } from "../orders.ts";
-import { stillUnsettled, sweepEvents } from "../../../workers/relay/reconcile.ts";
+import {
+  countLost,
+  findUnsent,
+  forgetFound,
+  insertCursors,
+  markSentAgain,
+  sweepSendings,
+} from "../lost_events.ts";
 import { isMigrated } from "../migrate.ts";
 import { insertingNotifications } from "../notifications.ts";
 import {
@@ -56,6 +62,7 @@ import {
 } from "../../ops/lists.ts";
 import {
   claimingEvents,
+  createWakeUps,
   insertingEvents,
   markingPublished,
   markingRefused,
@@ -180,10 +187,11 @@ const ORDERS: Statements = {
     const settled = [{ eventId: uuidv7(), orderId: NIL }];
     return moveOrders(inboxOn(sql), { changes, settled, outgoing: [told()] }, NOW);
   },
-  tryLockKeys: (sql) => transaction(sql, (tx) => tryLockKeys(tx, ["k"])),
+  insertOrders: (sql) => {
+    const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
+    return insertOrders(sql, [{ order: newOrder(), created: told(), key }], createWakeUps());
+  },
   findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
-  insertKeys: (sql) =>
-    insertKeys(sql, [{ key: crypto.randomUUID(), fingerprint: "00".repeat(32), order: newOrder() }]),
   ...CONSUMER,
 };
 
@@ -232,9 +240,12 @@ const RELAY = (topology: Topology): Statements => ({
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
   markingPublished: (sql) => markingPublished(sql, [NIL]),
   markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
-  sweepEvents: (sql) =>
-    sweepEvents(sql, bindingsOf(topology), { after: NIL, before: uuidv7(), limit: 1 }, new Date()),
-  stillUnsettled: (sql) => stillUnsettled(sql, bindingsOf(topology), [NIL], new Date()),
+  insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
+  sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
+  countLost: (sql) => countLost(sql),
+  forgetFound: (sql) => forgetFound(sql, "a", "infinity"),
+  findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
+  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
@@ -294,6 +305,9 @@ export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, 
     orderflow_notifications: NOTIFICATIONS,
     orderflow_relay: RELAY(topology),
     orderflow_ops: OPS(topology),
-    orderflow_retention: { prune: (sql) => prune(sql, NOW, 1), ...MIGRATED },
+    orderflow_retention: {
+      prune: (sql) => prune(sql, { before: NOW, bindings: bindingsOf(topology), limit: 1 }),
+      ...MIGRATED,
+    },
   };
 }
