@@ -33,20 +33,6 @@ export type Queryable = Sql | Transaction;
  */
 export type Statement<Row extends postgres.MaybeRow = postgres.Row> = postgres.PendingQuery<Row[]>;
 
-/** The roles that processes take on; `shared/sql/migrations/roles.sql` says what each may do. */
-export const DATABASE_ROLES = [
-  "orderflow_orders",
-  "orderflow_payments",
-  "orderflow_enrollments",
-  "orderflow_notifications",
-  "orderflow_relay",
-  "orderflow_ops",
-  "orderflow_retention",
-] as const;
-
-/** One of the roles. */
-export type DatabaseRole = (typeof DATABASE_ROLES)[number];
-
 /**
  * The planner settings of a pool that only ever looks up rows by their keys. A plan is kept for as long as its connection
  * lives; made while the tables were almost empty, it would read them whole, whatever they have grown to since (2 ms for
@@ -63,7 +49,7 @@ export interface SessionOptions {
   /** Shown in `pg_stat_activity`, so that a lock or a slow query has a name. */
   readonly name: string;
   /** The role to take on; null stays the user of the URL. */
-  readonly role: DatabaseRole | null;
+  readonly role: string | null;
   /** How long one statement may take, in milliseconds; 10 s by default. */
   readonly statementTimeoutMs?: number;
   /** Further settings of the session, such as those of the planner. */

@@ -3,16 +3,9 @@
  *
  * @module
  */
-import {
-  atomicallyOn,
-  connect,
-  type DatabaseRole,
-  openSession,
-  type Session,
-  type Sql,
-} from "../../shared/sql/connect.ts";
+import { atomicallyOn, connect, openSession, type Session, type Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
-import { migrate } from "../../shared/sql/migrate.ts";
+import { type DatabaseRole, migrate } from "../../shared/sql/migrate.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
