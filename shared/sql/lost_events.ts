@@ -67,7 +67,7 @@ export async function sweepSendings(
 ): Promise<{ consumer: string; lost: number }[]> {
   return await sql<{ consumer: string; lost: number }[]>`
     with behind as materialized (
-      select consumer, type, bound_since, sent_until from reconciliation_cursors
+      select consumer, type, sent_until from reconciliation_cursors
       join jsonb_to_recordset(${
     rowset(bindings)
   }::text::jsonb) as b (consumer text, type text) using (consumer, type)
@@ -85,7 +85,7 @@ export async function sweepSendings(
       insert into lost_events (event_id, consumer)
       select distinct e.id, b.consumer from sent as e
       join moving as b on b.type = e.type and b.consumer = coalesce(e.consumer, b.consumer)
-      where (e.consumer is not null or e.published_at >= b.bound_since) and ${isMissing(sql, until)}
+      where ${isMissing(sql, until)}
       on conflict (event_id, consumer) do nothing returning consumer
     )
     select distinct consumer, (select count(*)::int from lost where lost.consumer = moving.consumer) as lost from moving`;
