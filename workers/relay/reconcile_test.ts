@@ -201,6 +201,21 @@ Deno.test("createReconciler() takes nothing for lost that went out a moment ago,
   assertEquals(new Set(broker.sent.keys()), new Set(ids));
 });
 
+Deno.test("createReconciler() forgets nothing that a less patient relay has found lost", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const id = await publish(db, AFTER_MS / 2);
+  const impatient = reconcilerOf(db, topology, 0);
+  await eventually("it to be sent again", async () => consumer in await pass(impatient, broker));
+  const patient = reconcilerOf(db, topology);
+  assertEquals(await pass(patient, broker), {});
+  await passAnHour(db);
+  assertEquals(await pass(patient, broker), { [consumer]: 1 });
+  assertEquals([...broker.sent], [[id, 2]]);
+});
+
 Deno.test("createReconciler() sends nothing to a queue that has messages, no consumer, or no answer", async () => {
   await using db = await testSchema();
   const { topology } = testTopology();
