@@ -25,15 +25,11 @@ import { type StatusDeps, statusRoutes } from "./status_routes.ts";
 import { traceRequests } from "./trace_requests.ts";
 import { type UiDeps, uiRoutes } from "./ui_routes.ts";
 
-/** All that the application is made of. */
 export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, LiveDeps, StatusDeps {
-  /** The folder with the page's bundled files: `ui/dist`. */
   readonly bundle: UiDeps["bundle"];
-  /** Who may use `/`, `/ops` and `/metrics`. */
   readonly access: OpsAccess;
-  /** Whether the runtime makes a span of each request; not unless told. */
+  /** Whether the runtime makes a span of each request; false by default. */
   readonly isTraced?: boolean;
-  /** Told of each request that failed through no fault of the caller's. */
   readonly log: Logger;
 }
 
@@ -117,7 +113,7 @@ function describeMetrics(): Description {
 
 function databaseAway(): HttpProblem {
   const detail =
-    "The database cannot be reached at the moment. Try again; unless there is an Idempotency-Key, look " +
+    "The database cannot be used at the moment. Try again; unless there is an Idempotency-Key, look " +
     "first whether what was sent was stored.";
   return new HttpProblem(503, detail, { headers: { "retry-after": "1" } });
 }

@@ -2,11 +2,13 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { testApp } from "../specs/support/test_app.ts";
+import { eventually } from "../specs/support/eventually.ts";
+import { serve, testApp } from "../specs/support/test_app.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import type { CorrelationEnv } from "./correlation.ts";
+import { createWakeUps, listenForWakeUps } from "../shared/sql/outbox.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();
@@ -147,7 +149,7 @@ Deno.test("concurrent POST /orders share transactions, and each gets its own ord
 Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_orders");
-  const place = createOrderPlacer(sql, db.waker(), testLog);
+  const place = createOrderPlacer(sql, createWakeUps(), testLog);
   const cause = { correlationId: "c", traceparent: null };
   const results = await Promise.allSettled(
     Array.from({ length: 20 }, (_, i) => place({ ...order, amount: i === 7 ? "0.00" : "1.00" }, cause)),
@@ -158,6 +160,89 @@ Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async ()
   );
   assertEquals((await db.sql`select from orders`).count, 19);
   assertEquals(await countEvents(db.sql), { "order.created": 19 });
+});
+
+Deno.test("createOrderPlacer() answers for the orders that are stored when the rest of their group meets an outage", async () => {
+  await using db = await testSchema();
+  // The group fails for one bad row, its left half is stored, and its right half finds the disk full.
+  await db.sql`create sequence inserts`;
+  await db.sql`
+    create function fail_insert() returns trigger language plpgsql security definer as $$
+    declare n bigint := nextval('inserts');
+    begin
+      if n = 1 then raise exception 'a bad row' using errcode = '22000'; end if;
+      if n = 3 then raise exception 'no space left on device' using errcode = '53100'; end if;
+      return null;
+    end $$`;
+  await db.sql`
+    create trigger fail_insert before insert on orders for each statement execute function fail_insert()`;
+  try {
+    let wakeUps = 0;
+    const stopListening = await listenForWakeUps(db.sql, (kind) => void (kind === "events" && wakeUps++));
+    wakeUps = 0; // the first one only says that it listens
+    const counted: number[] = [];
+    const place = createOrderPlacer(
+      db.as("orderflow_orders"),
+      createWakeUps(() => 0), // for this clock only the first statement is due
+      testLog,
+      (orders) => counted.push(orders),
+    );
+    const cause = { correlationId: "c", traceparent: null };
+    const answers = await Promise.allSettled([place(order, cause), place(order, cause)]);
+    assertEquals(answers.map(({ status }) => status), ["fulfilled", "rejected"]);
+    assertEquals((await db.sql`select from orders`).count, 1);
+    await eventually("the wake-up, although the group's own was rolled back", () => wakeUps === 1);
+    await eventually("the count", () => counted.length > 0);
+    assertEquals(counted, [1]);
+    await stopListening();
+  } finally {
+    await db.sql`drop trigger fail_insert on orders`;
+    await db.sql`drop function fail_insert`;
+    await db.sql`drop sequence inserts`;
+  }
+});
+
+Deno.test("the answer to POST /orders has left before the log hears of the order", async () => {
+  await using db = await testSchema();
+  const received = new Int32Array(new SharedArrayBuffer(4));
+  const answered = Promise.withResolvers<string>();
+  // Nothing else runs in this process while the log waits, so the answer is on its way by then, or never in this time.
+  const info = () => answered.resolve(Atomics.wait(received, 0, 0, 5000));
+  const log = new Proxy(testLog, {
+    get: (target, name) => name === "info" ? info : Reflect.get(target, name),
+  });
+  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), log);
+  await using served = serve(testApp(db, { placeOrder }));
+  const client = new Worker(
+    `data:application/javascript,${encodeURIComponent(`(${sendOrder})()`)}`,
+    { type: "module" },
+  );
+  client.postMessage({ received, url: `${served.url}/orders`, request: post(order) });
+  assert(await answered.promise !== "timed-out");
+  client.terminate();
+});
+
+/** The client, in a thread of its own: sends an order, and tells that the answer has come. */
+function sendOrder(): void {
+  onmessage = async ({ data: { received, url, request } }) => {
+    await fetch(url, request);
+    Atomics.store(received, 0, 1);
+    Atomics.notify(received, 0);
+  };
+}
+
+Deno.test("what the database refuses to everybody is a 503, not the order's fault", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await db.sql`revoke insert on orders from orderflow_orders`;
+  try {
+    const refused = await app.request("/orders", post(order));
+    assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
+    await problemOf(refused);
+  } finally {
+    await db.sql`grant insert on orders to orderflow_orders`;
+  }
+  assertEquals((await app.request("/orders", post(order))).status, 201);
 });
 
 Deno.test("GET /orders pages through the orders, newest first", async () => {

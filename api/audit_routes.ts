@@ -10,7 +10,6 @@ import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
 import { auditQuerySchema, readAudit } from "./ops_contract.ts";
 
-/** What the route needs. */
 export interface AuditDeps {
   /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
   readonly audit: (graceSeconds: number) => Promise<Audit>;

@@ -20,18 +20,10 @@ export interface CorrelationEnv {
   Variables: { correlationId: string; traceparent: string; span?: Span };
 }
 
-/**
- * An application, or a part of one, whose requests have gone through `correlation`. Hono documents the type.
- *
- * @internal
- */
+/** An application, or a part of one, whose requests have gone through `correlation`. */
 export type App = Hono<CorrelationEnv>;
 
-/**
- * A middleware of such an application. Hono documents the type.
- *
- * @internal
- */
+/** A middleware of such an application. */
 export type Middleware = MiddlewareHandler<CorrelationEnv>;
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */

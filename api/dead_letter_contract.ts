@@ -12,11 +12,11 @@ import {
 } from "../shared/ops/answers.ts";
 import { idSchema } from "../shared/events.ts";
 import { instantSchema } from "../shared/ops/replays.ts";
-import { LETTER_STATES, type LetterSelection, type LetterState } from "../shared/ops/dead_letters.ts";
+import { LETTER_STATES } from "../shared/ops/dead_letters.ts";
 import { BODY_REFUSALS, json, jsonBody, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
-import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
+import { consumerSchema, pageQuery } from "./paging.ts";
 
 /** Ids in one request at most: as many as a page of the list has. */
 const MAX_LETTER_IDS = 100;
@@ -47,14 +47,8 @@ const selectionFields = {
   to: instant.meta({ description: "Only letters that were last given up on before this time." }),
 };
 
-/** Which letters are asked for. */
-export interface LettersRequest extends PageRequest, Omit<LetterSelection, "ids"> {
-  /** Only letters in this state. */
-  readonly state?: LetterState | undefined;
-}
-
 /** The query of `GET /ops/dead-letters`. */
-export const listSchema: z.ZodType<LettersRequest> = z.object({
+export const listSchema = z.object({
   ...pageQuery,
   ...selectionFields,
   state: z.enum(LETTER_STATES, { error: `must be one of ${LETTER_STATES.join(", ")}` }).optional()
@@ -70,13 +64,11 @@ const selection = z.strictObject({
 const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
 
 /** The body of `POST /ops/dead-letters/redrive`. */
-export const selectionSchema: z.ZodType<LetterSelection> = selection;
+export const selectionSchema = selection;
 /** The body of `POST /ops/dead-letters/discard`. */
-export const discardSchema: z.ZodType<LetterSelection & { because: string }> = selection.extend({
-  because,
-});
+export const discardSchema = selection.extend({ because });
 /** The body of `POST /ops/dead-letters/:id/discard`. */
-export const discardOneSchema: z.ZodType<{ because: string }> = z.strictObject({ because });
+export const discardOneSchema = z.strictObject({ because });
 
 const NO_LETTER = { 400: "The path has no id.", 404: "There is no such letter." };
 const CLOSED = { ...NO_LETTER, 409: "The letter is closed." };

@@ -16,9 +16,7 @@ import { parseId } from "./path_id.ts";
 import { readJson } from "./read_json.ts";
 import { redriveLetters } from "./redrive.ts";
 
-/** What the routes need. */
 export interface DeadLetterDeps {
-  /** A pool that may read dead letters and close them. */
   readonly opsSql: Sql;
   /** Sends to the broker; null while it cannot be reached. */
   readonly publisher: () => Publisher | null;

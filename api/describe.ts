@@ -11,11 +11,7 @@ import type { App } from "./correlation.ts";
 import type { Answer, AnswerHeader, BodyExample, Content, Description, Parameter } from "./description.ts";
 import { idPath } from "./path_id.ts";
 
-/**
- * A schema of zod or zod/mini.
- *
- * @internal
- */
+/** A schema of zod or zod/mini. */
 export type AnySchema = z.core.$ZodType;
 
 /**
@@ -56,11 +52,7 @@ export const LOCATION: Readonly<Record<string, AnswerHeader>> = {
   location: { description: "The path to go on with.", required: true, schema: { type: "string" } },
 };
 
-/**
- * An answer in JSON.
- *
- * @internal
- */
+/** An answer in JSON. */
 export function json(
   description: string,
   schema: AnySchema,
@@ -82,11 +74,7 @@ export function answer(
   };
 }
 
-/**
- * A body of another type, as a text unless there is a schema for it.
- *
- * @internal
- */
+/** A body of another type, as a text unless there is a schema for it. */
 export function mediaType(type: string, schema?: AnySchema): Content {
   return { [type]: { schema: schema ? resolver(schema) : { type: "string" } } };
 }
@@ -106,11 +94,7 @@ export function problems(when: Readonly<Record<number, string>>): Record<number,
   );
 }
 
-/**
- * A body in JSON, with examples by name.
- *
- * @internal
- */
+/** A body in JSON, with examples by name. */
 export function jsonBody(
   schema: AnySchema,
   examples: Readonly<Record<string, BodyExample>>,
@@ -119,11 +103,7 @@ export function jsonBody(
   return { required, content: { "application/json": { schema: resolver(schema), examples } } };
 }
 
-/**
- * The fields of a query.
- *
- * @internal
- */
+/** The fields of a query. */
 export function queryOf(schema: AnySchema): Parameter[] {
   return parametersOf("query", schema);
 }

@@ -6,7 +6,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import type { Sql } from "../shared/sql/connect.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes, json } from "./describe.ts";
 import type { Description } from "./description.ts";
@@ -46,7 +46,7 @@ export function healthRoutes(deps: HealthDeps): App {
 export async function readReadiness(
   { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
-  const answers = () => orNullAfter(PROBE_TIMEOUT_MS, ordersSql`select 1`.then(() => true, () => false));
+  const answers = () => withTimeout(PROBE_TIMEOUT_MS, ordersSql`select 1`.then(() => true, () => false));
   const database = isSchemaReady() && await answers() ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
 }

@@ -19,13 +19,10 @@ export type RequestPart = FieldError["in"];
 
 /** A problem that is an answer: throw it anywhere below a handler. */
 export class HttpProblem extends Error {
-  /** The error's name, as logs show it. */
   override name = "HttpProblem";
-  /** The status code of the answer. */
   readonly status: ProblemStatus;
   /** The fields at fault, where the problem is the request's. */
   readonly errors: readonly FieldError[];
-  /** Further headers of the answer. */
   readonly headers: Readonly<Record<string, string>>;
 
   /** A problem with a `detail` that says what to do about it. */

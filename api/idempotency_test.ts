@@ -1,32 +1,20 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { createWakeUps } from "../shared/sql/outbox.ts";
 import { eventually } from "../specs/support/eventually.ts";
+import { testApp } from "../specs/support/test_app.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { type App, correlation, type CorrelationEnv } from "./correlation.ts";
-import { HttpProblem, problemResponse } from "./http_errors.ts";
-import { ordersRoutes } from "./orders.ts";
+import { schemaAt, shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import type { App } from "./correlation.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();
 
-/** The orders' routes of an API process of its own, as far as the database can tell: with its own pools and groups. */
-function appOn(db: TestSchema): App {
-  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), db.waker(), testLog);
-  const readTimelines = () => Promise.resolve(new Map());
-  const app = new Hono<CorrelationEnv>();
-  app.use(correlation);
-  app.route("/orders", ordersRoutes({ placeOrder, opsSql: db.as("orderflow_ops"), readTimelines }));
-  app.onError((error, c) => {
-    if (error instanceof HttpProblem) return problemResponse(c, error);
-    throw error;
-  });
-  return app;
-}
+/** An API process of its own, as far as the database can tell: with its own pools and groups. */
+const appOn = (db: TestSchema) => testApp(db).app;
 
 const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
 const idSchema = z.object({ id: z.string() });
@@ -106,57 +94,139 @@ Deno.test("a key whose request created nothing is still free", async () => {
   assertEquals((await post(app, "k")).status, 201);
 });
 
-Deno.test("a repeat while the first request is under way in another process is a 409, and later its answer", async () => {
-  await using db = await testSchema();
-  const [one, two] = [appOn(db), appOn(db)];
-  let first: Promise<Response> | undefined;
-  await db.sql.begin(async (tx) => {
-    await tx`lock table orders in share mode`; // the first request gets as far as its insert
-    first = post(one, "k");
-    await eventually("the insert to wait for the table", async () => {
-      const waits = await db.sql`select from pg_locks where not granted and relation = 'orders'::regclass`;
-      return waits.count === 1;
+/** Holds up whatever inserts an order for 49.90, in the middle of its statement: it has its key, and has not committed. */
+async function holdInserts(db: TestSchema) {
+  await db.sql`
+    create or replace function wait_for_test() returns trigger language plpgsql as $$
+    begin perform pg_advisory_xact_lock_shared(1); return new; end $$`;
+  await db
+    .sql`create trigger wait_for_test before insert on orders for each row when (new.amount = 49.90) execute function wait_for_test()`;
+  const session = await db.sql.reserve();
+  await session`select pg_advisory_lock(1)`;
+  const untilWaiting = (what: string, locktype: string, wanted: number) =>
+    eventually(`${what} to wait`, async () => {
+      const waits = await db.sql`select from pg_locks where not granted and locktype = ${locktype}`;
+      return waits.count === wanted;
     });
-    const response = await post(two, "k");
-    assertEquals([response.status, response.headers.get("retry-after")], [409, "1"]);
-    assertStringIncludes(problemSchema.parse(await response.json()).detail, "again");
-    assertEquals((await tx`select from orders`).count, 0);
-  });
-  assert(first);
+  return {
+    untilHeld: () => untilWaiting("the first", "advisory", 1),
+    untilTwinsWait: (twins: number) => untilWaiting("its twins", "transactionid", twins),
+    release: async () => void await session`select pg_advisory_unlock(1)`,
+    async [Symbol.asyncDispose]() {
+      await session`select pg_advisory_unlock_all()`;
+      session.release();
+      await db.sql`drop trigger wait_for_test on orders`;
+    },
+  };
+}
+
+Deno.test("a repeat while the first request is under way in another process waits for it, and has its answer", async () => {
+  await using db = await testSchema();
+  await using held = await holdInserts(db);
+  const first = post(appOn(db), "k");
+  await held.untilHeld();
+  const twin = post(appOn(db), "k");
+  const other = post(appOn(db), "k", { ...order, amount: "50.00" });
+  await held.untilTwinsWait(2);
+  await held.release();
   const answer = await answerOf(await first);
   assertEquals(answer.status, 201);
-  assertEquals(await answerOf(await post(two, "k")), answer);
+  const replayed = await twin;
+  assertEquals([isReplay(replayed), await answerOf(replayed)], [true, answer]);
+  assertEquals((await other).status, 422);
+  assertEquals(await countOrders(db), 1);
+  assertEquals(await countEvents(db.sql), { "order.created": 1 });
+});
+
+Deno.test("a repeat goes on with the order where the first request is rolled back", async () => {
+  await using db = await testSchema();
+  await using held = await holdInserts(db);
+  const first = post(appOn(db), "k");
+  await held.untilHeld();
+  const twin = post(appOn(db), "k");
+  await held.untilTwinsWait(1);
+  await db.sql`
+    select pg_terminate_backend(pid) from pg_locks where not granted and locktype = 'advisory'`;
+  assertEquals((await first).status, 503);
+  await held.untilHeld();
+  await held.release();
+  assertEquals([(await twin).status, isReplay(await twin)], [201, false]);
   assertEquals(await countOrders(db), 1);
 });
 
-Deno.test("requests with one key at once, in one group: one creates the order, the others are told to wait", async () => {
+Deno.test("a repeat that would wait for longer than a statement may take is told to come again, with its group", async () => {
+  await using db = await testSchema();
+  await using held = await holdInserts(db);
+  const first = post(appOn(db), "k");
+  await held.untilHeld();
+  await using impatient = schemaAt(db.url, { statementTimeoutMs: 100 });
+  const app = appOn(impatient);
+  const cheap = { ...order, amount: "1.00" };
+  const group = await Promise.all([post(app, null, cheap), post(app, "k"), post(app, "another-key", cheap)]);
+  for (const twin of group) assertEquals([twin.status, twin.headers.get("retry-after")], [503, "1"]);
+  await held.release();
+  assertEquals((await first).status, 201);
+  assertEquals(await countOrders(db), 1);
+});
+
+Deno.test("requests with one key at once, in one group: one creates the order, the others have its answer", async () => {
   await using db = await testSchema();
   const app = appOn(db);
-  const answers = await Promise.all(Array.from({ length: 5 }, () => post(app, "k")));
-  assertEquals(answers.map(({ status }) => status), [201, 409, 409, 409, 409]);
-  assertEquals(await countOrders(db), 1);
+  const answers = await Promise.all([
+    ...Array.from({ length: 5 }, () => post(app, "k")),
+    post(app, "k", { ...order, amount: "50.00" }),
+    post(app, "another-key"),
+  ]);
+  assertEquals(answers.map(({ status }) => status), [201, 201, 201, 201, 201, 422, 201]);
+  assertEquals(answers.map(isReplay), [false, true, true, true, true, false, false]);
+  const ids = await Promise.all(answers.slice(0, 5).map(async (answer) => (await answerOf(answer)).body.id));
+  assertEquals(new Set(ids).size, 1);
+  assertEquals(await countOrders(db), 2);
 });
 
-Deno.test("a repeat at the very moment of the commit is told to wait or has the answer", async () => {
+Deno.test("a repeat at the very moment of the commit has the answer", async () => {
   await using db = await testSchema();
   const [one, two] = [appOn(db), appOn(db)];
   for (let i = 0; i < 50; i++) {
-    const untilServed = async (app: App) => {
-      for (let tries = 0; tries < 1_000; tries++) {
-        const response = await post(app, `k${i}`);
-        if (response.status !== 409) return await answerOf(response);
-      }
-      throw new Error("The key was still taken after 1,000 tries");
-    };
-    const [first, second] = await Promise.all([untilServed(one), untilServed(two)]);
-    assertEquals([first.status, second], [201, first]);
+    const [first, second] = await Promise.all([post(one, `k${i}`), post(two, `k${i}`)]);
+    assertEquals(isReplay(first), !isReplay(second));
+    assertEquals(await answerOf(first), await answerOf(second));
   }
   assertEquals(await countOrders(db), 50);
 });
 
+Deno.test("groups that share keys, in whatever order they came, do not lock each other out", async () => {
+  await using db = await testSchema();
+  const [one, two] = [appOn(db), appOn(db)];
+  const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+  for (let round = 0; round < 5; round++) {
+    const answers = await Promise.all([
+      ...keys.map((key) => post(one, `${round}-${key}`)),
+      ...keys.toReversed().map((key) => post(two, `${round}-${key}`)),
+    ]);
+    assertEquals(answers.filter(({ status }) => status !== 201), []);
+  }
+  assertEquals(await countOrders(db), 500);
+});
+
+Deno.test("a key takes no statement more, and a repeat takes one", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_orders");
+  const statements: string[] = [];
+  sql.options.debug = (_, text) => void statements.push(text);
+  const place = createOrderPlacer(sql, createWakeUps(), testLog);
+  const cause = { correlationId: "c", traceparent: null };
+  const count = async (key?: string) => {
+    statements.length = 0;
+    await place(order, cause, key);
+    return statements.length;
+  };
+  assertEquals([await count(), await count("k"), await count("k"), await count("k2")], [1, 1, 2, 1]);
+});
+
 Deno.test("an answer lost between commit and client is given by another process", async () => {
   await using db = await testSchema();
-  const place = createOrderPlacer(db.as("orderflow_orders"), db.waker(), testLog);
+  const place = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
   const lost = place(order, { correlationId: "c", traceparent: null }, "k"); // nobody reads it
   await eventually("the commit", async () => await countOrders(db) === 1);
   const response = await post(appOn(db), "k");
@@ -169,7 +239,7 @@ Deno.test("an answer lost between commit and client is given by another process"
 
 Deno.test("a key is written with its order or not at all", async () => {
   await using db = await testSchema();
-  const place = createOrderPlacer(db.as("orderflow_orders"), db.waker(), testLog);
+  const place = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
   const cause = { correlationId: "c", traceparent: null };
   const results = await Promise.allSettled(
     Array.from(
@@ -252,7 +322,6 @@ Deno.test("whatever two processes are sent at once and again, a key creates one 
       await db.sql`truncate orders, outbox_events, idempotency_keys`;
       const made = new Map<number, { id: string; amount: string }>();
       for (const round of rounds) {
-        const before = new Set(made.keys());
         const answers = await Promise.all(round.map(async ({ app, key, amount }) => {
           const target = apps[app];
           assert(target);
@@ -267,8 +336,7 @@ Deno.test("whatever two processes are sent at once and again, a key creates one 
         }));
         for (const { key, amount, status } of answers) {
           assert(made.has(key), `no request with key ${key} was served`);
-          if (status === 422) assert(made.get(key)?.amount !== amount);
-          else assert(status === 201 || (status === 409 && !before.has(key)), `${status}`);
+          assertEquals(status, made.get(key)?.amount === amount ? 201 : 422);
         }
       }
       assertEquals(await countOrders(db), made.size);

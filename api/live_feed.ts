@@ -14,18 +14,16 @@ import { listHeartbeats } from "../shared/process/heartbeat.ts";
 import { listOrders } from "../shared/sql/orders.ts";
 import { countUnpublished, readLatencies } from "../shared/ops/lists.ts";
 import { listenForWakeUps } from "../shared/sql/outbox.ts";
-import { orNullAfter, pause } from "../shared/process/stop.ts";
+import { pause, withTimeout } from "../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
-/** What the feed reads from. */
 export interface LiveFeedOptions {
   /** A pool that may read everything, with the planner settings of `CLAIM_SETTINGS`. */
   readonly sql: Sql;
   /** The broker's own figures; null while it cannot be reached. */
   readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
-  /** Gets one line for each outage. */
   readonly log: Logger;
-  /** How long a pulse may wait to be taken before its client is dropped, in milliseconds; 30 s unless told. */
+  /** How long a pulse may wait to be taken before its client is dropped, in milliseconds; 30 s by default. */
   readonly stalledMs?: number;
 }
 
@@ -39,13 +37,12 @@ export interface LiveClient {
   leave(): void;
 }
 
-/** The feed. */
 export interface LiveFeed {
   /** Lets one more watch; null when there are as many as there may be. */
   join(): LiveClient | null;
   /** How everything stands, at most a second ago. Rejects when the database cannot tell. */
   read(): Promise<LivePulse>;
-  /** Ends it for all who watch, at once and for good; resolves when nothing is read any more. */
+  /** Ends it for all who watch, at once and permanently; resolves when nothing is read any more. */
   close(): Promise<void>;
 }
 
@@ -96,7 +93,7 @@ export function createLiveFeed(
     return reading ??= readPulse().finally(() => reading = null);
   }
 
-  /** Once, for good: the client renews it by itself after each outage. While nobody watches, a wake-up does nothing. */
+  /** Once: the client renews it by itself after each outage. While nobody watches, a wake-up does nothing. */
   function listen(): void {
     listening ??= listenForWakeUps(sql, () => woken.abort()).catch(() => {});
   }
@@ -199,7 +196,7 @@ async function readAll(sql: Sql, readQueues: LiveFeedOptions["readQueues"]): Pro
   const rest = [
     listOrders(sql, { limit: LIVE_ORDERS }),
     countUnpublished(sql, MAX_COUNTED),
-    orNullAfter(QUEUES_WAIT_MS, readQueues()),
+    withTimeout(QUEUES_WAIT_MS, readQueues()),
     countOpenDeadLetters(sql, MAX_COUNTED),
     countWaitingRetries(sql, MAX_COUNTED),
     readLatencies(sql, LATENCY_ORDERS),

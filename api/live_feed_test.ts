@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { createOutboxWaker } from "../shared/sql/outbox.ts";
+import { tickRelay } from "../shared/sql/outbox.ts";
 import { beat } from "../shared/process/heartbeat.ts";
 import { type LivePulse, livePulseSchema } from "../shared/ops/live.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
@@ -135,9 +135,7 @@ Deno.test("the live feed reads only while somebody listens", async () => {
   assertEquals(await client?.next(), null);
   await db.sql`select 1`; // a reading that was under way is over by the next
   const after = reads;
-  const waker = createOutboxWaker(db.sql);
-  waker.wake();
-  await waker.close();
+  await tickRelay(db.sql);
   assertEquals(reads, after);
   assert(await live.join()?.next(), "it reads again for the next one");
   await live.close();

@@ -12,17 +12,12 @@ import type { OrderRow } from "../shared/sql/orders.ts";
 export interface Reading {
   /** When it was read, by the API's clock. */
   readonly at: Date;
-  /** The newest orders, newest first. */
   readonly orders: readonly OrderRow[];
   /** How many events wait to be published, and since when the oldest of them has. */
   readonly unpublished: { readonly count: number; readonly oldestAt: Date | null };
-  /** The queues; null while the broker cannot be reached. */
   readonly queues: readonly QueueDepth[] | null;
-  /** The processes' heartbeats. */
   readonly heartbeats: readonly SeenHeartbeat[];
-  /** Open dead letters by consumer. */
   readonly deadLetters: readonly { readonly consumer: string; readonly count: number }[];
-  /** Waiting retries by consumer. */
   readonly retries: readonly { readonly consumer: string; readonly count: number }[];
   /** How long the newest orders that have ended took, in milliseconds. */
   readonly latencies: readonly number[];
@@ -30,9 +25,7 @@ export interface Reading {
 
 /** What one copy of a process had counted at some time, in milliseconds of the database's clock. */
 export interface Sample {
-  /** When its heartbeat came. */
   readonly atMs: number;
-  /** What it had counted by then. */
   readonly counts: Readonly<Record<string, number>>;
 }
 

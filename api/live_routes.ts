@@ -12,7 +12,6 @@ import type { Description } from "./description.ts";
 import { HttpProblem } from "./http_errors.ts";
 import type { LiveClient, LiveFeed } from "./live_feed.ts";
 
-/** What the route needs. */
 export interface LiveDeps {
   /** Tells how everything stands; whoever made it closes it before the server, which waits for open streams. */
   readonly live: LiveFeed;

@@ -13,7 +13,6 @@ import { HttpProblem, type RequestContext } from "./http_errors.ts";
 import { cookieOf, isCrossSite, isSame, OPS_COOKIE } from "./ops_access.ts";
 import { readBounded } from "./read_json.ts";
 
-/** What the routes need. */
 export interface LoginDeps {
   /** The token to ask for; without one there is nothing to sign in to. */
   readonly token: string | undefined;

@@ -7,6 +7,7 @@ import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { fileURLToPath } from "node:url";
 import {
+  bindingsOf,
   connectBroker,
   declareTopology,
   readQueueDepths,
@@ -14,14 +15,13 @@ import {
 } from "../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf } from "../shared/topology.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
-import { CLAIM_SETTINGS, createOutboxWaker } from "../shared/sql/outbox.ts";
-import { aborted, orNullAfter } from "../shared/process/stop.ts";
+import { CLAIM_SETTINGS, createWakeUps } from "../shared/sql/outbox.ts";
+import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./live_feed.ts";
@@ -61,7 +61,6 @@ if (import.meta.main) {
       const tracer = findTracer();
       const counts = createCounts(["orders"]);
       let created = 0;
-      const waker = createOutboxWaker(ordersSql);
       let isSchemaReady = false;
       const beating = schema.then(() => {
         isSchemaReady = true;
@@ -92,7 +91,7 @@ if (import.meta.main) {
       const live = createLiveFeed({ sql: liveSql, readQueues, log });
       const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
       const app = createApp({
-        placeOrder: createOrderPlacer(ordersSql, waker, log, (orders) => {
+        placeOrder: createOrderPlacer(ordersSql, createWakeUps(), log, (orders) => {
           counts.add({ orders });
           created += orders;
         }, tracer),
@@ -119,12 +118,11 @@ if (import.meta.main) {
       const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
         log.info("Listening", { url: `http://${config.HOST}:${port}` });
       });
-      // The server ends for good when it can take no connection, because no file may be opened any more: then all ends.
+      // The server ends when it can take no connection, because no file may be opened any more: then all ends.
       await Promise.race([aborted(stop), server.finished]);
       const streams = live.close(); // the server waits for them
       const closing = Promise.all([server.shutdown(), streams]);
-      const [drained] = await Promise.all([orNullAfter(DRAIN_MS, closing), beating]);
-      await waker.close();
+      const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
       await broker.close();
       await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
       if (!drained) {

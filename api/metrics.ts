@@ -15,7 +15,7 @@ import { createTableMetrics, type TableMetricsDeps } from "./table_metrics.ts";
 
 /** What the figures are read from, each time they are asked for. */
 export interface MetricsDeps extends TableMetricsDeps {
-  /** How many orders this process has created; 0 unless told. */
+  /** How many orders this process has created; 0 by default. */
   readonly countCreated?: () => number;
   /** The broker's own figures; null while it cannot be reached. */
   readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
@@ -23,11 +23,8 @@ export interface MetricsDeps extends TableMetricsDeps {
 
 /** The figures of this process and of the tables and queues behind it. */
 export interface Metrics {
-  /** Times every request by method, route and status. */
   readonly timeRequests: Middleware;
-  /** All figures as text. */
   render(): Promise<string>;
-  /** The media type of that text. */
   readonly contentType: string;
 }
 

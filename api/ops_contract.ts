@@ -26,18 +26,13 @@ import { json, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
 import { orderQuerySchema } from "./order_search.ts";
-import { consumerSchema, pageQuery, type PageRequest } from "./paging.ts";
+import { consumerSchema, pageQuery } from "./paging.ts";
 
-/** Which rows of the inbox are asked for; the cursor is the event id and the consumer of the last row seen. */
-export interface ProcessedRequest extends PageRequest {
-  /** Only rows of this consumer. */
-  readonly consumer?: string | undefined;
-  /** Only rows of this event. */
-  readonly eventId?: string | undefined;
-}
-
-/** The query of `/ops/processed-events`: an event has a row for each of its consumers. */
-export const processedSchema: z.ZodType<ProcessedRequest> = z.object({
+/**
+ * The query of `/ops/processed-events`: an event has a row for each of its consumers. The cursor is the event id and the
+ * consumer of the last row seen.
+ */
+export const processedSchema = z.object({
   ...pageQuery,
   cursor: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}~[\w.:-]{1,200}$/, {
     error: "must be the nextCursor of an earlier answer",
@@ -50,7 +45,7 @@ export const processedSchema: z.ZodType<ProcessedRequest> = z.object({
 });
 
 /** The query of `/ops/audit`. */
-export const auditQuerySchema: z.ZodType<{ graceSeconds: number }> = z.object({
+export const auditQuerySchema = z.object({
   graceSeconds: z.coerce.number({ error: "must be a whole number from 0 to 86400" }).int().min(0).max(86_400)
     .default(AUDIT_GRACE_SECONDS)
     .meta({ description: "How long what follows from an event may take, in seconds.", example: 60 }),

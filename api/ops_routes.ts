@@ -22,11 +22,9 @@ import { outboxRoutes } from "./outbox_routes.ts";
 import { type ReplayDeps, replayRoutes } from "./replay_routes.ts";
 import { type ScenarioDeps, scenarioRoutes } from "./scenario_routes.ts";
 
-/** What the routes need. */
 export interface OpsDeps extends DeadLetterDeps, AuditDeps, ReplayDeps, ScenarioDeps {
   /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
   readonly opsSql: Sql;
-  /** Tells the stories of the orders that are shown. */
   readonly readTimelines: ReadTimelines;
 }
 

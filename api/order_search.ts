@@ -5,26 +5,14 @@
  */
 import { z } from "zod";
 import type { LiveOrder } from "../shared/ops/live.ts";
-import { ORDER_STATUSES, type OrderStatus } from "../shared/order_status.ts";
+import { ORDER_STATUSES } from "../shared/order_status.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { type FoundOrders, searchOrders } from "../shared/ops/lists.ts";
 import { liveOrder } from "./live_pulse.ts";
 import { pageQuery } from "./paging.ts";
 
-/** What is looked for. */
-export interface OrderQuery {
-  /** The most orders to answer with. */
-  readonly limit: number;
-  /** The `nextCursor` of the page before. */
-  readonly cursor?: string | undefined;
-  /** Only orders of this status. */
-  readonly status?: OrderStatus | undefined;
-  /** An id, the beginning of one, or a whole correlation id. */
-  readonly search?: string | undefined;
-}
-
 /** The query of the route. */
-export const orderQuerySchema: z.ZodType<OrderQuery> = z.object({
+export const orderQuerySchema = z.object({
   ...pageQuery,
   status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional()
     .meta({ description: "Only orders of this status.", example: "PENDING" }),
@@ -56,7 +44,7 @@ export function idRange(text: string): [from: string, to: string] | null {
  * Looks for orders: by id where `search` can be the beginning of one, and where that finds nothing, or `search` is no
  * such thing, by correlation id. One search looks at 10,000 orders at most, and says where to go on.
  */
-export async function findOrders(sql: Sql, query: OrderQuery): Promise<OrderPage> {
+export async function findOrders(sql: Sql, query: z.infer<typeof orderQuerySchema>): Promise<OrderPage> {
   const { limit, cursor: before, status, search } = query;
   const filter = { limit, before, status };
   if (!search) return pageOf(await searchOrders(sql, filter));

@@ -4,26 +4,23 @@
  * @module
  */
 import { Hono } from "hono";
+import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
+import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
-import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
 import { HttpProblem, parseOr400 } from "./http_errors.ts";
-import { IDEMPOTENCY_HEADER, parseIdempotencyKey, type PlaceOrder, REPLAYED_HEADER } from "./place_orders.ts";
-import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import * as contract from "./orders_contract.ts";
 import { nextCursor, pageSchema } from "./paging.ts";
 import { parseId } from "./path_id.ts";
+import type { PlaceOrder } from "./place_orders.ts";
 import { readJson } from "./read_json.ts";
 
-/** What the routes need. */
+/** What the routes need; `opsSql` may read the table `orders`. */
 export interface OrdersDeps {
-  /** Stores a new order together with its `order.created`. */
   readonly placeOrder: PlaceOrder;
-  /** A pool that may read the table `orders`. */
   readonly opsSql: Sql;
-  /** Tells an order's story for `/orders/:id/timeline`. */
   readonly readTimelines: ReadTimelines;
 }
 
@@ -32,14 +29,14 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
   const app = new Hono<CorrelationEnv>();
 
   app.post("/", async (c) => {
-    const key = parseIdempotencyKey(c.req.header(IDEMPOTENCY_HEADER));
+    const key = parseIdempotencyKey(c.req.header(contract.IDEMPOTENCY_HEADER));
     const request = parseOr400(contract.newOrderSchema, await readJson(c), "body");
     const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
     const order = await placeOrder(request, cause, key);
     c.get("span")?.setAttribute(ORDER_ID, order.id);
     return c.json(orderJson(order), 201, {
       location: `/orders/${order.id}`,
-      ...(order.isReplay ? { [REPLAYED_HEADER]: "true" } : {}),
+      ...(order.isReplay ? { [contract.REPLAYED_HEADER]: "true" } : {}),
     });
   });
 
@@ -64,7 +61,25 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
   });
 }
 
-/** The order `id`; throws a 400 for what is no id, and a 404 where there is no such order. */
+/** A String of structured fields (RFC 9651, section 3.3.3): in quotes, with `\"` and `\\`. */
+const QUOTED = /^"((?:[^"\\]|\\["\\])*)"$/;
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/**
+ * The key in the header's value, or undefined where there is no header. The draft wants a quoted string, many clients
+ * send the bare key: both are taken, and mean the same. Throws a 400 for a value that is no key.
+ */
+function parseIdempotencyKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const key = header.startsWith('"') ? QUOTED.exec(header)?.[1]?.replaceAll(/\\(["\\])/g, "$1") : header;
+  if (key !== undefined && KEY.test(key)) return key;
+  throw new HttpProblem(
+    400,
+    `The header ${contract.IDEMPOTENCY_HEADER} must be 1 to 255 visible ASCII characters, bare or as a quoted ` +
+      "string. Send a new uuid for each new request.",
+  );
+}
+
 async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
   const parsed = parseId(id);
   const order = await findOrder(sql, parsed);
@@ -73,28 +88,20 @@ async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
 }
 
 /**
- * The order `id` as ops sees it, with its timeline; throws a 400 for what is no id, and a 404 where there is no such
- * order.
+ * The order `id` as ops sees it, with its timeline, oldest entry first; throws a 400 for what is no id, and a 404 where
+ * there is no such order.
  */
 export async function opsOrderStory(
   sql: Sql,
   readTimelines: ReadTimelines,
   id: string,
-): Promise<OrderStory<OrderRow>> {
+): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] }> {
   const order = await orderOr404(sql, id);
   const timelines = await readTimelines([order]);
   return { order, timeline: timelines.get(order.id) ?? [] };
 }
 
-/** An order and what happened to it. */
-export interface OrderStory<Order> {
-  /** The order; only ops sees its correlation id. */
-  readonly order: Order;
-  /** Its timeline, oldest entry first. */
-  readonly timeline: readonly TimelineEntry[];
-}
-
-/** An order as the API shows it. */
+/** An order as the API shows it; only ops sees its correlation id. */
 export function orderJson(order: OrderRow): Omit<OrderRow, "correlationId"> {
   const { id, userId, courseId, amount, status, createdAt, updatedAt } = order;
   return { id, userId, courseId, amount, status, createdAt, updatedAt };

@@ -10,11 +10,15 @@ import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
-import { IDEMPOTENCY_HEADER, type OrderRequest, REPLAYED_HEADER } from "./place_orders.ts";
 import { pageSchema } from "./paging.ts";
 
+/** The request header that carries the key. */
+export const IDEMPOTENCY_HEADER = "idempotency-key";
+/** The response header that says, with `true`, that the answer is an earlier request's. */
+export const REPLAYED_HEADER = "idempotency-replayed";
+
 /** The body of `POST /orders`. */
-export const newOrderSchema: z.ZodType<OrderRequest> = z.object(
+export const newOrderSchema = z.object(
   {
     userId: idSchema.meta({ description: "Who buys." }),
     courseId: idSchema.meta({ description: "What is bought." }),
@@ -22,6 +26,9 @@ export const newOrderSchema: z.ZodType<OrderRequest> = z.object(
   },
   { error: "must be a JSON object with userId, courseId and amount" },
 ).meta({ ref: "NewOrder" });
+
+/** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
+export type OrderRequest = z.infer<typeof newOrderSchema>;
 
 const NEW_ORDER: OrderRequest = {
   userId: SCENARIO_USER,
@@ -39,7 +46,8 @@ export const placeOrder = (): Description => ({
     name: IDEMPOTENCY_HEADER,
     in: "header",
     description:
-      "Makes the request one that may be repeated: the same key and body give the first answer again. " +
+      "Makes the request one that may be repeated, even while the first is under way: the same key and body give " +
+      "the first answer again. " +
       "1 to 255 visible ASCII characters, bare or as a quoted string; a new uuid for each new request.",
     schema: { type: "string", minLength: 1 },
     example: "8e03978e-40d5-43e8-bc93-6894a57f9324",
@@ -63,9 +71,8 @@ export const placeOrder = (): Description => ({
     ...problems({
       ...BODY_REFUSALS,
       400: "The body is not valid, each field at fault is named; or the key is none.",
-      409: "A request with the same key is under way.",
       422: "The key was used for another request.",
-      503: "The database cannot be reached, or too many orders wait for it.",
+      503: "The database cannot be used or takes too long, or too many orders wait for it.",
     }),
   },
 });

@@ -5,24 +5,14 @@
  */
 import { z } from "zod";
 import { count, outboxEventSchema, outboxPageSchema, republishedSchema } from "../shared/ops/answers.ts";
-import { EVENT_TYPES, type EventType, idSchema } from "../shared/events.ts";
+import { EVENT_TYPES, idSchema } from "../shared/events.ts";
 import { json, pathId, problems, queryOf } from "./describe.ts";
 import type { Description } from "./description.ts";
 import { EXAMPLE_IDS } from "./examples.ts";
-import { pageQuery, type PageRequest } from "./paging.ts";
-
-/** Which events are asked for. */
-export interface OutboxRequest extends PageRequest {
-  /** Only events of this type. */
-  readonly type?: EventType | undefined;
-  /** Only events about this order. */
-  readonly orderId?: string | undefined;
-  /** Only those that the broker has confirmed, or only those that wait. */
-  readonly published?: boolean | undefined;
-}
+import { pageQuery } from "./paging.ts";
 
 /** The query of `GET /ops/outbox`. */
-export const listSchema: z.ZodType<OutboxRequest> = z.object({
+export const listSchema = z.object({
   ...pageQuery,
   type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional()
     .meta({ description: "Only events of this type.", example: "order.created" }),

@@ -7,17 +7,13 @@ import { z } from "zod";
 
 /** Where the page's script and styles are, as paths of URLs. */
 export interface PageFiles {
-  /** The script's path. */
   readonly script: string;
-  /** The style sheet's path. */
   readonly styles: string;
 }
 
 /** A file of the bundle, as it is served. */
 export interface BundledFile {
-  /** The whole file. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The headers that go with it. */
   readonly headers: Readonly<Record<string, string>>;
 }
 

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { idSchema } from "../shared/events.ts";
 
 /**
- * The query of a paged list, to be spread into a schema: `limit` (1 to 100, 20 unless told), and `cursor`, which is the
+ * The query of a paged list, to be spread into a schema: `limit` (1 to 100, by default 20), and `cursor`, which is the
  * `nextCursor` of the page before.
  */
 export const pageQuery = {
@@ -16,16 +16,8 @@ export const pageQuery = {
   cursor: idSchema.optional().meta({ description: "The `nextCursor` of the page before." }),
 };
 
-/** Which page of a list is asked for. */
-export interface PageRequest {
-  /** The most rows to answer with. */
-  readonly limit: number;
-  /** The `nextCursor` of the page before. */
-  readonly cursor?: string | undefined;
-}
-
 /** The query of a list that has no filters. */
-export const pageSchema: z.ZodType<PageRequest> = z.object(pageQuery);
+export const pageSchema = z.object(pageQuery);
 
 /** The cursor of the next page: the last row's id, or null where this page was not full. */
 export function nextCursor(rows: readonly { readonly id: string }[], limit: number): string | null {
@@ -33,6 +25,6 @@ export function nextCursor(rows: readonly { readonly id: string }[], limit: numb
 }
 
 /** The name of a consumer, as queries have it. */
-export const consumerSchema: z.ZodType<string> = z.string().regex(/^[\w.:-]{1,200}$/, {
+export const consumerSchema = z.string().regex(/^[\w.:-]{1,200}$/, {
   error: "must be the name of a consumer",
 });

@@ -8,7 +8,7 @@ import { idSchema } from "../shared/events.ts";
 import { parseOr400 } from "./http_errors.ts";
 
 /** What a path with an id has in it. */
-export const idPath: z.ZodType<{ id: string }> = z.object({ id: idSchema });
+export const idPath = z.object({ id: idSchema });
 
 /** The id, in lower case; throws a 400 for what is none. */
 export function parseId(id: string): string {

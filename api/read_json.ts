@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { HttpProblem, type RequestContext } from "./http_errors.ts";
 
 /** The largest body that is read, in bytes. An order takes about 150. */
@@ -13,7 +13,7 @@ const BODY_MS = 10_000;
 
 /**
  * The body of the request as JSON. Throws a 415 where it is declared as something else, a 413 where it is too large
- * (without reading the rest), a 408 where it has not come after `bodyMs` milliseconds (10 s unless told), a 400 where it
+ * (without reading the rest), a 408 where it has not come after `bodyMs` milliseconds (by default 10 s), a 400 where it
  * is no JSON in UTF-8.
  */
 export async function readJson(c: RequestContext, bodyMs: number = BODY_MS): Promise<unknown> {
@@ -50,7 +50,7 @@ async function readWhole(request: Request, bodyMs: number): Promise<Uint8Array> 
 
 /**
  * The bytes of a body. Throws a 413 where there are more than `MAX_BODY_BYTES`, without reading the rest, and a 408 where
- * they have not come after `bodyMs` milliseconds (10 s unless told).
+ * they have not come after `bodyMs` milliseconds (by default 10 s).
  */
 export async function readBounded(
   body: ReadableStream<Uint8Array> | null,
@@ -61,7 +61,7 @@ export async function readBounded(
 
 /** What is read, unless that takes too long: then the rest is left to the server, which ends the connection after it. */
 async function inTime(bodyMs: number, reading: Promise<Uint8Array>): Promise<Uint8Array> {
-  const bytes = await orNullAfter(bodyMs, reading);
+  const bytes = await withTimeout(bodyMs, reading);
   if (bytes) return bytes;
   throw new HttpProblem(408, `The body had not come after ${bodyMs / 1000} s. Send the request again.`);
 }

@@ -12,9 +12,8 @@ import {
   type LetterSelection,
 } from "../shared/ops/dead_letters.ts";
 
-/** What a redrive came to. */
+/** The result of a redrive. */
 export interface Redriven {
-  /** Letters that are on their way to their consumer again. */
   readonly redriven: number;
   /** Letters whose event their consumer had processed meanwhile: closed, since sending it would do nothing. */
   readonly alreadyProcessed: number;

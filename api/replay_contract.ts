@@ -22,7 +22,7 @@ import { EXAMPLE_IDS } from "./examples.ts";
 import { pageQuery, pageSchema } from "./paging.ts";
 
 /** The query of `GET /ops/replays/:id/events`; the cursor is the place of the last message seen. */
-export const eventsSchema: z.ZodType<{ limit: number; cursor: number }> = z.object({
+export const eventsSchema = z.object({
   limit: pageQuery.limit,
   cursor: z.coerce.number({ error: "must be the nextCursor of an earlier answer" }).int().min(0).max(
     MAX_REPLAY_MESSAGES,
@@ -30,7 +30,7 @@ export const eventsSchema: z.ZodType<{ limit: number; cursor: number }> = z.obje
 });
 
 /** The body of `POST /ops/replays/:id/start`. */
-export const startSchema: z.ZodType<{ ratePerSecond: number }> = z.strictObject({
+export const startSchema = z.strictObject({
   ratePerSecond: replayRateSchema.default(DEFAULT_REPLAY_RATE).meta({
     description: "Messages per second at most.",
   }),

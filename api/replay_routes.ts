@@ -4,7 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
-import type { Binding } from "../shared/topology.ts";
+import type { Binding } from "../shared/broker/connection.ts";
 import {
   cancelReplay,
   findReplay,
@@ -27,11 +27,8 @@ import { parseId } from "./path_id.ts";
 import { readJson } from "./read_json.ts";
 import * as contract from "./replay_contract.ts";
 
-/** What the routes need. */
 export interface ReplayDeps {
-  /** A pool that may write replays down, start and cancel them. */
   readonly opsSql: Sql;
-  /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   /** How long the inbox remembers what was processed, in days. */
   readonly retentionDays: number;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Hono } from "hono";
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf } from "../shared/topology.ts";
+import { bindingsOf } from "../shared/broker/connection.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import {

@@ -7,7 +7,7 @@
 import { Hono } from "hono";
 import { type Publisher, toQueue } from "../shared/broker/publish.ts";
 import type { Topology } from "../shared/topology.ts";
-import type { Cause } from "../shared/events.ts";
+import type { Cause } from "../shared/broker/message.ts";
 import { armFaults, type Fault } from "../shared/ops/faults.ts";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
@@ -28,11 +28,8 @@ import {
   SCENARIOS,
 } from "./scenarios.ts";
 
-/** What the routes need. */
 export interface ScenarioDeps {
-  /** Places the orders. */
   readonly placeOrder: PlaceOrder;
-  /** A pool that may arm faults. */
   readonly opsSql: Sql;
   /** Sends to single queues; null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;
@@ -46,7 +43,6 @@ const CONFIRM_TIMEOUT_MS = 5000;
 
 /** A scenario as people see it. */
 export interface OfferedScenario extends Pick<Scenario, "name" | "group" | "expect"> {
-  /** Where it is played. */
   readonly path: string;
 }
 

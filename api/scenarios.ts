@@ -4,31 +4,28 @@
  * @module
  */
 import type { QueueKey } from "../shared/topology.ts";
-import { type Cause, makeEvent } from "../shared/events.ts";
+import type { Cause } from "../shared/broker/message.ts";
+import { makeEvent } from "../shared/events.ts";
 import type { FaultPoint } from "../shared/ops/faults.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 
 /** A message that a scenario sends to one queue, past the exchange, behind its order. */
 export interface ScenarioMessage {
-  /** The queue. */
   readonly queue: QueueKey;
   /** Its id, which the broker's answer names. */
   readonly id: string;
-  /** Its type, as the AMQP property has it. */
   readonly type: string;
-  /** Its body. */
   readonly body: string;
 }
 
 /** A fault that a scenario arms, for its own order alone, by the correlation id. */
 export interface ScenarioFault {
-  /** Where it strikes. */
   readonly point: FaultPoint;
-  /** How often; once unless told. */
+  /** How often; by default once. */
   readonly times?: number;
-  /** At which queue's consumer; wherever it is unless told. */
+  /** At which queue's consumer; by default anywhere. */
   readonly queue?: QueueKey;
-  /** The delay in milliseconds; the point's own unless told. */
+  /** The delay in milliseconds; by default the point's own. */
   readonly delayMs?: number;
 }
 
@@ -36,7 +33,6 @@ export interface ScenarioFault {
 export interface Scenario {
   /** The last part of its path. */
   readonly name: string;
-  /** What it belongs to, for people. */
   readonly group: string;
   /** What to expect, in a sentence or two. */
   readonly expect: string;

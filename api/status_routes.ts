@@ -11,7 +11,7 @@ import { listArmedFaults } from "../shared/ops/faults.ts";
 import { countStatuses } from "../shared/ops/lists.ts";
 import { listReplays } from "../shared/ops/replays.ts";
 import type { StatusFigures, SystemStatus } from "../shared/ops/live.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { VERSION } from "../shared/process/metrics.ts";
 import type { App, CorrelationEnv } from "./correlation.ts";
 import { describeRoutes } from "./describe.ts";
@@ -19,9 +19,7 @@ import { type HealthDeps, readReadiness } from "./health_routes.ts";
 import type { LiveDeps } from "./live_routes.ts";
 import { readStatus } from "./ops_contract.ts";
 
-/** What the route needs. */
 export interface StatusDeps extends HealthDeps, LiveDeps {
-  /** The pool that orders and replays are read over. */
   readonly opsSql: Sql;
   /** Present where `FAULTS_ENABLED` is on. */
   readonly faults?: Topology;
@@ -40,7 +38,7 @@ export function statusRoutes(deps: StatusDeps): App {
   app.get("/", async (c) => {
     const readiness = await readReadiness(deps);
     const figures = readiness.database === "up"
-      ? await orNullAfter(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
+      ? await withTimeout(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
       : null;
     const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
     return c.json(status);

@@ -10,11 +10,10 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
 import { countWaitingRetries } from "../shared/sql/set_aside.ts";
 import { countRecentOrders, countUnpublished } from "../shared/ops/lists.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 
 /** What the tables are read with. */
 export interface TableMetricsDeps {
-  /** Reads the orders, the outbox and the dead letters. */
   readonly opsSql: Sql;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;
@@ -45,7 +44,7 @@ export function createTableMetrics(registry: Registry, deps: TableMetricsDeps): 
   ]);
 
   return async () => {
-    const read = deps.isSchemaReady() ? await orNullAfter(READ_TIMEOUT_MS, readTables(deps.opsSql)) : null;
+    const read = deps.isSchemaReady() ? await withTimeout(READ_TIMEOUT_MS, readTables(deps.opsSql)) : null;
     up.set(read ? 1 : 0);
     for (const figure of [recent, letters, retries]) figure.reset();
     for (const figure of [unpublished, oldest]) figure.remove(); // they have no labels: a reset would be a 0

@@ -7,7 +7,7 @@ import { Hono } from "hono";
 import { kindOfError, messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { orNullAfter } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import type { PageData } from "../ui/page_data.ts";
 import { renderLogin, renderPage } from "../ui/page.tsx";
 import { parseView } from "../ui/url_state.ts";
@@ -25,21 +25,14 @@ import { opsOrderStory } from "./orders.ts";
 import { type PageFiles, readBundledFile, readPageFiles } from "./page_files.ts";
 import { offeredScenarios } from "./scenario_routes.ts";
 
-/** What the page is made of. */
 export interface UiDeps extends LiveDeps {
-  /** A pool that may read the table `orders`. */
   readonly opsSql: Sql;
-  /** Tells the story of the order that is shown. */
   readonly readTimelines: ReadTimelines;
-  /** The folder with the page's bundled files: `ui/dist`. */
   readonly bundle: string;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;
-  /** Present where faults may be asked for. */
   readonly faults?: unknown;
-  /** Who may see the page. */
   readonly access: OpsAccess;
-  /** Told when the page cannot be shown. */
   readonly log: Logger;
 }
 
@@ -70,7 +63,7 @@ export function uiRoutes(deps: UiDeps): App {
     if (!assets) return bundleMissing(c);
     try {
       if (!deps.isSchemaReady()) return databaseAway(c);
-      const data = await orNullAfter(
+      const data = await withTimeout(
         PAGE_WAIT_MS,
         pageData(deps, new URLSearchParams(c.req.query()), assets),
       );

@@ -5,7 +5,16 @@
  * @module
  */
 import { z } from "zod";
-import { v7 as uuidv7 } from "uuid";
+import {
+  type Cause,
+  EVENT_VERSION,
+  type EventAbout,
+  inEnvelope,
+  type OutgoingEvent,
+  type ParsedEvent,
+  type Received,
+  type Tell,
+} from "./broker/message.ts";
 
 /**
  * A positive amount of at most two decimal places that fits `numeric(12,2)`. What comes out has exactly two places,
@@ -23,9 +32,6 @@ function twoPlaces(amount: string): string {
   const [whole = "0", fraction = ""] = amount.split(".");
   return `${whole}.${fraction.padEnd(2, "0")}`;
 }
-
-/** The one version of the envelope that there is. A consumer never retries an unknown one. */
-export const EVENT_VERSION = 1;
 
 /** An id as the wire has it: any 8-4-4-4-12 hex string, in lower case from here on. */
 export const idSchema: z.ZodType<string> = z
@@ -55,7 +61,7 @@ const reason = z.string().min(1).max(500);
 /** What a notification can be about: each final outcome of an order once. */
 export const NOTIFICATION_TYPES = ["ORDER_COMPLETED", "PAYMENT_FAILED", "ORDER_REFUNDED"] as const;
 
-/** The data of each type of event; `orderId` is always there. */
+/** The data of each type of event. What every event is about is an order: `orderId` is always there. */
 export const eventData = {
   "order.created": z.object({
     orderId: idSchema,
@@ -100,59 +106,18 @@ export function isEventType(type: string): type is EventType {
   return Object.hasOwn(eventData, type);
 }
 
-/** What an event hands on to the events that it causes. */
-export interface Cause {
-  /** Shared by all that is about one order: 1 to 128 visible ASCII characters. */
-  readonly correlationId: string;
-  /** W3C trace context (https://www.w3.org/TR/trace-context/), null where there is none. */
-  readonly traceparent: string | null;
+/** An event of type `T` as its consumer's handler gets it. */
+export type ReceivedEvent<T extends EventType = EventType> = Received<DomainEvent<T>>;
+
+/** Says what is to be told: an event of type `type` about the order in its data. */
+export function tell<T extends EventType>(type: T, data: EventData<T>): Tell {
+  return { type, data, aggregateId: data.orderId };
 }
 
-/** An event on its way to the outbox, with the trace context that travels beside its envelope. */
-export interface OutgoingEvent<T extends EventType = EventType> {
-  /** The envelope with its data, as it will be sent. */
-  readonly event: DomainEvent<T>;
-  /** W3C trace context; null where there is none. */
-  readonly traceparent: string | null;
+/** Makes an event that happened at `now` because of `cause`. */
+export function makeEvent<T extends EventType>(type: T, data: EventData<T>, cause: Cause, now: Date) {
+  return inEnvelope(tell(type, data), cause, now) as OutgoingEvent<DomainEvent<T>>;
 }
-
-/** Makes an event that happened at `now` because of `cause`; its id is a new, time-ordered uuid. */
-export function makeEvent<T extends EventType>(
-  type: T,
-  data: EventData<T>,
-  cause: Cause,
-  now: Date,
-): OutgoingEvent<T> {
-  const event = {
-    eventId: uuidv7(),
-    type,
-    version: EVENT_VERSION,
-    occurredAt: now.toISOString(),
-    correlationId: cause.correlationId,
-    data,
-  } as DomainEvent<T>;
-  return { event, traceparent: cause.traceparent };
-}
-
-/** What could be read of an event, for those who have to find it again; null what could not. */
-export interface EventAbout {
-  /** The event's id. */
-  readonly eventId: string | null;
-  /** The event's type, of the catalogue or not. */
-  readonly type: string | null;
-  /** The id of the order that it is about. */
-  readonly orderId: string | null;
-  /** The correlation id that it carries. */
-  readonly correlationId: string | null;
-}
-
-/** What came of reading an event: the event, or the reason why it can never be read. */
-export type ParsedEvent = { readonly ok: true; readonly event: DomainEvent } | {
-  readonly ok: false;
-  readonly reason: "not JSON" | "unknown version" | "unknown type" | "invalid payload";
-  readonly detail: string;
-  readonly about: EventAbout;
-};
 
 /** The whole event of each type. What is right, and nearly all is, is checked in one go. */
 const wholeEvents: ReadonlyMap<string, z.ZodType> = new Map(
@@ -165,10 +130,12 @@ const wholeEvents: ReadonlyMap<string, z.ZodType> = new Map(
 /** The envelope around data that is yet to be checked. Made once: schemas are costly to make, cheap to use. */
 const openEnvelope = envelopeSchema.extend({ data: z.unknown() });
 
+const versionSchema = z.object({ version: z.unknown() });
+
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Reads an event from a message body. Never throws: what cannot be read is told by its reason. */
-export function parseEvent(body: Uint8Array): ParsedEvent {
+export function parseEvent(body: Uint8Array): ParsedEvent<DomainEvent> {
   let json: unknown;
   try {
     json = JSON.parse(utf8.decode(body));
@@ -177,34 +144,24 @@ export function parseEvent(body: Uint8Array): ParsedEvent {
     return { ok: false, reason: "not JSON", detail, about: aboutOf(null) };
   }
   const whole = wholeEvents.get(typeOf(json))?.safeParse(json);
-  return whole?.success ? { ok: true, event: whole.data as DomainEvent } : parseInParts(json);
+  if (!whole?.success) return { ok: false, ...whyNot(json), about: aboutOf(json) };
+  const event = whole.data as DomainEvent;
+  return { ok: true, event, aggregateId: event.data.orderId };
 }
 
-/** As `parseEvent`, part by part: what is wrong with an event is told by the first part that is. */
-function parseInParts(json: unknown): ParsedEvent {
-  const refuse = (
-    reason: "unknown version" | "unknown type" | "invalid payload",
-    detail: string,
-  ): ParsedEvent => ({
-    ok: false,
-    reason,
-    detail,
-    about: aboutOf(json),
-  });
-  const envelope = openEnvelope.safeParse(json);
-  if (!envelope.success) {
-    // Told apart first: a later version may well have another shape.
-    const version = versionOf(json);
-    if (version !== undefined && version !== EVENT_VERSION) {
-      return refuse("unknown version", `version ${JSON.stringify(version)}`);
-    }
-    return refuse("invalid payload", describe(envelope.error));
+/** Why what is no event is none: the first part of it that is wrong. */
+function whyNot(json: unknown): { reason: string; detail: string } {
+  const version = versionSchema.safeParse(json).data?.version;
+  // Told apart first: a later version may well have another shape.
+  if (version !== undefined && version !== EVENT_VERSION) {
+    return { reason: "unknown version", detail: `version ${JSON.stringify(version)}` };
   }
-  const { type } = envelope.data;
-  if (!isEventType(type)) return refuse("unknown type", `type ${JSON.stringify(type)}`);
-  const data = eventData[type].safeParse(envelope.data.data);
-  if (!data.success) return refuse("invalid payload", describe(data.error, "data"));
-  return { ok: true, event: { ...envelope.data, type, data: data.data } as DomainEvent };
+  const envelope = openEnvelope.safeParse(json);
+  if (!envelope.success) return { reason: "invalid payload", detail: describe(envelope.error) };
+  const { type, data } = envelope.data;
+  if (!isEventType(type)) return { reason: "unknown type", detail: `type ${JSON.stringify(type)}` };
+  const { error } = eventData[type].safeParse(data);
+  return { reason: "invalid payload", detail: error ? describe(error, "data") : "not an event" };
 }
 
 function typeOf(json: unknown): string {
@@ -221,15 +178,9 @@ const aboutSchema = z.object({
 
 function aboutOf(json: unknown): EventAbout {
   const read = aboutSchema.safeParse(json);
-  if (!read.success) return { eventId: null, type: null, orderId: null, correlationId: null };
+  if (!read.success) return { eventId: null, type: null, aggregateId: null, correlationId: null };
   const { eventId, type, correlationId, data } = read.data;
-  return { eventId, type, orderId: data.orderId, correlationId };
-}
-
-const versionSchema = z.object({ version: z.unknown() });
-
-function versionOf(json: unknown): unknown {
-  return versionSchema.safeParse(json).data?.version;
+  return { eventId, type, aggregateId: data.orderId, correlationId };
 }
 
 function describe(error: z.ZodError, under?: string): string {

@@ -95,12 +95,12 @@ Deno.test("parseEvent() still says what it could read of an event that is not va
   assertEquals(parsed.about, {
     eventId: created.eventId,
     type: "order.created",
-    orderId: id,
+    aggregateId: id,
     correlationId: null,
   });
   const garbage = parseEvent(new Uint8Array([0xff]));
   assert(!garbage.ok);
-  assertEquals(garbage.about, { eventId: null, type: null, orderId: null, correlationId: null });
+  assertEquals(garbage.about, { eventId: null, type: null, aggregateId: null, correlationId: null });
 });
 
 Deno.test("parseEvent() never throws, whatever the body", () => {

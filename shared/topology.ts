@@ -49,12 +49,6 @@ export const QUEUES = {
   },
 } as const satisfies Record<string, QueueSpec>;
 
-/** How the exchange is declared. */
-export const EXCHANGE = { type: "topic", durable: true } as const;
-
-/** How each queue is declared: a quorum queue survives the loss of a node. */
-export const QUEUE_OPTIONS = { durable: true, arguments: { "x-queue-type": "quorum" } } as const;
-
 /** The key of a queue in the topology. */
 export type QueueKey = keyof typeof QUEUES;
 
@@ -69,25 +63,10 @@ export interface Topology {
   /** The name of the topic exchange that every event is published to. */
   readonly exchange: string;
   /** Each queue's name and binding keys. */
-  readonly queues: Readonly<
-    Record<QueueKey, { readonly name: string; readonly bindings: readonly EventType[] }>
-  >;
+  readonly queues: {
+    readonly [K in QueueKey]: { readonly name: string; readonly bindings: (typeof QUEUES)[K]["bindings"] };
+  };
 }
 
 /** The event types that a queue is bound to. Only these are published as mandatory: others may go unheard. */
 export const CONSUMED_TYPES: ReadonlySet<string> = new Set(Object.values(QUEUES).flatMap((q) => q.bindings));
-
-/** One binding: a consumer, and a type of event that its queue is bound to. */
-export interface Binding {
-  /** The consumer's name, which is its queue's. */
-  readonly consumer: string;
-  /** A type of event that its queue is bound to. */
-  readonly type: EventType;
-}
-
-/** Every binding of a topology: who is to get which types of event. */
-export function bindingsOf({ queues }: Topology): Binding[] {
-  return Object.values(queues).flatMap(({ name: consumer, bindings }) =>
-    bindings.map((type) => ({ consumer, type }))
-  );
-}

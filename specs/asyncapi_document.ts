@@ -4,32 +4,28 @@
  *
  * @module
  */
+import { EVENT_VERSION } from "../shared/broker/message.ts";
 import { headersOf } from "../shared/broker/message.ts";
-import {
-  CONSUMED_TYPES,
-  EXCHANGE,
-  QUEUE_KEYS,
-  QUEUE_OPTIONS,
-  type QueueKey,
-  type Topology,
-} from "../shared/topology.ts";
+import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
+import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";
 import {
   type DomainEvent,
   EVENT_TYPES,
-  EVENT_VERSION,
   type EventData,
+  eventData,
   eventJsonSchemas,
   type EventType,
 } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import type { z } from "zod";
 
 const BINDING_VERSION = "0.3.0";
 const VHOST = "/";
 const ORDER = "01a20441-ae89-7222-9369-984124b51d7d";
 const PAYMENT = "01a20441-af1c-7d0e-b6a5-0c4f2d9e8b17";
 
-/** What each type of event tells, and data of one. */
-const EVENTS: { readonly [T in EventType]: { readonly tells: string; readonly data: EventData<T> } } = {
+/** What types of event tell, and data of one. Of others the schema's own description is used, and data made for it. */
+const EVENTS: { readonly [T in EventType]?: { readonly tells: string; readonly data: EventData<T> } } = {
   "order.created": {
     tells: "An order was placed.",
     data: { orderId: ORDER, userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" },
@@ -179,7 +175,7 @@ function message(type: EventType) {
   return {
     name: type,
     title: type,
-    summary: EVENTS[type].tells,
+    summary: tellsOf(type),
     description:
       "Its AMQP properties: `message-id` is the eventId, `type` the type, `correlation-id` the correlationId, " +
       "`timestamp` the time of occurredAt in whole seconds.",
@@ -190,11 +186,27 @@ function message(type: EventType) {
     bindings: { amqp: { messageType: type, bindingVersion: BINDING_VERSION } },
     examples: [{
       name: nameOf(type),
-      summary: EVENTS[type].tells,
+      summary: tellsOf(type),
       headers: { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" },
       payload: exampleOf(type),
     }],
   };
+}
+
+function tellsOf(type: EventType): string {
+  const text = EVENTS[type]?.tells ?? eventData[type].description;
+  if (!text) throw new Error(`Nothing says what ${type} tells: describe its schema in shared/events.ts`);
+  return text;
+}
+
+/** For each field the first of these that its schema takes. */
+const SAMPLES = [ORDER, "49.90", "ORDER_COMPLETED", 1, true] as const;
+
+function dataOf(type: EventType): object {
+  const fields: [string, z.ZodType][] = Object.entries(eventData[type].shape);
+  return EVENTS[type]?.data ?? Object.fromEntries(
+    fields.map(([name, field]) => [name, SAMPLES.find((sample) => field.safeParse(sample).success)]),
+  );
 }
 
 function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type: string; data: object } {
@@ -204,7 +216,7 @@ function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type
     version: EVENT_VERSION,
     occurredAt: "2026-11-22T17:15:43.113Z",
     correlationId: "762f45dc-e15f-4051-97c3-a413cb494008",
-    data: EVENTS[type].data,
+    data: dataOf(type),
   };
 }
 

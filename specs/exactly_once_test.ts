@@ -4,6 +4,7 @@ import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
+import { tickRelay } from "../shared/sql/outbox.ts";
 import { countUnpublished, fingerprint, readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
@@ -48,7 +49,7 @@ Deno.test("2,000 orders end with one charge, one seat and one notification each,
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
-  stack.db.waker().wake();
+  await tickRelay(sql);
   await eventually(
     "every event to be published again",
     async () => await countUnpublished(sql) === 0,

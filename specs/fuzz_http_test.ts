@@ -4,7 +4,7 @@ import pLimit from "p-limit";
 import { fileURLToPath } from "node:url";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/ops/audit.ts";
-import { within } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { bundlePage } from "../workers/dev/watch_sources.ts";
 import { type FuzzedRequest, fuzzedRequest } from "./support/fuzz_requests.ts";
 import { withFuzzSeed } from "./support/fuzz_seed.ts";
@@ -128,7 +128,7 @@ async function askRaw({ url }: TestStack, bytes: Uint8Array): Promise<void> {
   };
   let ended = false;
   const talking = talk().catch(() => {}).then(() => ended = true); // a reset is an end as well
-  await within(RAW_MS, talking);
+  await withTimeout(RAW_MS, talking);
   const inTime = ended;
   socket.close();
   await talking;

@@ -1,134 +1,232 @@
 /**
  * `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
- * It knows no more of the system than `POST /orders` and the columns `id` and `status` of the table `orders`. The exit
- * code is 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage.
+ * It knows no more of the system than `POST /orders` and the columns `id`, `status` and `updated_at` of the table
+ * `orders`. The exit code is 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong
+ * usage.
+ *
+ * An order's time begins by this process's clock when its request was sent or, at a rate, was due. It ends by
+ * `updated_at`, the clock of whoever moved it: the last commit is not in it, and the clocks must agree. Nothing is asked
+ * of the database before the last order was sent, so looking costs the orders next to nothing.
  *
  * @module
  */
-import { EXIT_DONE, runCommand, startProgress } from "../workers/tools/command.ts";
+import { z } from "zod";
+import { isFinal, ORDER_STATUSES } from "../shared/order_status.ts";
 import { messageOf } from "../shared/process/errors.ts";
-import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
-import { type EndWatch, type SeenEnd, watchEnds } from "./bench/load_ends.ts";
-import { type LoadFlags, readLoadFlags, USAGE } from "./bench/load_flags.ts";
-import { type LoadReport, quantiles } from "./bench/load_report.ts";
-import { type Sample, sendOrders, type SentOrders } from "./bench/send_orders.ts";
+import { connect, KEYED_SETTINGS, type Sql, uuids } from "../shared/sql/connect.ts";
+import {
+  EXIT_DONE,
+  onOff,
+  readFlags,
+  runCommand,
+  startProgress,
+  UsageError,
+  wholeNumber,
+} from "../workers/tools/command.ts";
+import { quantiles, quantilesSchema } from "./bench/bench.ts";
+import { sendOrders, type SentOrders } from "./bench/send_orders.ts";
 
 /** The longest to wait for the ends, in milliseconds. */
 const ENDS_MS = 300_000;
-/** One order in so many milliseconds is watched for its latency: up to 50 a second. */
-const WATCH_EVERY_MS = 20;
+const LOOK_EVERY_MS = 50;
+/** The most orders that one look asks for. */
+const MAX_ASKED = 1000;
 /** A request this late means that the rate was more than the system, or the connections, could take. */
 const LATE_MS = 100;
 
-if (import.meta.main) {
-  const read = (args: readonly string[]) => readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // empty: unset
-  Deno.exit(await runCommand({ task: "load", usage: USAGE, read, run }, Deno.args));
+/** What `--help` prints. */
+export const USAGE = `Usage: deno task load [flags]
+
+  --url URL         where the API is (default http://127.0.0.1:8000)
+  --database URL    the Postgres whose table orders tells how the orders end (default: DATABASE_URL)
+  --orders N        orders to create, up to 1,000,000 (default 2000)
+  --connections N   connections, each with one request at a time, up to 1000 (default 16)
+  --rate N          orders per second, due at even distances; otherwise as many as the connections allow
+  --no-wait         do not wait until the orders have ended; needs no database
+  --json            print the report as JSON; progress goes to standard error
+  --help            print this
+
+Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage.
+
+Example: deno task load --orders 10000 --connections 64`;
+
+const FLAGS = {
+  url: z.url({ protocol: /^http$/, error: "must be an http:// URL" }).default("http://127.0.0.1:8000"),
+  database: z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" }).optional(),
+  orders: wholeNumber(1, 1_000_000).default(2000),
+  connections: wholeNumber(1, 1000).default(16),
+  rate: wholeNumber(1, 1_000_000).optional(),
+  "no-wait": onOff,
+  json: onOff,
+};
+
+/** What load to put on. */
+export interface LoadFlags {
+  readonly url: string;
+  /** The Postgres to see the orders end in; null when nobody waits for that. */
+  readonly database: string | null;
+  readonly orders: number;
+  readonly connections: number;
+  /** Orders per second; undefined for as many as the connections allow. */
+  readonly rate: number | undefined;
+  readonly json: boolean;
 }
 
-async function run(flags: LoadFlags): Promise<number> {
-  await load(flags);
+/**
+ * Reads the flags; null when they ask for help. `databaseUrl` stands in for a missing `--database`.
+ *
+ * Errors: `UsageError` for an unknown flag or a wrong value, with what it takes; no database to wait with.
+ */
+export function readLoadFlags(args: readonly string[], databaseUrl: string | undefined): LoadFlags | null {
+  const given = readFlags(args, FLAGS);
+  if (!given) return null;
+  const { "no-wait": noWait, database = databaseUrl, ...flags } = given.flags;
+  if (noWait) return { ...flags, database: null };
+  if (!database) {
+    throw new UsageError("Cannot see the orders end: give --database or DATABASE_URL, or --no-wait");
+  }
+  return { ...flags, database };
+}
+
+/** The report as JSON. */
+export const loadReportSchema = z.object({
+  orders: z.number().int(),
+  /** From the first request to the last answer. */
+  seconds: z.number(),
+  /** Orders created per second of that. */
+  perSecond: z.number(),
+  /** From a request (at a rate: from when it was due) to its answer. */
+  post: quantilesSchema,
+  /** The share of one core that the generator itself used meanwhile. */
+  cpuShare: z.number(),
+  /** What became of the orders; null when nobody asked. */
+  end: z.object({
+    /** From the first request to the last end. */
+    seconds: z.number(),
+    /** Orders brought to a final state per second of that. */
+    perSecond: z.number(),
+    /** Orders by final state. */
+    statuses: z.record(z.string(), z.number().int()),
+    /** From a request to its order's end. */
+    latency: quantilesSchema,
+  }).nullable(),
+});
+
+export type LoadReport = z.infer<typeof loadReportSchema>;
+
+if (import.meta.main) {
+  const read = (args: readonly string[]) => readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // empty: unset
+  Deno.exit(await runCommand({ task: "load", usage: USAGE, read, run: load }, Deno.args));
+}
+
+async function load(flags: LoadFlags): Promise<number> {
+  const say = flags.json ? () => {} : (line: string) => console.log(line);
+  await using resources = new AsyncDisposableStack();
+  let sql: Sql | null = null;
+  if (flags.database !== null) {
+    sql = connect(flags.database, { name: "load", role: null, max: 1, settings: KEYED_SETTINGS });
+    resources.defer(() => sql?.end({ timeout: 2 }));
+    await sql`select id, status, updated_at from orders limit 0`.catch((error) => { // before there is any load
+      throw new Error(`Cannot read the table orders of --database: ${messageOf(error)}`, { cause: error });
+    });
+  }
+  const sent = await send(flags, say);
+  const report: LoadReport = { ...reportOf(sent), end: sql && endOf(sent, await awaitEnds(sent, sql)) };
+  if (flags.json) console.log(JSON.stringify(report));
+  else sayEnd(report, say);
   return EXIT_DONE;
 }
 
-async function load(flags: LoadFlags): Promise<void> {
-  const say = flags.json ? () => {} : (line: string) => console.log(line);
-  if (flags.database === null) {
-    const report = reportOf(await send(flags, say), null);
-    if (flags.json) console.log(JSON.stringify(report));
-    return;
-  }
-  const sql = connect(flags.database, {
-    name: "load",
-    role: null,
-    max: 2,
-    settings: KEYED_SETTINGS,
-  });
-  try {
-    await sql`select id, status from orders limit 0`.catch((error) => { // before there is any load
-      throw new Error(`Cannot read the table orders of --database: ${messageOf(error)}`, { cause: error });
-    });
-    const watch = watchEnds(sql);
-    const sent = await send(flags, say, watch);
-    const report = reportOf(sent, await endsOf(sent, sql, watch));
-    if (flags.json) console.log(JSON.stringify(report));
-    else sayEnds(report, say);
-  } finally {
-    await sql.end({ timeout: 2 });
-  }
-}
-
-/** Sends the orders, has some of them watched, and says how that went. */
-async function send(flags: LoadFlags, say: (line: string) => void, watch?: EndWatch): Promise<SentOrders> {
-  const sample = watch && { everyMs: WATCH_EVERY_MS, take: watch.add };
-  const sent = await sendAll(flags, sample);
-  const { orders, perSecond, post, cpuShare } = reportOf(sent, null);
+/** Sends the orders, and says how that went. */
+async function send(flags: LoadFlags, say: (line: string) => void): Promise<SentOrders> {
+  using progress = startProgress("orders", flags.orders);
+  const sent = await sendOrders(flags.url, { ...flags, onCreated: progress.at });
+  const { orders, perSecond, post, cpuShare } = reportOf(sent);
   say(
     `${orders} orders over ${flags.connections} connections: ${perSecond.toFixed(0)}/s, ` +
       `p50 ${post.p50.toFixed(1)} ms, p99 ${post.p99.toFixed(1)} ms; ` +
       `the generator took ${(cpuShare * 100).toFixed(0)} % of a core`,
   );
   if (sent.lateMs > LATE_MS) {
+    const late = sent.lateMs.toFixed(0);
     console.error(
-      `The rate of ${flags.rate}/s was not kept: a request was sent ${
-        sent.lateMs.toFixed(0)
-      } ms after it was due.`,
+      `The rate of ${flags.rate}/s was not kept: a request was sent ${late} ms after it was due.`,
     );
   }
   return sent;
 }
 
-async function sendAll(flags: LoadFlags, sample: Sample | undefined): Promise<SentOrders> {
-  using progress = startProgress("orders", flags.orders);
-  return await sendOrders(flags.url, { ...flags, sample, onCreated: progress.at });
+function reportOf({ sinceMs, seconds, latenciesMs, cpuShare }: SentOrders): Omit<LoadReport, "end"> {
+  const orders = sinceMs.size;
+  return { orders, seconds, perSecond: orders / seconds, post: quantiles(latenciesMs), cpuShare };
 }
 
-interface Ends {
-  readonly all: readonly SeenEnd[];
-  readonly watched: readonly SeenEnd[];
+/** An order that has ended. */
+export interface OrderEnd {
+  readonly id: string;
+  readonly status: string;
+  /** In milliseconds since 1970, by the clock of whoever moved the order. */
+  readonly endedMs: number;
 }
 
-/** How all orders ended, and those that were watched from their beginning. */
-async function endsOf(sent: SentOrders, sql: Sql, watch: EndWatch): Promise<Ends> {
-  const rest = watchEnds(sql);
-  for (const id of sent.ids) rest.add(id, sent.startedMs);
-  using progress = startProgress("orders ended", sent.ids.length);
-  const [all, watched] = await Promise.all([
-    rest.allEnded(ENDS_MS, progress.at),
-    watch.allEnded(ENDS_MS),
-  ]);
-  return { all, watched };
+/**
+ * Looks until all orders have ended.
+ *
+ * Errors: after `withinMs`, with how many have not ended and what became of the oldest of them.
+ */
+export async function awaitEnds(
+  { sinceMs }: Pick<SentOrders, "sinceMs">,
+  sql: Sql,
+  withinMs = ENDS_MS,
+): Promise<OrderEnd[]> {
+  using progress = startProgress("orders ended", sinceMs.size);
+  const open = new Set(sinceMs.keys()); // in the order in which they began, which is about how they end
+  const ends: OrderEnd[] = [];
+  for (const untilMs = performance.now() + withinMs; open.size > 0;) {
+    const asked = open.keys().take(MAX_ASKED).toArray();
+    const rows = await sql<OrderEnd[]>`
+      select id, status, extract(epoch from updated_at)::float8 * 1000 as "endedMs" from orders
+      where id = any(${uuids(asked)}::text::uuid[]) and status in ${sql(ORDER_STATUSES.filter(isFinal))}`;
+    for (const end of rows) {
+      ends.push(end);
+      open.delete(end.id);
+    }
+    progress.at(ends.length);
+    if (rows.length === asked.length) continue; // so the next ones may have ended, too
+    if (performance.now() > untilMs) throw new Error(await stillOpen(sql, [...open], sinceMs.size));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+  return ends;
 }
 
-function reportOf(
-  { ids, startedMs, seconds, latenciesMs, cpuShare }: SentOrders,
-  ends: Ends | null,
-): LoadReport {
-  const orders = ids.length;
-  const report = { orders, seconds, perSecond: orders / seconds, post: quantiles(latenciesMs), cpuShare };
-  if (!ends) return { ...report, end: null };
-  const endSeconds = ((ends.all.at(-1)?.seenMs ?? startedMs) - startedMs) / 1000;
-  const statuses = Object.groupBy(ends.all, ({ status }) => status);
+async function stillOpen(sql: Sql, [first = "", ...others]: readonly string[], all: number): Promise<string> {
+  const [row] = await sql<{ status: string }[]>`select status from orders where id = ${first}`;
+  const state = row ? `is ${row.status}` : "is not in the table orders of --database";
+  return `${1 + others.length} of ${all} orders have not ended in time; the oldest, ${first}, ${state}`;
+}
+
+/** What the ends come to. Pure. */
+export function endOf({ sinceMs }: Pick<SentOrders, "sinceMs">, ends: readonly OrderEnd[]) {
+  const firstMs = sinceMs.values().reduce((first, ms) => Math.min(first, ms), Infinity);
+  const lastMs = ends.reduce((last, { endedMs }) => Math.max(last, endedMs), firstMs);
+  const seconds = (lastMs - firstMs) / 1000;
+  const statuses = Object.entries(Object.groupBy(ends, ({ status }) => status));
   return {
-    ...report,
-    end: {
-      seconds: endSeconds,
-      perSecond: orders / endSeconds,
-      statuses: Object.fromEntries(Object.entries(statuses).map(([name, of]) => [name, of?.length ?? 0])),
-      latency: quantiles(ends.watched.map(({ latencyMs }) => latencyMs)),
-      watched: ends.watched.length,
-    },
+    seconds,
+    perSecond: ends.length / seconds,
+    statuses: Object.fromEntries(statuses.map(([status, of]) => [status, of?.length ?? 0])),
+    latency: quantiles(ends.map(({ id, endedMs }) => endedMs - (sinceMs.get(id) ?? endedMs))),
   };
 }
 
-function sayEnds({ end }: LoadReport, say: (line: string) => void): void {
+function sayEnd({ orders, end }: LoadReport, say: (line: string) => void): void {
   if (!end) return;
   const statuses = Object.entries(end.statuses).map(([name, count]) => `${count} ${name}`).join(", ");
   say(
-    `all ended after ${end.seconds.toFixed(2)} s (${statuses}): ` +
-      `${end.perSecond.toFixed(0)} orders/s from POST to the end`,
+    `all ended after ${end.seconds.toFixed(2)} s (${statuses}): ${
+      end.perSecond.toFixed(0)
+    } orders/s from POST to the end`,
   );
-  say(
-    `of ${end.watched} orders: p50 ${end.latency.p50.toFixed(1)} ms, p99 ${end.latency.p99.toFixed(1)} ms ` +
-      "from POST to the end",
-  );
+  const { p50, p99 } = end.latency;
+  say(`of ${orders} orders: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms from POST to the end`);
 }

@@ -1,6 +1,18 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
-import { loadReportSchema } from "./bench/load_report.ts";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
+import { SCENARIO_USER } from "../shared/scenarios.ts";
+import { type Sql, uuids } from "../shared/sql/connect.ts";
+import { UsageError } from "../workers/tools/command.ts";
+import { awaitEnds, endOf, loadReportSchema, readLoadFlags, USAGE } from "./load_main.ts";
 import { runTask } from "./support/run_task.ts";
+import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+
+shareTestSchema();
+
+const insertOrders = (sql: Sql, ids: readonly string[]) =>
+  sql`insert into orders (id, user_id, course_id, amount, correlation_id, created_at, updated_at)
+      select id, ${SCENARIO_USER}, ${SCENARIO_USER}, 49.90, 'load-test', now(), now()
+      from unnest(${uuids(ids)}::text::uuid[]) as id`;
 
 Deno.test("deno task load ends with 0 when all orders were created, and prints one JSON value", async () => {
   let orders = 0;
@@ -27,4 +39,99 @@ Deno.test("deno task load ends with 1 where the API is away, and with 64 for a w
   const wrong = await runTask("load", ["--orders=none"]);
   assertEquals([wrong.code, wrong.out], [64, ""]);
   assertStringIncludes(wrong.err, '--orders must be a whole number from 1 to 1000000, not "none"');
+});
+
+Deno.test("deno task load sees every order end, by the time in the table and however many there are", async () => {
+  await using db = await testSchema();
+  const ids = Array.from({ length: 2500 }, () => uuidv7());
+  await insertOrders(db.sql, ids);
+  await db.sql`update orders set status = case id when ${ids[0] ?? ""} then 'REFUNDED' else 'COMPLETED' end,
+               updated_at = now() + interval '1 hour'`;
+  const left = [...ids];
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+    await request.body?.cancel();
+    return Response.json({ id: left.pop() }, { status: 201 });
+  });
+  const flags = [`--database=${db.url}`, `--url=http://127.0.0.1:${server.addr.port}`, "--orders=2500"];
+  const { code, out, err } = await runTask("load", [...flags, "--json"]);
+  await server.shutdown();
+  assertEquals(code, 0, err);
+  const { end } = loadReportSchema.parse(JSON.parse(out));
+  assertEquals(end?.statuses, { COMPLETED: 2499, REFUNDED: 1 });
+  assertEquals(Math.round((end?.latency.p50 ?? 0) / 3_600_000), 1);
+});
+
+Deno.test("an order that does not end in time is named, with what became of it", async () => {
+  await using db = await testSchema();
+  const [stored, unknown] = [uuidv7(), uuidv7()];
+  await insertOrders(db.sql, [stored]);
+  await db.sql`update orders set status = 'PAID'`;
+  const ends = (id: string) => awaitEnds({ sinceMs: new Map([[id, Date.now()]]) }, db.sql, 20);
+  await assertRejects(
+    () => ends(stored),
+    Error,
+    `1 of 1 orders have not ended in time; the oldest, ${stored}, is PAID`,
+  );
+  await assertRejects(() => ends(unknown), Error, "is not in the table orders of --database");
+});
+
+Deno.test("the end counts from the first request to the last end, whichever order has them", () => {
+  const sinceMs = new Map([["a", 1000], ["b", 900], ["c", 1100]]);
+  const ended = (id: string, endedMs: number, status = "COMPLETED") => ({ id, status, endedMs });
+  assertEquals(endOf({ sinceMs }, [ended("b", 1900), ended("c", 2400), ended("a", 1010, "PAYMENT_FAILED")]), {
+    seconds: 1.5,
+    perSecond: 2,
+    statuses: { COMPLETED: 2, PAYMENT_FAILED: 1 },
+    latency: { p50: 1000, p99: 1300 },
+  });
+});
+
+const database = "postgres://postgres@127.0.0.1:5432/orderflow";
+
+Deno.test("the flags stand as they are given, or as the usage says", () => {
+  const fallback = {
+    url: "http://127.0.0.1:8000",
+    orders: 2000,
+    connections: 16,
+    rate: undefined,
+    json: false,
+  };
+  assertEquals(readLoadFlags([], database), { ...fallback, database });
+  assertEquals(readLoadFlags(["--no-wait"], database), { ...fallback, database: null });
+  const args = [
+    "--url=http://[::1]:80",
+    `--database=${database}`,
+    "--orders=9",
+    "--connections=3",
+    "--rate=70",
+    "--json",
+  ];
+  assertEquals(readLoadFlags(args, "postgres://elsewhere/"), {
+    url: "http://[::1]:80",
+    database,
+    orders: 9,
+    connections: 3,
+    rate: 70,
+    json: true,
+  });
+  assertEquals(readLoadFlags(["--help", "--orders=none"], undefined), null);
+});
+
+Deno.test("every flag is in the usage", () => {
+  for (const flag of ["url", "database", "orders", "connections", "rate", "no-wait", "json", "help"]) {
+    assertEquals(USAGE.includes(`--${flag} `), true, flag);
+  }
+});
+
+Deno.test("a wrong flag is named with what it takes", () => {
+  const wrong: readonly [string, string][] = [
+    ["--orders=0", "--orders must be a whole number from 1 to 1000000"],
+    ["--connections=1e2", "--connections must be a whole number from 1 to 1000"],
+    ["--rate=-5", "--rate must be a whole number"],
+    ["--url=https://127.0.0.1", "--url must be an http:// URL"],
+    ["--database=mysql://x", "--database must be a postgres:// URL"],
+    ["--ordrs=5", "There is no flag --ordrs"],
+    ["--json", "give --database or DATABASE_URL, or --no-wait"],
+  ];
+  for (const [flag, why] of wrong) assertThrows(() => readLoadFlags([flag], undefined), UsageError, why);
 });

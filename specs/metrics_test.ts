@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { EXIT_CONFIG } from "../shared/process/run.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { storeRetries } from "../shared/sql/set_aside.ts";
+import { insertRetries } from "../shared/sql/set_aside.ts";
 import { API, CONSUMERS, PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import { figuresSay, tablesSay } from "./support/facts.ts";
@@ -123,13 +123,13 @@ async function anOrderCreated(sql: Sql): Promise<string> {
 /** So that the gauge of waiting retries has a series. */
 async function keepOneRetryWaiting({ db, broker }: TestStack): Promise<void> {
   const { event, traceparent } = orderCreated();
-  const { eventId, type, correlationId, data: { orderId } } = event;
+  const { eventId, type, correlationId, data: { orderId: aggregateId } } = event;
   const now = new Date();
-  await storeRetries(db.sql, [{
+  await insertRetries(db.sql, [{
     consumer: broker.topology.queues.paymentsOrderCreated.name,
     eventId,
     eventType: type,
-    orderId,
+    aggregateId,
     correlationId,
     traceparent,
     body: new TextEncoder().encode(JSON.stringify(event)),

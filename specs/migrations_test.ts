@@ -24,7 +24,7 @@ const migrations = [...Deno.readDirSync(folder)].map(({ name }) => name).filter(
   .toSorted()
   .map((name) => ({ name: name.replace(".sql", ""), text: Deno.readTextFileSync(new URL(name, folder)) }));
 
-/** The beginning of each one's SHA-256. A new migration adds its line, and no line ever changes. */
+/** The beginning of the SHA-256 of those that do not begin with it. No line ever changes. */
 const RELEASED: Readonly<Record<string, string>> = {
   "001_tables": "0b9d5e05b66c5ab1",
   "002_idempotency_keys": "8f724aac3084c2a7",
@@ -40,21 +40,24 @@ const RELEASED: Readonly<Record<string, string>> = {
   "012_dead_letter_traces": "8f6883efb23da061",
   "013_retry_sent_at": "3bbbe00e34277cb3",
   "014_reconciliation": "ed2fa3c6a54d93c1",
+  "015_republished_at": "69efeb852cc7f1bb",
 };
 
 /** Written before this was checked. Nothing wrote what their new constraints forbid. */
 const EXCUSED: readonly string[] = ["003_dead_letter_resolutions", "006_inbox_duplicates"];
 
-Deno.test("a migration that was released is never changed, and every one is on the list", async () => {
+Deno.test("a migration that was released is never changed", async () => {
   const found = await Promise.all(migrations.map(async ({ name, text }) => {
-    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-    return [name, new Uint8Array(hash).toHex().slice(0, 16)] as const;
+    const sealed = /^-- sha256 of what follows: (\w+)\n/.exec(text);
+    const sealing = text.slice(sealed?.[0].length ?? 0);
+    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(sealing));
+    const seal = new Uint8Array(hash).toHex().slice(0, 16);
+    return seal === (RELEASED[name] ?? sealed?.[1]) ? [] : [`${name}: -- sha256 of what follows: ${seal}`];
   }));
-  assertEquals(
-    Object.fromEntries(found),
-    RELEASED,
-    "a new one: add its line; a changed one: write another one",
-  );
+  const wrong = found.flat();
+  assertEquals(wrong, [], `a new one begins with its line, for a changed one write another: ${wrong.join()}`);
+  const names = migrations.map(({ name }) => name);
+  assertEquals(Object.keys(RELEASED).filter((name) => !names.includes(name)), [], "released, and gone");
 });
 
 Deno.test("no migration breaks the processes of the release before it", () => {

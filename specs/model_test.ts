@@ -5,6 +5,7 @@ import type { OrderStatus } from "../shared/order_status.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import type { Sql } from "../shared/sql/connect.ts";
+import { createWakeUps } from "../shared/sql/outbox.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { type HandBroker, handBroker, type Message, type Way, WAYS } from "./support/hand_broker.ts";
 import { history, type Step, type Story } from "./support/histories.ts";
@@ -61,8 +62,7 @@ Deno.test("orders end right under any history of deliveries, repeats, races and 
   const met = new Map<string, number>(); // what the histories have led to, so that they stay as wild as they are meant
   const count = (what: string) => met.set(what, (met.get(what) ?? 0) + 1);
   const opsSql = db.as("orderflow_ops");
-  const waker = { wake() {}, close: () => Promise.resolve() };
-  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), waker, testLog);
+  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
 
   async function place(stories: readonly Story[]): Promise<void> {
     await Promise.all(stories.map(async (story) => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { appendEvents } from "./support/test_events.ts";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
@@ -16,7 +17,6 @@ import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
 import { makeEvent } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { appendEvents } from "../shared/sql/outbox.ts";
 import {
   type DescribedRequest,
   describedRequests,

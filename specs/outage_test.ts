@@ -4,7 +4,7 @@ import { countUnfinished, readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
-import { startCuttableStack, type TestStack } from "./support/test_stack.ts";
+import { startCuttableStack, startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
@@ -63,6 +63,25 @@ Deno.test("an API that starts while the database is away answers, says so, and s
   stack.wires.database.restore();
   await eventually("readiness", async () => (await readiness(stack)).status === "ready");
   assertEquals(stack.crashes, []);
+});
+
+Deno.test("a grant that is missing for a while is no message's fault: everything waits, and then ends right", async () => {
+  const logs = await Deno.makeTempDir();
+  await using stack = await startStack({ LOG_LEVEL: "info" }, { logs });
+  const { sql } = stack.db;
+  await sql`revoke insert on payments from orderflow_payments`;
+  await placeOrders(stack.url, { orders: 50, connections: 4 });
+  await eventually("the charging consumer to meet the missing grant", async () => {
+    const log = await Deno.readTextFile(`${logs}/payments-order-created.log`);
+    return log.includes("The database cannot be used") && log.includes("permission denied");
+  });
+  const waitingSince = Date.now();
+  await eventually("a few tries more", () => Date.now() - waitingSince > 1500); // one a second at least
+  const [spent] = await sql`select count(*)::int as retries from delayed_retries`;
+  await sql`grant insert on payments to orderflow_payments`;
+  await assertAllRight(stack);
+  assertEquals([spent?.retries, stack.crashes], [0, []]);
+  await Deno.remove(logs, { recursive: true });
 });
 
 Deno.test("while the broker is away orders are accepted, and they end once it is back", async () => {

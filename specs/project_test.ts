@@ -10,18 +10,19 @@ import { SCENARIOS } from "../api/scenarios.ts";
 import { createLiveFeed } from "../api/live_feed.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
-import { bindingsOf, QUEUES } from "../shared/topology.ts";
+import { bindingsOf } from "../shared/broker/connection.ts";
+import { QUEUES } from "../shared/topology.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf, VARIABLES } from "../shared/process/config.ts";
 import { eventData, eventJsonSchemas } from "../shared/events.ts";
 import { FAULT_POINTS } from "../shared/ops/faults.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
 import { AUDIT_CHECKS, runAudit } from "../shared/ops/audit.ts";
 import { connect, DATABASE_ROLES, type Sql } from "../shared/sql/connect.ts";
-import { createOutboxWaker } from "../shared/sql/outbox.ts";
-import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
+import { createWakeUps } from "../shared/sql/outbox.ts";
 import { codeOf as code } from "./support/markdown.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+import { WRITTEN } from "./write_tables.ts";
 
 shareTestSchema();
 
@@ -42,11 +43,11 @@ function table(text: string, first: string): string[][] {
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
 }
 
-function appOn(sql: Sql, waker = createOutboxWaker(sql)): ReturnType<typeof createApp> {
+function appOn(sql: Sql): ReturnType<typeof createApp> {
   const { name: first } = QUEUES.ordersPaymentEvents;
   const { name: second } = QUEUES.ordersLifecycleEvents;
   return createApp({
-    placeOrder: createOrderPlacer(sql, waker, testLog),
+    placeOrder: createOrderPlacer(sql, createWakeUps(), testLog),
     ordersSql: sql,
     opsSql: sql,
     readTimelines: createTimelineReader(sql, [first, second]),
@@ -77,41 +78,27 @@ Deno.test("project.md's state diagram is ORDER_TRANSITIONS", () => {
   assertEquals(diagram.trim().split("\n").map((line) => line.trim()).toSorted(), wanted.toSorted());
 });
 
-Deno.test("project.md's catalogue names every event type with its data", () => {
-  const rows = table(project, "type").map(([type, data]) => [type, code(data)]);
-  const wanted = Object.entries(eventData).map(([type, schema]) => {
-    const fields = Object.entries(schema.shape).filter(([name]) => name !== "orderId");
-    return [type, fields.map(([name, field]) => field.safeParse(undefined).success ? `${name}?` : name)];
-  });
-  assertEquals(rows, wanted);
+Deno.test("what repeats the code is as deno task generate writes it", () => {
+  for (const [path, write] of Object.entries(WRITTEN)) assertEquals(read(path), write(read(path)), path);
 });
 
-Deno.test("project.md's queues are QUEUES", () => {
-  const rows = table(project, "queue").map(([name, bindings, env]) => [code(name), bindings, code(env)]);
-  const wanted = Object.values(QUEUES).map(({ name, bindings, env }) => [[name], bindings.join(", "), [env]]);
-  assertEquals(rows, wanted);
-});
-
-Deno.test("project.md's modules react to what their queues are bound to, and emit what the catalogue says", () => {
-  const emitted = Map.groupBy(table(project, "type"), ([, , module]) => module);
+Deno.test("project.md's modules react to what their queues are bound to, and each event has one that emits it", () => {
   const bound = Map.groupBy(Object.values(QUEUES), ({ name }) => name.split(".", 1).join());
-  const rows = table(project, "module").filter(([module = ""]) => bound.has(module) || emitted.has(module));
-  const wanted = [...bound].map(([module, queues]) => [
-    module,
-    emitted.get(module)?.map(([type]) => type).join(", "),
-    queues.flatMap(({ bindings }) => bindings).join(", "),
-  ]);
-  assertEquals(
-    rows.map(([module, , emits, reactsTo]) => [module, emits, reactsTo]).toSorted(),
-    wanted.toSorted(),
-  );
+  const rows = table(project, "module").filter(([module = ""]) => bound.has(module));
+  const reacts = ([module = ""]: string[]) =>
+    bound.get(module)?.flatMap(({ bindings }) => bindings).join(", ");
+  assertEquals(rows.map(([, , , reactsTo]) => reactsTo), rows.map(reacts));
+  const emitted = rows.flatMap(([, , emits = ""]) => emits.split(", "));
+  assertEquals([...new Set(emitted)], emitted, "two modules emit the same");
+  assertEquals(emitted.filter((type) => !Object.hasOwn(eventData, type)), [], "is no event");
 });
 
 Deno.test("project.md's roles are DATABASE_ROLES", () => {
-  assertEquals(
-    table(project, "role").flatMap(([roles]) => code(roles)).toSorted(),
-    DATABASE_ROLES.toSorted(),
-  );
+  const modules = Object.values(QUEUES).map(({ name }) => `orderflow_${name.split(".", 1).join()}`);
+  const [[module = ""] = [], ...others] = table(project, "role");
+  assertEquals(module, "`orderflow_` and a module's name");
+  const named = others.flatMap(([roles]) => code(roles));
+  assertEquals(named.toSorted(), DATABASE_ROLES.filter((role) => !modules.includes(role)).toSorted());
 });
 
 Deno.test("project.md's checks of the audit are AUDIT_CHECKS, with the promises they guard", () => {
@@ -157,24 +144,6 @@ function defaultOf(name: string): unknown {
   return Object.entries(VARIABLES).find(([variable]) => variable === name)?.[1].parse(undefined);
 }
 
-Deno.test("README's tasks are those of deno.json, each with its sentence", () => {
-  const { tasks } = z.object({ tasks: z.record(z.string(), z.object({ description: z.string().min(1) })) })
-    .parse(JSON.parse(read("deno.json")));
-  const named = table(readme, "task").map(([task, what]) => [...code(task), what]);
-  const wanted = Object.entries(tasks).map(([name, { description }]) => [`deno task ${name}`, description]);
-  assertEquals(named.toSorted(), wanted.toSorted());
-});
-
-Deno.test("README's processes are those that deno task dev runs", () => {
-  const rows = table(readme, "process").map(([name, script, queue]) => [name, script, queue].flatMap(code));
-  const wanted = CONSUMERS.map(({ name, entry, queue }) => [name, entry, QUEUES[queue].name]);
-  assertEquals(rows.slice(2).toSorted(), wanted.toSorted());
-  assertEquals(
-    rows.slice(0, 2).map(([name, entry]) => [name, entry]),
-    [API, RELAY].map((p) => [p.name, p.entry]),
-  );
-});
-
 Deno.test("README's variables have the defaults that it says", () => {
   for (const [names, defaults] of table(readme, "variable")) {
     const values = code(defaults);
@@ -214,7 +183,7 @@ function curlLines(
 
 Deno.test("README's curl lines work in the order in which they stand there", async () => {
   await using db = await testSchema();
-  const app = appOn(db.sql, db.waker());
+  const app = appOn(db.sql);
   const known: Record<string, string> = {};
   const answers = new Map<string, unknown>();
   for (const { line, method, path, headers, body } of curlLines(readme)) {

@@ -107,7 +107,7 @@ Deno.test("no process writes a password or a token, whatever goes wrong", async 
       { set, env: malformed },
     ]),
     { set: "api", env: undecodable },
-    { set: "relay", env: wrongPassword },
+    { set: "relay", env: wrongPassword, until: /The database cannot be used/ },
     { set: "migrate", env: wrongPassword },
     { set: "migrate", env: away },
     { set: "audit", env: wrongPassword },

@@ -210,7 +210,7 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
       consumer: "no.such.queue",
       eventId: null,
       eventType: null,
-      orderId: null,
+      aggregateId: null,
       correlationId: null,
       traceparent: `00-${traceId}-${spanId}-01`,
       body: new Uint8Array([1]),

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { insertDeadLetters } from "../shared/sql/set_aside.ts";
-import { markPublished } from "../shared/sql/outbox.ts";
-import { markProcessed } from "../shared/sql/inbox.ts";
+import { markingPublished } from "../shared/sql/outbox.ts";
+import { markingProcessed } from "../shared/sql/inbox.ts";
 import { testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { type ApiClient, ApiError, createApiClient } from "./api_client.ts";
@@ -38,8 +38,8 @@ Deno.test("the client reads what the routes of orders, outbox and inbox answer, 
 
   const [event] = (await api.listOutbox({ orderId: order.id, published: false })).events;
   assert(event);
-  await markPublished(db.sql, [event.id]);
-  await markProcessed(db.sql, PAYMENTS, [event.id], new Date());
+  await markingPublished(db.sql, [event.id]);
+  await markingProcessed(db.sql, PAYMENTS, [event.id], new Date());
   assertEquals((await api.readEvent(event.id)).publishedAt === null, false);
   assertEquals((await api.listInbox({ consumer: PAYMENTS })).processedEvents.map((row) => row.eventId), [
     event.id,
@@ -54,7 +54,7 @@ Deno.test("the client reads and discards dead letters, and says why they cannot 
     consumer: PAYMENTS,
     eventId: null,
     eventType: null,
-    orderId: null,
+    aggregateId: null,
     correlationId: null,
     traceparent: null,
     reason: "unreadable",
@@ -82,7 +82,7 @@ Deno.test("the client takes a replay from its dry run to its end, and reads what
   const api = clientOn(db);
   const order = await api.playScenario("order-success");
   const { events } = await api.listOutbox({ orderId: order.id });
-  await markPublished(db.sql, events.map(({ id }) => id));
+  await markingPublished(db.sql, events.map(({ id }) => id));
 
   const prepared = await api.prepareReplay({ orderId: order.id, type: "", from: undefined });
   assertEquals([prepared.total, prepared.state, prepared.events.length], [1, "PREPARED", 1]);

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { build, type OutputFile, stop } from "esbuild";
+import { build, type OutputFile, type Plugin, stop } from "esbuild";
 import { gzipSync } from "node:zlib";
+import { EVENT_TYPES } from "../shared/events.ts";
 
 /** What a bundle has made. */
 export interface Bundle {
@@ -59,6 +60,7 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
       target: ["chrome110", "firefox115", "safari16.4"],
       jsx: "automatic",
       jsxImportSource: "preact",
+      plugins: [eventTypes],
       define: { "process.env.NODE_ENV": '"production"' },
       logLevel: "silent",
     });
@@ -67,6 +69,15 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
     await stop(); // its process would stay
   }
 }
+
+/** Gives the island the names of the event types without the schemas that they stand beside. */
+const eventTypes: Plugin = {
+  name: "event-types",
+  setup({ onLoad }) {
+    const contents = `export const EVENT_TYPE_NAMES = ${JSON.stringify(EVENT_TYPES)};`;
+    onLoad({ filter: /ui\/event_types\.ts$/ }, () => ({ contents }));
+  },
+};
 
 /** The files of the API reference, below the project's folder: this project's own, and Swagger UI's. */
 const REFERENCE = [

@@ -1,29 +1,54 @@
 /**
- * What the consumer scripts have in common: one process, one queue, one role.
+ * The frame of every consumer: one process, one queue, one role.
  *
  * @module
  */
 import { startConsumer } from "../shared/broker/consume.ts";
-import { BATCH_COUNTS, createConsumerMetrics, createProcessSpans } from "../shared/broker/observe.ts";
-import type { HandleBatch } from "../shared/broker/settle.ts";
-import { type QueueKey, QUEUES } from "../shared/topology.ts";
+import type { Envelope, Tell } from "../shared/broker/message.ts";
+import {
+  BATCH_COUNTS,
+  countBatches,
+  createConsumerMetrics,
+  createProcessSpans,
+  logBatches,
+} from "../shared/broker/observe.ts";
+import type { HandleBatch, OfType, Outcome } from "../shared/broker/settle.ts";
 import { type Config, topologyOf, type VariableName } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
-import {
-  type Atomically,
-  connect,
-  type DatabaseRole,
-  KEYED_SETTINGS,
-  type Sql,
-} from "../shared/sql/connect.ts";
-import { clearSuspect, countSuspect, insertDeadLetters, storeRetries } from "../shared/sql/set_aside.ts";
-import { announceRetries, createOutboxWaker, type OutboxWaker } from "../shared/sql/outbox.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
+import { connect, type DatabaseRole, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
+import { type Inbox, once, type WritingRows } from "../shared/sql/inbox.ts";
+import { announceRetries, createWakeUps } from "../shared/sql/outbox.ts";
+import { clearSuspect, countSuspect, insertDeadLetters, insertRetries } from "../shared/sql/set_aside.ts";
 import { type Faults, watchFaults } from "./faults/armed.ts";
 import { consumerSeams } from "./faults/seams.ts";
+
+/** What a handler decides about one event: the row that it leads to, what is told once that is stored, and a log note. */
+export interface Decision<Row> {
+  readonly row: Row;
+  readonly tells: Tell;
+  readonly note: string;
+}
+
+/**
+ * Makes the handler of a consumer whose every event leads to one row: `decide` is pure, `writing` makes the statement
+ * that writes the rows. An event that has had its effect is a duplicate.
+ */
+export function recordEach<E extends Envelope, Row extends { readonly id: string }>(
+  writing: WritingRows<Row>,
+  decide: (event: E) => Decision<Row>,
+): (deps: Pick<HandlerDeps, "inbox">) => HandleBatch<E> {
+  return ({ inbox }) => async (received) => {
+    const effects = received.map((cause) => ({ cause, ...decide(cause.event) }));
+    const recorded = await once(inbox, effects, writing, new Date());
+    return effects.map(({ cause, note }): Outcome => {
+      return recorded.has(cause.event.eventId) ? { kind: "done", note } : { kind: "duplicate" };
+    });
+  };
+}
 
 const CONSUMER_VARIABLES = [
   ...WORKER_VARIABLES,
@@ -35,31 +60,29 @@ const CONSUMER_VARIABLES = [
 
 /** What a consumer's handler is made with. */
 export interface HandlerDeps<N extends VariableName = never> {
-  /** A pool of one connection under the consumer's role. */
+  /** A pool of one connection under the consumer's role, to read from. */
   readonly sql: Sql;
-  /** Runs a statement under it as a transaction of its own. */
-  readonly atomically: Atomically;
-  /** The consumer's name, for the inbox. */
-  readonly consumer: string;
-  /** To be woken when a statement that appends events is under way on `sql`. */
-  readonly waker: OutboxWaker;
+  /** Where effects are written. */
+  readonly inbox: Inbox;
   /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
-  /** What is armed, for seams that the handler has beyond those of every consumer; null where faults are off. */
+  /** For faults at seams that the handler has beyond those of every consumer; null where faults are off. */
   readonly faults: Faults | null;
-  /** Where figures of the handler's own go; null where nobody asks for any. */
+  /** For figures of the handler's own; null where nobody asks for any. */
   readonly registry: Registry | null;
   /** For spans inside of those that every consumer has; null where nothing is traced. */
   readonly tracer: Tracer | null;
-  /** The parsed values of the handler's own variables. */
   readonly config: Config<N>;
 }
 
+type Queues = ReturnType<typeof topologyOf>["queues"];
+type Parsed = ReturnType<ReturnType<typeof topologyOf>["parse"]>;
+type AnyEvent = Extract<Parsed, { readonly ok: true }>["event"];
 /** The types of event that a queue is bound to. */
-export type BindingOf<Q extends QueueKey> = (typeof QUEUES)[Q]["bindings"][number];
+type Bound<Q extends keyof Queues> = Queues[Q]["bindings"][number];
 
 /** One consumer process. */
-export interface ConsumerProcess<Q extends QueueKey, N extends VariableName = never> {
+export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName = never> {
   /** The key of the queue that it consumes. */
   readonly queue: Q;
   /** The database role that it takes on, unless DATABASE_ROLES is off. */
@@ -67,59 +90,62 @@ export interface ConsumerProcess<Q extends QueueKey, N extends VariableName = ne
   /** Variables that its handler needs beyond those of every consumer. */
   readonly variables?: readonly N[];
   /** Makes what processes its batches; called once, before the first of them. */
-  readonly createHandler: (deps: HandlerDeps<N>) => HandleBatch<BindingOf<Q>>;
+  readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
 }
 
 /** Runs a consumer process until it is asked to stop. */
-export async function runConsumerProcess<Q extends QueueKey, N extends VariableName = never>(
-  spec: ConsumerProcess<Q, N>,
+export async function runConsumer<Q extends keyof Queues, N extends VariableName = never>(
+  { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
 ): Promise<void> {
-  const name = spec.queue.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  const variables = [...CONSUMER_VARIABLES, ...(spec.variables ?? [])];
-  await runProcess(name, variables, async ({ config, log, stop }) => {
+  const name = key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  await runProcess(name, [...CONSUMER_VARIABLES, ...variables], async ({ config, log, stop }) => {
     const metrics = startMetrics(name, config, log);
     const registry = metrics?.registry ?? null;
     const topology = topologyOf(config);
-    const queue = topology.queues[spec.queue].name;
-    const role = config.DATABASE_ROLES ? spec.role : null;
-    const options = { name: queue, role, max: 1, settings: KEYED_SETTINGS };
-    const sql = connect(config.DATABASE_URL, options); // one connection: what is sent is done in this order
+    const { name: queue, bindings } = topology.queues[key];
+    const options = {
+      name: queue,
+      role: config.DATABASE_ROLES ? role : null,
+      max: 1,
+      settings: KEYED_SETTINGS,
+    };
+    const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
     const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
-    const waker = createOutboxWaker(sql);
     const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
     const seams = consumerSeams(sql, queue, faults);
     const tracer = findTracer();
     const counts = createCounts(BATCH_COUNTS);
+    const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
     const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
-    const types: readonly BindingOf<Q>[] = QUEUES[spec.queue].bindings;
-    const consumer = await startConsumer({
+    const consumer = await startConsumer<AnyEvent, Bound<Q>>({
       url: config.AMQP_URL,
       topology,
       queue,
       batchSize: config.CONSUMER_BATCH_SIZE,
-      patience: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
-      types,
-      handle: seams.handling(
-        spec.createHandler({ ...seams, consumer: queue, waker, stop, faults, registry, tracer, config }),
-      ),
-      suspects: {
-        count: (body) => countSuspect(sql, queue, body),
-        clear: (body) => clearSuspect(sql, queue, body),
+      retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
+      parse: topology.parse,
+      types: bindings,
+      handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
+      setAside: {
+        keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
+        keepRetries: async (retries) => {
+          await insertRetries(sql, retries, new Date());
+          await announceRetries(sql);
+        },
+        countSuspect: (body) => countSuspect(sql, queue, body),
+        clearSuspect: (body) => clearSuspect(sql, queue, body),
       },
-      keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
-      keepRetries: async (retries) => {
-        await storeRetries(sql, retries, new Date());
-        await announceRetries(sql);
-      },
-      spans: createProcessSpans(tracer, config.AMQP_URL, queue),
-      onBatch: counts.add,
-      onSettled: registry ? createConsumerMetrics(registry, queue) : undefined,
+      observers: [
+        ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
+        ...(registry ? [createConsumerMetrics(registry, queue)] : []),
+        countBatches(counts.add),
+        logBatches(log),
+      ],
       log,
     });
     await Promise.race([aborted(stop), consumer.running]);
     await Promise.all([consumer.stop(), beating]);
     await metrics?.stop();
-    await waker.close();
     await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
   });
 }

@@ -4,15 +4,10 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
+import { type DomainEvent, tell } from "../shared/events.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import type { ReceivedEvent } from "../shared/broker/message.ts";
-import type { HandleBatch, Verdict } from "../shared/broker/settle.ts";
-import { makeEvent, type OutgoingEvent } from "../shared/events.ts";
-import type { Atomically } from "../shared/sql/connect.ts";
-import { insertingEnrollments, type NewEnrollment } from "../shared/sql/enrollments.ts";
-import type { OutboxWaker } from "../shared/sql/outbox.ts";
-import { recordOnce } from "../shared/sql/inbox.ts";
-import { runConsumerProcess } from "./consumer.ts";
+import { insertingEnrollments } from "../shared/sql/enrollments.ts";
+import { recordEach, runConsumer } from "./consumer.ts";
 
 /** The decision on a seat. */
 export type SeatDecision =
@@ -25,56 +20,25 @@ export function decideSeat(courseId: string): SeatDecision {
   return { status: "GRANTED", reason: null };
 }
 
-/** What the handler is made of. */
-export interface EnrollDeps {
-  /** Runs a statement that may write `enrollments`, the inbox and the outbox. */
-  readonly atomically: Atomically;
-  /** The consumer's name, for the inbox. */
-  readonly consumer: string;
-  /** Wakes the relay after each batch. */
-  readonly waker: OutboxWaker;
-}
-
-type Paid = ReceivedEvent<"payment.succeeded">;
-
-/** Makes the handler. "No seat left" is an outcome with an event of its own, never an error. */
-export function createEnrollHandler(
-  { atomically, consumer, waker }: EnrollDeps,
-): HandleBatch<"payment.succeeded"> {
-  return async (paid) => {
-    const now = new Date();
-    const decided = paid.map((received) => ({ received, enrollment: decide(received) }));
-    const recordings = decided.map(({ received, enrollment }) => ({
-      row: { ...enrollment, cause: received.event.eventId },
-      event: outcomeOf(received, enrollment, now),
-    }));
-    const recording = recordOnce(atomically, consumer, { recordings }, now, insertingEnrollments);
-    waker.wake();
-    const recorded = await recording;
-    return decided.map(({ received, enrollment }): Verdict => {
-      if (!recorded.has(received.event.eventId)) return { kind: "duplicate" };
-      return { kind: "done", note: enrollment.reason ?? "seat granted" };
-    });
-  };
-}
-
-function decide({ event }: Paid): NewEnrollment {
-  const { orderId, courseId } = event.data;
-  return { id: uuidv7(), orderId, courseId, ...decideSeat(courseId) };
-}
-
-function outcomeOf({ event, traceparent }: Paid, enrollment: NewEnrollment, now: Date): OutgoingEvent {
-  const cause = { correlationId: event.correlationId, traceparent };
-  const { orderId, courseId, id: enrollmentId, reason } = enrollment;
-  return reason === null
-    ? makeEvent("enrollment.granted", { orderId, enrollmentId, courseId }, cause, now)
-    : makeEvent("enrollment.failed", { orderId, courseId, reason }, cause, now);
-}
+/** Records a decision on each paid order. "No seat left" is an outcome with an event of its own, never an error. */
+export const enroll = recordEach(
+  insertingEnrollments,
+  ({ data: { orderId, courseId } }: DomainEvent<"payment.succeeded">) => {
+    const row = { id: uuidv7(), orderId, courseId, ...decideSeat(courseId) };
+    return row.reason === null
+      ? {
+        row,
+        tells: tell("enrollment.granted", { orderId, enrollmentId: row.id, courseId }),
+        note: "seat granted",
+      }
+      : {
+        row,
+        tells: tell("enrollment.failed", { orderId, courseId, reason: row.reason }),
+        note: row.reason,
+      };
+  },
+);
 
 if (import.meta.main) {
-  await runConsumerProcess({
-    queue: "enrollmentsPaymentSucceeded",
-    role: "orderflow_enrollments",
-    createHandler: createEnrollHandler,
-  });
+  await runConsumer({ queue: "enrollmentsPaymentSucceeded", role: "orderflow_enrollments", handle: enroll });
 }

@@ -2,10 +2,9 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { idSchema } from "../shared/events.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { createEnrollHandler, decideSeat } from "./enrollments_payment_succeeded.ts";
+import { decideSeat, enroll } from "./enrollments_payment_succeeded.ts";
 import { countEvents, paymentSucceeded } from "../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { atomicallyOn } from "../shared/sql/connect.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 
 Deno.test("decideSeat() answers with a seat or with a reason, never with both, and refuses no other course", () => {
   const courses = fc.oneof(fc.uuid(), fc.constantFrom(...Object.values(RESERVED_COURSES)));
@@ -19,15 +18,14 @@ Deno.test("decideSeat() answers with a seat or with a reason, never with both, a
 shareTestSchema();
 
 function handlerOn(db: TestSchema) {
-  const sql = db.as("orderflow_enrollments");
-  return createEnrollHandler({ atomically: atomicallyOn(sql), consumer: "enrollments", waker: db.waker() });
+  return enroll({ inbox: testInbox(db.as("orderflow_enrollments"), "enrollments") });
 }
 
-Deno.test("createEnrollHandler() grants a seat or says why not, one row and one event each", async () => {
+Deno.test("enroll() grants a seat or says why not, one row and one event each", async () => {
   await using db = await testSchema();
   const events = [paymentSucceeded(), paymentSucceeded(undefined, RESERVED_COURSES.enrollmentFailure)];
-  const verdicts = await handlerOn(db)(events);
-  assertEquals(verdicts, [
+  const outcomes = await handlerOn(db)(events);
+  assertEquals(outcomes, [
     { kind: "done", note: "seat granted" },
     { kind: "done", note: "no seat left" },
   ]);
@@ -39,7 +37,7 @@ Deno.test("createEnrollHandler() grants a seat or says why not, one row and one 
   assertEquals(await countEvents(db.sql), { "enrollment.failed": 1, "enrollment.granted": 1 });
 });
 
-Deno.test("createEnrollHandler() gives one seat per order, whatever is repeated or forgotten", async () => {
+Deno.test("enroll() gives one seat per order, whatever is repeated or forgotten", async () => {
   await using db = await testSchema();
   const events = Array.from({ length: 10 }, () => paymentSucceeded());
   await Promise.all([handlerOn(db)(events), handlerOn(db)(events)]);

@@ -1,27 +1,25 @@
 import { assertEquals } from "@std/assert";
 import { countEvents, received } from "../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { atomicallyOn } from "../shared/sql/connect.ts";
-import { createNotifyHandler } from "./notifications_final_events.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { notify } from "./notifications_final_events.ts";
 
 shareTestSchema();
 
 function handlerOn(db: TestSchema) {
-  const sql = db.as("orderflow_notifications");
-  return createNotifyHandler({ atomically: atomicallyOn(sql), consumer: "notifications", waker: db.waker() });
+  return notify({ inbox: testInbox(db.as("orderflow_notifications"), "notifications") });
 }
 
 const id = "00000000-0000-0000-0000-0000000000a";
 
-Deno.test("createNotifyHandler() records one notification per outcome, whatever is repeated", async () => {
+Deno.test("notify() records one notification per outcome, whatever is repeated", async () => {
   await using db = await testSchema();
   const events = [
     received("enrollment.granted", { orderId: `${id}1`, enrollmentId: `${id}1`, courseId: `${id}1` }),
     received("payment.failed", { orderId: `${id}2`, paymentId: `${id}2`, reason: "card declined" }),
     received("refund.succeeded", { orderId: `${id}3`, paymentId: `${id}3` }),
   ];
-  const verdicts = await handlerOn(db)(events);
-  assertEquals(verdicts.map(({ kind }) => kind), ["done", "done", "done"]);
+  const outcomes = await handlerOn(db)(events);
+  assertEquals(outcomes.map(({ kind }) => kind), ["done", "done", "done"]);
   await Promise.all([handlerOn(db)(events), handlerOn(db)(events)]);
   await db.sql`delete from processed_events`;
   await handlerOn(db)(events);

@@ -3,17 +3,9 @@
  *
  * @module
  */
-import { runConsumerProcess } from "./consumer.ts";
-import { createOrderEventsHandler, createTransitionCounter } from "./orders/move_orders.ts";
+import { runConsumer } from "./consumer.ts";
+import { moveEach } from "./orders/move_orders.ts";
 
 if (import.meta.main) {
-  await runConsumerProcess({
-    queue: "ordersPaymentEvents",
-    role: "orderflow_orders",
-    createHandler: ({ registry, ...deps }) =>
-      createOrderEventsHandler({
-        ...deps,
-        onMoved: registry ? createTransitionCounter(registry) : undefined,
-      }),
-  });
+  await runConsumer({ queue: "ordersPaymentEvents", role: "orderflow_orders", handle: moveEach });
 }

@@ -3,36 +3,36 @@
  *
  * @module
  */
-import type { ChannelModel } from "amqplib";
 import {
-  type ConfirmChannel,
+  bindingsOf,
   connectBroker,
   declareTopology,
   readQueueDepths,
   renewsAtMost,
-  tieToConnection,
 } from "../shared/broker/connection.ts";
-import { createPublisher, type Publisher, toExchange } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { bindingsOf, CONSUMED_TYPES } from "../shared/topology.ts";
+import { createPublisher, toExchange } from "../shared/broker/publish.ts";
 import { topologyOf } from "../shared/process/config.ts";
-import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
+import { retryWhileUnavailable } from "../shared/process/errors.ts";
+import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
-import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
-import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
-import { throughOutages } from "../shared/process/errors.ts";
-import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import { type ProcessContext, runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
+import { connect, KEYED_SETTINGS, openSession, type Sql } from "../shared/sql/connect.ts";
+import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { watchFaults } from "./faults/armed.ts";
 import { withPublisherFaults } from "./faults/seams.ts";
-import { createReconciler, keepReconciling, type ReconcileWire } from "./relay/reconcile.ts";
-import { keepPruning } from "./relay/retention.ts";
-import { keepReplaying } from "./relay/replay.ts";
-import { keepRetrying } from "./relay/retries.ts";
+import { type Channels, createChannels } from "./relay/channels.ts";
+import { observeRelay, type RelayObserver } from "./relay/metrics.ts";
+import { createReconciler, keepReconciling } from "./relay/reconcile.ts";
 import { startRelay } from "./relay/relay.ts";
-import { createRelayMetrics } from "./relay/metrics.ts";
+import { keepReplaying } from "./relay/replay.ts";
+import { keepPruning } from "./relay/retention.ts";
+import { keepRetrying } from "./relay/retries.ts";
 
+const NAME = "outbox-relay";
 const VARIABLES = [
   ...WORKER_VARIABLES,
   ...METRICS_VARIABLES,
@@ -44,137 +44,101 @@ const VARIABLES = [
   "RETENTION_DAYS",
 ] as const;
 
-if (import.meta.main) {
-  await runProcess("outbox-relay", VARIABLES, async ({ config, log, stop }) => {
-    const metrics = startMetrics("outbox-relay", config, log);
-    const figures = metrics && createRelayMetrics(metrics.registry);
-    const topology = topologyOf(config);
-    const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
-    const sql = connect(config.DATABASE_URL, {
-      name: "outbox-relay",
-      role,
-      max: 7, // two lanes, a pass of reconciliation with its lock, delayed retries, a replay, the heartbeat
-      settings: CLAIM_SETTINGS,
-    });
-    const retentionRole = config.DATABASE_ROLES ? "orderflow_retention" : null;
-    const retentionSql = connect(config.DATABASE_URL, {
-      name: "retention",
-      role: retentionRole,
-      max: 1,
-      settings: KEYED_SETTINGS,
-    });
-    let publisher: Publisher | null = null;
-    let spare: ReconcileWire | null = null;
-    let replayPublisher: Publisher | null = null;
-    let closeConnection = () => {};
-    const renew = renewsAtMost(() => closeConnection());
-    const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
+type Context = ProcessContext<(typeof VARIABLES)[number]>;
 
-    const tracer = findTracer();
-    const publisherOn = (channel: ConfirmChannel) =>
-      withSendSpans(createPublisher(channel, renew), tracer, config.AMQP_URL);
-    const counts = createCounts(["published", "refused", "retries"]);
-    const beating = keepBeating({ sql, process: "outbox-relay", counts, log }, stop);
-    const broker = await connectBroker({ url: config.AMQP_URL, name: "outbox-relay", log, setup });
-    const relay = startRelay({
-      sql,
-      publisher: () => publisher,
-      route: toExchange(topology.exchange, CONSUMED_TYPES),
-      onStuck: () => closeConnection(),
-      batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
-      pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
-      enabled: config.OUTBOX_PUBLISHER_ENABLED,
-      onBatch: (batch, tookMs) => {
-        counts.add({ published: batch.published, refused: batch.refused.length });
-        figures?.onBatch(batch, tookMs);
-      },
-      log,
-    });
-    const retrying = keepRetrying({
-      sql,
-      publisher: () => spare?.publisher ?? null,
-      pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
-      onSent: (retries) => {
-        counts.add({ retries });
-        figures?.onRetriesSent(retries);
-      },
-      log,
-    }, stop);
-    const onWakeUp = (wakeUp: WakeUp) => {
-      figures?.onWakeUp(wakeUp);
-      if (wakeUp === "retries") retrying.wake();
-      else relay.wake(wakeUp === "tick");
-    };
-    await throughOutages(() => listenForWakeUps(sql, onWakeUp), { log, stop });
-    const reconciling = keepReconciling({
-      sql,
-      reconciler: createReconciler({
-        sql,
-        bindings: bindingsOf(topology),
-        afterMs: config.OUTBOX_RECONCILE_AFTER_MS,
-      }),
-      wire: () => spare,
-      intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
-      onResent: figures?.onResent,
-      log,
-    }, stop);
-    const replaying = keepReplaying({
-      sql,
-      publisher: () => publisher && replayPublisher, // without the first, the broker takes nothing
-      retentionDays: config.RETENTION_DAYS,
-      log,
-    }, stop);
-    const pruning = keepPruning({
-      sql: retentionSql,
-      days: config.RETENTION_DAYS,
-      bindings: bindingsOf(topology),
-      log,
-    }, stop);
-    await Promise.race([aborted(stop), relay.running]);
-    await Promise.all([relay.stop(), reconciling, retrying.running, replaying, pruning, beating]);
-    await metrics?.stop();
-    await broker.close();
-    await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);
+if (import.meta.main) await runProcess(NAME, VARIABLES, relayOutbox);
 
-    async function setup(model: ChannelModel): Promise<void> {
-      const channel = await model.createConfirmChannel();
-      await declareTopology(channel, topology);
-      const faulty = withPublisherFaults(publisherOn(channel), {
-        faults,
-        bindings: bindingsOf(topology),
-        cut: () => closeConnection(),
-      });
-      const mine = figures?.timed(faulty) ?? faulty;
-      const use = (next: Publisher | null) => {
-        publisher = next;
-        if (next) relay.wake(false);
-      };
-      tieToConnection(channel, model, log, () => {
-        if (publisher === mine) publisher = null;
-      });
-      // A channel of its own: what comes back on it is told apart from what the relay has in flight.
-      const second = await model.createConfirmChannel();
-      tieToConnection(second, model, log, () => spare = null);
-      spare = {
-        publisher: publisherOn(second),
-        readQueues: async () => {
-          try {
-            return await readQueueDepths(second, topology);
-          } catch (error) {
-            closeConnection(); // missing or silent: either way it is declared and asked anew
-            throw error;
-          }
-        },
-      };
-      const third = await model.createConfirmChannel();
-      tieToConnection(third, model, log, () => replayPublisher = null);
-      replayPublisher = publisherOn(third);
-      // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
-      model.on("blocked", () => use(null));
-      model.on("unblocked", () => use(mine));
-      closeConnection = () => void model.close().catch(() => {});
-      use(mine);
+async function relayOutbox({ config, log, stop }: Context): Promise<void> {
+  const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
+  const session = { name: NAME, role, settings: CLAIM_SETTINGS } as const;
+  const sql = connect(config.DATABASE_URL, { ...session, max: 5 }); // looks, and each chore but pruning
+  const topology = topologyOf(config);
+  const metrics = startMetrics(NAME, config, log);
+  const observer = observeRelay(metrics?.registry ?? null);
+  const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
+
+  const tracer = findTracer();
+  const renew = renewsAtMost(() => channels.closeConnection());
+  const channels = createChannels({
+    declare: (channel) => declareTopology(channel, topology),
+    readQueues: (channel) => readQueueDepths(channel, topology),
+    publisherOn: (channel) => withSendSpans(createPublisher(channel, renew), tracer, config.AMQP_URL),
+    aroundEvents(publisher) {
+      const seams = { faults, bindings: bindingsOf(topology), cut: channels.closeConnection };
+      return observer.timed(withPublisherFaults(publisher, seams));
+    },
+    onOpen() {
       log.info("Publishing", { exchange: topology.exchange });
-    }
+      relay.wake(false);
+    },
+    log,
   });
+  const relay = startRelay({
+    sql,
+    openSession: () => openSession(config.DATABASE_URL, session),
+    publisher: () => channels.events,
+    route: toExchange(topology.exchange, CONSUMED_TYPES),
+    onStuck: channels.closeConnection,
+    batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
+    pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
+    enabled: config.OUTBOX_PUBLISHER_ENABLED,
+    onBatch: observer.onBatch,
+    log,
+  });
+  const chores = startChores({ config, log, stop, sql, channels, observer });
+  const broker = await connectBroker({ url: config.AMQP_URL, name: NAME, log, setup: channels.setup });
+  const onWakeUp = (wakeUp: WakeUp) => {
+    observer.onWakeUp(wakeUp);
+    if (wakeUp === "retries") chores.retrying.wake();
+    else relay.wake(wakeUp === "tick");
+  };
+  await retryWhileUnavailable(() => listenForWakeUps(sql, onWakeUp), { log, stop });
+  await Promise.race([aborted(stop), relay.running]);
+  await Promise.all([relay.stop(), chores.running]);
+  await metrics?.stop();
+  await broker.close();
+  await sql.end({ timeout: 2 });
+}
+
+interface ChoresOptions extends Pick<Context, "config" | "log" | "stop"> {
+  readonly sql: Sql;
+  readonly channels: Channels;
+  readonly observer: RelayObserver;
+}
+
+/** What the process does beside relaying. */
+function startChores({ config, log, stop, sql, channels, observer }: ChoresOptions) {
+  const { RETENTION_DAYS: days, OUTBOX_RECONCILE_AFTER_MS: afterMs } = config;
+  const bindings = bindingsOf(topologyOf(config));
+  const role = config.DATABASE_ROLES ? "orderflow_retention" : null;
+  const retentionSql = connect(config.DATABASE_URL, {
+    name: "retention",
+    role,
+    max: 1,
+    settings: KEYED_SETTINGS,
+  });
+  const retrying = keepRetrying({
+    sql,
+    publisher: () => channels.retries?.publisher ?? null,
+    pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
+    onSent: observer.onRetriesSent,
+    log,
+  }, stop);
+  const running = Promise.all([
+    retrying.running,
+    keepReconciling({
+      sql,
+      reconciler: createReconciler({ sql, bindings, afterMs }),
+      wire: () => channels.retries,
+      intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
+      onResent: observer.onResent,
+      log,
+    }, stop),
+    keepReplaying({ sql, publisher: () => channels.replays, retentionDays: days, log }, stop),
+    keepPruning({ sql: retentionSql, days, bindings, log }, stop).then(() =>
+      retentionSql.end({ timeout: 2 })
+    ),
+    keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop),
+  ]);
+  return { running, retrying };
 }

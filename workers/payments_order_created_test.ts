@@ -3,22 +3,25 @@ import { TransientError } from "../shared/process/errors.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { eventually } from "../specs/support/eventually.ts";
 import { countEvents, orderCreated, received } from "../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { atomicallyOn } from "../shared/sql/connect.ts";
-import { createChargeHandler } from "./payments_order_created.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { charge } from "./payments_order_created.ts";
 import { createFakeProvider, type PaymentProvider } from "./payments/provider.ts";
 
 shareTestSchema();
 
 const fake = createFakeProvider({ latencyMs: 0 });
 
+/** The event as it comes when its consumer may have had it before. */
+const redelivered = <R extends { readonly mayBeRepeat: boolean }>(received: R): R => ({
+  ...received,
+  mayBeRepeat: true,
+});
+
 function handlerOn(db: TestSchema, provider: PaymentProvider, timeoutMs = 5000) {
   const sql = db.as("orderflow_payments");
-  return createChargeHandler({
+  return charge({
     sql,
-    atomically: atomicallyOn(sql),
-    consumer: "payments",
-    waker: db.waker(),
+    inbox: testInbox(sql, "payments"),
     provider,
     concurrency: 4,
     timeoutMs,
@@ -26,11 +29,11 @@ function handlerOn(db: TestSchema, provider: PaymentProvider, timeoutMs = 5000) 
   });
 }
 
-Deno.test("createChargeHandler() charges a batch: one payment and one event each, declined cards are outcomes", async () => {
+Deno.test("charge() charges a batch: one payment and one event each, declined cards are outcomes", async () => {
   await using db = await testSchema();
   const events = [orderCreated(), orderCreated(RESERVED_COURSES.paymentFailure), orderCreated()];
-  const verdicts = await handlerOn(db, fake)(events);
-  assertEquals(verdicts.map(({ kind }) => kind), ["done", "done", "done"]);
+  const outcomes = await handlerOn(db, fake)(events);
+  assertEquals(outcomes.map(({ kind }) => kind), ["done", "done", "done"]);
   const payments = await db.sql`
     select order_id, status, amount, attempt_count, provider_reference is not null as charged, failure_reason
     from payments order by id`;
@@ -55,7 +58,7 @@ Deno.test("createChargeHandler() charges a batch: one payment and one event each
   });
 });
 
-Deno.test("createChargeHandler() charges once, however often and from however many copies an event comes", async () => {
+Deno.test("charge() charges once, however often and from however many copies an event comes", async () => {
   await using db = await testSchema();
   let calls = 0;
   const counting: PaymentProvider = {
@@ -67,32 +70,68 @@ Deno.test("createChargeHandler() charges once, however often and from however ma
   };
   const events = Array.from({ length: 20 }, () => orderCreated());
   const copies = [handlerOn(db, counting), handlerOn(db, counting), handlerOn(db, counting)];
-  const verdicts = await Promise.all(copies.map((handle) => handle(events)));
-  const done = events.map((_, i) => verdicts.filter((copy) => copy[i]?.kind === "done").length);
+  const outcomes = await Promise.all(copies.map((handle) => handle(events)));
+  const done = events.map((_, i) => outcomes.filter((copy) => copy[i]?.kind === "done").length);
   assertEquals(done, events.map(() => 1));
   calls = 0;
-  const again = await handlerOn(db, counting)(events);
+  const again = await handlerOn(db, counting)(events.map(redelivered));
   assertEquals(again.map(({ kind }) => kind), events.map(() => "duplicate"));
   assertEquals(calls, 0);
   assertEquals(await countEvents(db.sql), { "payment.succeeded": 20 });
 });
 
-Deno.test("createChargeHandler() keeps to one payment per order even when the inbox has forgotten", async () => {
+Deno.test("charge() keeps to one payment per order even when the inbox has forgotten", async () => {
   await using db = await testSchema();
   const first = orderCreated();
   await handlerOn(db, fake)([first]);
   await db.sql`delete from processed_events`;
   const other = received("order.created", { ...first.event.data, userId: "", courseId: "", amount: "1.00" });
-  const verdicts = await handlerOn(db, fake)([first, {
+  const outcomes = await handlerOn(db, fake)([first, {
     ...other,
     event: { ...first.event, eventId: other.event.eventId },
   }]);
-  assertEquals(verdicts.map(({ kind }) => kind), ["duplicate", "duplicate"]);
+  assertEquals(outcomes.map(({ kind }) => kind), ["duplicate", "duplicate"]);
   assertEquals((await db.sql`select from payments`).count, 1);
   assertEquals(await countEvents(db.sql), { "payment.succeeded": 1 });
 });
 
-Deno.test("createChargeHandler() lets a slow or failing provider hold up only its own order", async () => {
+Deno.test("charge() asks the provider once per order, even when the inbox has forgotten", async () => {
+  await using db = await testSchema();
+  const asked: string[] = [];
+  const handle = handlerOn(db, {
+    ...fake,
+    charge: (request, signal) => {
+      asked.push(request.idempotencyKey);
+      return fake.charge(request, signal);
+    },
+  });
+  const order = orderCreated();
+  await handle([order]);
+  await db.sql`delete from processed_events`; // retention does, after RETENTION_DAYS
+  // A letter that is redriven, a copy that has lain in a queue, and another event about the same order.
+  const twin = { ...order, event: { ...order.event, eventId: orderCreated().event.eventId } };
+  assertEquals(await handle([order, twin].map(redelivered)), [{ kind: "duplicate" }, { kind: "duplicate" }]);
+  assertEquals(asked, [order.event.data.orderId]);
+});
+
+Deno.test("charge() asks once for two events about one order in a batch, and charges once", async () => {
+  await using db = await testSchema();
+  let asked = 0;
+  const handle = handlerOn(db, {
+    ...fake,
+    charge: (request, signal) => {
+      asked++;
+      return fake.charge(request, signal);
+    },
+  });
+  const order = orderCreated();
+  const twin = { ...order, event: { ...order.event, eventId: orderCreated().event.eventId } };
+  const outcomes = await handle([order, twin]);
+  assertEquals(outcomes.map(({ kind }) => kind), ["done", "duplicate"]);
+  assertEquals([asked, (await countEvents(db.sql))["payment.succeeded"]], [1, 1]);
+});
+
+Deno.test("charge() lets a slow or failing provider hold up only its own order", async () => {
   await using db = await testSchema();
   const [good, slow, failing] = [orderCreated(), orderCreated(), orderCreated()];
   const provider: PaymentProvider = {
@@ -106,19 +145,19 @@ Deno.test("createChargeHandler() lets a slow or failing provider hold up only it
     },
   };
   const events = [good, slow, failing].filter((e) => e !== undefined);
-  const verdicts = await handlerOn(db, provider, 30)(events);
-  assertEquals(verdicts, [
+  const outcomes = await handlerOn(db, provider, 30)(events);
+  assertEquals(outcomes, [
     { kind: "done", note: "charged 49.90" },
     { kind: "failed", error: "the payment provider did not answer within 30 ms" },
     { kind: "failed", error: "try later" },
   ]);
-  const later = await handlerOn(db, fake)(events.map((event) => ({ ...event, attempt: 2 })));
+  const later = await handlerOn(db, fake)(events.map((event) => redelivered({ ...event, attempt: 2 })));
   assertEquals(later.map(({ kind }) => kind), ["duplicate", "done", "done"]);
   const attempts = await db.sql`select attempt_count from payments order by attempt_count`;
   assertEquals(attempts.map((row) => row.attempt_count), [1, 2, 2]);
 });
 
-Deno.test("createChargeHandler() waits for nobody's slow answer, and records it once it is there", async () => {
+Deno.test("charge() waits for nobody's slow answer, and records it once it is there", async () => {
   await using db = await testSchema();
   const [good, slow] = [orderCreated(), orderCreated()];
   assert(good && slow);
@@ -135,8 +174,8 @@ Deno.test("createChargeHandler() waits for nobody's slow answer, and records it 
     },
   };
   const handle = handlerOn(db, provider);
-  const verdicts = await handle([slow, good]);
-  assertEquals(verdicts, [{ kind: "waiting" }, { kind: "done", note: "charged 49.90" }]);
+  const outcomes = await handle([slow, good]);
+  assertEquals(outcomes, [{ kind: "waiting" }, { kind: "done", note: "charged 49.90" }]);
   assertEquals(await handle([slow]), [{ kind: "waiting" }]);
   answered.resolve();
   await eventually("the answer to be recorded", async () => (await handle([slow]))[0]?.kind === "done");
@@ -144,7 +183,7 @@ Deno.test("createChargeHandler() waits for nobody's slow answer, and records it 
   assertEquals(await countEvents(db.sql), { "payment.succeeded": 2 });
 });
 
-Deno.test("createChargeHandler() never calls the provider with a transaction open, and at most so many at once", async () => {
+Deno.test("charge() never calls the provider with a transaction open, and at most so many at once", async () => {
   await using db = await testSchema();
   const answering = Promise.withResolvers<void>();
   let running = 0;
@@ -169,12 +208,12 @@ Deno.test("createChargeHandler() never calls the provider with a transaction ope
   answering.resolve();
   await handled;
   await eventually("all to be charged", async () => {
-    return (await handle(orders)).every(({ kind }) => kind === "duplicate");
+    return (await handle(orders.map(redelivered))).every(({ kind }) => kind === "duplicate");
   });
   assertEquals({ most, open: row?.open }, { most: 4, open: 0 });
 });
 
-Deno.test("createChargeHandler() commits nothing of a batch that fails", async () => {
+Deno.test("charge() commits nothing of a batch that fails", async () => {
   await using db = await testSchema();
   const bad = orderCreated();
   const events = [orderCreated(), { ...bad, traceparent: "\0" }];

@@ -4,20 +4,18 @@
  *
  * @module
  */
-import type { ReceivedEvent } from "../shared/broker/message.ts";
-import type { HandleBatch, Verdict } from "../shared/broker/settle.ts";
-import { makeEvent, type OutgoingEvent } from "../shared/events.ts";
-import { findPayments, markRefunded, type PaymentRow, type Refund } from "../shared/sql/payments.ts";
-import { processOnce } from "../shared/sql/inbox.ts";
+import type { HandleBatch, Outcome } from "../shared/broker/settle.ts";
+import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";
+import { type Effect, once } from "../shared/sql/inbox.ts";
+import { findPayments, markingRefunded, type PaymentRow, type Refund } from "../shared/sql/payments.ts";
+import { runConsumer } from "./consumer.ts";
+import { paymentDeps } from "./payments/deps.ts";
 import {
-  type Answered,
-  callProvider,
   createPendingCalls,
   type PaymentDeps,
   PROVIDER_VARIABLES,
+  type Refunded,
 } from "./payments/provider.ts";
-import { runConsumerProcess } from "./consumer.ts";
-import { paymentDeps } from "./payments/deps.ts";
 
 /** What is to be done about a requested refund, from what the table says of the payment. */
 export type RefundDecision =
@@ -34,95 +32,65 @@ export function decideRefund(payment: PaymentRow | undefined): RefundDecision {
   return { kind: "refund", payment: { ...payment, providerReference: payment.providerReference } };
 }
 
-type Received = ReceivedEvent<"refund.requested">;
+type RefundRequested = ReceivedEvent<"refund.requested">;
+type Payment = Extract<RefundDecision, { kind: "refund" }>["payment"];
 
-interface Requested {
-  readonly received: Received;
-  readonly decision: RefundDecision;
-  /** The provider's answer; undefined while there is none, or where it is not asked. */
-  readonly answer: Answered<Refunded> | undefined;
-}
-
-interface Refunded {
-  readonly reference: string;
-}
-
-/** Makes the handler. Like charges: the provider first, with no transaction open; then one transaction for all. */
-export function createRefundHandler(deps: PaymentDeps): HandleBatch<"refund.requested"> {
-  const { sql, consumer, waker } = deps;
+/** Makes the handler. Like charges: the provider first, with no transaction open; then one statement for all. */
+export function refund(deps: PaymentDeps): HandleBatch<DomainEvent<"refund.requested">> {
+  const { sql, inbox, provider } = deps;
   const calls = createPendingCalls<Refunded>(deps);
-  return async (events) => {
-    const payments = await findPayments(sql, events.map(({ event }) => event.data.orderId));
+  return async (requests) => {
+    const payments = await findPayments(sql, requests.map(({ event }) => event.data.orderId));
     const byOrder = new Map(payments.map((payment) => [payment.orderId, payment]));
-    const decided = events.map((received) => ({
-      received,
-      decision: decideRefund(byOrder.get(received.event.data.orderId)),
-    }));
-    const answers = await calls.answers(new Map(decided.flatMap((one) => callOf(deps, one))));
-    const requested = decided.map((one) => ({ ...one, answer: answers.get(one.received.event.eventId) }));
-    const answered = requested.filter(isSettled);
-    const now = new Date();
-    const ids = answered.map(({ received }) => received.event.eventId);
-    const recorded = await processOnce(sql, consumer, ids, now, async (tx, fresh) => {
-      const refunds = answered.filter(({ received }) => fresh.has(received.event.eventId)).flatMap(toRefund);
-      // By payment: two requests for the same one are one refund.
-      const ours = [...new Map(refunds.map((one) => [one.refund.paymentId, one])).values()];
-      const moved = await markRefunded(tx, ours.map(({ refund }) => refund), now);
-      return ours.filter(({ refund }) => moved.has(refund.paymentId)).map(({ refund, received }) => ({
-        cause: received.event.eventId,
-        event: refundedEvent(received, refund.paymentId, now),
-      }));
+    const decided = requests.map((cause) => {
+      return { cause, decision: decideRefund(byOrder.get(cause.event.data.orderId)) };
     });
-    waker.wake();
+    const answers = await calls.answers(
+      new Map(decided.flatMap(({ cause, decision }) => {
+        if (decision.kind !== "refund") return [];
+        const request = requestOf(cause, decision.payment);
+        return [[decision.payment.id, (signal: AbortSignal) => provider.refund(request, signal)]];
+      })),
+    );
+    const effects = new Map<string, Effect<Refund>>(); // by payment: a second request for one is a repeat
+    const repeats: string[] = [];
+    for (const { cause, decision } of decided) {
+      const answer = decision.kind === "refund" ? answers.get(decision.payment.id) : undefined;
+      if (decision.kind === "refund" && answer?.ok && !effects.has(decision.payment.id)) {
+        effects.set(decision.payment.id, effectOf(cause, decision.payment, answer.value));
+      } else if (decision.kind === "already-there" || answer?.ok) repeats.push(cause.event.eventId);
+    }
+    const recorded = await once(inbox, [...effects.values()], markingRefunded, new Date(), repeats);
     calls.forget(answers.keys());
-    return requested.map((one) => verdictOf(one, recorded));
+    return decided.map(({ cause, decision }): Outcome => {
+      if (decision.kind === "never") {
+        return { kind: "rejected", reason: "illegal refund", detail: decision.detail };
+      }
+      if (decision.kind === "already-there") return { kind: "duplicate" };
+      const answer = answers.get(decision.payment.id);
+      if (!answer) return { kind: "waiting" };
+      if (!answer.ok) return { kind: "failed", error: answer.error };
+      if (!recorded.has(cause.event.eventId)) return { kind: "duplicate" };
+      return { kind: "done", note: `refunded ${decision.payment.amount}` };
+    });
   };
 }
 
-/** The call that a decision asks for, under the event's id. */
-function callOf(
-  { provider, timeoutMs, stop }: PaymentDeps,
-  { received, decision }: Omit<Requested, "answer">,
-): [string, () => Promise<Answered<Refunded>>][] {
-  if (decision.kind !== "refund") return [];
-  const { eventId, correlationId, data: { orderId } } = received.event;
-  const { id, amount, providerReference } = decision.payment;
-  const metadata = { orderId, correlationId };
-  const { traceparent } = received;
-  const request = { idempotencyKey: id, chargeReference: providerReference, amount, metadata, traceparent };
-  return [[eventId, () => callProvider((signal) => provider.refund(request, signal), timeoutMs, stop)]];
+function requestOf({ event, traceparent }: RefundRequested, { id, amount, providerReference }: Payment) {
+  const metadata = { orderId: event.data.orderId, correlationId: event.correlationId };
+  return { idempotencyKey: id, chargeReference: providerReference, amount, metadata, traceparent };
 }
 
-/** Whether the event is through with: refunded, or a repeat. */
-function isSettled({ decision, answer }: Requested): boolean {
-  return decision.kind === "already-there" || (answer?.ok ?? false);
-}
-
-function toRefund({ received, decision, answer }: Requested): { received: Received; refund: Refund }[] {
-  if (decision.kind !== "refund" || !answer?.ok) return [];
-  return [{ received, refund: { paymentId: decision.payment.id, refundReference: answer.value.reference } }];
-}
-
-function refundedEvent({ event, traceparent }: Received, paymentId: string, now: Date): OutgoingEvent {
-  const cause = { correlationId: event.correlationId, traceparent };
-  return makeEvent("refund.succeeded", { orderId: event.data.orderId, paymentId }, cause, now);
-}
-
-function verdictOf({ received, decision, answer }: Requested, recorded: ReadonlySet<string>): Verdict {
-  if (decision.kind === "never") {
-    return { kind: "rejected", reason: "illegal refund", detail: decision.detail };
-  }
-  if (decision.kind === "refund" && !answer) return { kind: "waiting" };
-  if (answer && !answer.ok) return { kind: "failed", error: answer.error };
-  if (!recorded.has(received.event.eventId) || decision.kind !== "refund") return { kind: "duplicate" };
-  return { kind: "done", note: `refunded ${decision.payment.amount}` };
+function effectOf(cause: RefundRequested, { id, orderId }: Payment, { reference }: Refunded): Effect<Refund> {
+  const tells = tell("refund.succeeded", { orderId, paymentId: id });
+  return { cause, row: { id, refundReference: reference }, tells };
 }
 
 if (import.meta.main) {
-  await runConsumerProcess({
+  await runConsumer({
     queue: "paymentsRefundRequested",
     role: "orderflow_payments",
     variables: PROVIDER_VARIABLES,
-    createHandler: (deps) => createRefundHandler(paymentDeps(deps)),
+    handle: (deps) => refund(paymentDeps(deps)),
   });
 }

@@ -1,12 +1,11 @@
+import type { ReceivedEvent } from "../shared/events.ts";
 import { assertEquals } from "@std/assert";
-import type { ReceivedEvent } from "../shared/broker/message.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { countEvents, orderCreated, received } from "../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { atomicallyOn } from "../shared/sql/connect.ts";
-import { createChargeHandler } from "./payments_order_created.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { charge } from "./payments_order_created.ts";
 import { createFakeProvider } from "./payments/provider.ts";
-import { createRefundHandler, decideRefund } from "./payments_refund_requested.ts";
+import { decideRefund, refund } from "./payments_refund_requested.ts";
 
 shareTestSchema();
 
@@ -15,9 +14,7 @@ function depsOn(db: TestSchema, consumer: string) {
   const provider = createFakeProvider({ latencyMs: 0 });
   return {
     sql,
-    atomically: atomicallyOn(sql),
-    consumer,
-    waker: db.waker(),
+    inbox: testInbox(sql, consumer),
     provider,
     concurrency: 4,
     timeoutMs: 5000,
@@ -28,16 +25,16 @@ function depsOn(db: TestSchema, consumer: string) {
 const refundOf = ({ event }: ReceivedEvent) =>
   received("refund.requested", { orderId: event.data.orderId, reason: "no seat left" });
 
-Deno.test("createRefundHandler() refunds a charge once, whatever is repeated", async () => {
+Deno.test("refund() refunds a charge once, whatever is repeated", async () => {
   await using db = await testSchema();
   const orders = [orderCreated(), orderCreated()];
-  await createChargeHandler(depsOn(db, "payments"))(orders);
-  const refund = createRefundHandler(depsOn(db, "refunds"));
+  await charge(depsOn(db, "payments"))(orders);
+  const handle = refund(depsOn(db, "refunds"));
   const requests = orders.map(refundOf);
-  assertEquals((await refund(requests)).map(({ kind }) => kind), ["done", "done"]);
-  assertEquals((await refund(requests)).map(({ kind }) => kind), ["duplicate", "duplicate"]);
+  assertEquals((await handle(requests)).map(({ kind }) => kind), ["done", "done"]);
+  assertEquals((await handle(requests)).map(({ kind }) => kind), ["duplicate", "duplicate"]);
   // Another event that asks for the same refund: the payment's own status is the second guard.
-  assertEquals((await refund(orders.map(refundOf))).map(({ kind }) => kind), ["duplicate", "duplicate"]);
+  assertEquals((await handle(orders.map(refundOf))).map(({ kind }) => kind), ["duplicate", "duplicate"]);
   const payments = await db.sql`select status, refund_reference is not null as refunded from payments`;
   assertEquals(payments.map((row) => ({ ...row })), [
     { status: "REFUND_SUCCEEDED", refunded: true },
@@ -46,26 +43,26 @@ Deno.test("createRefundHandler() refunds a charge once, whatever is repeated", a
   assertEquals((await countEvents(db.sql))["refund.succeeded"], 2);
 });
 
-Deno.test("createRefundHandler() refunds once when two requests for one payment stand in a batch", async () => {
+Deno.test("refund() refunds once when two requests for one payment stand in a batch", async () => {
   await using db = await testSchema();
   const order = orderCreated();
-  await createChargeHandler(depsOn(db, "payments"))([order]);
-  await createRefundHandler(depsOn(db, "refunds"))([refundOf(order), refundOf(order)]);
+  await charge(depsOn(db, "payments"))([order]);
+  await refund(depsOn(db, "refunds"))([refundOf(order), refundOf(order)]);
   assertEquals((await countEvents(db.sql))["refund.succeeded"], 1);
 });
 
-Deno.test("createRefundHandler() rejects a refund without a charge, and refunds its neighbours", async () => {
+Deno.test("refund() rejects a refund without a charge, and refunds its neighbours", async () => {
   await using db = await testSchema();
   const [paid, declined, unknown] = [
     orderCreated(),
     orderCreated(RESERVED_COURSES.paymentFailure),
     orderCreated(),
   ];
-  await createChargeHandler(depsOn(db, "payments"))([paid, declined].filter((e) => e !== undefined));
-  const verdicts = await createRefundHandler(depsOn(db, "refunds"))(
+  await charge(depsOn(db, "payments"))([paid, declined].filter((e) => e !== undefined));
+  const outcomes = await refund(depsOn(db, "refunds"))(
     [paid, declined, unknown].filter((e) => e !== undefined).map(refundOf),
   );
-  assertEquals(verdicts, [
+  assertEquals(outcomes, [
     { kind: "done", note: "refunded 49.90" },
     { kind: "rejected", reason: "illegal refund", detail: "the order's payment failed" },
     { kind: "rejected", reason: "illegal refund", detail: "the order has no payment" },

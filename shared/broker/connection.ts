@@ -7,19 +7,11 @@ import type * as amqp from "amqplib";
 import { connect } from "amqplib";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
-import { orFailAfter, pause, within } from "../process/stop.ts";
-import { EXCHANGE, QUEUE_KEYS, QUEUE_OPTIONS, type Topology } from "../topology.ts";
+import { pause, withTimeout } from "../process/stop.ts";
 
-/** An open connection as the client has it: what channels are opened on. */
 export type ChannelModel = amqp.ChannelModel;
-
-/** A channel of the client. */
 export type Channel = amqp.Channel;
-
-/** A channel on which the broker confirms what is published. */
 export type ConfirmChannel = amqp.ConfirmChannel;
-
-/** A delivered message as the client has it. */
 export type ConsumeMessage = amqp.ConsumeMessage;
 
 /** How a connection is kept. */
@@ -97,11 +89,11 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
     );
     try {
       closing.signal.throwIfAborted();
-      const late = `Setting up the connection took longer than ${setupMs} ms`;
-      await orFailAfter(setupMs, late, setup(model));
+      const isSetUp = await withTimeout(setupMs, setup(model).then(() => true));
+      if (!isSetUp) throw new Error(`Setting up the connection took longer than ${setupMs} ms`);
       closing.signal.throwIfAborted();
     } catch (error) {
-      await within(CLOSE_MS, model.close().catch(() => {}));
+      await withTimeout(CLOSE_MS, model.close().catch(() => {}));
       throw error;
     }
     onUp();
@@ -141,7 +133,7 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
       up = false;
       closing.abort();
       firstUp.reject(new Error("The connection to the broker was closed before it was up"));
-      await within(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
+      await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
   });
 }
@@ -189,6 +181,18 @@ export function areBrokerUrls(text: string): boolean {
   });
 }
 
+/** The broker's topology as data: a topic exchange, and queues that are bound to it by types of event. */
+export interface Topology {
+  readonly exchange: string;
+  readonly queues: Readonly<Record<string, { readonly name: string; readonly bindings: readonly string[] }>>;
+}
+
+/** How the exchange is declared. */
+export const EXCHANGE = { type: "topic", durable: true } as const;
+
+/** How each queue is declared: a quorum queue survives the loss of a node. */
+export const QUEUE_OPTIONS = { durable: true, arguments: { "x-queue-type": "quorum" } } as const;
+
 /**
  * Declares exchange, queues and bindings. Idempotent, and done by everyone who connects, so that a wiped broker is
  * whole again as soon as one process is back.
@@ -197,8 +201,7 @@ export function areBrokerUrls(text: string): boolean {
  */
 export async function declareTopology(channel: Channel, topology: Topology): Promise<void> {
   await channel.assertExchange(topology.exchange, EXCHANGE.type, { durable: EXCHANGE.durable });
-  for (const key of QUEUE_KEYS) {
-    const { name, bindings } = topology.queues[key];
+  for (const { name, bindings } of Object.values(topology.queues)) {
     await channel.assertQueue(name, QUEUE_OPTIONS);
     for (const type of bindings) await channel.bindQueue(name, topology.exchange, type);
   }
@@ -228,11 +231,9 @@ const ANSWER_MS = 5000;
 
 /** One queue, as it stands. */
 export interface QueueDepth {
-  /** The queue's name. */
   readonly queue: string;
   /** Messages that wait; those under way to a consumer are not among them. */
   readonly messages: number;
-  /** Consumers that are subscribed. */
   readonly consumers: number;
 }
 
@@ -247,9 +248,21 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
     const { messageCount, consumerCount } = await channel.checkQueue(name);
     return { queue: name, messages: messageCount, consumers: consumerCount };
   });
-  return await orFailAfter(
-    ANSWER_MS,
-    `The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`,
-    Promise.all(answers),
+  const depths = await withTimeout(ANSWER_MS, Promise.all(answers));
+  if (depths) return depths;
+  throw new Error(`The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`);
+}
+
+/** One binding: a consumer, and a type of event that its queue is bound to. */
+export interface Binding {
+  /** The consumer's name, which is its queue's. */
+  readonly consumer: string;
+  readonly type: string;
+}
+
+/** Every binding of a topology: who is to get which types of event. */
+export function bindingsOf({ queues }: Topology): Binding[] {
+  return Object.values(queues).flatMap(({ name: consumer, bindings }) =>
+    bindings.map((type) => ({ consumer, type }))
   );
 }

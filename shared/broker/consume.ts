@@ -3,34 +3,34 @@
  *
  * @module
  */
-import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
-import type { EventType } from "../events.ts";
+import type { Channel, ChannelModel } from "amqplib";
+import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
-import { passesInTime, throughOutages } from "../process/errors.ts";
+import { pause, withTimeout } from "../process/stop.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
-import { pause, within } from "../process/stop.ts";
-import {
-  ackDeliveries,
-  type HandleBatch,
-  judgeBatch,
-  nextStep,
-  type Patience,
-  type Verdict,
-} from "./settle.ts";
-import { type BatchCounts, countBatch, logBatch, type ProcessSpans, type SettledBatch } from "./observe.ts";
 import {
   type BrokerConnection,
   CLOSE_MS,
   connectBroker,
   declareTopology,
   tieToConnection,
+  type Topology,
 } from "./connection.ts";
-import { deadLetterOf, type Delivery, receive, retryOf } from "./message.ts";
-import type { Topology } from "../topology.ts";
+import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
+import type { ConsumerObserver } from "./observe.ts";
+import {
+  ackDeliveries,
+  type HandleBatch,
+  type NextStep,
+  nextStep,
+  type OfType,
+  type Outcome,
+  processBatch,
+  type RetryPolicy,
+} from "./settle.ts";
 
 /** What a consumer is made of. */
-export interface ConsumerOptions<T extends EventType> {
-  /** Where the broker is, as an AMQP URL. */
+export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly url: string;
   /** Declared on every new connection, before anything is consumed. */
   readonly topology: Topology;
@@ -38,34 +38,27 @@ export interface ConsumerOptions<T extends EventType> {
   readonly queue: string;
   /** The most messages in one batch, which is one transaction. */
   readonly batchSize: number;
-  /** How often and how long a message is tried again before it becomes a dead letter. */
-  readonly patience: Patience;
+  readonly retryPolicy: RetryPolicy;
+  readonly parse: ParseEvent<E>;
   /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
-  /** Processes a batch, and answers with a verdict on each of its events. */
-  readonly handle: HandleBatch<T>;
-  /** Keeps what is given up on. The message is acked only after this has resolved. */
-  readonly keepDeadLetters: (letters: readonly NewDeadLetter[]) => Promise<void>;
-  /** Keeps what is to be delivered again later, so that nobody holds it meanwhile. Acked as with dead letters. */
-  readonly keepRetries: (retries: readonly NewRetry[]) => Promise<void>;
-  /** Tells which message it is that kills its worker. */
-  readonly suspects: SuspectLedger;
-  /** Makes a span of each message and batch; null where nothing is traced. */
-  readonly spans?: ProcessSpans | null;
-  /** Told of each settled batch. */
-  readonly onBatch?: (counts: BatchCounts) => void;
-  /** Told of the same in full, for figures that somebody wants. */
-  readonly onSettled?: ((batch: SettledBatch) => void) | undefined;
-  /** Gets a line per event of a small batch, one per large batch, per dead letter and per outage. */
+  readonly handle: HandleBatch<OfType<E, T>>;
+  readonly setAside: SetAside;
+  /** Told of each batch, in this order: when it is taken up, and when it is settled. */
+  readonly observers: readonly ConsumerObserver[];
   readonly log: Logger;
 }
 
-/** Remembers, outside of the process, which suspicious messages it took up. */
-export interface SuspectLedger {
-  /** Counts that a message is taken up alone; answers with how often it was. */
-  count(body: Uint8Array): Promise<number>;
-  /** Forgets a message that is settled. */
-  clear(body: Uint8Array): Promise<void>;
+/** Keeps, outside of the process, what is not settled by processing it. */
+export interface SetAside {
+  /** Keeps what is given up on. The messages are acked only after this has resolved. */
+  keepDeadLetters(letters: readonly NewDeadLetter[]): Promise<void>;
+  /** Keeps what is to be delivered again later, so that nobody holds it meanwhile. Acked as dead letters are. */
+  keepRetries(retries: readonly NewRetry[]): Promise<void>;
+  /** Counts that a message is taken up alone, because it may kill its worker; answers with how often it was. */
+  countSuspect(body: Uint8Array): Promise<number>;
+  /** Forgets a suspect that is settled. */
+  clearSuspect(body: Uint8Array): Promise<void>;
 }
 
 /** A running consumer. */
@@ -74,7 +67,7 @@ export interface Consumer {
   readonly connection: BrokerConnection;
   /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
   readonly running: Promise<void>;
-  /** Stops taking messages, finishes the batch in hand, acks it and disconnects. What was not settled is requeued. */
+  /** Stops taking messages, finishes the batch under way, acks it and disconnects. What was not settled is requeued. */
   stop(): Promise<void>;
 }
 
@@ -101,13 +94,12 @@ const SUSPECT_RETURNS = 3;
 const MAX_SUSPECT_ATTEMPTS = 3;
 
 /** Subscribes to the queue and processes it until stopped, through any number of broker and database outages. */
-export async function startConsumer<T extends EventType>(options: ConsumerOptions<T>): Promise<Consumer> {
-  const { queue, log } = options;
+export async function startConsumer<E extends Envelope, T extends E["type"]>(
+  options: ConsumerOptions<E, T>,
+): Promise<Consumer> {
+  const { queue, batchSize, log } = options;
   const stopping = new AbortController();
-  let ready: Delivery[] = []; // due now, oldest first
-  let later: Delivery[] = []; // due at their dueMs
-  let wakeUp = () => {};
-  let current: Channel | null = null;
+  const inHand = createInHand<E>();
 
   /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
@@ -118,147 +110,39 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
     });
     tieToConnection(channel, model, log, () => {
       endWatch();
-      forget(channel);
+      inHand.forget(channel);
     });
     await declareTopology(channel, options.topology);
-    await channel.prefetch(Math.min(options.batchSize * 2, MAX_PREFETCH));
-    current = channel;
-    await channel.consume(queue, (message) => onMessage(channel, message));
+    await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
+    inHand.follow(channel);
+    await channel.consume(queue, (message) => {
+      if (message) inHand.add(receive(channel, message, options.parse, new Date()));
+      else void closeChannel(channel); // the queue was deleted: connect and declare anew
+    });
     log.info("Subscribed", { queue });
   }
 
-  function onMessage(channel: Channel, message: ConsumeMessage | null): void {
-    if (!message) return void closeChannel(channel); // the queue was deleted: connect and declare anew
-    ready.push(receive(channel, message, new Date()));
-    wakeUp();
-  }
-
-  /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
-  function forget(channel: Channel): void {
-    if (current === channel) current = null;
-    ready = ready.filter((delivery) => delivery.channel !== channel);
-    later = later.filter((delivery) => delivery.channel !== channel);
-  }
-
-  function moveDueToReady(): void {
-    if (later.length === 0) return;
-    const now = performance.now();
-    ready = [...later.filter((delivery) => delivery.dueMs <= now), ...ready];
-    later = later.filter((delivery) => delivery.dueMs > now);
-  }
-
-  function untilWork(): Promise<void> {
-    return new Promise((resolve) => {
-      const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
-      const timer = dueIn === null ? undefined : setTimeout(() => wakeUp(), Math.max(dueIn, 0));
-      wakeUp = () => {
-        clearTimeout(timer);
-        wakeUp = () => {};
-        resolve();
-      };
-    });
-  }
-
-  /** The database being away is no message's fault and spends no retries. */
-  const patiently = <T>(work: () => Promise<T>) =>
-    throughOutages(work, { log, stop: stopping.signal, passes: passesInTime });
-
-  async function settle(batch: readonly Delivery[]): Promise<void> {
-    const startedMs = performance.now();
-    for (const delivery of batch) delivery.takenUpMs ||= startedMs;
-    const endBatch = options.spans?.takeUp(batch);
-    const verdicts = await patiently(() => judgeBatch(batch, options.types, options.handle));
-    const settled: Delivery[] = [];
-    const retries: NewRetry[] = [];
-    const letters: NewDeadLetter[] = [];
-    for (const [delivery, verdict] of verdicts) {
-      const step = stepOf(delivery, verdict);
-      if (step.kind === "look-again") lookAgain(delivery, step.delayMs);
-      else settled.push(delivery);
-      const retry = step.kind === "retry" ? retryOf(delivery, queue, step) : undefined;
-      if (retry) retries.push(retry);
-      if (step.kind === "dead-letter") letters.push(deadLetterOf(delivery, queue, step));
-      options.spans?.settle(delivery, verdict, step);
-    }
-    if (letters.length > 0) await patiently(() => options.keepDeadLetters(letters));
-    if (retries.length > 0) await patiently(() => options.keepRetries(retries));
-    ackDeliveries(settled, [...ready, ...later]);
-    endBatch?.();
-    const tookMs = performance.now() - startedMs;
-    logBatch(log, verdicts, letters, tookMs);
-    if (settled.length > 0) {
-      options.onBatch?.(countBatch([...verdicts.values()], retries.length, letters.length));
-      options.onSettled?.({ verdicts, settled, retries: retries.length, letters, tookMs });
-    }
-  }
-
-  /** Settles a message that may be the one that kills its worker: it is alone, and the attempt is on record first. */
-  async function settleSuspect(delivery: Delivery): Promise<void> {
-    const { content } = delivery.message;
-    const startedMs = performance.now();
-    const attempts = await patiently(() => options.suspects.count(content));
-    if (attempts <= MAX_SUSPECT_ATTEMPTS) await settle([delivery]);
-    else {
-      const detail = `its worker died each time: taken up alone ${
-        attempts - 1
-      } times, returned ${delivery.returns} times`;
-      const verdict: Verdict = { kind: "rejected", reason: "kills its worker", detail };
-      const endBatch = options.spans?.takeUp([delivery]);
-      const letter = deadLetterOf(delivery, queue, verdict);
-      await patiently(() => options.keepDeadLetters([letter]));
-      ackDeliveries([delivery], [...ready, ...later]);
-      options.spans?.settle(delivery, verdict, { ...verdict, kind: "dead-letter" });
-      endBatch?.();
-      logBatch(log, new Map(), [letter], 0);
-      options.onBatch?.(countBatch([], 0, 1));
-      const verdicts = new Map([[delivery, verdict]]);
-      const tookMs = performance.now() - startedMs;
-      options.onSettled?.({ verdicts, settled: [delivery], retries: 0, letters: [letter], tookMs });
-    }
-    await patiently(() => options.suspects.clear(content));
-  }
-
-  function stepOf({ past, looks, takenUpMs }: Delivery, verdict: Verdict) {
-    const inHandMs = performance.now() - takenUpMs;
-    const ageMs = Date.now() - past.firstSeenAt.getTime();
-    return nextStep(
-      verdict,
-      { retries: past.retries, looks, inHandMs, ageMs },
-      options.patience,
-      Math.random(),
-    );
-  }
-
-  function lookAgain(delivery: Delivery, delayMs: number): void {
-    if (delivery.channel !== current) return; // it was in hand when its channel went; it comes again on the next one
-    delivery.dueMs = performance.now() + delayMs;
-    delivery.looks++;
-    later.push(delivery);
-  }
-
   async function run(): Promise<void> {
-    for (let collectMs = 0; !stopping.signal.aborted;) {
-      moveDueToReady();
-      if (ready.length === 0) {
-        await untilWork();
+    for (let collectUntilMs = 0; !stopping.signal.aborted;) {
+      const due = inHand.countDue();
+      if (due === 0) {
+        await inHand.untilDue();
         continue;
       }
-      if (collectMs > 0 && ready.length < options.batchSize) {
-        const ms = collectMs;
-        collectMs = 0;
-        await pause(ms, stopping.signal);
+      // Only while the last batch is this short a time ago: what comes after a rest has no others to wait for.
+      const collectMs = collectUntilMs - performance.now();
+      if (collectMs > 0 && due < batchSize) {
+        await pause(collectMs, stopping.signal);
         continue; // they may have gone with their channel, and more are due
       }
-      const batch = ready.splice(0, sizeOfNextBatch(ready, options.batchSize));
-      collectMs = collectingMs(batch.length);
-      const [suspect] = batch.filter(isSuspect);
+      const batch = inHand.take(batchSize);
       try {
-        if (suspect) await settleSuspect(suspect);
-        else await settle(batch);
+        await settle(batch, options, inHand, stopping.signal);
       } catch (error) {
         if (stopping.signal.aborted) return; // not acked: delivered again to whoever comes next
         throw error;
       }
+      collectUntilMs = performance.now() + collectingMs(batch.length);
     }
   }
 
@@ -270,12 +154,126 @@ export async function startConsumer<T extends EventType>(options: ConsumerOption
     running,
     async stop() {
       stopping.abort();
-      wakeUp();
+      inHand.wake();
       await running;
       // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
-      if (current) await within(CLOSE_MS, closeChannel(current));
+      const channel = inHand.channel();
+      if (channel) await withTimeout(CLOSE_MS, closeChannel(channel));
       await connection.close();
     },
+  };
+}
+
+/** Settles a batch: processes it, sets aside what failed, acks, and only then tells the observers. */
+async function settle<E extends Envelope, T extends E["type"]>(
+  batch: readonly Delivery<E>[],
+  { queue, types, handle, setAside, observers, retryPolicy, log }: ConsumerOptions<E, T>,
+  inHand: InHand<E>,
+  stop: AbortSignal,
+): Promise<void> {
+  /** The database being away is no message's fault and spends no retries. */
+  const patiently = <R>(work: () => Promise<R>) =>
+    retryWhileUnavailable(work, { log, stop, passes: passesInTime });
+  const startedMs = performance.now();
+  for (const delivery of batch) delivery.takenUpMs ||= startedMs;
+  const suspect = batch.find(isSuspect); // then it is the only one, and the attempt is on record first
+  const attempts = suspect ? await patiently(() => setAside.countSuspect(suspect.message.content)) : 0;
+  for (const observer of observers) observer.takeUp?.(batch);
+  const outcomes = suspect && attempts > MAX_SUSPECT_ATTEMPTS
+    ? new Map([[suspect, killsItsWorker(suspect, attempts)]])
+    : await patiently(() => processBatch(batch, types, handle));
+
+  const messages = [...outcomes].map(([delivery, outcome]) => {
+    return { delivery, outcome, step: stepOf(delivery, outcome, retryPolicy) };
+  });
+  const retries = messages.flatMap(({ delivery, step }) => {
+    return step.kind === "retry" ? retryOf(delivery, queue, step) ?? [] : [];
+  });
+  const letters = messages.flatMap(({ delivery, step }) => {
+    return step.kind === "dead-letter" ? [deadLetterOf(delivery, queue, step)] : [];
+  });
+  if (letters.length > 0) await patiently(() => setAside.keepDeadLetters(letters));
+  if (retries.length > 0) await patiently(() => setAside.keepRetries(retries));
+
+  for (const { delivery, step } of messages) {
+    if (step.kind === "look-again") inHand.lookAgain(delivery, step.delayMs);
+  }
+  const settled = messages.filter(({ step }) => step.kind !== "look-again").map(({ delivery }) => delivery);
+  ackDeliveries(settled, inHand.all());
+  if (suspect) await patiently(() => setAside.clearSuspect(suspect.message.content));
+  const tookMs = performance.now() - startedMs;
+  for (const observer of observers) observer.settled({ messages, letters, retries: retries.length, tookMs });
+}
+
+function killsItsWorker({ returns }: Delivery, attempts: number): Outcome {
+  const detail = `its worker died each time: taken up alone ${attempts - 1} times, returned ${returns} times`;
+  return { kind: "rejected", reason: "kills its worker", detail };
+}
+
+function stepOf(
+  { retryState, looks, takenUpMs }: Delivery,
+  outcome: Outcome,
+  retryPolicy: RetryPolicy,
+): NextStep {
+  const inHandMs = performance.now() - takenUpMs;
+  const ageMs = Date.now() - retryState.firstSeenAt.getTime();
+  return nextStep(
+    outcome,
+    { retries: retryState.retries, looks, inHandMs, ageMs },
+    retryPolicy,
+    Math.random(),
+  );
+}
+
+type InHand<E extends Envelope> = ReturnType<typeof createInHand<E>>;
+
+/** Keeps what was delivered on the channel that is up, and is not settled. */
+function createInHand<E extends Envelope>() {
+  let ready: Delivery<E>[] = []; // due now, oldest first
+  let later: Delivery<E>[] = []; // due at their dueMs
+  let current: Channel | null = null;
+  let wake = () => {};
+  return {
+    follow: (channel: Channel) => void (current = channel),
+    channel: () => current,
+    /** What a dead channel delivered cannot be acked any more; the broker delivers it again. */
+    forget(channel: Channel) {
+      if (current === channel) current = null;
+      ready = ready.filter((delivery) => delivery.channel !== channel);
+      later = later.filter((delivery) => delivery.channel !== channel);
+    },
+    add(delivery: Delivery<E>) {
+      ready.push(delivery);
+      wake();
+    },
+    lookAgain(delivery: Delivery<E>, delayMs: number) {
+      if (delivery.channel !== current) return; // its channel went meanwhile; it comes again on the next one
+      delivery.dueMs = performance.now() + delayMs;
+      delivery.looks++;
+      later.push(delivery);
+    },
+    countDue() {
+      if (later.length === 0) return ready.length;
+      const now = performance.now();
+      ready = [...later.filter((delivery) => delivery.dueMs <= now), ...ready];
+      later = later.filter((delivery) => delivery.dueMs > now);
+      return ready.length;
+    },
+    /** Resolves when something is due, or when it is woken. */
+    untilDue: () =>
+      new Promise<void>((resolve) => {
+        const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
+        const timer = dueIn === null ? undefined : setTimeout(() => wake(), Math.max(dueIn, 0));
+        wake = () => {
+          clearTimeout(timer);
+          wake = () => {};
+          resolve();
+        };
+      }),
+    wake: () => wake(),
+    /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
+    take: (limit: number) => ready.splice(0, sizeOfNextBatch(ready, limit)),
+    all: (): readonly Delivery<E>[] => [...ready, ...later],
   };
 }
 

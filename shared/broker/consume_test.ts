@@ -8,8 +8,9 @@ import { testLog } from "../../specs/support/test_log.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 import { type Consumer, type ConsumerOptions, startConsumer, watchSubscription } from "./consume.ts";
 import { declareTopology } from "./connection.ts";
-import { headersOf, type ReceivedEvent } from "./message.ts";
-import type { HandleBatch, Patience, Verdict } from "./settle.ts";
+import { type DomainEvent, parseEvent, type ReceivedEvent } from "../events.ts";
+import { headersOf } from "./message.ts";
+import type { HandleBatch, Outcome, RetryPolicy } from "./settle.ts";
 
 interface Rig extends AsyncDisposable {
   readonly model: ChannelModel;
@@ -20,16 +21,16 @@ interface Rig extends AsyncDisposable {
   /** Messages in the queue, those under way to a consumer not counted. */
   depth(): Promise<number>;
   readonly letters: NewDeadLetter[];
-  /** What is to be delivered again later, with its past. */
+  /** What is to be delivered again later, with its retry state. */
   readonly retries: NewRetry[];
   /** Delivers a retry, as the relay does when it is due. */
   redeliver(retry: NewRetry): void;
   /** Messages under suspicion, with their attempts. */
   readonly suspects: ReadonlyMap<string, number>;
-  readonly options: Omit<ConsumerOptions<"order.created">, "handle">;
+  readonly options: Omit<ConsumerOptions<DomainEvent, "order.created">, "handle">;
   start(
-    handle: HandleBatch<"order.created">,
-    more?: { batchSize?: number; patience?: Patience },
+    handle: HandleBatch<DomainEvent<"order.created">>,
+    more?: { batchSize?: number; retryPolicy?: RetryPolicy },
   ): Promise<Consumer>;
 }
 
@@ -47,18 +48,20 @@ async function rig(broker: TestBroker): Promise<Rig> {
     topology: broker.topology,
     queue,
     batchSize: 10,
-    patience: { maxRetries: 3, earlyMs: 60_000 },
+    retryPolicy: { maxRetries: 3, earlyMs: 60_000 },
     types: ["order.created"],
-    suspects: {
-      count: (body) => {
+    parse: parseEvent,
+    setAside: {
+      countSuspect: (body) => {
         const attempts = (suspects.get(body.toBase64()) ?? 0) + 1;
         suspects.set(body.toBase64(), attempts);
         return Promise.resolve(attempts);
       },
-      clear: (body) => Promise.resolve(void suspects.delete(body.toBase64())),
+      clearSuspect: (body) => Promise.resolve(void suspects.delete(body.toBase64())),
+      keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
+      keepRetries: (more) => Promise.resolve(void retries.push(...more)),
     },
-    keepDeadLetters: (more) => Promise.resolve(void letters.push(...more)),
-    keepRetries: (more) => Promise.resolve(void retries.push(...more)),
+    observers: [],
     log: testLog,
   };
   return {
@@ -93,7 +96,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
 }
 
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const done = (events: readonly ReceivedEvent[]): Verdict[] => events.map(() => ({ kind: "done" }));
+const done = (events: readonly ReceivedEvent[]): Outcome[] => events.map(() => ({ kind: "done" }));
 
 Deno.test("startConsumer() takes what is waiting as batches, at most so many at once, and acks them all", async () => {
   await using broker = await testBroker();
@@ -145,7 +148,7 @@ Deno.test("startConsumer() tries an early event again as soon as its time has co
   const order: string[] = [];
   let due = false;
   await it.start((received) =>
-    Promise.resolve(received.map(({ event }): Verdict => {
+    Promise.resolve(received.map(({ event }): Outcome => {
       if (event.eventId === early.event.eventId && !due) return { kind: "early", awaits: "PAID" };
       order.push(event.eventId);
       return { kind: "done" };
@@ -164,7 +167,7 @@ Deno.test("startConsumer() lets go of an early event after a second, for a delay
   await using it = await rig(broker);
   const sent = orderCreated();
   const consumer = await it.start((received) =>
-    Promise.resolve(received.map((): Verdict => ({ kind: "early", awaits: "PAID" })))
+    Promise.resolve(received.map((): Outcome => ({ kind: "early", awaits: "PAID" })))
   );
   it.send(sent);
   await eventually("the retry", () => it.retries.length === 1);
@@ -184,10 +187,10 @@ Deno.test("startConsumer() has what fails delivered again, counts its attempts, 
   await using it = await rig(broker);
   const attempts: number[] = [];
   await it.start((received) =>
-    Promise.resolve(received.map(({ attempt }): Verdict => {
+    Promise.resolve(received.map(({ attempt }): Outcome => {
       attempts.push(attempt);
       return { kind: "failed", error: `attempt ${attempt} timed out` };
-    })), { patience: { maxRetries: 1, earlyMs: 0 } });
+    })), { retryPolicy: { maxRetries: 1, earlyMs: 0 } });
   it.send(orderCreated());
   await eventually("the retry", () => it.retries.length === 1);
   const [retry] = it.retries;
@@ -213,7 +216,7 @@ Deno.test("startConsumer() waits out an outage of the database without spending 
     if (++calls <= 3) return Promise.reject(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }));
     attempts.push(...received.map(({ attempt }) => attempt));
     return Promise.resolve(done(received));
-  }, { patience: { maxRetries: 0, earlyMs: 0 } });
+  }, { retryPolicy: { maxRetries: 0, earlyMs: 0 } });
   it.send(orderCreated());
   await eventually("the event", () => attempts.length === 1);
   assertEquals(attempts, [1]);
@@ -297,18 +300,21 @@ Deno.test("startConsumer() finds the message that kills its worker among those b
           return new Promise(() => {}); // a process that is gone never answers
         }
         for (const { event } of received) done.add(event.eventId);
-        return Promise.resolve(received.map((): Verdict => ({ kind: "done" })));
+        return Promise.resolve(received.map((): Outcome => ({ kind: "done" })));
       },
-      keepDeadLetters: (letters) => {
-        it.letters.push(...letters);
-        dying.resolve();
-        return Promise.resolve();
+      setAside: {
+        ...it.options.setAside,
+        keepDeadLetters: (letters) => {
+          it.letters.push(...letters);
+          dying.resolve();
+          return Promise.resolve();
+        },
       },
-      onSettled: ({ verdicts, settled, letters }) => {
-        told.push(
-          ...settled.map((delivery) => `${verdicts.get(delivery)?.kind}, ${letters.length} dead letters`),
-        );
-      },
+      observers: [{
+        settled: ({ messages, letters }) => {
+          told.push(...messages.map(({ outcome }) => `${outcome.kind}, ${letters.length} dead letters`));
+        },
+      }],
     });
     await dying.promise;
     if (it.letters.length > 0) {

@@ -1,49 +1,112 @@
 /**
- * A message as a consumer holds it, from its delivery to its ack.
+ * A message as the engine sees it: the envelope around an event, and a delivery from its arrival to its ack.
  *
  * @module
  */
-import {
-  type DomainEvent,
-  type EventAbout,
-  type EventType,
-  type ParsedEvent,
-  parseEvent,
-} from "../events.ts";
-import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
+import { v7 as uuidv7 } from "uuid";
 import { isTraceparent, type Span } from "../process/tracing.ts";
+import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 import type { Channel, ConsumeMessage } from "./connection.ts";
 
+/** The one version of the envelope that there is. A consumer never retries an unknown one. */
+export const EVENT_VERSION = 1;
+
+/** The envelope around an event. What its data are is its catalogue's business. */
+export interface Envelope {
+  readonly eventId: string;
+  /** Also the routing key. */
+  readonly type: string;
+  readonly version: typeof EVENT_VERSION;
+  readonly occurredAt: string;
+  readonly correlationId: string;
+  readonly data: object;
+}
+
+/** An event that is to be told. Its envelope is made when it is known what caused it. */
+export interface Tell {
+  readonly type: string;
+  readonly data: object;
+  /** The id of what the event is about: a uuid. */
+  readonly aggregateId: string;
+}
+
+/** What an event hands on to the events that it causes. */
+export interface Cause {
+  /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
+  readonly correlationId: string;
+  /** W3C trace context (https://www.w3.org/TR/trace-context/). */
+  readonly traceparent: string | null;
+}
+
+/** An event on its way to the outbox, with what travels beside its envelope. */
+export interface OutgoingEvent<E extends Envelope = Envelope> {
+  readonly event: E;
+  readonly aggregateId: string;
+  readonly traceparent: string | null;
+}
+
+/** Puts the envelope around what is to be told: it happened at `now`; its id is a new, time-ordered uuid. */
+export function inEnvelope({ type, data, aggregateId }: Tell, cause: Cause, now: Date): OutgoingEvent {
+  const { correlationId, traceparent } = cause;
+  const event = {
+    eventId: uuidv7(),
+    type,
+    version: EVENT_VERSION,
+    occurredAt: now.toISOString(),
+    correlationId,
+    data,
+  } as const;
+  return { event, aggregateId, traceparent };
+}
+
+/** What could be read of a message, for those who have to find it again; null what could not. */
+export interface EventAbout {
+  readonly eventId: string | null;
+  readonly type: string | null;
+  readonly aggregateId: string | null;
+  readonly correlationId: string | null;
+}
+
+/** The result of reading a body: an event, or the reason why it can never be read. */
+export type ParsedEvent<E extends Envelope = Envelope> =
+  | { readonly ok: true; readonly event: E; readonly aggregateId: string }
+  | { readonly ok: false; readonly reason: string; readonly detail: string; readonly about: EventAbout };
+
+/** Reads an event of a catalogue from a message body. Never throws. */
+export type ParseEvent<E extends Envelope = Envelope> = (body: Uint8Array) => ParsedEvent<E>;
+
 /** An event as a consumer's handler gets it. */
-export interface ReceivedEvent<T extends EventType = EventType> {
-  /** The event, checked against the schema of its type. */
-  readonly event: DomainEvent<T>;
-  /** W3C trace context from the message's headers. */
+export interface Received<E extends Envelope = Envelope> {
+  readonly event: E;
+  /** W3C trace context of what the event causes. */
   readonly traceparent: string | null;
   /** Which attempt at this delivery it is, from 1. */
   readonly attempt: number;
+  /**
+   * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
+   * exchange (as what is redriven, replayed or reconciled does), or it is old. For effects that cannot be undone.
+   */
+  readonly mayBeRepeat: boolean;
 }
 
 /** A message that is delivered and not yet settled. */
-export interface Delivery {
+export interface Delivery<E extends Envelope = Envelope> {
   /** The channel that delivered it, the only one on which it can be acked. */
   readonly channel: Channel;
-  /** The message as the client has it: body, properties and delivery tag. */
   readonly message: ConsumeMessage;
-  /** The event, or why the body is none. */
-  readonly parsed: ParsedEvent;
+  readonly parsed: ParsedEvent<E>;
   /** The span of its processing, from when it is taken up until it is settled; null before that, and without a tracer. */
   span: Span | null;
-  /** W3C trace context of what it causes: that of the message's headers, or of `span`; null where there is neither. */
+  /** W3C trace context of what it causes: that of the message's headers, or of `span`. */
   traceparent: string | null;
   /**
-   * How often it was delivered before and came back, because its worker died or stopped: what a quorum queue counts in
-   * the header `x-delivery-count` (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
+   * How often it came back from a consumer that did not ack it, as quorum queues count in `x-delivery-count`
+   * (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
    */
   readonly returns: number;
-  /** What its consumer has been through with it, over earlier deliveries. */
-  readonly past: Past;
-  /** When this delivery was first looked at, in milliseconds of the monotonic clock; 0 before that. */
+  readonly mayBeRepeat: boolean;
+  readonly retryState: RetryState;
+  /** When this delivery was first taken up, in milliseconds of the monotonic clock; 0 before that. */
   takenUpMs: number;
   /** When it may be looked at again, on the same clock. */
   dueMs: number;
@@ -52,7 +115,7 @@ export interface Delivery {
 }
 
 /** What a consumer has been through with a message: it travels with a delayed retry, in the message's headers. */
-export interface Past {
+export interface RetryState {
   /** Retries spent. */
   readonly retries: number;
   /** When the consumer first looked at the message. */
@@ -63,9 +126,13 @@ const RETRIES_HEADER = "x-retries";
 /** Anybody may write the header, and the database counts attempts in an integer. */
 const MAX_RETRIES_READ = 1000;
 const FIRST_SEEN_HEADER = "x-first-seen";
+/** Set on an event that an operator had published again. */
+export const REPUBLISHED_HEADER = "x-republished";
+/** An event this old may be a copy of one that was processed long ago, in milliseconds. */
+const OLD_MS = 3_600_000;
 
-/** The headers that carry a message's past: retries, and milliseconds since 1970. */
-export function headersOf({ retries, firstSeenAt }: Past): Record<string, number> {
+/** The headers that carry a message's retry state: retries, and milliseconds since 1970. */
+export function headersOf({ retries, firstSeenAt }: RetryState): Record<string, number> {
   return { [RETRIES_HEADER]: retries, [FIRST_SEEN_HEADER]: firstSeenAt.getTime() };
 }
 
@@ -82,18 +149,29 @@ function traceparentIn(headers: ConsumeMessage["properties"]["headers"]): string
 }
 
 /** Reads a message that arrives at `now`; never throws. */
-export function receive(channel: Channel, message: ConsumeMessage, now: Date): Delivery {
-  const { headers } = message.properties;
+export function receive<E extends Envelope>(
+  channel: Channel,
+  message: ConsumeMessage,
+  parse: ParseEvent<E>,
+  now: Date,
+): Delivery<E> {
+  const { properties: { headers }, fields: { redelivered, exchange } } = message;
+  const parsed = parse(message.content);
   const firstSeenMs = countIn(headers, FIRST_SEEN_HEADER);
+  const returns = countIn(headers, "x-delivery-count");
+  const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
+  const isOld = parsed.ok && !(now.getTime() - Date.parse(parsed.event.occurredAt) < OLD_MS);
   return {
     channel,
     message,
-    parsed: parseEvent(message.content),
+    parsed,
     span: null,
     traceparent: traceparentIn(headers),
-    returns: countIn(headers, "x-delivery-count"),
-    past: {
-      retries: Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ),
+    returns,
+    mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld ||
+      headers?.[REPUBLISHED_HEADER] === true,
+    retryState: {
+      retries,
       firstSeenAt: firstSeenMs > 0 && firstSeenMs < now.getTime() ? new Date(firstSeenMs) : now,
     },
     takenUpMs: 0,
@@ -104,50 +182,49 @@ export function receive(channel: Channel, message: ConsumeMessage, now: Date): D
 
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
 export function retryOf(
-  { message, parsed, traceparent, past }: Delivery,
+  { message, parsed, traceparent, retryState }: Delivery,
   consumer: string,
   step: { readonly error: string; readonly retries: number; readonly delayMs: number },
 ): NewRetry | undefined {
   if (!parsed.ok) return undefined;
-  const { eventId, type, correlationId, data } = parsed.event;
+  const { eventId, type, correlationId } = parsed.event;
   return {
     consumer,
     eventId,
     eventType: type,
-    orderId: data.orderId,
+    aggregateId: parsed.aggregateId,
     correlationId,
     traceparent,
     body: message.content,
     error: step.error,
     retries: step.retries,
-    firstSeenAt: past.firstSeenAt,
+    firstSeenAt: retryState.firstSeenAt,
     delayMs: step.delayMs,
   };
 }
 
 /** The dead letter of a delivery that is given up on. */
 export function deadLetterOf(
-  delivery: Delivery,
+  { message, parsed, traceparent, retryState }: Delivery,
   consumer: string,
-  why: { readonly reason: string; readonly detail: string },
+  { reason, detail }: { readonly reason: string; readonly detail: string },
 ): NewDeadLetter {
-  const { eventId, type, orderId, correlationId } = aboutOf(delivery.parsed);
+  const { eventId, type, aggregateId, correlationId } = aboutOf(parsed);
   return {
     consumer,
     eventId,
     eventType: type,
-    orderId,
+    aggregateId,
     correlationId,
-    traceparent: delivery.traceparent,
-    body: delivery.message.content,
-    reason: why.reason,
-    detail: why.detail,
-    attempts: delivery.past.retries + 1,
+    traceparent,
+    body: message.content,
+    reason,
+    detail,
+    attempts: retryState.retries + 1,
   };
 }
 
-function aboutOf(parsed: ParsedEvent): EventAbout {
-  if (!parsed.ok) return parsed.about;
-  const { eventId, type, correlationId, data } = parsed.event;
-  return { eventId, type, orderId: data.orderId, correlationId };
+/** What could be read of a message, whether or not it is an event. */
+export function aboutOf(parsed: ParsedEvent): EventAbout {
+  return parsed.ok ? { ...parsed.event, aggregateId: parsed.aggregateId } : parsed.about;
 }

@@ -5,10 +5,8 @@
  */
 import { Counter, Histogram } from "prom-client";
 import { SpanKind } from "@opentelemetry/api";
-import type { NewDeadLetter } from "../sql/set_aside.ts";
-import type { Delivery } from "./message.ts";
-import type { NextStep, Verdict } from "./settle.ts";
 import { type Logger, ONE_BY_ONE } from "../process/log.ts";
+import type { Registry } from "../process/metrics.ts";
 import {
   type Attributes,
   failSpan,
@@ -21,100 +19,122 @@ import {
   traceparentOf,
   type Tracer,
 } from "../process/tracing.ts";
-import type { Registry } from "../process/metrics.ts";
+import type { NewDeadLetter } from "../sql/set_aside.ts";
 import { brokerUrls } from "./connection.ts";
+import type { Delivery } from "./message.ts";
 import type { OutgoingMessage, Publisher, PublishOutcome, Route } from "./publish.ts";
+import type { NextStep, Outcome } from "./settle.ts";
 
-/** What a consumer counts. */
-export type BatchCounts = Readonly<
-  Record<"batches" | "processed" | "duplicates" | "retries" | "deadLetters", number>
->;
-
-/** The names of what a consumer counts. */
-export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
-
-/** Counts one batch: its verdicts, and how many of its messages became delayed retries and dead letters. */
-export function countBatch(verdicts: readonly Verdict[], retries: number, deadLetters: number): BatchCounts {
-  const ofKind = (wanted: Verdict["kind"]) => verdicts.filter(({ kind }) => kind === wanted).length;
-  return { batches: 1, processed: ofKind("done"), duplicates: ofKind("duplicate"), retries, deadLetters };
+/** Watches a consumer work. It is told of every batch, and never throws. */
+export interface ConsumerObserver {
+  /** A batch is taken up; what an observer writes on a delivery holds for all that comes of it. */
+  takeUp?(batch: readonly Delivery[]): void;
+  /** The batch is settled and acked, as far as its messages are not to be looked at again. */
+  settled(batch: SettledBatch): void;
 }
 
-/** A batch of which at least one message is settled. */
+/** What became of a batch. */
 export interface SettledBatch {
-  /** Every message of the batch, with what its consumer says of it. */
-  readonly verdicts: ReadonlyMap<Pick<Delivery, "parsed">, Verdict>;
-  /** Those that are acked; the others are still in hand, and looked at again. */
-  readonly settled: readonly Pick<Delivery, "parsed">[];
-  /** How many of these are to be delivered again later. */
+  readonly messages: readonly SettledMessage[];
+  /** How many messages are to be delivered once more, later. */
   readonly retries: number;
-  /** Those of them that were given up on. */
-  readonly letters: readonly Pick<NewDeadLetter, "reason">[];
+  readonly letters: readonly NewDeadLetter[];
   /** From the taking up to the ack, in milliseconds. */
   readonly tookMs: number;
 }
 
-/** Logs a settled batch: dead letters always one by one, the rest by the size of the batch. */
-export function logBatch(
-  log: Logger,
-  verdicts: ReadonlyMap<Delivery, Verdict>,
-  letters: readonly NewDeadLetter[],
-  tookMs: number,
-): void {
-  for (const letter of letters) {
-    const { reason, detail, eventType, eventId, orderId, correlationId, attempts } = letter;
-    const traceId = traceIdOf(letter.traceparent);
-    log.error("Dead letter", {
-      reason,
-      detail,
-      eventType,
-      eventId,
-      orderId,
-      correlationId,
-      traceId,
-      attempts,
-    });
-  }
-  const ms = Math.round(tookMs * 10) / 10;
-  if (verdicts.size <= ONE_BY_ONE) {
-    for (const [delivery, verdict] of verdicts) logOne(log, delivery, verdict, ms);
-    return;
-  }
-  const counts: Record<string, number> = {};
-  for (const { kind } of verdicts.values()) counts[kind] = (counts[kind] ?? 0) + 1;
-  log.info("Processed a batch", { ...counts, ms });
+/** One message of a batch, with its outcome and what was done about it. */
+export interface SettledMessage {
+  readonly delivery: Omit<Delivery, "channel" | "message">;
+  readonly outcome: Outcome;
+  readonly step: NextStep;
 }
 
-function logOne(log: Logger, { parsed, past, traceparent }: Delivery, verdict: Verdict, ms: number): void {
+/** The messages of a batch that are acked; the others are looked at again. */
+function ackedOf({ messages }: SettledBatch): SettledMessage[] {
+  return messages.filter(({ step }) => step.kind !== "look-again");
+}
+
+/** The names of what a consumer counts. */
+export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
+
+/** What a consumer counts. */
+export type BatchCounts = Readonly<Record<(typeof BATCH_COUNTS)[number], number>>;
+
+/** Counts batches: `add` gets what is to be added to each count. A batch that was only looked at is none. */
+export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserver {
+  return {
+    settled(batch) {
+      const acked = ackedOf(batch);
+      if (acked.length === 0) return;
+      const ofKind = (wanted: Outcome["kind"]) =>
+        acked.filter(({ outcome }) => outcome.kind === wanted).length;
+      add({
+        batches: 1,
+        processed: ofKind("done"),
+        duplicates: ofKind("duplicate"),
+        retries: batch.retries,
+        deadLetters: batch.letters.length,
+      });
+    },
+  };
+}
+
+/** Logs batches: dead letters always one by one, the rest by the size of the batch. */
+export function logBatches(log: Logger): ConsumerObserver {
+  return {
+    settled({ messages, letters, tookMs }) {
+      for (const letter of letters) log.error("Dead letter", factsOf(letter));
+      const ms = Math.round(tookMs * 10) / 10;
+      if (messages.length <= ONE_BY_ONE) {
+        for (const message of messages) logOne(log, message, ms);
+        return;
+      }
+      const counts: Record<string, number> = {};
+      for (const { outcome: { kind } } of messages) counts[kind] = (counts[kind] ?? 0) + 1;
+      log.info("Processed a batch", { ...counts, ms });
+    },
+  };
+}
+
+function factsOf(letter: NewDeadLetter) {
+  const { reason, detail, eventType, eventId, aggregateId: orderId, correlationId, attempts } = letter;
+  const traceId = traceIdOf(letter.traceparent);
+  return { reason, detail, eventType, eventId, orderId, correlationId, traceId, attempts };
+}
+
+function logOne(log: Logger, { delivery, outcome }: SettledMessage, ms: number): void {
+  const { parsed, retryState, traceparent } = delivery;
   if (!parsed.ok) return;
-  const { type: event, eventId, correlationId, data } = parsed.event;
-  const about = { event, orderId: data.orderId, correlationId, traceId: traceIdOf(traceparent) };
-  switch (verdict.kind) {
+  const { type: event, eventId, correlationId } = parsed.event;
+  const about = { event, orderId: parsed.aggregateId, correlationId, traceId: traceIdOf(traceparent) };
+  switch (outcome.kind) {
     case "done":
-      return log.info("Processed", { ...about, did: verdict.note, ms });
+      return log.info("Processed", { ...about, did: outcome.note, ms });
     case "duplicate":
       return log.info("Absorbed a duplicate", { ...about, eventId });
     case "early":
-      return log.debug("Too early, waiting", { ...about, awaits: verdict.awaits });
+      return log.debug("Too early, waiting", { ...about, awaits: outcome.awaits });
     case "waiting":
       return; // it is on its way
     case "failed":
-      return log.warning("Failed for now", { ...about, error: verdict.error, retries: past.retries });
+      return log.warning("Failed for now", { ...about, error: outcome.error, retries: retryState.retries });
     case "rejected":
       return; // it has its dead letter
     default:
-      return verdict satisfies never;
+      return outcome satisfies never;
   }
 }
 
 /** What can become of a message that is settled. */
-const OUTCOMES: readonly Verdict["kind"][] = ["done", "duplicate", "early", "failed", "rejected"];
+const OUTCOMES: readonly Outcome["kind"][] = ["done", "duplicate", "early", "failed", "rejected"];
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
 const DURATION_BUCKETS_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /**
- * Makes the figures of `consumer` in `registry`; what it answers with is to be told of each settled batch. A message
+ * Makes the figures of `consumer` in `registry`. A message
  * counts once for each delivery, when that is settled: not each time that it is looked at. Every label has few values,
  * and all series but the dead letters' are there from the start, because Prometheus sees no increase in a series' first
  * value (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
@@ -122,7 +142,7 @@ const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 export function createConsumerMetrics(
   registry: Registry,
   consumer: string,
-): (batch: SettledBatch) => void {
+): ConsumerObserver {
   const registers = [registry];
   const histogram = (name: string, help: string, buckets: number[]) => {
     const made = new Histogram({
@@ -159,23 +179,25 @@ export function createConsumerMetrics(
   for (const outcome of OUTCOMES) messages.inc({ consumer, outcome }, 0);
   retries.inc({ consumer }, 0);
 
-  return (batch) => {
-    sizes.observe(batch.verdicts.size);
+  function settled(batch: SettledBatch): void {
+    const acked = ackedOf(batch);
+    if (acked.length === 0) return;
+    sizes.observe(batch.messages.length);
     durations.observe(batch.tookMs / 1000);
     const now = Date.now();
-    const counts: Record<string, number> = {};
-    for (const delivery of batch.settled) {
-      const { parsed } = delivery;
-      const outcome = batch.verdicts.get(delivery)?.kind;
-      if (outcome === undefined) continue;
-      counts[outcome] = (counts[outcome] ?? 0) + 1;
-      if (outcome !== "done" || !parsed.ok) continue;
-      latencies.observe(Math.max(now - Date.parse(parsed.event.occurredAt), 0) / 1000);
+    for (const [outcome, ofKind] of Map.groupBy(acked, ({ outcome }) => outcome.kind)) {
+      messages.inc({ consumer, outcome }, ofKind.length);
+      if (outcome !== "done") continue;
+      for (const { delivery: { parsed } } of ofKind) {
+        if (!parsed.ok) continue;
+        latencies.observe(Math.max(now - Date.parse(parsed.event.occurredAt), 0) / 1000);
+      }
     }
-    for (const [outcome, count] of Object.entries(counts)) messages.inc({ consumer, outcome }, count);
     if (batch.retries > 0) retries.inc({ consumer }, batch.retries);
     for (const { reason } of batch.letters) letters.inc({ consumer, reason });
-  };
+  }
+
+  return { settled };
 }
 
 /** The attribute with the number of messages that a span is about; the runtime writes it as a double. */
@@ -229,34 +251,20 @@ export function messageAttributes(operation: "send" | "process", message: Messag
   };
 }
 
-/** Makes the spans of one consumer. */
-export interface ProcessSpans {
-  /**
-   * Starts the span of each message that is taken up for the first time, and puts its context in the place of the
-   * message's, so that it is passed on to all that the message causes. Answers with what ends the span of the batch.
-   */
-  takeUp(batch: readonly Delivery[]): () => void;
-  /** Ends the span of a message that is settled, with what came of it. One that is kept in hand goes on. */
-  settle(delivery: Delivery, verdict: Verdict, step: NextStep): void;
-}
-
 /**
- * Makes the spans of the consumer of `queue`; null without a tracer. A message's span lasts until it is settled, however
- * often it is looked at, and is a child of the context that the message came with. A message that goes back unsettled
- * leaves no span: whoever settles it does.
+ * Makes the spans of the consumer of `queue`: one for each message, and one for each batch. A message's span lasts until
+ * it is settled, however often it is looked at, and is a child of the context that the message came with; its own
+ * context takes that one's place, so that it is passed on to all that the message causes. A message that goes back
+ * unsettled leaves no span: whoever settles it does.
  */
-export function createProcessSpans(
-  tracer: Tracer | null,
-  brokerUrl: string,
-  queue: string,
-): ProcessSpans | null {
-  if (!tracer) return null;
+export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: string): ConsumerObserver {
   const broker = brokerAttributes(brokerUrl);
+  let batchSpan: Span | null = null; // one batch is processed at a time
   return {
     takeUp(batch) {
       const fresh = batch.filter(({ span }) => span === null);
-      if (fresh.length === 0) return () => {}; // they were only looked at again
-      const span = startRootSpan(tracer, `process batch ${queue}`, {
+      if (fresh.length === 0) return; // they are only looked at again
+      const span = batchSpan = startRootSpan(tracer, `process batch ${queue}`, {
         attributes: { ...broker, "messaging.destination.name": queue, [BATCH_COUNT]: batch.length },
         links: linksTo(batch.map(({ traceparent }) => traceparent)),
       });
@@ -266,18 +274,21 @@ export function createProcessSpans(
         });
         delivery.traceparent = traceparentOf(delivery.span);
       }
-      return () => span.end();
     },
-    settle(delivery, verdict, step) {
-      if (step.kind === "look-again" || delivery.span === null) return;
-      markOutcome(delivery.span, verdict, step);
-      delivery.span.setAttribute("orderflow.looks", delivery.looks + 1).end();
+    settled({ messages }) {
+      for (const { delivery: { span, looks }, outcome, step } of messages) {
+        if (step.kind === "look-again" || span === null) continue;
+        markOutcome(span, outcome, step);
+        span.setAttribute("orderflow.looks", looks + 1).end();
+      }
+      batchSpan?.end();
+      batchSpan = null;
     },
   };
 }
 
 function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker: Attributes): Span {
-  const { message: { fields, properties }, parsed, past, traceparent } = delivery;
+  const { message: { fields, properties }, parsed, retryState, traceparent } = delivery;
   const facts = {
     exchange: fields.exchange,
     key: fields.routingKey,
@@ -291,24 +302,22 @@ function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker:
       ...broker,
       ...messageAttributes("process", facts),
       "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
-      "orderflow.attempt": past.retries + 1,
-      ...(parsed.ok
-        ? { "orderflow.event.type": parsed.event.type, [ORDER_ID]: parsed.event.data.orderId }
-        : {}),
+      "orderflow.attempt": retryState.retries + 1,
+      ...(parsed.ok ? { "orderflow.event.type": parsed.event.type, [ORDER_ID]: parsed.aggregateId } : {}),
     },
   });
 }
 
-function markOutcome(span: Span, verdict: Verdict, step: Exclude<NextStep, { kind: "look-again" }>): void {
-  span.setAttribute("orderflow.outcome", outcomeOf(verdict, step));
+function markOutcome(span: Span, outcome: Outcome, step: Exclude<NextStep, { kind: "look-again" }>): void {
+  span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
   if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
-  else if (verdict.kind === "failed") failSpan(span, "transient", verdict.error);
+  else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
 }
 
 /** What came of a message: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
-export function outcomeOf(verdict: Verdict, step: Exclude<NextStep, { kind: "look-again" }>): string {
+export function outcomeOf(outcome: Outcome, step: Exclude<NextStep, { kind: "look-again" }>): string {
   if (step.kind === "dead-letter") return step.kind;
-  return step.kind === "retry" && verdict.kind !== "early" ? "retry" : verdict.kind;
+  return step.kind === "retry" && outcome.kind !== "early" ? "retry" : outcome.kind;
 }
 
 /** A text from a property that anybody may have written. */

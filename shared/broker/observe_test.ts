@@ -1,43 +1,49 @@
 import { assertEquals } from "@std/assert";
 import {
+  type BatchCounts,
   brokerAttributes,
-  countBatch,
+  countBatches,
   createConsumerMetrics,
-  createProcessSpans,
   destinationOf,
   messageAttributes,
   outcomeOf,
   type SettledBatch,
   withSendSpans,
 } from "./observe.ts";
-import { orderCreated } from "../../specs/support/test_events.ts";
+import { deliveryOf, newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { type Exported, readExposition } from "../../specs/support/promql.ts";
 import { createRegistry, type Registry } from "../process/metrics.ts";
-import type { NextStep, Verdict } from "./settle.ts";
+import type { NextStep, Outcome } from "./settle.ts";
 import type { Publisher } from "./publish.ts";
 
-Deno.test("countBatch() counts what was processed, absorbed, and is to come again or was given up", () => {
-  const done = { kind: "done" } as const;
-  const verdicts = [done, done, { kind: "duplicate" }, { kind: "failed", error: "x" }, {
-    kind: "rejected",
-    reason: "r",
-    detail: "d",
-  }, { kind: "early", awaits: "a" }] as const;
-  assertEquals(countBatch(verdicts, 1, 1), {
-    batches: 1,
-    processed: 2,
-    duplicates: 1,
-    retries: 1,
-    deadLetters: 1,
-  });
+const step = { kind: "ack" } as const;
+
+function message(outcome: Outcome, next: NextStep = step, agoMs = 0): SettledBatch["messages"][number] {
+  const { event } = orderCreated();
+  const occurredAt = new Date(Date.now() - agoMs).toISOString();
+  const aggregateId = event.data.orderId;
+  const delivery = deliveryOf({ ok: true, event: { ...event, occurredAt }, aggregateId });
+  return { delivery, outcome, step: next };
+}
+
+const lookAgain: NextStep = { kind: "look-again", delayMs: 2 };
+const bad: Outcome = { kind: "rejected", reason: "handler failed", detail: "x" };
+const early: Outcome = { kind: "early", awaits: "PAID" };
+const batchOf = (messages: SettledBatch["messages"]): SettledBatch => ({
+  messages,
+  retries: 1,
+  letters: [newLetter("c", { reason: "handler failed" })],
+  tookMs: 30,
 });
 
-const delivery = (agoMs = 0): SettledBatch["settled"][number] => {
-  const { event } = orderCreated();
-  return {
-    parsed: { ok: true, event: { ...event, occurredAt: new Date(Date.now() - agoMs).toISOString() } },
-  };
-};
+Deno.test("countBatches() counts what was processed, absorbed, and is to come again or was given up", () => {
+  const counted: BatchCounts[] = [];
+  const observer = countBatches((counts) => counted.push(counts));
+  const outcomes: Outcome[] = [{ kind: "done" }, { kind: "done" }, { kind: "duplicate" }, bad, early];
+  observer.settled(batchOf([...outcomes.map((outcome) => message(outcome)), message(early, lookAgain)]));
+  observer.settled(batchOf([message(early, lookAgain)])); // only looked at
+  assertEquals(counted, [{ batches: 1, processed: 2, duplicates: 1, retries: 1, deadLetters: 1 }]);
+});
 
 async function valuesOf(registry: Registry, name: string): Promise<Record<string, number>> {
   const exported: Exported[] = [...readExposition(await registry.metrics()).values()];
@@ -47,25 +53,16 @@ async function valuesOf(registry: Registry, name: string): Promise<Record<string
   );
 }
 
-Deno.test("createConsumerMetrics() counts what is settled by its last verdict, and what is still in hand not at all", async () => {
+Deno.test("createConsumerMetrics() counts what is settled by its last outcome, and what is still in hand not at all", async () => {
   const registry = createRegistry("test");
-  const onSettled = createConsumerMetrics(registry, "c");
-  const [done, repeat, early, inHand, bad] = [
-    delivery(61_000),
-    delivery(),
-    delivery(),
-    delivery(),
-    delivery(),
+  const messages = [
+    message({ kind: "done" }, step, 61_000),
+    message({ kind: "duplicate" }),
+    message(early),
+    message(early, lookAgain),
+    message(bad),
   ];
-  const verdicts = new Map<SettledBatch["settled"][number], Verdict>([
-    [done, { kind: "done" }],
-    [repeat, { kind: "duplicate" }],
-    [early, { kind: "early", awaits: "PAID" }],
-    [inHand, { kind: "early", awaits: "PAID" }],
-    [bad, { kind: "rejected", reason: "handler failed", detail: "x" }],
-  ]);
-  const settled = [done, repeat, early, bad];
-  onSettled({ verdicts, settled, retries: 1, letters: [{ reason: "handler failed" }], tookMs: 30 });
+  createConsumerMetrics(registry, "c").settled(batchOf(messages));
   assertEquals(await valuesOf(registry, "orderflow_consumer_messages_total"), {
     "c done": 1,
     "c duplicate": 1,
@@ -97,10 +94,9 @@ Deno.test("createConsumerMetrics() has its series from the start, at 0", async (
 
 const URL = "amqp://guest:guest@localhost";
 
-Deno.test("without a tracer there are no spans, and nothing stands between a publisher and its caller", () => {
+Deno.test("without a tracer nothing stands between a publisher and its caller", () => {
   const publisher: Publisher = { publish: () => Promise.reject(new Error("not asked")) };
   assertEquals(withSendSpans(publisher, null, URL) === publisher, true);
-  assertEquals(createProcessSpans(null, URL, "q"), null);
 });
 
 Deno.test("destinationOf() names exchange, key and queue, without what is empty or said twice", () => {
@@ -136,7 +132,7 @@ Deno.test("messageAttributes() leave out what a message has not", () => {
 Deno.test("outcomeOf() has a word for every way in which a message is settled", () => {
   const retry = { kind: "retry", delayMs: 1, retries: 1, error: "" } as const;
   const letter = { kind: "dead-letter", reason: "too early", detail: "" } as const;
-  const cases: [Verdict, Exclude<NextStep, { kind: "look-again" }>, string][] = [
+  const cases: [Outcome, Exclude<NextStep, { kind: "look-again" }>, string][] = [
     [{ kind: "done" }, { kind: "ack" }, "done"],
     [{ kind: "duplicate" }, { kind: "ack" }, "duplicate"],
     [{ kind: "failed", error: "" }, retry, "retry"],
@@ -145,5 +141,5 @@ Deno.test("outcomeOf() has a word for every way in which a message is settled", 
     [{ kind: "failed", error: "" }, letter, "dead-letter"],
     [{ kind: "rejected", reason: "not JSON", detail: "" }, letter, "dead-letter"],
   ];
-  for (const [verdict, step, word] of cases) assertEquals(outcomeOf(verdict, step), word);
+  for (const [outcome, step, word] of cases) assertEquals(outcomeOf(outcome, step), word);
 });

@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import type { Message } from "amqplib";
 import type { ConfirmChannel } from "./connection.ts";
-import { headersOf, type Past } from "./message.ts";
+import { headersOf, REPUBLISHED_HEADER, type RetryState } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
@@ -23,7 +23,9 @@ export interface OutgoingMessage {
   /** The body; text is sent in UTF-8. */
   readonly body: string | Uint8Array;
   /** What its consumer has been through with it already; nothing unless it is a retry. */
-  readonly past?: Past;
+  readonly retryState?: RetryState;
+  /** Whether it was sent before, and is sent to everybody once more. */
+  readonly isRepublished?: boolean;
 }
 
 /** Where messages go. */
@@ -153,8 +155,12 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent, past } = message;
-  const headers = { ...(traceparent === null ? {} : { traceparent }), ...(past ? headersOf(past) : {}) };
+  const { id, type, correlationId, occurredAt, traceparent, retryState, isRepublished } = message;
+  const headers = {
+    ...(traceparent === null ? {} : { traceparent }),
+    ...(retryState ? headersOf(retryState) : {}),
+    ...(isRepublished ? { [REPUBLISHED_HEADER]: true } : {}),
+  };
   return {
     persistent: true,
     mandatory: route.isMandatory(message),

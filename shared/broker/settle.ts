@@ -1,104 +1,14 @@
 /**
- * Gets a verdict on every delivery of a batch, decides what happens to each, and acks.
+ * What becomes of each delivery of a batch: its outcome, what is done next about it, and its ack.
  *
  * @module
  */
-import { kindOfError, messageOf, runSplitting } from "../process/errors.ts";
-import type { DomainEvent, EventType } from "../events.ts";
-import type { Delivery, ReceivedEvent } from "./message.ts";
+import { bisect, kindOfError, messageOf, orOutage } from "../process/errors.ts";
 import type { Channel, ConsumeMessage } from "./connection.ts";
+import type { Delivery, Envelope, Received } from "./message.ts";
 
-/**
- * Processes a batch of events of the types `T` in one transaction, and answers with a verdict for each, in their order.
- * No event id appears twice. When it throws, nothing of the batch may have been committed.
- */
-export type HandleBatch<T extends EventType = EventType> = (
-  events: readonly ReceivedEvent<T>[],
-) => Promise<readonly Verdict[]>;
-
-/** What of a delivery matters for the verdict. */
-export type Judged = Pick<Delivery, "parsed" | "traceparent" | "past">;
-
-/**
- * Judges every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
- * handled first once, then as the repeat that it is; and a batch that fails is split until the event at fault stands
- * alone: one bad message harms only itself.
- *
- * Errors: only those of kind "outage", which are no message's fault.
- */
-export async function judgeBatch<D extends Judged, T extends EventType>(
-  batch: readonly D[],
-  types: readonly T[],
-  handle: HandleBatch<T>,
-): Promise<Map<D, Verdict>> {
-  const verdicts = new Map<D, Verdict>();
-  const first = new Map<string, { readonly delivery: D; readonly received: ReceivedEvent<T> }>();
-  const repeats: [repeat: D, original: D][] = [];
-  for (const delivery of batch) {
-    const received = receivedOf(delivery, types);
-    if ("kind" in received) {
-      verdicts.set(delivery, received);
-      continue;
-    }
-    const original = first.get(received.event.eventId);
-    if (original) repeats.push([delivery, original.delivery]);
-    else first.set(received.event.eventId, { delivery, received });
-  }
-  const singles = [...first.values()];
-  const judged = await runSplitting(singles.map(({ received }) => received), handle);
-  judged.forEach((result, i) => {
-    const delivery = singles[i]?.delivery;
-    if (delivery) {
-      verdicts.set(delivery, result.status === "fulfilled" ? result.value : verdictOn(result.reason));
-    }
-  });
-  return new Map([...verdicts, ...await judgeRepeats(repeats, verdicts, types, handle)]);
-}
-
-/** A repeat of what is processed goes through the inbox as well, which counts it; any other shares its fate. */
-async function judgeRepeats<D extends Judged, T extends EventType>(
-  repeats: readonly [repeat: D, original: D][],
-  verdicts: ReadonlyMap<D, Verdict>,
-  types: readonly T[],
-  handle: HandleBatch<T>,
-): Promise<Map<D, Verdict>> {
-  const fates = repeats.flatMap(([repeat, original]) => {
-    const verdict = verdicts.get(original);
-    return verdict ? [{ repeat, verdict }] : [];
-  });
-  const isProcessed = ({ kind }: Verdict) => kind === "done" || kind === "duplicate";
-  const processed = fates.filter(({ verdict }) => isProcessed(verdict)).map(({ repeat }) => repeat);
-  const shared = fates.filter(({ verdict }) => !isProcessed(verdict));
-  const judged = processed.length > 0 ? await judgeBatch(processed, types, handle) : [];
-  return new Map([...judged, ...shared.map(({ repeat, verdict }) => [repeat, verdict] as const)]);
-}
-
-function receivedOf<T extends EventType>(
-  { parsed, traceparent, past }: Judged,
-  types: readonly T[],
-): ReceivedEvent<T> | Extract<Verdict, { kind: "rejected" }> {
-  if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
-  const event = narrowed(parsed.event, types);
-  if (!event) {
-    const detail = `${parsed.event.type} is not for this consumer`;
-    return { kind: "rejected", reason: "unexpected type", detail };
-  }
-  return { event, traceparent, attempt: past.retries + 1 };
-}
-
-function narrowed<T extends EventType>(event: DomainEvent, types: readonly T[]): DomainEvent<T> | null {
-  return types.some((type) => type === event.type) ? event as DomainEvent<T> : null;
-}
-
-/** The verdict on an event whose handling failed although it was alone. */
-function verdictOn(error: unknown): Verdict {
-  const detail = messageOf(error);
-  if (kindOfError(error) === "transient") return { kind: "failed", error: detail };
-  return { kind: "rejected", reason: "handler failed", detail };
-}
-
-/** What a consumer's handler says of one message. */
-export type Verdict =
+/** The outcome of processing one message, as its consumer's handler says. */
+export type Outcome =
   /** Processed: its effects are committed. `note` says what it did, for the log. */
   | { readonly kind: "done"; readonly note?: string }
   /** Processed before: nothing changed. */
@@ -111,6 +21,102 @@ export type Verdict =
   | { readonly kind: "failed"; readonly error: string }
   /** It can never be processed. */
   | { readonly kind: "rejected"; readonly reason: string; readonly detail: string };
+
+/**
+ * Processes a batch of events in one transaction, and answers with the outcome of each, in their order. No event id
+ * appears twice. When it throws, nothing of the batch may have been committed.
+ */
+export type HandleBatch<E extends Envelope = Envelope> = (
+  events: readonly Received<E>[],
+) => Promise<readonly Outcome[]>;
+
+/** The events of `E` that are of a type of `T`. */
+export type OfType<E extends Envelope, T extends E["type"]> = Extract<E, { readonly type: T }>;
+
+/** What of a delivery matters for its outcome. */
+export type Processable<E extends Envelope> = Pick<
+  Delivery<E>,
+  "parsed" | "traceparent" | "retryState" | "mayBeRepeat"
+>;
+
+/**
+ * Processes every delivery: what is no event, or none of `types`, is rejected; an event delivered twice in the batch is
+ * handled first once, then as the repeat that it is; and a batch that fails is bisected until the event at fault stands
+ * alone: one bad message harms only itself.
+ *
+ * Errors: only those of kind "outage", which are no message's fault.
+ */
+export async function processBatch<D extends Processable<E>, E extends Envelope, T extends E["type"]>(
+  batch: readonly (D & Processable<E>)[],
+  types: readonly T[],
+  handle: HandleBatch<OfType<E, T>>,
+): Promise<Map<D, Outcome>> {
+  const outcomes = new Map<D, Outcome>();
+  const first = new Map<string, { readonly delivery: D; readonly received: Received<OfType<E, T>> }>();
+  const repeats: [repeat: D, original: D][] = [];
+  for (const delivery of batch) {
+    const received = receivedOf<E, T>(delivery, types);
+    if ("kind" in received) {
+      outcomes.set(delivery, received);
+      continue;
+    }
+    const original = first.get(received.event.eventId);
+    if (original) repeats.push([delivery, original.delivery]);
+    else first.set(received.event.eventId, { delivery, received });
+  }
+  const singles = [...first.values()];
+  const results = orOutage(await bisect(singles.map(({ received }) => received), handle));
+  results.forEach((result, i) => {
+    const delivery = singles[i]?.delivery;
+    if (!delivery) return;
+    outcomes.set(delivery, result.status === "fulfilled" ? result.value : outcomeOfError(result.reason));
+  });
+  return new Map([...outcomes, ...await processRepeats(repeats, outcomes, types, handle)]);
+}
+
+/** A repeat of what is processed goes through the inbox as well, which counts it; any other shares its fate. */
+async function processRepeats<D extends Processable<E>, E extends Envelope, T extends E["type"]>(
+  repeats: readonly [repeat: D, original: D][],
+  outcomes: ReadonlyMap<D, Outcome>,
+  types: readonly T[],
+  handle: HandleBatch<OfType<E, T>>,
+): Promise<Map<D, Outcome>> {
+  const shared = new Map<D, Outcome>();
+  const processed: D[] = [];
+  for (const [repeat, original] of repeats) {
+    const outcome = outcomes.get(original);
+    if (outcome?.kind === "done" || outcome?.kind === "duplicate") processed.push(repeat);
+    else if (outcome) shared.set(repeat, outcome);
+  }
+  if (processed.length === 0) return shared;
+  return new Map([...await processBatch(processed, types, handle), ...shared]);
+}
+
+function receivedOf<E extends Envelope, T extends E["type"]>(
+  { parsed, traceparent, retryState, mayBeRepeat }: Processable<E>,
+  types: readonly T[],
+): Received<OfType<E, T>> | Extract<Outcome, { kind: "rejected" }> {
+  if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
+  const { event } = parsed;
+  if (!isOfType(event, types)) {
+    return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
+  }
+  return { event, traceparent, attempt: retryState.retries + 1, mayBeRepeat };
+}
+
+function isOfType<E extends Envelope, T extends E["type"]>(
+  event: E,
+  types: readonly T[],
+): event is OfType<E, T> {
+  return types.some((type) => type === event.type);
+}
+
+/** The outcome of an event whose handling failed although it was alone. */
+function outcomeOfError(error: unknown): Outcome {
+  const detail = messageOf(error);
+  if (kindOfError(error) === "transient") return { kind: "failed", error: detail };
+  return { kind: "rejected", reason: "handler failed", detail };
+}
 
 /** What is to be done with the message. */
 export type NextStep =
@@ -134,11 +140,11 @@ const FIRST_RETRY_MS = 500;
 const RETRY_FACTOR = 4;
 const RETRY_MAX_MS = 60_000;
 
-/** What is known of the message's past. */
+/** What is known of a message when its next step is decided. */
 export interface Attempts {
-  /** Retries spent so far. */
+  /** Spent so far. */
   readonly retries: number;
-  /** Looks at it since it was delivered. */
+  /** Since it was delivered. */
   readonly looks: number;
   /** Milliseconds since this delivery was first looked at. */
   readonly inHandMs: number;
@@ -146,8 +152,8 @@ export interface Attempts {
   readonly ageMs: number;
 }
 
-/** How patient a consumer is. */
-export interface Patience {
+/** How often and how long a message is tried again before it becomes a dead letter. */
+export interface RetryPolicy {
   /** How often a message that fails is tried again; 0 is never. */
   readonly maxRetries: number;
   /** How old, in milliseconds, an event that comes too early may become before its retries are spent. */
@@ -155,28 +161,33 @@ export interface Patience {
 }
 
 /** Decides the next step of a message. `random` is from [0, 1) and spreads the delays of many by a fifth each way. */
-export function nextStep(verdict: Verdict, past: Attempts, patience: Patience, random: number): NextStep {
-  switch (verdict.kind) {
+export function nextStep(
+  outcome: Outcome,
+  attempts: Attempts,
+  policy: RetryPolicy,
+  random: number,
+): NextStep {
+  switch (outcome.kind) {
     case "done":
     case "duplicate":
       return { kind: "ack" };
     case "rejected":
-      return { kind: "dead-letter", reason: verdict.reason, detail: verdict.detail };
+      return { kind: "dead-letter", reason: outcome.reason, detail: outcome.detail };
     case "waiting":
-      return lookAgain(past.looks);
+      return lookAgain(attempts.looks);
     case "early":
-      return stepOfEarly(`too early, awaits ${verdict.awaits}`, past, patience, random);
+      return stepOfEarly(`too early, awaits ${outcome.awaits}`, attempts, policy, random);
     case "failed":
-      return retryOrGiveUp("retries exhausted", verdict.error, past, patience, random);
+      return retryOrGiveUp("retries exhausted", outcome.error, attempts, policy, random);
     default:
-      return verdict satisfies never;
+      return outcome satisfies never;
   }
 }
 
-function stepOfEarly(error: string, past: Attempts, patience: Patience, random: number): NextStep {
-  const { retries, looks, inHandMs, ageMs } = past;
+function stepOfEarly(error: string, attempts: Attempts, policy: RetryPolicy, random: number): NextStep {
+  const { retries, looks, inHandMs, ageMs } = attempts;
   if (inHandMs < EARLY_IN_HAND_MS) return lookAgain(looks);
-  if (ageMs >= patience.earlyMs) return retryOrGiveUp("too early", error, past, patience, random);
+  if (ageMs >= policy.earlyMs) return retryOrGiveUp("too early", error, attempts, policy, random);
   return { kind: "retry", delayMs: spread(Math.min(ageMs, EARLY_RETRY_MAX_MS), random), retries, error };
 }
 
@@ -188,7 +199,7 @@ function retryOrGiveUp(
   reason: string,
   error: string,
   { retries }: Attempts,
-  { maxRetries }: Patience,
+  { maxRetries }: RetryPolicy,
   random: number,
 ): NextStep {
   if (retries < maxRetries) {
@@ -227,11 +238,14 @@ export function planAcks(settled: readonly number[], outstanding: readonly numbe
   return below.length > 0 ? [{ tag: top, multiple: below.length > 1 }, ...rest] : rest;
 }
 
+/** What of a delivery matters for its ack. */
+type Acked = Pick<Delivery, "channel" | "message">;
+
 /**
  * Acks what is settled; `outstanding` is what is not. On a channel that is gone this does nothing: the broker requeues,
  * and the inbox absorbs.
  */
-export function ackDeliveries(settled: readonly Delivery[], outstanding: readonly Delivery[]): void {
+export function ackDeliveries(settled: readonly Acked[], outstanding: readonly Acked[]): void {
   for (const [channel, ours] of Map.groupBy(settled, (delivery) => delivery.channel)) {
     const byTag = new Map(ours.map(({ message }) => [message.fields.deliveryTag, message]));
     const others = outstanding.filter((delivery) => delivery.channel === channel);
@@ -242,7 +256,7 @@ export function ackDeliveries(settled: readonly Delivery[], outstanding: readonl
   }
 }
 
-function tagOf({ message }: Delivery): number {
+function tagOf({ message }: Acked): number {
   return message.fields.deliveryTag;
 }
 

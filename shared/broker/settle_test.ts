@@ -1,72 +1,71 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { TransientError } from "../process/errors.ts";
-import { makeEvent, parseEvent } from "../events.ts";
-import type { ReceivedEvent } from "./message.ts";
-import { judgeBatch, type Judged, nextStep, planAcks, retryDelayMs, type Verdict } from "./settle.ts";
+import { type DomainEvent, makeEvent, parseEvent, type ReceivedEvent } from "../events.ts";
+import { nextStep, type Outcome, planAcks, type Processable, processBatch, retryDelayMs } from "./settle.ts";
 
 const TYPES = ["order.created"] as const;
 
 const done = (events: readonly ReceivedEvent[]) =>
-  Promise.resolve(events.map((): Verdict => ({ kind: "done" })));
+  Promise.resolve(events.map((): Outcome => ({ kind: "done" })));
 
-Deno.test("judgeBatch() rejects what is no event without troubling the handler, and handles the rest", async () => {
+Deno.test("processBatch() rejects what is no event without troubling the handler, and handles the rest", async () => {
   const batch = [delivery("{"), delivery(order(1)), delivery(new Uint8Array([0xff, 0xfe]))];
   const seen: number[] = [];
-  const verdicts = await judgeBatch(batch, TYPES, (events) => {
+  const outcomes = await processBatch(batch, TYPES, (events) => {
     seen.push(events.length);
     return done(events);
   });
-  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["rejected", "done", "rejected"]);
+  assertEquals(batch.map((d) => outcomes.get(d)?.kind), ["rejected", "done", "rejected"]);
   assertEquals(seen, [1]);
 });
 
-Deno.test("judgeBatch() rejects an event that is not for this consumer", async () => {
+Deno.test("processBatch() rejects an event that is not for this consumer", async () => {
   const batch = [delivery(order(1))];
-  const verdicts = await judgeBatch(
+  const outcomes = await processBatch(
     batch,
     ["payment.failed"],
     () => Promise.reject(new Error("must not be called")),
   );
-  assertEquals([...verdicts.values()], [
+  assertEquals([...outcomes.values()], [
     { kind: "rejected", reason: "unexpected type", detail: "order.created is not for this consumer" },
   ]);
 });
 
-Deno.test("judgeBatch() hands an event that stands twice in a batch to the handler one after the other", async () => {
+Deno.test("processBatch() hands an event that stands twice in a batch to the handler one after the other", async () => {
   const twice = order(1);
   const batch = [delivery(twice), delivery(order(2)), delivery(twice), delivery(twice)];
   const seen: string[][] = [];
-  const verdicts = await judgeBatch(batch, TYPES, (events) => {
+  const outcomes = await processBatch(batch, TYPES, (events) => {
     const ids = events.map(({ event }) => event.eventId);
     const known = new Set(seen.flat());
     seen.push(ids);
-    return Promise.resolve(ids.map((id): Verdict => ({ kind: known.has(id) ? "duplicate" : "done" })));
+    return Promise.resolve(ids.map((id): Outcome => ({ kind: known.has(id) ? "duplicate" : "done" })));
   });
   for (const ids of seen) assertEquals(new Set(ids).size, ids.length);
-  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["done", "done", "duplicate", "duplicate"]);
+  assertEquals(batch.map((d) => outcomes.get(d)?.kind), ["done", "done", "duplicate", "duplicate"]);
 });
 
-Deno.test("judgeBatch() gives a repeat of what was not processed the same verdict, without trying again", async () => {
+Deno.test("processBatch() gives a repeat of what was not processed the same outcome, without trying again", async () => {
   const twice = order(1);
   const batch = [delivery(twice), delivery(twice)];
   let calls = 0;
-  const verdicts = await judgeBatch(batch, TYPES, () => {
+  const outcomes = await processBatch(batch, TYPES, () => {
     calls++;
     return Promise.resolve([{ kind: "early", awaits: "PAID" }]);
   });
-  assertEquals(batch.map((d) => verdicts.get(d)?.kind), ["early", "early"]);
+  assertEquals(batch.map((d) => outcomes.get(d)?.kind), ["early", "early"]);
   assertEquals(calls, 1);
 });
 
-Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", async () => {
+Deno.test("processBatch() lets one event that breaks the batch harm only itself", async () => {
   const batch = Array.from({ length: 9 }, (_, i) => delivery(order(i)));
   const culprit = batch[4]?.parsed;
   assert(culprit?.ok);
   for (
     const [error, kind] of [[new Error("check violated"), "rejected"], [new TransientError("late"), "failed"]]
   ) {
-    const verdicts = await judgeBatch(
+    const outcomes = await processBatch(
       batch,
       TYPES,
       (events) =>
@@ -75,16 +74,16 @@ Deno.test("judgeBatch() lets one event that breaks the batch harm only itself", 
           : done(events),
     );
     assertEquals(
-      batch.map((d) => verdicts.get(d)?.kind),
+      batch.map((d) => outcomes.get(d)?.kind),
       batch.map((_, i) => i === 4 ? kind : "done"),
     );
   }
 });
 
-Deno.test("judgeBatch() blames nobody for an outage", async () => {
+Deno.test("processBatch() blames nobody for an outage", async () => {
   const outage = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
   await assertRejects(() =>
-    judgeBatch([delivery(order(1)), delivery(order(2))], TYPES, () => Promise.reject(outage))
+    processBatch([delivery(order(1)), delivery(order(2))], TYPES, () => Promise.reject(outage))
   );
 });
 
@@ -96,24 +95,29 @@ function order(n: number): string {
   );
 }
 
-function delivery(body: string | Uint8Array<ArrayBuffer>): Judged {
+function delivery(body: string | Uint8Array<ArrayBuffer>): Processable<DomainEvent> {
   const content = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  return { parsed: parseEvent(content), traceparent: null, past: { retries: 0, firstSeenAt: new Date(0) } };
+  return {
+    parsed: parseEvent(content),
+    traceparent: null,
+    retryState: { retries: 0, firstSeenAt: new Date(0) },
+    mayBeRepeat: false,
+  };
 }
 
 const fresh = { retries: 0, looks: 0, inHandMs: 0, ageMs: 0 };
-const patience = { maxRetries: 3, earlyMs: 60_000 };
-const early: Verdict = { kind: "early", awaits: "PAID" };
-const failed: Verdict = { kind: "failed", error: "timed out" };
+const retryPolicy = { maxRetries: 3, earlyMs: 60_000 };
+const early: Outcome = { kind: "early", awaits: "PAID" };
+const failed: Outcome = { kind: "failed", error: "timed out" };
 
 Deno.test("nextStep() acks what is done and what is a duplicate", () => {
-  assertEquals(nextStep({ kind: "done" }, fresh, patience, 0), { kind: "ack" });
-  assertEquals(nextStep({ kind: "duplicate" }, fresh, patience, 0), { kind: "ack" });
+  assertEquals(nextStep({ kind: "done" }, fresh, retryPolicy, 0), { kind: "ack" });
+  assertEquals(nextStep({ kind: "duplicate" }, fresh, retryPolicy, 0), { kind: "ack" });
 });
 
 Deno.test("nextStep() gives up at once on what can never be processed", () => {
-  const verdict: Verdict = { kind: "rejected", reason: "unknown version", detail: "version 2" };
-  assertEquals(nextStep(verdict, fresh, patience, 0), {
+  const outcome: Outcome = { kind: "rejected", reason: "unknown version", detail: "version 2" };
+  assertEquals(nextStep(outcome, fresh, retryPolicy, 0), {
     kind: "dead-letter",
     reason: "unknown version",
     detail: "version 2",
@@ -121,20 +125,20 @@ Deno.test("nextStep() gives up at once on what can never be processed", () => {
 });
 
 Deno.test("nextStep() looks at an early event again within milliseconds, and keeps it in hand for a second", () => {
-  assertEquals(nextStep(early, fresh, patience, 0), { kind: "look-again", delayMs: 2 });
-  const later = nextStep(early, { ...fresh, looks: 30, inHandMs: 999, ageMs: 999 }, patience, 0);
+  assertEquals(nextStep(early, fresh, retryPolicy, 0), { kind: "look-again", delayMs: 2 });
+  const later = nextStep(early, { ...fresh, looks: 30, inHandMs: 999, ageMs: 999 }, retryPolicy, 0);
   assertEquals(later, { kind: "look-again", delayMs: 50 });
 });
 
 Deno.test("nextStep() looks again, for as long as it takes, at what waits for an answer in this very process", () => {
   const old = { ...fresh, looks: 30, inHandMs: 600_000, ageMs: 600_000 };
-  assertEquals(nextStep({ kind: "waiting" }, fresh, patience, 0), { kind: "look-again", delayMs: 2 });
-  assertEquals(nextStep({ kind: "waiting" }, old, patience, 0), { kind: "look-again", delayMs: 50 });
+  assertEquals(nextStep({ kind: "waiting" }, fresh, retryPolicy, 0), { kind: "look-again", delayMs: 2 });
+  assertEquals(nextStep({ kind: "waiting" }, old, retryPolicy, 0), { kind: "look-again", delayMs: 50 });
 });
 
 Deno.test("nextStep() has an early event delivered again, ever more rarely, and spends no retry while it is young", () => {
   const delays = [1000, 4000, 59_999].map((ageMs) => {
-    const step = nextStep(early, { retries: 0, looks: 30, inHandMs: 1000, ageMs }, patience, 0.5);
+    const step = nextStep(early, { retries: 0, looks: 30, inHandMs: 1000, ageMs }, retryPolicy, 0.5);
     assert(step.kind === "retry");
     assertEquals([step.retries, step.error], [0, "too early, awaits PAID"]);
     return step.delayMs;
@@ -143,13 +147,13 @@ Deno.test("nextStep() has an early event delivered again, ever more rarely, and 
 });
 
 Deno.test("nextStep() dead-letters an early event only after its delayed retries", () => {
-  const old = { looks: 30, inHandMs: 1000, ageMs: patience.earlyMs };
+  const old = { looks: 30, inHandMs: 1000, ageMs: retryPolicy.earlyMs };
   for (const retries of [0, 1, 2]) {
-    const step = nextStep(early, { ...old, retries }, patience, 0.5);
+    const step = nextStep(early, { ...old, retries }, retryPolicy, 0.5);
     assert(step.kind === "retry");
     assertEquals(step.retries, retries + 1);
   }
-  assertEquals(nextStep(early, { ...old, retries: 3 }, patience, 0.5), {
+  assertEquals(nextStep(early, { ...old, retries: 3 }, retryPolicy, 0.5), {
     kind: "dead-letter",
     reason: "too early",
     detail: "too early, awaits PAID",
@@ -158,7 +162,7 @@ Deno.test("nextStep() dead-letters an early event only after its delayed retries
 
 Deno.test("nextStep() retries a failure as often as configured, with growing delay, then keeps its error", () => {
   fc.assert(fc.property(fc.nat(10), fc.double({ min: 0, max: 0.999, noNaN: true }), (maxRetries, random) => {
-    const patient = { ...patience, maxRetries };
+    const patient = { ...retryPolicy, maxRetries };
     let last = 0;
     for (let retries = 0; retries < maxRetries; retries++) {
       const step = nextStep(failed, { ...fresh, retries }, patient, random);

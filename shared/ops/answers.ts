@@ -7,95 +7,37 @@
 import * as z from "zod/mini";
 import { ORDER_STATUSES } from "../order_status.ts";
 
-/**
- * A text.
- *
- * @internal
- */
-export function text(description: string): z.ZodMiniString {
-  return z.string().check(z.meta({ description }));
-}
+const described = (description: string, more: object = {}) => z.meta({ description, ...more });
 
-/**
- * A text, or null.
- *
- * @internal
- */
-export function textOrNull(description: string): z.ZodMiniNullable<z.ZodMiniString> {
-  return z.nullable(z.string()).check(z.meta({ description }));
-}
+/** A text, which `description` explains to whoever reads the API's reference; and so below. */
+export const text = (description: string) => z.string().check(described(description));
+const textOrNull = (description: string) => z.nullable(z.string()).check(described(description));
+/** A uuid in lower case. */
+export const id = (description: string) => z.string().check(described(description, { format: "uuid" }));
+const idOrNull = (description: string) =>
+  z.nullable(z.string()).check(described(description, { format: "uuid" }));
+/** A time: ISO 8601, in UTC. */
+export const time = (description: string) =>
+  z.string().check(described(description, { format: "date-time" }));
+/** A time, or null. */
+export const timeOrNull = (description: string) =>
+  z.nullable(z.string()).check(described(description, { format: "date-time" }));
+/** A whole number, 0 or more. */
+export const count = (description: string) =>
+  z.number().check(described(description, { type: "integer", minimum: 0 }));
+const countOrNull = (description: string) =>
+  z.nullable(z.number()).check(described(description, { minimum: 0 }));
 
-/**
- * An id: a uuid in lower case.
- *
- * @internal
- */
-export function id(description: string): z.ZodMiniString {
-  return z.string().check(z.meta({ description, format: "uuid" }));
-}
+/** As the tables have an answer's object: each of its times, which are called `at` or `…At`, is a `Date`. */
+export type Row<T> = T extends unknown
+  ? { readonly [K in keyof T]: K extends "at" | `${string}At` ? Date | Exclude<T[K], string> : T[K] }
+  : never;
 
-/**
- * An id, or null.
- *
- * @internal
- */
-export function idOrNull(description: string): z.ZodMiniNullable<z.ZodMiniString> {
-  return z.nullable(z.string()).check(z.meta({ description, format: "uuid" }));
-}
+export const nextCursor = textOrNull("The `cursor` of the page behind this one; null on the last one.");
 
-/**
- * A time: ISO 8601, in UTC.
- *
- * @internal
- */
-export function time(description: string): z.ZodMiniString {
-  return z.string().check(z.meta({ description, format: "date-time" }));
-}
-
-/**
- * A time, or null.
- *
- * @internal
- */
-export function timeOrNull(description: string): z.ZodMiniNullable<z.ZodMiniString> {
-  return z.nullable(z.string()).check(z.meta({ description, format: "date-time" }));
-}
-
-/**
- * A whole number, 0 or more.
- *
- * @internal
- */
-export function count(description: string): z.ZodMiniNumber {
-  return z.number().check(z.meta({ description, type: "integer", minimum: 0 }));
-}
-
-/**
- * A number, 0 or more, or null.
- *
- * @internal
- */
-export function countOrNull(description: string): z.ZodMiniNullable<z.ZodMiniNumber> {
-  return z.nullable(z.number()).check(z.meta({ description, minimum: 0 }));
-}
-
-/**
- * The cursor of the page behind this one.
- *
- * @internal
- */
-export const nextCursor = textOrNull(
-  "The `cursor` of the page behind this one; null on the last one.",
-);
-
-/**
- * One field of a request that is at fault.
- *
- * @internal
- */
-export const fieldErrorSchema = z.object({
+const fieldErrorSchema = z.object({
   field: text("The field's name; nested ones with dots."),
-  in: z.enum(["body", "query", "path"]).check(z.meta({ description: "Which part of the request it is in." })),
+  in: z.enum(["body", "query", "path"]).check(described("Which part of the request it is in.")),
   pointer: z.optional(
     text(
       "Where it stands in the body, as a JSON pointer fragment (RFC 6901, section 6); for the body alone.",
@@ -103,53 +45,40 @@ export const fieldErrorSchema = z.object({
   ),
   detail: text("What is wrong with it, for people, such as `must be greater than zero`."),
 }).check(z.meta({ ref: "FieldError" }));
+export type FieldError = z.infer<typeof fieldErrorSchema>;
 
-/**
- * Problem details.
- *
- * @internal
- */
+/** Problem details (RFC 9457). */
 export const problemSchema = z.object({
   type: text("`about:blank`: the status code says which kind of problem it is."),
   title: text("The kind of problem in a few words, such as `Conflict`."),
-  status: z.number().check(z.meta({ description: "The status code.", type: "integer" })),
+  status: z.number().check(described("The status code.", { type: "integer" })),
   detail: text("What is wrong, and what to do about it."),
   instance: text("The path that was asked for."),
-  errors: z.optional(
-    z.array(fieldErrorSchema).check(z.meta({ description: "Every field that is at fault." })),
-  ),
+  errors: z.optional(z.array(fieldErrorSchema).check(described("Every field that is at fault."))),
 }).check(z.meta({ ref: "Problem" }));
-
-/** One field of a request that is at fault. */
-export type FieldError = z.infer<typeof fieldErrorSchema>;
-/** Problem details. */
 export type Problem = z.infer<typeof problemSchema>;
 
 const status = z.enum(ORDER_STATUSES);
 
-/**
- * An order as the public routes show it.
- *
- * @internal
- */
+/** An order as the public routes show it. */
 export const orderSchema = z.object({
   id: id("The order's id, a version 7 uuid: the newest order has the highest."),
   userId: id("Who bought."),
   courseId: id("What was bought."),
   amount: text("A decimal string of two places."),
-  status: status.check(z.meta({ description: "Where it stands." })),
+  status: status.check(described("Where it stands.")),
   createdAt: time("When it was created."),
   updatedAt: time("When its status last changed."),
 }).check(z.meta({ ref: "Order" }));
+export type OrderJson = z.infer<typeof orderSchema>;
 
-/**
- * An order as ops sees it.
- *
- * @internal
- */
+/** An order as ops sees it. */
 export const opsOrderSchema = z.extend(orderSchema, {
   correlationId: text("The correlation id of all its events."),
 }).check(z.meta({ ref: "OpsOrder" }));
+
+export const ordersPageSchema = z.object({ orders: z.array(opsOrderSchema), nextCursor });
+export type OrdersPage = z.infer<typeof ordersPageSchema>;
 
 const about = {
   at: time("When."),
@@ -161,11 +90,6 @@ const about = {
 };
 const consumer = text("Which consumer, by the name of its queue.");
 
-/**
- * One thing that happened to an order.
- *
- * @internal
- */
 export const timelineEntrySchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("emitted"), ...about }),
   z.object({
@@ -203,61 +127,48 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
     "the broker (`published`), processed, absorbed as a repeat (`duplicate`), put off (`retry`) or given up on " +
     "(`dead-letter`) by a consumer, or the order moved (`status`).",
 }));
+export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
 
-/**
- * An order and what happened to it, oldest entry first.
- *
- * @internal
- */
+/** An order and what happened to it, oldest entry first. */
 export const orderStorySchema = z.object({ order: opsOrderSchema, timeline: z.array(timelineEntrySchema) });
+export type OrderStoryJson = z.infer<typeof orderStorySchema>;
 
-/**
- * A scenario that can be played.
- *
- * @internal
- */
-export const scenarioSchema = z.object({
+const scenarioSchema = z.object({
   name: text("The last part of its path."),
   path: text("Its whole path."),
   group: text("What it belongs to, for people."),
   expect: text("What to expect of it."),
 });
+export type ScenarioInfo = z.infer<typeof scenarioSchema>;
 
-/**
- * An event in the outbox.
- *
- * @internal
- */
+export const scenariosSchema = z.object({ scenarios: z.array(scenarioSchema) });
+
 export const outboxEventSchema = z.object({
   id: id("The event's id."),
   type: text("Its type, which is its routing key."),
   orderId: id("The order that it is about."),
   correlationId: text("Its correlation id."),
   traceparent: textOrNull("W3C trace context; null where there is none."),
-  payload: z.unknown().check(z.meta({ description: "The whole envelope, data included, as it is sent." })),
+  payload: z.unknown().check(described("The whole envelope, data included, as it is sent.")),
   occurredAt: time("When it happened."),
   publishedAt: timeOrNull("When the broker had confirmed it; null while it waits."),
   retryCount: count("How often the broker has refused it."),
   lastError: textOrNull("What the last refusal said; null where there was none."),
   nextAttemptAt: timeOrNull("When it is tried again; null where it waits for nothing."),
 }).check(z.meta({ ref: "OutboxEvent" }));
+export type OutboxEventJson = z.infer<typeof outboxEventSchema>;
 
-/**
- * An event that is published once more.
- *
- * @internal
- */
+export const outboxPageSchema = z.object({ events: z.array(outboxEventSchema), nextCursor });
+export type OutboxPage = z.infer<typeof outboxPageSchema>;
+
+/** An event that is published once more. */
 export const republishedSchema = z.extend(outboxEventSchema, {
-  alreadyProcessedBy: z.array(z.string()).check(
-    z.meta({ description: "The consumers that have processed it, and will absorb the repeat." }),
-  ),
+  alreadyProcessedBy: z.array(z.string())
+    .check(described("The consumers that have processed it, and will absorb the repeat.")),
 }).check(z.meta({ ref: "RepublishedEvent" }));
+export type RepublishedJson = z.infer<typeof republishedSchema>;
 
-/**
- * One row of the inbox.
- *
- * @internal
- */
+/** One row of the inbox. */
 export const processedEventSchema = z.object({
   eventId: id("The event's id."),
   consumer: text("Who has processed it."),
@@ -265,58 +176,11 @@ export const processedEventSchema = z.object({
   duplicates: count("How often it came again and was absorbed."),
   lastDuplicateAt: timeOrNull("When it last did; null where it never has."),
 }).check(z.meta({ ref: "ProcessedEvent" }));
-
-/**
- * A page of the outbox.
- *
- * @internal
- */
-export const outboxPageSchema = z.object({ events: z.array(outboxEventSchema), nextCursor });
-/**
- * A page of the inbox.
- *
- * @internal
- */
-export const inboxPageSchema = z.object({ processedEvents: z.array(processedEventSchema), nextCursor });
-/**
- * A page of orders.
- *
- * @internal
- */
-export const ordersPageSchema = z.object({ orders: z.array(opsOrderSchema), nextCursor });
-/**
- * The scenarios on offer.
- *
- * @internal
- */
-export const scenariosSchema = z.object({ scenarios: z.array(scenarioSchema) });
-
-/** An order as the public routes show it. */
-export type OrderJson = z.infer<typeof orderSchema>;
-/** One thing that happened to an order. */
-export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
-/** An order and what happened to it. */
-export type OrderStoryJson = z.infer<typeof orderStorySchema>;
-/** A scenario that can be played. */
-export type ScenarioInfo = z.infer<typeof scenarioSchema>;
-/** An event in the outbox. */
-export type OutboxEventJson = z.infer<typeof outboxEventSchema>;
-/** An event that is published once more. */
-export type RepublishedJson = z.infer<typeof republishedSchema>;
-/** One row of the inbox. */
 export type ProcessedEventJson = z.infer<typeof processedEventSchema>;
-/** A page of orders. */
-export type OrdersPage = z.infer<typeof ordersPageSchema>;
-/** A page of the outbox. */
-export type OutboxPage = z.infer<typeof outboxPageSchema>;
-/** A page of the inbox. */
+
+export const inboxPageSchema = z.object({ processedEvents: z.array(processedEventSchema), nextCursor });
 export type InboxPage = z.infer<typeof inboxPageSchema>;
 
-/**
- * A dead letter.
- *
- * @internal
- */
 export const deadLetterSchema = z.object({
   id: id("The letter's own id."),
   consumer: text("Who gave up on it."),
@@ -328,48 +192,26 @@ export const deadLetterSchema = z.object({
   reason: text("Why, in a few fixed words."),
   detail: text("Why, in full."),
   attempts: count("Attempts so far."),
-  state: z.enum(["OPEN", "REDRIVEN", "DISCARDED"]).check(
-    z.meta({ description: "`OPEN` until somebody deals with it." }),
-  ),
+  state: z.enum(["OPEN", "REDRIVEN", "DISCARDED"]).check(described("`OPEN` until somebody deals with it.")),
   firstFailedAt: time("When it was first given up on."),
   lastFailedAt: time("When it was last given up on."),
   resolvedAt: timeOrNull("When it was dealt with; null while it is open."),
   resolution: textOrNull("How it was dealt with; null while it is open."),
 }).check(z.meta({ ref: "DeadLetter" }));
+export type DeadLetterJson = z.infer<typeof deadLetterSchema>;
 
-/**
- * What a redrive came to.
- *
- * @internal
- */
+export const deadLettersPageSchema = z.object({ deadLetters: z.array(deadLetterSchema), nextCursor });
+export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
+
 export const redrivenSchema = z.object({
   redriven: count("Letters that are on their way again."),
   alreadyProcessed: count("Letters that their consumer had processed meanwhile: closed, nothing sent."),
-  refused: z.array(z.object({ id: id("The letter's id."), error: text("What the broker said.") })).check(
-    z.meta({ description: "Letters that the broker did not take; they stay open." }),
-  ),
+  refused: z.array(z.object({ id: id("The letter's id."), error: text("What the broker said.") }))
+    .check(described("Letters that the broker did not take; they stay open.")),
 }).check(z.meta({ ref: "Redriven" }));
-
-/**
- * What a discard came to.
- *
- * @internal
- */
-export const discardedSchema = z.object({ discarded: count("Letters that were closed.") });
-
-/**
- * A page of dead letters.
- *
- * @internal
- */
-export const deadLettersPageSchema = z.object({ deadLetters: z.array(deadLetterSchema), nextCursor });
-
-/** A dead letter. */
-export type DeadLetterJson = z.infer<typeof deadLetterSchema>;
-/** What a redrive came to. */
 export type RedrivenJson = z.infer<typeof redrivenSchema>;
-/** A page of dead letters. */
-export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
+
+export const discardedSchema = z.object({ discarded: count("Letters that were closed.") });
 
 /** The reasons that consumers give up for, to be offered where somebody filters; any other can be typed. */
 export const LETTER_REASONS: readonly string[] = [
@@ -386,17 +228,11 @@ export const LETTER_REASONS: readonly string[] = [
   "unknown version",
 ];
 
-/**
- * A replay; `shared/ops/replays.ts` says what the figures count.
- *
- * @internal
- */
 export const replaySchema = z.object({
   id: id("The replay's id."),
-  filter: z.record(z.string(), z.string()).check(z.meta({ description: "What was asked for, by field." })),
-  state: z.enum(["PREPARED", "RUNNING", "DONE", "CANCELLED"]).check(
-    z.meta({ description: "`PREPARED` until it is started, then `RUNNING` until it has ended." }),
-  ),
+  filter: z.record(z.string(), z.string()).check(described("What was asked for, by field.")),
+  state: z.enum(["PREPARED", "RUNNING", "DONE", "CANCELLED"])
+    .check(described("`PREPARED` until it is started, then `RUNNING` until it has ended.")),
   total: count("Messages in the set."),
   alreadyProcessed: count("How many of them their consumer had processed when the set was written down."),
   sent: count("How many have been dealt with."),
@@ -408,13 +244,13 @@ export const replaySchema = z.object({
   startedAt: timeOrNull("When it was started."),
   finishedAt: timeOrNull("When it ended."),
 }).check(z.meta({ ref: "Replay" }));
+export type ReplayJson = z.infer<typeof replaySchema>;
 
-/**
- * One message of a replay.
- *
- * @internal
- */
-export const replayEventSchema = z.object({
+export const replaysPageSchema = z.object({ replays: z.array(replaySchema), nextCursor });
+export type ReplaysPage = z.infer<typeof replaysPageSchema>;
+
+/** One message of a replay. */
+const replayEventSchema = z.object({
   position: count("Its place in the set, from 1 on."),
   eventId: id("The event's id."),
   consumer: text("Who gets it."),
@@ -423,38 +259,22 @@ export const replayEventSchema = z.object({
   correlationId: textOrNull("Its correlation id."),
   occurredAt: timeOrNull("When it happened."),
   processed: z.boolean().check(
-    z.meta({ description: "Whether the consumer has processed it, and will absorb the repeat." }),
+    described("Whether the consumer has processed it, and will absorb the repeat."),
   ),
 }).check(z.meta({ ref: "ReplayEvent" }));
+export type ReplayEventJson = z.infer<typeof replayEventSchema>;
 
-/**
- * A page of a replay's messages.
- *
- * @internal
- */
 export const replayEventsPageSchema = z.object({ events: z.array(replayEventSchema), nextCursor });
-/**
- * A replay that was prepared just now, with the first page of its messages.
- *
- * @internal
- */
+export type ReplayEventsPage = z.infer<typeof replayEventsPageSchema>;
+
+/** A replay that was prepared just now, with the first page of its messages. */
 export const preparedReplaySchema = z.extend(replaySchema, {
-  events: z.array(replayEventSchema).check(z.meta({ description: "The first messages." })),
+  events: z.array(replayEventSchema).check(described("The first messages.")),
   nextCursor,
 }).check(z.meta({ ref: "PreparedReplay" }));
-/**
- * A page of replays, newest first.
- *
- * @internal
- */
-export const replaysPageSchema = z.object({ replays: z.array(replaySchema), nextCursor });
+export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
 
-/**
- * A fault that is armed.
- *
- * @internal
- */
-export const armedFaultSchema = z.object({
+const armedFaultSchema = z.object({
   id: id("Its id."),
   point: text("Where it strikes."),
   times: count("How often it will strike yet."),
@@ -463,45 +283,31 @@ export const armedFaultSchema = z.object({
   delayMs: countOrNull("The delay in milliseconds; null for the point's own."),
   createdAt: time("When it was armed."),
 }).check(z.meta({ ref: "ArmedFault" }));
+export type ArmedFaultJson = z.infer<typeof armedFaultSchema>;
 
-/**
- * A point at which a fault can strike.
- *
- * @internal
- */
-export const faultPointSchema = z.object({
+/** A point at which a fault can strike. */
+const faultPointSchema = z.object({
   point: text("Its name."),
   what: text("What happens there, in one sentence."),
-  perConsumer: z.boolean().check(z.meta({ description: "Whether it can be narrowed to one consumer." })),
-  delayMs: countOrNull("Its delay in milliseconds unless told otherwise; null where it has none."),
+  perConsumer: z.boolean().check(described("Whether it can be narrowed to one consumer.")),
+  delayMs: countOrNull("Its default delay in milliseconds; null where it has none."),
 }).check(z.meta({ ref: "FaultPoint" }));
+export type FaultPointJson = z.infer<typeof faultPointSchema>;
 
-/**
- * What is armed.
- *
- * @internal
- */
 export const armedSchema = z.object({ armed: z.array(armedFaultSchema) });
-/**
- * What is armed, and what can be.
- *
- * @internal
- */
+/** What is armed, and what can be. */
 export const faultsSchema = z.extend(armedSchema, { points: z.array(faultPointSchema) });
+export type FaultsJson = z.infer<typeof faultsSchema>;
 
-const violation = z.object({
+const violationSchema = z.object({
   orderId: id("The order that it is about."),
   eventId: idOrNull("The event that it is about, where it is about one."),
   detail: text("What is wrong."),
 }).check(z.meta({ ref: "Violation" }));
+export type Violation = z.infer<typeof violationSchema>;
 
-/**
- * What the audit has found.
- *
- * @internal
- */
 export const auditSchema = z.object({
-  ok: z.boolean().check(z.meta({ description: "Whether every promise holds." })),
+  ok: z.boolean().check(described("Whether every promise holds.")),
   checkedAt: time("The time of the snapshot that it read."),
   graceSeconds: count("How old a cause had to be before its effect was missed, in seconds."),
   orders: count("How many orders there are."),
@@ -510,28 +316,9 @@ export const auditSchema = z.object({
     check: text("What it looks for."),
     promise: count("The promise that is broken where it finds something, by its number in specs/project.md."),
     count: count("How many violations there are."),
-    violations: z.array(violation).check(z.meta({ description: "The first of them." })),
-  })).check(z.meta({ description: "Every check with what it has found." })),
-  waitingForOperator: z.object({ count: count("How many there are."), orders: z.array(violation) }).check(
-    z.meta({ description: "Orders that an open dead letter holds up: no violation." }),
-  ),
+    violations: z.array(violationSchema).check(described("The first of them.")),
+  })).check(described("Every check with what it has found.")),
+  waitingForOperator: z.object({ count: count("How many there are."), orders: z.array(violationSchema) })
+    .check(described("Orders that an open dead letter holds up: no violation.")),
 });
-
-/** A replay. */
-export type ReplayJson = z.infer<typeof replaySchema>;
-/** One message of a replay. */
-export type ReplayEventJson = z.infer<typeof replayEventSchema>;
-/** A page of a replay's messages. */
-export type ReplayEventsPage = z.infer<typeof replayEventsPageSchema>;
-/** A replay that was prepared just now. */
-export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
-/** A page of replays. */
-export type ReplaysPage = z.infer<typeof replaysPageSchema>;
-/** A fault that is armed. */
-export type ArmedFaultJson = z.infer<typeof armedFaultSchema>;
-/** A point at which a fault can strike. */
-export type FaultPointJson = z.infer<typeof faultPointSchema>;
-/** What is armed, and what can be. */
-export type FaultsJson = z.infer<typeof faultsSchema>;
-/** What the audit has found. */
 export type AuditJson = z.infer<typeof auditSchema>;

@@ -4,7 +4,8 @@
  * @module
  */
 import type postgres from "postgres";
-import { bindingsOf, type Topology } from "../topology.ts";
+import { bindingsOf } from "../broker/connection.ts";
+import type { Topology } from "../topology.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import {
   decideTransition,
@@ -13,78 +14,45 @@ import {
   ORDER_TRANSITIONS,
   type OrderStatus,
 } from "../order_status.ts";
+import type { AuditJson, Row, Violation } from "./answers.ts";
 
-/** A promise of the system, by its number in `specs/project.md`. */
-export type AuditPromise = 1 | 2 | 3 | 4;
+/** What the audit has found in one snapshot of the database; `checkedAt` is by the database's clock. */
+export type Audit = Row<AuditJson>;
 
-/** One finding of a check. */
-export interface Violation {
-  /** The order that it is about. */
-  readonly orderId: string;
-  /** The event that it is about; null where it is about the order as a whole. */
-  readonly eventId: string | null;
-  /** What the tables say, for people. */
-  readonly detail: string;
-}
+type AuditCheck = Audit["checks"][number];
+/** The violations are the first of them by order and event. */
+type Found = Pick<AuditCheck, "count" | "violations">;
+type Fragment = postgres.Fragment;
+/** A violation, and how many the check has found in all. */
+type ViolationRow = Violation & { readonly total: number };
 
-/** What a check has found. */
-export interface Found {
-  /** How many there are. */
-  readonly count: number;
-  /** The first of them by order and event, at most as many as were asked for. */
-  readonly violations: readonly Violation[];
-}
-
-/** What is audited. */
-export interface AuditScope {
-  /** Says who consumes what, under which name. */
+/** Says who consumes what, under which name; of an order older than the retention, no event is missed. */
+interface AuditScope {
   readonly topology: Topology;
-  /** How old a cause must be before its effect is missed, in seconds. */
   readonly graceSeconds: number;
-  /** How long published events are kept, in days: of an older order, none is missed. */
   readonly retentionDays: number;
-  /** The most violations to name per check. */
   readonly limit: number;
 }
 
-/**
- * A part of a statement, with its parameters.
- *
- * @internal
- */
-export type Fragment = postgres.Fragment;
-
-/**
- * The time up to which a cause is old enough for its effect to be missed.
- *
- * @internal
- */
-export function graceStart(sql: Queryable, { graceSeconds }: Pick<AuditScope, "graceSeconds">): Fragment {
+/** The time up to which a cause is old enough for its effect to be missed. */
+function graceStart(sql: Queryable, { graceSeconds }: Pick<AuditScope, "graceSeconds">): Fragment {
   return sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
 }
 
-/** A row of a check's query: a violation, and how many there are in all. */
-export interface ViolationRow extends Violation {
-  /** How many violations the check has found. */
-  readonly total: number;
-}
-
-/** A check's rows as what it has found. */
-export function foundIn(rows: readonly ViolationRow[]): Found {
+function foundIn(rows: readonly ViolationRow[]): Found {
   return {
     count: rows[0]?.total ?? 0,
     violations: rows.map(({ orderId, eventId, detail }) => ({ orderId, eventId, detail })),
   };
 }
 
-/** A check of orders. */
-export interface OrderCheck {
-  /** What it looks for, in words that say what is wrong. */
+type Condition = (sql: Queryable) => Fragment;
+
+/** A check of orders: what is wrong, the promise that is broken then, and the condition on a row of the `ledger`. */
+interface OrderCheck {
   readonly check: string;
-  /** The promise that is broken where it finds something. */
-  readonly promise: AuditPromise;
-  /** The condition on a row of the ledger (`shared/ops/audit.ts`) under which it finds the order. */
-  readonly when: (sql: Queryable) => Fragment;
+  readonly promise: number;
+  readonly when: Condition;
 }
 
 /**
@@ -92,7 +60,7 @@ export interface OrderCheck {
  * wrong at any time. The same goes for an effect without its cause, which committed before it. Only what waits for a
  * consumer asks how old it is.
  */
-export const ORDER_CHECKS: readonly OrderCheck[] = [
+const ORDER_CHECKS: readonly OrderCheck[] = [
   ...pair("order", (sql) => sql`status <> 'none'`, "order.created", (sql) => sql`created`),
   ...pair("charge", (sql) => sql`is_charged`, "payment.succeeded", (sql) => sql`charged`),
   ...pair("declined payment", (sql) => sql`payment = 'FAILED'`, "payment.failed", (sql) => sql`declined`),
@@ -101,85 +69,69 @@ export const ORDER_CHECKS: readonly OrderCheck[] = [
   ...pair("order under refund", (sql) => sql`is_under_refund`, "refund.requested", (sql) => sql`requested`),
   ...pair("refund", (sql) => sql`payment = 'REFUND_SUCCEEDED'`, "refund.succeeded", (sql) => sql`refunded`),
   ...pair("notification", (sql) => sql`notifications > 0`, "notification.sent", (sql) => sql`sent`),
-  {
-    check: "order status that its events do not lead to",
-    promise: 4,
-    when: (sql) => sql`status not in ('none', status_by_events) and has_all_events`,
-  },
-  {
-    check: "event that an order has twice",
-    promise: 2,
-    when: (sql) => sql`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
-  },
-  {
-    check: "paid order without charge",
-    promise: 2,
-    when: (sql) => sql`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
-  },
-  {
-    check: "PAYMENT_FAILED order without declined payment",
-    promise: 2,
-    when: (sql) => sql`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
-  },
-  {
-    check: "COMPLETED order without seat",
-    promise: 2,
-    when: (sql) => sql`status = 'COMPLETED' and seat <> 'GRANTED'`,
-  },
-  {
-    check: "notification of what has not happened",
-    promise: 2,
-    when: (sql) =>
-      sql`has_all_events and (
-        (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`,
-  },
-  {
-    check: "outcome without notification",
-    promise: 1,
-    when: (sql) => sql`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
-  },
-  {
-    check: "refund without cause",
-    promise: 3,
-    when: (sql) => sql`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
-  },
-  {
-    check: "charge kept although there is no seat",
-    promise: 3,
-    when: (sql) => sql`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
-  },
-  { check: "order stuck", promise: 1, when: (sql) => sql`is_unfinished_and_old and not is_put_aside` },
+  check(
+    4,
+    "order status that its events do not lead to",
+    (sql) => sql`status not in ('none', status_by_events) and has_all_events`,
+  ),
+  check(
+    2,
+    "event that an order has twice",
+    (sql) => sql`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
+  ),
+  check(
+    2,
+    "paid order without charge",
+    (sql) => sql`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
+  ),
+  check(
+    2,
+    "PAYMENT_FAILED order without declined payment",
+    (sql) => sql`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
+  ),
+  check(2, "COMPLETED order without seat", (sql) => sql`status = 'COMPLETED' and seat <> 'GRANTED'`),
+  check(2, "notification of what has not happened", (sql) =>
+    sql`has_all_events and (
+        (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`),
+  check(
+    1,
+    "outcome without notification",
+    (sql) => sql`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
+  ),
+  check(
+    3,
+    "refund without cause",
+    (sql) => sql`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
+  ),
+  check(
+    3,
+    "charge kept although there is no seat",
+    (sql) => sql`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
+  ),
+  check(1, "order stuck", (sql) => sql`is_unfinished_and_old and not is_put_aside`),
 ];
 
 /** Orders that an open dead letter holds up. No violation: nothing is lost, somebody has to decide. */
-export const WAITING = "order waiting for an operator";
+const WAITING = "order waiting for an operator";
+
+function check(promise: number, check: string, when: Condition): OrderCheck {
+  return { check, promise, when };
+}
 
 /** The two checks of what commits together: a row of a module's table, and the event that tells of it. */
-function pair(
-  what: string,
-  holds: (sql: Queryable) => Fragment,
-  event: string,
-  events: (sql: Queryable) => Fragment,
-): OrderCheck[] {
+function pair(what: string, holds: Condition, event: string, events: Condition): OrderCheck[] {
   return [
-    {
-      check: `${what} without ${event}`,
-      promise: 4,
-      when: (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
-    },
-    {
-      check: `${event} without ${what}`,
-      promise: 4,
-      when: (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`,
-    },
+    check(
+      4,
+      `${what} without ${event}`,
+      (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
+    ),
+    check(4, `${event} without ${what}`, (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`),
   ];
 }
 
 /** Runs all checks of orders, and looks for those that wait, in one statement. Answers with what each has found. */
-export async function auditOrders(
-  sql: Queryable,
-  scope: AuditScope,
-): Promise<(check: string) => Found> {
+async function auditOrders(sql: Queryable, scope: AuditScope): Promise<(check: string) => Found> {
   const waiting = { check: WAITING, when: () => sql`is_unfinished_and_old and has_open_letter` };
   const looks = [...ORDER_CHECKS, waiting];
   // Most orders meet no condition: they are left behind before the conditions are told apart.
@@ -226,7 +178,7 @@ const STATUSES = Array.from({ length: 1 << TRIGGERS.length }, (_, bits) => ({
  * A row for each order that any table knows: what each module has, how many events of each type there are, and what the
  * consumers of the orders module have processed. Tables are read whole, the outbox twice, and joined by hashes.
  */
-export function ledger(sql: Queryable, scope: AuditScope): Fragment {
+function ledger(sql: Queryable, scope: AuditScope): Fragment {
   const { topology, retentionDays } = scope;
   const due = graceStart(sql, scope);
   // An hour in hand: those who prune have clocks of their own.
@@ -298,7 +250,7 @@ function parts(sql: Queryable, { queues }: Topology, due: Fragment): Fragment {
 }
 
 /** What the tables say of an order, for people: `order PAID, payment SUCCEEDED, seat none, …`. */
-export function describeLedger(sql: Queryable): Fragment {
+function describeLedger(sql: Queryable): Fragment {
   return sql`
     format('order %s, payment %s, seat %s, notifications %s; events: ', status, payment, seat, notifications) ||
     concat_ws(', ', created || ' order.created', nullif(charged, 0) || ' payment.succeeded',
@@ -307,32 +259,24 @@ export function describeLedger(sql: Queryable): Fragment {
       nullif(refunded, 0) || ' refund.succeeded', nullif(sent, 0) || ' notification.sent')`;
 }
 
-/** A check of events. */
-export interface EventCheck {
-  /** What it looks for, in words that say what is wrong. */
+const EVENT_CHECKS: readonly {
   readonly check: string;
-  /** The promise that is broken where it finds something. */
-  readonly promise: AuditPromise;
-  /** Looks for it. */
+  readonly promise: number;
   readonly find: (sql: Queryable, scope: AuditScope) => Promise<Found>;
-}
-
-/** The checks of events. */
-export const EVENT_CHECKS: readonly EventCheck[] = [
+}[] = [
   { check: "event not published", promise: 4, find: findUnpublished },
   { check: "event lost on its way to a consumer", promise: 1, find: findLost },
   { check: "event processed by a consumer that is not bound to it", promise: 2, find: findUnbound },
 ];
 
 async function findUnpublished(sql: Queryable, scope: AuditScope): Promise<Found> {
-  return foundIn(
-    await sql<ViolationRow[]>`
+  const rows = await sql<ViolationRow[]>`
     select order_id as "orderId", id as "eventId", count(*) over ()::int as total,
            format('%s, refused %s times%s', type, retry_count, ': ' || last_error) as detail
     from outbox_events
     where published_at is null and occurred_at <= ${graceStart(sql, scope)}
-    order by order_id, id limit ${scope.limit}`,
-  );
+    order by order_id, id limit ${scope.limit}`;
+  return foundIn(rows);
 }
 
 /**
@@ -341,14 +285,12 @@ async function findUnpublished(sql: Queryable, scope: AuditScope): Promise<Found
  */
 async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
   const due = graceStart(sql, scope);
-  return foundIn(
-    await sql<ViolationRow[]>`
+  const bindings = rowset(bindingsOf(scope.topology));
+  const rows = await sql<ViolationRow[]>`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, not processed by %s', e.type, b.consumer) as detail
     from outbox_events e
-    join jsonb_to_recordset(${
-      rowset(bindingsOf(scope.topology))
-    }::text::jsonb) as b (consumer text, type text) using (type)
+    join jsonb_to_recordset(${bindings}::text::jsonb) as b (consumer text, type text) using (type)
     left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
     where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
@@ -358,68 +300,28 @@ async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
       and not exists (
         select from delayed_retries r
         where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})
-    order by e.order_id, e.id, b.consumer limit ${scope.limit}`,
-  );
+    order by e.order_id, e.id, b.consumer limit ${scope.limit}`;
+  return foundIn(rows);
 }
 
 async function findUnbound(sql: Queryable, { topology, limit }: AuditScope): Promise<Found> {
-  return foundIn(
-    await sql<ViolationRow[]>`
+  const bindings = rowset(bindingsOf(topology));
+  const rows = await sql<ViolationRow[]>`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, processed by %s', e.type, p.consumer) as detail
     from processed_events p
     join outbox_events e on e.id = p.event_id
     where not exists (
-      select from jsonb_to_recordset(${
-      rowset(bindingsOf(topology))
-    }::text::jsonb) as b (consumer text, type text)
+      select from jsonb_to_recordset(${bindings}::text::jsonb) as b (consumer text, type text)
       where b.consumer = p.consumer and b.type = e.type)
-    order by e.order_id, e.id, p.consumer limit ${limit}`,
-  );
+    order by e.order_id, e.id, p.consumer limit ${limit}`;
+  return foundIn(rows);
 }
 
-/** A check, and what it has found. */
-export interface AuditCheck extends Found {
-  /** What the check looks for, in words that say what is wrong. */
-  readonly check: string;
-  /** The promise that is broken where it finds something, by its number in `specs/project.md`. */
-  readonly promise: AuditPromise;
-}
-
-/** What the audit has found in one snapshot of the database. */
-export interface Audit {
-  /** Whether no check has found anything. */
-  readonly ok: boolean;
-  /** The time of the snapshot, by the database's clock. */
-  readonly checkedAt: Date;
-  /** How old a cause had to be before its effect was missed, in seconds. */
-  readonly graceSeconds: number;
-  /** How many orders there are. */
-  readonly orders: number;
-  /** How many events there are. */
-  readonly events: number;
-  /** Every check, whether or not it has found anything. */
-  readonly checks: readonly AuditCheck[];
-  /** Orders that an open dead letter holds up. No violation: nothing is lost, somebody has to decide. */
-  readonly waitingForOperator: { readonly count: number; readonly orders: readonly Violation[] };
-}
-
-/** How to audit. */
-export interface AuditOptions {
-  /** How long what follows from an event may take, in seconds; 0 once everything has settled. */
-  readonly graceSeconds: number;
-  /** How long published events are kept, in days; for good unless told. Of an older order, none is missed. */
-  readonly retentionDays?: number;
-  /** The most violations to name per check, 20 unless told; all are counted. */
-  readonly limit?: number;
-  /** Told how many checks have been made so far, each time that some more have. */
-  readonly onProgress?: (checks: number) => void;
-}
-
-/** The grace where nobody says another one, in seconds: retries and reconciliation are through by then. */
+/** The default grace: retries and reconciliation are done by then. */
 export const AUDIT_GRACE_SECONDS = 120;
-/** A hundred years: for as long as there are events. */
-const FOR_GOOD_DAYS = 36_500;
+/** A hundred years: events are never pruned. */
+const NEVER_PRUNED_DAYS = 36_500;
 /** How many violations of a check are named. */
 const AUDIT_ROWS = 20;
 /** How long one statement of the audit may take, in milliseconds. */
@@ -429,19 +331,19 @@ const AUDIT_TIMEOUT_MS = 120_000;
  * The settings of the audit's transaction. Whatever the statistics say, whole tables are joined by hashes, which are
  * worth some memory; compiling the statements would take longer than it saves.
  */
-const AUDIT_SETTINGS = [
-  ["statement_timeout", String(AUDIT_TIMEOUT_MS)],
-  ["work_mem", "64MB"],
-  ["enable_nestloop", "off"],
-  ["jit", "off"],
-] as const;
-
-const CHECKS = [...ORDER_CHECKS, ...EVENT_CHECKS];
+const AUDIT_SETTINGS = {
+  statement_timeout: AUDIT_TIMEOUT_MS,
+  work_mem: "64MB",
+  enable_nestloop: "off",
+  jit: "off",
+};
 
 /** All checks with the promises they guard, in the order in which they are reported. */
-export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = CHECKS.map(
-  ({ check, promise }) => ({ check, promise }),
-);
+export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
+  ...ORDER_CHECKS,
+  ...EVENT_CHECKS,
+]
+  .map(({ check, promise }) => ({ check, promise }));
 
 /**
  * Audits the database on one snapshot, so that no check sees half of a change that another one sees whole.
@@ -450,24 +352,31 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = CH
  * effect counts once it is older than the grace: work under way is no violation. Consumers are known by their names in
  * `topology`, which must be those that the workers run under.
  *
- * Reads each table whole, a few times, in a read-only transaction.
+ * Reads each table whole, a few times, in a read-only transaction. `onProgress` is told how many checks have been made so
+ * far, each time that some more have.
  */
-export async function runAudit(sql: Sql, topology: Topology, options: AuditOptions): Promise<Audit> {
-  const { graceSeconds, retentionDays = FOR_GOOD_DAYS, limit = AUDIT_ROWS, onProgress } = options;
+export async function runAudit(
+  sql: Sql,
+  topology: Topology,
+  { graceSeconds, retentionDays = NEVER_PRUNED_DAYS, limit = AUDIT_ROWS, onProgress }: {
+    /** How long what follows from an event may take; 0 once everything has settled. */
+    readonly graceSeconds: number;
+    /** How long published events are kept: of an older order, none is missed. */
+    readonly retentionDays?: number;
+    /** The most violations to name per check; all are counted. */
+    readonly limit?: number;
+    readonly onProgress?: (checks: number) => void;
+  },
+): Promise<Audit> {
   const scope = { topology, graceSeconds, retentionDays, limit };
   return await transaction(sql, async (tx) => {
-    await tx`select ${
-      AUDIT_SETTINGS.map(([name, value], i) => {
-        return tx`${i === 0 ? tx`` : tx`,`} set_config(${name}, ${value}, true)`;
-      })
-    }`;
+    await tx`
+      select set_config(key, value, true) from jsonb_each_text(${
+      JSON.stringify(AUDIT_SETTINGS)
+    }::text::jsonb)`;
     const totals = await readTotals(tx);
     const foundBy = await auditOrders(tx, scope);
-    const checks: AuditCheck[] = ORDER_CHECKS.map(({ check, promise }) => ({
-      check,
-      promise,
-      ...foundBy(check),
-    }));
+    const checks = ORDER_CHECKS.map(({ check, promise }) => ({ check, promise, ...foundBy(check) }));
     for (const { check, promise, find } of EVENT_CHECKS) {
       onProgress?.(checks.length);
       checks.push({ check, promise, ...await find(tx, scope) });

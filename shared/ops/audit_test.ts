@@ -6,7 +6,7 @@ import { shareTestSchema, type TestSchema, testSchema } from "../../specs/suppor
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
 import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";
 import type { Sql } from "../sql/connect.ts";
-import { storeRetries } from "../sql/set_aside.ts";
+import { insertRetries } from "../sql/set_aside.ts";
 
 shareTestSchema();
 
@@ -279,7 +279,7 @@ Deno.test("runAudit() takes an event that was put aside for neither lost nor mis
   assertEquals(findings(await audit(db)), {}, "it has the grace to arrive");
   await redriveLetters(db.sql, 90);
   assertEquals(Object.keys(findings(await audit(db))).length, 2);
-  await storeRetries(db.sql, [newRetry(consumer, { eventId: event.id })], now());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: event.id })], now());
   await db.sql`update delayed_retries set due_at = null, sent_at = now() - interval '30 seconds'`;
   assertEquals(Object.keys(findings(await audit(db))), ["outcome without notification"]);
 });

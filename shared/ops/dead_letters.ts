@@ -4,72 +4,33 @@
  * @module
  */
 import { type Queryable, uuids } from "../sql/connect.ts";
+import type { DeadLetterJson, Row } from "./answers.ts";
 
-/** The states of a dead letter. */
 export const LETTER_STATES = ["OPEN", "REDRIVEN", "DISCARDED"] as const;
-
-/** One of the states. */
 export type LetterState = (typeof LETTER_STATES)[number];
 
-/** A dead letter as ops shows it. */
-export interface DeadLetterRow {
-  /** The letter's own id, a version 7 uuid: the newest letter has the highest. */
-  readonly id: string;
-  /** Who gave up on it: the consumer's name, which is its queue's. */
-  readonly consumer: string;
-  /** The event's id; null where the body is no valid event. */
-  readonly eventId: string | null;
-  /** The event's type; null where the body is no valid event. */
-  readonly eventType: string | null;
-  /** The order that the event is about; null where the body is no valid event. */
-  readonly orderId: string | null;
-  /** The event's correlation id; null where the body is no valid event. */
-  readonly correlationId: string | null;
-  /** The body as text; bytes that are not UTF-8 are shown as replacement characters. */
-  readonly body: string;
-  /** Why, in a few fixed words, such as `retries exhausted`. */
-  readonly reason: string;
-  /** Why, in full, up to 2,000 characters. */
-  readonly detail: string;
-  /** Attempts so far, over all the deliveries that ended in this letter. */
-  readonly attempts: number;
-  /** `OPEN` until somebody has it redriven or discards it. */
-  readonly state: LetterState;
-  /** When the message was first given up on. */
-  readonly firstFailedAt: Date;
-  /** When it was last given up on: later than the first time only where it was delivered again. */
-  readonly lastFailedAt: Date;
-  /** When it was redriven or discarded; null while it is open. */
-  readonly resolvedAt: Date | null;
-  /** By what reason; null while it is open. */
-  readonly resolution: string | null;
-}
+/**
+ * A dead letter as ops shows it. Bytes of the body that are not UTF-8 are shown as replacement characters; `detail` has up
+ * to 2,000 characters; `attempts` counts over all the deliveries that ended in this letter.
+ */
+export type DeadLetterRow = Row<DeadLetterJson>;
 
-/** Which letters are meant: those that match all that is given. */
+/** Which letters are meant: those that match all that is given. `from` and `to` bound when they were last given up on. */
 export interface LetterSelection {
-  /** Only letters with one of these ids. */
   readonly ids?: readonly string[] | undefined;
-  /** Only letters of this consumer. */
   readonly consumer?: string | undefined;
-  /** Only letters with this reason. */
   readonly reason?: string | undefined;
-  /** Only letters with an event of this type. */
   readonly type?: string | undefined;
-  /** Only letters about this order. */
   readonly orderId?: string | undefined;
-  /** Only letters that were last given up on at this time or later. */
   readonly from?: Date | undefined;
-  /** Only letters that were last given up on before this time. */
+  /** Not included. */
   readonly to?: Date | undefined;
 }
 
-/** What `listDeadLetters` filters by. */
+/** `before` goes on behind the letter with this id. */
 export interface DeadLetterFilter extends LetterSelection {
-  /** The most rows to read. */
   readonly limit: number;
-  /** Only letters older than the one with this id. */
   readonly before?: string | undefined;
-  /** Only letters in this state. */
   readonly state?: LetterState | undefined;
 }
 
@@ -114,23 +75,15 @@ export async function countOpenDeadLetters(
     from (select consumer from dead_letters where state = 'OPEN' limit ${atMost}) as open group by consumer`;
 }
 
-/** An open letter that is about to be sent to its consumer again. */
-export interface ClaimedLetter {
-  /** The letter's own id. */
-  readonly id: string;
-  /** Who gets it: its consumer's name, which is its queue's. */
-  readonly consumer: string;
-  /** The event's type; null where the body does not say. */
-  readonly eventType: string | null;
-  /** The event's correlation id; null where the body does not say. */
-  readonly correlationId: string | null;
-  /** W3C trace context; null where the message had none. */
+/**
+ * An open letter that is about to be sent to its consumer again, its body exactly as it was received. `processed` says that
+ * its consumer has processed the event meanwhile: then there is nothing left to do.
+ */
+export type ClaimedLetter = Pick<DeadLetterRow, "id" | "consumer" | "eventType" | "correlationId"> & {
   readonly traceparent: string | null;
-  /** The body, exactly as it was received. */
   readonly body: Uint8Array;
-  /** Whether its consumer has processed the event meanwhile: then there is nothing left to do. */
   readonly processed: boolean;
-}
+};
 
 /** Claims up to `limit` open letters, oldest first, by locking them until the transaction ends. */
 export async function claimOpenLetters(

@@ -9,7 +9,7 @@ const letter = (body: Uint8Array, more: Partial<NewDeadLetter> = {}): NewDeadLet
   consumer: "payments",
   eventId: null,
   eventType: null,
-  orderId: null,
+  aggregateId: null,
   correlationId: null,
   traceparent: null,
   body,

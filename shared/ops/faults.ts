@@ -6,123 +6,72 @@
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+import type { ArmedFaultJson, Row } from "./answers.ts";
 
-/** A point at which a fault can strike. */
-export interface FaultPointSpec {
-  /** What happens there, in one sentence. */
-  readonly what: string;
-  /** Whether it can be narrowed to one consumer; what concerns the relay alone cannot. */
-  readonly perConsumer: boolean;
-  /** The delay in milliseconds unless told otherwise; null where the point has none. */
-  readonly delayMs: number | null;
-}
+const atRelay = (what: string) => ({ what, perConsumer: false, delayMs: null });
+const atConsumer = (what: string) => ({ what, perConsumer: true, delayMs: null });
+const withDelay = (delayMs: number, what: string) => ({ what, perConsumer: true, delayMs });
 
-/** The points by their names, `<where>.<what>`. */
+/**
+ * The points at which a fault can strike, by their names, `<where>.<what>`. Each says in one sentence what happens there,
+ * whether it can be narrowed to one consumer, which what concerns the relay alone cannot, and its default delay.
+ */
 export const FAULT_POINTS = {
-  "relay.crash-before-publish": {
-    what: "The relay ends at once: after the commit of whoever appended the event, before it is published.",
-    perConsumer: false,
-    delayMs: null,
-  },
-  "relay.crash-after-confirm": {
-    what:
-      "The relay ends at once: the broker has confirmed the event, and it is not yet marked as published.",
-    perConsumer: false,
-    delayMs: null,
-  },
-  "relay.connection-lost": {
-    what: "The relay's connection to the broker goes away while the event waits for its confirm.",
-    perConsumer: false,
-    delayMs: null,
-  },
-  "delivery.duplicate": {
-    what: "The event is published twice.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "delivery.delayed": {
-    what: "The broker confirms the event and delivers it only after the delay; others overtake it.",
-    perConsumer: true,
-    delayMs: 3000,
-  },
-  "delivery.reordered": {
-    what:
-      "The broker confirms the event and delivers it only once a later one with its correlation id has gone, and " +
+  "relay.crash-before-publish": atRelay(
+    "The relay ends at once: after the commit of whoever appended the event, before it is published.",
+  ),
+  "relay.crash-after-confirm": atRelay(
+    "The relay ends at once: the broker has confirmed the event, and it is not yet marked as published.",
+  ),
+  "relay.connection-lost": atRelay(
+    "The relay's connection to the broker goes away while the event waits for its confirm.",
+  ),
+  "delivery.duplicate": atConsumer("The event is published twice."),
+  "delivery.delayed": withDelay(
+    3000,
+    "The broker confirms the event and delivers it only after the delay; others overtake it.",
+  ),
+  "delivery.reordered": withDelay(
+    500,
+    "The broker confirms the event and delivers it only once a later one with its correlation id has gone, and " +
       "the delay after that.",
-    perConsumer: true,
-    delayMs: 500,
-  },
-  "delivery.lost": {
-    what: "The broker confirms the event and loses it.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "consumer.crash-before-commit": {
-    what: "The consumer ends at once: all is written, and the transaction is not yet committed.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "consumer.crash-after-commit": {
-    what: "The consumer ends at once: the transaction is committed, and the message is not yet acked.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "database.timeout": {
-    what: "The database cancels a statement of the consumer's transaction by its time-out.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "provider.slow": {
-    what: "The payment provider answers only after the delay.",
-    perConsumer: true,
-    delayMs: 2000,
-  },
-  "provider.failing": {
-    what: "The payment provider says that it cannot now.",
-    perConsumer: true,
-    delayMs: null,
-  },
-  "provider.timeout": {
-    what: "The payment provider never answers.",
-    perConsumer: true,
-    delayMs: null,
-  },
-} as const satisfies Record<string, FaultPointSpec>;
+  ),
+  "delivery.lost": atConsumer("The broker confirms the event and loses it."),
+  "consumer.crash-before-commit": atConsumer(
+    "The consumer ends at once: all is written, and the transaction is not yet committed.",
+  ),
+  "consumer.crash-after-commit": atConsumer(
+    "The consumer ends at once: the transaction is committed, and the message is not yet acked.",
+  ),
+  "database.timeout": atConsumer(
+    "The database cancels a statement of the consumer's transaction by its time-out.",
+  ),
+  "provider.slow": withDelay(2000, "The payment provider answers only after the delay."),
+  "provider.failing": atConsumer("The payment provider says that it cannot now."),
+  "provider.timeout": atConsumer("The payment provider never answers."),
+};
 
-/** The name of a point. */
 export type FaultPoint = keyof typeof FAULT_POINTS;
-
-/** The names of all points. */
 export const FAULT_POINT_NAMES = Object.keys(FAULT_POINTS) as readonly FaultPoint[];
 
 /** The name of a point; the error names those that there are. */
-export const faultPointSchema: z.ZodType<FaultPoint> = z.enum(FAULT_POINT_NAMES, {
+export const faultPointSchema = z.enum(FAULT_POINT_NAMES, {
   error: `must be one of ${FAULT_POINT_NAMES.join(", ")}`,
 });
 
-/** A fault that is to strike. */
-export interface Fault {
-  /** Where it strikes. */
-  readonly point: FaultPoint;
-  /** How often it strikes, from 1. */
-  readonly times: number;
-  /** Only at this consumer, by its queue's name; null for any. */
-  readonly consumer: string | null;
-  /** Only at what has this correlation id; null for any. */
-  readonly correlationId: string | null;
-  /** The delay in milliseconds; null for the point's own. */
-  readonly delayMs: number | null;
-}
+/** An armed fault; `times` is how often it will strike yet, and `delayMs` null for the point's own. */
+export type ArmedFault = Row<ArmedFaultJson> & { readonly point: FaultPoint };
 
-/** What is at hand where a fault might strike. */
+/** A fault that is to strike, at one consumer or one correlation id alone where these are not null. */
+export type Fault = Omit<ArmedFault, "id" | "createdAt">;
+
+/** Where a fault might strike: the consumers that it concerns, and the correlation ids of the events. */
 export interface FaultTarget {
-  /** The consumers that it concerns. */
   readonly consumers: readonly string[];
-  /** The correlation ids of the events. */
   readonly correlationIds: readonly string[];
 }
 
-/** Whether a fault is meant for what is at hand. */
+/** Whether a fault is meant for this point and target. */
 export function isMeantFor(
   fault: Pick<Fault, "point" | "consumer" | "correlationId">,
   point: FaultPoint,
@@ -138,23 +87,9 @@ const CHANNEL = "orderflow_faults";
 /** The most faults that are armed at once; a process keeps all of them in memory. */
 export const MAX_ARMED_FAULTS = 1000;
 
-/** An armed fault. */
-export interface ArmedFault extends Fault {
-  /** Its id, a version 7 uuid. */
-  readonly id: string;
-  /** How often it will strike yet. */
-  readonly times: number;
-  /** When it was armed. */
-  readonly createdAt: Date;
-}
-
-interface FaultRow extends Omit<ArmedFault, "point"> {
-  readonly point: string;
-}
-
 /** What is armed, in the order in which it strikes. Points that this version does not know are left out. */
 export async function listArmedFaults(sql: Queryable): Promise<ArmedFault[]> {
-  const rows = await sql<FaultRow[]>`
+  const rows = await sql<Row<ArmedFaultJson>[]>`
     select id, point, consumer, correlation_id as "correlationId", remaining as times, delay_ms as "delayMs",
            created_at as "createdAt"
     from faults where remaining > 0 order by id limit ${MAX_ARMED_FAULTS}`;
@@ -189,7 +124,7 @@ async function insert(tx: Queryable, faults: readonly Fault[], now: Date): Promi
 }
 
 /**
- * Takes one strike of a fault that is armed for `point` and what is at hand; undefined where there is none. Committed
+ * Takes one strike of a fault that is armed for `point` and the target; undefined where there is none. Committed
  * when it resolves, so a strike that ends the process is spent all the same.
  */
 export async function takeFault(
@@ -197,7 +132,7 @@ export async function takeFault(
   point: FaultPoint,
   { consumers, correlationIds }: FaultTarget,
 ): Promise<ArmedFault | undefined> {
-  const rows = await sql<FaultRow[]>`
+  const rows = await sql<Row<ArmedFaultJson>[]>`
     with chosen as (
       select id from faults
       where point = ${point} and remaining > 0
@@ -217,7 +152,7 @@ export async function takeFault(
   return rows.flatMap(known)[0];
 }
 
-function known(row: FaultRow): ArmedFault[] {
+function known(row: Row<ArmedFaultJson>): ArmedFault[] {
   const point = faultPointSchema.safeParse(row.point);
   const { id, consumer, correlationId, times, delayMs, createdAt } = row;
   return point.success ? [{ id, point: point.data, consumer, correlationId, times, delayMs, createdAt }] : [];

@@ -5,23 +5,19 @@
  */
 import { isFinal, ORDER_STATUSES, type OrderStatus } from "../order_status.ts";
 import type { Queryable } from "../sql/connect.ts";
+import type { OutboxEventJson, ProcessedEventJson, Row } from "./answers.ts";
 import { orderColumns, type OrderRow } from "../sql/orders.ts";
 
-/** What `searchOrders` looks for, among orders from newest to oldest. */
+/** Only orders that match all that is given; both ends of the range `ids` are in it. */
 export interface OrderSearch {
-  /** The most orders to answer with. */
   readonly limit: number;
   /** Only orders older than the one with this id. */
   readonly before?: string | undefined;
-  /** Only orders of this status. */
   readonly status?: OrderStatus | undefined;
-  /** Only ids from the first of these to the second, both included. */
   readonly ids?: readonly [from: string, to: string] | undefined;
-  /** Only orders of this correlation id. */
   readonly correlationId?: string | undefined;
 }
 
-/** What was found, and where to go on. */
 export interface FoundOrders {
   /** The orders, newest first: fewer than the limit where the search gave up. */
   readonly orders: readonly OrderRow[];
@@ -39,15 +35,11 @@ const MAX_SEARCHED = 10_000;
  */
 export async function searchOrders(sql: Queryable, search: OrderSearch): Promise<FoundOrders> {
   const { limit, before, status, ids, correlationId } = search;
-  const range = sql`
-    true ${before ? sql`and id < ${before}` : sql``} ${
-    ids ? sql`and id between ${ids[0]} and ${ids[1]}` : sql``
-  }`;
+  const older = before ? sql`and id < ${before}` : sql``;
+  const range = sql`true ${older} ${ids ? sql`and id between ${ids[0]} and ${ids[1]}` : sql``}`;
+  const searched = sql`select * from orders where ${range} order by id desc limit ${MAX_SEARCHED}`;
   const orders = await sql<OrderRow[]>`
-    select ${
-    orderColumns(sql)
-  } from (select * from orders where ${range} order by id desc limit ${MAX_SEARCHED}) as searched
-    where true
+    select ${orderColumns(sql)} from (${searched}) as searched where true
     ${status ? sql`and status = ${status}` : sql``}
     ${correlationId === undefined ? sql`` : sql`and correlation_id = ${correlationId}`}
     order by id desc limit ${limit}`;
@@ -58,15 +50,21 @@ export async function searchOrders(sql: Queryable, search: OrderSearch): Promise
 }
 
 /**
- * How many of the newest `among` orders have each status; 0 for one that none of them has. Read by the primary key, so it
- * costs the same however large the table is. Counting all of them would read the whole table.
+ * How many of the newest `among` orders have each status; a status that none has is not named. Read by the primary key,
+ * so it costs the same however large the table is. Counting all of them would read the whole table.
  */
-export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
-  const rows = await sql<{ status: OrderStatus; count: number }[]>`
+export async function countStatuses(
+  sql: Queryable,
+  among: number,
+): Promise<{ status: OrderStatus; count: number }[]> {
+  return await sql<{ status: OrderStatus; count: number }[]>`
     select status, count(*)::int as count
-    from (select status from orders order by id desc limit ${among}) as newest
-    group by status`;
-  const counts = new Map(rows.map(({ status, count }) => [status, count]));
+    from (select status from orders order by id desc limit ${among}) as newest group by status`;
+}
+
+/** As `countStatuses`, with 0 for a status that none of them has. */
+export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
+  const counts = new Map((await countStatuses(sql, among)).map(({ status, count }) => [status, count]));
   return new Map(ORDER_STATUSES.map((status) => [status, counts.get(status) ?? 0]));
 }
 
@@ -79,71 +77,24 @@ export async function readLatencies(sql: Queryable, among: number): Promise<numb
   return rows.map(({ ms }) => ms);
 }
 
-/** How many of the newest `among` orders have each status; a status that none has is not named. */
-export async function countStatuses(
-  sql: Queryable,
-  among: number,
-): Promise<{ status: OrderStatus; count: number }[]> {
-  return await sql<{ status: OrderStatus; count: number }[]>`
-    select status, count(*)::int as count
-    from (select status from orders order by id desc limit ${among}) as newest group by status`;
-}
+/** An event as ops shows it. `lastError` stays when the event is published in the end. */
+export type OutboxEventRow = Row<OutboxEventJson>;
 
-/** An event as ops shows it. */
-export interface OutboxEventRow {
-  /** The event's id, a version 7 uuid: the newest event has the highest. */
-  readonly id: string;
-  /** The event's type, which is its routing key. */
-  readonly type: string;
-  /** The order that the event is about. */
-  readonly orderId: string;
-  /** The event's correlation id: 1 to 128 visible ASCII characters. */
-  readonly correlationId: string;
-  /** W3C trace context; null where there is none. */
-  readonly traceparent: string | null;
-  /** The whole envelope, data included, as it is sent. */
-  readonly payload: unknown;
-  /** When the event happened, by the clock of the process that made it. */
-  readonly occurredAt: Date;
-  /** When the broker had confirmed it; null while it waits. */
-  readonly publishedAt: Date | null;
-  /** How often the broker has refused it so far. */
-  readonly retryCount: number;
-  /** Why it was last refused, even if it is published by now; null where it never was. */
-  readonly lastError: string | null;
-  /** When an event that was refused is tried again; null for all others. */
-  readonly nextAttemptAt: Date | null;
-}
-
-/** What `listEvents` filters by. */
-export interface OutboxFilter {
-  /** The most events to answer with. */
+/** Up to `limit` events that match all that is given, newest first; `before` goes on behind the event with this id. */
+export async function listEvents(sql: Queryable, { limit, before, type, orderId, published }: {
   readonly limit: number;
-  /** Only events older than the one with this id. */
   readonly before?: string | undefined;
-  /** Only events of this type. */
   readonly type?: string | undefined;
-  /** Only events about this order. */
   readonly orderId?: string | undefined;
-  /** Only published ones, or only those that are not. */
   readonly published?: boolean | undefined;
-}
-
-/** Up to `limit` events, newest first. */
-export async function listEvents(sql: Queryable, filter: OutboxFilter): Promise<OutboxEventRow[]> {
-  const { limit, before, type, orderId, published } = filter;
+}): Promise<OutboxEventRow[]> {
+  const state = published ? sql`and published_at is not null` : sql`and published_at is null`;
   return await sql<OutboxEventRow[]>`
     select ${eventColumns(sql)} from outbox_events where true
     ${before ? sql`and id < ${before}` : sql``}
     ${type ? sql`and type = ${type}` : sql``}
     ${orderId ? sql`and order_id = ${orderId}` : sql``}
-    ${
-    published === undefined
-      ? sql``
-      : published
-      ? sql`and published_at is not null`
-      : sql`and published_at is null`
-  }
+    ${published === undefined ? sql`` : state}
     order by id desc limit ${limit}`;
 }
 
@@ -156,7 +107,8 @@ export async function findEvent(sql: Queryable, id: string): Promise<OutboxEvent
 /** Has the event `id` published again; answers with it, or undefined where there is no such event. */
 export async function republishEvent(sql: Queryable, id: string): Promise<OutboxEventRow | undefined> {
   const [row] = await sql<OutboxEventRow[]>`
-    update outbox_events set published_at = null, next_attempt_at = '-infinity' where id = ${id}
+    update outbox_events set published_at = null, next_attempt_at = '-infinity', republished_at = now()
+    where id = ${id}
     returning ${eventColumns(sql)}`;
   return row;
 }
@@ -184,19 +136,8 @@ export async function countUnpublished(
   return row ?? { count: 0, oldestAt: null };
 }
 
-/** One row of the inbox. */
-export interface ProcessedEventRow {
-  /** The id of the event, a uuid. */
-  readonly eventId: string;
-  /** Who has processed it: the consumer's name, which is its queue's. */
-  readonly consumer: string;
-  /** When the batch that it was processed in began, by the consumer's clock. */
-  readonly processedAt: Date;
-  /** How often it came again and was absorbed. */
-  readonly duplicates: number;
-  /** When it last did; null where it never has. */
-  readonly lastDuplicateAt: Date | null;
-}
+/** One row of the inbox; `processedAt` is when the batch began, by the consumer's clock. */
+export type ProcessedEventRow = Row<ProcessedEventJson>;
 
 /**
  * Up to `limit` rows, those of the newest events first; `before` goes on behind a row. Ordered by the event's id, which

@@ -5,10 +5,11 @@
  */
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
-import { correlationIdSchema, EVENT_TYPES, type EventType, idSchema } from "../events.ts";
-import type { Binding } from "../topology.ts";
+import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";
+import type { Binding } from "../broker/connection.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import { firstIdOf } from "../sql/outbox.ts";
+import type { ReplayEventJson, ReplayJson, Row } from "./answers.ts";
 
 /** The most messages per second that a replay may be started with. */
 export const MAX_REPLAY_RATE = 5000;
@@ -17,7 +18,7 @@ export const MAX_REPLAY_RATE = 5000;
 export const DEFAULT_REPLAY_RATE = 200;
 
 /** A point in time: ISO 8601 with an offset, not before 1970. */
-export const instantSchema: z.ZodType<string> = z.iso.datetime({
+export const instantSchema = z.iso.datetime({
   offset: true,
   error: "must be a time such as 2026-11-22T17:15:43Z",
 })
@@ -32,24 +33,11 @@ const filterFields = z.strictObject({
   consumer: z.string().min(1).max(200).optional(),
 });
 
-/** Which events to replay: those that match all that is given, which is at least one thing. */
-export interface ReplayFilter {
-  /** Only events of this type. */
-  readonly type?: EventType | undefined;
-  /** Only events that happened at this time or later; ISO 8601 with an offset. */
-  readonly from?: string | undefined;
-  /** Only events that happened before this time; ISO 8601 with an offset. */
-  readonly to?: string | undefined;
-  /** Only events about this order. */
-  readonly orderId?: string | undefined;
-  /** Only events with this correlation id. */
-  readonly correlationId?: string | undefined;
-  /** Only for this consumer; unless told, every consumer that is bound to an event's type gets it. */
-  readonly consumer?: string | undefined;
-}
-
-/** Checks a filter: no unknown fields, at least one field, and a `from` before the `to`. */
-export const replayFilterSchema: z.ZodType<ReplayFilter> = filterFields
+/**
+ * Which events to replay: those that match all that is given, which is at least one thing; `from` is included, `to` is
+ * not. Without a `consumer`, every consumer that is bound to an event's type gets it.
+ */
+export const replayFilterSchema = filterFields
   .refine((filter) => Object.values(filter).some((value) => value !== undefined), {
     error: `needs at least one of ${Object.keys(filterFields.shape).join(", ")}`,
   })
@@ -57,18 +45,16 @@ export const replayFilterSchema: z.ZodType<ReplayFilter> = filterFields
     path: ["to"],
     error: "must be later than from",
   });
+export type ReplayFilter = Readonly<z.infer<typeof replayFilterSchema>>;
 
-/** Messages per second: a whole number from 1 to {@linkcode MAX_REPLAY_RATE}. */
-export const replayRateSchema: z.ZodType<number> = z.number({
-  error: `must be a whole number from 1 to ${MAX_REPLAY_RATE}`,
-}).int({ error: `must be a whole number from 1 to ${MAX_REPLAY_RATE}` })
+const RATE_ERROR = `must be a whole number from 1 to ${MAX_REPLAY_RATE}`;
+/** Messages per second. */
+export const replayRateSchema = z.number({ error: RATE_ERROR }).int({ error: RATE_ERROR })
   .min(1, { error: "must be at least 1" })
   .max(MAX_REPLAY_RATE, { error: `must be at most ${MAX_REPLAY_RATE}` });
 
 /** The states of a replay: written down, being sent, all sent, or ended before that. */
 export const REPLAY_STATES = ["PREPARED", "RUNNING", "DONE", "CANCELLED"] as const;
-
-/** One of the states. */
 export type ReplayState = (typeof REPLAY_STATES)[number];
 
 /** Messages that one replay has at most. */
@@ -80,43 +66,14 @@ export const PREPARE_TIMEOUT_MS = 60_000;
 /** How far the time in an event's id, which has the index, may be from the time at which it says that it happened. */
 const CLOCK_SLACK_MS = 3_600_000;
 
-/** A replay. */
-export interface ReplayRow {
-  /** The replay's id, a version 7 uuid: the newest one has the highest. */
-  readonly id: string;
-  /** What was asked for. */
-  readonly filter: ReplayFilter;
-  /** `PREPARED` until it is started, then `RUNNING` until it has ended. */
-  readonly state: ReplayState;
-  /** Messages in the set: one for each event and consumer that is to get it. */
-  readonly total: number;
-  /** How many of them their consumer had processed when the set was written down: those it will absorb. */
-  readonly alreadyProcessed: number;
-  /** How many have been dealt with so far: that are with the broker, or were skipped. */
-  readonly sent: number;
-  /** How many of those were not sent, because their event was pruned meanwhile or had become too old. */
-  readonly skipped: number;
-  /** Messages per second, at most; null until it is started. */
-  readonly ratePerSecond: number | null;
-  /** What the last failed try met with; null where none has failed. */
-  readonly lastError: string | null;
-  /** Why it was cancelled; null unless it was. */
-  readonly reason: string | null;
-  /** When the set was written down. */
-  readonly createdAt: Date;
-  /** When it was started; null until it is. */
-  readonly startedAt: Date | null;
-  /** When it ended; null until it has. */
-  readonly finishedAt: Date | null;
-}
+/** A replay. Its set has one message for each event and consumer that is to get it. */
+export type ReplayRow = Row<ReplayJson>;
 
-/** What is to be replayed, and by which rules. */
+/** Which events to send again to whom; `horizon` is the oldest instant of which the inbox remembers everything. */
 export interface ReplayRequest {
-  /** Which events, and for whom. */
   readonly filter: ReplayFilter;
   /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
-  /** The oldest instant of which the inbox remembers everything. */
   readonly horizon: Date;
 }
 
@@ -125,12 +82,6 @@ export type Prepared =
   | { readonly kind: "prepared"; readonly replay: ReplayRow }
   | { readonly kind: "too many" }
   | { readonly kind: "too old"; readonly oldest: Date };
-
-interface Verdict {
-  readonly count: number;
-  readonly oldest: Date | null;
-  readonly isTooOld: boolean;
-}
 
 /**
  * Writes down which messages a replay consists of, in the order of the events' ids, as one statement sees them: what is
@@ -144,14 +95,14 @@ export async function prepareReplay(
   const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
-    const [verdict] = await tx<Verdict[]>`
+    const [outcome] = await tx<{ oldest: Date | null; isTooOld: boolean }[]>`
       with matched as materialized (
         select e.id, e.occurred_at, b.consumer from outbox_events e
         join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
         where e.published_at is not null ${matching(tx, filter)}
         order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}
       ),
-      verdict as materialized (
+      outcome as materialized (
         select count(*)::int as count, min(occurred_at) as oldest,
                coalesce(bool_or(id < ${firstIdOf(horizon)} or occurred_at < ${horizon}), false) as "isTooOld"
         from matched
@@ -161,7 +112,7 @@ export async function prepareReplay(
         select ${id}, ${JSON.stringify(filter)}::text::jsonb, count, (
           select count(*) from matched m join processed_events p on p.event_id = m.id and p.consumer = m.consumer
         ), clock_timestamp()
-        from verdict where count <= ${MAX_REPLAY_MESSAGES} and not "isTooOld"
+        from outcome where count <= ${MAX_REPLAY_MESSAGES} and not "isTooOld"
         returning id
       ),
       events as (
@@ -169,8 +120,8 @@ export async function prepareReplay(
         select r.id, row_number() over (order by m.id, m.consumer), m.id, m.consumer
         from matched m cross join replay r
       )
-      select * from verdict`;
-    if (verdict?.isTooOld && verdict.oldest) return { kind: "too old", oldest: verdict.oldest };
+      select oldest, "isTooOld" from outcome`;
+    if (outcome?.isTooOld && outcome.oldest) return { kind: "too old", oldest: outcome.oldest };
     const replay = await findReplay(tx, id);
     return replay ? { kind: "prepared", replay } : { kind: "too many" };
   });
@@ -199,38 +150,20 @@ export async function listReplays(
     readonly state?: ReplayState | undefined;
   },
 ): Promise<ReplayRow[]> {
-  const rows = await sql<RawReplay[]>`
+  return await sql<ReplayRow[]>`
     select ${columns(sql)} from replays where true ${before ? sql`and id < ${before}` : sql``}
     ${state ? sql`and state = ${state}` : sql``}
     order by id desc limit ${limit}`;
-  return rows.map(toReplay);
 }
 
 /** The replay `id`, or undefined. */
 export async function findReplay(sql: Queryable, id: string): Promise<ReplayRow | undefined> {
-  const [row] = await sql<RawReplay[]>`select ${columns(sql)} from replays where id = ${id}`;
-  return row && toReplay(row);
+  const [row] = await sql<ReplayRow[]>`select ${columns(sql)} from replays where id = ${id}`;
+  return row;
 }
 
 /** One message of a replay. */
-export interface ReplayEventRow {
-  /** Its place in the set, from 1 on. */
-  readonly position: number;
-  /** The event's id. */
-  readonly eventId: string;
-  /** Who gets it: the consumer's name, which is its queue's. */
-  readonly consumer: string;
-  /** The event's type; null where the event has been pruned meanwhile, and so for the next three. */
-  readonly type: string | null;
-  /** The order that the event is about. */
-  readonly orderId: string | null;
-  /** The event's correlation id. */
-  readonly correlationId: string | null;
-  /** When the event happened. */
-  readonly occurredAt: Date | null;
-  /** Whether the consumer has processed the event: then it absorbs the repeat. */
-  readonly processed: boolean;
-}
+export type ReplayEventRow = Row<ReplayEventJson>;
 
 /** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
 export async function listReplayEvents(
@@ -261,11 +194,11 @@ export async function oldestBefore(sql: Queryable, id: string, horizon: Date): P
 
 /** Starts a prepared replay; undefined where there is none with this id that waits for it. */
 export async function startReplay(sql: Queryable, id: string, rate: number): Promise<ReplayRow | undefined> {
-  const [row] = await sql<RawReplay[]>`
+  const [row] = await sql<ReplayRow[]>`
     update replays
     set state = 'RUNNING', rate = ${rate}, started_at = clock_timestamp(), due_at = clock_timestamp()
     where id = ${id} and state = 'PREPARED' returning ${columns(sql)}`;
-  return row && toReplay(row);
+  return row;
 }
 
 /** Ends a replay that has not ended; undefined where there is none. What has been sent stays sent. */
@@ -274,16 +207,10 @@ export async function cancelReplay(
   id: string,
   reason: string,
 ): Promise<ReplayRow | undefined> {
-  const [row] = await sql<RawReplay[]>`
+  const [row] = await sql<ReplayRow[]>`
     update replays set state = 'CANCELLED', reason = ${reason}, due_at = null, finished_at = clock_timestamp()
     where id = ${id} and state in ('PREPARED', 'RUNNING') returning ${columns(sql)}`;
-  return row && toReplay(row);
-}
-
-type RawReplay = Omit<ReplayRow, "filter"> & { readonly filter: unknown };
-
-function toReplay({ filter, ...row }: RawReplay): ReplayRow {
-  return { ...row, filter: replayFilterSchema.parse(filter) };
+  return row;
 }
 
 function columns(sql: Queryable) {
@@ -295,13 +222,10 @@ function columns(sql: Queryable) {
 
 /** A running replay whose next messages are due; its row is locked until the transaction ends. */
 export interface DueReplay {
-  /** The replay's id. */
   readonly id: string;
-  /** Messages in the set. */
   readonly total: number;
   /** The position up to which all have been dealt with. */
   readonly sent: number;
-  /** How many of those were not sent. */
   readonly skipped: number;
   /** Messages per second, at most. */
   readonly rate: number;
@@ -331,14 +255,7 @@ export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefi
 }
 
 /** One message of the frozen set. */
-export interface ReplayMessage {
-  /** Its place in the set, from 1 on. */
-  readonly position: number;
-  /** The event's id. */
-  readonly eventId: string;
-  /** Who gets it: the consumer's name, which is its queue's. */
-  readonly consumer: string;
-}
+export type ReplayMessage = Pick<ReplayEventRow, "position" | "eventId" | "consumer">;
 
 /** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
 export async function readReplayMessages(
@@ -352,18 +269,10 @@ export async function readReplayMessages(
     where replay_id = ${id} and position > ${after} order by position limit ${limit}`;
 }
 
-/** How a replay stands after a try. */
+/** How a replay stands after a try; `error` is null where the try went well. */
 export type ReplayProgress =
-  & {
-    /** The position up to which all have been dealt with. */
-    readonly sent: number;
-    /** How many of those were not sent. */
-    readonly skipped: number;
-    /** Tries in a row that have failed. */
-    readonly retryCount: number;
-    /** What the try met with; null where it went well. */
-    readonly error: string | null;
-  }
+  & Pick<DueReplay, "sent" | "skipped" | "retryCount">
+  & { readonly error: string | null }
   & (
     | { readonly state: "RUNNING"; readonly dueInMs: number }
     | { readonly state: "DONE" }

@@ -18,7 +18,6 @@ const event = (
   occurredAt: at(occurred),
   publishedAt: published === null ? null : at(published),
   retryCount: 0,
-  lastError: null,
   processed: processed.map(([consumer, ms]) => ({
     consumer,
     at: at(ms),
@@ -91,7 +90,7 @@ Deno.test("buildTimeline() shows a delayed retry, and when it is due", () => {
 Deno.test("buildTimeline() shows dead letters beside the events they are about", () => {
   const letter = {
     orderId: "o",
-    id: "d",
+    deadLetterId: "d",
     eventId: "1",
     eventType: "order.created",
     consumer: "payments.order-created.v1",

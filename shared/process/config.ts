@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
 import { areBrokerUrls } from "../broker/connection.ts";
 
@@ -82,7 +83,6 @@ export type Config<N extends VariableName = VariableName> = {
 
 /** The configuration is not usable. The message names each variable at fault and what it takes. */
 export class ConfigError extends Error {
-  /** The error's name, as logs show it. */
   override name = "ConfigError";
 }
 
@@ -100,7 +100,8 @@ export function readConfig<N extends VariableName>(
     const given = get(name)?.trim() || undefined;
     const parsed = VARIABLES[name].safeParse(given);
     if (!parsed.success) {
-      faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${messageOf(parsed.error)}`);
+      const message = parsed.error.issues[0]?.message ?? "is not valid";
+      faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${message}`);
     }
     return [name, parsed.data];
   });
@@ -108,10 +109,6 @@ export function readConfig<N extends VariableName>(
     throw new ConfigError(`Cannot start, the configuration is wrong:\n  ${faults.join("\n  ")}`);
   }
   return Object.fromEntries(entries) as Config<N>;
-}
-
-function messageOf(error: z.ZodError): string {
-  return error.issues[0]?.message ?? "is not valid";
 }
 
 /** Set by the supervisor for its children, never by people: their standard input ends when the supervisor does. */
@@ -130,11 +127,12 @@ export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[
   ...QUEUE_KEYS.map((key) => QUEUES[key].env),
 ];
 
-/** The topology under the configured names. */
-export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>): Topology {
+/** The topology under the configured names, and the catalogue of what travels through it. */
+export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>) {
   const queues = QUEUE_KEYS.map((key) => {
     const { env, bindings } = QUEUES[key];
     return [key, { name: config[env], bindings }];
   });
-  return { exchange: config.RABBITMQ_EXCHANGE, queues: Object.fromEntries(queues) as Topology["queues"] };
+  const { RABBITMQ_EXCHANGE: exchange } = config;
+  return { exchange, queues: Object.fromEntries(queues) as Topology["queues"], parse: parseEvent };
 }

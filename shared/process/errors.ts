@@ -1,6 +1,6 @@
 /**
- * What an error means for the work in hand: which failures pass by themselves, waiting until what is away is back, and
- * finding the one item at fault in a batch.
+ * What an error means for the work that met it: which failures pass by themselves, waiting for the database, and finding
+ * the one item at fault in a batch.
  *
  * @module
  */
@@ -9,9 +9,10 @@ import type { Logger } from "./log.ts";
 import { pause } from "./stop.ts";
 
 /**
- * - `outage`: the database or the connection to it is away as a whole. Nobody's message is at fault: wait.
+ * - `outage`: the database, the way to it, or what this process may do there is not as it should be. No message is at
+ *   fault: wait, and spend nothing.
  * - `transient`: this attempt met something that passes (a lock, a deadlock, a time-out). Try it again later.
- * - `permanent`: trying again the same way cannot help.
+ * - `permanent`: the data is at fault; trying again cannot help.
  */
 export type ErrorKind = "outage" | "transient" | "permanent";
 
@@ -21,44 +22,39 @@ export class TransientError extends Error {
   override name = "TransientError";
 }
 
-/** Codes of `npm:postgres` and of sockets that mean: no connection, or it went away under the statement. */
-const CONNECTION_CODES = new Set([
-  "CONNECTION_CLOSED",
-  "CONNECTION_ENDED",
-  "CONNECTION_DESTROYED",
-  "CONNECT_TIMEOUT",
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "ECONNABORTED",
-  "EPIPE",
-  "ETIMEDOUT",
-  "EHOSTUNREACH",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-]);
+/**
+ * SQLSTATEs, by class or code (https://www.postgresql.org/docs/current/errcodes-appendix.html), that are no outage.
+ * Permanent are those that the data of a message can cause, and no others: whatever else the database refuses (a missing
+ * grant, table or database, a login, a full disk, a read-only standby, an error of its own) it refuses to everybody.
+ * `specs/reliability.md` has the same table.
+ */
+export const SQLSTATES: readonly (readonly [state: string, kind: ErrorKind, meaning: string])[] = [
+  ["21", "permanent", "cardinality violation"],
+  ["22", "permanent", "data exception"],
+  ["23", "permanent", "integrity constraint violation"],
+  ["44", "permanent", "check option of a view violated"],
+  ["54", "permanent", "program limit exceeded"],
+  ["P0", "permanent", "raised by a trigger or function"],
+  ["25P03", "transient", "idle in transaction for too long"],
+  ["40", "transient", "rolled back: deadlock or conflict"],
+  ["55P03", "transient", "lock not available in time"],
+  ["57014", "transient", "cancelled by the statement time-out"],
+];
+
+/** Codes of sockets, name look-ups, TLS and `npm:postgres` for a connection that cannot be made, or is gone. */
+const CONNECTION_CODE = /^(E(?!RR_)|ERR_(TLS|SSL)_|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|CONNECT|SASL_)/;
 
 /**
- * Classes and codes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that mean an outage:
- * 08 connection, 53 out of connections, memory or disk, 55000 the database takes no connections, 57P shutting down or
- * starting up, 58 the server's disk or system fails, 25006 read-only.
+ * Decides what kind of failure `error` is. An error that comes neither from the database nor from a connection, such as a
+ * bug that throws a `TypeError`, is permanent: it must be looked at, and the messages behind it go on.
  */
-const OUTAGE_STATES = ["08", "53", "55000", "57P", "58", "25006"];
-
-/**
- * 40 rolled back by a deadlock or conflict, 55P03 lock not available, 57014 statement cancelled by its time-out, 25P03
- * transaction idle for too long.
- */
-const TRANSIENT_STATES = ["40", "55P03", "57014", "25P03"];
-
-/** Decides what kind of failure `error` is. What nobody foresaw is permanent: it must be looked at, not repeated. */
 export function kindOfError(error: unknown): ErrorKind {
   if (error instanceof TransientError) return "transient";
-  if (error instanceof postgres.PostgresError) {
-    const { code } = error;
-    if (OUTAGE_STATES.some((prefix) => code.startsWith(prefix))) return "outage";
-    return TRANSIENT_STATES.some((prefix) => code.startsWith(prefix)) ? "transient" : "permanent";
-  }
-  return CONNECTION_CODES.has(codeOf(error)) ? "outage" : "permanent";
+  if (isConnectionError(error)) return "outage";
+  if (!(error instanceof postgres.PostgresError)) return "permanent";
+  const kind = SQLSTATES.find(([state]) => error.code.startsWith(state))?.[1] ?? "outage";
+  // What ends the session is not said of data: a role that is missing at the login is 22023, an invalid parameter.
+  return kind === "permanent" && endsConnection(error) ? "outage" : kind;
 }
 
 /** Whether the connection on which a statement failed with `error` is gone, or about to be. */
@@ -66,11 +62,12 @@ export function endsConnection(error: unknown): boolean {
   if (error instanceof postgres.PostgresError) {
     return error.severity === "FATAL" || error.severity === "PANIC";
   }
-  return CONNECTION_CODES.has(codeOf(error));
+  return isConnectionError(error);
 }
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
+function isConnectionError(error: unknown): boolean {
+  return error instanceof Error && !(error instanceof postgres.PostgresError) && "code" in error &&
+    typeof error.code === "string" && CONNECTION_CODE.test(error.code);
 }
 
 /** The message of whatever was thrown. */
@@ -81,13 +78,10 @@ export function messageOf(error: unknown): string {
   return error.message || inner || error.name;
 }
 
-/** How an outage is waited out. */
-export interface OutageOptions {
-  /** Gets one warning when the outage begins and one line when it is over, however many tries lie between. */
+/** How {@linkcode retryWhileUnavailable} waits: `passes` says which errors pass by themselves; by default, outages. */
+export interface RetryOptions {
   readonly log: Logger;
-  /** Aborted, nothing is tried any more. */
   readonly stop: AbortSignal;
-  /** Decides whether an error passes by itself. Unless told: those of kind "outage". */
   readonly passes?: (error: unknown) => boolean;
 }
 
@@ -97,11 +91,12 @@ const OUTAGE_BACKOFF_MIN_MS = 100;
 const OUTAGE_BACKOFF_MAX_MS = 1000;
 
 /**
- * Runs `work`, again and again while the database is away; answers with what it answered.
+ * Runs `work` again and again while the database cannot be used; answers with its result. The log has one warning when
+ * that begins and one line when it is over, however many tries lie between.
  *
  * Errors: those of `work` that do not pass by themselves, and its last one once `stop` is aborted.
  */
-export async function throughOutages<T>(work: () => Promise<T>, options: OutageOptions): Promise<T> {
+export async function retryWhileUnavailable<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
   const { log, stop, passes = (error) => kindOfError(error) === "outage" } = options;
   for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, told = false;;) {
     try {
@@ -127,14 +122,15 @@ export function passesInTime(error: unknown): boolean {
 
 /**
  * Runs `run` on all `items` at once. Where that fails, it runs each half by itself, and so on, until the item at fault
- * stands alone: it has the error, the others have their results, in the order of `items`. One bad item among `n` costs
- * about 2 log2(n) further runs. A run that fails must leave nothing behind (a transaction).
- *
- * Errors: those of kind "outage", which no item is at fault for.
+ * stands alone. One bad item among `n` costs about 2 log2(n) further runs. A run that fails must leave nothing behind (a
+ * transaction). Answers with the result of each item, in the order of `items`: its value, or the error that it failed
+ * with alone. An error that no item is at fault for (by default, one of kind "outage") ends the search: what is stored by
+ * then keeps its results, and all other items have that error.
  */
-export async function runSplitting<T, R>(
+export async function bisect<T, R>(
   items: readonly T[],
   run: (items: readonly T[]) => Promise<readonly R[]>,
+  isOfOneItem: (error: unknown) => boolean = (error) => kindOfError(error) !== "outage",
 ): Promise<PromiseSettledResult<R>[]> {
   if (items.length === 0) return [];
   try {
@@ -144,10 +140,24 @@ export async function runSplitting<T, R>(
     }
     return results.map((value) => ({ status: "fulfilled", value }));
   } catch (reason) {
-    if (kindOfError(reason) === "outage") throw reason;
-    if (items.length === 1) return [{ status: "rejected", reason }];
+    const failed: PromiseRejectedResult = { status: "rejected", reason };
+    if (items.length === 1 || !isOfOneItem(reason)) return items.map(() => failed);
     const middle = Math.ceil(items.length / 2);
-    const left = await runSplitting(items.slice(0, middle), run);
-    return [...left, ...await runSplitting(items.slice(middle), run)];
+    const left = await bisect(items.slice(0, middle), run, isOfOneItem);
+    const ended = left.find((result) => result.status === "rejected" && !isOfOneItem(result.reason));
+    const others = items.slice(middle);
+    return [...left, ...ended ? others.map(() => ended) : await bisect(others, run, isOfOneItem)];
   }
+}
+
+/**
+ * `results` of {@linkcode bisect}, for a caller who tries all items again after an outage.
+ *
+ * Errors: the outage, where any item met one.
+ */
+export function orOutage<R>(results: readonly PromiseSettledResult<R>[]): readonly PromiseSettledResult<R>[] {
+  for (const result of results) {
+    if (result.status === "rejected" && kindOfError(result.reason) === "outage") throw result.reason;
+  }
+  return results;
 }

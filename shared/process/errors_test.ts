@@ -1,35 +1,67 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import postgres from "postgres";
 import fc from "fast-check";
-import { kindOfError, messageOf, runSplitting, TransientError } from "./errors.ts";
+import {
+  bisect,
+  type ErrorKind,
+  kindOfError,
+  messageOf,
+  orOutage,
+  SQLSTATES,
+  TransientError,
+} from "./errors.ts";
 
 /** An error as the server sends it; the client's own class has no public constructor for a code. */
-function serverError(code: string): Error {
-  return Object.assign(new postgres.PostgresError(code), { code });
+function serverError(code: string, severity = "ERROR"): Error {
+  return Object.assign(new postgres.PostgresError(code), { code, severity });
 }
 
-Deno.test("kindOfError() takes the database being away as an outage", () => {
-  for (const code of ["08006", "53300", "55000", "57P01", "57P02", "57P03", "58030", "25006"]) {
-    assertEquals(kindOfError(serverError(code)), "outage", code);
-  }
-  for (const code of ["ECONNREFUSED", "CONNECTION_CLOSED", "CONNECT_TIMEOUT"]) {
-    assertEquals(kindOfError(Object.assign(new Error("x"), { code })), "outage", code);
-  }
-});
+const codedError = (code: unknown) => Object.assign(new Error("x"), { code });
 
-Deno.test("kindOfError() takes locks, conflicts and time-outs as transient", () => {
-  for (const code of ["40001", "40P01", "55P03", "57014"]) {
-    assertEquals(kindOfError(serverError(code)), "transient", code);
+/** Codes of each kind, as they were met. */
+const STATES: Readonly<Record<ErrorKind, readonly string[]>> = {
+  permanent: ["21000", "22000", "22P02", "22003", "23505", "23514", "44000", "54000", "P0001"],
+  transient: ["25P03", "40001", "40P01", "55P03", "57014"],
+  // deno-fmt-ignore
+  outage: [
+    "08006", "0A000", "25006", "25P02", "25P04", "28000", "28P01", "3D000", "42501", "42601", "42703", "42P01", "53100",
+    "53300", "55000", "55006", "57P01", "57P02", "57P03", "57P05", "58030", "72000", "F0000", "XX000", "XX001",
+  ],
+};
+
+Deno.test("kindOfError() holds against a message only what its data can cause", () => {
+  for (const kind of ["permanent", "transient", "outage"] as const) {
+    for (const code of STATES[kind]) assertEquals(kindOfError(serverError(code)), kind, code);
   }
+  assertEquals(kindOfError(serverError("22023", "FATAL")), "outage", "said of a login, not of data");
   assertEquals(kindOfError(new TransientError("no answer")), "transient");
 });
 
-Deno.test("kindOfError() takes bad data, bugs and the unknown as permanent", () => {
-  for (const code of ["22P02", "23505", "23514", "42501", "42P01"]) {
-    assertEquals(kindOfError(serverError(code)), "permanent", code);
+Deno.test("kindOfError() takes a connection that cannot be made, or is gone, as an outage", () => {
+  // deno-fmt-ignore
+  const codes = [
+    "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN", "EPIPE",
+    "EMFILE", "ENOBUFS", "CONNECTION_CLOSED", "CONNECTION_ENDED", "CONNECT_TIMEOUT", "SASL_SIGNATURE_MISMATCH",
+    "ERR_SSL_WRONG_VERSION_NUMBER", "CERT_HAS_EXPIRED",
+  ];
+  for (const code of codes) assertEquals(kindOfError(codedError(code)), "outage", code);
+});
+
+Deno.test("kindOfError() takes bugs and the unknown as permanent", () => {
+  for (const code of ["ERR_INVALID_ARG_TYPE", "UNDEFINED_VALUE", "card_error", 20]) {
+    assertEquals(kindOfError(codedError(code)), "permanent", String(code));
   }
   assertEquals(kindOfError(new TypeError("x is undefined")), "permanent");
   assertEquals(kindOfError("a string"), "permanent");
+});
+
+Deno.test("the table of SQLSTATEs in specs/reliability.md is the one in the code", async () => {
+  const text = await Deno.readTextFile(new URL("../../specs/reliability.md", import.meta.url));
+  const [, section = ""] = text.split("\n## Errors\n");
+  const rows = section.split("\n").filter((line) => line.startsWith("| `")).map((line) =>
+    line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", ""))
+  );
+  assertEquals(rows, [...SQLSTATES.map((row) => [...row]), ["all others", "outage", ""]]);
 });
 
 Deno.test("messageOf() finds words in whatever was thrown", () => {
@@ -40,9 +72,9 @@ Deno.test("messageOf() finds words in whatever was thrown", () => {
 
 const double = (items: readonly number[]) => Promise.resolve(items.map((n) => n * 2));
 
-Deno.test("runSplitting() runs a good batch once", async () => {
+Deno.test("bisect() runs a good batch once", async () => {
   let runs = 0;
-  const results = await runSplitting([1, 2, 3], (items) => {
+  const results = await bisect([1, 2, 3], (items) => {
     runs++;
     return double(items);
   });
@@ -50,11 +82,11 @@ Deno.test("runSplitting() runs a good batch once", async () => {
   assertEquals(results.map((r) => r.status === "fulfilled" && r.value), [2, 4, 6]);
 });
 
-Deno.test("runSplitting() fails exactly the items at fault, in place, in few runs", async () => {
+Deno.test("bisect() fails exactly the items at fault, in place, in few runs", async () => {
   await fc.assert(fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 60 }), async (isBad) => {
     let runs = 0;
     const items = isBad.map((_, i) => i);
-    const results = await runSplitting(items, (batch) => {
+    const results = await bisect(items, (batch) => {
       runs++;
       const bad = batch.find((i) => isBad[i]);
       return bad === undefined ? double(batch) : Promise.reject(new Error(`bad ${bad}`));
@@ -66,13 +98,34 @@ Deno.test("runSplitting() fails exactly the items at fault, in place, in few run
   }));
 });
 
-Deno.test("runSplitting() gives up on an outage, which no item is at fault for", async () => {
+const outage = codedError("ECONNREFUSED");
+
+Deno.test("bisect() ends with an outage: what was stored keeps its result, all others have the outage", async () => {
+  const stored: number[] = [];
   let runs = 0;
-  await assertRejects(() =>
-    runSplitting([1, 2, 3, 4], () => {
-      runs++;
-      return Promise.reject(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }));
-    })
+  const results = await bisect([0, 1, 2, 3, 4, 5, 6, 7], (items) => {
+    runs++;
+    if (items.includes(0)) {
+      return Promise.reject(items.length > 1 ? new Error("bad 0") : new TransientError("late"));
+    }
+    if (items.includes(2)) return Promise.reject(outage);
+    stored.push(...items);
+    return double(items);
+  });
+  const told = results.map((result) =>
+    result.status === "fulfilled" ? result.value : messageOf(result.reason)
   );
-  assertEquals(runs, 1);
+  assertEquals(told, ["late", 2, "x", "x", "x", "x", "x", "x"]);
+  assertEquals([stored, runs], [[1], 6]);
+  assertEquals(assertThrows(() => orOutage(results)), outage);
+  assertEquals(orOutage(results.slice(0, 2)), results.slice(0, 2));
+});
+
+Deno.test("bisect() splits only for the errors that the caller says an item may be at fault for", async () => {
+  let runs = 0;
+  const results = await bisect([1, 2, 3, 4], () => {
+    runs++;
+    return Promise.reject(new TransientError("late"));
+  }, (error) => kindOfError(error) === "permanent");
+  assertEquals([runs, results.map(({ status }) => status)], [1, Array(4).fill("rejected")]);
 });

@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { Queryable, Sql } from "../sql/connect.ts";
 import { keepDoing } from "./keep_doing.ts";
 import type { Logger } from "./log.ts";
-import { within } from "./stop.ts";
+import { withTimeout } from "./stop.ts";
 import { VERSION } from "./metrics.ts";
 
 /** What a running copy of a process says of itself. */
@@ -144,5 +144,5 @@ export async function keepBeating(options: HeartbeatOptions, stop: AbortSignal):
   });
   counts.onAdd(beating.wake);
   await beating.running;
-  await within(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
+  await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
 }

@@ -5,7 +5,7 @@
  */
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./log.ts";
-import { aborted, pause, within } from "./stop.ts";
+import { aborted, pause, withTimeout } from "./stop.ts";
 
 /** Pauses that can be ended early. */
 export interface Alarm {
@@ -90,5 +90,6 @@ export function keepDoing(name: string, work: () => Promise<number | void>, opti
   }
 
   const rounds = run();
-  return { running: aborted(stop).then(() => within(graceMs, rounds)), wake: alarm.ring };
+  const running = aborted(stop).then(async () => void await withTimeout(graceMs, rounds));
+  return { running, wake: alarm.ring };
 }

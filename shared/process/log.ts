@@ -8,15 +8,10 @@ import {
   getJsonLinesFormatter,
   getLogger,
   getTextFormatter,
-  type Logger as LogtapeLogger,
-  type LogLevel as LogtapeLevel,
+  type Logger,
+  type LogLevel,
 } from "@logtape/logtape";
-
-/** Writes lines: `log.info(message, properties)`, and so for each level. */
-export type Logger = LogtapeLogger;
-
-/** How much a line matters: `trace`, `debug`, `info`, `warning`, `error` or `fatal`. */
-export type LogLevel = LogtapeLevel;
+export type { Logger };
 
 /** Up to this many things that happened together get a line each. More mean load, and are summed up in one line. */
 export const ONE_BY_ONE = 4;

@@ -60,25 +60,22 @@ export function createRegistry(process: string): Registry {
 /** The variables that say whether and where a worker's figures are served. */
 export const METRICS_VARIABLES = ["METRICS_HOST", "METRICS_PORT"] as const satisfies readonly VariableName[];
 
-/** A running listener. */
-export interface MetricsServer {
-  /** Where it listens. */
+/** A worker's figures and their listener. */
+export interface WorkerMetrics {
+  /** It has the figures of every process already. */
+  readonly registry: Registry;
   readonly port: number;
   /** Stops listening at once, in the middle of an answer too: it waits for nobody. */
   stop(): Promise<void>;
 }
 
-/** A worker's figures. */
-export interface WorkerMetrics extends MetricsServer {
-  /** Where the worker's figures are kept; it has those of every process already. */
-  readonly registry: Registry;
-}
-
 /**
- * Starts the figures of the worker named `process`; null where `METRICS_PORT` is unset: then nothing listens, and nothing
- * need be counted.
+ * Starts the figures of the worker named `process`, and serves `GET /metrics`
+ * (https://prometheus.io/docs/instrumenting/exposition_formats/) and `GET /healthz`, and nothing else. There is no token:
+ * whoever reaches the address reads all figures. Null where `METRICS_PORT` is unset: then nothing listens, and nothing
+ * needs to be counted; 0 is any free port.
  *
- * Errors: `ConfigError` when nobody can listen there.
+ * Errors: `ConfigError` when nobody can listen there, for example because the port is taken.
  */
 export function startMetrics(
   process: string,
@@ -88,44 +85,19 @@ export function startMetrics(
   const { METRICS_HOST: hostname, METRICS_PORT: port } = config;
   if (port === undefined) return null;
   const registry = createRegistry(process);
-  return { registry, ...serveMetrics(registry, { hostname, port, log }) };
-}
-
-/** Where to listen. */
-export interface MetricsServerOptions {
-  /** The address to listen on. There is no token: whoever reaches it reads all figures. */
-  readonly hostname: string;
-  /** 0 for any free port. */
-  readonly port: number;
-  /** Told of the address, and of a request that failed. */
-  readonly log: Logger;
-}
-
-/**
- * Serves `GET /metrics` (https://prometheus.io/docs/instrumenting/exposition_formats/) and `GET /healthz`, and nothing
- * else.
- *
- * Errors: `ConfigError` when nobody can listen there: the port is taken, say.
- */
-export function serveMetrics(
-  registry: Registry,
-  { hostname, port, log }: MetricsServerOptions,
-): MetricsServer {
   const closing = new AbortController();
-  const options = {
+  const server = listen({
     hostname,
     port,
     signal: closing.signal,
-    onListen: (address: Deno.NetAddr) => {
-      log.info("Listening", { url: `http://${hostname}:${address.port}/metrics` });
-    },
-    onError: (error: unknown) => {
+    onListen: (address) => log.info("Listening", { url: `http://${hostname}:${address.port}/metrics` }),
+    onError: (error) => {
       log.error("The figures could not be told", { error });
       return new Response("The figures could not be told; the log says why.\n", { status: 500 });
     },
-  };
-  const server = listen(options, (request) => answer(registry, request));
+  }, (request) => answer(registry, request));
   return {
+    registry,
     port: server.addr.port,
     async stop() {
       closing.abort(); // not shutdown(), which waits for whoever does not read
@@ -134,20 +106,18 @@ export function serveMetrics(
   };
 }
 
-function listen(
-  options: Deno.ServeTcpOptions & { readonly hostname: string; readonly port: number },
-  handler: Deno.ServeHandler<Deno.NetAddr>,
-): Deno.HttpServer<Deno.NetAddr> {
+type ListenOptions = Deno.ServeTcpOptions & { readonly hostname: string; readonly port: number };
+
+function listen(options: ListenOptions, handler: Deno.ServeHandler<Deno.NetAddr>) {
   try {
     return Deno.serve(options, handler);
   } catch (error) {
-    const { hostname, port } = options;
     const advice = error instanceof Deno.errors.AddrInUse
       ? "it is taken. Stop what uses it, or set METRICS_PORT to another one"
       : `${
         messageOf(error)
       }. Set METRICS_HOST and METRICS_PORT to what this process may listen on, or neither`;
-    throw new ConfigError(`Cannot serve metrics on port ${port} of ${hostname}: ${advice}.`);
+    throw new ConfigError(`Cannot serve metrics on port ${options.port} of ${options.hostname}: ${advice}.`);
   }
 }
 

@@ -2,13 +2,15 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { Gauge } from "prom-client";
 import { testLog } from "../../specs/support/test_log.ts";
 import { ConfigError } from "./config.ts";
-import { createRegistry, type MetricsServer, serveMetrics, startMetrics } from "./metrics.ts";
+import { startMetrics, type WorkerMetrics } from "./metrics.ts";
 
-function start(port = 0): MetricsServer {
-  return serveMetrics(createRegistry("a-worker"), { hostname: "127.0.0.1", port, log: testLog });
+function start(port = 0, host = "127.0.0.1"): WorkerMetrics {
+  const metrics = startMetrics("a-worker", { METRICS_HOST: host, METRICS_PORT: port }, testLog);
+  if (!metrics) throw new Error("no metrics with a port");
+  return metrics;
 }
 
-Deno.test("serveMetrics() serves /metrics and /healthz to GET, and nothing else", async () => {
+Deno.test("startMetrics() serves /metrics and /healthz to GET, and nothing else", async () => {
   const server = start();
   const get = async (path: string, method = "GET") => {
     const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { method });
@@ -27,7 +29,7 @@ Deno.test("serveMetrics() serves /metrics and /healthz to GET, and nothing else"
   await server.stop();
 });
 
-Deno.test("serveMetrics() says whose port is taken, and what to set", async () => {
+Deno.test("startMetrics() says whose port is taken, and what to set", async () => {
   const server = start();
   const error = assertThrows(
     () => start(server.port),
@@ -36,7 +38,7 @@ Deno.test("serveMetrics() says whose port is taken, and what to set", async () =
   );
   assertStringIncludes(error.message, "METRICS_PORT");
   assertThrows(
-    () => serveMetrics(createRegistry("x"), { hostname: "192.0.2.1", port: 0, log: testLog }), // nobody's (RFC 5737)
+    () => start(0, "192.0.2.1"), // nobody's (RFC 5737)
     ConfigError,
     "METRICS_HOST",
   );
@@ -44,10 +46,9 @@ Deno.test("serveMetrics() says whose port is taken, and what to set", async () =
 });
 
 Deno.test("a client that sends or reads nothing cannot hold a process that stops", async () => {
-  const registry = createRegistry("a-worker");
+  const server = start();
   const help = "more than fits the buffers between the two".repeat(200_000);
-  new Gauge({ name: "long", help, registers: [registry] });
-  const server = serveMetrics(registry, { hostname: "127.0.0.1", port: 0, log: testLog });
+  new Gauge({ name: "long", help, registers: [server.registry] });
   const address = { hostname: "127.0.0.1", port: server.port };
   const connect = async (sent: string) => {
     const client = await Deno.connect(address);

@@ -11,7 +11,7 @@ import {
   TOPOLOGY_VARIABLES,
   type VariableName,
 } from "./config.ts";
-import { kindOfError, throughOutages } from "./errors.ts";
+import { kindOfError, retryWhileUnavailable } from "./errors.ts";
 import { type Logger, startLog } from "./log.ts";
 import { migrate } from "../sql/migrate.ts";
 import { stopOnSignals } from "./stop.ts";
@@ -65,7 +65,7 @@ export async function runProcess<N extends VariableName>(
     const log = await startLog(name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
     using stop = stopOnSignals(log, { supervised: isSupervised() });
     try {
-      const schema = throughOutages(
+      const schema = retryWhileUnavailable(
         () => migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES }),
         { log, stop: stop.signal },
       );

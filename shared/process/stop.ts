@@ -5,43 +5,46 @@
  */
 import type { Logger } from "./log.ts";
 
-/** A second signal within this time is the first one again: a terminal's Ctrl-C reaches group and supervisor. */
-const SAME_SIGNAL_MS = 400;
+/**
+ * A second signal within this time is the first one again: a terminal's Ctrl-C reaches the whole group, and `deno task`
+ * and the supervisor pass it on.
+ */
+const SAME_SIGNAL_MS = 500;
 
-/** What `stopOnSignals` answers with. */
-export interface StopSignal {
+/** A request to stop, and the listening for it, which ends when it is disposed of: then the process can end by itself. */
+export interface StopSignal extends Disposable {
   /** Aborted when the process is asked to stop. */
   readonly signal: AbortSignal;
-  /** Stops listening, so that the process can end by itself. */
-  [Symbol.dispose](): void;
 }
 
 /**
- * Listens to SIGINT and SIGTERM, and with `supervised` to the end of standard input, which is how a supervisor's death
- * shows. The first one aborts `signal`: stop taking work, finish the batch in hand, close. A second one ends the
- * process at once; that is safe, because every effect is in a committed transaction or not there. A task of the command
- * line has no log.
+ * Listens to `signals` (SIGINT and SIGTERM by default), and with `supervised` to the end of standard input, which is how
+ * a supervisor's death shows. The first one aborts `signal`: stop taking work, finish the current batch, close. A second
+ * one is told to `onSecond`, which ends the process at once by default; that is safe, because every effect is in a
+ * committed transaction or not there. A task of the command line has no log.
  */
 export function stopOnSignals(
   log: Logger | null,
-  options: { readonly supervised?: boolean } = {},
+  { supervised = false, signals = ["SIGINT", "SIGTERM"], onSecond = () => Deno.exit(130) }: {
+    readonly supervised?: boolean;
+    readonly signals?: readonly Deno.Signal[];
+    readonly onSecond?: () => void;
+  } = {},
 ): StopSignal {
   const controller = new AbortController();
   let firstAt = 0;
   const stop = (why: string) => {
     if (controller.signal.aborted) {
-      if (performance.now() - firstAt > SAME_SIGNAL_MS) Deno.exit(130);
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) onSecond();
       return;
     }
     firstAt = performance.now();
     log?.debug("Stopping", { why });
     controller.abort();
   };
-  const onInterrupt = () => stop("SIGINT");
-  const onTerminate = () => stop("SIGTERM");
-  Deno.addSignalListener("SIGINT", onInterrupt);
-  Deno.addSignalListener("SIGTERM", onTerminate);
-  const input = options.supervised ? Deno.stdin.readable.getReader() : undefined;
+  const listeners = signals.map((name) => [name, () => stop(name)] as const);
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
+  const input = supervised ? Deno.stdin.readable.getReader() : undefined;
   let isOver = false; // then the input ends because nobody listens to it any more
   if (input) {
     endOf(input).then(() => {
@@ -52,8 +55,7 @@ export function stopOnSignals(
     signal: controller.signal,
     [Symbol.dispose]() {
       isOver = true;
-      Deno.removeSignalListener("SIGINT", onInterrupt);
-      Deno.removeSignalListener("SIGTERM", onTerminate);
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
       input?.cancel().catch(() => {});
     },
   };
@@ -87,41 +89,21 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Resolves when `work` does, and after `ms` milliseconds in any case. */
-export async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  await orNullAfter(ms, work);
-}
-
-/** What `work` answers, or null if that takes longer than `ms` milliseconds; what comes later is told to nobody. */
-export async function orNullAfter<T>(ms: number, work: Promise<T>): Promise<T | null> {
-  return await orLate(ms, work, () => null);
-}
-
 /**
- * What `work` answers.
+ * What `work` gives, or null if that takes longer than `ms` milliseconds; what comes later, an error included, is told to
+ * nobody.
  *
- * Errors: rejects with `message` if that takes longer than `ms` milliseconds, and as `work` does; what comes later is
- * told to nobody.
+ * Errors: as `work`, within that time.
  */
-export async function orFailAfter<T>(ms: number, message: string, work: Promise<T>): Promise<T> {
-  return await orLate(ms, work, () => {
-    throw new Error(message);
-  });
-}
-
-/** What `work` answers or, if that takes longer than `ms` milliseconds, what `late` answers or throws. */
-async function orLate<T, L>(ms: number, work: Promise<T>, late: () => L): Promise<T | L> {
-  const { promise, resolve } = Promise.withResolvers<typeof LATE>();
-  const timer = setTimeout(() => resolve(LATE), ms);
+export async function withTimeout<T>(ms: number, work: Promise<T>): Promise<T | null> {
+  const { promise, resolve } = Promise.withResolvers<null>();
+  const timer = setTimeout(() => resolve(null), ms);
   try {
-    const first = await Promise.race([work, promise]);
-    return first === LATE ? late() : first;
+    return await Promise.race([work, promise]);
   } finally {
     clearTimeout(timer);
   }
 }
-
-const LATE = Symbol("late");
 
 /**
  * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped

@@ -1,6 +1,6 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { signalChild } from "./stop.ts";
+import { signalChild, withTimeout } from "./stop.ts";
 
 Deno.test("a supervised process that takes its time to stop ends with 0, not as after a second signal", async () => {
   const child = new Deno.Command(Deno.execPath(), {
@@ -29,4 +29,12 @@ Deno.test("signalChild() passes on what stands in the way of a signal", () => {
     throw new Deno.errors.NotCapable("Requires run access");
   };
   assertThrows(() => signalChild({ kill }, "SIGTERM"), Deno.errors.NotCapable);
+});
+
+Deno.test("withTimeout() gives what comes in time, null when nothing has, and tells nobody of what comes later", async () => {
+  assertEquals(await withTimeout(60_000, Promise.resolve(7)), 7);
+  await assertRejects(() => withTimeout(60_000, Promise.reject(new Error("in time"))), Error, "in time");
+  const { promise, reject } = Promise.withResolvers<never>();
+  assertEquals(await withTimeout(1, promise), null);
+  reject(new Error("late")); // an unhandled rejection would end the test run
 });

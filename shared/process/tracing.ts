@@ -4,10 +4,11 @@
  *
  * @module
  */
-import type * as otel from "@opentelemetry/api";
+import type { Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";
 import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
+export type { Attributes, Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";
 
-/** Which span of which trace something belongs to: what OpenTelemetry calls a span context. */
+/** Which span of which trace something belongs to; OpenTelemetry's span context. */
 export interface TraceContext {
   /** 32 lower-case hex digits, not all of them zero. */
   readonly traceId: string;
@@ -45,21 +46,6 @@ export function formatTraceparent({ traceId, spanId, traceFlags }: TraceContext)
 export function traceIdOf(traceparent: string | null): string | null {
   return traceparent === null ? null : parseTraceparent(traceparent)?.traceId ?? null;
 }
-
-/** What makes spans. */
-export type Tracer = otel.Tracer;
-
-/** Something that happened, from its start to its end, in one process. */
-export type Span = otel.Span;
-
-/** What a span starts with. */
-export type SpanOptions = otel.SpanOptions;
-
-/** What is known of a span, by name. */
-export type Attributes = otel.Attributes;
-
-/** A span's mention of one that is not its parent. */
-export type Link = otel.Link;
 
 /**
  * The tracer of this process; null where the runtime records no traces. To be asked once, at the start: that cannot

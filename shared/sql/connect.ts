@@ -58,19 +58,25 @@ export const KEYED_SETTINGS = {
   enable_mergejoin: "off",
 } as const;
 
-/** How a pool is opened. */
-export interface ConnectOptions {
+/** How a connection is opened. */
+export interface SessionOptions {
   /** Shown in `pg_stat_activity`, so that a lock or a slow query has a name. */
   readonly name: string;
   /** The role to take on; null stays the user of the URL. */
   readonly role: DatabaseRole | null;
-  /** The most connections at once. */
-  readonly max: number;
-  /** How long one statement may take, in milliseconds (10 s unless told). */
+  /** How long one statement may take, in milliseconds; 10 s by default. */
   readonly statementTimeoutMs?: number;
   /** Further settings of the session, such as those of the planner. */
   readonly settings?: Readonly<Record<string, string>>;
 }
+
+/** How a pool is opened. */
+export interface ConnectOptions extends SessionOptions {
+  /** The most connections at once. */
+  readonly max: number;
+}
+
+const STATEMENT_TIMEOUT_MS = 10_000;
 
 /**
  * Opens a pool; connections are made when first needed. The role is a start-up parameter, so it holds from the first
@@ -78,8 +84,16 @@ export interface ConnectOptions {
  * process must not hold row locks for longer than its peers can wait.
  */
 export function connect(url: string, options: ConnectOptions): Sql {
-  const statementTimeoutMs = options.statementTimeoutMs ?? 10_000;
+  return openPool(url, options, {});
+}
+
+function openPool(
+  url: string,
+  options: ConnectOptions,
+  client: { readonly onclose?: () => void; readonly max_lifetime?: null },
+): Sql {
   return postgres(url, {
+    ...client,
     max: options.max,
     connect_timeout: 5,
     // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
@@ -88,7 +102,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
     fetch_types: false, // no arrays are sent or read as such, so a new connection need not ask for their types
     connection: {
       application_name: `orderflow ${options.name}`,
-      statement_timeout: statementTimeoutMs,
+      statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
       idle_in_transaction_session_timeout: 60_000,
       jit: "off", // compiling a statement took 400 ms; none of ours runs that long
       ...options.settings,
@@ -157,6 +171,129 @@ function observed(result: unknown, onFailure: (error: unknown) => void): unknown
 function connectionLost(): Error {
   const error = new Error("the connection was lost in the middle of the transaction");
   return Object.assign(error, { code: "CONNECTION_CLOSED" });
+}
+
+/** A connection of its own, on which one transaction follows the other. */
+export interface Session {
+  /**
+   * Runs a transaction in two round trips: `begin` leaves together with the statement `first`, and `commit` with the
+   * statements that `work` makes of its rows. Rolls back when one of them fails, or `work` rejects. Once the connection
+   * is lost nothing more is sent, and the next transaction has a new one.
+   *
+   * Errors: as those of {@linkcode transaction}, and when another transaction is under way.
+   */
+  transaction<Row extends postgres.MaybeRow, T>(
+    first: (sql: Queryable) => Statement<Row>,
+    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
+  ): Promise<T>;
+  /** Closes it. */
+  end(): Promise<void>;
+}
+
+/** How a transaction ends. */
+export interface LastPart<T> {
+  /** What the transaction answers once it is committed. */
+  readonly value: T;
+  /** The statements that leave together with `commit`. */
+  readonly last: (sql: Queryable) => readonly { execute(): PromiseLike<unknown> }[];
+}
+
+/**
+ * Opens a session; its connection is made when first needed. It is a pool of one connection, over which the client sends
+ * what it is given without waiting for answers in between. The client's own `begin` waits for its answer, and its
+ * `reserve` (3.4.9) never comes back where the connection has yet to be made.
+ */
+export function openSession(url: string, options: SessionOptions): Session {
+  let connection: Connection | null = null;
+  let isBusy = false;
+
+  async function run<Row extends postgres.MaybeRow, T>(
+    { sql, lost, isLost, lose, answered }: Connection,
+    first: (sql: Queryable) => Statement<Row>,
+    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
+  ): Promise<T> {
+    try {
+      const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
+      const { value, last } = await Promise.race([work(rows), lost]);
+      await answered(() => Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute())));
+      return value;
+    } catch (error) {
+      if (!isLost()) await answered(() => sql`rollback`).catch(lose);
+      throw error;
+    }
+  }
+
+  async function close(): Promise<void> {
+    await connection?.sql.end({ timeout: connection.isLost() ? 0 : 2 });
+    connection = null;
+  }
+
+  return {
+    async transaction(first, work) {
+      if (isBusy) throw new Error("Another transaction is under way on this session");
+      isBusy = true;
+      try {
+        if (connection?.isLost()) await close();
+        connection ??= await openConnection(url, options);
+        return await run(connection, first, work);
+      } finally {
+        isBusy = false;
+      }
+    },
+    end: close,
+  };
+}
+
+/** A connection that was up. */
+interface Connection {
+  /** A pool with this connection alone. */
+  readonly sql: Sql;
+  /** Rejects when it is lost. */
+  readonly lost: Promise<never>;
+  isLost(): boolean;
+  /** Gives it up. */
+  lose(): void;
+  /**
+   * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
+   * one. It is lost with any error that is not the server's, and when there is no answer in time.
+   */
+  answered<T>(send: () => Promise<T>): Promise<T>;
+}
+
+/** How much longer than the server a session waits for the end of a statement, in milliseconds. */
+const ANSWER_MARGIN_MS = 2000;
+
+async function openConnection(url: string, options: SessionOptions): Promise<Connection> {
+  const { promise: lost, reject } = Promise.withResolvers<never>();
+  lost.catch(() => {}); // nobody has to wait for it
+  let isOver = false;
+  const lose = () => {
+    isOver = true;
+    reject(connectionLost());
+  };
+  const sql = openPool(url, { ...options, max: 1 }, { onclose: lose, max_lifetime: null });
+  const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
+
+  async function answered<T>(send: () => Promise<T>): Promise<T> {
+    if (isOver) throw connectionLost();
+    const timer = setTimeout(lose, answerMs);
+    try {
+      return await Promise.race([send(), lost]);
+    } catch (error) {
+      if (endsConnection(error) || !(error instanceof postgres.PostgresError)) lose();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  try {
+    await answered(() => sql`select`);
+  } catch (error) {
+    await sql.end({ timeout: 0 });
+    throw error;
+  }
+  return { sql, lost, isLost: () => isOver, lose, answered };
 }
 
 /**

@@ -20,8 +20,8 @@ export interface NewEnrollment {
 }
 
 /**
- * Records seat decisions in one statement, which answers with the ids of those recorded; `where` is a condition on `cause`. An order that has one keeps it: the
- * table's unique key is the second guard, behind the inbox.
+ * The statement that records seat decisions, and returns the ids of those recorded; `where` is a condition on `cause`. An
+ * order that has one keeps it: the table's unique key is the second guard, behind the inbox.
  */
 export function insertingEnrollments(
   sql: Queryable,

@@ -1,69 +1,30 @@
 /**
- * One transaction for the effects of a batch of events, each event's at most once.
+ * The inbox, `processed_events`: what makes a delivery that is repeated an effect that is not
+ * (the idempotent consumer pattern, https://microservices.io/patterns/communication-style/idempotent-consumer.html).
  *
  * @module
  */
-import type { OutgoingEvent } from "../events.ts";
-import {
-  type Atomically,
-  type Caused,
-  type Queryable,
-  type Sql,
-  type Statement,
-  type Transaction,
-  transaction,
-  uuids,
-} from "./connect.ts";
-import { appendEvents, insertingEvents } from "./outbox.ts";
+import { inEnvelope, type Received, type Tell } from "../broker/message.ts";
+import { type Atomically, type Caused, type Queryable, type Statement, uuids } from "./connect.ts";
+import { insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";
 
-/** An event that follows from another. */
-export interface Effect {
-  /** The id of the event that caused it. */
-  readonly cause: string;
-  /** What is to be told. */
-  readonly event: OutgoingEvent;
+/** Where a consumer's effects go. */
+export interface Inbox {
+  /** The consumer's name, which is its queue's. */
+  readonly consumer: string;
+  readonly atomically: Atomically;
+  readonly wakeUps: WakeUps;
 }
 
-/**
- * Marks the events `eventIds` as processed by `consumer`, lets `apply` write the effects of those that were not yet,
- * and appends the events that it answers with, all in one transaction. Answers with the ids of the events that had an
- * effect: new to the inbox, and not stopped by a table's own unique key.
- *
- * Errors: whatever the statements or `apply` throw; nothing is committed then.
- */
-export async function processOnce(
-  sql: Sql,
-  consumer: string,
-  eventIds: readonly string[],
-  now: Date,
-  apply: (tx: Transaction, fresh: ReadonlySet<string>) => Promise<readonly Effect[]>,
-): Promise<Set<string>> {
-  return await transaction(sql, async (tx) => {
-    const fresh = await markProcessed(tx, consumer, eventIds, now);
-    const effects = await apply(tx, fresh);
-    await appendEvents(tx, effects.map(({ event }) => event));
-    return new Set(effects.map(({ cause }) => cause));
-  });
+/** A row that follows from an event, and what is to be told once it is stored. */
+export interface Effect<Row> {
+  readonly cause: Pick<Received, "event" | "traceparent">;
+  readonly row: Row;
+  readonly tells: Tell;
 }
 
-/** A row that follows from an event, and what is to be told of it. */
-export interface Recording<Row> {
-  /** The row, with the id of the event that caused it. */
-  readonly row: Caused<Row>;
-  /** What is to be told once the row is stored. */
-  readonly event: OutgoingEvent;
-}
-
-/** What a batch leads to. */
-export interface BatchRecord<Row> {
-  /** A row for each event that has one. */
-  readonly recordings: readonly Recording<Row>[];
-  /** The ids of further events, which only the inbox is to count. */
-  readonly repeats?: readonly string[];
-}
-
-/** Makes the statement that inserts `rows` as far as `where` holds, and answers with their ids. */
-export type InsertRows<Row> = (
+/** Makes the statement that writes `rows` as far as `where`, a condition on `cause`, holds; it returns the ids written. */
+export type WritingRows<Row> = (
   sql: Queryable,
   rows: readonly Caused<Row>[],
   now: Date,
@@ -71,55 +32,43 @@ export type InsertRows<Row> = (
 ) => Statement<{ id: string }>;
 
 /**
- * As {@linkcode processOnce}, for rows that do not depend on what the database says: marks their causes as processed,
- * inserts the rows of those that were not yet, and appends the events of the rows that were inserted, all in one
- * statement, which is one round trip instead of five. Answers with the ids of the events that had an effect.
+ * The idea of the project in one statement, which is a transaction: marks the causes of `effects` as processed, writes
+ * the rows of those that were not yet, appends what is told of the rows that were written, and wakes the relay. All of
+ * it commits, or nothing. A row that its table's own unique key stops has no effect and tells nothing. `repeats` are
+ * further events, which only the inbox counts. Returns the ids of the events that had an effect.
  *
  * Errors: whatever the statement meets with; nothing is committed then.
  */
-export async function recordOnce<Row extends { readonly id: string }>(
-  atomically: Atomically,
-  consumer: string,
-  { recordings, repeats = [] }: BatchRecord<Row>,
+export async function once<Row extends { readonly id: string }>(
+  { consumer, atomically, wakeUps }: Inbox,
+  effects: readonly Effect<Row>[],
+  writing: WritingRows<Row>,
   now: Date,
-  insertRows: InsertRows<Row>,
+  repeats: readonly string[] = [],
 ): Promise<Set<string>> {
-  const eventIds = [...recordings.map(({ row }) => row.cause), ...repeats];
+  const eventIds = [...effects.map(({ cause }) => cause.event.eventId), ...repeats];
   if (eventIds.length === 0) return new Set();
-  const stored = await atomically(async (sql) => {
-    const rows = recordings.map(({ row }) => row);
-    const events = recordings.map(({ row, event }) => ({ ...event, rowId: row.id }));
-    // Arrays, and no joins: those of a kept plan may be the wrong way round (`KEYED_SETTINGS`).
-    return await sql<{ id: string }[]>`
-      with inbox as (${markingProcessed(sql, consumer, eventIds, now)}),
-      stored as (${insertRows(sql, rows, now, sql`"cause" = any(array(select id from inbox where fresh))`)}),
-      told as (${insertingEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
-      select id from stored`;
+  const rows = effects.map(({ row, cause }) => ({ ...row, cause: cause.event.eventId }));
+  const events = effects.map(({ row, tells, cause: { event: { correlationId }, traceparent } }) => {
+    return { ...inEnvelope(tells, { correlationId, traceparent }, now), rowId: row.id };
   });
-  const ids = new Set(stored.map(({ id }) => id));
-  return new Set(recordings.flatMap(({ row }) => ids.has(row.id) ? [row.cause] : []));
+  // Arrays, and no joins: those of a kept plan may be the wrong way round (`KEYED_SETTINGS`).
+  const written = await atomically(async (sql) =>
+    await sql<{ id: string }[]>`
+      with inbox as (${markingProcessed(sql, consumer, eventIds, now)}),
+      stored as (${writing(sql, rows, now, sql`"cause" = any(array(select id from inbox where fresh))`)}),
+      told as (${insertingEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
+      select id, ${wakingRelay(sql, wakeUps)} as woken from stored`
+  );
+  const ids = new Set(written.map(({ id }) => id));
+  return new Set(rows.flatMap(({ id, cause }) => ids.has(id) ? [cause] : []));
 }
 
 /**
- * Marks events as processed by `consumer`, in one statement, and answers with the ids of those that were not yet; for
- * the others it counts that they came again. In the transaction of their effects: both commit, or neither does. A
- * concurrent copy that holds the same event makes this wait until that copy has committed or not. No id may stand
- * twice in `eventIds`.
- */
-export async function markProcessed(
-  sql: Queryable,
-  consumer: string,
-  eventIds: readonly string[],
-  now: Date,
-): Promise<Set<string>> {
-  if (eventIds.length === 0) return new Set();
-  const rows = await markingProcessed(sql, consumer, eventIds, now);
-  return new Set(rows.flatMap(({ id, fresh }) => fresh ? [id] : []));
-}
-
-/**
- * The statement of {@linkcode markProcessed}, which can be made a part of another one. It answers with each event's `id`,
- * and whether that is `fresh`: new to the inbox. `where` is a condition on `id`.
+ * The statement that marks events as processed by `consumer`, to be made a part of the one with their effects. It returns
+ * each event's `id`, and whether that is `fresh`: new to the inbox; of the others it counts that they came again.
+ * `where` is a condition on `id`. A concurrent copy that holds the same event makes this wait until that copy has
+ * committed or not. No id may stand twice in `eventIds`.
  */
 export function markingProcessed(
   sql: Queryable,
@@ -136,16 +85,4 @@ export function markingProcessed(
     on conflict (event_id, consumer) do update
     set duplicates = inbox.duplicates + 1, last_duplicate_at = excluded.processed_at
     returning event_id as id, duplicates = 0 as fresh`;
-}
-
-/** Those of `eventIds` that `consumer` has processed. For effects that lie outside the database and cannot be undone. */
-export async function findProcessed(
-  sql: Queryable,
-  consumer: string,
-  eventIds: readonly string[],
-): Promise<Set<string>> {
-  const rows = await sql<{ id: string }[]>`
-    select event_id as id from processed_events
-    where event_id = any(${uuids(eventIds)}::text::uuid[]) and consumer = ${consumer}`;
-  return new Set(rows.map((row) => row.id));
 }

@@ -1,74 +1,103 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { v7 as uuidv7 } from "uuid";
 import { orderCreated } from "../../specs/support/test_events.ts";
-import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { type Effect, processOnce } from "./inbox.ts";
+import { shareTestSchema, testInbox, testSchema } from "../../specs/support/test_schema.ts";
+import { type ReceivedEvent, tell } from "../events.ts";
 import { listProcessed } from "../ops/lists.ts";
+import type { Sql } from "./connect.ts";
+import { type Effect, once } from "./inbox.ts";
+import { insertingNotifications, type NewNotification } from "./notifications.ts";
+import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
 
-const effectsOf = (fresh: ReadonlySet<string>): Effect[] =>
-  [...fresh].map((cause) => ({ cause, event: orderCreated() }));
+function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Effect<NewNotification> {
+  const row: NewNotification = { id: uuidv7(), orderId, type: "ORDER_COMPLETED" };
+  const data = { orderId, notificationId: row.id, notificationType: row.type };
+  return { cause, row, tells: tell("notification.sent", data) };
+}
 
-Deno.test("processOnce() gives each event to one of many concurrent copies", async () => {
+const notify = (sql: Sql, consumer: string, effects: readonly Effect<NewNotification>[], now = new Date()) =>
+  once(testInbox(sql, consumer), effects, insertingNotifications, now);
+
+const counts = async (sql: Sql) => {
+  const [inbox, rows, outbox] = await Promise.all([
+    sql`select from processed_events`,
+    sql`select from notifications`,
+    sql`select from outbox_events`,
+  ]);
+  return [inbox.count, rows.count, outbox.count];
+};
+
+Deno.test("once() gives each event to one of many concurrent copies", async () => {
   await using db = await testSchema();
-  const ids = Array.from({ length: 50 }, () => orderCreated().event.eventId);
-  const now = new Date();
+  const events = Array.from({ length: 50 }, () => orderCreated());
   const copies = Array.from({ length: 4 }, (_, i) => {
-    const mine = i % 2 ? ids : ids.toReversed();
-    return processOnce(
-      db.as("orderflow_payments"),
-      "payments",
-      mine,
-      now,
-      (_, fresh) => Promise.resolve(effectsOf(fresh)),
-    );
+    const mine = i % 2 ? events : events.toReversed();
+    return notify(db.as("orderflow_notifications"), "notifications", mine.map((event) => effectOf(event)));
   });
   const recorded = (await Promise.all(copies)).flatMap((ids) => [...ids]);
-  assertEquals(recorded.toSorted(), ids.toSorted());
-  assertEquals((await db.sql`select from outbox_events`).count, ids.length);
+  assertEquals(recorded.toSorted(), events.map(({ event }) => event.eventId).toSorted());
+  assertEquals(await counts(db.sql), [50, 50, 50]);
 });
 
-Deno.test("processOnce() keeps one consumer's inbox apart from another's", async () => {
+Deno.test("once() keeps one consumer's inbox apart from another's, and the table's own key the row", async () => {
   await using db = await testSchema();
-  const { event } = orderCreated();
-  for (const consumer of ["payments", "orders"]) {
-    const apply = (_: unknown, fresh: ReadonlySet<string>) => Promise.resolve(effectsOf(fresh));
-    const recorded = await processOnce(db.sql, consumer, [event.eventId], new Date(), apply);
-    assertEquals(recorded.size, 1);
-  }
+  const event = orderCreated();
+  assertEquals((await notify(db.sql, "first", [effectOf(event)])).size, 1);
+  assertEquals((await notify(db.sql, "second", [effectOf(event)])).size, 0, "the order has its notification");
+  assertEquals(await counts(db.sql), [2, 1, 1]);
   const rows = await listProcessed(db.sql, { limit: 10 });
-  assertEquals(rows.map(({ consumer }) => consumer), ["payments", "orders"]);
-  const [first] = rows;
-  assertEquals((await listProcessed(db.sql, { limit: 10, before: first })).map(({ consumer }) => consumer), [
-    "orders",
-  ]);
+  assertEquals(rows.map(({ consumer }) => consumer), ["second", "first"]);
+  const before = await listProcessed(db.sql, { limit: 10, before: rows[0] });
+  assertEquals(before.map(({ consumer }) => consumer), ["first"]);
 });
 
-Deno.test("processOnce() commits effects, inbox and outgoing events together, or none of them", async () => {
+Deno.test("once() commits effects, inbox and outgoing events together, or none of them", async () => {
   await using db = await testSchema();
-  const { event } = orderCreated();
-  const next: Effect = { cause: event.eventId, event: orderCreated() };
-  await assertRejects(() =>
-    processOnce(db.sql, "payments", [event.eventId], new Date(), () => Promise.resolve([next, next]))
-  );
-  assertEquals((await db.sql`select from processed_events`).count, 0);
-  assertEquals((await db.sql`select from outbox_events`).count, 0);
-  await processOnce(db.sql, "payments", [event.eventId], new Date(), () => Promise.resolve([next]));
-  assertEquals((await db.sql`select from processed_events`).count, 1);
-  assertEquals((await db.sql`select from outbox_events`).count, 1);
+  const [good, bad] = [orderCreated(), orderCreated()];
+  const refused = {
+    ...effectOf(bad),
+    tells: { type: "notification.sent", data: {}, aggregateId: "no uuid" },
+  };
+  await assertRejects(() => notify(db.sql, "notifications", [effectOf(good), refused]));
+  assertEquals(await counts(db.sql), [0, 0, 0]);
+  await notify(db.sql, "notifications", [effectOf(good)]);
+  assertEquals(await counts(db.sql), [1, 1, 1]);
 });
 
-Deno.test("processOnce() counts what came again on its row, and when it last did", async () => {
+Deno.test("once() counts what came again on its row, and when it last did; repeats are counted alone", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_payments");
-  const ids = [orderCreated(), orderCreated()].map(({ event }) => event.eventId);
-  const nothing = () => Promise.resolve([]);
-  await processOnce(sql, "payments", ids, new Date(1_000), nothing);
-  await processOnce(sql, "payments", ids.slice(0, 1), new Date(2_000), nothing);
-  await processOnce(sql, "payments", ids.slice(0, 1), new Date(3_000), nothing);
+  const sql = db.as("orderflow_notifications");
+  const [first, second, third] = [orderCreated(), orderCreated(), orderCreated()];
+  await notify(sql, "notifications", [effectOf(first), effectOf(second)], new Date(1_000));
+  assertEquals((await notify(sql, "notifications", [effectOf(first)], new Date(2_000))).size, 0);
+  const repeats = [first, third].map(({ event }) => event.eventId);
+  await once(testInbox(sql, "notifications"), [], insertingNotifications, new Date(3_000), repeats);
   const rows = await listProcessed(db.as("orderflow_ops"), { limit: 10 });
   assertEquals(rows.toReversed().map(({ duplicates, lastDuplicateAt }) => [duplicates, lastDuplicateAt]), [
     [2, new Date(3_000)],
     [0, null],
+    [0, null],
   ]);
+  assertEquals(await counts(db.sql), [3, 2, 2]);
+});
+
+Deno.test("once() wakes the relay with its commit when it has told something, and only then", async () => {
+  await using db = await testSchema();
+  const woken: WakeUp[] = [];
+  const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
+  woken.length = 0; // whoever begins to listen looks once
+  const inbox = {
+    ...testInbox(db.as("orderflow_notifications"), "notifications"),
+    wakeUps: { due: () => true },
+  };
+  const effects = [effectOf(orderCreated())];
+  await once(inbox, effects, insertingNotifications, new Date());
+  await once(inbox, effects, insertingNotifications, new Date());
+  await tickRelay(db.sql); // behind both
+  await eventually("the tick", () => woken.includes("tick"));
+  await unlisten();
+  assertEquals(woken, ["events", "tick"]);
 });

@@ -20,6 +20,7 @@ import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { typ
 import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
 import retrySentAt from "./migrations/013_retry_sent_at.sql" with { type: "text" };
 import reconciliation from "./migrations/014_reconciliation.sql" with { type: "text" };
+import republishedAt from "./migrations/015_republished_at.sql" with { type: "text" };
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 interface Migration {
@@ -42,6 +43,7 @@ const MIGRATIONS = [
   { name: "012_dead_letter_traces", text: deadLetterTraces },
   { name: "013_retry_sent_at", text: retrySentAt },
   { name: "014_reconciliation", text: reconciliation },
+  { name: "015_republished_at", text: republishedAt },
 ] as const satisfies readonly Migration[];
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
@@ -93,7 +95,8 @@ async function applyMissing(sql: Sql, wanted: readonly Migration[], url: string)
     await tx`select pg_advisory_xact_lock(${LOCK_KEY})`;
     await tx.unsafe(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
     await tx`
-      create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`;
+      create table if not exists schema_migrations (name text primary key, applied_at timestamptz not null)`
+      .catch((error) => explain(error, "schema_migrations", url));
     for (const { name, text } of await missing(tx, wanted)) {
       await tx.unsafe(text).catch((error) => explain(error, name, url));
       await tx`insert into schema_migrations values (${name}, now())`;
@@ -117,10 +120,14 @@ async function fingerprint(text: string): Promise<string> {
 
 const INSUFFICIENT_PRIVILEGE = "42501";
 
+/**
+ * Elsewhere an error of class 42 (a missing grant or table) is an outage, which is waited out; a migration that meets one
+ * needs somebody to put it right, and says so.
+ */
 function explain(error: unknown, name: string, url: string): never {
-  if (!(error instanceof postgres.PostgresError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error;
+  if (!(error instanceof postgres.PostgresError) || !error.code.startsWith("42")) throw error;
   const user = decodeURIComponent(new URL(url).username) || "<user>";
-  const remedy = name.startsWith("roles_")
+  const remedy = name.startsWith("roles_") && error.code === INSUFFICIENT_PRIVILEGE
     ? `The user may not create roles. Have a superuser run this once:\n${rolesByHand(user)}\n` +
       "or set DATABASE_ROLES=false, and every process runs as the user of DATABASE_URL, unrestricted."
     : `Give it a database of its own: create database orderflow owner "${user}";`;

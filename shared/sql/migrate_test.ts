@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import postgres from "postgres";
+import { kindOfError } from "../process/errors.ts";
 import { connect, DATABASE_ROLES, type Sql } from "./connect.ts";
 import { isMigrated, migrate } from "./migrate.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -106,6 +107,25 @@ Deno.test("migrate() tells a user who may not create roles what to do, and works
     }
     await migrate(url, { roles: true });
     await canWriteOrders(url);
+  });
+});
+
+Deno.test("migrate() does not wait for what only somebody can put right: it says what to do", async () => {
+  await using foreign = await testDatabase();
+  const sql = connect(foreign.url, { name: "test", role: null, max: 1 });
+  await sql`create table orders (anything text)`;
+  await sql.end();
+  const error = await assertRejects(() => migrate(foreign.url, { roles: false }), Error);
+  assertEquals(kindOfError(error), "permanent");
+  assertStringIncludes(error.message, "a database of its own");
+
+  await using database = await testDatabase();
+  await asUser(database, "", async (url, superuser) => {
+    await superuser`revoke all on schema public from ${superuser(new URL(url).username)}`;
+    await superuser`revoke create on schema public from public`;
+    const error = await assertRejects(() => migrate(url, { roles: false }), Error);
+    assertEquals(kindOfError(error), "permanent");
+    assertStringIncludes(error.message, "a database of its own");
   });
 });
 

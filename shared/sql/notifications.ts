@@ -20,8 +20,8 @@ export interface NewNotification {
 }
 
 /**
- * Records notifications in one statement, which answers with the ids of those recorded: one per order and outcome.
- * `where` is a condition on `cause`.
+ * The statement that records notifications, and returns the ids of those recorded: one per order and outcome. `where` is
+ * a condition on `cause`.
  */
 export function insertingNotifications(
   sql: Queryable,

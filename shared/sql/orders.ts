@@ -3,31 +3,22 @@
  *
  * @module
  */
+import type { OutgoingEvent } from "../broker/message.ts";
 import type { OrderStatus } from "../order_status.ts";
-import {
-  type Atomically,
-  type Queryable,
-  rowset,
-  type Statement,
-  type Transaction,
-  uuids,
-} from "./connect.ts";
-import { type EventOfRow, insertingEvents } from "./outbox.ts";
-import { markingProcessed } from "./inbox.ts";
+import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
+import { type EventOfRow, insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";
+import { type Inbox, markingProcessed } from "./inbox.ts";
 
 /** An order as the table has it. */
 export interface OrderRow {
-  /** The order's id, a version 7 uuid: the newest order has the highest. */
+  /** A version 7 uuid: the newest order has the highest. */
   readonly id: string;
-  /** Who buys: any uuid. */
   readonly userId: string;
-  /** What is bought: any uuid. */
   readonly courseId: string;
   /** A decimal string of two places. */
   readonly amount: string;
-  /** Where the order stands in the state machine. */
   readonly status: OrderStatus;
-  /** The correlation id of all the order's events: 1 to 128 visible ASCII characters. */
+  /** On all the order's events: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
   /** When the order was asked for, by the clock of the API's process. */
   readonly createdAt: Date;
@@ -35,20 +26,100 @@ export interface OrderRow {
   readonly updatedAt: Date;
 }
 
-/** What a new order is made of; its status is `PENDING`. */
+/** A new order; its status is `PENDING`. */
 export type NewOrder = Omit<OrderRow, "status" | "updatedAt">;
 
+/** An `Idempotency-Key`. */
+export interface IdempotencyKey {
+  /** The client's own name for the request: 1 to 255 visible ASCII characters. */
+  readonly key: string;
+  /** Tells this request from others: a SHA-256 in hex. */
+  readonly fingerprint: string;
+}
+
+/** An order to insert, its `order.created`, and the key that it was asked for with. */
+export interface Placement {
+  readonly order: NewOrder;
+  readonly created: OutgoingEvent;
+  readonly key: IdempotencyKey | null;
+}
+
 /**
- * Inserts new orders in one statement: all of them, or on any error none. It runs when it is awaited; until then it can
- * be made a part of another statement.
+ * Inserts orders with their events and keys, and wakes the relay, in one statement: on any error nothing is stored.
+ * Answers, in the order of `placements`, whether each order was inserted. It was not where another one has its key: one
+ * of an earlier statement, or one ahead of it in `placements`. The key of a statement that is still under way is waited
+ * for: who waits inserts nothing when that commits, and goes on when it rolls back. The keys are inserted in their order,
+ * so that two statements cannot wait for one another. Orders without a key do not touch the keys' table.
+ *
+ * Errors: those of the database, such as the statement's time-out while it waits.
  */
-export function insertingOrders(sql: Queryable, orders: readonly NewOrder[]): Statement {
+export async function insertOrders(
+  sql: Queryable,
+  placements: readonly Placement[],
+  wakeUps: WakeUps,
+): Promise<boolean[]> {
+  const hasKeys = placements.some(({ key }) => key !== null);
+  const orders = placements.map(({ order, key }) => ({ ...order, hasKey: key !== null }));
+  const events = placements.map(({ order, created }) => ({ ...created, rowId: order.id }));
+  const isFirst = hasKeys ? sql`not "hasKey" or "id" = any(array(select order_id from keyed))` : undefined;
+  const isStored = hasKeys ? sql`row_id = any(array(select id from placed))` : undefined;
+  const rows = await sql<{ id: string }[]>`
+    with ${hasKeys ? sql`keyed as (${insertingKeys(sql, placements)}),` : sql``}
+    placed as (${insertingOrders(sql, orders, isFirst)}),
+    told as (${insertingEvents(sql, events, isStored)})
+    select id, ${wakingRelay(sql, wakeUps)} as woken from placed`;
+  const placed = new Set(rows.map(({ id }) => id));
+  return orders.map(({ id }) => placed.has(id));
+}
+
+/** The statement that inserts orders, and answers with their ids. `where` is a condition on `"id"` and `"hasKey"`. */
+export function insertingOrders(
+  sql: Queryable,
+  orders: readonly (NewOrder & { readonly hasKey?: boolean })[],
+  where: Statement = sql`true`,
+): Statement<{ id: string }> {
   return sql`
     insert into orders (id, user_id, course_id, amount, correlation_id, created_at, updated_at)
     select "id", "userId", "courseId", "amount", "correlationId", "createdAt", "createdAt"
     from jsonb_to_recordset(${rowset(orders)}::text::jsonb) as new (
-      "id" uuid, "userId" uuid, "courseId" uuid, "amount" numeric, "correlationId" text, "createdAt" timestamptz
-    )`;
+      "id" uuid, "userId" uuid, "courseId" uuid, "amount" numeric, "correlationId" text, "createdAt" timestamptz,
+      "hasKey" boolean
+    )
+    where ${where} returning id`;
+}
+
+/** The statement that inserts the keys that nobody has used, and answers with the ids of their orders. */
+function insertingKeys(sql: Queryable, placements: readonly Placement[]): Statement {
+  const keys = placements.flatMap(({ key, order: { id, createdAt } }) =>
+    key ? [{ ...key, id, createdAt }] : []
+  );
+  return sql`
+    insert into idempotency_keys (key, fingerprint, order_id, created_at)
+    select "key", decode("fingerprint", 'hex'), "id", "createdAt"
+    from jsonb_to_recordset(${rowset(keys)}::text::jsonb) as new (
+      "key" text, "fingerprint" text, "id" uuid, "createdAt" timestamptz
+    )
+    order by "key", "id"
+    on conflict do nothing returning order_id`;
+}
+
+/** A key that has made an order, which is as it was asked for, whatever has become of it since. */
+export interface UsedKey extends IdempotencyKey {
+  readonly order: NewOrder;
+}
+
+/** Those of `keys` that have made an order, each with it. */
+export async function findUsedKeys(
+  sql: Queryable,
+  keys: readonly string[],
+): Promise<Map<string, UsedKey>> {
+  if (keys.length === 0) return new Map();
+  const rows = await sql<(IdempotencyKey & NewOrder)[]>`
+    select k.key, encode(k.fingerprint, 'hex') as fingerprint, o.id, o.user_id as "userId",
+           o.course_id as "courseId", o.amount, o.correlation_id as "correlationId", o.created_at as "createdAt"
+    from idempotency_keys k join orders o on o.id = k.order_id
+    where k.key = any(array(select jsonb_array_elements_text(${JSON.stringify(keys)}::text::jsonb)))`;
+  return new Map(rows.map(({ key, fingerprint, ...order }) => [key, { key, fingerprint, order }]));
 }
 
 /** The order `id`, or undefined. */
@@ -99,7 +170,7 @@ export interface StatusChange {
 }
 
 /**
- * Makes the statement that moves each order that still is where its decision found it, and answers with the ids of those
+ * The statement that moves each order that is where its decision wants it, and returns the ids of those
  * (compare and set, https://martinfowler.com/eaaCatalog/optimisticOfflineLock.html). Meant to be a part of a larger one.
  * The rows are locked in the order of their ids, so that two workers cannot lock each other out; one that another worker
  * has just moved is looked at again when that has committed, and left alone. Each order is looked up by its id: a join
@@ -125,7 +196,7 @@ export function movingOrders(
     returning id`;
 }
 
-/** An event that is through with. */
+/** An event that its consumer is done with. */
 export interface SettledEvent {
   /** The event's id. */
   readonly eventId: string;
@@ -133,7 +204,7 @@ export interface SettledEvent {
   readonly orderId: string;
 }
 
-/** What was decided on the statuses that the orders had; it holds for each order that still has its status. */
+/** What was decided on the statuses of orders; it holds for each order that has that status. */
 export interface OrderMoves {
   /** What becomes of every order that moves. */
   readonly changes: readonly StatusChange[];
@@ -144,16 +215,15 @@ export interface OrderMoves {
 }
 
 /**
- * Moves each order that still has the status its decision was made on, and with it marks its events as processed by
- * `consumer` and appends what is to be told of it; marks as processed the events of orders that were not to move. No event
- * may stand twice in `settled`. All in one statement. Answers with the ids of the orders that moved: nothing has happened
- * for the others, which somebody else has moved meanwhile.
+ * Moves each order that has the status its decision was made on, and with it marks its events as processed and appends
+ * what is to be told of it; marks as processed the events of orders that were not to move. State first, then inbox, so
+ * that an order whose status is another one has neither moved nor used up its events. No event may stand twice in
+ * `settled`. All in one statement. Returns the ids of the orders that moved.
  *
  * Errors: whatever the statement meets with; nothing is committed then.
  */
 export async function moveOrders(
-  atomically: Atomically,
-  consumer: string,
+  { consumer, atomically, wakeUps }: Inbox,
   { changes, settled, outgoing }: OrderMoves,
   now: Date,
 ): Promise<Set<string>> {
@@ -172,60 +242,7 @@ export async function moveOrders(
       with moved as (${movingOrders(sql, changes, now)}),
       inbox as (${markingProcessed(sql, consumer, ids, now, isSettled)}),
       told as (${insertingEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
-      select id from moved`;
+      select id, ${outgoing.length > 0 ? wakingRelay(sql, wakeUps) : sql`null`} as woken from moved`;
   });
   return new Set(rows.map(({ id }) => id));
-}
-
-/** A key as a request carries it. */
-export interface IdempotencyKey {
-  /** The client's own name for the request: 1 to 255 visible ASCII characters. */
-  readonly key: string;
-  /** What tells this request from others: a SHA-256 in hex. */
-  readonly fingerprint: string;
-}
-
-/** A key that has made an order. */
-export interface UsedKey extends IdempotencyKey {
-  /** The order as it was asked for, whatever has become of it since. */
-  readonly order: NewOrder;
-}
-
-/**
- * Locks `keys` until the transaction ends, those that no other transaction has locked, and answers with these. It never
- * waits, so groups with overlapping keys cannot lock each other out. The lock is there before any row is, and the
- * server lets go of it when the transaction ends in whatever way.
- */
-export async function tryLockKeys(tx: Transaction, keys: readonly string[]): Promise<Set<string>> {
-  const rows = await tx<{ key: string; locked: boolean }[]>`
-    select key, pg_try_advisory_xact_lock(hashtextextended(key, 0)) as locked
-    from jsonb_array_elements_text(${JSON.stringify(keys)}::text::jsonb) as key`;
-  return new Set(rows.flatMap(({ key, locked }) => locked ? [key] : []));
-}
-
-/** Those of `keys` that have made an order, each with it. */
-export async function findUsedKeys(sql: Queryable, keys: readonly string[]): Promise<UsedKey[]> {
-  const rows = await sql<(IdempotencyKey & NewOrder)[]>`
-    select k.key, encode(k.fingerprint, 'hex') as fingerprint, o.id, o.user_id as "userId",
-           o.course_id as "courseId", o.amount, o.correlation_id as "correlationId", o.created_at as "createdAt"
-    from idempotency_keys k join orders o on o.id = k.order_id
-    where k.key = any(array(select jsonb_array_elements_text(${JSON.stringify(keys)}::text::jsonb)))`;
-  return rows.map(({ key, fingerprint, ...order }) => ({ key, fingerprint, order }));
-}
-
-/** Inserts keys in one statement, in the transaction of their orders: all of them, or on any error none. */
-export async function insertKeys(sql: Queryable, keys: readonly UsedKey[]): Promise<void> {
-  if (keys.length === 0) return;
-  const rows = keys.map(({ key, fingerprint, order }) => ({
-    key,
-    fingerprint,
-    orderId: order.id,
-    createdAt: order.createdAt,
-  }));
-  await sql`
-    insert into idempotency_keys (key, fingerprint, order_id, created_at)
-    select "key", decode("fingerprint", 'hex'), "orderId", "createdAt"
-    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
-      "key" text, "fingerprint" text, "orderId" uuid, "createdAt" timestamptz
-    )`;
 }

@@ -4,20 +4,14 @@
  *
  * @module
  */
-import { setImmediate as immediate, setTimeout as delay } from "node:timers/promises";
-import type { OutgoingEvent } from "../events.ts";
+import type { OutgoingEvent } from "../broker/message.ts";
 import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids } from "./connect.ts";
 
-/** Appends events, in one statement. To be called in the transaction that changes the state they tell of. */
-export async function appendEvents(sql: Queryable, events: readonly OutgoingEvent[]): Promise<void> {
-  if (events.length > 0) await insertingEvents(sql, events);
-}
-
-/** An event that is to be told once the row with the id `rowId` is stored, or whatever happens. */
+/** An event that is to be told once the row with the id `rowId` is stored, or in any case where that is omitted. */
 export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
 
 /**
- * The statement of {@linkcode appendEvents}, which can be made a part of the one that changes the state. `where` is a
+ * The statement that appends events, to be made a part of the one that changes the state they tell of. `where` is a
  * condition on `row_id`.
  */
 export function insertingEvents(
@@ -25,12 +19,16 @@ export function insertingEvents(
   events: readonly EventOfRow[],
   where: Statement = sql`true`,
 ): Statement {
-  const rows = events.map(({ event, traceparent, rowId }) => ({ traceparent, event, row_id: rowId }));
+  // The order's column is the one place where the outbox is named after what this system is about.
+  const rows = events.map(({ event, aggregateId, traceparent, rowId }) => {
+    return { event, aggregate_id: aggregateId, traceparent, row_id: rowId };
+  });
   return sql`
     insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
-    select (event ->> 'eventId')::uuid, event ->> 'type', (event -> 'data' ->> 'orderId')::uuid,
-           event ->> 'correlationId', traceparent, event, (event ->> 'occurredAt')::timestamptz
-    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (traceparent text, event jsonb, row_id uuid)
+    select (event ->> 'eventId')::uuid, event ->> 'type', aggregate_id, event ->> 'correlationId', traceparent, event,
+           (event ->> 'occurredAt')::timestamptz
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb)
+      as new (event jsonb, aggregate_id uuid, traceparent text, row_id uuid)
     where ${where}`;
 }
 
@@ -50,6 +48,8 @@ export interface ClaimedEvent {
   readonly body: string;
   /** How often the broker has refused it so far. */
   readonly retryCount: number;
+  /** Whether an operator had it published again. */
+  readonly isRepublished: boolean;
 }
 
 /**
@@ -63,21 +63,21 @@ export const CLAIM_SETTINGS = {
 } as const;
 
 /**
- * Claims up to `limit` unpublished events that are due: those never tried by their ids, then those whose backoff is
- * over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays skip locked rows
- * and take the next ones. With `after`, only events that were never tried and have a higher id: quick where the index
- * still holds many that are published, but ids are not given out in the order of commits, so whoever claims like this
- * must claim without it as well.
+ * The statement that claims up to `limit` unpublished events that are due: those never tried by their ids, then those
+ * whose backoff is over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays
+ * skip locked rows and take the next ones. With `after`, only events that were never tried and have a higher id: quick
+ * where the index still holds many that are published, but ids are not given out in the order of commits, so whoever
+ * claims like this must claim without it as well.
  */
-export async function claimEvents(
+export function claimingEvents(
   sql: Queryable,
   limit: number,
   after: string | null = null,
-): Promise<ClaimedEvent[]> {
+): Statement<ClaimedEvent> {
   const due = after === null
     ? sql`next_attempt_at <= now()`
     : sql`next_attempt_at = '-infinity' and id > ${after}::text::uuid`;
-  return await sql<ClaimedEvent[]>`
+  return sql<ClaimedEvent[]>`
     select ${publishedColumns(sql)}
     from outbox_events
     where published_at is null and ${due}
@@ -98,13 +98,12 @@ export async function readEventsForPublishing(
 function publishedColumns(sql: Queryable) {
   return sql`
     id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
-    payload::text as body, retry_count as "retryCount"`;
+    payload::text as body, retry_count as "retryCount", republished_at is not null as "isRepublished"`;
 }
 
-/** Marks events as published, in one statement; what an earlier try met with stays readable beside it. */
-export async function markPublished(sql: Queryable, ids: readonly string[]): Promise<void> {
-  if (ids.length === 0) return;
-  await sql`
+/** The statement that marks events as published; what an earlier try met with stays readable beside it. */
+export function markingPublished(sql: Queryable, ids: readonly string[]): Statement {
+  return sql`
     update outbox_events set published_at = clock_timestamp(), next_attempt_at = '-infinity'
     where id = any(${uuids(ids)}::text::uuid[])`;
 }
@@ -119,10 +118,9 @@ export interface RefusedEvent {
   readonly retryInMs: number;
 }
 
-/** Notes why events could not be published, and when each is due again, in one statement. */
-export async function markRefused(sql: Queryable, refused: readonly RefusedEvent[]): Promise<void> {
-  if (refused.length === 0) return;
-  await sql`
+/** The statement that notes why events could not be published, and when each is due again. */
+export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[]): Statement {
+  return sql`
     update outbox_events
     set retry_count = retry_count + 1, last_error = left(refused.error, 500),
         next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
@@ -140,51 +138,6 @@ const CHANNEL = "orderflow_outbox";
  * under a lock that the whole database shares; one small transaction every 10 ms keeps that off the hot path.
  */
 const MIN_INTERVAL_MS = 10;
-/** Wake-ups without an answer at most; a database that is this far behind has others to wake it. */
-const MAX_UNDER_WAY = 10;
-
-/** Tells the relay that there is something in the outbox. */
-export interface OutboxWaker {
-  /**
-   * To be called after a commit that appended events or, on a pool of one connection, as soon as the statement is under
-   * way that commits them. Never throws, never waits: the relay's poll is the safety net.
-   */
-  wake(): void;
-  /** Sends what is pending; resolves when nothing is under way. */
-  close(): Promise<void>;
-}
-
-/**
- * Makes a waker on `sql`: the first call notifies at once, further ones at most every 10 ms. On a pool of one connection
- * a wake-up takes its turn behind the statement that is under way there, so that it reaches the relay right after the
- * commit, without a round trip in between.
- */
-export function createOutboxWaker(sql: Sql): OutboxWaker {
-  let notBeforeMs = 0;
-  let due: Promise<void> | null = null; // the next wake-up, which is not sent yet
-  const underWay = new Set<Promise<void>>();
-
-  async function send(): Promise<void> {
-    const waitMs = notBeforeMs - performance.now();
-    if (waitMs > 0) await delay(waitMs);
-    await immediate(); // a statement that was begun just now is on its way then, and this one behind it
-    due = null;
-    notBeforeMs = performance.now() + MIN_INTERVAL_MS;
-    await sql`select pg_notify(${CHANNEL}, '')`.catch(() => {});
-  }
-
-  return {
-    wake() {
-      if (due || underWay.size >= MAX_UNDER_WAY) return;
-      const sent = due = send();
-      underWay.add(sent);
-      sent.finally(() => underWay.delete(sent));
-    },
-    async close() {
-      await Promise.all(underWay);
-    },
-  };
-}
 
 /** Says which of a process's statements wake the relay. */
 export interface WakeUps {
@@ -193,7 +146,7 @@ export interface WakeUps {
 }
 
 /**
- * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 10 ms after it found something,
+ * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 20 ms after it found something,
  * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
  */
 export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {

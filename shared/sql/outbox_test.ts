@@ -1,18 +1,17 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { eventually } from "../../specs/support/eventually.ts";
-import { orderCreated } from "../../specs/support/test_events.ts";
+import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
 import {
-  appendEvents,
   CLAIM_SETTINGS,
-  claimEvents,
+  claimingEvents,
   createWakeUps,
   firstIdOf,
   listenForWakeUps,
-  markPublished,
-  markRefused,
+  markingPublished,
+  markingRefused,
   tickRelay,
   timeOfId,
   type WakeUp,
@@ -28,76 +27,76 @@ async function append(sql: Sql, count: number): Promise<string[]> {
   return events.map(({ event }) => event.eventId);
 }
 
-Deno.test("claimEvents() gives unpublished events in order, their bodies as they were appended", async () => {
+Deno.test("claimingEvents() gives unpublished events in order, their bodies as they were appended", async () => {
   await using db = await testSchema();
   const { event, traceparent } = orderCreated();
   await appendEvents(db.as("orderflow_orders"), [{ event, traceparent }]);
   const rest = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
-  const [first, ...others] = await claimEvents(relay, 3);
+  const [first, ...others] = await claimingEvents(relay, 3);
   assertEquals(JSON.parse(first?.body ?? ""), event);
   assertEquals(first?.traceparent, traceparent);
   assertEquals(others.map(({ id }) => id), rest.slice(0, 2));
 });
 
-Deno.test("claimEvents() skips what another relay has claimed, until that one's transaction ends", async () => {
+Deno.test("claimingEvents() skips what another relay has claimed, until that one's transaction ends", async () => {
   await using db = await testSchema();
   const ids = await append(db.sql, 4);
   const [one, two] = [db.as("orderflow_relay"), db.as("orderflow_relay")];
   await one.begin(async (tx) => {
-    assertEquals((await claimEvents(tx, 2)).map(({ id }) => id), ids.slice(0, 2));
-    assertEquals((await claimEvents(two, 10)).map(({ id }) => id), ids.slice(2));
+    assertEquals((await claimingEvents(tx, 2)).map(({ id }) => id), ids.slice(0, 2));
+    assertEquals((await claimingEvents(two, 10)).map(({ id }) => id), ids.slice(2));
   });
-  assertEquals((await claimEvents(two, 10)).map(({ id }) => id), ids);
+  assertEquals((await claimingEvents(two, 10)).map(({ id }) => id), ids);
 });
 
-Deno.test("claimEvents() misses no event whose transaction commits after later ones were published", async () => {
+Deno.test("claimingEvents() misses no event whose transaction commits after later ones were published", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
   const late = orderCreated();
   await db.sql.begin(async (tx) => {
     await appendEvents(tx, [late]);
     const later = await append(db.as("orderflow_orders"), 2);
-    const claimed = (await claimEvents(relay, 10)).map(({ id }) => id);
+    const claimed = (await claimingEvents(relay, 10)).map(({ id }) => id);
     assertEquals(claimed, later);
-    await markPublished(relay, claimed);
+    await markingPublished(relay, claimed);
   });
-  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), [late.event.eventId]);
+  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [late.event.eventId]);
 });
 
-Deno.test("markRefused() keeps an event back until its time, says why, and lets the rows behind it go on", async () => {
+Deno.test("markingRefused() keeps an event back until its time, says why, and lets the rows behind it go on", async () => {
   await using db = await testSchema();
   const [bad = "", ...good] = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
-  await markRefused(relay, [{ id: bad, error: "returned by the broker: NO_ROUTE", retryInMs: 60_000 }]);
-  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), good);
+  await markingRefused(relay, [{ id: bad, error: "returned by the broker: NO_ROUTE", retryInMs: 60_000 }]);
+  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), good);
   const row = await findEvent(db.sql, bad);
   assertEquals([row?.publishedAt, row?.retryCount, row?.lastError], [
     null,
     1,
     "returned by the broker: NO_ROUTE",
   ]);
-  await markRefused(relay, [{ id: bad, error: "again", retryInMs: -1 }]);
+  await markingRefused(relay, [{ id: bad, error: "again", retryInMs: -1 }]);
   // Due again: behind those that were never tried.
-  assertEquals((await claimEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]), [
+  assertEquals((await claimingEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]), [
     ...good.map((id) => [id, 0]),
     [bad, 2],
   ]);
 });
 
-Deno.test("markPublished() takes events out of the claim for good; republishEvent() puts one back", async () => {
+Deno.test("markingPublished() takes events out of the claim for good; republishEvent() puts one back", async () => {
   await using db = await testSchema();
   const ids = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
-  await markPublished(relay, ids);
-  assertEquals((await claimEvents(relay, 10)).length, 0);
+  await markingPublished(relay, ids);
+  assertEquals((await claimingEvents(relay, 10)).length, 0);
   const again = await republishEvent(db.as("orderflow_ops"), ids[1] ?? "");
   assertEquals([again?.id, again?.publishedAt], [ids[1], null]);
-  assertEquals((await claimEvents(relay, 10)).map(({ id }) => id), [ids[1]]);
+  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [ids[1]]);
   assertEquals(await republishEvent(db.sql, crypto.randomUUID()), undefined);
 });
 
-Deno.test("claimEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {
+Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {
   await using db = await testSchema();
   await db.sql`
     insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at, retry_count,
@@ -122,7 +121,7 @@ Deno.test("claimEvents() reads as many rows as it takes, with 20,000 published, 
   }
 });
 
-Deno.test("claimEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
+Deno.test("claimingEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
   await using db = await testSchema();
   const options = { name: "test", role: "orderflow_relay", settings: CLAIM_SETTINGS } as const;
   const relay = connect(db.url, { ...options, max: 1 });
@@ -131,11 +130,11 @@ Deno.test("claimEvents() behind an id does not step over what was published sinc
     await other.begin("isolation level repeatable read", async (tx) => {
       await tx`select from outbox_events`; // takes the snapshot
       const old = await append(db.sql, 2000);
-      await markPublished(relay, old);
+      await markingPublished(relay, old);
       const [next = ""] = await append(db.sql, 1);
       for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
         const before = await entriesRead(relay);
-        assertEquals((await claimEvents(relay, 10, after)).map(({ id }) => id), [next]);
+        assertEquals((await claimingEvents(relay, 10, after)).map(({ id }) => id), [next]);
         const read = await entriesRead(relay) - before;
         assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
       }

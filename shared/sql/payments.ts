@@ -29,8 +29,8 @@ export interface NewPayment {
 }
 
 /**
- * Records charges in one statement, which answers with the ids of the payments recorded; `where` is a condition on `cause`. An order that has a payment keeps
- * it: the table's unique key is the second guard, behind the inbox.
+ * The statement that records charges, and returns the ids of the payments recorded; `where` is a condition on `cause`.
+ * An order that has a payment keeps it: the table's unique key is the second guard, behind the inbox.
  */
 export function insertingPayments(
   sql: Queryable,
@@ -70,6 +70,7 @@ export interface PaymentRow {
 
 /** The payments of the orders `orderIds`, as many as there are. */
 export async function findPayments(sql: Queryable, orderIds: readonly string[]): Promise<PaymentRow[]> {
+  if (orderIds.length === 0) return [];
   return await sql<PaymentRow[]>`
     select id, order_id as "orderId", amount, status, provider_reference as "providerReference"
     from payments where order_id = any(${uuids(orderIds)}::text::uuid[])`;
@@ -78,27 +79,29 @@ export async function findPayments(sql: Queryable, orderIds: readonly string[]):
 /** A refund that the provider has made. */
 export interface Refund {
   /** The id of the payment that was given back. */
-  readonly paymentId: string;
+  readonly id: string;
   /** The provider's reference of the refund. */
   readonly refundReference: string;
 }
 
-/** Records refunds in one statement; answers with the ids of the payments that this call moved. */
-export async function markRefunded(
+/**
+ * The statement that records refunds, and returns the ids of the payments that it moved; `where` is a condition on
+ * `cause`. A payment moves once; no payment may stand twice in `refunds`.
+ */
+export function markingRefunded(
   sql: Queryable,
-  refunds: readonly Refund[],
+  refunds: readonly Caused<Refund>[],
   now: Date,
-): Promise<Set<string>> {
-  if (refunds.length === 0) return new Set();
-  const rows = await sql<{ id: string }[]>`
+  where: Statement,
+): Statement<{ id: string }> {
+  return sql`
     update payments
     set status = 'REFUND_SUCCEEDED', refund_reference = refund."refundReference",
         updated_at = greatest(payments.created_at, ${now})
     from jsonb_to_recordset(${
     rowset(refunds)
-  }::text::jsonb) as refund ("paymentId" uuid, "refundReference" text)
-    where payments.id = refund."paymentId" and payments.status = 'SUCCEEDED'
-      and payments.id = any(${uuids(refunds.map(({ paymentId }) => paymentId))}::text::uuid[]) -- by the index
+  }::text::jsonb) as refund ("cause" uuid, "id" uuid, "refundReference" text)
+    where payments.id = refund."id" and payments.status = 'SUCCEEDED' and ${where}
+      and payments.id = any(${uuids(refunds.map(({ id }) => id))}::text::uuid[]) -- by the index
     returning payments.id`;
-  return new Set(rows.map((row) => row.id));
 }

@@ -15,8 +15,8 @@ export interface NewDeadLetter {
   readonly eventId: string | null;
   /** The event's type; null where the body is no valid event. */
   readonly eventType: string | null;
-  /** The order that the event is about; null where the body is no valid event. */
-  readonly orderId: string | null;
+  /** The id of what the event is about; null where the body is no valid event. */
+  readonly aggregateId: string | null;
   /** The event's correlation id; null where the body is no valid event. */
   readonly correlationId: string | null;
   /** W3C trace context; null where the message had none. */
@@ -54,10 +54,10 @@ export async function insertDeadLetters(
       id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, reason, detail,
       attempts, first_failed_at, last_failed_at
     )
-    select "id", "consumer", "eventId", "eventType", "orderId", "correlationId", "traceparent",
+    select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent",
            decode("body", 'base64'), "reason", left("detail", 2000), "attempts", ${now}, ${now}
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
-      "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "orderId" uuid, "correlationId" text,
+      "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
       "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
     )
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
@@ -73,8 +73,8 @@ export interface NewRetry {
   readonly eventId: string;
   /** The event's type. */
   readonly eventType: string;
-  /** The order that the event is about. */
-  readonly orderId: string;
+  /** The id of what the event is about. */
+  readonly aggregateId: string;
   /** The event's correlation id. */
   readonly correlationId: string;
   /** W3C trace context; null where there is none. */
@@ -95,7 +95,7 @@ export interface NewRetry {
  * Keeps events until they are due, in one statement. An event that is kept already, because a worker was killed between
  * this and its ack or because it was delivered twice, stays one: with the higher count of retries.
  */
-export async function storeRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
+export async function insertRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
   const unique = new Map(retries.map((retry) => [`${retry.consumer} ${retry.eventId}`, retry]));
   const rows = [...unique.values()].map((retry) => ({
     ...retry,
@@ -108,11 +108,11 @@ export async function storeRetries(sql: Queryable, retries: readonly NewRetry[],
       consumer, event_id, event_type, order_id, correlation_id, traceparent, body, error, retries, first_seen_at,
       last_failed_at, due_at
     )
-    select "consumer", "eventId", "eventType", "orderId", "correlationId", "traceparent", decode("body", 'base64'),
+    select "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", decode("body", 'base64'),
            left("error", 2000), "retries", "firstSeenAt", ${now},
            ${now}::timestamptz + "delayMs" * interval '1 millisecond'
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
-      "consumer" text, "eventId" uuid, "eventType" text, "orderId" uuid, "correlationId" text, "traceparent" text,
+      "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text, "traceparent" text,
       "body" text, "error" text, "retries" integer, "firstSeenAt" timestamptz, "delayMs" integer
     )
     order by "eventId"

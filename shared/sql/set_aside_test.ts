@@ -7,10 +7,10 @@ import {
   clearSuspect,
   countSuspect,
   countWaitingRetries,
+  insertRetries,
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  storeRetries,
 } from "./set_aside.ts";
 
 shareTestSchema();
@@ -18,10 +18,10 @@ shareTestSchema();
 const now = new Date();
 const consumer = "payments.order-created.v1";
 
-Deno.test("storeRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
+Deno.test("insertRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
   await using db = await testSchema();
   const [due, notYet] = [newRetry(consumer, { retries: 1 }), newRetry(consumer, { delayMs: 60_000 })];
-  await storeRetries(db.as("orderflow_payments"), [due, notYet], now);
+  await insertRetries(db.as("orderflow_payments"), [due, notYet], now);
   const relay = db.as("orderflow_relay");
   const claimed = await claimDueRetries(relay, 10);
   assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) })), [{
@@ -46,11 +46,11 @@ Deno.test("storeRetries() keeps events with their past until they are due, and t
   );
 });
 
-Deno.test("storeRetries() of an event that waits already keeps one row, with the higher count", async () => {
+Deno.test("insertRetries() of an event that waits already keeps one row, with the higher count", async () => {
   await using db = await testSchema();
   const first = newRetry(consumer, { error: "the third time" });
-  await storeRetries(db.sql, [first, first], now);
-  await storeRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
+  await insertRetries(db.sql, [first, first], now);
+  await insertRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
   const rows = await claimDueRetries(db.sql, 10);
   assertEquals(rows.map(({ eventId, retries }) => ({ eventId, retries })), [
     { eventId: first.eventId, retries: 2 },
@@ -60,7 +60,7 @@ Deno.test("storeRetries() of an event that waits already keeps one row, with the
 Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
-  await storeRetries(db.sql, [newRetry(consumer), newRetry(consumer)], now);
+  await insertRetries(db.sql, [newRetry(consumer), newRetry(consumer)], now);
   await transaction(relay, async (tx) => {
     const [mine] = await claimDueRetries(tx, 1);
     const theirs = await claimDueRetries(relay, 10);
@@ -74,7 +74,7 @@ Deno.test("postponeRetries() makes due later what the broker did not take", asyn
   const relay = db.as("orderflow_relay");
   const one = newRetry(consumer);
   assertEquals(await readNextDue(relay), null);
-  await storeRetries(db.sql, [one], now);
+  await insertRetries(db.sql, [one], now);
   await postponeRetries(relay, [one], 60_000);
   assertEquals((await claimDueRetries(relay, 10)).length, 0);
   assert((await readNextDue(relay) ?? 0) > 0);

@@ -1,9 +1,11 @@
 /**
- * What a benchmark is: parts, each of which measures something of OrderFlow and, in the same run and on the same
- * services, what it is compared with.
+ * What a benchmark is made of: parts, each of which measures something of OrderFlow and, in the same run and on the same
+ * services, what it is compared with; the lines that they answer with, and the table of them.
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import type { BenchServices } from "./services.ts";
 
 /** A part of the benchmark. It can be run alone. */
@@ -16,9 +18,7 @@ export interface BenchPart {
   run(bench: Bench): Promise<BenchRow[]>;
 }
 
-/** What a part is run with. */
 export interface Bench {
-  /** The services that everything in this run is measured on. */
   readonly services: BenchServices;
   /** `full`, or `tiny` in a run that only shows that the part works. */
   size(full: number, tiny: number): number;
@@ -30,23 +30,71 @@ export interface Bench {
 export interface BenchRow {
   /** What is measured, such as `accept, 16 connections: orders`. */
   readonly what: string;
-  /** The figures' unit, such as `/s` or `ms`. */
   readonly unit: string;
-  /** What OrderFlow does. */
   readonly ours: number;
   /** What it is compared with, if anything: the ratio is `ours / beside`. */
   readonly beside: number | null;
   /** What the ratio has to reach, or where nothing is beside it, the figure itself; null where nothing is asked. */
   readonly goal: Goal | null;
-  /** What else there is to know, such as the load generator's share of a core. */
   readonly note?: string;
 }
 
 /** A bound, which counts as reached where it is met exactly. */
 export type Goal = { readonly atLeast: number } | { readonly atMost: number };
 
+/** Two of many times, in milliseconds. */
+export const quantilesSchema = z.object({ p50: z.number(), p99: z.number() });
+
+export type Quantiles = z.infer<typeof quantilesSchema>;
+
+/** The two quantiles of `valuesMs`; both 0 where there are none. */
+export function quantiles(valuesMs: readonly number[]): Quantiles {
+  const sorted = valuesMs.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
+  return { p50: at(0.5), p99: at(0.99) };
+}
+
+/** The middle one of `values`, of an even number the mean of the two in the middle; 0 where there are none. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (i: number) => sorted[Math.floor(i)] ?? 0;
+  const middle = (sorted.length - 1) / 2;
+  return (at(middle) + at(middle + 0.5)) / 2;
+}
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+/** The longest that a script may take, in milliseconds; no part of the benchmark takes half of it. */
+const LIMIT_MS = 300_000;
+
+/**
+ * Runs `entry` (a path from the project's root) in a process of its own, so that whoever measures is not who is measured;
+ * answers with the JSON that it prints at its end.
+ *
+ * Errors: when it ends with another code than 0, with what it said; when its answer is not what `schema` asks for.
+ */
+export async function runScript<T>(
+  entry: string,
+  args: readonly string[],
+  schema: z.ZodType<T>,
+): Promise<T> {
+  const late = AbortSignal.timeout(LIMIT_MS);
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args],
+    cwd: root,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: late,
+  });
+  const { success, code, stdout, stderr } = await command.output();
+  const text = new TextDecoder();
+  if (late.aborted) throw new Error(`${entry} was stopped after ${LIMIT_MS / 1000} s`);
+  if (!success) throw new Error(`${entry} ended with ${code}: ${text.decode(stderr).trim()}`);
+  return schema.parse(JSON.parse(text.decode(stdout)));
+}
+
 /** The ratio of a line, or where nothing is beside it, its figure. */
-export function measureOf({ ours, beside }: Pick<BenchRow, "ours" | "beside">): number {
+function measureOf({ ours, beside }: BenchRow): number {
   return beside === null ? ours : ours / beside;
 }
 
@@ -57,16 +105,52 @@ export function isReached(row: BenchRow): boolean | null {
   return "atLeast" in row.goal ? measure >= row.goal.atLeast : measure <= row.goal.atMost;
 }
 
-/** The value below which `share` (0 to 1) of the `values` lie; 0 where there are none. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
+const HEADINGS = ["what", "OrderFlow", "beside it", "ratio", "to reach", ""] as const;
+
+/** The lines as a Markdown table, which is as readable in a terminal. */
+export function benchTable(rows: readonly BenchRow[]): string {
+  const cells = rows.map(cellsOf);
+  const isFigure = (column: number) => column >= 1 && column <= 4;
+  const widths = HEADINGS.map((heading, column) =>
+    Math.max(heading.length, ...cells.map((row) => row[column]?.length ?? 0))
+  );
+  const line = (row: readonly string[]) => {
+    const padded = row.map((cell, i) =>
+      isFigure(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)
+    );
+    return `| ${padded.join(" | ")} |`;
+  };
+  const rule = widths.map((width, i) => isFigure(i) ? `${"-".repeat(width - 1)}:` : "-".repeat(width));
+  return [line(HEADINGS), line(rule), ...cells.map(line)].join("\n");
 }
 
-/** The middle one of `values`, of an even number the mean of the two in the middle; 0 where there are none. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (i: number) => sorted[Math.floor(i)] ?? 0;
-  const middle = (sorted.length - 1) / 2;
-  return (at(middle) + at(middle + 0.5)) / 2;
+function cellsOf(row: BenchRow): string[] {
+  const { what, unit, ours, beside, goal, note } = row;
+  const reached = isReached(row);
+  return [
+    what,
+    `${figure(ours)} ${unit}`.trim(),
+    beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
+    beside === null ? "" : measureOf(row).toFixed(2),
+    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`,
+    [reached === null ? "" : reached ? "reached" : "NOT reached", note ?? ""].filter(Boolean).join("; "),
+  ];
+}
+
+/** Three digits that count, and thousands apart. */
+function figure(value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** The lines of several runs as one: of each line the middle ones, by their ratio. */
+export function medianRows(runs: readonly (readonly BenchRow[])[]): BenchRow[] {
+  const [first = []] = runs;
+  return first.map(({ what }) => {
+    const same = runs.flatMap((run) => run.filter((row) => row.what === what));
+    const sorted = same.toSorted((a, b) => measureOf(a) - measureOf(b));
+    const middle = sorted[Math.floor((same.length - 1) / 2)];
+    if (!middle) throw new Error(`No run has a line "${what}"`);
+    return middle;
+  });
 }

@@ -17,36 +17,19 @@ import {
   wholeNumber,
 } from "../../workers/tools/command.ts";
 import { messageOf } from "../../shared/process/errors.ts";
-import type { BenchPart, BenchRow } from "./bench.ts";
-import { type BenchServices, startBenchServices } from "./services.ts";
-import { benchTable, medianRows } from "./table.ts";
-import { acceptPart } from "./accept_part.ts";
-import { copiesPart } from "./copies_part.ts";
+import { type BenchPart, type BenchRow, benchTable, medianRows } from "./bench.ts";
 import { costPart } from "./cost_part.ts";
-import { flowPart } from "./flow_part.ts";
-import { growthPart } from "./growth_part.ts";
-import { idlePart } from "./idle_part.ts";
+import { hopsPart } from "./hops_part.ts";
 import { latencyPart } from "./latency_part.ts";
-import { memoryPart } from "./memory_part.ts";
-import { openTransactionPart } from "./open_transaction_part.ts";
 import { relayPart } from "./relay_part.ts";
+import { type BenchServices, startBenchServices } from "./services.ts";
+import { acceptPart, flowPart } from "./throughput_parts.ts";
 
-const PARTS: readonly BenchPart[] = [
-  acceptPart,
-  relayPart,
-  flowPart,
-  latencyPart,
-  growthPart,
-  openTransactionPart,
-  copiesPart,
-  memoryPart,
-  idlePart,
-  costPart,
-];
+const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, hopsPart, costPart];
 
 const USAGE = `Usage: deno task bench [flags] [part ...]
 
-${PARTS.map(({ name, about }) => `  ${name.padEnd(18)}${about}`).join("\n")}
+${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}
 
   --runs N          measure everything N times, and print the medians (default 1)
   --tiny            as little as shows that each part works; its figures mean nothing

@@ -5,14 +5,14 @@
  * @module
  */
 import { Registry } from "prom-client";
-import { decideOutcomes, type Placement } from "../../api/place_orders.ts";
-import { nextStep, planAcks, type Verdict } from "../../shared/broker/settle.ts";
+import { nextStep, planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";
 import { makeEvent, parseEvent } from "../../shared/events.ts";
 import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { isTraceparent, traceIdOf } from "../../shared/process/tracing.ts";
+import { deliveryOf } from "../support/test_events.ts";
 import { decideBatch } from "../../workers/orders/move_orders.ts";
 
 const BATCH = 250;
@@ -27,27 +27,9 @@ const paid = Array.from({ length: BATCH }, (_, n) => {
 const [first] = paid;
 if (!first) throw new Error("There is no event to measure with");
 const body = new TextEncoder().encode(JSON.stringify(first.event));
-const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1 }));
+const received = paid.map(({ event }) => ({ event, traceparent, attempt: 1, mayBeRepeat: false }));
 const statuses = new Map(received.map(({ event }) => [event.data.orderId, "PENDING" as const]));
 const tags = Array.from({ length: BATCH }, (_, n) => n + 1);
-const group: Placement[] = paid.map(({ event }, n) => ({
-  order: {
-    id: uuid(n),
-    userId: uuid(1),
-    courseId: uuid(1),
-    amount: "49.90",
-    correlationId: event.correlationId,
-    createdAt: now,
-  },
-  created: makeEvent(
-    "order.created",
-    { orderId: uuid(n), userId: uuid(1), courseId: uuid(1), amount: "49.90" },
-    { correlationId: event.correlationId, traceparent },
-    now,
-  ),
-  key: n % 2 === 0 ? null : { key: uuid(n), fingerprint: uuid(n) },
-}));
-const locked = new Set(group.flatMap(({ key }) => key ? [key.key] : []));
 
 Deno.bench("parseEvent: a message body to a checked event", () => void parseEvent(body));
 
@@ -72,20 +54,18 @@ Deno.bench("nextStep: what is to be done with a message", () => {
 
 Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planAcks(tags, [BATCH + 1]));
 
-Deno.bench(`decideOutcomes: ${BATCH} placements, half of them with a key`, () => {
-  decideOutcomes(group, { locked, used: new Map() });
-});
-
-const settled = paid.map(({ event }) => ({ parsed: { ok: true, event } as const }));
+const observer = createConsumerMetrics(new Registry(), "a.consumer.v1");
 const batch = {
-  settled,
-  verdicts: new Map(settled.map((delivery): [typeof delivery, Verdict] => [delivery, { kind: "done" }])),
+  messages: paid.map(({ event, aggregateId }) => ({
+    delivery: deliveryOf({ ok: true, event, aggregateId }),
+    outcome: { kind: "done" } as const,
+    step: { kind: "ack" } as const,
+  })),
   retries: 0,
   letters: [],
   tookMs: 20,
 };
-const recordBatch = createConsumerMetrics(new Registry(), "a.consumer.v1");
-Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => recordBatch(batch));
+Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => observer.settled(batch));
 
 Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
 

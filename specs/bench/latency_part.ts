@@ -4,25 +4,31 @@
  * @module
  */
 import { settled } from "../support/settled.ts";
-import type { Bench, BenchPart, BenchRow } from "./bench.ts";
-import { type EndedLoad, type FlowLoad, putLoad, startFlowStack } from "./flow_stack.ts";
-import { type Quantiles, quantilesSchema } from "./load_report.ts";
-import { flags, runScript } from "./run_script.ts";
+import { type Bench, type BenchPart, type BenchRow, type Quantiles, quantilesSchema } from "./bench.ts";
+import { measure, tellEnds } from "./measure_main.ts";
+import { putLoad, startFlowStack } from "./services.ts";
 
 const CONNECTIONS = 64;
-/** Slow enough that each order has ended long before the next one comes. */
-const IDLE_RATE = 10;
+/** Between two orders or chains with nothing beside them: each has ended long before the next one comes. */
+const IDLE_EVERY_MS = 100;
+/** Between two orders that are measured among the load. */
+const BUSY_EVERY_MS = 20;
+const BUSY_SECONDS = 10;
 
-/** The part `latency`. */
+/**
+ * The part. An order counts from before its request leaves until a session that listens has been told of its last commit:
+ * nobody looks at the table meanwhile. The bare chain beside it, which is one process alone with the services, runs at the
+ * same pace.
+ */
 export const latencyPart: BenchPart = {
   name: "latency",
-  about:
-    "milliseconds from POST to COMPLETED: idle, beside the bare chain of commits and hops; under load, beside idle",
+  about: "milliseconds from POST to COMPLETED: idle, beside bare commits and hops; under load, beside idle",
   async run(bench) {
-    const before = await bareChain(bench);
-    const { idle, busy, fastest } = await ours(bench);
-    const after = await bareChain(bench);
+    const before = await bareChains(bench);
+    const { idle, busy, note } = await ours(bench);
+    const after = await bareChains(bench);
     const bare = { p50: (before.p50 + after.p50) / 2, p99: (before.p99 + after.p99) / 2 };
+    const bareNote = `beside it ${before.p50.toFixed(1)} before and ${after.p50.toFixed(1)} after`;
     const row = (what: string, ours: number, beside: number, goal: BenchRow["goal"], note: string) => ({
       what,
       unit: "ms",
@@ -31,52 +37,60 @@ export const latencyPart: BenchPart = {
       goal,
       note,
     });
-    const watched = ({ end }: EndedLoad) => `as another session sees it, of ${end.watched} orders`;
-    const bareNote = `beside it ${before.p50.toFixed(1)} before and ${after.p50.toFixed(1)} after`;
-    const { p50, p99 } = busy.end.latency;
-    const load = `${busy.perSecond.toFixed(0)} of ${fastest.toFixed(0)} orders/s, generator ${
-      busy.cpuShare.toFixed(2)
-    } of a core; ${watched(busy)}`;
     return [
-      row("idle latency p50", idle.end.latency.p50, bare.p50, { atMost: 2 }, `${watched(idle)}; ${bareNote}`),
-      row("idle latency p99", idle.end.latency.p99, bare.p99, null, ""),
-      row("latency under way at half rate p50", p50, idle.end.latency.p50, { atMost: 3 }, load),
-      row("latency under way at half rate p99", p99, idle.end.latency.p99, { atMost: 10 }, "as above"),
+      row("idle latency p50", idle.p50, bare.p50, { atMost: 2 }, bareNote),
+      row("idle latency p99", idle.p99, bare.p99, null, ""),
+      row("latency under way at half rate p50", busy.p50, idle.p50, { atMost: 3 }, note),
+      row("latency under way at half rate p99", busy.p99, idle.p99, { atMost: 10 }, "as above"),
     ];
   },
 };
 
 interface Latencies {
-  readonly idle: EndedLoad;
-  readonly busy: EndedLoad;
-  /** Orders per second to their end, as fast as they go. */
-  readonly fastest: number;
+  readonly idle: Quantiles;
+  readonly busy: Quantiles;
+  /** What the load beside the latter was. */
+  readonly note: string;
 }
 
 async function ours({ services, size, say }: Bench): Promise<Latencies> {
   await using stack = await startFlowStack(services);
-  const put = (what: string, load: FlowLoad) => {
-    say(`${load.orders} orders ${what}`);
-    return putLoad(stack, load);
+  await tellEnds(stack.db.sql);
+  const job = { what: "orders", database: stack.db.url, api: stack.url } as const;
+  say("warming up");
+  await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
+  await settled(stack);
+  const count = size(150, 5);
+  say(`${count} orders one by one`);
+  const idle = await measure({ ...job, count, everyMs: IDLE_EVERY_MS }, quantilesSchema);
+  say("orders as fast as they go");
+  const { end } = await putLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
+  await settled(stack);
+  const measured = size(BUSY_SECONDS * 1000 / BUSY_EVERY_MS, 10);
+  const rate = Math.max(Math.floor(end.perSecond / 2 - 1000 / BUSY_EVERY_MS), 1); // the measured ones are part of it
+  say(`${measured} orders at half that rate`);
+  const [busy, load] = await Promise.all([
+    measure({ ...job, count: measured, everyMs: BUSY_EVERY_MS }, quantilesSchema),
+    putLoad(stack, {
+      orders: Math.min(rate * BUSY_SECONDS, size(Infinity, 60)),
+      connections: CONNECTIONS,
+      rate,
+    }),
+  ]);
+  const beside = `beside ${load.perSecond.toFixed(0)} of at most ${end.perSecond.toFixed(0)} orders/s`;
+  return {
+    idle,
+    busy,
+    note: `${measured} orders ${beside}, generator ${load.cpuShare.toFixed(2)} of a core`,
   };
-  await put("to warm up", { orders: size(500, 20), connections: CONNECTIONS });
-  await settled(stack);
-  const idle = await put("one by one", { orders: size(150, 5), connections: 1, rate: IDLE_RATE });
-  const closed = await put("as fast as they go", { orders: size(6000, 60), connections: CONNECTIONS });
-  const fastest = closed.end.perSecond;
-  await settled(stack);
-  const rate = Math.max(Math.floor(fastest / 2), 1);
-  const orders = Math.min(rate * 10, size(Infinity, 60));
-  const busy = await put("at half that rate", { orders, connections: CONNECTIONS, rate });
-  return { idle, busy, fastest };
 }
 
-async function bareChain({ services, size, say }: Bench): Promise<Quantiles> {
-  const chains = size(200, 5);
-  say(`${chains} bare chains`);
+async function bareChains({ services, size, say }: Bench): Promise<Quantiles> {
+  const count = size(150, 5);
+  say(`${count} bare chains`);
   await using db = await services.database();
   await using broker = services.broker();
   const queue = broker.topology.queues.paymentsOrderCreated.name;
-  const args = flags({ broker: broker.url, database: db.url, queue, chains });
-  return await runScript("specs/bench/bare_chain_main.ts", args, quantilesSchema);
+  const job = { what: "chains", database: db.url, broker: broker.url, queue } as const;
+  return await measure({ ...job, count, everyMs: IDLE_EVERY_MS }, quantilesSchema);
 }

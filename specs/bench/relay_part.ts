@@ -5,24 +5,26 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Channel, connect as connectBroker } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
 import { declareTopology } from "../../shared/broker/connection.ts";
+import { makeEvent } from "../../shared/events.ts";
 import { readConfig } from "../../shared/process/config.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import { insertingEvents } from "../../shared/sql/outbox.ts";
 import { RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
-import { type Bench, type BenchPart, median } from "./bench.ts";
-import { fillOutbox } from "./fill_outbox.ts";
-import { startCpuMeter } from "./process_usage.ts";
-import { type PublishReport, publishReportSchema } from "./publish_report.ts";
-import { flags, runScript } from "./run_script.ts";
+import type { Bench, BenchPart } from "./bench.ts";
+import { startMachineMeter } from "./cost_part.ts";
+import { measure, speedSchema } from "./measure_main.ts";
 
 const EVENTS = 200_000;
 const TINY_EVENTS = 2000;
-/** Rounds of the bare publisher, the relay, and the bare publisher again. */
-const ROUNDS = 1;
+/** Events of one statement that fills the outbox. */
+const CHUNK = 5000;
 /** The longest that a drain may take, in milliseconds. */
 const DRAIN_MS = 120_000;
 const PURGE_EVERY_MS = 250;
@@ -33,56 +35,57 @@ const LOOK_EVERY_MS = 100;
 const { OUTBOX_PUBLISHER_BATCH_SIZE: BATCH } = readConfig(["OUTBOX_PUBLISHER_BATCH_SIZE"], () => undefined);
 const WINDOW = 2 * BATCH;
 
-/** The part. */
 export const relayPart: BenchPart = {
   name: "relay",
   about: "events per second of a backlog that the relay drains, beside amqplib alone with the same messages",
   async run(bench) {
     const events = bench.size(EVENTS, TINY_EVENTS);
-    const rounds = bench.size(ROUNDS, 1);
-    const relayed: Drain[] = [];
-    const bare: PublishReport[] = [];
-    for (let round = 1; round <= rounds; round++) {
-      bench.say(`filling the outbox with ${events} events (${round} of ${rounds})`);
-      await using db = await bench.services.database();
-      await fillOutbox(db.sql, { events, published: false, until: new Date() });
-      await using broker = await openBroker(bench);
-      const publishBare = async () => {
-        const args = {
-          database: db.url,
-          broker: broker.url,
-          exchange: broker.topology.exchange,
-          window: WINDOW,
-        };
-        const script = "specs/bench/bare_publisher_main.ts";
-        const report = await broker.whileEmptied(
-          events,
-          () => runScript(script, flags(args), publishReportSchema),
-        );
-        bench.say(`amqplib alone: ${Math.round(report.perSecond)}/s`);
-        bare.push(report);
-      };
-      await publishBare();
-      const drained = await broker.whileEmptied(events, () => drain(db, broker, events));
-      bench.say(`the relay: ${Math.round(drained.perSecond)}/s`);
-      relayed.push(drained);
-      await publishBare();
-    }
-    const middle = (runs: readonly { perSecond: number }[]) => median(runs.map(({ perSecond }) => perSecond));
-    const share = (runs: readonly { cpuShare: number }[]) =>
-      `${Math.round(100 * median(runs.map(({ cpuShare }) => cpuShare)))} %`;
+    bench.say(`filling the outbox with ${events} events`);
+    await using db = await bench.services.database();
+    await fillOutbox(db.sql, events);
+    await using broker = await openBroker(bench);
+    const { exchange } = broker.topology;
+    const job = { what: "publish", database: db.url, broker: broker.url, exchange, window: WINDOW } as const;
+    const bare = () => broker.whileEmptied(events, () => measure(job, speedSchema));
+    bench.say("amqplib alone");
+    const before = await bare();
+    bench.say(`the relay, after ${Math.round(before.perSecond)}/s`);
+    const relay = await broker.whileEmptied(events, () => drain(db, broker, events));
+    bench.say(`amqplib alone, after ${Math.round(relay.perSecond)}/s`);
+    const after = await bare();
+    const percent = (share: number) => `${Math.round(100 * share)} %`;
     return [{
       what: `relay, backlog of ${events.toLocaleString("en")}: events`,
       unit: "/s",
-      ours: middle(relayed),
-      beside: middle(bare),
+      ours: relay.perSecond,
+      beside: (before.perSecond + after.perSecond) / 2,
       goal: { atLeast: 0.8 },
-      note: `${relayed.length} and ${bare.length} runs in turn; of a core the relay used ${
-        share(relayed)
-      }, amqplib alone ${share(bare)}`,
+      note:
+        `amqplib alone before and after; of a core the relay used ${
+          percent(relay.cpuShare)
+        }, amqplib alone ` +
+        percent((before.cpuShare + after.cpuShare) / 2),
     }];
   },
 };
+
+/** Appends the events of as many new orders, as the API does. */
+async function fillOutbox(sql: Sql, events: number): Promise<void> {
+  for (let left = events; left > 0; left -= CHUNK) {
+    await insertingEvents(sql, Array.from({ length: Math.min(left, CHUNK) }, orderCreated));
+  }
+}
+
+function orderCreated() {
+  const traceparent = `00-${crypto.randomUUID().replaceAll("-", "")}-b7ad6b7169203331-01`;
+  const data = {
+    orderId: uuidv7(),
+    userId: SCENARIO_USER,
+    courseId: RESERVED_COURSES.success,
+    amount: "49.90",
+  };
+  return makeEvent("order.created", data, { correlationId: crypto.randomUUID(), traceparent }, new Date());
+}
 
 interface Drain {
   readonly perSecond: number;
@@ -97,13 +100,14 @@ async function drain(db: TestSchema, broker: TestBroker, events: number): Promis
   await using relay = await startStack({}, { services: { db, broker }, processes: [RELAY.name] });
   const { sql } = db;
   await eventually("the relay to publish", () => isPublishing(sql), 30_000);
-  const meter = await startCpuMeter(relay.pids());
+  const meter = await startMachineMeter(relay.pids());
   await eventually("the outbox to be empty", async () => {
     await delay(LOOK_EVERY_MS);
     if (relay.crashes.length > 0) throw new Error("the relay has ended");
     return await isEmpty(sql);
   }, DRAIN_MS);
-  const cpuShare = (await meter.shares()).get(RELAY.name) ?? 0;
+  const { cpuSeconds, seconds } = await meter.read();
+  const cpuShare = (cpuSeconds.get(RELAY.name) ?? 0) / seconds;
   const [times] = await sql<{ events: number; seconds: number }[]>`
     with marked as (select published_at from outbox_events where published_at is not null),
          first as (select published_at from marked order by published_at offset ${BATCH - 1} limit 1)

@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { eventually } from "../support/eventually.ts";
-import { openConnection } from "./send_connection.ts";
-import { dueAfter, sendOrders } from "./send_orders.ts";
+import { dueAfter, openConnection, parseAnswer, sendOrders } from "./send_orders.ts";
 
 interface Api extends AsyncDisposable {
   readonly url: string;
@@ -58,7 +58,7 @@ Deno.test("as many orders as asked for, over every connection, each with a time"
   const sent = await sendOrders(`http://127.0.0.1:${server.addr.port}/`, { orders: 50, connections: 4 });
   await server.shutdown();
   assertEquals(count, 50);
-  assertEquals([...sent.ids].sort(), Array.from({ length: 50 }, (_, n) => idOf(n)));
+  assertEquals([...sent.sinceMs.keys()].sort(), Array.from({ length: 50 }, (_, n) => idOf(n)));
   assertEquals(sent.latenciesMs.length, 50);
   assertEquals(addresses.size, 4);
 });
@@ -73,7 +73,7 @@ Deno.test("chunked answers and closed connections are an API's right", async () 
   };
   await using api = startApi(chunked);
   const sent = await sendOrders(api.url, { orders: 9, connections: 2 });
-  assertEquals(sent.ids.length, 9);
+  assertEquals(sent.sinceMs.size, 9);
 });
 
 Deno.test("at a rate nothing is sent before it is due, and waiting for a connection counts", async () => {
@@ -82,15 +82,14 @@ Deno.test("at a rate nothing is sent before it is due, and waiting for a connect
     if (n === 0) await release.promise; // holds up the only connection while the others fall due
     return created(n);
   });
-  const taken: number[] = [];
-  const sample = { everyMs: 0, take: (_: string, sinceMs: number) => void taken.push(sinceMs) };
-  const sending = sendOrders(api.url, { orders: 4, connections: 1, rate: 50, sample });
+  const sending = sendOrders(api.url, { orders: 4, connections: 1, rate: 50 });
   await eventually("the first request", () => api.bodies.length);
   await new Promise((resolve) => setTimeout(resolve, 150)); // in which the others fall due
   assertEquals(api.bodies.length, 1);
   release.resolve();
-  const { startedMs, latenciesMs, lateMs } = await sending;
-  assertEquals(taken.map((ms) => Math.round(ms - startedMs)), [0, 20, 40, 60]);
+  const { sinceMs, latenciesMs, lateMs } = await sending;
+  const [firstMs = 0, ...laterMs] = sinceMs.values();
+  assertEquals(laterMs.map((ms) => Math.round(ms - firstMs)), [20, 40, 60]);
   assert(latenciesMs.slice(1).every((ms, i) => ms > 145 - dueAfter(i + 1, 50)), latenciesMs.join());
   assert(lateMs > 80, `${lateMs}`);
 });
@@ -135,4 +134,84 @@ Deno.test("an answer that does not come is waited for only so long", async () =>
   using connection = openConnection(`${api.url}/orders`, "{}", 50);
   await assertRejects(() => connection.send(), Error, "there was no answer within 0.05 s");
   await assertRejects(() => connection.send(), Error, "there was no answer within 0.05 s"); // on a new one
+});
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const answer = (lines: readonly string[], body = "") => bytes(`${[...lines, "", ""].join("\r\n")}${body}`);
+
+Deno.test("an answer is there when its last byte is, and not before", () => {
+  const whole = [
+    answer(["HTTP/1.1 201 Created", "Content-Type: application/json", "content-length: 11"], '{"id":"é"}'),
+    answer(
+      ["HTTP/1.1 201", "Transfer-Encoding: chunked"],
+      '4\r\n{"id\r\n6;ext=1\r\n":"\xe9"\r\n1\r\n}\r\n0\r\nx-sum: 1\r\n\r\n',
+    ),
+    answer(["HTTP/1.1 201 Created", "transfer-encoding: chunked"], 'b\r\n{"id":"é"}\r\n0\r\n\r\n'),
+  ];
+  for (const each of whole) {
+    for (let length = 0; length < each.length; length++) {
+      assertEquals(parseAnswer(each.subarray(0, length)), null, `after ${length} bytes`);
+    }
+    assertEquals(parseAnswer(each), { status: 201, body: '{"id":"é"}', closes: false });
+  }
+});
+
+Deno.test("whatever the body and its chunks, it comes out as it went in", () => {
+  fc.assert(fc.property(fc.array(fc.string({ minLength: 1, unit: "grapheme" })), (parts) => {
+    const chunks = parts.map((part) => `${bytes(part).length.toString(16)}\r\n${part}\r\n`).join("");
+    const body = parts.join("");
+    const chunked = parseAnswer(
+      answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], `${chunks}0\r\n\r\n`),
+    );
+    const counted = parseAnswer(
+      answer(["HTTP/1.1 200 OK", `content-length: ${bytes(body).length}`], body),
+    );
+    assertEquals(chunked, { status: 200, body, closes: false });
+    assertEquals(counted, chunked);
+  }));
+});
+
+Deno.test("an answer says whether its connection is closed", () => {
+  const head = ["HTTP/1.1 503 Busy", "content-length: 0"];
+  assertEquals(parseAnswer(answer([...head, "Connection: Close"])), { status: 503, body: "", closes: true });
+  assertEquals(parseAnswer(answer([...head, "connection: keep-alive"]))?.closes, false);
+});
+
+Deno.test("what is no answer, or one of unclear length, is refused and not waited for", () => {
+  const refused: readonly [Uint8Array, string][] = [
+    [answer(["HTTP/1.0 200 OK", "content-length: 0"]), "is no status line"],
+    [answer(["220 mail.example ESMTP"]), "is no status line"],
+    [answer(["HTTP/1.1 100 Continue"]), "is no status line"],
+    [answer(["HTTP/1.1 200 OK"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "content-length: -1"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "content-length: 1", "content-length: 2"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "content-length: 1", "transfer-encoding: chunked"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: gzip, chunked"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "content-length: 1"], "ab"), "1 bytes follow"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "zz\r\n"), "no size of a chunk"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "0".repeat(101)), "no size of a chunk"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "1\r\nabcd\r\n"), "is not 1 bytes long"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "0\r\n\r\n!"), "1 bytes follow"],
+  ];
+  for (const [given, why] of refused) assertThrows(() => parseAnswer(given), Error, why);
+});
+
+Deno.test("no bytes make the parser fail in another way than by saying what is wrong", () => {
+  const piece = fc.oneof(
+    fc.constantFrom(
+      "HTTP/1.1 200 OK\r\n",
+      "content-length: 3\r\n",
+      "transfer-encoding: chunked\r\n",
+      "\r\n",
+      "3\r\n",
+    ),
+    fc.string({ unit: "binary" }),
+  );
+  fc.assert(fc.property(fc.array(piece), (pieces) => {
+    try {
+      parseAnswer(bytes(pieces.join("")));
+    } catch (error) {
+      if (!(error instanceof Error) || error.constructor !== Error) throw error;
+    }
+  }));
 });

@@ -1,24 +1,23 @@
 /**
- * The services that a benchmark runs on: those of `DATABASE_URL` and `AMQP_URL`, or embedded ones as `deno task dev`
- * starts them.
+ * What a benchmark runs on: the services of `DATABASE_URL` and `AMQP_URL`, or embedded ones as `deno task dev` starts
+ * them, the whole system on an empty place there, and load on it.
  *
  * @module
  */
-import { migrate } from "../../shared/sql/migrate.ts";
 import { startPostgres } from "../../shared/embedded/postgres.ts";
+import { migrate } from "../../shared/sql/migrate.ts";
 import { startChaosBroker } from "../chaos/services.ts";
+import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
 import { databaseOn } from "../support/test_postgres.ts";
 import { schemaAt, type TestSchema } from "../support/test_schema.ts";
+import { type StackOptions, startStack, type TestStack } from "../support/test_stack.ts";
+import { runScript } from "./bench.ts";
 
 /** Services, and how to get an empty place on them. */
 export interface BenchServices extends AsyncDisposable {
-  /** Whether the database is an embedded one. */
   readonly isDatabaseEmbedded: boolean;
-  /** Whether the broker is an embedded one. */
   readonly isBrokerEmbedded: boolean;
-  /** The id of the embedded broker's process; null where the broker is a real one. */
-  readonly brokerPid: number | null;
   /** Makes a database with the project's schema and no rows; disposing of it drops it. */
   database(): Promise<TestSchema>;
   /** Makes names for an exchange and its queues; disposing of them deletes what has those names. */
@@ -35,12 +34,11 @@ export async function startBenchServices(): Promise<BenchServices> {
   await using resources = new AsyncDisposableStack();
   const givenDatabase = Deno.env.get("DATABASE_URL") || undefined; // an empty one counts as unset
   const databaseUrl = givenDatabase ?? await embeddedDatabase(resources);
-  const { url, pid } = resources.use(await startChaosBroker(undefined));
+  const { url } = resources.use(await startChaosBroker(undefined));
   const owned = resources.move();
   return {
     isDatabaseEmbedded: givenDatabase === undefined,
     isBrokerEmbedded: !Deno.env.get("AMQP_URL"),
-    brokerPid: pid(),
     database: () => freshDatabase(databaseUrl),
     broker() {
       const names = testTopology();
@@ -66,4 +64,59 @@ async function freshDatabase(url: string): Promise<TestSchema> {
   const schema = resources.use(schemaAt(database.url));
   const owned = resources.move();
   return { ...schema, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** Starts all processes with default settings, on a database and queues that are deleted with the stack. */
+export async function startFlowStack(
+  services: BenchServices,
+  options: Pick<StackOptions, "via"> = {},
+): Promise<TestStack> {
+  await using resources = new AsyncDisposableStack();
+  const db = resources.use(await services.database());
+  const broker = resources.use(services.broker());
+  const stack = resources.use(await startStack({}, { ...options, services: { db, broker } }));
+  const owned = resources.move();
+  return { ...stack, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+export interface FlowLoad {
+  readonly orders: number;
+  /** Connections, with one request under way on each. */
+  readonly connections: number;
+  /** Orders per second; by default as many as go. */
+  readonly rate?: number;
+}
+
+/** What came of load whose orders have all ended. */
+export type EndedLoad = LoadReport & { readonly end: NonNullable<LoadReport["end"]> };
+
+/**
+ * Creates orders with the load generator, a process of its own, and waits until all of them have ended.
+ *
+ * Errors: when an order is not created, does not end, or ends otherwise than completed.
+ */
+export async function putLoad(stack: Pick<TestStack, "url" | "db">, load: FlowLoad): Promise<EndedLoad> {
+  const { end, ...report } = await runLoad({ url: stack.url, database: stack.db.url, ...load });
+  if (end?.statuses["COMPLETED"] !== load.orders) {
+    const found = JSON.stringify(end?.statuses ?? null);
+    throw new Error(`${load.orders} orders were to be completed, but they ended as ${found}`);
+  }
+  return { ...report, end };
+}
+
+/**
+ * Creates orders at the API of `url` as {@linkcode putLoad} does, without looking what becomes of them.
+ *
+ * Errors: when an order is not created.
+ */
+export function putLoadUnseen(url: string, load: FlowLoad): Promise<LoadReport> {
+  return runLoad({ url, ...load }, "--no-wait");
+}
+
+function runLoad(
+  values: FlowLoad & { readonly url: string; readonly database?: string },
+  ...more: string[]
+): Promise<LoadReport> {
+  const flags = Object.entries(values).map(([name, value]) => `--${name}=${value}`);
+  return runScript("specs/load_main.ts", [...flags, ...more, "--json"], loadReportSchema);
 }

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { v7 as uuidv7 } from "uuid";
 import type { OutgoingMessage } from "../../shared/broker/publish.ts";
-import { bindingsOf } from "../../shared/topology.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
 import { uuids } from "../../shared/sql/connect.ts";
 import { readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { CONSUMERS } from "../../workers/dev/processes.ts";

@@ -5,7 +5,7 @@
  */
 import { connect } from "amqplib";
 import { createPublisher, type OutgoingMessage, toQueue } from "../../shared/broker/publish.ts";
-import { within } from "../../shared/process/stop.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
 import { eventually } from "../support/eventually.ts";
 
 const CONNECT_MS = 5000;
@@ -46,6 +46,6 @@ async function sendOnce(
     return confirmed;
   } finally {
     // A broker that is killed in the middle of a close leaves the client waiting for its answer for good.
-    await within(CLOSE_MS, connection.close().catch(() => {}));
+    await withTimeout(CLOSE_MS, connection.close().catch(() => {}));
   }
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import { bindingsOf, QUEUE_KEYS, QUEUES } from "../../shared/topology.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import { QUEUE_KEYS, QUEUES } from "../../shared/topology.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/process/stop.ts";
 import { eventually } from "../support/eventually.ts";

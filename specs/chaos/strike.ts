@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../shared/process/errors.ts";
-import { within } from "../../shared/process/stop.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
 import { type FaultRecord, INJECTORS, resourceOf } from "./inject.ts";
 import { describeFault, type Fault } from "./schedule.ts";
 import type { ChaosSystem } from "./system.ts";
@@ -64,7 +64,7 @@ export function createStrikes(
       while (underWay.size >= MAX_AT_ONCE) await delay(GATE_POLL_MS);
     },
     async over() {
-      await within(OVER_MS, Promise.all(turns.values()));
+      await withTimeout(OVER_MS, Promise.all(turns.values()));
       for (const fault of underWay) failures.push(new Error(`Not over in time: ${describeFault(fault)}`));
       if (failures.length > 0) {
         throw new AggregateError(

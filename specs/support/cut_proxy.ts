@@ -14,15 +14,27 @@ export interface CutProxy extends AsyncDisposable {
   restore(): void;
   /** Breaks all connections; new ones are let through, unless the wire is cut. */
   breakConnections(): void;
+  /** Has the connections that are open now carry nothing any more, as if the other host had died; new ones do. */
+  silence(): void;
+  /** How often a client has sent something since the service last did, over all connections. */
+  roundTrips(): number;
 }
 
-/** Starts a proxy in front of the service that `serviceUrl` names. */
-export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy {
+/** Sees what passes over one connection, as it comes. */
+export interface Tap {
+  readonly sent: (bytes: Uint8Array) => void;
+  readonly received: (bytes: Uint8Array) => void;
+}
+
+/** Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection. */
+export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () => Tap): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
   const sockets = new Set<Deno.Conn>();
   const under = new Set<Promise<void>>();
   let isCut = false;
+  let silences = 0;
+  let roundTrips = 0;
 
   const close = (socket: Deno.Conn) => {
     if (!sockets.delete(socket)) return;
@@ -39,7 +51,11 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
       if (isCut) return;
       const server = await Deno.connect(target);
       sockets.add(server);
-      const ways = [client.readable.pipeTo(server.writable), server.readable.pipeTo(client.writable)];
+      const [toServer, toClient] = watchConnection();
+      const ways = [
+        client.readable.pipeThrough(toServer).pipeTo(server.writable),
+        server.readable.pipeThrough(toClient).pipeTo(client.writable),
+      ];
       await Promise.allSettled(ways.map((way) =>
         way.finally(() => {
           close(client);
@@ -51,6 +67,23 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
     } finally {
       close(client);
     }
+  }
+
+  /** The two ways of a new connection: from the client, and to it. */
+  function watchConnection() {
+    const silencesBefore = silences;
+    let isClientsTurn = true;
+    const seen = tap?.();
+    const way = (isFromClient: boolean) =>
+      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform(chunk, out) {
+          if (isFromClient && isClientsTurn) roundTrips++;
+          isClientsTurn = !isFromClient;
+          (isFromClient ? seen?.sent : seen?.received)?.(chunk);
+          if (silences === silencesBefore) out.enqueue(chunk);
+        },
+      });
+    return [way(true), way(false)] as const;
   }
 
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -75,6 +108,10 @@ export function startCutProxy(serviceUrl: string, defaultPort: number): CutProxy
       isCut = false;
     },
     breakConnections: closeAll,
+    silence() {
+      silences++;
+    },
+    roundTrips: () => roundTrips,
     async [Symbol.asyncDispose]() {
       listener.close();
       closeAll();

@@ -3,19 +3,28 @@
  *
  * @module
  */
-import { type HandleBatch, judgeBatch, type Judged, type Verdict } from "../../shared/broker/settle.ts";
-import { bindingsOf, QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "../../shared/topology.ts";
+import {
+  type HandleBatch,
+  type OfType,
+  type Outcome,
+  type Processable,
+  processBatch,
+} from "../../shared/broker/settle.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import { QUEUE_KEYS, type QueueKey, QUEUES, type Topology } from "../../shared/topology.ts";
 import { TransientError } from "../../shared/process/errors.ts";
-import { parseEvent } from "../../shared/events.ts";
-import { atomicallyOn, connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
-import { claimEvents, markPublished, type OutboxWaker } from "../../shared/sql/outbox.ts";
-import { createEnrollHandler } from "../../workers/enrollments_payment_succeeded.ts";
-import { createNotifyHandler } from "../../workers/notifications_final_events.ts";
-import { createOrderEventsHandler } from "../../workers/orders/move_orders.ts";
-import { createChargeHandler } from "../../workers/payments_order_created.ts";
+import { type DomainEvent, parseEvent } from "../../shared/events.ts";
+import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import { type Inbox, once } from "../../shared/sql/inbox.ts";
+import { insertingNotifications } from "../../shared/sql/notifications.ts";
+import { claimingEvents, markingPublished } from "../../shared/sql/outbox.ts";
+import { enroll } from "../../workers/enrollments_payment_succeeded.ts";
+import { notify } from "../../workers/notifications_final_events.ts";
+import { moveEach } from "../../workers/orders/move_orders.ts";
+import { charge } from "../../workers/payments_order_created.ts";
 import { createFakeProvider, type PaymentProvider } from "../../workers/payments/provider.ts";
-import { createRefundHandler } from "../../workers/payments_refund_requested.ts";
-import type { TestSchema } from "./test_schema.ts";
+import { refund } from "../../workers/payments_refund_requested.ts";
+import { testInbox, type TestSchema } from "./test_schema.ts";
 
 /** How the delivery of a batch can go. */
 export const WAYS = ["fine", "dies before its commit", "dies before its ack", "provider is silent"] as const;
@@ -24,7 +33,7 @@ export const WAYS = ["fine", "dies before its commit", "dies before its ack", "p
 export type Way = (typeof WAYS)[number];
 
 /** A message in a queue. */
-export interface Message extends Judged {
+export interface Message extends Processable<DomainEvent> {
   /** The id of the event that it carries. */
   readonly eventId: string;
 }
@@ -43,16 +52,16 @@ export interface HandBroker extends AsyncDisposable {
   relay(dies: boolean): Promise<void>;
   /**
    * Has a consumer handle a batch. What it has processed is acked, unless it died before; all else is pending, whether
-   * or not it was. Answers with its verdicts, or with null where it died before its commit.
+   * or not it was. Answers with its outcomes, or with null where it died before its commit.
    *
    * Errors: whatever else than its death stops the batch.
    */
-  deliver(consumer: string, batch: readonly Message[], way: Way): Promise<readonly Verdict[] | null>;
+  deliver(consumer: string, batch: readonly Message[], way: Way): Promise<readonly Outcome[] | null>;
   /** Empties all queues, and forgets all money. */
   reset(): void;
 }
 
-type Judge = (batch: readonly Message[]) => Promise<ReadonlyMap<Message, Verdict>>;
+type Process = (batch: readonly Message[]) => Promise<ReadonlyMap<Message, Outcome>>;
 
 /** The setting that marks the sessions of consumers who die when they commit. */
 const DIES = "orderflow_test.dies";
@@ -70,7 +79,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
   const refunded = new Set<string>();
   const provider = recordingProvider(charged, refunded);
   const fine = consumersOn((role) => db.as(role), topology, provider);
-  const judges: Readonly<Record<Way, ReadonlyMap<string, Judge>>> = {
+  const ways: Readonly<Record<Way, ReadonlyMap<string, Process>>> = {
     "fine": fine,
     "dies before its ack": fine,
     "dies before its commit": consumersOn(dying, topology, provider),
@@ -88,34 +97,40 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
     pending: (consumer) => [...pending.get(consumer)?.values() ?? []],
     acked: (consumer) => [...acked.get(consumer)?.values() ?? []],
     async relay(dies) {
-      const claimed = await claimEvents(relaySql, 10_000);
+      const claimed = await claimingEvents(relaySql, 10_000);
       for (const { id: eventId, type, body, traceparent } of claimed) {
         const parsed = parseEvent(new TextEncoder().encode(body));
-        const past = { retries: 0, firstSeenAt: new Date() };
+        const retryState = { retries: 0, firstSeenAt: new Date() };
         for (const binding of bindings.filter((binding) => binding.type === type)) {
-          pending.get(binding.consumer)?.set(eventId, { eventId, parsed, traceparent, past });
+          pending.get(binding.consumer)?.set(eventId, {
+            eventId,
+            parsed,
+            traceparent,
+            retryState,
+            mayBeRepeat: false,
+          });
         }
       }
-      if (!dies) await markPublished(relaySql, claimed.map(({ id }) => id));
+      if (!dies) await markingPublished(relaySql, claimed.map(({ id }) => id));
     },
     async deliver(consumer, batch, way) {
-      const judge = judges[way].get(consumer);
-      if (!judge) throw new Error(`There is no consumer ${consumer}`);
+      const process = ways[way].get(consumer);
+      if (!process) throw new Error(`There is no consumer ${consumer}`);
       const unacked = (message: Message) => pending.get(consumer)?.set(message.eventId, message);
       batch.forEach(unacked);
-      let verdicts: ReadonlyMap<Message, Verdict>;
+      let outcomes: ReadonlyMap<Message, Outcome>;
       try {
-        verdicts = await judge(batch.map((message) => ({ ...message })));
+        outcomes = await process(batch.map((message) => ({ ...message })));
       } catch (error) {
         if (way === "dies before its commit" && isDeath(error)) return null;
         throw error;
       }
-      for (const [message, { kind }] of way === "dies before its ack" ? [] : verdicts) {
+      for (const [message, { kind }] of way === "dies before its ack" ? [] : outcomes) {
         if (kind !== "done" && kind !== "duplicate") continue;
         pending.get(consumer)?.delete(message.eventId);
         acked.get(consumer)?.set(message.eventId, message);
       }
-      return [...verdicts.values()];
+      return [...outcomes.values()];
     },
     reset() {
       for (const queue of [...pending.values(), ...acked.values(), charged, refunded]) queue.clear();
@@ -143,55 +158,58 @@ function isDeath(error: unknown): boolean {
   return error instanceof Error && error.message === "dies before its commit";
 }
 
-/** The consumers as their scripts make them, by their names. */
+/** The consumers of the purchase as their scripts make them, by their names. */
 function consumersOn(
   as: (role: DatabaseRole) => Sql,
   { queues }: Topology,
   provider: PaymentProvider,
-): ReadonlyMap<string, Judge> {
-  const [orders, payments] = [as("orderflow_orders"), as("orderflow_payments")];
-  const deps = (sql: Sql, queue: QueueKey) => ({
-    sql,
-    atomically: atomicallyOn(sql),
-    consumer: queues[queue].name,
-    waker: nobody,
-  });
-  const charging = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
-  const judges: Readonly<Record<QueueKey, Judge>> = {
-    paymentsOrderCreated: judging(
-      "paymentsOrderCreated",
-      createChargeHandler({ ...deps(payments, "paymentsOrderCreated"), ...charging }),
-    ),
-    ordersPaymentEvents: judging(
+): ReadonlyMap<string, Process> {
+  const deps = (role: DatabaseRole, queue: QueueKey) => {
+    const sql = as(role);
+    return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
+  };
+  const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
+  const charging = charge({ ...deps("orderflow_payments", "paymentsOrderCreated"), ...asking });
+  const refunding = refund({ ...deps("orderflow_payments", "paymentsRefundRequested"), ...asking });
+  const consumers: Readonly<Partial<Record<QueueKey, Process>>> = {
+    paymentsOrderCreated: processing("paymentsOrderCreated", charging),
+    ordersPaymentEvents: processing(
       "ordersPaymentEvents",
-      createOrderEventsHandler(deps(orders, "ordersPaymentEvents")),
+      moveEach(deps("orderflow_orders", "ordersPaymentEvents")),
     ),
-    enrollmentsPaymentSucceeded: judging(
+    enrollmentsPaymentSucceeded: processing(
       "enrollmentsPaymentSucceeded",
-      createEnrollHandler(deps(as("orderflow_enrollments"), "enrollmentsPaymentSucceeded")),
+      enroll(deps("orderflow_enrollments", "enrollmentsPaymentSucceeded")),
     ),
-    ordersLifecycleEvents: judging(
+    ordersLifecycleEvents: processing(
       "ordersLifecycleEvents",
-      createOrderEventsHandler(deps(orders, "ordersLifecycleEvents")),
+      moveEach(deps("orderflow_orders", "ordersLifecycleEvents")),
     ),
-    paymentsRefundRequested: judging(
-      "paymentsRefundRequested",
-      createRefundHandler({ ...deps(payments, "paymentsRefundRequested"), ...charging }),
-    ),
-    notificationsFinalEvents: judging(
+    paymentsRefundRequested: processing("paymentsRefundRequested", refunding),
+    notificationsFinalEvents: processing(
       "notificationsFinalEvents",
-      createNotifyHandler(deps(as("orderflow_notifications"), "notificationsFinalEvents")),
+      notify(deps("orderflow_notifications", "notificationsFinalEvents")),
     ),
   };
-  return new Map(QUEUE_KEYS.map((key) => [queues[key].name, judges[key]]));
+  const remembering = (key: QueueKey) => remember(deps("orderflow_notifications", key).inbox, key);
+  return new Map(QUEUE_KEYS.map((key) => [queues[key].name, consumers[key] ?? remembering(key)]));
 }
 
-function judging<Q extends QueueKey>(
+/** Stands in for a consumer that is none of the purchase: its inbox has every event, and nothing follows from one. */
+function remember(inbox: Inbox, queue: QueueKey): Process {
+  return processing(queue, async (received) => {
+    const ids = received.map(({ event }) => event.eventId);
+    await once(inbox, [], insertingNotifications, new Date(), ids);
+    return received.map((): Outcome => ({ kind: "done", note: "remembered" }));
+  });
+}
+
+function processing<Q extends QueueKey>(
   queue: Q,
-  handle: HandleBatch<(typeof QUEUES)[Q]["bindings"][number]>,
-): Judge {
+  handle: HandleBatch<OfType<DomainEvent, (typeof QUEUES)[Q]["bindings"][number]>>,
+): Process {
   const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
-  return (batch) => judgeBatch(batch, types, handle);
+  return (batch) => processBatch(batch, types, handle);
 }
 
 /** The fake provider, and a record of what it did, by its idempotency keys. */
@@ -215,6 +233,3 @@ const silentProvider: PaymentProvider = {
   charge: () => Promise.reject(new TransientError("the provider is silent")),
   refund: () => Promise.reject(new TransientError("the provider is silent")),
 };
-
-/** The relay is told by hand. */
-const nobody: OutboxWaker = { wake() {}, close: () => Promise.resolve() };

@@ -3,12 +3,12 @@
  *
  * @module
  */
+import { appendEvents } from "./test_events.ts";
 import { v7 as uuidv7 } from "uuid";
 import { QUEUES } from "../../shared/topology.ts";
 import { type EventData, eventData, type EventType, makeEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { appendEvents } from "../../shared/sql/outbox.ts";
 
 /** The final statuses, each of which has a history of its own. */
 export type Outcome = "COMPLETED" | "PAYMENT_FAILED" | "REFUNDED";

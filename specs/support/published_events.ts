@@ -3,10 +3,10 @@
  *
  * @module
  */
+import { appendEvents } from "./test_events.ts";
 import { v7 as uuidv7 } from "uuid";
 import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { appendEvents } from "../../shared/sql/outbox.ts";
 
 /** What an event is to be like, where it matters. */
 export interface PublishedEventOptions {

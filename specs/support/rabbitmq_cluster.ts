@@ -6,7 +6,7 @@
  */
 import { connect } from "amqplib";
 import { join } from "node:path";
-import { signalChild, within } from "../../shared/process/stop.ts";
+import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { eventually } from "./eventually.ts";
 
@@ -144,7 +144,7 @@ function createNode(name: string, home: string, env: Record<string, string>): Ra
     child = null;
     if (!ending) return;
     signalChild(ending, signal);
-    await within(STOP_MS, ending.status);
+    await withTimeout(STOP_MS, ending.status);
     signalChild(ending, "SIGKILL");
     await ending.status;
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { within } from "../../shared/process/stop.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
 
 /** A connection that a test writes bytes to. Disposing of it closes it. */
 export interface RawConnection extends AsyncDisposable {
@@ -56,7 +56,7 @@ export async function connectRaw(url: string): Promise<RawConnection> {
     reading ??= readAll();
     const deadline = performance.now() + ms;
     while (!wanted(text) && !ended && performance.now() < deadline) {
-      await within(deadline - performance.now(), heard.promise);
+      await withTimeout(deadline - performance.now(), heard.promise);
     }
     return text;
   }

@@ -6,8 +6,9 @@
 import { type AppDeps, createApp } from "../../api/app.ts";
 import { createLiveFeed } from "../../api/live_feed.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
+import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";
-import { bindingsOf } from "../../shared/topology.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { testLog } from "./test_log.ts";
@@ -29,7 +30,7 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
   const opsSql = db.as("orderflow_ops");
   const { readQueues = () => Promise.resolve(null) } = more;
   const deps: AppDeps = {
-    placeOrder: createOrderPlacer(ordersSql, db.waker(), testLog),
+    placeOrder: createOrderPlacer(ordersSql, createWakeUps(), testLog),
     ordersSql,
     opsSql,
     readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),

@@ -5,6 +5,7 @@
  */
 import { connect } from "amqplib";
 import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
+import type { Topology as AnyTopology } from "../../shared/broker/connection.ts";
 import { QUEUES, type Topology } from "../../shared/topology.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 
@@ -48,7 +49,7 @@ export function testTopology(): Pick<TestBroker, "topology" | "env"> {
 }
 
 /** Deletes the exchange and the queues, with all that is in them. What is not there is fine. */
-export async function deleteTopology(url: string, topology: Topology): Promise<void> {
+export async function deleteTopology(url: string, topology: AnyTopology): Promise<void> {
   const connection = await connect(url);
   const channel = await connection.createChannel();
   await channel.deleteExchange(topology.exchange);

@@ -4,11 +4,12 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
-import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
+import type { Delivery, ParsedEvent } from "../../shared/broker/message.ts";
+import { type EventData, type EventType, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Queryable, Sql } from "../../shared/sql/connect.ts";
+import { insertingEvents } from "../../shared/sql/outbox.ts";
 import type { NewDeadLetter, NewRetry } from "../../shared/sql/set_aside.ts";
 
 /** An event as a handler gets it, with a new id. */
@@ -18,7 +19,7 @@ export function received<T extends EventType>(type: T, data: EventData<T>): Rece
     traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
   };
   const { event, traceparent } = makeEvent(type, data, cause, new Date());
-  return { event, traceparent, attempt: 1 };
+  return { event, traceparent, attempt: 1, mayBeRepeat: false };
 }
 
 /** An `order.created` of a new order. */
@@ -34,11 +35,37 @@ export function paymentSucceeded(
   return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
 }
 
+/** Appends events to the outbox, in a statement of its own. */
+export async function appendEvents(
+  sql: Queryable,
+  events: readonly Pick<ReceivedEvent, "event" | "traceparent">[],
+): Promise<void> {
+  await insertingEvents(
+    sql,
+    events.map(({ event, traceparent }) => ({ event, traceparent, aggregateId: event.data.orderId })),
+  );
+}
+
 /** What a letter and a retry have in common: the event that they keep. */
 function kept({ event, traceparent }: ReceivedEvent) {
-  const { eventId, type: eventType, correlationId, data: { orderId } } = event;
+  const { eventId, type: eventType, correlationId, data: { orderId: aggregateId } } = event;
   const body = new TextEncoder().encode(JSON.stringify(event, null, 1));
-  return { eventId, eventType, orderId, correlationId, traceparent, body };
+  return { eventId, eventType, aggregateId, correlationId, traceparent, body };
+}
+
+/** A delivery of what was parsed, as observers see it. */
+export function deliveryOf(parsed: ParsedEvent): Omit<Delivery, "channel" | "message"> {
+  return {
+    parsed,
+    span: null,
+    traceparent: null,
+    returns: 0,
+    mayBeRepeat: false,
+    retryState: { retries: 0, firstSeenAt: new Date() },
+    takenUpMs: 0,
+    dueMs: 0,
+    looks: 0,
+  };
 }
 
 /** A letter of `consumer` about an `order.created` of a new order, with `more` in the place of what it says. */

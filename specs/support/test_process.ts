@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { signalChild, within } from "../../shared/process/stop.ts";
+import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { denoArguments } from "../../workers/dev/child.ts";
 import type { ProcessSpec } from "../../workers/dev/processes.ts";
 
@@ -61,7 +61,7 @@ export function startTestProcess(
     ended,
     async end(signal) {
       signalChild(child, signal);
-      await within(STOP_MS, child.status);
+      await withTimeout(STOP_MS, child.status);
       signalChild(child, "SIGKILL");
       return (await ended).code;
     },
@@ -69,6 +69,8 @@ export function startTestProcess(
 }
 
 async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
-  const file = await Deno.open(path, { append: true, create: true });
-  await from.pipeTo(file.writable);
+  using file = await Deno.open(path, { append: true, create: true });
+  for await (const chunk of from) { // not pipeTo(file.writable), which writes nothing before the stream ends
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+  }
 }

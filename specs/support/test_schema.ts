@@ -3,9 +3,16 @@
  *
  * @module
  */
-import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
+import {
+  atomicallyOn,
+  connect,
+  type DatabaseRole,
+  openSession,
+  type Session,
+  type Sql,
+} from "../../shared/sql/connect.ts";
+import type { Inbox } from "../../shared/sql/inbox.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
@@ -16,8 +23,13 @@ export interface TestSchema extends AsyncDisposable {
   readonly sql: Sql;
   /** A pool under the role of a process. */
   as(role: DatabaseRole): Sql;
-  /** A waker of the relay, on a pool of its own. */
-  waker(): OutboxWaker;
+  /** A session under the role of a process. */
+  session(role: DatabaseRole): Session;
+}
+
+/** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
+export function testInbox(sql: Sql, consumer: string): Inbox {
+  return { consumer, atomically: atomicallyOn(sql), wakeUps: { due: () => false } };
 }
 
 let shared: TestDatabase | undefined;
@@ -54,11 +66,11 @@ export async function testSchema(): Promise<TestSchema> {
 }
 
 /** Pools on a migrated database, as it is. */
-export function schemaAt(url: string): TestSchema {
+export function schemaAt(url: string, options: { readonly statementTimeoutMs?: number } = {}): TestSchema {
   const pools: Sql[] = [];
-  const wakers: OutboxWaker[] = [];
+  const sessions: Session[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
-    const sql = connect(url, { name: "test", role, max: 4 });
+    const sql = connect(url, { name: "test", role, max: 4, ...options });
     pools.push(sql);
     return sql;
   };
@@ -67,13 +79,13 @@ export function schemaAt(url: string): TestSchema {
     url,
     sql,
     as: pool,
-    waker() {
-      const waker = createOutboxWaker(pool(null));
-      wakers.push(waker);
-      return waker;
+    session(role) {
+      const session = openSession(url, { name: "test", role });
+      sessions.push(session);
+      return session;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(wakers.map((waker) => waker.close()));
+      await Promise.all(sessions.map((session) => session.end()));
       await Promise.all(pools.map((sql) => sql.end({ timeout: 2 })));
     },
   };

@@ -45,7 +45,6 @@ Deno.test("the new consumer issues one certificate per granted seat and tells of
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
-  stack.db.waker().wake();
   await eventually("every repeat to leave its trace in the inbox", async () => {
     const [row] = await sql`
       select count(*)::int as count from processed_events where duplicates = 0`;

@@ -64,84 +64,69 @@ const HEAP = "--v8-flags=--max-semi-space-size=8,--max-old-space-size=256";
  * start by themselves.
  */
 export function denoArguments(spec: ProcessSpec, addresses: readonly string[]): string[] {
-  const { permissions, entry } = spec;
-  return [
-    "run",
-    "-q",
-    "--no-prompt",
-    "--cached-only",
-    HEAP,
-    `-P=${permissions}`,
-    `--allow-net=${addresses}`,
-    entry,
-  ];
+  const options = ["-q", "--no-prompt", "--cached-only", HEAP, `-P=${spec.permissions}`];
+  return ["run", ...options, `--allow-net=${addresses}`, spec.entry];
 }
 
-/** What a child is started with. */
-export interface ChildOptions {
-  /** The project's root, where deno.json is. */
-  readonly root: string;
-  /** Its whole environment. */
-  readonly env: Environment;
-  /** All that it may connect to or listen on, as `host:port`. */
-  readonly addresses: readonly string[];
-  /** Prints what it writes. */
-  readonly printer: Printer;
+/** A started process. */
+export interface Child {
+  readonly pid: number;
+  /** Resolves once it has ended and all it wrote is printed. */
+  readonly ended: Promise<Deno.CommandStatus>;
+  /** Sends it a signal; none is sent to one that has ended. */
+  signal(name: Deno.Signal): void;
 }
 
 /**
  * Starts `spec` under its permission set and prints its lines. Two ways lead to its end: a signal, and the end of its
  * standard input, which is open for as long as this process lives. It has a session of its own, so that a terminal's
- * Ctrl-C reaches the supervisor alone, which knows the order of stopping.
+ * Ctrl-C reaches the supervisor alone, which knows the order of stopping. `env` is its whole environment, and `addresses`
+ * all that it may connect to or listen on, as `host:port`.
  */
-export function startChild(spec: ProcessSpec, options: ChildOptions): Child {
+export function startChild(
+  spec: ProcessSpec,
+  { root, env, addresses, printer }: {
+    readonly root: string;
+    readonly env: Environment;
+    readonly addresses: readonly string[];
+    readonly printer: Printer;
+  },
+): Child {
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, options.addresses),
-    cwd: options.root,
+    args: denoArguments(spec, addresses),
+    cwd: root,
     clearEnv: true,
-    env: { ...options.env },
+    env: { ...env },
     detached: true,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const printed = [child.stdout, child.stderr].map((stream) => options.printer.stream(spec.name, stream));
+  const printed = [child.stdout, child.stderr].map((stream) => printer.stream(spec.name, stream));
   const ended = child.status.then(async (status) => {
     await Promise.all([...printed, child.stdin.close().catch(() => {})]);
     return status;
   });
-  return {
-    pid: child.pid,
-    ended,
-    signal: (name) => signalChild(child, name),
-  };
+  return { pid: child.pid, ended, signal: (name) => signalChild(child, name) };
 }
 
 /** A longer line is printed in pieces of this many characters: what has no end must not fill the memory. */
 const MAX_LINE = 16_384;
 
-/** Cuts a text that arrives in pieces into lines. */
-export interface LineSplitter {
-  /** Takes a piece; answers with the lines that it completes. */
-  push(piece: string): string[];
-  /** What is left without a line end. */
-  rest(): string[];
-}
-
-/** Makes a splitter; a line of more than `maxLength` characters comes in pieces of at most that. */
-export function createLineSplitter(maxLength: number = MAX_LINE): LineSplitter {
+/**
+ * Cuts a text that arrives in pieces into lines: `push` answers with the lines that a piece completes, `rest` with what is
+ * left without a line end. A line of more than `maxLength` characters comes in pieces of at most that.
+ */
+export function createLineSplitter(maxLength: number = MAX_LINE) {
   let rest = "";
   return {
-    push(piece) {
+    push(piece: string): string[] {
       const lines = (rest + piece).split("\n");
-      rest = lines.pop() ?? "";
-      const whole = lines.flatMap((line) => pieces(line.replace(/\r$/, ""), maxLength));
-      if (rest.length <= maxLength) return whole;
-      const parts = pieces(rest, maxLength);
+      const parts = pieces(lines.pop() ?? "", maxLength);
       rest = parts.pop() ?? "";
-      return [...whole, ...parts];
+      return [...lines.flatMap((line) => pieces(line.replace(/\r$/, ""), maxLength)), ...parts];
     },
-    rest() {
+    rest(): string[] {
       const last = rest === "" ? [] : [rest];
       rest = "";
       return last;
@@ -167,9 +152,9 @@ export function prefixes(names: readonly string[], coloured: boolean): (name: st
   };
 }
 
-/** Prints whole lines in the order of the calls. */
+/** Prints whole lines in the order of the calls, each of which resolves when its lines are written. */
 export interface Printer {
-  /** Prints one line in the name of a process; resolves when it is written. */
+  /** Prints a text in the name of a process. */
   line(name: string, text: string): Promise<void>;
   /** Prints a text as it is. */
   block(text: string): Promise<void>;
@@ -240,19 +225,8 @@ export function describeEnd(status: Pick<Deno.CommandStatus, "code" | "signal">)
   return status.signal ? `was ended by ${status.signal}` : `ended with code ${status.code}`;
 }
 
-/** A started process. */
-export interface Child {
-  /** Its process id. */
-  readonly pid: number;
-  /** Resolves once it has ended and all it wrote is printed. */
-  readonly ended: Promise<Deno.CommandStatus>;
-  /** Sends it a signal; none is sent to one that has ended. */
-  signal(name: Deno.Signal): void;
-}
-
 /** What happens around a process that is kept running. */
 export interface KeepRunningOptions {
-  /** Starts the process, each time it is to run. */
   readonly start: () => Child;
   /** Told of each end that nobody asked for, with the pause before the next start. */
   readonly onEnd: (how: string, delayMs: number) => void;
@@ -266,15 +240,15 @@ export interface KeepRunningOptions {
 export interface KeptProcess {
   /** The id of the process that runs now, or ran last. */
   readonly pid: number;
-  /** Ends the process, killing it after `graceMs`, and starts it anew at once. */
+  /** Ends the process, killing it after `graceMs`, and starts it again at once. */
   restart(graceMs: number): Promise<void>;
-  /** Ends it for good: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
+  /** Ends it: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
   stop(graceMs: number): Promise<void>;
-  /** Kills it for good, without waiting. */
+  /** Kills it, without waiting. */
   kill(): void;
 }
 
-/** Starts a process and keeps it running until it is stopped. */
+/** Starts a process and keeps it running until it is stopped or killed. */
 export function keepRunning(options: KeepRunningOptions): KeptProcess {
   const stopping = new AbortController();
   let skipPause = new AbortController();

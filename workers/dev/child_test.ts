@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   addressOf,
   type Child,
@@ -14,7 +14,8 @@ import {
   restartDelayMs,
   serviceName,
 } from "./child.ts";
-import { API } from "./processes.ts";
+import { API, CONSUMERS, metricsPorts, readSettings, RELAY } from "./processes.ts";
+import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
 
@@ -213,6 +214,48 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
   await kept.stop(300);
   assertEquals((await deaf.status).signal, "SIGKILL");
   await output.cancel();
+});
+
+Deno.test("readSettings() embeds what has no URL, and only that", () => {
+  assertEquals(readSettings({}).databaseUrl, null);
+  const settings = readSettings({ DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" });
+  assertEquals([settings.databaseUrl, settings.amqpUrl, settings.port], [null, "amqp://mq.example", 0]);
+});
+
+Deno.test("readSettings() has faults on unless told, other than a process that is started by itself", () => {
+  const enabled = (env: Record<string, string>) => readSettings(env).faultsEnabled;
+  assertEquals([enabled({}), enabled({ FAULTS_ENABLED: "false" }), enabled({ FAULTS_ENABLED: "true" })], [
+    true,
+    false,
+    true,
+  ]);
+  assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false);
+});
+
+Deno.test("readSettings() names every variable at fault, of whichever process", () => {
+  const error = assertThrows(
+    () => readSettings({ PORT: "x", CONSUMER_BATCH_SIZE: "0", AMQP_URL: "no" }),
+    ConfigError,
+  );
+  for (const name of ["PORT", "CONSUMER_BATCH_SIZE", "AMQP_URL"]) assertStringIncludes(error.message, name);
+});
+
+Deno.test("metricsPorts() counts up from the first port, in the order of the processes", () => {
+  const ports = metricsPorts(9464, () => 0);
+  assertEquals(ports.get(RELAY), 9464);
+  assertEquals(CONSUMERS.map((spec) => ports.get(spec)), CONSUMERS.map((_, i) => 9465 + i));
+});
+
+Deno.test("metricsPorts() takes free ones for 0, and none where nobody asks for metrics", () => {
+  let next = 20_000;
+  assertEquals([...metricsPorts(0, () => next++).values()].at(-1), 20_000 + CONSUMERS.length);
+  assertEquals(metricsPorts(null, () => 0).size, 0);
+});
+
+Deno.test("metricsPorts() refuses a first port that leaves too few behind it", () => {
+  const last = 65_535 - CONSUMERS.length;
+  assertEquals(metricsPorts(last, () => 0).size, 1 + CONSUMERS.length);
+  assertThrows(() => metricsPorts(last + 1, () => 0), ConfigError, `METRICS_PORT is ${last + 1}`);
 });
 
 function shell(script: string): Child {

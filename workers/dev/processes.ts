@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey, type Topology } from "../../shared/topology.ts";
+import { QUEUE_KEYS, type QueueKey } from "../../shared/topology.ts";
 import {
   ConfigError,
   readConfig,
@@ -13,38 +13,20 @@ import {
 } from "../../shared/process/config.ts";
 import type { Environment } from "./child.ts";
 
-/** What a run is made of. */
-export interface Settings {
-  /** Null where it is to be embedded. */
-  readonly databaseUrl: string | null;
-  /** Null where it is to be embedded. */
-  readonly amqpUrl: string | null;
-  /** Whether each process takes on its module's role. */
-  readonly databaseRoles: boolean;
-  /** Exchange and queues under their configured names. */
-  readonly topology: Topology;
-  /** Where the API listens. */
-  readonly host: string;
-  /** 0 for any free one. */
-  readonly port: number;
-  /** Where the workers serve their metrics. */
-  readonly metricsHost: string;
-  /** The port of the first of them, 0 for any free ones; null where they serve none. */
-  readonly metricsPort: number | null;
-  /** Whether faults may be injected; on unless told, which is other than where a process is started by itself. */
-  readonly faultsEnabled: boolean;
-}
-
 /** Stand in for what is embedded and has no URL yet, while everything else is checked. */
 const UNSET: Environment = { DATABASE_URL: "postgres://embedded", AMQP_URL: "amqp://embedded" };
 
+/** What a run is made of. */
+export type Settings = ReturnType<typeof readSettings>;
+
 /**
- * Reads and checks every variable of every process, so that a bad value is told once and before anything starts; the
- * URLs of the two services may be unset.
+ * Reads and checks every variable of every process, so that a bad value is told once and before anything starts. A URL that
+ * is null is of a service that is to be embedded; the metrics port is that of the first worker, 0 for any free ones, null
+ * for none. Faults are on by default, other than where a process is started by itself.
  *
  * Errors: `ConfigError`, naming every variable at fault.
  */
-export function readSettings(env: Environment): Settings {
+export function readSettings(env: Environment) {
   const given = (name: string) => env[name]?.trim() || undefined;
   const config = readConfig(
     Object.keys(VARIABLES) as VariableName[],
@@ -91,16 +73,7 @@ export interface ProcessSpec {
   readonly permissions: string;
 }
 
-/** A process that consumes a queue. */
-export interface ConsumerSpec extends ProcessSpec {
-  /** The queue's key in the topology. */
-  readonly queue: QueueKey;
-}
-
-/** The HTTP API. */
 export const API: ProcessSpec = { name: "api", entry: "api/main.ts", permissions: "api" };
-
-/** The outbox relay. */
 export const RELAY: ProcessSpec = {
   name: "outbox-relay",
   entry: "workers/outbox_relay.ts",
@@ -112,15 +85,13 @@ export const RELAY: ProcessSpec = {
  * same; payments has its own, because it alone reads the provider's settings and would be the one to reach a provider's
  * host.
  */
-export const CONSUMERS: readonly ConsumerSpec[] = QUEUE_KEYS.map((queue) => {
+export const CONSUMERS: readonly (ProcessSpec & { readonly queue: QueueKey })[] = QUEUE_KEYS.map((queue) => {
   const words = queue.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
   const permissions = words[0] === "payments" ? "payments" : "consumer";
   return { name: words.join("-"), entry: `workers/${words.join("_")}.ts`, permissions, queue };
 });
 
-/** Every process that works behind the API. */
 export const WORKERS: readonly ProcessSpec[] = [RELAY, ...CONSUMERS];
-
 /** Every process that runs whatever is embedded. */
 export const PROCESSES: readonly ProcessSpec[] = [API, ...WORKERS];
 

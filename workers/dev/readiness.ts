@@ -4,18 +4,16 @@
  * @module
  */
 import { connect as connectBroker } from "amqplib";
-import type { QueueKey, Topology } from "../../shared/topology.ts";
-import { brokerUrls } from "../../shared/broker/connection.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { brokerUrls, readQueueDepths } from "../../shared/broker/connection.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { pause } from "../../shared/process/stop.ts";
 import { API, CONSUMERS, RELAY } from "./processes.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
-/** One thing that must be so before the system counts as ready. */
-export interface Check {
-  /** Whose readiness it is. */
+/** One thing that must be so before the system counts as ready: one look at a process; a rejection counts as not yet. */
+interface Check {
   readonly name: string;
-  /** One look; a rejection counts as not yet. */
   readonly isReady: () => Promise<boolean>;
 }
 
@@ -51,11 +49,8 @@ export async function untilReady(
 
 /** Where the system can be looked at. */
 export interface System {
-  /** The API's base URL. */
   readonly apiUrl: string;
-  /** Where the processes keep their state. */
   readonly databaseUrl: string;
-  /** Where they publish and consume. */
   readonly amqpUrl: string;
   /** The queues that must be consumed. */
   readonly topology: Topology;
@@ -63,20 +58,20 @@ export interface System {
 
 /** One check for each process. Disposing of them closes what they look through. */
 export function systemChecks(system: System): { checks: Check[] } & AsyncDisposable {
+  const { topology } = system;
   const sql = connect(system.databaseUrl, { name: "dev", role: null, max: 1 });
-  const subscriptions = createSubscriptionReader(system.amqpUrl, system.topology);
+  const consumedQueues = createQueueReader(system.amqpUrl, topology);
   const checks: Check[] = [
     { name: API.name, isReady: () => apiIsReady(system.apiUrl) },
     { name: RELAY.name, isReady: () => relayIsListening(sql) },
-    ...CONSUMERS.map(({ name, queue }) => ({
-      name,
-      isReady: async () => (await subscriptions()).has(queue),
-    })),
+    ...CONSUMERS.map(({ name, queue }) => {
+      return { name, isReady: async () => (await consumedQueues()).has(topology.queues[queue].name) };
+    }),
   ];
   return { checks, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
-/** The API answers, and reaches database and broker. `url` is its base URL. */
+/** The API answers, and reaches database and broker. */
 async function apiIsReady(url: string): Promise<boolean> {
   const response = await fetch(new URL("/readyz", url), { signal: AbortSignal.timeout(2000) });
   await response.body?.cancel();
@@ -95,46 +90,36 @@ async function relayIsListening(sql: Sql): Promise<boolean> {
  * Makes a look at the broker that answers with the queues that somebody consumes; none while it cannot be reached or a
  * queue is not declared yet. Looks asked for at the same time are one look.
  */
-function createSubscriptionReader(amqpUrl: string, topology: Topology): () => Promise<Set<QueueKey>> {
+function createQueueReader(amqpUrl: string, topology: Topology): () => Promise<Set<string>> {
   const urls = brokerUrls(amqpUrl);
-  let looking: Promise<Set<QueueKey>> | null = null;
+  let looking: Promise<Set<string>> | null = null;
   let looks = 0; // each at another node of a cluster: one of them may be down
-  const look = () => readSubscriptions(urls[looks++ % urls.length] ?? urls[0], topology);
+  const look = () => readConsumedQueues(urls[looks++ % urls.length] ?? urls[0], topology);
   return () => looking ??= look().finally(() => looking = null);
 }
 
-async function readSubscriptions(url: string, topology: Topology): Promise<Set<QueueKey>> {
+async function readConsumedQueues(url: string, topology: Topology): Promise<Set<string>> {
   const connection = await connectBroker(url, { timeout: 2000 });
   connection.on("error", () => {});
   try {
     const channel = await connection.createChannel();
     channel.on("error", () => {}); // a queue that is not there yet closes the channel; the rejection says so
-    const consumed = new Set<QueueKey>();
-    for (const key of Object.keys(topology.queues) as QueueKey[]) {
-      const { consumerCount } = await channel.checkQueue(topology.queues[key].name);
-      if (consumerCount > 0) consumed.add(key);
-    }
-    return consumed;
+    const depths = await readQueueDepths(channel, topology);
+    return new Set(depths.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue));
   } finally {
     await connection.close().catch(() => {});
   }
 }
 
-/** What the banner tells. */
-export interface BannerFacts {
-  /** The API's base URL, without a slash at the end. */
-  readonly apiUrl: string;
-  /** In full; it is shown without its password. */
-  readonly databaseUrl: string;
-  /** In full; it is shown without its password. */
-  readonly amqpUrl: string;
+/** What the banner tells; URLs are in full, and are shown without their passwords. */
+export interface BannerFacts extends Omit<System, "topology"> {
   /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
   readonly home: string;
   /** All that run: kill any of them and see it come back. */
   readonly processes: readonly { readonly name: string; readonly pid: number }[];
-  /** How long the start took, in milliseconds. */
+  /** How long the start took. */
   readonly startMs: number;
 }
 
@@ -172,11 +157,9 @@ ${RULE}`;
 
 function processLines(processes: BannerFacts["processes"]): string[] {
   const texts = processes.map(({ name, pid }) => `${name} ${pid}`);
-  const count = Math.ceil(texts.length / PROCESSES_PER_LINE);
-  return Array.from(
-    { length: count },
-    (_, i) => texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", "),
-  );
+  return Array.from({ length: Math.ceil(texts.length / PROCESSES_PER_LINE) }, (_, i) => {
+    return texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", ");
+  });
 }
 
 /** A URL as it may be shown: with *** for a password. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { lstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { EXIT_DONE, EXIT_NOT_DONE, type FlagValues, onOff, readFlags, runCommand } from "../tools/command.ts";
 import { removePostgres } from "../../shared/embedded/postgres.ts";
@@ -30,7 +31,7 @@ if (import.meta.main) {
 
 async function run({ "dry-run": dryRun, yes, json }: FlagValues<typeof FLAGS>): Promise<number> {
   const home = homePaths(fileURLToPath(new URL("../..", import.meta.url)), Deno.env.get(HOME_VARIABLE));
-  const found = [home.postgres, home.env].filter(exists);
+  const found = [home.postgres, home.env].filter((path) => lstatSync(path, { throwIfNoEntry: false }));
   const say = json ? () => {} : (line: string) => console.log(line);
   const tell = (deleted: readonly string[]) => {
     if (json) console.log(JSON.stringify({ dryRun, found, deleted }));
@@ -51,14 +52,4 @@ async function run({ "dry-run": dryRun, yes, json }: FlagValues<typeof FLAGS>): 
   removeEnvFile(home.env);
   say(`Deleted the embedded data in ${home.shown}; the next \`deno task dev\` starts from nothing.`);
   return tell(found);
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

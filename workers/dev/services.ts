@@ -13,30 +13,20 @@ import { restartDelayMs } from "./child.ts";
 export const HOME_VARIABLE = "ORDERFLOW_HOME";
 
 /** Where things are in the folder. */
-export interface HomePaths {
-  /** The folder as a person in the project's root would type it. */
-  readonly shown: string;
-  /** The folder's absolute path. */
-  readonly home: string;
-  /** The lock file. */
-  readonly lock: string;
-  /** The env file. */
-  readonly env: string;
-  /** The folder of the embedded Postgres. */
-  readonly postgres: string;
-}
+export type HomePaths = ReturnType<typeof homePaths>;
 
-/** The paths in the folder `given`, or in `.orderflow` where none is; a relative one starts from the project's root. */
-export function homePaths(root: string, given: string | undefined): HomePaths {
+/**
+ * The absolute paths in the folder `given`, or in `.orderflow` where none is; a relative one starts from the project's
+ * root. `shown` is the folder as a person there would type it.
+ */
+export function homePaths(root: string, given: string | undefined) {
   const shown = given || ".orderflow";
   const home = resolve(root, shown);
-  const inside = (name: string) => join(home, name);
-  return { shown, home, lock: inside("lock"), env: inside("env"), postgres: inside("postgres") };
+  return { shown, home, lock: join(home, "lock"), env: join(home, "env"), postgres: join(home, "postgres") };
 }
 
-/** The folder is in use by another process. The message names that. */
+/** The folder is in use by another process, which the message names. */
 export class HomeTakenError extends Error {
-  /** Tells it from other errors. */
   override name = "HomeTakenError";
 }
 
@@ -109,9 +99,8 @@ export function freePort(hostname: string): number {
   throw new Error(`cannot find a free port from ${FIRST_PORT} to ${LAST_PORT} on ${hostname}: free some`);
 }
 
-/** A database that is kept running. */
+/** A database that is kept running; its URL stays the same when it is started again. */
 export interface EmbeddedDatabase {
-  /** The same for as long as it is kept running, restarts included. */
   readonly url: string;
   /** Stops watching and stops the server. */
   stop(): Promise<void>;
@@ -176,11 +165,9 @@ async function takesConnections(port: number): Promise<boolean> {
   }
 }
 
-/** A process above this one. */
-export interface Ancestor {
-  /** Its process id. */
+/** A process above this one, by the name that the system shows for it. */
+interface Ancestor {
   readonly pid: number;
-  /** The name that the system shows for it. */
   readonly name: string;
 }
 
@@ -215,8 +202,8 @@ async function readAncestors(parent: number): Promise<Ancestor[]> {
   if (Deno.build.os !== "linux") return found;
   for (let pid = parent; pid > 1 && found.length < MAX_ANCESTORS;) {
     // Deno keeps /proc to itself; what another program may read there is not its concern.
-    const { stdout } = await new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" })
-      .output();
+    const cat = new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" });
+    const { stdout } = await cat.output();
     const stat = parseStat(new TextDecoder().decode(stdout));
     if (!stat) break;
     found.push({ pid, name: stat.name });

@@ -9,19 +9,13 @@ import { z } from "zod";
 import type { Environment } from "./child.ts";
 import type { ProcessSpec } from "./processes.ts";
 
-/** Where the page's bundler is run. */
-export interface BundleOptions {
-  /** The project's root, where deno.json is. */
-  readonly root: string;
-  /** The bundler's whole environment. */
-  readonly env: Environment;
-}
-
 /** How long the bundler may take, in milliseconds; it takes a tenth of a second. */
 const BUNDLE_TIMEOUT_MS = 20_000;
 
 /** Runs `ui/bundle_main.ts` under its permission set. Answers with what it said where it failed, and else with null. */
-export async function bundlePage({ root, env }: BundleOptions): Promise<string | null> {
+export async function bundlePage(
+  { root, env }: { readonly root: string; readonly env: Environment },
+): Promise<string | null> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bundle", "ui/bundle_main.ts"],
     cwd: root,
@@ -64,18 +58,14 @@ export async function readGraph(
 ): Promise<SourceGraph> {
   const graph = new Map(before);
   for (const spec of specs) {
-    const command = new Deno.Command(Deno.execPath(), {
-      args: ["info", "-q", "--json", spec.entry],
-      cwd: root,
-      stderr: "null",
-    });
-    const { success, stdout } = await command.output();
+    const args = ["info", "-q", "--json", spec.entry];
+    const info = new Deno.Command(Deno.execPath(), { args, cwd: root, stderr: "null" });
+    const { success, stdout } = await info.output();
     if (success) graph.set(spec, localFiles(new TextDecoder().decode(stdout), root));
   }
   return graph;
 }
 
-/** Where sources are. */
 const SOURCE_FOLDERS = ["api", "shared", "ui", "workers"];
 
 /** An editor writes a file in several steps, and "save all" several files: changes this close are one. */
@@ -83,23 +73,20 @@ const SETTLE_MS = 100;
 
 /** What is watched, and who is told. */
 export interface WatchOptions {
-  /** The project's root. */
   readonly root: string;
-  /** The processes that may be affected. */
   readonly specs: readonly ProcessSpec[];
   /** Called when something of the page has changed, ahead of `onChange`, which waits for it. */
   readonly onPage: () => Promise<void>;
-  /** Called with the processes to start anew and the files of theirs that changed. */
+  /** Called with the processes to start again and the files of theirs that changed. */
   readonly onChange: (specs: readonly ProcessSpec[], changed: readonly string[]) => void;
-  /** Ends the watch. */
   readonly stop: AbortSignal;
 }
 
-/** Watches the sources until `stop`. The graph is read anew after each change, since imports may have changed. */
+/** Watches the sources until `stop`. The graph is read again after each change, since imports may have changed. */
 export async function watchSources({ root, specs, onPage, onChange, stop }: WatchOptions): Promise<void> {
   let graph = await readGraph(specs, root);
   if (stop.aborted) return;
-  const watcher = Deno.watchFs(await existing(SOURCE_FOLDERS.map((folder) => join(root, folder))));
+  const watcher = Deno.watchFs(SOURCE_FOLDERS.map((folder) => join(root, folder)));
   stop.addEventListener("abort", () => watcher.close(), { once: true });
   const changed = new Set<string>();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -130,9 +117,4 @@ export async function watchSources({ root, specs, onPage, onChange, stop }: Watc
 function isPageSource(path: string, root: string): boolean {
   if (path === join(root, "shared/ops/answers.ts")) return true;
   return path.startsWith(join(root, "ui/")) && !path.startsWith(join(root, "ui/dist"));
-}
-
-async function existing(paths: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(paths.map((path) => Deno.stat(path).then(() => true, () => false)));
-  return paths.filter((_, i) => found[i]);
 }

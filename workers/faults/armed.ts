@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf, throughOutages } from "../../shared/process/errors.ts";
+import { messageOf, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import {
   type ArmedFault,
   type FaultPoint,
@@ -20,29 +20,24 @@ import type { Sql } from "../../shared/sql/connect.ts";
 export interface Faults {
   /** Whether anything is armed anywhere. */
   anyArmed(): Promise<boolean>;
-  /** Takes one strike of a fault that is armed for what is at hand; null where none is. Never rejects. */
+  /** Takes one strike of a fault that is armed for the target; null where none is. Never rejects. */
   strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null>;
-  /** Ends this process at once, with nothing tidied up, if a fault is armed for what is at hand. */
+  /** Ends this process at once, with nothing tidied up, if a fault is armed for the target. */
   crash(point: FaultPoint, target: FaultTarget): Promise<void>;
 }
 
 /** What a shell shows for a process that SIGKILL ended. */
 const EXIT_KILLED = 137;
 
-/** How faults are watched. */
-export interface WatchOptions {
-  /** Gets a line for each strike, and for what could not be read. */
-  readonly log: Logger;
-  /** Aborted when the process is asked to stop. */
-  readonly stop: AbortSignal;
-}
-
 /**
  * Keeps what is armed in memory: read when this is called, when something was armed, spent or taken away, and when the
- * connection has been made again. Ends with the pool. Waits until the
- * database can be reached.
+ * connection has been made again. Ends with the pool. Waits until the database can be reached. `log` gets a line for each
+ * strike, and for what could not be read.
  */
-export async function watchFaults(sql: Sql, { log, stop }: WatchOptions): Promise<Faults> {
+export async function watchFaults(
+  sql: Sql,
+  { log, stop }: { readonly log: Logger; readonly stop: AbortSignal },
+): Promise<Faults> {
   let armed: readonly ArmedFault[] = [];
   let changed = false;
   let reading: Promise<void> | null = null;
@@ -83,7 +78,7 @@ export async function watchFaults(sql: Sql, { log, stop }: WatchOptions): Promis
     changed = true;
     reading ??= read();
   };
-  await throughOutages(() => listenForFaults(sql, onChange), { log, stop });
+  await retryWhileUnavailable(() => listenForFaults(sql, onChange), { log, stop });
   await current();
   return {
     anyArmed: async () => (await current()).length > 0,

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
+import type { Envelope, Received } from "../../shared/broker/message.ts";
 import type { HandleBatch } from "../../shared/broker/settle.ts";
-import type { EventType } from "../../shared/events.ts";
 import {
   type Atomically,
   atomicallyOn,
@@ -25,55 +24,42 @@ import {
   type Route,
   toQueue,
 } from "../../shared/broker/publish.ts";
-import type { Binding } from "../../shared/topology.ts";
+import type { Binding } from "../../shared/broker/connection.ts";
 
 /** A consumer's seams. Without faults both are what they wrap. */
 export interface ConsumerSeams {
-  /** The pool for the handler: its transactions may time out, and may end the process before they commit. */
-  readonly sql: Sql;
-  /** Runs a statement as a transaction of its own, with faults as in any other. */
+  /** Runs a statement as a transaction of its own, which may time out, or end the process before it commits. */
   readonly atomically: Atomically;
   /** The handler: it may end the process after its transaction has committed. */
-  handling<T extends EventType>(handle: HandleBatch<T>): HandleBatch<T>;
+  handling<E extends Envelope>(handle: HandleBatch<E>): HandleBatch<E>;
 }
-
-/** As `transaction` of `shared/sql/connect.ts` calls it. */
-type Begin = (mode: string, work: (tx: Transaction) => Promise<unknown>) => Promise<unknown>;
 
 /**
  * Makes the seams of the consumer named `consumer`. One batch is handled at a time, so a transaction is about the
  * events of the batch in hand.
  */
 export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null): ConsumerSeams {
-  if (!faults) return { sql, atomically: atomicallyOn(sql), handling: (handle) => handle };
-  let inHand: readonly ReceivedEvent[] = [];
-  const targetOf = (events: readonly ReceivedEvent[]) => ({
+  if (!faults) return { atomically: atomicallyOn(sql), handling: (handle) => handle };
+  let inHand: readonly Received[] = [];
+  const targetOf = (events: readonly Received[]) => ({
     consumers: [consumer],
     correlationIds: events.map(({ event }) => event.correlationId),
   });
-
-  const begin: Begin = (mode, work) =>
-    // deno-lint-ignore layers/no-bare-begin -- transaction() calls this one, and guards what it calls
-    sql.begin(mode, async (tx) => {
-      if (await faults.strike("database.timeout", targetOf(inHand))) await timeOut(tx);
-      const result = await work(tx);
-      await faults.crash("consumer.crash-before-commit", targetOf(inHand));
-      return result;
-    });
-
-  const faulty = new Proxy(sql, {
-    get: (target, property) => property === "begin" ? begin : Reflect.get(target, property),
-  });
   return {
-    sql: faulty,
-    atomically: (work) => transaction(faulty, work),
+    atomically: (work) =>
+      transaction(sql, async (tx) => {
+        if (await faults.strike("database.timeout", targetOf(inHand))) await timeOut(tx);
+        const result = await work(tx);
+        await faults.crash("consumer.crash-before-commit", targetOf(inHand));
+        return result;
+      }),
     handling: (handle) => async (events) => {
       inHand = events;
       try {
-        const verdicts = await handle(events);
-        const committed = events.filter((_, i) => verdicts[i]?.kind === "done");
+        const outcomes = await handle(events);
+        const committed = events.filter((_, i) => outcomes[i]?.kind === "done");
         await faults.crash("consumer.crash-after-commit", targetOf(committed));
-        return verdicts;
+        return outcomes;
       } finally {
         inHand = [];
       }

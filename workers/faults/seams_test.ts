@@ -1,7 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { HandleBatch } from "../../shared/broker/settle.ts";
 import { kindOfError, TransientError } from "../../shared/process/errors.ts";
-import { transaction } from "../../shared/sql/connect.ts";
 import { Crash, type FakeFaults, fakeFaults } from "../../specs/support/fake_faults.ts";
 import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -27,8 +26,8 @@ function payingHandler(
   kind: "done" | "duplicate" = "done",
 ) {
   const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
-  const pay: HandleBatch<"order.created"> = async (events) => {
-    await transaction(seams.sql, (tx) => tx`update orders set status = 'PAID' where id = ${id}`);
+  const pay: HandleBatch = async (events) => {
+    await seams.atomically((tx) => tx`update orders set status = 'PAID' where id = ${id}`.execute());
     return events.map(() => ({ kind }));
   };
   return seams.handling(pay);
@@ -42,7 +41,8 @@ Deno.test("consumerSeams() without faults is what it wraps", async () => {
   const sql = db.as("orderflow_orders");
   const handle = () => Promise.resolve([]);
   const seams = consumerSeams(sql, "payments", null);
-  assertEquals([seams.sql === sql, seams.handling(handle) === handle], [true, true]);
+  assertEquals(seams.handling(handle) === handle, true);
+  assertEquals(await seams.atomically((db) => Promise.resolve(db === sql)), true);
 });
 
 Deno.test("consumerSeams() with nothing armed lets everything through", async () => {
@@ -73,7 +73,7 @@ Deno.test("consumer.crash-before-commit strikes when all is written and nothing 
   const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
   let written = 0;
   const handle = seams.handling(async () => {
-    await transaction(seams.sql, async (tx) => {
+    await seams.atomically(async (tx) => {
       written = (await tx`update orders set status = 'PAID' where id = ${id}`).count;
     });
     return [];

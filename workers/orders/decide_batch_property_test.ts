@@ -1,6 +1,6 @@
+import type { ReceivedEvent } from "../../shared/events.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
 import {
   isFinal,
   ORDER_STATUSES,
@@ -56,12 +56,12 @@ Deno.test("decideBatch() ends every order as its story says, however its events 
     const settled = new Set<string>();
 
     function deliver(batch: readonly Received[]): void {
-      const { verdicts, settled: ended, changes, outgoing } = decideBatch(batch, statuses, now);
+      const { outcomes, settled: ended, changes, outgoing } = decideBatch(batch, statuses, now);
       const ids = ended.map(({ eventId }) => eventId);
-      assertEquals(verdicts.filter(({ kind }) => kind === "rejected"), []);
+      assertEquals(outcomes.filter(({ kind }) => kind === "rejected"), []);
       assertEquals(
         ids,
-        batch.filter((_, i) => verdicts[i]?.kind !== "early").map(({ event }) => event.eventId),
+        batch.filter((_, i) => outcomes[i]?.kind !== "early").map(({ event }) => event.eventId),
         "the inbox must remember all but the early ones",
       );
       for (const id of ids) settled.add(id);
@@ -71,7 +71,7 @@ Deno.test("decideBatch() ends every order as its story says, however its events 
         assert(path.indexOf(to) > path.indexOf(from), `${from} → ${to} is not on ${path.join(" → ")}`);
         statuses.set(id, to);
       }
-      refunds.push(...outgoing.map(({ event }) => `${event.type} ${event.data.orderId}`));
+      refunds.push(...outgoing.map(({ event, rowId }) => `${event.type} ${rowId}`));
     }
 
     // A batch holds what was settled before as well: repeats. Within a batch an event stands once.
@@ -114,13 +114,13 @@ Deno.test("decideBatch() changes a status by an arrow of the table alone, whatev
     for (const received of events) {
       const { orderId } = received.event.data;
       const from = statuses.get(orderId);
-      const { verdicts: [verdict], settled, changes, outgoing } = decideBatch([received], statuses, now);
-      assert(verdict && verdict.kind !== "failed");
+      const { outcomes: [outcome], settled, changes, outgoing } = decideBatch([received], statuses, now);
+      assert(outcome && outcome.kind !== "failed");
       const arrow = ORDER_TRANSITIONS.find((t) => t.from === from && t.on === received.event.type);
-      assertEquals(verdict.kind === "done", arrow !== undefined);
+      assertEquals(outcome.kind === "done", arrow !== undefined);
       assertEquals(changes, arrow ? [{ id: orderId, from: arrow.from, to: arrow.to }] : []);
       assertEquals(outgoing.map(({ event }) => event.type), arrow?.emits ? [arrow.emits] : []);
-      assertEquals(settled.length, verdict.kind === "done" || verdict.kind === "duplicate" ? 1 : 0);
+      assertEquals(settled.length, outcome.kind === "done" || outcome.kind === "duplicate" ? 1 : 0);
       for (const { id, to } of changes) statuses.set(id, to);
     }
   }));
@@ -131,7 +131,7 @@ Deno.test("decideBatch() decides the same wherever a history is cut into batches
     const whole = decideBatch(events, before, now);
     const first = decideBatch(events.slice(0, cut), before, now);
     const rest = decideBatch(events.slice(cut), new Map([...before, ...ends(first)]), now);
-    assertEquals([...first.verdicts, ...rest.verdicts], whole.verdicts);
+    assertEquals([...first.outcomes, ...rest.outcomes], whole.outcomes);
     assertEquals([...first.settled, ...rest.settled], whole.settled);
     assertEquals(new Map([...ends(first), ...ends(rest)]), new Map(ends(whole)));
     assertEquals(first.outgoing.length + rest.outgoing.length, whole.outgoing.length);
@@ -139,7 +139,7 @@ Deno.test("decideBatch() decides the same wherever a history is cut into batches
     for (const id of new Set(events.map(({ event }) => event.data.orderId))) {
       const isOurs = ({ event }: Received) => event.data.orderId === id;
       const alone = decideBatch(events.filter(isOurs), before, now);
-      assertEquals(alone.verdicts, whole.verdicts.filter((_, i) => isOurs(pick(events, i))));
+      assertEquals(alone.outcomes, whole.outcomes.filter((_, i) => isOurs(pick(events, i))));
       assertEquals(alone.changes, whole.changes.filter((change) => change.id === id));
     }
   }));

@@ -1,33 +1,28 @@
 /**
- * Applies a batch of events to the orders it is about.
+ * Moves orders on: what a batch of events means for the orders it is about, decided by the state machine and written by
+ * compare-and-set.
  *
  * @module
  */
 import { Counter } from "prom-client";
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
-import type { HandleBatch, Verdict } from "../../shared/broker/settle.ts";
-import { makeEvent, type OutgoingEvent } from "../../shared/events.ts";
-import {
-  moveOrders,
-  type OrderMoves,
-  readStatuses,
-  type SettledEvent,
-  type StatusChange,
-} from "../../shared/sql/orders.ts";
-import type { EventOfRow, OutboxWaker } from "../../shared/sql/outbox.ts";
+import type { HandleBatch, Outcome } from "../../shared/broker/settle.ts";
+import { type DomainEvent, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
 import {
   decideTransition,
   ORDER_TRANSITIONS,
   type OrderStatus,
   type OrderTrigger,
 } from "../../shared/order_status.ts";
-import type { Atomically, Sql } from "../../shared/sql/connect.ts";
 import type { Registry } from "../../shared/process/metrics.ts";
+import { moveOrders, type OrderMoves, readStatuses, type StatusChange } from "../../shared/sql/orders.ts";
+import type { HandlerDeps } from "../consumer.ts";
 
-/** The decided effects of a batch, and what they mean for its messages. */
+type Received = ReceivedEvent<OrderTrigger>;
+
+/** The decided moves of a batch, and what they mean for its messages. */
 export interface BatchDecision extends OrderMoves {
-  /** One verdict per event, in their order. */
-  readonly verdicts: readonly Verdict[];
+  /** One outcome per event, in their order. */
+  readonly outcomes: readonly Outcome[];
 }
 
 /**
@@ -35,20 +30,19 @@ export interface BatchDecision extends OrderMoves {
  * `before` has the status of every order that exists.
  */
 export function decideBatch(
-  events: readonly ReceivedEvent<OrderTrigger>[],
+  events: readonly Received[],
   before: ReadonlyMap<string, OrderStatus>,
   now: Date,
 ): BatchDecision {
   const statuses = new Map<string, OrderStatus>();
-  const settled: SettledEvent[] = [];
-  const outgoing: EventOfRow[] = [];
+  const settled: { eventId: string; orderId: string }[] = [];
+  const outgoing: OrderMoves["outgoing"][number][] = [];
 
-  function decide(received: ReceivedEvent<OrderTrigger>): Verdict {
-    const { event } = received;
-    const { eventId, data: { orderId } } = event;
+  function decide(received: Received): Outcome {
+    const { event: { eventId, type, data: { orderId } } } = received;
     const status = statuses.get(orderId) ?? before.get(orderId);
     if (!status) return { kind: "rejected", reason: "illegal transition", detail: "there is no such order" };
-    const decision = decideTransition(status, event.type);
+    const decision = decideTransition(status, type);
     switch (decision.kind) {
       case "move":
         statuses.set(orderId, decision.to);
@@ -61,94 +55,83 @@ export function decideBatch(
       case "too-early":
         return { kind: "early", awaits: decision.awaits };
       case "never":
-        return { kind: "rejected", reason: "illegal transition", detail: `${event.type} while ${status}` };
+        return { kind: "rejected", reason: "illegal transition", detail: `${type} while ${status}` };
       default:
         return decision satisfies never;
     }
   }
 
-  const verdicts = events.map(decide);
+  const outcomes = events.map(decide);
   const changes = [...statuses].flatMap(([id, to]) => {
     const from = before.get(id);
     return from ? [{ id, from, to }] : [];
   });
-  return { verdicts, settled, changes, outgoing };
+  return { outcomes, settled, changes, outgoing };
 }
 
-function refundFor({ event, traceparent }: ReceivedEvent<OrderTrigger>, now: Date): OutgoingEvent {
+function refundFor({ event, traceparent }: Received, now: Date) {
+  const { correlationId, data: { orderId } } = event;
   const reason = event.type === "enrollment.failed" ? event.data.reason : "enrollment failed";
-  return makeEvent(
-    "refund.requested",
-    { orderId: event.data.orderId, reason },
-    { correlationId: event.correlationId, traceparent },
-    now,
-  );
+  return makeEvent("refund.requested", { orderId, reason }, { correlationId, traceparent }, now);
 }
-
-/** What the handler is made of. */
-export interface OrderEventsDeps {
-  /** A pool that may read `orders`. */
-  readonly sql: Sql;
-  /** Runs a statement that may write `orders`, the inbox and the outbox. */
-  readonly atomically: Atomically;
-  /** The consumer's name, for the inbox. */
-  readonly consumer: string;
-  /** Wakes the relay after a batch that emits events. */
-  readonly waker: OutboxWaker;
-  /** Told of the orders that a transaction has moved, after its commit. */
-  readonly onMoved?: ((moved: readonly StatusChange[]) => void) | undefined;
-}
-
-type Received = ReceivedEvent<OrderTrigger>;
-
-/** An order moves three times at most, so that this often at most somebody else moves it between a look and its write. */
-const MAX_LOOKS = 4;
 
 /**
- * Makes the handler, the same for both queues of the orders module. It decides on the statuses as they are and writes
- * where they still hold, which is two round trips instead of the five of a transaction with locks; an order that the
- * other queue's worker moved in between is decided anew. A repeat finds the order already there, whether or not the
- * inbox remembers it.
+ * The status that each order should have for the first of its events to move it. Every event has one arrow in the state
+ * machine, so this needs no look at the table.
  */
-export function createOrderEventsHandler(deps: OrderEventsDeps): HandleBatch<OrderTrigger> {
-  return async (events) => {
-    const verdicts = new Map<Received, Verdict>();
-    let open = events;
-    for (let looks = 0; open.length > 0; looks++) {
-      if (looks === MAX_LOOKS) throw new Error(`Orders kept moving while they were decided, ${looks} times`);
-      open = await applyOnce(deps, open, verdicts);
-    }
-    return events.map((received) => verdicts.get(received) ?? { kind: "failed", error: "not decided" });
-  };
+export function expectedStatuses(events: readonly Received[]): Map<string, OrderStatus> {
+  const expected = new Map<string, OrderStatus>();
+  for (const { event: { type, data: { orderId } } } of events) {
+    const from = ORDER_TRANSITIONS.find(({ on }) => on === type)?.from;
+    if (from && !expected.has(orderId)) expected.set(orderId, from);
+  }
+  return expected;
 }
 
-/** Decides and writes; adds the verdicts that hold to `verdicts`, and answers with the events that are to be decided anew. */
-async function applyOnce(
-  { sql, atomically, consumer, waker, onMoved }: OrderEventsDeps,
-  events: readonly Received[],
-  verdicts: Map<Received, Verdict>,
-): Promise<readonly Received[]> {
-  const before = await readStatuses(sql, [...new Set(events.map(orderOf))]);
-  const now = new Date(); // behind what was read, so that an order's changes have their times in their order
-  const decision = decideBatch(events, before, now);
-  const moving = moveOrders(atomically, consumer, decision, now);
-  if (decision.outgoing.length > 0) waker.wake();
-  const moved = await moving;
-  onMoved?.(decision.changes.filter(({ id }) => moved.has(id)));
-  const late = new Set(decision.changes.map(({ id }) => id).filter((id) => !moved.has(id)));
-  for (const [i, received] of events.entries()) {
-    const verdict = decision.verdicts[i];
-    if (verdict && !late.has(orderOf(received))) verdicts.set(received, verdict);
-  }
-  return events.filter((received) => late.has(orderOf(received)));
+/**
+ * A write on what is expected, and one more for each time that another copy can move an order between a look and its
+ * write: an order moves three times at most.
+ */
+const MAX_WRITES = 5;
+
+/**
+ * Makes the handler, the same for both queues of the orders module. It writes on the statuses that the events expect,
+ * which is one round trip for all that is in order; only orders that are elsewhere (a repeat, too early, illegal) are
+ * read and decided anew. A repeat finds the order already there, whether or not the inbox remembers it.
+ */
+export function moveEach(
+  { sql, inbox, registry }: Pick<HandlerDeps, "sql" | "inbox" | "registry">,
+): HandleBatch<DomainEvent<OrderTrigger>> {
+  const count = registry ? createTransitionCounter(registry) : () => {};
+  return async (events) => {
+    const outcomes = new Map<Received, Outcome>();
+    let open = events;
+    for (let writes = 0; open.length > 0; writes++) {
+      if (writes === MAX_WRITES) {
+        throw new Error(`Orders kept moving while they were decided, ${writes} times`);
+      }
+      const before = writes === 0 ? expectedStatuses(open) : await readStatuses(sql, open.map(orderOf));
+      const now = new Date(); // behind what was read, so that an order's changes have their times in their order
+      const decision = decideBatch(open, before, now);
+      const moved = await moveOrders(inbox, decision, now);
+      count(decision.changes.filter(({ id }) => moved.has(id)));
+      const elsewhere = new Set(decision.changes.map(({ id }) => id).filter((id) => !moved.has(id)));
+      open.forEach((received, i) => {
+        const outcome = decision.outcomes[i];
+        if (outcome && !elsewhere.has(orderOf(received))) outcomes.set(received, outcome);
+      });
+      open = open.filter((received) => elsewhere.has(orderOf(received)));
+    }
+    return events.map((received) => outcomes.get(received) ?? { kind: "failed", error: "not decided" });
+  };
 }
 
 function orderOf({ event }: Received): string {
   return event.data.orderId;
 }
 
-/** Makes the counter of transitions in `registry`; what it answers with is to be told of orders that have moved. */
-export function createTransitionCounter(registry: Registry): (moved: readonly StatusChange[]) => void {
+/** Counts, in `registry`, the orders that this process has moved. */
+function createTransitionCounter(registry: Registry): (moved: readonly StatusChange[]) => void {
   const transitions = new Counter({
     name: "orderflow_order_transitions_total",
     help: "Orders that this process has moved from one status to another.",
@@ -157,9 +140,6 @@ export function createTransitionCounter(registry: Registry): (moved: readonly St
   });
   for (const { from, to } of ORDER_TRANSITIONS) transitions.inc({ from, to }, 0);
   return (moved) => {
-    for (const changes of Map.groupBy(moved, ({ from, to }) => `${from} ${to}`).values()) {
-      const [first] = changes;
-      if (first) transitions.inc({ from: first.from, to: first.to }, changes.length);
-    }
+    for (const { from, to } of moved) transitions.inc({ from, to });
   };
 }

@@ -1,12 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
-import type { ReceivedEvent } from "../../shared/broker/message.ts";
-import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type EventData, type EventType, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
-import { createOrderEventsHandler, decideBatch, type OrderEventsDeps } from "./move_orders.ts";
+import { decideBatch, expectedStatuses, moveEach } from "./move_orders.ts";
 import { countEvents, insertOrder, paymentSucceeded } from "../../specs/support/test_events.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import type { Atomically } from "../../shared/sql/connect.ts";
-import type { StatusChange } from "../../shared/sql/orders.ts";
+import { createRegistry, type Registry } from "../../shared/process/metrics.ts";
 
 const now = new Date("2026-01-02T03:04:05Z");
 const a = "00000000-0000-0000-0000-00000000000a";
@@ -20,7 +19,7 @@ Deno.test("decideBatch() moves orders, and an order's later events start from wh
     received("enrollment.granted", { orderId: a, enrollmentId: b, courseId: course }),
   ];
   const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PENDING" }), now);
-  assertEquals(decision.verdicts, [
+  assertEquals(decision.outcomes, [
     { kind: "done", note: "PENDING → PAID" },
     { kind: "done", note: "PENDING → PAYMENT_FAILED" },
     { kind: "done", note: "PAID → COMPLETED" },
@@ -35,7 +34,7 @@ Deno.test("decideBatch() moves orders, and an order's later events start from wh
 Deno.test("decideBatch() asks for one refund when a paid order gets no seat, with the event's correlation id", () => {
   const failed = received("enrollment.failed", { orderId: a, courseId: course, reason: "no seat left" });
   const decision = decideBatch([failed, failed], statuses({ [a]: "PAID" }), now);
-  assertEquals(decision.verdicts.map(({ kind }) => kind), ["done", "duplicate"]);
+  assertEquals(decision.outcomes.map(({ kind }) => kind), ["done", "duplicate"]);
   assertEquals(decision.outgoing.length, 1);
   const [refund] = decision.outgoing;
   assert(refund);
@@ -52,7 +51,7 @@ Deno.test("decideBatch() leaves early and illegal events out of the inbox, so th
     received("refund.succeeded", { orderId: course, paymentId: b }),
   ];
   const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PAYMENT_FAILED" }), now);
-  assertEquals(decision.verdicts, [
+  assertEquals(decision.outcomes, [
     { kind: "early", awaits: "PAID" },
     { kind: "rejected", reason: "illegal transition", detail: "enrollment.granted while PAYMENT_FAILED" },
     { kind: "rejected", reason: "illegal transition", detail: "there is no such order" },
@@ -67,7 +66,7 @@ function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEve
     traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
   };
   const { event, traceparent } = makeEvent(type, data, cause, now);
-  return { event, traceparent, attempt: 1 };
+  return { event, traceparent, attempt: 1, mayBeRepeat: false };
 }
 
 function statuses(of: Record<string, OrderStatus>): Map<string, OrderStatus> {
@@ -80,14 +79,14 @@ function handlerOn(
   db: TestSchema,
   consumer = "orders",
   beforeWriting = () => Promise.resolve(),
-  onMoved?: OrderEventsDeps["onMoved"],
+  registry: Registry | null = null,
 ) {
   const sql = db.as("orderflow_orders");
   const atomically: Atomically = async (work) => {
     await beforeWriting();
     return await work(sql);
   };
-  return createOrderEventsHandler({ sql, atomically, consumer, waker: db.waker(), onMoved });
+  return moveEach({ sql, inbox: { ...testInbox(sql, consumer), atomically }, registry });
 }
 
 const someCourse = "00000000-0000-0000-0000-000000000103";
@@ -96,7 +95,7 @@ const noSeat = (orderId: string) =>
 const seat = (orderId: string) =>
   received("enrollment.granted", { orderId, enrollmentId: crypto.randomUUID(), courseId: someCourse });
 
-Deno.test("createOrderEventsHandler() moves orders, remembers the events and asks for refunds, once", async () => {
+Deno.test("moveEach() moves orders, remembers the events and asks for refunds, once", async () => {
   await using db = await testSchema();
   const [a, b, c] = [
     await insertOrder(db.sql, "PENDING"),
@@ -119,7 +118,7 @@ Deno.test("createOrderEventsHandler() moves orders, remembers the events and ask
   assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
 });
 
-Deno.test("createOrderEventsHandler() finds a repeat even when the inbox has forgotten it", async () => {
+Deno.test("moveEach() finds a repeat even when the inbox has forgotten it", async () => {
   await using db = await testSchema();
   const event = noSeat(await insertOrder(db.sql, "PAID"));
   await handlerOn(db)([event]);
@@ -128,7 +127,7 @@ Deno.test("createOrderEventsHandler() finds a repeat even when the inbox has for
   assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
 });
 
-Deno.test("createOrderEventsHandler() leaves an early event out of the inbox; it is processed once its time has come", async () => {
+Deno.test("moveEach() leaves an early event out of the inbox; it is processed once its time has come", async () => {
   await using db = await testSchema();
   const order = await insertOrder(db.sql, "PENDING");
   const granted = seat(order);
@@ -138,7 +137,7 @@ Deno.test("createOrderEventsHandler() leaves an early event out of the inbox; it
   assertEquals((await handlerOn(db)([granted]))[0]?.kind, "done");
 });
 
-Deno.test("createOrderEventsHandler() strands no order when both queues' copies race on the same orders", async () => {
+Deno.test("moveEach() strands no order when both queues' copies race on the same orders", async () => {
   await using db = await testSchema();
   const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PENDING")));
   const payments = orders.map((id) => paymentSucceeded(id));
@@ -148,8 +147,8 @@ Deno.test("createOrderEventsHandler() strands no order when both queues' copies 
     // Bounded: each round waits for locks that the other copy holds, and the payments need two rounds at most.
     let waiting = seats;
     for (let round = 0; waiting.length > 0 && round < 1000; round++) {
-      const verdicts = await lifecycle(waiting);
-      waiting = waiting.filter((_, i) => verdicts[i]?.kind === "early");
+      const outcomes = await lifecycle(waiting);
+      waiting = waiting.filter((_, i) => outcomes[i]?.kind === "early");
     }
     assertEquals(waiting.length, 0);
   }
@@ -167,46 +166,70 @@ Deno.test("createOrderEventsHandler() strands no order when both queues' copies 
   assertEquals(await countEvents(db.sql), { "refund.requested": 20 });
 });
 
-Deno.test("createOrderEventsHandler() asks for each refund once, however many copies hold the same events", async () => {
+Deno.test("moveEach() asks for each refund once, however many copies hold the same events", async () => {
   await using db = await testSchema();
   const orders = await Promise.all(Array.from({ length: 40 }, () => insertOrder(db.sql, "PAID")));
   const events = orders.map(noSeat);
   const copies = [handlerOn(db), handlerOn(db), handlerOn(db)];
-  const verdicts = await Promise.all(copies.map((handle, i) => handle(i % 2 ? events.toReversed() : events)));
-  const kinds = verdicts.flat().map(({ kind }) => kind);
+  const outcomes = await Promise.all(copies.map((handle, i) => handle(i % 2 ? events.toReversed() : events)));
+  const kinds = outcomes.flat().map(({ kind }) => kind);
   assertEquals([kinds.filter((kind) => kind === "done").length, kinds.length], [40, 120]);
   assertEquals(await countEvents(db.sql), { "refund.requested": 40 });
 });
 
-Deno.test("createOrderEventsHandler() decides anew on an order that another copy moves between its look and its write", async () => {
+Deno.test("moveEach() decides anew on an order that another copy moves between its look and its write", async () => {
   await using db = await testSchema();
   const [moved, other] = [await insertOrder(db.sql, "PAID"), await insertOrder(db.sql, "PAID")];
   const events = [noSeat(moved), noSeat(other)];
   const copy = handlerOn(db);
-  let looks = 0;
-  const told: StatusChange[] = [];
+  let writes = 0;
+  const registry = createRegistry("test");
   const handler = handlerOn(
     db,
     "orders",
     async () => {
-      if (++looks === 1) await copy(events.slice(0, 1));
+      if (++writes === 1) await copy(events.slice(0, 1));
     },
-    (moves) => told.push(...moves),
+    registry,
   );
   assertEquals((await handler(events)).map(({ kind }) => kind), ["duplicate", "done"]);
-  assertEquals(looks, 2);
-  assertEquals(told, [{ id: other, from: "PAID", to: "REFUND_IN_PROGRESS" }]); // not what the copy has moved
+  assertEquals(writes, 2);
+  assertStringIncludes( // not what the copy has moved
+    await registry.metrics(),
+    'orderflow_order_transitions_total{from="PAID",to="REFUND_IN_PROGRESS"} 1',
+  );
   assertEquals(await countEvents(db.sql), { "refund.requested": 2 });
   const inbox = await db.sql`select event_id, duplicates from processed_events`;
   const counted = new Map(inbox.map(({ event_id, duplicates }) => [event_id, duplicates]));
   assertEquals(events.map(({ event }) => counted.get(event.eventId)), [1, 0]);
 });
 
-Deno.test("createOrderEventsHandler() keeps an illegal event away from the order", async () => {
+Deno.test("moveEach() decides on what an order is, not on what its events expect, for any mix in a batch", async () => {
+  await using db = await testSchema();
+  const [paid, done] = [await insertOrder(db.sql, "PAID"), await insertOrder(db.sql, "REFUND_IN_PROGRESS")];
+  const refunded = received("refund.succeeded", { orderId: done, paymentId: crypto.randomUUID() });
+  const events = [noSeat(paid), paymentSucceeded(paid), noSeat(done), refunded, seat(crypto.randomUUID())];
+  const outcomes = await handlerOn(db)(events);
+  assertEquals(outcomes.map(({ kind }) => kind), ["done", "duplicate", "duplicate", "done", "rejected"]);
+  const rows = await db.sql`select id, status from orders order by id`;
+  assertEquals(rows.map(({ id, status }) => [id, status]), [[paid, "REFUND_IN_PROGRESS"], [
+    done,
+    "REFUNDED",
+  ]]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+  assertEquals((await db.sql`select from processed_events`).count, 4);
+});
+
+Deno.test("expectedStatuses() is where the first event of each order starts from", () => {
+  const events = [noSeat(a), paymentSucceeded(a), paymentSucceeded(b)];
+  assertEquals(expectedStatuses(events), statuses({ [a]: "PAID", [b]: "PENDING" }));
+});
+
+Deno.test("moveEach() keeps an illegal event away from the order", async () => {
   await using db = await testSchema();
   const order = await insertOrder(db.sql, "COMPLETED");
-  const [verdict] = await handlerOn(db)([noSeat(order)]);
-  assert(verdict?.kind === "rejected");
+  const [outcome] = await handlerOn(db)([noSeat(order)]);
+  assert(outcome?.kind === "rejected");
   const [row] = await db.sql`select status from orders`;
   assertEquals(row?.status, "COMPLETED");
 });

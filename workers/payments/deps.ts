@@ -14,13 +14,15 @@ import {
 
 /** Adds the provider to what every handler gets: the fake one, called as the configuration says. */
 export function paymentDeps(
-  { config, faults, tracer, ...deps }: HandlerDeps<(typeof PROVIDER_VARIABLES)[number]>,
+  { sql, inbox, stop, faults, tracer, config }: HandlerDeps<(typeof PROVIDER_VARIABLES)[number]>,
 ): PaymentDeps {
   const provider = createFakeProvider({ latencyMs: config.PAYMENT_PROVIDER_LATENCY_MS });
   return {
-    ...deps,
-    provider: withProviderSpans(withProviderFaults(provider, deps.consumer, faults), tracer),
+    sql,
+    inbox,
+    provider: withProviderSpans(withProviderFaults(provider, inbox.consumer, faults), tracer),
     concurrency: config.PAYMENT_PROVIDER_CONCURRENCY,
     timeoutMs: config.PAYMENT_PROVIDER_TIMEOUT_MS,
+    stop,
   };
 }

@@ -28,17 +28,16 @@ export interface Look {
   readonly hadRoom: boolean;
   /** The id of the last event that it took; null where it took none, or that one had been refused before. */
   readonly lastId: string | null;
-  /** When it began. */
+  /** When it began, by the relay's clock. */
   readonly startedAt: Date;
   /** When it ended, by `performance.now()`. */
   readonly endedMs: number;
-  /** How long it took, in milliseconds. */
   readonly tookMs: number;
 }
 
 /**
  * How long after its id was made an event may be committed and still be found by the quick looks, in milliseconds, the
- * difference of the clocks included. What comes later waits for the next look at everything.
+ * difference of the producers' clocks included. What comes later waits for the next look at everything.
  */
 const LATE_MS = 2000;
 /** Time between two looks at everything, in milliseconds at least. */
@@ -53,14 +52,16 @@ export function lookAfter({ after, untilMs }: Horizon, nowMs: number): string | 
 
 /**
  * The horizon after a look, which has taken what is new in the order of the ids: nothing that was committed is left
- * before the last one, but in the hands of another relay.
+ * before the last one, except what another relay has claimed. It follows the ids, so that a relay whose clock is fast
+ * misses nothing; an id from the future, of a producer whose clock is fast, counts as made now.
  */
-export function nextHorizon({ untilMs }: Horizon, look: Look): Horizon {
-  const { after, hadRoom, lastId, startedAt, endedMs, tookMs } = look;
+export function nextHorizon(horizon: Horizon, look: Look): Horizon {
+  const { hadRoom, lastId, startedAt, endedMs, tookMs } = look;
   if (!hadRoom && lastId === null) return EVERYTHING;
-  const seenUntil = hadRoom || lastId === null ? startedAt : timeOfId(lastId);
+  const seenUntilMs = lastId === null ? null : Math.min(startedAt.getTime(), timeOfId(lastId).getTime());
+  const wasFull = look.after === null;
   return {
-    after: firstIdOf(new Date(seenUntil.getTime() - LATE_MS)),
-    untilMs: after === null ? endedMs + Math.max(MIN_INTERVAL_MS, tookMs / MAX_SHARE) : untilMs,
+    after: seenUntilMs === null ? horizon.after : firstIdOf(new Date(seenUntilMs - LATE_MS)),
+    untilMs: wasFull ? endedMs + Math.max(MIN_INTERVAL_MS, tookMs / MAX_SHARE) : horizon.untilMs,
   };
 }

@@ -3,22 +3,29 @@ import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 
 const startedAt = new Date("2026-01-02T03:04:05Z");
-const lastId = firstIdOf(new Date("2026-01-02T03:03:30Z"));
+const lastId = firstIdOf(new Date("2026-01-02T03:04:04Z"));
+const behindLast = firstIdOf(new Date("2026-01-02T03:04:02Z"));
 const look = { after: null, hadRoom: true, lastId, startedAt, endedMs: 10_000, tookMs: 2 };
 
-Deno.test("nextHorizon() looks two seconds back for a second, once all that is older is known to be gone", () => {
+Deno.test("nextHorizon() looks two seconds back from the last event for a second, then at everything", () => {
   const horizon = nextHorizon(EVERYTHING, look);
-  assertEquals(horizon, { after: firstIdOf(new Date("2026-01-02T03:04:03Z")), untilMs: 11_000 });
-  assertEquals(nextHorizon(EVERYTHING, { ...look, lastId: null }), horizon);
-  assertEquals(lookAfter(horizon, 10_999), horizon.after);
+  assertEquals(horizon, { after: behindLast, untilMs: 11_000 });
+  assertEquals(lookAfter(horizon, 10_999), behindLast);
   assertEquals(lookAfter(horizon, 11_000), null);
 });
 
-Deno.test("nextHorizon() follows a backlog from its last event on, and quick looks do not put off the full one", () => {
+Deno.test("nextHorizon() stays where it is when nothing is found, and quick looks do not put off the full one", () => {
   const full = nextHorizon(EVERYTHING, { ...look, hadRoom: false });
-  assertEquals(full, { after: firstIdOf(new Date("2026-01-02T03:03:28Z")), untilMs: 11_000 });
-  const quick = nextHorizon(full, { ...look, after: full.after, endedMs: 10_500 });
-  assertEquals(quick, { after: firstIdOf(new Date("2026-01-02T03:04:03Z")), untilMs: 11_000 });
+  const quick = nextHorizon(full, { ...look, after: full.after, lastId: null, endedMs: 10_500 });
+  assertEquals(quick, { after: behindLast, untilMs: 11_000 });
+});
+
+Deno.test("nextHorizon() is misled neither by a relay's clock that is fast, nor by a producer's", () => {
+  const fastRelay = nextHorizon(EVERYTHING, { ...look, startedAt: new Date("2026-01-02T04:00:00Z") });
+  assertEquals(fastRelay.after, behindLast);
+  const fromTheFuture = firstIdOf(new Date("2026-01-02T04:00:00Z"));
+  const fastProducer = nextHorizon(EVERYTHING, { ...look, lastId: fromTheFuture });
+  assertEquals(fastProducer.after, firstIdOf(new Date("2026-01-02T03:04:03Z")));
 });
 
 Deno.test("nextHorizon() looks at everything again while events that were refused before fill the batches", () => {

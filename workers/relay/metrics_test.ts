@@ -7,7 +7,7 @@ import {
 } from "../../shared/broker/publish.ts";
 import { createRegistry } from "../../shared/process/metrics.ts";
 import { readExposition } from "../../specs/support/promql.ts";
-import { createRelayMetrics } from "./metrics.ts";
+import { observeRelay } from "./metrics.ts";
 
 const message = (id: string, agoMs: number): OutgoingMessage => ({
   id,
@@ -22,19 +22,19 @@ const answering = (outcome: Partial<PublishOutcome>): Publisher => ({
   publish: () => Promise.resolve({ confirmed: [], refused: [], unknown: [], offence: null, ...outcome }),
 });
 
-Deno.test("createRelayMetrics() times what the broker has answered, and the age of what it has taken", async () => {
+Deno.test("observeRelay() times what the broker has answered, and the age of what it has taken", async () => {
   const registry = createRegistry("test");
-  const figures = createRelayMetrics(registry);
+  const observer = observeRelay(registry);
   const messages = [message("a", 6000), message("b", 20)];
   const outcomes = [
     { confirmed: ["a"], refused: [{ id: "b", error: "NO_ROUTE" }] },
     { confirmed: ["a"], unknown: ["b"] }, // the channel went: there is no last confirm
   ];
   for (const outcome of outcomes) {
-    const answer = await figures.timed(answering(outcome)).publish(messages, toQueue("q"), 1000);
+    const answer = await observer.timed(answering(outcome)).publish(messages, toQueue("q"), 1000);
     assertEquals(answer.confirmed, ["a"]);
   }
-  figures.onBatch(
+  observer.onBatch(
     {
       claimed: 4,
       lastId: null,
@@ -45,9 +45,9 @@ Deno.test("createRelayMetrics() times what the broker has answered, and the age 
     },
     250,
   );
-  figures.onWakeUp("tick");
-  figures.onRetriesSent(3);
-  figures.onResent(5);
+  observer.onWakeUp("tick");
+  observer.onRetriesSent(3);
+  observer.onResent(5);
   const series = [...readExposition(await registry.metrics()).values()].flatMap((exported) =>
     exported.series
   );
@@ -69,4 +69,5 @@ Deno.test("createRelayMetrics() times what the broker has answered, and the age 
   assertEquals([value("batch_events_sum"), value("batch_duration_seconds_sum")], [4, 0.25]);
   assertEquals(["events", "tick", "retries"].map((kind) => value("wake_ups_total", kind)), [0, 1, 0]);
   assertEquals([value("retries_sent_total"), value("resent_events_total")], [3, 5]);
+  assertEquals(observer.counts.read().counts, { published: 1, refused: 1, retries: 3 });
 });

@@ -12,14 +12,15 @@ import { claimOpenLetters, closeLetters } from "../../shared/ops/dead_letters.ts
 import { republishEvent } from "../../shared/ops/lists.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { uuids } from "../../shared/sql/connect.ts";
-import { markPublished } from "../../shared/sql/outbox.ts";
+import { markingPublished } from "../../shared/sql/outbox.ts";
 import {
   claimDueRetries,
   insertDeadLetters,
+  insertRetries,
   markRetriesSent,
-  storeRetries,
 } from "../../shared/sql/set_aside.ts";
-import { bindingsOf, type Topology } from "../../shared/topology.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import type { Topology } from "../../shared/topology.ts";
 import { createReconciler, keepReconciling, type Reconciler, type ReconcileWire } from "./reconcile.ts";
 
 shareTestSchema();
@@ -162,7 +163,7 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
   } as const;
   await insertPublished(db.sql, "notification.sent", notice, { at: new Date(Date.now() - HOUR_MS) });
   const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
-  await storeRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
   await closeLetters(ops, (await claimOpenLetters(ops, {}, 1)).map(({ id }) => id), "REDRIVEN", "redriven");
@@ -187,12 +188,12 @@ Deno.test("createReconciler() takes nothing for lost that went out a moment ago,
   const reconciler = reconcilerOf(db, topology);
   const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
   await db.sql`update outbox_events set published_at = null where id = ${late}`;
-  await storeRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
   await republishEvent(ops, republished);
   assertEquals(await pass(reconciler, broker), {}, "the cursor passes all of them by");
 
-  await markPublished(relay, [late, republished]);
+  await markingPublished(relay, [late, republished]);
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
   await closeLetters(ops, (await claimOpenLetters(ops, {}, 1)).map(({ id }) => id), "REDRIVEN", "redriven");
   assertEquals(await pass(reconciler, broker), {}, "they are on their way");
@@ -351,8 +352,8 @@ Deno.test("createReconciler() does not pass by what was published in a transacti
   const reconciler = reconcilerOf(db, topology, 0);
   await pass(reconciler, broker);
   await db.as("orderflow_relay").begin(async (tx) => {
-    await markPublished(tx, [early]);
-    await markPublished(db.as("orderflow_relay"), [second]);
+    await markingPublished(tx, [early]);
+    await markingPublished(db.as("orderflow_relay"), [second]);
     for (let passes = 0; passes < 3; passes++) await pass(reconciler, broker);
   });
   await eventually("both to be sent again", async () => {

@@ -1,124 +1,38 @@
 /**
- * The outbox relay: claim, publish, mark; woken after commits, slow poll as the safety net, waiting out every outage.
+ * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it, soon
+ * after that once more, and by a slow poll; it waits out every outage.
  *
  * @module
  */
 import { retryDelayMs } from "../../shared/broker/settle.ts";
-import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publish.ts";
-import { type Sql, transaction } from "../../shared/sql/connect.ts";
-import { claimEvents, markPublished, markRefused } from "../../shared/sql/outbox.ts";
+import type { Publisher, Route } from "../../shared/broker/publish.ts";
+import type { Session, Sql } from "../../shared/sql/connect.ts";
+import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
+import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors.ts";
+import { createAlarm } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";
-import { passesInTime, throughOutages } from "../../shared/process/errors.ts";
 import { traceIdOf } from "../../shared/process/tracing.ts";
+import { aloneAtFault, nextBisection, wholeBatches } from "./bisect.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
-
-/** How many events the relay sends together. */
-export interface Caution {
-  /** The most events in the next batch. */
-  readonly limit: number;
-  /** How many events are still to be sent with caution; 0 is at ease. */
-  readonly left: number;
-}
-
-/** What the last batch came to. */
-export interface CautiousBatch {
-  /** How many events were in it. */
-  readonly claimed: number;
-  /** Whether the broker closed the channel for what is in one of them. */
-  readonly offended: boolean;
-}
-
-/** At ease: whole batches. */
-export function atEase(batchSize: number): Caution {
-  return { limit: batchSize, left: 0 };
-}
-
-/**
- * The caution of the next batch. A batch that offends the broker is sent again in halves, and so on, until the event at
- * fault stands alone; then, or once all that were with it are through, the relay is at ease again. One event among `n`
- * costs about 2 log2(n) batches.
- */
-export function nextCaution(
-  caution: Caution,
-  { claimed, offended }: CautiousBatch,
-  batchSize: number,
-): Caution {
-  if (offended && claimed > 1) {
-    return { limit: Math.ceil(claimed / 2), left: Math.max(caution.left, claimed) };
-  }
-  const left = caution.left - claimed;
-  return offended || left <= 0 ? atEase(batchSize) : { limit: caution.limit, left };
-}
 
 /** How long the broker may take to answer for a batch, in milliseconds. */
 export const CONFIRM_TIMEOUT_MS = 30_000;
 
-/** An event that the broker did not take. */
-export interface RefusedOne {
-  /** The event's id. */
-  readonly id: string;
-  /** Why it was not taken. */
-  readonly error: string;
-  /** W3C trace context; null where there is none. */
-  readonly traceparent: string | null;
-}
-
-/** What one batch came to. */
+/** What became of one batch. */
 export interface RelayedBatch {
-  /** How many events were due and have been taken. */
   readonly claimed: number;
-  /** The id of the last of them; null where there is none, or it had been refused before. */
+  /** The id of the last event; null where there is none, or it had been refused before. */
   readonly lastId: string | null;
-  /** How many of them the broker has confirmed. */
   readonly published: number;
-  /** Those that it did not take, each with why. */
-  readonly refused: readonly RefusedOne[];
+  readonly refused: readonly {
+    readonly id: string;
+    readonly error: string;
+    readonly traceparent: string | null;
+  }[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;
   /** Why the broker closed the channel, if it did so for what is in one of the unanswered events; null otherwise. */
   readonly offence: string | null;
-}
-
-/**
- * Publishes up to `limit` due events, with `after` only new ones above that id, in one transaction. Its row locks are the claim: a relay that dies, or whose
- * connection does, leaves nothing to clean up. Killed between the broker's confirm and the commit, it leaves events to
- * be published once more, which the consumers' inbox absorbs: at least once here, exactly one effect there.
- *
- * An event for which the broker closes the channel counts as refused if it was alone; among others, nobody can tell.
- */
-export async function relayBatch(
-  sql: Sql,
-  publisher: Publisher,
-  route: Route,
-  limit: number,
-  after: string | null = null,
-): Promise<RelayedBatch> {
-  return await transaction(sql, async (tx) => {
-    const events = await claimEvents(tx, limit, after);
-    if (events.length === 0) return NOTHING;
-    const outcome = aloneAtFault(await publisher.publish(events, route, CONFIRM_TIMEOUT_MS));
-    const byId = new Map(events.map((event) => [event.id, event]));
-    await Promise.all([
-      markPublished(tx, outcome.confirmed),
-      markRefused(
-        tx,
-        outcome.refused.map(({ id, error }) => ({
-          id,
-          error,
-          retryInMs: retryDelayMs(byId.get(id)?.retryCount ?? 0, Math.random()),
-        })),
-      ),
-    ]);
-    const last = events.at(-1);
-    return {
-      claimed: events.length,
-      lastId: last?.retryCount === 0 ? last.id : null,
-      published: outcome.confirmed.length,
-      refused: outcome.refused.map((one) => ({ ...one, traceparent: byId.get(one.id)?.traceparent ?? null })),
-      unanswered: outcome.unknown.length,
-      offence: outcome.offence,
-    };
-  });
 }
 
 const NOTHING: RelayedBatch = {
@@ -130,25 +44,57 @@ const NOTHING: RelayedBatch = {
   offence: null,
 };
 
-/** An event that was the only one to be sent and made the broker close the channel is refused. */
-function aloneAtFault(outcome: PublishOutcome): PublishOutcome {
-  const { confirmed, refused, unknown: [only, ...others], offence } = outcome;
-  const isAlone = confirmed.length + refused.length + others.length === 0;
-  if (offence === null || only === undefined || !isAlone) return outcome;
-  return {
-    ...outcome,
-    refused: [{ id: only, error: `the broker closed the channel: ${offence}` }],
-    unknown: [],
-  };
+/**
+ * Publishes up to `limit` due events, with `after` only new ones above that id, in one transaction of two round trips. Its
+ * row locks are the claim: a relay that dies, or whose connection does, leaves nothing to clean up. Killed between the
+ * broker's confirm and the commit, it leaves events to be published once more, which the consumers' inbox absorbs: at
+ * least once here, exactly one effect there.
+ *
+ * An event for which the broker closes the channel counts as refused if it was alone; among others, nobody can tell.
+ */
+export async function relayBatch(
+  session: Session,
+  publisher: Publisher,
+  route: Route,
+  limit: number,
+  after: string | null = null,
+): Promise<RelayedBatch> {
+  return await session.transaction((sql) => claimingEvents(sql, limit, after), async (events) => {
+    if (events.length === 0) return { value: NOTHING, last: () => [] };
+    const { confirmed, unknown, offence, ...outcome } = aloneAtFault(
+      await publisher.publish(events, route, CONFIRM_TIMEOUT_MS),
+    );
+    const byId = new Map(events.map((event) => [event.id, event]));
+    const refused = outcome.refused.map(({ id, error }) => {
+      const { traceparent = null, retryCount = 0 } = byId.get(id) ?? {};
+      return { id, error, traceparent, retryInMs: retryDelayMs(retryCount, Math.random()) };
+    });
+    const last = events.at(-1);
+    return {
+      value: {
+        claimed: events.length,
+        lastId: last?.retryCount === 0 ? last.id : null,
+        published: confirmed.length,
+        refused: refused.map(({ id, error, traceparent }) => ({ id, error, traceparent })),
+        unanswered: unknown.length,
+        offence,
+      },
+      last: (sql) => [
+        ...(confirmed.length > 0 ? [markingPublished(sql, confirmed)] : []),
+        ...(refused.length > 0 ? [markingRefused(sql, refused)] : []),
+      ],
+    };
+  });
 }
 
-/** What a relay is made of. */
+/** What a relay works with. */
 export interface RelayOptions {
-  /** A pool with a connection for each batch under way (two), opened with `CLAIM_SETTINGS`. */
+  /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
+  /** Opens a session with `CLAIM_SETTINGS`: two of them, for the batches under way. The relay closes them. */
+  readonly openSession: () => Session;
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
-  /** Where events go. */
   readonly route: Route;
   /** Called when the broker left events unanswered although its connection looks alive. */
   readonly onStuck: () => void;
@@ -170,112 +116,137 @@ export interface Relay {
   readonly running: Promise<void>;
   /** Has it look at the outbox now; `ticked` even if it is switched off. */
   wake(ticked: boolean): void;
-  /** Finishes the batches in hand and stops. */
+  /** Finishes the batches under way and stops. */
   stop(): Promise<void>;
 }
 
-/** Batches under way at once while there is a backlog: one is claimed and marked while the other is on the wire. */
-const LANES = 2;
+/**
+ * The pause after activity, in milliseconds. A producer wakes the relay once in 10 ms at most: what it commits in between
+ * is found by this look, or by the next one if its commit took long. Then only the poll is left: each look costs a round
+ * trip, and at rest there is nothing to find.
+ */
+const LOOK_AGAIN_MS = 20;
+const LOOK_AGAIN_FACTOR = 16;
+
+/** The pause before the next look, after a pause of `lastMs` milliseconds and a look. */
+export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: number): number {
+  return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * LOOK_AGAIN_FACTOR, pollIntervalMs);
+}
 
 /** Starts relaying. */
 export function startRelay(options: RelayOptions): Relay {
-  const { sql, batchSize, log } = options;
+  const { pollIntervalMs, enabled, publisher, log } = options;
   const stopping = new AbortController();
-  let woken = true; // what is in the outbox already
+  const stop = stopping.signal;
+  const alarm = createAlarm(stop);
+  const outbox = createDrain(options, stop);
   let ticked = false;
-  let stopWaiting = () => {};
-  let caution = atEase(batchSize);
-  let horizon = EVERYTHING;
+
+  async function look(isWoken: boolean, isPoll: boolean): Promise<boolean> {
+    if (stop.aborted || (!enabled && !ticked) || !publisher()) return false; // a tick waits for the broker
+    const isTick = ticked;
+    ticked = false; // another one may come meanwhile
+    try {
+      return await outbox.drain({ isExpected: isWoken, atEverything: isTick || isPoll });
+    } catch (error) {
+      ticked ||= isTick;
+      throw error;
+    }
+  }
 
   async function run(): Promise<void> {
-    while (!stopping.signal.aborted) {
-      if (!await untilWoken() || ticked) horizon = EVERYTHING;
+    alarm.ring(); // what is in the outbox already
+    for (let pauseMs = pollIntervalMs; !stop.aborted;) {
+      const isWoken = await alarm.wait(pauseMs);
+      const isPoll = !isWoken && pauseMs >= pollIntervalMs;
       try {
-        await throughOutages(drain, { log, stop: stopping.signal, passes: passesInTime });
+        const outages = { log, stop, passes: passesInTime };
+        const found = await retryWhileUnavailable(() => look(isWoken, isPoll), outages);
+        pauseMs = nextPauseMs(pauseMs, isWoken || found, pollIntervalMs);
       } catch (error) {
-        if (!stopping.signal.aborted || !passesInTime(error)) throw error;
+        if (!stop.aborted || !passesInTime(error)) throw error;
       }
     }
   }
 
-  /** Waits for a wake-up or the next poll; whether it was the former. Those that came while a pass was under way count. */
-  async function untilWoken(): Promise<boolean> {
-    if (!woken) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, options.pollIntervalMs);
-        stopWaiting = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
-    const wasWoken = woken;
-    woken = false;
-    return wasWoken;
-  }
-
-  /**
-   * Publishes until a batch comes back with room in it. A second lane joins only when there is a backlog, and none while
-   * the relay is cautious: of two on one channel, nobody could tell whose event the broker did not want.
-   */
-  async function drain(): Promise<void> {
-    if ((!options.enabled && !ticked) || !options.publisher()) return; // a tick waits for the broker
-    const more = await relayed();
-    ticked = false;
-    if (!more) return;
-    const lanes = Array.from({ length: LANES }, async (_, lane) => {
-      while ((lane === 0 || caution.left === 0) && await relayed());
-    });
-    for (const lane of await Promise.allSettled(lanes)) if (lane.status === "rejected") throw lane.reason;
-  }
-
-  /** Relays one batch; whether there may be more to do now. */
-  async function relayed(): Promise<boolean> {
-    const publisher = options.publisher();
-    if (!publisher || stopping.signal.aborted) return false;
-    const { limit } = caution;
-    const [startedAt, startedMs] = [new Date(), performance.now()];
-    const after = lookAfter(horizon, startedMs);
-    const batch = await relayBatch(sql, publisher, options.route, limit, after).catch((error) => {
-      horizon = EVERYTHING;
-      throw error;
-    });
-    const endedMs = performance.now();
-    const tookMs = endedMs - startedMs;
-    report(batch);
-    if (batch.claimed > 0) options.onBatch?.(batch, tookMs);
-    const { claimed, lastId, published, unanswered, offence } = batch;
-    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
-    horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
-    caution = nextCaution(caution, { claimed, offended: offence !== null }, batchSize);
-    if (unanswered > 0) options.onStuck();
-    return claimed === limit && unanswered === 0;
-  }
-
-  function report({ published, refused, unanswered, offence }: RelayedBatch): void {
-    if (published > 0) log.debug("Published", { events: published });
-    for (const { id, error, traceparent } of refused) {
-      log.warning("An event could not be published", { eventId: id, traceId: traceIdOf(traceparent), error });
-    }
-    if (unanswered > 0) {
-      const why = offence === null ? {} : { offence };
-      log.warning("The broker gave no answer on some events; they stay", { events: unanswered, ...why });
-    }
-  }
-
-  const running = run();
+  const running = run().finally(outbox.close);
   running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
     running,
     wake(tick) {
       ticked ||= tick;
-      woken = true;
-      stopWaiting();
+      alarm.ring();
     },
     async stop() {
       stopping.abort();
-      stopWaiting();
       await running;
     },
   };
+}
+
+/** Makes what empties the outbox, with what it remembers from one look to the next. */
+function createDrain(options: RelayOptions, stop: AbortSignal) {
+  const { sql, openSession, route, batchSize, onBatch, onStuck, log } = options;
+  // Two batches are under way while there is a backlog: one is claimed and marked while the other is on the wire.
+  const lanes = [openSession(), openSession()] as const;
+  let bisection = wholeBatches(batchSize);
+  let horizon = EVERYTHING;
+
+  /** Relays one batch; whether it found anything, and whether there may be more to do now. */
+  async function relayOne(lane: Session, isExpected = true): Promise<{ found: boolean; more: boolean }> {
+    const publisher = options.publisher();
+    if (!publisher || stop.aborted) return { found: false, more: false };
+    const { limit } = bisection;
+    const [startedAt, startedMs] = [new Date(), performance.now()];
+    const after = lookAfter(horizon, startedMs);
+    const isEmpty = !isExpected && (await claimingEvents(sql, 1, after)).length === 0;
+    const batch = isEmpty ? NOTHING : await relayBatch(lane, publisher, route, limit, after);
+    const { claimed, lastId, published, unanswered, offence } = batch;
+    const endedMs = performance.now();
+    const tookMs = endedMs - startedMs;
+    report(batch, log);
+    if (claimed > 0) onBatch?.(batch, tookMs);
+    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
+    horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
+    bisection = nextBisection(bisection, { claimed, offended: offence !== null }, batchSize);
+    if (unanswered > 0) onStuck();
+    return { found: claimed > 0, more: claimed === limit && unanswered === 0 };
+  }
+
+  /** A bisection has one lane: of two batches on one channel, nobody could tell which has the event at fault. */
+  async function relayAll(lane: Session): Promise<void> {
+    while ((lane === lanes[0] || bisection.left === 0) && (await relayOne(lane)).more);
+  }
+
+  /**
+   * Publishes until a batch comes back with room in it; answers whether it found anything. Where that is not expected, it
+   * looks with a single statement first.
+   */
+  async function drain(
+    look: { readonly isExpected: boolean; readonly atEverything: boolean },
+  ): Promise<boolean> {
+    if (look.atEverything) horizon = EVERYTHING;
+    try {
+      const { found, more } = await relayOne(lanes[0], look.isExpected);
+      const ends = more ? await Promise.allSettled(lanes.map(relayAll)) : [];
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
+      return found;
+    } catch (error) {
+      horizon = EVERYTHING; // it may have moved past events of the batch that failed
+      throw error;
+    }
+  }
+
+  return { drain, close: () => Promise.all(lanes.map((lane) => lane.end())) };
+}
+
+function report({ published, refused, unanswered, offence }: RelayedBatch, log: Logger): void {
+  if (published > 0) log.debug("Published", { events: published });
+  for (const { id, error, traceparent } of refused) {
+    log.warning("An event could not be published", { eventId: id, traceId: traceIdOf(traceparent), error });
+  }
+  if (unanswered > 0) {
+    const why = offence === null ? {} : { offence };
+    log.warning("The broker gave no answer on some events; they stay", { events: unanswered, ...why });
+  }
 }

@@ -1,18 +1,25 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from "amqplib";
 import type { Buffer } from "node:buffer";
-import fc from "fast-check";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { parseEvent } from "../../shared/events.ts";
-import { appendEvents, firstIdOf, listenForWakeUps, tickRelay } from "../../shared/sql/outbox.ts";
+import { openSession, type Sql } from "../../shared/sql/connect.ts";
+import {
+  firstIdOf,
+  insertingEvents,
+  listenForWakeUps,
+  tickRelay,
+  wakingRelay,
+} from "../../shared/sql/outbox.ts";
+import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
-import { orderCreated, received } from "../../specs/support/test_events.ts";
+import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { atEase, nextCaution, relayBatch, startRelay } from "./relay.ts";
+import { nextPauseMs, relayBatch, startRelay } from "./relay.ts";
 
 shareTestSchema();
 
@@ -51,7 +58,7 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   await using wired = await wire(broker);
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
-  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
+  const batch = await relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 10);
   assertEquals(batch, {
     claimed: 1,
     lastId: event.eventId,
@@ -74,7 +81,24 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   });
   assertEquals(headers?.traceparent, traceparent);
   assertEquals(timestamp, Math.floor(Date.parse(event.occurredAt) / 1000));
-  assertEquals(parseEvent(message.content), { ok: true, event });
+  assertEquals(parseEvent(message.content), { ok: true, event, aggregateId: event.data.orderId });
+});
+
+Deno.test("relayBatch() takes two round trips to the database", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await using proxy = startCutProxy(db.url, 5432);
+  const session = openSession(proxy.url, { name: "test", role: "orderflow_relay" });
+  const trips: number[] = [];
+  for (let batch = 0; batch < 3; batch++) { // the first ones connect and prepare
+    await appendEvents(db.sql, [orderCreated()]);
+    const before = proxy.roundTrips();
+    assertEquals((await relayBatch(session, wired.publisher, wired.route, 10)).published, 1);
+    trips.push(proxy.roundTrips() - before);
+  }
+  await session.end();
+  assertEquals(trips.slice(1), [2, 2]);
 });
 
 Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {
@@ -93,7 +117,7 @@ Deno.test("relayBatch() sets an unroutable event aside with its reason; the othe
     notificationType: "PAYMENT_FAILED",
   });
   await appendEvents(db.sql, [unroutable, routable, unheard]);
-  const batch = await relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 10);
+  const batch = await relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 10);
   assertEquals([batch.claimed, batch.published, batch.refused.length], [3, 2, 1]);
   const rows = await db.sql`select id, retry_count, last_error from outbox_events where published_at is null`;
   assertEquals(rows.map((row) => ({ ...row })), [
@@ -106,7 +130,7 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   await using broker = await testBroker();
   const wired = await wire(broker);
   await appendEvents(db.sql, Array.from({ length: 200 }, () => orderCreated()));
-  const relayed = relayBatch(db.as("orderflow_relay"), wired.publisher, wired.route, 1000);
+  const relayed = relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 1000);
   await wired.model.close();
   const batch = await relayed;
   assertEquals(batch.refused, []);
@@ -114,7 +138,7 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   const [row] = await db.sql`select max(retry_count) as retries from outbox_events`;
   assertEquals(row?.retries, 0);
   await using again = await wire(broker);
-  await relayBatch(db.as("orderflow_relay"), again.publisher, again.route, 1000);
+  await relayBatch(db.session("orderflow_relay"), again.publisher, again.route, 1000);
   assertEquals(await unpublished(db), 0);
 });
 
@@ -123,17 +147,42 @@ Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () =
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 3_600_000 });
+  const relay = startRelay({ ...options(db, wired), pollIntervalMs: 3_600_000 });
   const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
   const producer = db.as("orderflow_orders");
-  const waker = db.waker();
   for (let round = 0; round < 3; round++) {
-    await appendEvents(producer, [orderCreated()]);
-    waker.wake();
+    await appendAndWake(producer);
     await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
   }
   await relay.stop();
   await unlisten();
+});
+
+Deno.test("startRelay() looks again by itself after it was woken: a producer wakes it once in 10 ms at most", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const published: number[] = [];
+  const relay = startRelay({
+    ...options(db, wired),
+    pollIntervalMs: 3_600_000,
+    onBatch: (batch) => published.push(batch.published),
+  });
+  for (let events = 1; events <= 6; events += 2) {
+    await appendEvents(db.sql, [orderCreated()]);
+    relay.wake(false);
+    await eventually("the first one", () => published.length === events);
+    await appendEvents(db.sql, [orderCreated()]); // without a word
+    await eventually("the second one", () => published.length === events + 1);
+  }
+  await relay.stop();
+});
+
+Deno.test("nextPauseMs() is short after activity, and grows until the poll is due", () => {
+  const pauses = [nextPauseMs(1000, true, 1000)];
+  for (let look = 0; look < 5; look++) pauses.push(nextPauseMs(pauses.at(-1) ?? 0, false, 1000));
+  assertEquals(pauses, [20, 320, 1000, 1000, 1000, 1000]);
+  assertEquals(nextPauseMs(5, true, 5), 5);
 });
 
 Deno.test("startRelay() finds by its poll what nobody woke it for", async () => {
@@ -141,7 +190,7 @@ Deno.test("startRelay() finds by its poll what nobody woke it for", async () => 
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const relay = startRelay({
-    ...options(db.as("orderflow_relay"), wired),
+    ...options(db, wired),
     pollIntervalMs: 20,
   });
   await appendEvents(db.sql, [orderCreated()]);
@@ -155,7 +204,7 @@ Deno.test("startRelay() finds by its poll what was committed long after its id w
   await using wired = await wire(broker);
   const published: number[] = [];
   const relay = startRelay({
-    ...options(db.as("orderflow_relay"), wired),
+    ...options(db, wired),
     pollIntervalMs: 20,
     onBatch: ({ published: events }) => published.push(events),
   });
@@ -173,17 +222,42 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(sql, wired), pollIntervalMs: 5, enabled: false });
+  const relay = startRelay({ ...options(db, wired), pollIntervalMs: 5, enabled: false });
   const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
-  const waker = db.waker();
-  await appendEvents(db.sql, [orderCreated()]);
-  waker.wake();
-  await waker.close();
+  await appendAndWake(db.as("orderflow_orders"));
   assertEquals(await unpublished(db), 1);
   await tickRelay(db.as("orderflow_ops"));
   await eventually("the tick", async () => await unpublished(db) === 0);
   await relay.stop();
   await unlisten();
+});
+
+Deno.test("startRelay() switched off keeps a tick that comes in the middle of another one's pass", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const publisher: Publisher = {
+    async publish(...args) {
+      begun.resolve();
+      await held.promise;
+      return await wired.publisher.publish(...args);
+    },
+  };
+  const relay = startRelay({
+    ...options(db, wired),
+    publisher: () => publisher,
+    pollIntervalMs: 3_600_000,
+    enabled: false,
+  });
+  await appendEvents(db.sql, [orderCreated()]);
+  relay.wake(true);
+  await begun.promise;
+  await appendEvents(db.sql, [orderCreated()]);
+  relay.wake(true);
+  held.resolve();
+  await eventually("both to be published", async () => await unpublished(db) === 0);
+  await relay.stop();
 });
 
 Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {
@@ -192,9 +266,7 @@ Deno.test("startRelay() in several copies publishes a backlog once, whole", asyn
   await using one = await wire(broker);
   await using two = await wire(broker);
   await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
-  const relays = [one, two].map((wired) =>
-    startRelay({ ...options(db.as("orderflow_relay"), wired), batchSize: 100 })
-  );
+  const relays = [one, two].map((wired) => startRelay({ ...options(db, wired), batchSize: 100 }));
   await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
   await Promise.all(relays.map((relay) => relay.stop()));
   assertEquals(await depth(one.channel, broker), 1500);
@@ -210,7 +282,7 @@ Deno.test("startRelay() isolates the event for which the broker closes the chann
   let wired = await offendingWire(broker, bad.event.eventId);
   let usable = true;
   const relay = startRelay({
-    ...options(db.as("orderflow_relay"), wired),
+    ...options(db, wired),
     publisher: () => usable ? wired.publisher : null,
     batchSize: 100,
     onStuck: () => {
@@ -237,6 +309,14 @@ Deno.test("startRelay() isolates the event for which the broker closes the chann
   await eventually("the new wire", () => usable);
   await wired[Symbol.asyncDispose]();
 });
+
+/** Appends an event with a statement that wakes the relay. */
+async function appendAndWake(sql: Sql): Promise<void> {
+  await sql`
+    with told as (${
+    insertingEvents(sql, [{ ...orderCreated(), aggregateId: orderCreated().event.eventId }])
+  }) select ${wakingRelay(sql, { due: () => true })}`;
+}
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
 async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
@@ -269,9 +349,10 @@ async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
   return { ...wired, publisher: createPublisher(offending) };
 }
 
-function options(sql: Parameters<typeof relayBatch>[0], { publisher, route }: Wire) {
+function options(db: TestSchema, { publisher, route }: Wire) {
   return {
-    sql,
+    sql: db.as("orderflow_relay"),
+    openSession: () => db.session("orderflow_relay"),
     publisher: () => publisher,
     route,
     onStuck: () => {},
@@ -281,38 +362,3 @@ function options(sql: Parameters<typeof relayBatch>[0], { publisher, route }: Wi
     log: testLog,
   };
 }
-
-Deno.test("nextCaution() stays at ease while the broker takes everything", () => {
-  assertEquals(nextCaution(atEase(500), { claimed: 500, offended: false }, 500), atEase(500));
-  assertEquals(nextCaution(atEase(500), { claimed: 3, offended: false }, 500), atEase(500));
-});
-
-Deno.test("nextCaution() finds the event at fault, wherever it is, in about 2 log2(n) batches, and is at ease again", () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 2000 }), fc.nat(), (waiting, nth) => {
-    const size = 500;
-    const events = Array.from({ length: waiting }, (_, i) => i);
-    const bad = nth % waiting;
-    let caution = atEase(size);
-    let batches = 0;
-    for (let refused = false; events.length > 0; batches++) {
-      const batch = events.slice(0, caution.limit);
-      const offended = batch.includes(bad);
-      if (!offended || batch.length === 1) {
-        events.splice(0, batch.length);
-        refused ||= offended;
-      }
-      caution = nextCaution(caution, { claimed: batch.length, offended }, size);
-      if (refused && offended) assertEquals(caution, atEase(size));
-    }
-    assert(batches <= waiting / size + 2 * Math.ceil(Math.log2(size)) + 2, `${batches} batches`);
-  }));
-});
-
-Deno.test("nextCaution() is at ease again once all that were with an offender are through", () => {
-  // Another relay may have taken the offender meanwhile.
-  let caution = nextCaution(atEase(100), { claimed: 100, offended: true }, 100);
-  assertEquals(caution, { limit: 50, left: 100 });
-  caution = nextCaution(caution, { claimed: 50, offended: false }, 100);
-  assertEquals(caution, { limit: 50, left: 50 });
-  assertEquals(nextCaution(caution, { claimed: 50, offended: false }, 100), atEase(100));
-});

@@ -2,9 +2,9 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { type ConfirmChannel, connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import fc from "fast-check";
-import { declareTopology } from "../../shared/broker/connection.ts";
+import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
-import { bindingsOf, type Topology } from "../../shared/topology.ts";
+import type { Topology } from "../../shared/topology.ts";
 import {
   cancelReplay,
   type DueReplay,

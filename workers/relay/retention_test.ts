@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { insertDeadLetters, storeRetries } from "../../shared/sql/set_aside.ts";
+import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
 import { newLetter, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { prune } from "./retention.ts";
@@ -95,7 +95,7 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
     db.sql`update dead_letters set state = ${state}, resolved_at = ${old}, resolution = 'r' where event_id = ${eventId}`;
   await close(discarded, "DISCARDED");
   await close(redriven, "REDRIVEN");
-  await storeRetries(db.sql, [waits, retried].map((eventId) => newRetry("b", { eventId })), old);
+  await insertRetries(db.sql, [waits, retried].map((eventId) => newRetry("b", { eventId })), old);
   await db.sql`update delayed_retries set due_at = null, sent_at = ${old} where event_id = ${retried}`;
 
   const sql = db.as("orderflow_retention");

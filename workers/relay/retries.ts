@@ -96,5 +96,13 @@ export async function sendDue(sql: Sql, publisher: Publisher): Promise<SentRetri
 
 function messageFor(retry: DueRetry) {
   const { eventId: id, eventType: type, correlationId, traceparent, body, retries, firstSeenAt } = retry;
-  return { id, type, correlationId, traceparent, occurredAt: null, body, past: { retries, firstSeenAt } };
+  return {
+    id,
+    type,
+    correlationId,
+    traceparent,
+    occurredAt: null,
+    body,
+    retryState: { retries, firstSeenAt },
+  };
 }

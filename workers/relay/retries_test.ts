@@ -4,7 +4,7 @@ import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
-import { type NewRetry, readNextDue, storeRetries } from "../../shared/sql/set_aside.ts";
+import { insertRetries, type NewRetry, readNextDue } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { newRetry } from "../../specs/support/test_events.ts";
@@ -19,7 +19,7 @@ Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and 
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const retry = retryFor(broker);
-  await storeRetries(db.sql, [retry, { ...retryFor(broker), delayMs: 60_000 }], new Date());
+  await insertRetries(db.sql, [retry, { ...retryFor(broker), delayMs: 60_000 }], new Date());
   const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assert(nextMs !== null && nextMs > 1000, String(nextMs));
   const message = await eventually("the message", () => wired.channel.get(retry.consumer, { noAck: true }));
@@ -36,7 +36,7 @@ Deno.test("sendDue() tells apart the same event for two consumers, of which one 
   await using broker = await testBroker();
   await using wired = await wire(broker);
   const retry = retryFor(broker);
-  await storeRetries(db.sql, [retry, { ...retry, consumer: "nobody" }], new Date());
+  await insertRetries(db.sql, [retry, { ...retry, consumer: "nobody" }], new Date());
   const { sent, refused } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assertEquals([sent, refused.map(({ consumer, events }) => ({ consumer, events }))], [
     1,
@@ -49,7 +49,7 @@ Deno.test("sendDue() keeps what has no queue to go to, and tries it again later"
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  await storeRetries(db.sql, [{ ...retryFor(broker), consumer: "nobody" }], new Date());
+  await insertRetries(db.sql, [{ ...retryFor(broker), consumer: "nobody" }], new Date());
   const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assert(nextMs !== null && nextMs > 0, String(nextMs));
 });
@@ -58,7 +58,7 @@ Deno.test("sendDue() keeps all of it when the broker gives no answer", async () 
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  await storeRetries(db.sql, [retryFor(broker)], new Date());
+  await insertRetries(db.sql, [retryFor(broker)], new Date());
   await wired.model.close();
   await sendDue(db.as("orderflow_relay"), wired.publisher);
   assertEquals(await readNextDue(db.sql), 0);
@@ -76,7 +76,7 @@ Deno.test("keepRetrying() wakes for a new retry and sends it when it is due, far
   );
   const unlisten = await listenForWakeUps(sql, (why) => why === "retries" && retrying.wake());
   for (let round = 0; round < 3; round++) {
-    await storeRetries(db.sql, [{ ...retryFor(broker), delayMs: 30 }], new Date());
+    await insertRetries(db.sql, [{ ...retryFor(broker), delayMs: 30 }], new Date());
     await announceRetries(db.as("orderflow_payments"));
     await eventually(
       "the message",

@@ -1,5 +1,5 @@
 /**
- * What the tasks of the command line share: exit codes, flags, durations, progress.
+ * What the tasks of the command line share: exit codes, flags, durations, progress, tables.
  *
  * @module
  */
@@ -11,15 +11,12 @@ import { EXIT_CONFIG } from "../../shared/process/run.ts";
 
 /** It was done, and there is nothing to see to. */
 export const EXIT_DONE = 0;
-
 /** It could not be done, or was cancelled: the API or a service is away, or refuses. Standard error says why. */
 export const EXIT_NOT_DONE = 1;
-
 /** It was done, and has found what somebody should see to. */
 export const EXIT_FOUND = 2;
-
 /** It was called wrongly, and nothing was done (EX_USAGE of sysexits.h). */
-export const EXIT_USAGE = 64;
+const EXIT_USAGE = 64;
 
 const UNITS = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]] as const;
 
@@ -35,9 +32,13 @@ export function duration(seconds: number): string {
   return parts.filter(({ count }, i) => i === 0 || count > 0).map(({ text }) => text).join(" ");
 }
 
+/** A number with the word for so many: `1 message`, `2 messages`. */
+export function countOf(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** A task was called wrongly; the message says in one line which flag is at fault, and what it takes. */
 export class UsageError extends Error {
-  /** The error's name, as logs show it. */
   override name = "UsageError";
 }
 
@@ -63,17 +64,8 @@ export const apiUrl: z.ZodType<string> = z.string()
 
 /** What a task takes: the schema of each flag's value by the flag's name. */
 export type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
-
 /** The values that `F` makes of what was given. */
 export type FlagValues<F extends Flags> = { readonly [K in keyof F]: z.infer<F[K]> };
-
-/** What a task was called with. */
-export interface Given<F extends Flags> {
-  /** The flags' values. */
-  readonly flags: FlagValues<F>;
-  /** What was given besides, such as names; empty unless the task takes some. */
-  readonly rest: readonly string[];
-}
 
 /**
  * Reads `args`: `--flag=value` or `--flag value`. With `takesRest`, words that are no flags are kept. Null where `--help`
@@ -85,7 +77,7 @@ export function readFlags<F extends Flags>(
   args: readonly string[],
   flags: F,
   takesRest = false,
-): Given<F> | null {
+): { readonly flags: FlagValues<F>; readonly rest: readonly string[] } | null {
   const options = Object.fromEntries(
     Object.entries(flags).map(([name, schema]) => {
       return [name, { type: schema === onOff ? "boolean" : "string" }] as const;
@@ -129,36 +121,29 @@ function check(name: string, schema: z.ZodType<unknown>, value: unknown): unknow
   throw new UsageError(`--${name} ${issue?.message ?? "is not valid"}, not ${JSON.stringify(value)}`);
 }
 
-/** How far work is. */
-export interface HowFar {
-  /** What is counted, in the plural: `orders`. */
+/** How far work is: `done` of `total` things, whose name is a plural; null where nobody knows how many there are. */
+interface HowFar {
   readonly unit: string;
-  /** How many are done. */
   readonly done: number;
-  /** How many there are; null where nobody knows. */
   readonly total: number | null;
-  /** Since it began, in milliseconds. */
   readonly elapsedMs: number;
 }
 
 /** Where the line goes. */
-export interface Screen {
+interface Screen {
   /** Whether it can be drawn over. */
   readonly isTerminal: boolean;
   /** How many characters a line of it has now. */
   columns(): number;
-  /** Writes to it. */
   write(text: string): void;
 }
 
-/** The line of some work. */
-export interface Progress {
+/** The line of some work; disposing of it takes it away, so that the result can follow. */
+interface Progress extends Disposable {
   /** Says how far it is now; may be called as often as one likes. */
   at(done: number): void;
   /** Prints a line of its own, above. */
   say(line: string): void;
-  /** Takes the line away: the result follows. */
-  [Symbol.dispose](): void;
 }
 
 const BAR_WIDTH = 30;
@@ -220,8 +205,7 @@ export function startProgress(
   };
 }
 
-/** Standard error as a screen. */
-export function standardError(): Screen {
+function standardError(): Screen {
   const encoder = new TextEncoder();
   return {
     isTerminal: Deno.stderr.isTerminal(),
@@ -230,8 +214,48 @@ export function standardError(): Screen {
   };
 }
 
+/** A column of a table whose rows are made from `R`. */
+export interface Column<R> {
+  /** What stands above it; a table whose columns have none has no line of heads. */
+  readonly head?: string;
+  readonly cell: (row: R) => string;
+  /** Whether it holds figures, which stand to the right. */
+  readonly isFigure?: boolean;
+  /** Left away where there is no room, the highest first; without a number it stays. */
+  readonly leaveAway?: number;
+}
+
+const GAP = "  ";
+
+/**
+ * The table's lines, the heads first, each at most `maxWidth` characters long. Where that is too long, columns are left
+ * away one by one; what is still too long is cut, and ends in `…`.
+ */
+export function tableLines<R>(
+  rows: readonly R[],
+  columns: readonly Column<R>[],
+  maxWidth = Infinity,
+): string[] {
+  const cells = columns.map(({ head, cell }) => [...head === undefined ? [] : [head], ...rows.map(cell)]);
+  const widths = cells.map((column) => Math.max(0, ...column.map((text) => text.length)));
+  const width = widths.reduce((sum, each) => sum + each + GAP.length, -GAP.length);
+  const [least] = columns.filter(({ leaveAway }) => leaveAway !== undefined)
+    .toSorted((a, b) => (b.leaveAway ?? 0) - (a.leaveAway ?? 0));
+  if (width > maxWidth && least) return tableLines(rows, columns.filter((each) => each !== least), maxWidth);
+  const padded = cells.map((column, i) =>
+    column.map((text) => columns[i]?.isFigure ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0))
+  );
+  const lines = (padded[0] ?? []).map((_, row) => padded.map((column) => column[row]).join(GAP).trimEnd());
+  return lines.map((line) => cut(line, maxWidth));
+}
+
+/** The text, at most `columns` characters of it; what was cut ends in `…`. */
+export function cut(text: string, columns: number): string {
+  return text.length <= columns ? text : `${text.slice(0, Math.max(columns - 1, 0))}…`;
+}
+
 /** A task of the command line. */
-export interface Command<O> {
+interface Command<O> {
   /** Its name, as in `deno task <name>`. */
   readonly task: string;
   /** What `--help` prints: what it does, its flags with their defaults, its exit codes, an example. */

@@ -7,32 +7,25 @@ import * as mini from "zod/mini";
 import { z } from "zod";
 import {
   apiUrl,
+  countOf,
   EXIT_DONE,
   EXIT_FOUND,
   EXIT_NOT_DONE,
+  type FlagValues,
   onOff,
   readFlags,
   runCommand,
   startProgress,
+  tableLines,
   text,
   UsageError,
 } from "./command.ts";
 import { idSchema } from "../../shared/events.ts";
-import {
-  type DeadLetterJson,
-  deadLetterSchema,
-  type DeadLettersPage,
-  deadLettersPageSchema,
-  discardedSchema,
-  type RedrivenJson,
-  redrivenSchema,
-} from "../../shared/ops/answers.ts";
+import { deadLetterSchema, discardedSchema, redrivenSchema } from "../../shared/ops/answers.ts";
 import { ApiError, type AskOps, opsApi } from "./ops_api.ts";
-import { readConfig } from "../../shared/process/config.ts";
 import { stopOnSignals } from "../../shared/process/stop.ts";
 
-/** What the command prints with `--help`. */
-export const USAGE = `deno task redrive: sends dead letters to their consumers again, or discards them
+const USAGE = `deno task redrive: sends dead letters to their consumers again, or discards them
 
 Which of those that are open: their ids, or at least one of
   --consumer=<name>            only of this consumer
@@ -45,7 +38,7 @@ Which of those that are open: their ids, or at least one of
 
 How:
   --dry-run                    show them, do nothing
-  --discard                    close them unprocessed, for good; takes --because
+  --discard                    close them unprocessed, permanently; takes --because
   --because=<words>            why they are discarded; everybody can read it on the letter
   --yes                        do not ask before
   --url=http://127.0.0.1:8000  where the API is; OPS_TOKEN is sent to it where that is set
@@ -57,26 +50,10 @@ them, or there are more than one run takes), 64 for a wrong usage, 78 for a wron
 
 Example: deno task redrive --consumer=payments.order-created.v1 --newer-than=2h --dry-run`;
 
-/** What the flags ask for. */
-export interface RedriveOptions {
-  /** The letters with these ids, or those that match a filter. */
-  readonly which: { readonly ids: readonly string[] } | { readonly filter: LetterFilter };
-  /** Why they are discarded; null where they are to be redriven. */
-  readonly because: string | null;
-  /** Whether to show them only. */
-  readonly dryRun: boolean;
-  /** Whether to begin without asking. */
-  readonly yes: boolean;
-  /** Where the API is, without a slash at the end. */
-  readonly url: string;
-  /** Whether to print JSON. */
-  readonly json: boolean;
-}
-
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** An age such as `15m`, in milliseconds. */
-const age: z.ZodType<number> = z.string()
+const age = z.string()
   .regex(/^\d{1,5}[smhd]$/, { error: "takes an age such as 90s, 15m, 2h or 7d" })
   .transform((given) => Number(given.slice(0, -1)) * (UNIT_MS[given.slice(-1)] ?? NaN));
 
@@ -96,30 +73,36 @@ const FLAGS = {
   json: onOff,
 };
 
-/**
- * Reads the flags; null for `--help`. Ages count back from `nowMs`.
- *
- * Errors: `UsageError`, which names the flag at fault.
- */
-export function readRedriveFlags(args: readonly string[], nowMs: number): RedriveOptions | null {
+/** The letters with these ids, or the parameters of a query for those that match a filter. */
+type Which = { readonly ids: readonly string[] } | { readonly filter: string[][] };
+
+interface RedriveOptions extends Pick<FlagValues<typeof FLAGS>, "dry-run" | "yes" | "url" | "json"> {
+  readonly which: Which;
+  /** Why they are discarded; null where they are to be redriven. */
+  readonly because: string | null;
+}
+
+/** Reads the flags; null for `--help`. Ages count back from now. Errors: `UsageError`, which names the flag at fault. */
+function readRedriveFlags(args: readonly string[]): RedriveOptions | null {
   const given = readFlags(args, FLAGS, true);
   if (!given) return null;
-  const { discard, because = null, all, "dry-run": dryRun, yes, url, json, ...filter } = given.flags;
-  if (discard && because === null && !dryRun) throw new UsageError("--discard takes --because=<why>");
+  const { discard, because = null, all, ...flags } = given.flags;
+  if (discard && because === null && !flags["dry-run"]) {
+    throw new UsageError("--discard takes --because=<why>");
+  }
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
-  const { consumer, reason, type, order: orderId, "older-than": olderMs, "newer-than": newerMs } = filter;
-  const ago = (ms: number | undefined) => ms === undefined ? undefined : new Date(nowMs - ms).toISOString();
+  const { consumer, reason, type, order: orderId, "older-than": olderMs, "newer-than": newerMs } = flags;
+  const ago = (ms: number | undefined) => ms === undefined ? ms : new Date(Date.now() - ms).toISOString();
   const wanted = { consumer, reason, type, orderId, from: ago(newerMs), to: ago(olderMs) };
-  const ways = [
-    given.rest.length > 0,
-    all,
-    Object.values(wanted).some((value) => value !== undefined),
-  ].filter(Boolean);
+  const filter = Object.entries(wanted).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value]]
+  );
+  const ways = [given.rest.length > 0, all, filter.length > 0].filter(Boolean);
   if (ways.length !== 1) {
     throw new UsageError("Say which dead letters: ids, or at least one filter, or --all; not two of these");
   }
-  const which = given.rest.length > 0 ? { ids: given.rest.map(idOf) } : { filter: wanted };
-  return { which, because: discard ? because ?? "" : null, dryRun, yes, url, json };
+  const which = given.rest.length > 0 ? { ids: given.rest.map(idOf) } : { filter };
+  return { ...flags, which, because: discard ? because ?? "" : null };
 }
 
 function idOf(given: string): string {
@@ -128,102 +111,145 @@ function idOf(given: string): string {
   throw new UsageError(`${JSON.stringify(given)} is no id of a dead letter`);
 }
 
-/** A dead letter, as far as the command line tells of it. */
-export type ToldLetter = Pick<
-  DeadLetterJson,
-  "id" | "consumer" | "eventType" | "orderId" | "reason" | "lastFailedAt" | "state" | "resolution"
->;
-
-/** Which open letters: those that match all that is given. Times are ISO 8601 with an offset. */
-export interface LetterFilter {
-  /** Only letters of this consumer. */
-  readonly consumer?: string | undefined;
-  /** Only letters with this reason. */
-  readonly reason?: string | undefined;
-  /** Only letters with an event of this type. */
-  readonly type?: string | undefined;
-  /** Only letters about this order. */
-  readonly orderId?: string | undefined;
-  /** Only letters that were last given up on at this time or later. */
-  readonly from?: string | undefined;
-  /** Only letters that were last given up on before this time. */
-  readonly to?: string | undefined;
-}
-
-/** A page of letters, newest first. */
-export interface LetterPage extends Pick<DeadLettersPage, "nextCursor"> {
-  /** The letters. */
-  readonly deadLetters: readonly ToldLetter[];
-}
-
-/** Letters in a page, and ids in one request: the most that the API takes. */
-export const PAGE_LETTERS = 100;
-
 const { id, consumer, eventType, orderId, reason, lastFailedAt, state, resolution } = deadLetterSchema.shape;
-const letter = mini.object({ id, consumer, eventType, orderId, reason, lastFailedAt, state, resolution });
-const page = mini.extend(deadLettersPageSchema, { deadLetters: mini.array(letter) });
+/** A dead letter, as far as the command line tells of it: bodies are left out. */
+const letterSchema = mini.object({
+  id,
+  consumer,
+  eventType,
+  orderId,
+  reason,
+  lastFailedAt,
+  state,
+  resolution,
+});
+const pageSchema = mini.object({
+  deadLetters: mini.array(letterSchema),
+  nextCursor: mini.nullable(mini.string()),
+});
+type Letter = mini.infer<typeof letterSchema>;
 
-/** The routes. Each rejects as {@linkcode AskOps} does. */
-export interface LettersApi {
-  /** A page of open letters; `cursor` is the `nextCursor` of the one before. */
-  list(filter: LetterFilter, cursor: string | null): Promise<LetterPage>;
-  /** One letter, whatever its state. */
-  find(id: string): Promise<ToldLetter>;
-  /** Sends up to {@linkcode PAGE_LETTERS} open letters to their consumers again. */
-  redrive(ids: readonly string[]): Promise<RedrivenJson>;
-  /** Closes up to {@linkcode PAGE_LETTERS} open letters; answers with how many were. */
-  discard(ids: readonly string[], because: string): Promise<number>;
+/** The letters that are meant, oldest first: what happened first is processed first. */
+interface FoundLetters {
+  readonly letters: readonly Letter[];
+  /** Whether there are more than one run takes. */
+  readonly more: boolean;
 }
 
-/** The routes, asked for through `ask`. */
-export function lettersApi(ask: AskOps): LettersApi {
-  const root = "/ops/dead-letters";
-  return {
-    list(filter, cursor) {
-      const given = { ...filter, cursor, state: "OPEN", limit: String(PAGE_LETTERS) };
-      const query = Object.entries(given).flatMap(([name, value]) => value ? [[name, value]] : []);
-      return ask(page, "GET", `${root}?${new URLSearchParams(query)}`);
-    },
-    find: (id) => ask(letter, "GET", `${root}/${id}`),
-    redrive: (ids) => ask(redrivenSchema, "POST", `${root}/redrive`, { ids }),
-    discard: async (ids, because) =>
-      (await ask(discardedSchema, "POST", `${root}/discard`, { ids, because })).discarded,
-  };
+const ROOT = "/ops/dead-letters";
+/** Letters in a page, and ids in one request: the most that the API takes. */
+const PAGE_LETTERS = 100;
+/** Letters that one run takes at most; more are for the next one. */
+const MAX_TAKEN = 10_000;
+
+/** Finds the open letters that are meant. Errors: as the API's; for an id, also where that letter is closed. */
+async function findLetters(ask: AskOps, which: Which): Promise<FoundLetters> {
+  if ("ids" in which) return { letters: await findByIds(ask, which.ids), more: false };
+  const letters: Letter[] = [];
+  let cursor: string | null = null;
+  do {
+    const rest: string[][] = cursor === null ? [] : [["cursor", cursor]];
+    const query = [...which.filter, ["state", "OPEN"], ["limit", `${PAGE_LETTERS}`], ...rest];
+    const page: mini.infer<typeof pageSchema> = await ask(
+      pageSchema,
+      `${ROOT}?${new URLSearchParams(query)}`,
+    );
+    letters.push(...page.deadLetters);
+    cursor = page.nextCursor;
+  } while (cursor !== null && letters.length < MAX_TAKEN);
+  return { letters: letters.reverse(), more: cursor !== null };
+}
+
+async function findByIds(ask: AskOps, ids: readonly string[]): Promise<Letter[]> {
+  const letters: Letter[] = [];
+  for (const id of new Set(ids)) {
+    const letter = await ask(letterSchema, `${ROOT}/${id}`).catch((error) => {
+      throw error instanceof ApiError ? new ApiError(error.status, `${id}: ${error.message}`) : error;
+    });
+    if (letter.state !== "OPEN") {
+      throw new ApiError(null, `${id} is closed: ${letter.state}, ${letter.resolution}. Nothing was done.`);
+    }
+    letters.push(letter);
+  }
+  return letters.sort((a, b) => a.id < b.id ? -1 : 1);
+}
+
+/** How many letters ended in which way. */
+interface Outcome {
+  readonly redriven: number;
+  /** Closed without being sent, because their consumer had processed the event meanwhile. */
+  readonly alreadyProcessed: number;
+  readonly discarded: number;
+  /** Somebody else had dealt with them, or was dealing with them, in the same moment. */
+  readonly gone: number;
+  /** The broker did not take them; they stay open. */
+  readonly refused: readonly { readonly id: string; readonly error: string }[];
+  /** Not reached, because it was cancelled. */
+  readonly untouched: number;
+}
+
+/**
+ * Redrives or discards the letters, as many at once as the API takes; a Ctrl-C ends it after the current batch.
+ *
+ * Errors: `ApiError`, which says how far it got.
+ */
+async function dealWith(ask: AskOps, letters: readonly Letter[], because: string | null): Promise<Outcome> {
+  using stop = stopOnSignals(null);
+  using progress = startProgress("dead letters", letters.length);
+  progress.at(0);
+  let sum: Outcome = { redriven: 0, alreadyProcessed: 0, discarded: 0, gone: 0, refused: [], untouched: 0 };
+  for (let at = 0; at < letters.length; at += PAGE_LETTERS) {
+    if (stop.signal.aborted) return { ...sum, untouched: letters.length - at };
+    const ids = letters.slice(at, at + PAGE_LETTERS).map(({ id }) => id);
+    const batch = await dealWithBatch(ask, ids, because).catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      throw new ApiError(error.status, `After ${at} of ${letters.length} dead letters: ${error.message}`);
+    });
+    sum = {
+      redriven: sum.redriven + batch.redriven,
+      alreadyProcessed: sum.alreadyProcessed + batch.alreadyProcessed,
+      discarded: sum.discarded + batch.discarded,
+      gone: sum.gone + ids.length - batch.redriven - batch.alreadyProcessed - batch.discarded -
+        batch.refused.length,
+      refused: [...sum.refused, ...batch.refused],
+      untouched: 0,
+    };
+    progress.at(at + ids.length);
+  }
+  return sum;
+}
+
+async function dealWithBatch(ask: AskOps, ids: readonly string[], because: string | null) {
+  if (because === null) {
+    return { ...await ask(redrivenSchema, `${ROOT}/redrive`, "POST", { ids }), discarded: 0 };
+  }
+  const { discarded } = await ask(discardedSchema, `${ROOT}/discard`, "POST", { ids, because });
+  return { redriven: 0, alreadyProcessed: 0, refused: [], discarded };
 }
 
 /** Letters, and refusals, that are shown. */
 const SHOWN = 10;
 
-/** `1 dead letter`, `2 dead letters`. */
-export function countOf(letters: number): string {
-  return `${letters} ${letters === 1 ? "dead letter" : "dead letters"}`;
-}
-
 /** The letters that are meant: their count, and the first of them in columns. */
 export function showLetters({ letters, more }: FoundLetters): string[] {
-  const columns = letters.slice(0, SHOWN).map(cellsOf);
-  const widths = [0, 1, 2, 3, 4].map((i) => Math.max(...columns.map((row) => row[i]?.length ?? 0)));
-  const rows = columns.map((row) => `  ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ")}`);
-  const rest = letters.length > rows.length ? [`  and ${letters.length - rows.length} more`] : [];
-  const limit = more
-    ? [`There are more: these are the newest ${letters.length}. Run it again for the rest.`]
-    : [];
+  const shown = letters.slice(0, SHOWN);
+  const table = tableLines(shown, [
+    { cell: ({ id }) => id },
+    { cell: ({ lastFailedAt }) => lastFailedAt },
+    { cell: ({ consumer }) => consumer },
+    { cell: ({ eventType }) => eventType ?? "no event" },
+    { cell: ({ reason, orderId }) => orderId ? `${reason}, order ${orderId}` : reason },
+  ]);
   return [
-    `${countOf(letters.length)}, oldest first:`,
-    ...rows.map((row) => row.trimEnd()),
-    ...rest,
-    ...limit,
+    `${countOf(letters.length, "dead letter")}, oldest first:`,
+    ...table.map((line) => `  ${line}`),
+    ...moreThan(shown.length, letters.length),
+    ...more ? [`There are more: these are the newest ${letters.length}. Run it again for the rest.`] : [],
   ];
 }
 
-function cellsOf({ id, lastFailedAt, consumer, eventType, reason, orderId }: ToldLetter): string[] {
-  return [
-    id,
-    lastFailedAt,
-    consumer,
-    eventType ?? "no event",
-    orderId ? `${reason}, order ${orderId}` : reason,
-  ];
+function moreThan(shown: number, all: number): string[] {
+  return all > shown ? [`  and ${all - shown} more`] : [];
 }
 
 /** What came of them, a line for each kind of end. */
@@ -238,174 +264,44 @@ export function showOutcome(outcome: Outcome): string[] {
     [untouched, "left open: it was cancelled before"],
   ];
   const reasons = refused.slice(0, SHOWN).map(({ id, error }) => `  ${id}: ${error}`);
-  const more = refused.length > SHOWN ? [`  and ${refused.length - SHOWN} more`] : [];
-  const lines = kinds.filter(([count]) => count > 0).map(([count, what]) => `${countOf(count)} ${what}.`);
-  return [...lines, ...reasons, ...more];
-}
-
-/** Letters that one run takes at most; more are for the next one. */
-const MAX_TAKEN = 10_000;
-
-/** The letters that are meant. */
-export interface FoundLetters {
-  /** The letters, oldest first: what happened first is processed first. */
-  readonly letters: readonly ToldLetter[];
-  /** Whether there are more than one run takes. */
-  readonly more: boolean;
-}
-
-/**
- * Finds the open letters that are meant.
- *
- * Errors: as the API's; for an id, also where that letter is closed.
- */
-export async function findLetters(api: LettersApi, which: RedriveOptions["which"]): Promise<FoundLetters> {
-  if ("ids" in which) return { letters: await byIds(api, which.ids), more: false };
-  const letters: ToldLetter[] = [];
-  let cursor: string | null = null;
-  do {
-    const page = await api.list(which.filter, cursor);
-    letters.push(...page.deadLetters);
-    cursor = page.nextCursor;
-  } while (cursor !== null && letters.length < MAX_TAKEN);
-  return { letters: letters.reverse(), more: cursor !== null };
-}
-
-async function byIds(api: LettersApi, ids: readonly string[]): Promise<ToldLetter[]> {
-  const letters: ToldLetter[] = [];
-  for (const id of new Set(ids)) {
-    const letter = await api.find(id).catch((error) => {
-      throw error instanceof ApiError ? new ApiError(error.status, `${id}: ${error.message}`) : error;
-    });
-    if (letter.state !== "OPEN") {
-      throw new ApiError(null, `${id} is closed: ${letter.state}, ${letter.resolution}. Nothing was done.`);
-    }
-    letters.push(letter);
-  }
-  return letters.sort((a, b) => a.id < b.id ? -1 : 1);
-}
-
-/** What came of dealing with letters. */
-export interface Outcome {
-  /** Letters that are on their way to their consumer again. */
-  readonly redriven: number;
-  /** Letters whose event their consumer had processed meanwhile: closed without being sent. */
-  readonly alreadyProcessed: number;
-  /** Letters that were closed unprocessed. */
-  readonly discarded: number;
-  /** Letters that somebody else had dealt with, or was dealing with, in the same moment. */
-  readonly gone: number;
-  /** Letters that the broker did not take; they stay open. */
-  readonly refused: readonly { readonly id: string; readonly error: string }[];
-  /** Letters that were not reached, because it was cancelled. */
-  readonly untouched: number;
-}
-
-/** How letters are dealt with. */
-export interface Dealing {
-  /** Why they are discarded; null where they are redriven. */
-  readonly because: string | null;
-  /** Told after each batch how many letters have been dealt with. */
-  readonly onProgress: (letters: number) => void;
-  /** Aborted to end it after the batch in hand. */
-  readonly stop: AbortSignal;
-}
-
-/**
- * Redrives or discards the letters, as many at once as the API takes.
- *
- * Errors: `ApiError`, which says how far it got.
- */
-export async function dealWith(
-  api: LettersApi,
-  letters: readonly ToldLetter[],
-  { because, onProgress, stop }: Dealing,
-): Promise<Outcome> {
-  let sum: Outcome = { redriven: 0, alreadyProcessed: 0, discarded: 0, gone: 0, refused: [], untouched: 0 };
-  for (let at = 0; at < letters.length; at += PAGE_LETTERS) {
-    if (stop.aborted) return { ...sum, untouched: letters.length - at };
-    const ids = letters.slice(at, at + PAGE_LETTERS).map(({ id }) => id);
-    try {
-      sum = added(
-        sum,
-        ids.length,
-        because === null ? await api.redrive(ids) : await api.discard(ids, because),
-      );
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      throw new ApiError(error.status, `After ${at} of ${letters.length} dead letters: ${error.message}`);
-    }
-    onProgress(at + ids.length);
-  }
-  return sum;
-}
-
-function added(
-  sum: Outcome,
-  asked: number,
-  told: Awaited<ReturnType<LettersApi["redrive"]>> | number,
-): Outcome {
-  const { redriven, alreadyProcessed, refused } = typeof told === "number"
-    ? { redriven: 0, alreadyProcessed: 0, refused: [] }
-    : told;
-  const discarded = typeof told === "number" ? told : 0;
-  return {
-    redriven: sum.redriven + redriven,
-    alreadyProcessed: sum.alreadyProcessed + alreadyProcessed,
-    discarded: sum.discarded + discarded,
-    gone: sum.gone + asked - redriven - alreadyProcessed - refused.length - discarded,
-    refused: [...sum.refused, ...refused],
-    untouched: 0,
-  };
+  const lines = kinds.filter(([count]) => count > 0)
+    .map(([count, what]) => `${countOf(count, "dead letter")} ${what}.`);
+  return [...lines, ...reasons, ...moreThan(reasons.length, refused.length)];
 }
 
 /** How long the API may take to answer, in milliseconds: the broker has five seconds for a batch. */
 const ANSWER_MS = 15_000;
 
-if (import.meta.main) {
-  const read = (args: readonly string[]) => readRedriveFlags(args, Date.now());
-  Deno.exit(await runCommand({ task: "redrive", usage: USAGE, read, run }, Deno.args));
-}
-
 async function run(options: RedriveOptions): Promise<number> {
-  const { url, which, because, dryRun, yes, json } = options;
+  const { url, which, because, "dry-run": dryRun, yes, json } = options;
   if (!dryRun && !yes && (json || !Deno.stdin.isTerminal())) {
     throw new UsageError("There is nobody to ask: add --yes, or --dry-run to look only");
   }
-  const token = readConfig(["OPS_TOKEN"]).OPS_TOKEN;
-  const api = lettersApi(opsApi({ url, token, timeoutMs: ANSWER_MS }));
-  const found = await findLetters(api, which);
+  const say = json ? () => {} : (line: string) => console.log(line);
+  const ask = opsApi(url, ANSWER_MS);
+  const found = await findLetters(ask, which);
+  const tell = (outcome: Outcome | null) => {
+    const action = because === null ? "redrive" : "discard";
+    if (json) console.log(JSON.stringify({ action, dryRun, ...found, outcome }));
+    (outcome ? showOutcome(outcome) : ["Nothing has been done."]).forEach(say);
+  };
   const isEmpty = found.letters.length === 0;
-  if (!json) {
-    (isEmpty ? ["No open dead letter matches."] : showLetters(found)).forEach((line) => console.log(line));
-  }
+  (isEmpty ? ["No open dead letter matches."] : showLetters(found)).forEach(say);
   if (dryRun || isEmpty) {
-    tell(options, found, null);
+    tell(null);
     return EXIT_DONE;
   }
-  if (
-    !yes && !confirm(because === null ? "Send them to their consumers again?" : "Discard them, for good?")
-  ) {
+  const question = because === null ? "Send them to their consumers again?" : "Discard them permanently?";
+  if (!yes && !confirm(question)) {
     console.error("Nothing has been done.");
     return EXIT_NOT_DONE;
   }
-  const outcome = await deal(api, found, because);
-  tell(options, found, outcome);
+  const outcome = await dealWith(ask, found.letters, because);
+  tell(outcome);
   if (outcome.untouched > 0) return EXIT_NOT_DONE;
   return found.more || outcome.refused.length > 0 ? EXIT_FOUND : EXIT_DONE;
 }
 
-/** Deals with the letters; a Ctrl-C ends it behind the batch in hand. */
-async function deal(api: LettersApi, { letters }: FoundLetters, because: string | null): Promise<Outcome> {
-  using stop = stopOnSignals(null);
-  using progress = startProgress("dead letters", letters.length);
-  progress.at(0);
-  return await dealWith(api, letters, { because, onProgress: progress.at, stop: stop.signal });
-}
-
-/** Says what came of the letters; null is that nothing was done. */
-function tell({ because, dryRun, json }: RedriveOptions, found: FoundLetters, outcome: Outcome | null): void {
-  const action = because === null ? "redrive" : "discard";
-  if (json) console.log(JSON.stringify({ action, dryRun, ...found, outcome }));
-  else (outcome ? showOutcome(outcome) : ["Nothing has been done."]).forEach((line) => console.log(line));
+if (import.meta.main) {
+  Deno.exit(await runCommand({ task: "redrive", usage: USAGE, read: readRedriveFlags, run }, Deno.args));
 }

@@ -24,7 +24,7 @@ Deno.test("showSet() has the count, the first ten messages in columns, and where
   const at = "2026-11-22T17:15:43.113Z";
   const event = { eventId: "e", consumer: "payments", type: "order.created", orderId: "o1", occurredAt: at };
   const pruned = { eventId: "e", consumer: "payments", type: null, orderId: null, occurredAt: null };
-  const lines = showSet(replay, { events: [event, pruned, ...Array(10).fill(event)] });
+  const lines = showSet(replay, [event, pruned, ...Array(10).fill(event)]);
   assertEquals(lines.slice(0, 4), [
     "Replay r1: 12 messages.",
     "3 of them their consumer has processed: it will absorb those, and count the repeat.",

@@ -80,7 +80,7 @@ grant select, insert, update (sent_at), delete on lost_events to orderflow_relay
 -- Ops: read everything but the clients' keys; have an event published again.
 grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters, delayed_retries
   to orderflow_ops;
-grant update (published_at, next_attempt_at) on outbox_events to orderflow_ops;
+grant update (published_at, next_attempt_at, republished_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_ops;
 

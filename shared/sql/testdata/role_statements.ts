@@ -4,11 +4,12 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf, type Topology } from "../../topology.ts";
-import { type EventData, makeEvent } from "../../events.ts";
+import { bindingsOf } from "../../broker/connection.ts";
+import type { Topology } from "../../topology.ts";
+import { type EventData, makeEvent, tell } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type Caused, type DatabaseRole, type Sql, transaction } from "../connect.ts";
+import { atomicallyOn, type DatabaseRole, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -23,10 +24,10 @@ import {
   countSuspect,
   countWaitingRetries,
   insertDeadLetters,
+  insertRetries,
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  storeRetries,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
@@ -35,11 +36,10 @@ import {
   findOrder,
   findUsedKeys,
   insertingOrders,
-  insertKeys,
+  insertOrders,
   listOrders,
   moveOrders,
   readStatuses,
-  tryLockKeys,
 } from "../orders.ts";
 import {
   countLost,
@@ -60,9 +60,16 @@ import {
   republishEvent,
   searchOrders,
 } from "../../ops/lists.ts";
-import { appendEvents, claimEvents, markPublished, markRefused, readEventsForPublishing } from "../outbox.ts";
-import { findPayments, insertingPayments, markRefunded } from "../payments.ts";
-import { findProcessed, type InsertRows, markProcessed, processOnce, recordOnce } from "../inbox.ts";
+import {
+  claimingEvents,
+  createWakeUps,
+  insertingEvents,
+  markingPublished,
+  markingRefused,
+  readEventsForPublishing,
+} from "../outbox.ts";
+import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
+import { type Inbox, once, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
   claimDueReplay,
@@ -102,13 +109,17 @@ const fault = {
 } as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
-/** Events that were asked about before: what they say is in the inbox, and what they caused in the table. */
-function record<Row extends { readonly id: string }>(insert: InsertRows<Row>, row: Row) {
-  return async (sql: Sql) => {
-    const caused: Caused<Row> = { ...row, cause: uuidv7() };
-    await recordOnce(atomicallyOn(sql), "a", { recordings: [{ row: caused, event: told() }] }, NOW, insert);
-  };
+/** A statement of `once` whose row is written, with what is told of it. */
+function record<Row extends { readonly id: string }>(writing: WritingRows<Row>, row: Row) {
+  const tells = tell("order.created", order());
+  return (sql: Sql) => once(inboxOn(sql), [{ cause: told(), row, tells }], writing, NOW);
 }
+
+const inboxOn = (sql: Sql): Inbox => ({
+  consumer: "a",
+  atomically: atomicallyOn(sql),
+  wakeUps: { due: () => true },
+});
 
 const FAULTS: Statements = {
   listArmedFaults: (sql) => listArmedFaults(sql),
@@ -133,16 +144,13 @@ const MIGRATED: Statements = { isMigrated: (sql) => isMigrated(sql) };
 
 /** What every consumer runs, whatever its module. */
 const CONSUMER: Statements = {
-  appendEvents: (sql) => appendEvents(sql, [told()]),
-  markProcessed: (sql) => markProcessed(sql, "a", [uuidv7()], NOW),
-  findProcessed: (sql) => findProcessed(sql, "a", [NIL]),
-  processOnce: (sql) => processOnce(sql, "a", [uuidv7()], NOW, () => Promise.resolve([])),
+  insertingEvents: async (sql) => await insertingEvents(sql, [told()]),
   insertDeadLetters: (sql) =>
     insertDeadLetters(sql, [{
       consumer: "a",
       eventId: null,
       eventType: null,
-      orderId: null,
+      aggregateId: null,
       correlationId: null,
       traceparent: null,
       body: BODY,
@@ -150,12 +158,12 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }], NOW),
-  storeRetries: (sql) =>
-    storeRetries(sql, [{
+  insertRetries: (sql) =>
+    insertRetries(sql, [{
       consumer: "a",
       eventId: uuidv7(),
       eventType: "order.created",
-      orderId: NIL,
+      aggregateId: NIL,
       correlationId: "c",
       traceparent: null,
       body: BODY,
@@ -177,12 +185,13 @@ const ORDERS: Statements = {
   moveOrders: (sql) => {
     const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
     const settled = [{ eventId: uuidv7(), orderId: NIL }];
-    return moveOrders(atomicallyOn(sql), "a", { changes, settled, outgoing: [told()] }, NOW);
+    return moveOrders(inboxOn(sql), { changes, settled, outgoing: [told()] }, NOW);
   },
-  tryLockKeys: (sql) => transaction(sql, (tx) => tryLockKeys(tx, ["k"])),
+  insertOrders: (sql) => {
+    const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
+    return insertOrders(sql, [{ order: newOrder(), created: told(), key }], createWakeUps());
+  },
   findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
-  insertKeys: (sql) =>
-    insertKeys(sql, [{ key: crypto.randomUUID(), fingerprint: "00".repeat(32), order: newOrder() }]),
   ...CONSUMER,
 };
 
@@ -204,7 +213,7 @@ const PAYMENTS: Statements = {
       failureReason: null,
     })(sql),
   findPayments: (sql) => findPayments(sql, [NIL]),
-  markRefunded: (sql) => markRefunded(sql, [{ paymentId: NIL, refundReference: "r" }], NOW),
+  markingRefunded: (sql) => record(markingRefunded, { id: NIL, refundReference: "r" })(sql),
   ...CONSUMER,
 };
 
@@ -227,10 +236,10 @@ const NOTIFICATIONS: Statements = {
 };
 
 const RELAY = (topology: Topology): Statements => ({
-  claimEvents: (sql) => claimEvents(sql, 1),
+  claimingEvents: (sql) => claimingEvents(sql, 1),
   readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
-  markPublished: (sql) => markPublished(sql, [NIL]),
-  markRefused: (sql) => markRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  markingPublished: (sql) => markingPublished(sql, [NIL]),
+  markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
   insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
   sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
   countLost: (sql) => countLost(sql),

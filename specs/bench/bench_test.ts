@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { BenchRow } from "./bench.ts";
-import { benchTable, medianRows } from "./table.ts";
+import { type BenchRow, benchTable, medianRows } from "./bench.ts";
 
 const row: BenchRow = { what: "accept", unit: "/s", ours: 1500, beside: 1000, goal: { atLeast: 1 } };
 

@@ -6,18 +6,18 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { z } from "zod";
-import { signalChild } from "../../shared/process/stop.ts";
-import { eventually } from "../../specs/support/eventually.ts";
-import { testBroker } from "../../specs/support/test_broker.ts";
-import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { denoArguments } from "./child.ts";
-import { freePort } from "./services.ts";
-import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "./processes.ts";
-import { readOutput } from "../../specs/support/read_output.ts";
+import { signalChild } from "../shared/process/stop.ts";
+import { eventually } from "./support/eventually.ts";
+import { testBroker } from "./support/test_broker.ts";
+import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+import { denoArguments } from "../workers/dev/child.ts";
+import { freePort } from "../workers/dev/services.ts";
+import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "../workers/dev/processes.ts";
+import { readOutput } from "./support/read_output.ts";
 
 shareTestSchema();
 
-const ROOT = join(import.meta.dirname ?? "", "../..");
+const ROOT = join(import.meta.dirname ?? "", "..");
 const TASKS = ["migrate", "audit", "ops", "load"];
 const SETS = [...new Set([BROKER, ...PROCESSES].map(({ permissions }) => permissions)), ...TASKS];
 /** Those whose processes need the token. */
@@ -58,7 +58,7 @@ Deno.test("a permission set hides Postgres's own variables: the URL alone says w
 });
 
 Deno.test("under the supervisor a process reaches the addresses that it was told, and no other port of this machine", async () => {
-  const entry = "workers/dev/testdata/try_addresses.ts";
+  const entry = "specs/testdata/try_addresses.ts";
   for (const spec of [BROKER, ...PROCESSES]) {
     const args = [...denoArguments({ ...spec, entry }, ["127.0.0.1:1", "127.0.0.1:3"]), "1", "2", "3"];
     const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
@@ -69,7 +69,7 @@ Deno.test("under the supervisor a process reaches the addresses that it was told
 /** Runs a script of testdata under a permission set of deno.json; answers with all that it printed. */
 async function runUnder(set: string, script: string, ...args: string[]): Promise<string> {
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", `-P=${set}`, `workers/dev/testdata/${script}`, ...args],
+    args: ["run", "-q", "--no-prompt", `-P=${set}`, `specs/testdata/${script}`, ...args],
     cwd: ROOT,
     env: { NO_COLOR: "1", PGPASSWORD: "sesame" },
   }).output();

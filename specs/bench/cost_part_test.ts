@@ -1,12 +1,12 @@
 import { assertEquals, assertGreater } from "@std/assert";
-import { describeShares, parseStats, startMachineMeter, usedBetween } from "./machine_usage.ts";
+import { describeShares, parseStats, startMachineMeter, usedBetween } from "./cost_part.ts";
 
 const stat = (pid: number, program: string, parent: number, user: number, system: number) =>
   `${pid} (${program}) S ${parent} 1 1 0 -1 4194560 1 2 3 4 ${user} ${system} 0 0 20 0 1 0 100 1000 512 10`;
 
 Deno.test("parseStats reads a process whose name has spaces and brackets, and skips what is no process", () => {
   const read = parseStats([stat(7, "a (b) c", 1, 150, 50), "cat: no such file", ""].join("\n"));
-  assertEquals(read, new Map([[7, { program: "a (b) c", parent: 1, cpuSeconds: 2, residentMiB: 2 }]]));
+  assertEquals(read, new Map([[7, { program: "a (b) c", parent: 1, cpuSeconds: 2 }]]));
 });
 
 Deno.test("usedBetween tells our processes, the broker and the others apart, new ones included", () => {

@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { rowsOf } from "./accept_part.ts";
+import { acceptRows } from "./throughput_parts.ts";
 import { isReached } from "./bench.ts";
 
 Deno.test("accepting is compared by the medians of the rounds: more orders, and a lower p99", () => {
   const round = (perSecond: number, p99: number) => ({ perSecond, p50: p99 / 2, p99, cpuShare: 0.25 });
-  const rows = rowsOf(64, 2, {
+  const rows = acceptRows(64, 2, {
     ours: [round(900, 80), round(4000, 10), round(4200, 12)],
     naive: [round(2000, 20), round(1900, 18), round(100, 500)],
   });

@@ -1,0 +1,209 @@
+// deno-lint-ignore-file no-control-regex -- the regular expressions find messages among bytes
+/**
+ * What one order at rest asks of the services, counted on the wire: a proxy stands before the database and one before the
+ * broker, so that no server needs a setting for it.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { startCutProxy, type Tap } from "../support/cut_proxy.ts";
+import { placeOrders } from "../support/place_orders.ts";
+import { settled } from "../support/settled.ts";
+import type { BenchPart, BenchRow } from "./bench.ts";
+import { startFlowStack } from "./services.ts";
+
+/** So many that the statements are prepared on every connection that a process has. */
+const WARM_UP = { orders: 300, connections: 16 };
+/** After an order has settled, in milliseconds: what it has set off besides, such as a last look of the relay, is over. */
+const REST_MS = 100;
+
+/** Starts to count. */
+function nothing() {
+  return {
+    /** Times that a process waits for the database, by process. What leaves before an answer comes counts once. */
+    roundTrips: new Map<string, number>(),
+    /** Statements of heartbeats, which are left out of everything else: they are about the process. */
+    heartbeats: 0,
+    /** What gets an answer of its own, round trip or not. */
+    statements: 0,
+    /** Statements that do nothing but notify: such a commit waits for no disk. */
+    onlyNotify: 0,
+    /** Notifications, by the process that is told. */
+    notified: new Map<string, number>(),
+    publishes: 0,
+    deliveries: 0,
+    /**
+     * How many steps in a row have led to where a process is: to the database and back, by way of the database to who
+     * listens, by way of the broker to a consumer. As with Lamport's clocks, what a process did before counts as before,
+     * whether or not it was the cause.
+     */
+    hops: new Map<string, number>(),
+    /** The hops that had led to each statement, and to the last publish. */
+    asked: [] as { readonly who: string; readonly hops: number }[],
+    published: 0,
+  };
+}
+
+type Passed = ReturnType<typeof nothing>;
+
+const latin1 = new TextDecoder("latin1"); // a character for each byte
+const PUBLISH = /\x01[^]{6}\0\x3c\0\x28/g; // frames of basic.publish and basic.deliver
+const DELIVER = /\x01[^]{6}\0\x3c\0\x3c/g;
+const STATEMENT = /S\0\0\0\x04|Q\0\0[^]{2}\w/g; // Sync, and a simple query
+const [TERMINATE, NOTIFICATION] = [0x58, 0x41]; // the types of two messages of Postgres
+
+/**
+ * Makes a watch over all connections of a system to its services. It expects of a chunk that it begins with a whole
+ * message, as it does where one order is on its way, and that a process names its connections `orderflow <name>`.
+ */
+export function watchWires() {
+  let passed = nothing();
+  const hopsOf = (who: string) => passed.hops.get(who) ?? 0;
+  const reach = (who: string, from: number) => void passed.hops.set(who, Math.max(hopsOf(who), from + 1));
+  const add = (to: Map<string, number>, who: string) => void to.set(who, (to.get(who) ?? 0) + 1);
+  const count = (text: string, what: RegExp) => [...text.matchAll(what)].length;
+
+  function database(): Tap {
+    let who = "";
+    let waiting: number | null = null; // the hops that had led to what is not answered yet
+    const prepared = new Map<string, string>(); // statements by their names
+    return {
+      sent(bytes) {
+        const text = latin1.decode(bytes);
+        who ||= /application_name\0orderflow ([^\0]+)\0/.exec(text)?.[1] ?? "";
+        for (const [, name = "", sql = ""] of text.matchAll(/P[^]{4}(\w+)\0([^\0]*)\0/g)) {
+          prepared.set(name, sql);
+        }
+        const bound = [...text.matchAll(/B[^]{4}\0(\w+)\0/g)].map(([, name = ""]) =>
+          prepared.get(name) ?? ""
+        );
+        const statements = count(text, STATEMENT);
+        const heartbeats = bound.filter((sql) => sql.includes("heartbeats")).length;
+        passed.heartbeats += heartbeats;
+        if (bytes[0] === TERMINATE || (heartbeats > 0 && heartbeats === statements)) return;
+        if (waiting === null) add(passed.roundTrips, who);
+        waiting = hopsOf(who);
+        passed.asked.push({ who, hops: waiting });
+        passed.statements += statements;
+        passed.onlyNotify += bound.filter((sql) => /^\s*select\s+pg_notify\b/i.test(sql)).length;
+      },
+      received(bytes) {
+        if (waiting !== null) reach(who, waiting);
+        else if (bytes[0] === NOTIFICATION) {
+          add(passed.notified, who);
+          reach(who, passed.asked.findLast((other) => other.who !== who)?.hops ?? 0);
+        }
+        waiting = null;
+      },
+    };
+  }
+
+  function broker(): Tap {
+    let who = "";
+    return {
+      sent(bytes) {
+        const text = latin1.decode(bytes);
+        who ||= /connection_nameS[^]{4}orderflow ([\w.-]+)/.exec(text)?.[1] ?? "";
+        const found = count(text, PUBLISH);
+        passed.publishes += found;
+        if (found > 0) passed.published = hopsOf(who);
+      },
+      received(bytes) {
+        const found = count(latin1.decode(bytes), DELIVER);
+        passed.deliveries += found;
+        if (found > 0) reach(who, passed.published);
+      },
+    };
+  }
+
+  /** What has passed since the last call. */
+  function take(): Passed {
+    const taken = passed;
+    passed = nothing();
+    return taken;
+  }
+
+  return { database, broker, take };
+}
+
+/** Orders come one at a time. What most of them do counts: at times a poll falls between. */
+export const hopsPart: BenchPart = {
+  name: "hops",
+  about: "what one order at rest asks of the services: round trips, commits, messages, hops in a row",
+  async run({ services, size, say }) {
+    const wires = watchWires();
+    await using resources = new AsyncDisposableStack();
+    const via = (urls: { readonly database: string; readonly broker: string }) => ({
+      database: resources.use(startCutProxy(urls.database, 5432, wires.database)).url,
+      broker: resources.use(startCutProxy(urls.broker, 5672, wires.broker)).url,
+    });
+    await using stack = await startFlowStack(services, { via });
+    const nextTransaction = async () => { // only what writes or notifies has a number
+      const rows = await stack.db.sql<{ id: number }[]>`
+        select pg_snapshot_xmax(pg_current_snapshot())::text::float8 as id`;
+      return rows[0]?.id ?? 0;
+    };
+    const count = size(40, 3);
+    say(`${count} orders one at a time, after a warm-up`);
+    await placeOrders(stack.url, WARM_UP);
+    await settled(stack);
+    const orders: CountedOrder[] = [];
+    for (let n = 0; n < count; n++) {
+      await delay(REST_MS);
+      wires.take();
+      const before = await nextTransaction();
+      await placeOrders(stack.url, { orders: 1, connections: 1 });
+      await settled(stack);
+      await delay(REST_MS);
+      orders.push({ ...wires.take(), writes: await nextTransaction() - before });
+    }
+    return hopRows(orders, stack.broker.topology.queues.ordersLifecycleEvents.name);
+  },
+};
+
+/** What an order asked for, with the number of transactions that wrote or notified. */
+export type CountedOrder = Omit<Passed, "asked" | "published"> & { readonly writes: number };
+
+/** The lines; `last` is the process whose step is an order's last. Pure. */
+export function hopRows(orders: readonly CountedOrder[], last: string): BenchRow[] {
+  const usual = (of: (order: CountedOrder) => number) => mostFrequent(orders.map(of));
+  const row = (what: string, of: (order: CountedOrder) => number, atMost?: number, note = "") => ({
+    what: `one order at rest: ${what}`,
+    unit: "",
+    ours: usual(of),
+    beside: null,
+    goal: atMost === undefined ? null : { atMost },
+    note,
+  });
+  const each = [...new Set(orders.flatMap(({ roundTrips }) => [...roundTrips.keys()]))]
+    .map((who) =>
+      [who.replace(/^test\.\w+\./, ""), usual(({ roundTrips }) => roundTrips.get(who) ?? 0)] as const
+    )
+    .filter(([, trips]) => trips > 0);
+  return [
+    row(
+      "database round trips",
+      ({ roundTrips }) => roundTrips.values().reduce((sum, trips) => sum + trips, 0),
+      16,
+      each.map(([who, trips]) => `${who} ${trips}`).join(", "),
+    ),
+    row("statements, begin and commit among them", ({ statements }) => statements),
+    row("durable commits", ({ writes, onlyNotify, heartbeats }) => writes - onlyNotify - heartbeats),
+    row("commits that only notify", ({ onlyNotify }) => onlyNotify),
+    row("wake-ups of the relay", ({ notified }) => notified.get("outbox-relay") ?? 0),
+    row("publishes", ({ publishes }) => publishes),
+    row("deliveries", ({ deliveries }) => deliveries),
+    row(
+      "hops in a row",
+      ({ hops }) => hops.get(last) ?? 0,
+      11,
+      "to the database and back, to a listener, to a consumer",
+    ),
+  ];
+}
+
+function mostFrequent(values: readonly number[]): number {
+  const groups = [...Map.groupBy(values, (value) => value)];
+  const [most] = groups.toSorted(([a, as], [b, bs]) => bs.length - as.length || a - b);
+  return most?.[0] ?? 0;
+}

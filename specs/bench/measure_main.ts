@@ -1,0 +1,398 @@
+/**
+ * What the parts of the benchmark measure in a process of its own: the services without OrderFlow, and single orders. One
+ * argument, a job as JSON; prints its report as JSON.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Channel, type ChannelModel, connect as connectBroker, type Options } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
+import { eventually } from "../support/eventually.ts";
+import { type Quantiles, quantiles, quantilesSchema, runScript } from "./bench.ts";
+
+const count = z.number().int().min(1).max(1_000_000);
+const url = z.string().min(1);
+
+/** What can be measured. */
+const jobSchema = z.discriminatedUnion("what", [
+  /** Rows into `naive_orders`, each in a transaction of its own, over so many connections. */
+  z.object({ what: z.literal("inserts"), database: url, orders: count, connections: count }),
+  /** The bodies of a full outbox through amqplib, `window` of them without their confirm at once. */
+  z.object({ what: z.literal("publish"), database: url, broker: url, exchange: z.string(), window: count }),
+  /** One half of the messages of so many orders through the broker. `names`: exchange and queues, as variables. */
+  z.object({
+    what: z.enum(["flow out", "flow in"]),
+    broker: url,
+    names: z.record(z.string(), z.string()),
+    orders: count,
+  }),
+  /** Bare chains of commits and hops, one every `everyMs`, through a durable queue that is empty. */
+  z.object({
+    what: z.literal("chains"),
+    database: url,
+    broker: url,
+    queue: z.string(),
+    count,
+    everyMs: count,
+  }),
+  /** Orders, one every `everyMs`, until the database has told of their ends: see `tellEnds`. */
+  z.object({ what: z.literal("orders"), database: url, api: url, count, everyMs: count }),
+]);
+
+type Job = z.infer<typeof jobSchema>;
+type JobOf<What extends Job["what"]> = Extract<Job, { what: What }>;
+
+/** What "publish" reports, and "inserts" with the times of single inserts. */
+export const speedSchema = z.object({ perSecond: z.number(), cpuShare: z.number() });
+export const insertsSchema = speedSchema.extend(quantilesSchema.shape);
+/** What a half of the flow reports: from its first publish or subscription to its last confirm or delivery. */
+export const spanSchema = z.object({ startedMs: z.number(), endedMs: z.number() });
+
+/** Measures in a process of its own; the job says what. Errors: those of {@linkcode runScript}. */
+export function measure<T>(job: Job, schema: z.ZodType<T>): Promise<T> {
+  return runScript("specs/bench/measure_main.ts", [JSON.stringify(job)], schema);
+}
+
+function report(job: Job): Promise<unknown> {
+  switch (job.what) {
+    case "inserts":
+      return insertOneByOne(job);
+    case "publish":
+      return publishOutbox(job);
+    case "flow out":
+      return publishFlow(job);
+    case "flow in":
+      return consumeFlow(job);
+    case "chains":
+      return runChains(job);
+    case "orders":
+      return placeOrders(job);
+  }
+}
+
+/** Starts a clock of time and processor time. */
+function startClock(): () => { seconds: number; cpuShare: number } {
+  const before = process.cpuUsage();
+  const startedMs = performance.now();
+  return () => {
+    const seconds = (performance.now() - startedMs) / 1000;
+    const { user, system } = process.cpuUsage(before);
+    return { seconds, cpuShare: (user + system) / 1e6 / seconds };
+  };
+}
+
+async function insertOneByOne({ database, orders, connections }: JobOf<"inserts">) {
+  const sql = connect(database, { name: "naive inserts", role: null, max: connections });
+  // Every connection is open before the clock starts, as the API's are.
+  await Promise.all(Array.from({ length: connections }, () => sql`select pg_sleep(0.05)`));
+  const latencies: number[] = [];
+  const clock = startClock();
+  let left = orders;
+  await Promise.all(Array.from({ length: connections }, async () => {
+    while (left-- > 0) {
+      const sentMs = performance.now();
+      await insertOrder(sql, "naive_orders");
+      latencies.push(performance.now() - sentMs);
+    }
+  }));
+  const { seconds, cpuShare } = clock();
+  await sql.end({ timeout: 2 });
+  return { perSecond: orders / seconds, cpuShare, ...quantiles(latencies) };
+}
+
+function insertOrder(sql: Sql, table: "orders" | "naive_orders") {
+  const now = new Date();
+  return sql`
+    insert into ${sql(table)} (id, user_id, course_id, amount, correlation_id, created_at, updated_at)
+    values (${uuidv7()}, ${SCENARIO_USER}, ${RESERVED_COURSES.success}, ${"49.90"}, ${uuidv7()}, ${now}, ${now})`;
+}
+
+interface Message {
+  readonly type: string;
+  readonly body: Buffer;
+  readonly properties: Options.Publish;
+}
+
+/**
+ * Publishes `total` messages over a channel of its own, never more than `window` without their confirms.
+ *
+ * Errors: when a message is refused or has no queue, and when the broker takes no more.
+ */
+async function publishAll(
+  model: ChannelModel,
+  exchange: string,
+  messages: readonly Message[],
+  total: number,
+  window: number,
+): Promise<void> {
+  const channel = await model.createConfirmChannel();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  channel.on("return", () => reject(new Error(`no queue is bound to the exchange "${exchange}"`)));
+  model.on("blocked", (reason) => reject(new Error(`the broker takes no more messages: ${reason}`)));
+  let sent = 0;
+  let confirmed = 0;
+  const onConfirm = (error: unknown) => {
+    if (error) return reject(error);
+    if (++confirmed === total) resolve();
+    else send();
+  };
+  const send = () => {
+    while (sent < total && sent - confirmed < window) {
+      const { type, body, properties } = messages[sent++ % messages.length]!;
+      channel.publish(exchange, type, body, properties, onConfirm);
+    }
+  };
+  send();
+  await promise;
+}
+
+/** Everything is in memory before the clock starts: no claim, no mark. */
+async function publishOutbox({ database, broker, exchange, window }: JobOf<"publish">) {
+  const messages = await readOutbox(database);
+  const model = await connectBroker(broker, { noDelay: true });
+  const clock = startClock();
+  await publishAll(model, exchange, messages, messages.length, window);
+  const { seconds, cpuShare } = clock();
+  await model.close();
+  return { perSecond: messages.length / seconds, cpuShare };
+}
+
+/** Every event of the outbox, in the order and with the properties that the relay sends it with. */
+async function readOutbox(database: string): Promise<Message[]> {
+  const sql = connect(database, { name: "bench", role: null, max: 1 });
+  const rows = await sql<(EventAbout & { readonly traceparent: string | null; readonly body: string })[]>`
+    select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
+           payload::text as body
+    from outbox_events order by id`;
+  await sql.end();
+  return rows.map(({ traceparent, body, ...about }) => ({
+    type: about.type,
+    body: Buffer.from(body),
+    properties: { ...propertiesOf(about), mandatory: true, headers: { traceparent } },
+  }));
+}
+
+interface EventAbout {
+  readonly id: string;
+  readonly type: string;
+  readonly correlationId: string;
+  readonly occurredAt: Date;
+}
+
+function propertiesOf({ id, type, correlationId, occurredAt }: EventAbout): Options.Publish {
+  return {
+    persistent: true,
+    contentType: "application/json",
+    messageId: id,
+    type,
+    correlationId,
+    timestamp: Math.floor(occurredAt.getTime() / 1000),
+  };
+}
+
+/** The types of event of an order that goes well, in the order in which they happen. */
+const FLOW_TYPES = ["order.created", "payment.succeeded", "enrollment.granted", "notification.sent"] as const;
+/** Publishes without their confirm at once: as many as the relay has in two batches. */
+const FLOW_WINDOW = 1000;
+/** Deliveries without their ack at once, for each queue, and how many are acked together: as our consumers do. */
+const PREFETCH = 500;
+const ACK_EVERY = 250;
+/** Orders whose events are made, before the clock starts; all further orders' are the same again. */
+const DISTINCT_ORDERS = 1000;
+
+/** The events of one new order that goes well, as long as those of any other. */
+function messagesOfOrder(): Message[] {
+  const occurredAt = new Date();
+  const correlationId = uuidv7();
+  const ids = { orderId: uuidv7(), courseId: RESERVED_COURSES.success };
+  const amount = "49.90";
+  const data = {
+    "order.created": { ...ids, userId: SCENARIO_USER, amount },
+    "payment.succeeded": { ...ids, paymentId: uuidv7(), amount },
+    "enrollment.granted": { ...ids, enrollmentId: uuidv7() },
+    "notification.sent": {
+      orderId: ids.orderId,
+      notificationId: uuidv7(),
+      notificationType: "ORDER_COMPLETED",
+    },
+  };
+  return FLOW_TYPES.map((type) => {
+    const id = uuidv7();
+    const event = { eventId: id, type, version: 1, occurredAt, correlationId, data: data[type] };
+    const mandatory = CONSUMED_TYPES.has(type);
+    const properties = { ...propertiesOf({ id, type, correlationId, occurredAt }), mandatory };
+    return { type, body: Buffer.from(JSON.stringify(event)), properties };
+  });
+}
+
+async function publishFlow({ broker, names, orders }: JobOf<"flow out" | "flow in">) {
+  const topology = topologyNamed(names);
+  const connection = await connectBroker(broker, { noDelay: true });
+  const channel = await connection.createChannel();
+  await declareTopology(channel, topology);
+  await eventually("the other half to subscribe", async () => {
+    const queues = await Promise.all(busyQueues(topology).map(({ name }) => channel.checkQueue(name)));
+    return queues.every(({ consumerCount }) => consumerCount > 0);
+  });
+  const messages = Array.from({ length: Math.min(orders, DISTINCT_ORDERS) }, messagesOfOrder).flat();
+  const startedMs = now();
+  await publishAll(connection, topology.exchange, messages, orders * FLOW_TYPES.length, FLOW_WINDOW);
+  const endedMs = now();
+  await connection.close();
+  return { startedMs, endedMs };
+}
+
+async function consumeFlow({ broker, names, orders }: JobOf<"flow out" | "flow in">) {
+  const topology = topologyNamed(names);
+  const startedMs = now();
+  const queues = await Promise.all(
+    busyQueues(topology).map(async ({ name, share }) => {
+      const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
+      const channel = await connection.createChannel();
+      await declareTopology(channel, topology);
+      await channel.prefetch(PREFETCH);
+      return { connection, channel, name, messages: share * orders };
+    }),
+  );
+  await Promise.all(queues.map(({ channel, name, messages }) => consumeQueue(channel, name, messages)));
+  const endedMs = now();
+  await Promise.all(queues.map(({ connection }) => connection.close()));
+  return { startedMs, endedMs };
+}
+
+/** Consumes a queue until its last message. */
+function consumeQueue(channel: Channel, queue: string, messages: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let received = 0;
+  channel.consume(queue, (message) => {
+    if (!message) return reject(new Error(`The queue ${queue} was deleted`));
+    received++;
+    if (received % ACK_EVERY === 0 || received === messages) channel.ack(message, true);
+    if (received === messages) resolve();
+  }).catch(reject);
+  return promise;
+}
+
+/** The queues that the events of an order get to, and how many of them each gets. */
+function busyQueues(topology: Topology): { readonly name: string; readonly share: number }[] {
+  const types: ReadonlySet<string> = new Set(FLOW_TYPES);
+  return Object.values(topology.queues)
+    .map(({ name, bindings }) => ({ name, share: bindings.filter((type) => types.has(type)).length }))
+    .filter(({ share }) => share > 0);
+}
+
+function topologyNamed(names: Readonly<Record<string, string>>): Topology {
+  return topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
+}
+
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** Runs before the first that counts. */
+const WARM_UP = 20;
+
+/** Begins with `once` every `everyMs` milliseconds, whether or not the one before has ended; how long they took. */
+async function paced(
+  { count, everyMs }: { readonly count: number; readonly everyMs: number },
+  once: () => Promise<void>,
+): Promise<Quantiles> {
+  const running: Promise<number>[] = [];
+  const startedMs = performance.now();
+  for (let n = 0; n < WARM_UP + count; n++) {
+    await delay(Math.max(0, startedMs + n * everyMs - performance.now()));
+    const sentMs = performance.now();
+    const run = once().then(() => performance.now() - sentMs);
+    run.catch(() => {}); // is told below
+    running.push(run);
+  }
+  return quantiles((await Promise.all(running)).slice(WARM_UP));
+}
+
+/**
+ * What an order waits for, and nothing else, in one process: five commits (among them that of `PAID`, which happens beside
+ * the seat's) and three hops, each of which is a publish with its confirm and its delivery.
+ */
+async function runChains({ database, broker, queue, ...pace }: JobOf<"chains">): Promise<Quantiles> {
+  const sql = connect(database, { name: "bench", role: null, max: 1 });
+  const publishing = await connectBroker(broker, { noDelay: true });
+  const consuming = await connectBroker(broker, { noDelay: true });
+  const out = await publishing.createConfirmChannel();
+  const back = await consuming.createChannel();
+  const [message] = messagesOfOrder();
+  if (!message) throw new Error("There is no message to publish");
+  const waiting: (() => void)[] = [];
+  await out.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum" } });
+  await back.consume(queue, (delivery) => {
+    if (!delivery) throw new Error(`The queue ${queue} was deleted`);
+    back.ack(delivery);
+    waiting.shift()?.();
+  });
+  const commit = () => insertOrder(sql, "orders");
+  const hop = async () => {
+    const delivered = new Promise<void>((resolve) => waiting.push(resolve));
+    const confirmed = new Promise<void>((resolve, reject) => {
+      out.publish(
+        "",
+        queue,
+        message.body,
+        message.properties,
+        (error: unknown) => error ? reject(error) : resolve(),
+      );
+    });
+    await Promise.all([delivered, confirmed]);
+  };
+  const took = await paced(pace, async () => {
+    for (const step of [commit, hop, commit, hop, commit, hop, commit, commit]) await step();
+  });
+  await Promise.all([publishing.close(), consuming.close(), sql.end({ timeout: 2 })]);
+  return took;
+}
+
+const END_CHANNEL = "bench_ends";
+/** Who places the orders that are measured one by one, so that nobody else's are told of. */
+const PROBE_USER = "00000000-0000-0000-0000-0000000000be";
+
+/**
+ * Has the database tell of the end of each order that "orders" places, by a notification that leaves with the commit. It
+ * costs that transaction one, and nobody has to look: nothing but the order is on its way meanwhile.
+ */
+export async function tellEnds(sql: Sql): Promise<void> {
+  await sql.unsafe(`
+    create function tell_end() returns trigger language plpgsql as $$
+      begin perform pg_notify('${END_CHANNEL}', new.id::text); return null; end $$;
+    create trigger tell_end after update on orders for each row
+    when (new.status = 'COMPLETED' and new.user_id = '${PROBE_USER}') execute function tell_end();`);
+}
+
+const createdSchema = z.object({ id: z.string() });
+
+/** From before the request leaves until this process has been told that the order's last commit is done. */
+async function placeOrders({ database, api, ...pace }: JobOf<"orders">): Promise<Quantiles> {
+  const sql = connect(database, { name: "bench", role: null, max: 1 });
+  const ended = new Map<string, PromiseWithResolvers<void>>();
+  const endOf = (id: string) => ended.getOrInsertComputed(id, () => Promise.withResolvers<void>());
+  await sql.listen(END_CHANNEL, (id) => endOf(id).resolve());
+  const body = JSON.stringify({ userId: PROBE_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
+  const headers = { "content-type": "application/json" };
+  const took = await paced(pace, async () => {
+    const response = await fetch(`${api}/orders`, { method: "POST", body, headers });
+    const { id } = createdSchema.parse(await response.json());
+    await endOf(id).promise;
+  });
+  await sql.end({ timeout: 2 });
+  return took;
+}
+
+if (import.meta.main) {
+  const job = jobSchema.parse(JSON.parse(Deno.args[0] ?? ""));
+  console.log(JSON.stringify(await report(job)));
+}

@@ -1,0 +1,101 @@
+/**
+ * What the relay's process sends over: three channels on one connection, so that what comes back on one is told apart from
+ * what the others have under way.
+ *
+ * @module
+ */
+import {
+  type Channel,
+  type ChannelModel,
+  type ConfirmChannel,
+  type QueueDepth,
+  tieToConnection,
+} from "../../shared/broker/connection.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
+import type { Logger } from "../../shared/process/log.ts";
+
+/** What reconciliation and delayed retries need: what they send goes to single queues. */
+export interface QueueChannel {
+  readonly publisher: Publisher;
+  /** Asks the broker for its queues; where it does not answer, the connection is made anew. */
+  readonly readQueues: () => Promise<readonly QueueDepth[]>;
+}
+
+/** The channels of the connection that is up; each is null while there is none, and while the broker takes nothing. */
+export interface Channels {
+  /** For events, to the exchange. */
+  readonly events: Publisher | null;
+  readonly retries: QueueChannel | null;
+  readonly replays: Publisher | null;
+  /** Opens them on a new connection. */
+  setup(model: ChannelModel): Promise<void>;
+  /** Closes the connection, so that another one is made. */
+  closeConnection(): void;
+}
+
+/** What {@linkcode createChannels} works with. */
+export interface ChannelsOptions {
+  /** Declares what is published to. */
+  readonly declare: (channel: Channel) => Promise<void>;
+  readonly readQueues: (channel: Channel) => Promise<readonly QueueDepth[]>;
+  readonly publisherOn: (channel: ConfirmChannel) => Publisher;
+  /** Puts something around the publisher of events. */
+  readonly aroundEvents: (publisher: Publisher) => Publisher;
+  /** Called when channels are open, and when the broker takes messages again. */
+  readonly onOpen: () => void;
+  readonly log: Logger;
+}
+
+/** Makes the channels; none is open before `setup`. */
+export function createChannels(options: ChannelsOptions): Channels {
+  const { declare, publisherOn, aroundEvents, onOpen, log } = options;
+  let open: Pick<Channels, "events" | "retries" | "replays"> | null = null;
+  let closeConnection = () => {};
+
+  async function readQueues(channel: Channel): Promise<readonly QueueDepth[]> {
+    try {
+      return await options.readQueues(channel);
+    } catch (error) {
+      closeConnection(); // a queue is missing or silent: either way it is declared and asked anew
+      throw error;
+    }
+  }
+
+  async function setup(model: ChannelModel): Promise<void> {
+    closeConnection = () => void model.close().catch(() => {}); // it may be closed already
+    const openChannel = async () => {
+      const channel = await model.createConfirmChannel();
+      tieToConnection(channel, model, log, () => open = null);
+      return channel;
+    };
+    const [events, retries, replays] = [await openChannel(), await openChannel(), await openChannel()];
+    await declare(events);
+    const opened = {
+      events: aroundEvents(publisherOn(events)),
+      retries: { publisher: publisherOn(retries), readQueues: () => readQueues(retries) },
+      replays: publisherOn(replays),
+    };
+    const use = () => {
+      open = opened;
+      onOpen();
+    };
+    // A broker that is short of memory or disk stops reading from publishers. Events are safest where they are.
+    model.on("blocked", () => open = null);
+    model.on("unblocked", use);
+    use();
+  }
+
+  return {
+    get events() {
+      return open?.events ?? null;
+    },
+    get retries() {
+      return open?.retries ?? null;
+    },
+    get replays() {
+      return open?.replays ?? null;
+    },
+    setup,
+    closeConnection: () => closeConnection(),
+  };
+}
