@@ -243,7 +243,7 @@ const RELAY = (topology: Topology): Statements => ({
   insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
   sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
   countLost: (sql) => countLost(sql),
-  forgetFound: (sql) => forgetFound(sql, "a", "infinity"),
+  forgetFound: (sql) => forgetFound(sql, "a"),
   findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
   markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
