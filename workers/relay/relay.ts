@@ -142,12 +142,12 @@ export function startRelay(options: RelayOptions): Relay {
   const outbox = createDrain(options, stop);
   let ticked = false;
 
-  async function look(isWoken: boolean, isPoll: boolean): Promise<boolean> {
+  async function look(isWoken: boolean): Promise<boolean> {
     if (stop.aborted || (!enabled && !ticked) || !publisher()) return false; // a tick waits for the broker
     const isTick = ticked;
     ticked = false; // another one may come meanwhile
     try {
-      return await outbox.drain({ isExpected: isWoken, atEverything: isTick || isPoll });
+      return await outbox.drain({ isExpected: isWoken, atEverything: isTick });
     } catch (error) {
       ticked ||= isTick;
       throw error;
@@ -158,10 +158,9 @@ export function startRelay(options: RelayOptions): Relay {
     alarm.ring(); // what is in the outbox already
     for (let pauseMs = pollIntervalMs; !stop.aborted;) {
       const isWoken = await alarm.wait(pauseMs);
-      const isPoll = !isWoken && pauseMs >= pollIntervalMs;
       try {
         const outages = { log, stop, passes: passesInTime };
-        const found = await retryWhileUnavailable(() => look(isWoken, isPoll), outages);
+        const found = await retryWhileUnavailable(() => look(isWoken), outages);
         pauseMs = nextPauseMs(pauseMs, isWoken || found, pollIntervalMs);
       } catch (error) {
         if (!stop.aborted || !passesInTime(error)) throw error;
