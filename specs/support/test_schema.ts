@@ -22,7 +22,7 @@ export interface TestSchema extends AsyncDisposable {
 
 /** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
 export function testInbox(sql: Sql, consumer: string): Inbox {
-  return { consumer, atomically: atomicallyOn(sql), wakeUps: { due: () => false } };
+  return { consumer, atomically: atomicallyOn(sql), wakeUps: { carry: (run) => run(false) } };
 }
 
 let shared: TestDatabase | undefined;

@@ -369,7 +369,7 @@ async function appendAndWake(sql: Sql): Promise<void> {
   await sql`
     with told as (${
     insertingEvents(sql, [{ ...orderCreated(), aggregateId: orderCreated().event.eventId }])
-  }) select ${wakingRelay(sql, { due: () => true })}`;
+  }) select ${wakingRelay(sql, true)}`;
 }
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */

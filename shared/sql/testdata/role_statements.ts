@@ -118,7 +118,7 @@ function record<Row extends { readonly id: string }>(writing: WritingRows<Row>, 
 const inboxOn = (sql: Sql): Inbox => ({
   consumer: "a",
   atomically: atomicallyOn(sql),
-  wakeUps: { due: () => true },
+  wakeUps: createWakeUps(),
 });
 
 const FAULTS: Statements = {
