@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { connect, type DatabaseRole, openSession, type Session, type Sql } from "../../shared/sql/connect.ts";
+import { connect, type DatabaseRole, type Sql } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
+import { openSession, type Session } from "../../shared/sql/session.ts";
 import { createOutboxWaker, type OutboxWaker } from "../../shared/sql/outbox.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
