@@ -116,6 +116,27 @@ for (const [how, { of: breakOff, moments, rounds, ...options }] of Object.entrie
   });
 }
 
+Deno.test("a session that was lost does not send what the client has kept back, however late its next transaction comes", async () => {
+  await using db = await testSchema();
+  await using proxy = startCutProxy(db.url, 5432);
+  await using on = sessionOf(proxy.url);
+  const pid = await backendOf(on.session);
+  const broken = eventually("the last part", () => isAt(db.sql, pid, "last"))
+    .then(() => proxy.breakConnections());
+  await assertRejects(() =>
+    on.session.transaction(
+      (sql) => insertingKey(sql, "first"),
+      () => answering(0, (sql) => [sql`select pg_sleep(${5}::int)`, insertingKey(sql, "kept back")]),
+    )
+  );
+  await broken;
+  for (let later = 0; later < 5; later++) { // a connection that was made for it would be up before all of these
+    await using other = sessionOf(proxy.url);
+    await backendOf(other.session);
+  }
+  assertEquals(await keys(db.sql), []);
+});
+
 Deno.test("a session that was lost at rest answers with the next transaction, or says that it was lost", async () => {
   await using db = await testSchema();
   await using proxy = startCutProxy(db.url, 5432);
