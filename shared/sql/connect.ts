@@ -62,7 +62,8 @@ export interface ConnectOptions extends SessionOptions {
   readonly max: number;
 }
 
-const STATEMENT_TIMEOUT_MS = 10_000;
+/** How long one statement may take by default, in milliseconds. */
+export const STATEMENT_TIMEOUT_MS = 10_000;
 
 /**
  * Opens a pool; connections are made when first needed. The role is a start-up parameter, so it holds from the first
@@ -73,17 +74,14 @@ export function connect(url: string, options: ConnectOptions): Sql {
   return openPool(url, options, {});
 }
 
-function openPool(
-  url: string,
-  options: ConnectOptions,
-  client: { readonly onclose?: () => void; readonly max_lifetime?: null },
-): Sql {
+/** Opens a pool with settings of the client beside, or instead of, those that all have. */
+export function openPool(url: string, options: ConnectOptions, client: postgres.Options<never>): Sql {
   return postgres(url, {
-    ...client,
     max: options.max,
     connect_timeout: 5,
     // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),
+    ...client,
     onnotice: () => {},
     fetch_types: false, // no arrays are sent or read as such, so a new connection need not ask for their types
     connection: {
@@ -154,132 +152,10 @@ function observed(result: unknown, onFailure: (error: unknown) => void): unknown
   return Object.assign(result, { then: observing });
 }
 
-function connectionLost(): Error {
+/** The error of what was to be sent over a connection that is gone. */
+export function connectionLost(): Error {
   const error = new Error("the connection was lost in the middle of the transaction");
   return Object.assign(error, { code: "CONNECTION_CLOSED" });
-}
-
-/** A connection of its own, on which one transaction follows the other. */
-export interface Session {
-  /**
-   * Runs a transaction in two round trips: `begin` leaves together with the statement `first`, and `commit` with the
-   * statements that `work` makes of its rows. Rolls back when one of them fails, or `work` rejects. Once the connection
-   * is lost nothing more is sent, and the next transaction has a new one.
-   *
-   * Errors: as those of {@linkcode transaction}, and when another transaction is under way.
-   */
-  transaction<Row extends postgres.MaybeRow, T>(
-    first: (sql: Queryable) => Statement<Row>,
-    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
-  ): Promise<T>;
-  /** Closes it. */
-  end(): Promise<void>;
-}
-
-/** How a transaction ends. */
-export interface LastPart<T> {
-  /** What the transaction answers once it is committed. */
-  readonly value: T;
-  /** The statements that leave together with `commit`. */
-  readonly last: (sql: Queryable) => readonly { execute(): PromiseLike<unknown> }[];
-}
-
-/**
- * Opens a session; its connection is made when first needed. It is a pool of one connection, over which the client sends
- * what it is given without waiting for answers in between. The client's own `begin` waits for its answer, and its
- * `reserve` (3.4.9) never comes back where the connection has yet to be made.
- */
-export function openSession(url: string, options: SessionOptions): Session {
-  let connection: Connection | null = null;
-  let isBusy = false;
-
-  async function run<Row extends postgres.MaybeRow, T>(
-    { sql, lost, isLost, lose, answered }: Connection,
-    first: (sql: Queryable) => Statement<Row>,
-    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
-  ): Promise<T> {
-    try {
-      const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
-      const { value, last } = await Promise.race([work(rows), lost]);
-      await answered(() => Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute())));
-      return value;
-    } catch (error) {
-      if (!isLost()) await answered(() => sql`rollback`).catch(lose);
-      throw error;
-    }
-  }
-
-  async function close(): Promise<void> {
-    await connection?.sql.end({ timeout: connection.isLost() ? 0 : 2 });
-    connection = null;
-  }
-
-  return {
-    async transaction(first, work) {
-      if (isBusy) throw new Error("Another transaction is under way on this session");
-      isBusy = true;
-      try {
-        if (connection?.isLost()) await close();
-        connection ??= await openConnection(url, options);
-        return await run(connection, first, work);
-      } finally {
-        isBusy = false;
-      }
-    },
-    end: close,
-  };
-}
-
-/** A connection that was up. */
-interface Connection {
-  /** A pool with this connection alone. */
-  readonly sql: Sql;
-  /** Rejects when it is lost. */
-  readonly lost: Promise<never>;
-  isLost(): boolean;
-  /** Gives it up. */
-  lose(): void;
-  /**
-   * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
-   * one. It is lost with any error that is not the server's, and when there is no answer in time.
-   */
-  answered<T>(send: () => Promise<T>): Promise<T>;
-}
-
-/** How much longer than the server a session waits for the end of a statement, in milliseconds. */
-const ANSWER_MARGIN_MS = 2000;
-
-async function openConnection(url: string, options: SessionOptions): Promise<Connection> {
-  const { promise: lost, reject } = Promise.withResolvers<never>();
-  lost.catch(() => {}); // nobody has to wait for it
-  let isOver = false;
-  const lose = () => {
-    isOver = true;
-    reject(connectionLost());
-  };
-  const sql = openPool(url, { ...options, max: 1 }, { onclose: lose, max_lifetime: null });
-  const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
-
-  async function answered<T>(send: () => Promise<T>): Promise<T> {
-    if (isOver) throw connectionLost();
-    const timer = setTimeout(lose, answerMs);
-    try {
-      return await Promise.race([send(), lost]);
-    } catch (error) {
-      if (endsConnection(error) || !(error instanceof postgres.PostgresError)) lose();
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  try {
-    await answered(() => sql`select`);
-  } catch (error) {
-    await sql.end({ timeout: 0 });
-    throw error;
-  }
-  return { sql, lost, isLost: () => isOver, lose, answered };
 }
 
 /**

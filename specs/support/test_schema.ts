@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { atomicallyOn, connect, openSession, type Session, type Sql } from "../../shared/sql/connect.ts";
+import { atomicallyOn, connect, type Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
 import { type DatabaseRole, migrate } from "../../shared/sql/migrate.ts";
+import { openSession, type Session } from "../../shared/sql/session.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */

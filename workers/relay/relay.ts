@@ -6,8 +6,9 @@
  */
 import { retryDelayMs } from "../../shared/broker/settle.ts";
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
-import type { Session, Sql } from "../../shared/sql/connect.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
 import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
+import type { Session } from "../../shared/sql/session.ts";
 import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import { createAlarm } from "../../shared/process/keep_doing.ts";
 import type { Logger } from "../../shared/process/log.ts";

@@ -6,7 +6,8 @@ import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { parseEvent } from "../../shared/events.ts";
-import { connect, openSession, type Sql } from "../../shared/sql/connect.ts";
+import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { openSession } from "../../shared/sql/session.ts";
 import {
   firstIdOf,
   insertingEvents,
