@@ -8,9 +8,9 @@ import { endsConnection } from "../process/errors.ts";
 
 /** A pool of connections; a query on it is a transaction of its own. */
 export type Sql = postgres.Sql;
-
-/** A transaction, on a connection of its own until it ends. */
 export type Transaction = postgres.TransactionSql;
+/** What a query that may be part of a transaction takes. */
+export type Queryable = Sql | Transaction;
 
 /** A row that follows from the event with the id `cause`. */
 export type Caused<Row> = Row & { readonly cause: string };
@@ -23,14 +23,7 @@ export function atomicallyOn(sql: Sql): Atomically {
   return (work) => work(sql);
 }
 
-/** A pool, or a transaction on one of its connections: what a query that may be part of a transaction takes. */
-export type Queryable = Sql | Transaction;
-
-/**
- * A statement. It runs when it is awaited; until then it can be made a part of another one.
- *
- * @internal
- */
+/** A statement. It runs when it is awaited; until then it can be made a part of another one. */
 export type Statement<Row extends postgres.MaybeRow = postgres.Row> = postgres.PendingQuery<Row[]>;
 
 /** The roles that processes take on; `shared/sql/migrations/roles.sql` says what each may do. */
@@ -44,7 +37,6 @@ export const DATABASE_ROLES = [
   "orderflow_retention",
 ] as const;
 
-/** One of the roles. */
 export type DatabaseRole = (typeof DATABASE_ROLES)[number];
 
 /**
@@ -62,19 +54,15 @@ export const KEYED_SETTINGS = {
 export interface SessionOptions {
   /** Shown in `pg_stat_activity`, so that a lock or a slow query has a name. */
   readonly name: string;
-  /** The role to take on; null stays the user of the URL. */
+  /** Null stays the user of the URL. */
   readonly role: DatabaseRole | null;
-  /** How long one statement may take, in milliseconds; 10 s by default. */
   readonly statementTimeoutMs?: number;
-  /** Further settings of the session, such as those of the planner. */
+  /** Of the session, such as those of the planner. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** How a pool is opened. */
-export interface ConnectOptions extends SessionOptions {
-  /** The most connections at once. */
-  readonly max: number;
-}
+/** How a pool of at most `max` connections is opened. */
+export type ConnectOptions = SessionOptions & { readonly max: number };
 
 const STATEMENT_TIMEOUT_MS = 10_000;
 
@@ -114,10 +102,10 @@ function openPool(
 /**
  * Runs `work` in a transaction: commits when it resolves, rolls back when it rejects. `mode` is what may follow `BEGIN`.
  *
- * It takes the place of the client's own `begin` because of what that (3.4.9) does when the connection breaks in the
- * middle: it rejects, but lets `work` run on, and sends its next statement, or the `rollback`, to a socket that is
- * gone, which ends the process, or over the connection that has been made anew, outside of any transaction. Here
- * nothing is sent any more: statements of a lost transaction are refused, and its end is not passed on.
+ * It replaces the client's own `begin` because of what that (3.4.9) does when the connection breaks in the middle: it
+ * rejects, but lets `work` run on, and sends its next statement, or the `rollback`, to a socket that is gone, which ends
+ * the process, or over the connection that has been made anew, outside of any transaction. Here nothing is sent any more:
+ * statements of a lost transaction are refused, and its end is not passed on.
  *
  * Errors: what `work` rejects with, or that the connection was lost (`kindOfError` says "outage").
  */
@@ -186,15 +174,12 @@ export interface Session {
     first: (sql: Queryable) => Statement<Row>,
     work: (rows: readonly Row[]) => Promise<LastPart<T>>,
   ): Promise<T>;
-  /** Closes it. */
   end(): Promise<void>;
 }
 
-/** How a transaction ends. */
+/** How a transaction ends: `last` are the statements that leave together with `commit`, `value` is its result then. */
 export interface LastPart<T> {
-  /** What the transaction answers once it is committed. */
   readonly value: T;
-  /** The statements that leave together with `commit`. */
   readonly last: (sql: Queryable) => readonly { execute(): PromiseLike<unknown> }[];
 }
 
@@ -244,26 +229,13 @@ export function openSession(url: string, options: SessionOptions): Session {
   };
 }
 
-/** A connection that was up. */
-interface Connection {
-  /** A pool with this connection alone. */
-  readonly sql: Sql;
-  /** Rejects when it is lost. */
-  readonly lost: Promise<never>;
-  isLost(): boolean;
-  /** Gives it up. */
-  lose(): void;
-  /**
-   * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
-   * one. It is lost with any error that is not the server's, and when there is no answer in time.
-   */
-  answered<T>(send: () => Promise<T>): Promise<T>;
-}
-
-/** How much longer than the server a session waits for the end of a statement, in milliseconds. */
+/** How much longer than the server a session waits for the end of a statement. */
 const ANSWER_MARGIN_MS = 2000;
 
-async function openConnection(url: string, options: SessionOptions): Promise<Connection> {
+type Connection = Awaited<ReturnType<typeof openConnection>>;
+
+/** Opens a pool with one connection. `lost` rejects when that is lost; `lose` gives it up. */
+async function openConnection(url: string, options: SessionOptions) {
   const { promise: lost, reject } = Promise.withResolvers<never>();
   lost.catch(() => {}); // nobody has to wait for it
   let isOver = false;
@@ -274,6 +246,10 @@ async function openConnection(url: string, options: SessionOptions): Promise<Con
   const sql = openPool(url, { ...options, max: 1 }, { onclose: lose, max_lifetime: null });
   const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
 
+  /**
+   * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
+   * one. It is lost with any error that is not the server's, and when there is no answer in time.
+   */
   async function answered<T>(send: () => Promise<T>): Promise<T> {
     if (isOver) throw connectionLost();
     const timer = setTimeout(lose, answerMs);
@@ -305,8 +281,8 @@ export function rowset(rows: readonly object[]): string {
 }
 
 /**
- * A text that Postgres can hold: neither a NUL nor half of a surrogate pair. For what a stranger wrote, and for what may
- * quote it, cut anywhere.
+ * A text that Postgres can hold: neither a NUL nor half of a surrogate pair. For what a stranger wrote, or may be quoted
+ * from it, cut anywhere.
  */
 export function storableText(text: string): string {
   return text.replaceAll("\0", "\u{FFFD}").toWellFormed();

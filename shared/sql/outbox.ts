@@ -34,15 +34,10 @@ export function insertingEvents(
 
 /** An event as the relay publishes it. */
 export interface ClaimedEvent {
-  /** The event's id, a uuid, which is also the row's. */
   readonly id: string;
-  /** The event's type, which is its routing key. */
   readonly type: string;
-  /** The event's correlation id: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
-  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
-  /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
   /** The envelope as JSON text: the relay never parses it. */
   readonly body: string;
@@ -108,13 +103,11 @@ export function markingPublished(sql: Queryable, ids: readonly string[]): Statem
     where id = any(${uuids(ids)}::text::uuid[])`;
 }
 
-/** An event that the broker did not take. */
+/** An event that the broker did not take, and when to try again. */
 export interface RefusedEvent {
-  /** The id of the event. */
   readonly id: string;
-  /** Why the broker did not take it; the first 500 characters are kept. */
+  /** The first 500 characters are kept. */
   readonly error: string;
-  /** When to try again, in milliseconds from now. */
   readonly retryInMs: number;
 }
 
@@ -134,25 +127,23 @@ export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[])
 const CHANNEL = "orderflow_outbox";
 
 /**
- * The least time between two wake-ups of one process, in milliseconds. A transaction that contains a `NOTIFY` commits
- * under a lock that the whole database shares; one small transaction every 10 ms keeps that off the hot path.
+ * Between two wake-ups of one process. A transaction that contains a `NOTIFY` commits under a lock that the whole
+ * database shares; one small transaction every 10 ms keeps that off the hot path.
  */
 const MIN_INTERVAL_MS = 10;
 
 /** Says which of a process's statements wake the relay. */
-export interface WakeUps {
-  /** Whether the statement that is about to be sent is to wake it: the first one, then one in 10 ms at most. */
-  due(): boolean;
-}
+export type WakeUps = ReturnType<typeof createWakeUps>;
 
 /**
- * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 20 ms after it found something,
+ * Makes the wake-ups of one process: `due` says whether the statement that is about to be sent is to wake the relay, the
+ * first one, then one in 10 ms at most. What is not due is not lost: the relay looks again 20 ms after it found something,
  * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
  */
-export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {
+export function createWakeUps(nowMs: () => number = () => performance.now()) {
   let notBeforeMs = -Infinity;
   return {
-    due() {
+    due(): boolean {
       if (nowMs() < notBeforeMs) return false;
       notBeforeMs = nowMs() + MIN_INTERVAL_MS;
       return true;
@@ -175,22 +166,22 @@ export function wakingRelay(sql: Queryable, wakeUps: WakeUps): Statement {
 export type WakeUp = "events" | "tick" | "retries";
 
 /** Asks the relay for one pass now, even if it is switched off. */
-export async function tickRelay(sql: Sql): Promise<void> {
-  await notify(sql, "tick");
+export function tickRelay(sql: Sql): Promise<void> {
+  return notify(sql, "tick");
 }
 
 /** Tells the relay of new delayed retries, so that it is not late for the first of them. */
-export async function announceRetries(sql: Sql): Promise<void> {
-  await notify(sql, "retries");
+export function announceRetries(sql: Sql): Promise<void> {
+  return notify(sql, "retries");
 }
 
-async function notify(sql: Sql, wakeUp: Exclude<WakeUp, "events">): Promise<void> {
+async function notify(sql: Sql, wakeUp: WakeUp): Promise<void> {
   await sql`select pg_notify(${CHANNEL}, ${wakeUp})`;
 }
 
 /**
  * Calls `onWakeUp` after each wake-up, and whenever the connection has been made again, because wake-ups in between are
- * lost. Answers with a function that stops listening.
+ * lost. Returns a function that stops listening.
  */
 export async function listenForWakeUps(
   sql: Sql,
