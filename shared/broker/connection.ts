@@ -42,15 +42,13 @@ function reconnectDelayMs(failures: number): number {
 /**
  * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
  * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
- * is at the next. Answers at once: `whenUp` resolves when it is up, and set up, for the first time. The log gets one line
- * per change of state, not one per try.
+ * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
+ * not one per try.
  */
 export function connectBroker(options: BrokerOptions) {
   const { log, name, setup, setupMs = SETUP_MS } = options;
   const urls = brokerUrls(options.url);
   const closing = new AbortController();
-  const firstUp = Promise.withResolvers<void>();
-  firstUp.promise.catch(() => {}); // nobody has to wait for it
   let current: ChannelModel | null = null;
   let up = false;
 
@@ -87,7 +85,6 @@ export function connectBroker(options: BrokerOptions) {
       isTold = false;
       failures = 0;
       log.debug("Connected to the broker");
-      firstUp.resolve();
     };
     for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
       try {
@@ -107,11 +104,9 @@ export function connectBroker(options: BrokerOptions) {
   const kept = keep();
   return Promise.resolve({
     isUp: () => up,
-    whenUp: () => firstUp.promise,
     async close(): Promise<void> {
       up = false;
       closing.abort();
-      firstUp.reject(new Error("The connection to the broker was closed before it was up"));
       await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
   });

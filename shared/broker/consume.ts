@@ -250,8 +250,11 @@ function createUnacked<E extends Envelope>() {
         };
       }),
     wake: () => wake(),
-    /** Takes out the next batch: up to `limit` that are due, oldest first. */
-    take: (limit: number) => ready.splice(0, sizeOfNextBatch(ready, limit)),
+    /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
+    take(limit: number) {
+      const suspect = ready.slice(0, limit).findIndex(isSuspect);
+      return ready.splice(0, suspect < 0 ? limit : Math.max(suspect, 1));
+    },
     all: (): readonly Delivery<E>[] => [...ready, ...later],
   };
 }
@@ -262,12 +265,6 @@ function collectingMs(batchSize: number): number {
 
 function isSuspect({ returns }: Delivery): boolean {
   return returns >= SUSPECT_RETURNS;
-}
-
-/** Up to the first suspect, which is a batch of its own. */
-function sizeOfNextBatch(ready: readonly Delivery[], batchSize: number): number {
-  const suspect = ready.slice(0, batchSize).findIndex(isSuspect);
-  return suspect < 0 ? batchSize : Math.max(suspect, 1);
 }
 
 async function closeChannel(channel: Channel): Promise<void> {

@@ -85,7 +85,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
     async start(handle, more = {}) {
       const consumer = await startConsumer({ ...options, ...more, handle });
       consumers.push(consumer);
-      await consumer.connection.whenUp();
+      await eventually("the subscription", () => consumer.connection.isUp());
       return consumer;
     },
     async [Symbol.asyncDispose]() {

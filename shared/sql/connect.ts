@@ -193,13 +193,13 @@ export function openSession(url: string, options: SessionOptions): Session {
   let isBusy = false;
 
   async function run<Row extends postgres.MaybeRow, T>(
-    { sql, lost, isLost, lose, answered }: Connection,
+    { sql, isLost, lose, whileUp, answered }: Connection,
     first: (sql: Queryable) => Statement<Row>,
     work: (rows: readonly Row[]) => Promise<LastPart<T>>,
   ): Promise<T> {
     try {
       const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
-      const { value, last } = await Promise.race([work(rows), lost]);
+      const { value, last } = await whileUp(work(rows));
       await answered(() => Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute())));
       return value;
     } catch (error) {
@@ -234,17 +234,31 @@ const ANSWER_MARGIN_MS = 2000;
 
 type Connection = Awaited<ReturnType<typeof openConnection>>;
 
-/** Opens a pool with one connection. `lost` rejects when that is lost; `lose` gives it up. */
+/** Opens a pool with one connection; `lose` gives that up. */
 async function openConnection(url: string, options: SessionOptions) {
-  const { promise: lost, reject } = Promise.withResolvers<never>();
-  lost.catch(() => {}); // nobody has to wait for it
   let isOver = false;
+  let onLost = () => {};
   const lose = () => {
     isOver = true;
-    reject(connectionLost());
+    onLost();
   };
   const sql = openPool(url, { ...options, max: 1 }, { onclose: lose, max_lifetime: null });
   const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
+
+  /**
+   * The result of `work`; rejects when the connection is lost. One at a time waits, with a promise of its own: one promise
+   * for as long as the connection lives would keep the results of all that was raced with it.
+   */
+  async function whileUp<T>(work: Promise<T>): Promise<T> {
+    const { promise: lost, reject } = Promise.withResolvers<never>();
+    onLost = () => reject(connectionLost());
+    if (isOver) onLost();
+    try {
+      return await Promise.race([work, lost]);
+    } finally {
+      onLost = () => {};
+    }
+  }
 
   /**
    * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
@@ -254,7 +268,7 @@ async function openConnection(url: string, options: SessionOptions) {
     if (isOver) throw connectionLost();
     const timer = setTimeout(lose, answerMs);
     try {
-      return await Promise.race([send(), lost]);
+      return await whileUp(send());
     } catch (error) {
       if (endsConnection(error) || !(error instanceof postgres.PostgresError)) lose();
       throw error;
@@ -269,7 +283,7 @@ async function openConnection(url: string, options: SessionOptions) {
     await sql.end({ timeout: 0 });
     throw error;
   }
-  return { sql, lost, isLost: () => isOver, lose, answered };
+  return { sql, isLost: () => isOver, lose, whileUp, answered };
 }
 
 /**

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { type CutProxy, startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -178,6 +180,24 @@ Deno.test("a session refuses a second transaction while one is under way", async
   const [one, two] = await Promise.allSettled([add("a"), add("b")]);
   assertEquals([one.status, two.status], ["fulfilled", "rejected"]);
   assertEquals(await keys(db.sql), ["a"]);
+});
+
+Deno.test("a session keeps no transaction's rows", async () => {
+  await using db = await testSchema();
+  await using on = sessionOf(db.url);
+  const kept: WeakRef<readonly object[]>[] = [];
+  for (let n = 0; n < 5; n++) {
+    await on.session.transaction((sql) => sql<{ key: string }[]>`select 'x' as key`, (rows) => {
+      kept.push(new WeakRef(rows));
+      return answering({ rows });
+    });
+  }
+  setFlagsFromString("--expose_gc");
+  const collectGarbage: () => void = runInNewContext("gc");
+  await eventually("the rows to be gone, but perhaps the last ones", () => {
+    collectGarbage();
+    return kept.filter((rows) => rows.deref()).length <= 1;
+  });
 });
 
 type Moment = "first" | "work" | "last";

@@ -22,9 +22,8 @@ export const insertingNotifications: WritingRows<NewNotification> = (sql, notifi
   sql`
     insert into notifications (id, order_id, type, sent_at)
     select "id", "orderId", "type", ${now}
-    from jsonb_to_recordset(${
-    rowset(notifications)
-  }::text::jsonb) as new ("cause" uuid, "id" uuid, "orderId" uuid, "type" text)
+    from jsonb_to_recordset(${rowset(notifications)}::text::jsonb)
+      as new ("cause" uuid, "id" uuid, "orderId" uuid, "type" text)
     where ${where}
     on conflict (order_id, type) do nothing
     returning id`;

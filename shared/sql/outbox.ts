@@ -51,11 +51,7 @@ export interface ClaimedEvent {
  * The planner settings of a relay's session. Statistics that were taken while the outbox was almost empty make the
  * planner read all of its index and sort it; these leave it one plan, which walks the index in order and stops.
  */
-export const CLAIM_SETTINGS = {
-  ...KEYED_SETTINGS,
-  enable_sort: "off",
-  enable_bitmapscan: "off",
-} as const;
+export const CLAIM_SETTINGS = { ...KEYED_SETTINGS, enable_sort: "off", enable_bitmapscan: "off" } as const;
 
 /**
  * The statement that claims up to `limit` unpublished events that are due: those never tried by their ids, then those
@@ -117,9 +113,8 @@ export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[])
     update outbox_events
     set retry_count = retry_count + 1, last_error = left(refused.error, 500),
         next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
-    from jsonb_to_recordset(${
-    rowset(refused)
-  }::text::jsonb) as refused (id uuid, error text, "retryInMs" integer)
+    from jsonb_to_recordset(${rowset(refused)}::text::jsonb)
+      as refused (id uuid, error text, "retryInMs" integer)
     where outbox_events.id = refused.id
       and outbox_events.id = any(${uuids(refused.map(({ id }) => id))}::text::uuid[]) -- by the index`;
 }

@@ -69,9 +69,8 @@ export const markingRefunded: WritingRows<Refund> = (sql, refunds, now, where) =
     update payments
     set status = 'REFUND_SUCCEEDED', refund_reference = refund."refundReference",
         updated_at = greatest(payments.created_at, ${now})
-    from jsonb_to_recordset(${
-    rowset(refunds)
-  }::text::jsonb) as refund ("cause" uuid, "id" uuid, "refundReference" text)
+    from jsonb_to_recordset(${rowset(refunds)}::text::jsonb)
+      as refund ("cause" uuid, "id" uuid, "refundReference" text)
     where payments.id = refund."id" and payments.status = 'SUCCEEDED' and ${where}
       and payments.id = any(${uuids(refunds.map(({ id }) => id))}::text::uuid[]) -- by the index
     returning payments.id`;
