@@ -46,6 +46,8 @@ export interface SetAside {
   keepRetries(retries: readonly NewRetry[]): Promise<void>;
   /** Counts that a message is taken up alone, because it may kill its worker; answers with how often it was. */
   countSuspect(body: Uint8Array): Promise<number>;
+  /** Takes one count back: the worker has survived it, but the message is to be looked at again. */
+  uncountSuspect(body: Uint8Array): Promise<void>;
   clearSuspect(body: Uint8Array): Promise<void>;
 }
 
@@ -68,7 +70,7 @@ const FEW = 2;
  * only alone can the one at fault be told. Well below 20, where RabbitMQ 4 drops a message by default.
  */
 const SUSPECT_RETURNS = 3;
-/** Taken up alone this often without being settled, it is the one at fault. */
+/** Its worker died this often while it was taken up alone: it is the one at fault. */
 const MAX_SUSPECT_ATTEMPTS = 3;
 
 /** A running consumer. */
@@ -183,7 +185,11 @@ async function settle<E extends Envelope, T extends E["type"]>(
   }
   const settled = messages.filter(({ step }) => step.kind !== "look-again").map(({ delivery }) => delivery);
   ackDeliveries(settled, unacked.all());
-  if (suspect) await patiently(() => setAside.clearSuspect(suspect.message.content));
+  if (suspect) {
+    const { content } = suspect.message;
+    const survived = settled.length > 0 ? setAside.clearSuspect : setAside.uncountSuspect;
+    await patiently(() => survived(content));
+  }
   const tookMs = performance.now() - startedMs;
   for (const observer of observers) observer.settled({ messages, letters, retries: retries.length, tookMs });
 }

@@ -171,7 +171,7 @@ export async function countWaitingRetries(
 
 /**
  * Counts that `consumer` takes up a message alone; answers with how often it has, this time included. To be committed
- * before the message is looked at: if that kills the worker, the count is what is left of it.
+ * before the message is looked at: if that kills the worker, the count stays.
  */
 export async function countSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<number> {
   const [row] = await sql<{ attempts: number }[]>`
@@ -181,6 +181,14 @@ export async function countSuspect(sql: Queryable, consumer: string, body: Uint8
     set attempts = suspect_deliveries.attempts + 1, last_at = now()
     returning attempts`;
   return row?.attempts ?? 1;
+}
+
+/** Takes one count back: `consumer` has survived the message, which is not settled yet. */
+export async function uncountSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<void> {
+  const suspect = sql`consumer = ${consumer} and fingerprint = sha256(decode(${body.toBase64()}, 'base64'))`;
+  await sql`
+    with last as (delete from suspect_deliveries where ${suspect} and attempts = 1)
+    update suspect_deliveries set attempts = attempts - 1 where ${suspect} and attempts > 1`;
 }
 
 /** Forgets a message that is settled. */
