@@ -23,7 +23,13 @@ import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
 import { type Inbox, once, type WritingRows } from "../shared/sql/inbox.ts";
 import { announceRetries, createWakeUps } from "../shared/sql/outbox.ts";
-import { clearSuspect, countSuspect, insertDeadLetters, insertRetries } from "../shared/sql/set_aside.ts";
+import {
+  clearSuspect,
+  countSuspect,
+  insertDeadLetters,
+  insertRetries,
+  uncountSuspect,
+} from "../shared/sql/set_aside.ts";
 import { type Faults, watchFaults } from "./faults/armed.ts";
 import { consumerSeams } from "./faults/seams.ts";
 
@@ -134,6 +140,7 @@ export async function runConsumer<Q extends keyof Queues, N extends VariableName
           await announceRetries(sql);
         },
         countSuspect: (body) => countSuspect(sql, queue, body),
+        uncountSuspect: (body) => uncountSuspect(sql, queue, body),
         clearSuspect: (body) => clearSuspect(sql, queue, body),
       },
       observers: [

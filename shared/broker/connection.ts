@@ -3,60 +3,38 @@
  *
  * @module
  */
-import type * as amqp from "amqplib";
-import { connect } from "amqplib";
+import { type Channel, type ChannelModel, connect } from "amqplib";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 
-export type ChannelModel = amqp.ChannelModel;
-export type Channel = amqp.Channel;
-export type ConfirmChannel = amqp.ConfirmChannel;
-export type ConsumeMessage = amqp.ConsumeMessage;
-
 /** How a connection is kept. */
 export interface BrokerOptions {
-  /**
-   * Where the broker is, as an AMQP URL, or several for the nodes of a cluster (`brokerUrls`); a `heartbeat` in the query,
-   * in seconds, holds instead of ours.
-   */
+  /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
   readonly url: string;
   /** Shown in the broker's list of connections. */
   readonly name: string;
-  /** Gets one warning per outage, and a debug line when the connection is up. */
   readonly log: Logger;
   /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
   readonly setup: (model: ChannelModel) => Promise<void>;
-  /** How long that may take, in milliseconds; 15 s unless told. */
   readonly setupMs?: number;
 }
 
-/** A connection that comes back by itself. */
-export interface BrokerConnection {
-  /** Whether the connection is up and set up. */
-  isUp(): boolean;
-  /** Resolves when the connection is up for the first time. */
-  whenUp(): Promise<void>;
-  /** Closes it for good. */
-  close(): Promise<void>;
-}
-
-/** How long the broker may take to answer a close, in milliseconds; then the process ends without its answer. */
+/** How long the broker may take to answer a close; then the process ends without its answer. */
 export const CLOSE_MS = 1000;
 
 /**
- * How long the set-up of a new connection may take, in milliseconds; then it is tried on another. A broker that is alive
- * may still leave a question without an answer: RabbitMQ tries for a minute to reach a queue whose process is gone.
+ * How long the set-up of a new connection may take; then it is tried on another. A broker that is alive may still leave a
+ * question without an answer: RabbitMQ tries for a minute to reach a queue whose process is gone.
  */
 const SETUP_MS = 15_000;
 
 /** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
 const HEARTBEAT_S = 10;
 
-/** How long a try to connect may take, in milliseconds. */
 const CONNECT_MS = 5000;
 
-/** How long to wait before the next try, in milliseconds, after so many in a row that failed; give or take a fifth. */
+/** The wait before the next try, after so many in a row that failed; give or take a fifth. */
 function reconnectDelayMs(failures: number): number {
   return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
 }
@@ -64,14 +42,13 @@ function reconnectDelayMs(failures: number): number {
 /**
  * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
  * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
- * is at the next. Answers at once; the log gets one line per change of state, not one per try.
+ * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
+ * not one per try.
  */
-export function connectBroker(options: BrokerOptions): Promise<BrokerConnection> {
+export function connectBroker(options: BrokerOptions) {
   const { log, name, setup, setupMs = SETUP_MS } = options;
   const urls = brokerUrls(options.url);
   const closing = new AbortController();
-  const firstUp = Promise.withResolvers<void>();
-  firstUp.promise.catch(() => {}); // nobody has to ask
   let current: ChannelModel | null = null;
   let up = false;
 
@@ -108,7 +85,6 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
       isTold = false;
       failures = 0;
       log.debug("Connected to the broker");
-      firstUp.resolve();
     };
     for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
       try {
@@ -128,11 +104,9 @@ export function connectBroker(options: BrokerOptions): Promise<BrokerConnection>
   const kept = keep();
   return Promise.resolve({
     isUp: () => up,
-    whenUp: () => firstUp.promise,
-    async close() {
+    async close(): Promise<void> {
       up = false;
       closing.abort();
-      firstUp.reject(new Error("The connection to the broker was closed before it was up"));
       await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
   });
@@ -161,12 +135,9 @@ export function tieToConnection(
   });
 }
 
-/** The schemes of AMQP (https://www.rabbitmq.com/docs/uri-spec). */
-const PROTOCOLS: ReadonlySet<string> = new Set(["amqp:", "amqps:"]);
-
 /**
- * The URLs in the text of `AMQP_URL`, one for each node, in their order. A comma separates only before a scheme: a
- * password may hold one.
+ * The URLs in the text of `AMQP_URL` (https://www.rabbitmq.com/docs/uri-spec), one for each node, in their order. A comma
+ * separates only before a scheme: a password may hold one.
  */
 export function brokerUrls(text: string): readonly [string, ...string[]] {
   const [first = "", ...others] = text.split(/\s*,\s*(?=amqps?:\/\/)/);
@@ -177,7 +148,8 @@ export function brokerUrls(text: string): readonly [string, ...string[]] {
 export function areBrokerUrls(text: string): boolean {
   return brokerUrls(text).every((one) => {
     const url = URL.parse(one);
-    return url !== null && PROTOCOLS.has(url.protocol) && url.hostname !== "" && !url.hostname.includes(",");
+    return url !== null && /^amqps?:$/.test(url.protocol) && url.hostname !== "" &&
+      !url.hostname.includes(",");
   });
 }
 
@@ -187,17 +159,16 @@ export interface Topology {
   readonly queues: Readonly<Record<string, { readonly name: string; readonly bindings: readonly string[] }>>;
 }
 
-/** How the exchange is declared. */
 export const EXCHANGE = { type: "topic", durable: true } as const;
 
-/** How each queue is declared: a quorum queue survives the loss of a node. */
+/** A quorum queue survives the loss of a node. */
 export const QUEUE_OPTIONS = { durable: true, arguments: { "x-queue-type": "quorum" } } as const;
 
 /**
  * Declares exchange, queues and bindings. Idempotent, and done by everyone who connects, so that a wiped broker is
  * whole again as soon as one process is back.
  *
- * Errors: rejects when the broker holds one of the names with other properties (406 PRECONDITION_FAILED).
+ * Errors: when the broker holds one of the names with other properties (406 PRECONDITION_FAILED).
  */
 export async function declareTopology(channel: Channel, topology: Topology): Promise<void> {
   await channel.assertExchange(topology.exchange, EXCHANGE.type, { durable: EXCHANGE.durable });
@@ -207,7 +178,7 @@ export async function declareTopology(channel: Channel, topology: Topology): Pro
   }
 }
 
-/** Between two renewals, in milliseconds: a broker that refuses for a reason of its own is not connected to in a loop. */
+/** Between two renewals: a broker that refuses for a reason of its own is not connected to in a loop. */
 const RENEW_EVERY_MS = 2000;
 
 /**
@@ -226,13 +197,12 @@ export function renewsAtMost(renew: () => void, everyMs = RENEW_EVERY_MS): () =>
   };
 }
 
-/** How long the broker may take to answer for all queues, in milliseconds. */
 const ANSWER_MS = 5000;
 
 /** One queue, as it stands. */
 export interface QueueDepth {
   readonly queue: string;
-  /** Messages that wait; those under way to a consumer are not among them. */
+  /** Without those under way to a consumer. */
   readonly messages: number;
   readonly consumers: number;
 }
@@ -240,8 +210,8 @@ export interface QueueDepth {
 /**
  * Asks for every queue of the topology, by declaring it passively: the one question that AMQP itself answers.
  *
- * Errors: rejects when a queue is missing (the broker closes the channel then) or the channel is gone, or
- * after 5 s without an answer for each; the channel is good for nothing then.
+ * Errors: when a queue is missing (the broker closes the channel then), when the channel is gone, or after 5 s without an
+ * answer for each; the channel is of no use then.
  */
 export async function readQueueDepths(channel: Channel, topology: Topology): Promise<QueueDepth[]> {
   const answers = Object.values(topology.queues).map(async ({ name }) => {
@@ -253,16 +223,15 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
   throw new Error(`The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`);
 }
 
-/** One binding: a consumer, and a type of event that its queue is bound to. */
+/** A consumer, which has its queue's name, and a type of event that the queue is bound to. */
 export interface Binding {
-  /** The consumer's name, which is its queue's. */
   readonly consumer: string;
   readonly type: string;
 }
 
 /** Every binding of a topology: who is to get which types of event. */
 export function bindingsOf({ queues }: Topology): Binding[] {
-  return Object.values(queues).flatMap(({ name: consumer, bindings }) =>
-    bindings.map((type) => ({ consumer, type }))
-  );
+  return Object.values(queues).flatMap(({ name, bindings }) => {
+    return bindings.map((type) => ({ consumer: name, type }));
+  });
 }

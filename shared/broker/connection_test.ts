@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -47,12 +47,10 @@ Deno.test("connectBroker() goes on to the next of several nodes, and comes back 
   await two.stop();
 });
 
-Deno.test("connectBroker() can be closed while nobody answers, and whenUp() says so", async () => {
+Deno.test("connectBroker() can be closed while nobody answers", async () => {
   const url = "amqp://guest:guest@127.0.0.1:1";
   const connection = await connectBroker({ url, name: "test", log: testLog, setup: () => Promise.resolve() });
-  const up = assertRejects(() => connection.whenUp(), Error, "closed before it was up");
   await connection.close();
-  await up;
   assertEquals(connection.isUp(), false);
 });
 

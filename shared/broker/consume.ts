@@ -8,14 +8,7 @@ import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
-import {
-  type BrokerConnection,
-  CLOSE_MS,
-  connectBroker,
-  declareTopology,
-  tieToConnection,
-  type Topology,
-} from "./connection.ts";
+import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
 import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
 import type { ConsumerObserver } from "./observe.ts";
 import {
@@ -29,10 +22,9 @@ import {
   type RetryPolicy,
 } from "./settle.ts";
 
-/** What a consumer is made of. */
+/** What a consumer works with. */
 export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly url: string;
-  /** Declared on every new connection, before anything is consumed. */
   readonly topology: Topology;
   /** The queue's name, which is also the consumer's. */
   readonly queue: string;
@@ -44,64 +36,57 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly types: readonly T[];
   readonly handle: HandleBatch<OfType<E, T>>;
   readonly setAside: SetAside;
-  /** Told of each batch, in this order: when it is taken up, and when it is settled. */
   readonly observers: readonly ConsumerObserver[];
   readonly log: Logger;
 }
 
-/** Keeps, outside of the process, what is not settled by processing it. */
+/** Keeps, outside of the process, what is not settled by processing it. Messages are acked only once they are kept. */
 export interface SetAside {
-  /** Keeps what is given up on. The messages are acked only after this has resolved. */
   keepDeadLetters(letters: readonly NewDeadLetter[]): Promise<void>;
-  /** Keeps what is to be delivered again later, so that nobody holds it meanwhile. Acked as dead letters are. */
   keepRetries(retries: readonly NewRetry[]): Promise<void>;
   /** Counts that a message is taken up alone, because it may kill its worker; answers with how often it was. */
   countSuspect(body: Uint8Array): Promise<number>;
-  /** Forgets a suspect that is settled. */
+  /** Takes one count back: the worker has survived it, but the message is to be looked at again. */
+  uncountSuspect(body: Uint8Array): Promise<void>;
   clearSuspect(body: Uint8Array): Promise<void>;
 }
 
-/** A running consumer. */
-export interface Consumer {
-  /** Its connection to the broker, which comes back by itself. */
-  readonly connection: BrokerConnection;
-  /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
-  readonly running: Promise<void>;
-  /** Stops taking messages, finishes the batch under way, acks it and disconnects. What was not settled is requeued. */
-  stop(): Promise<void>;
-}
-
-/** Prefetch above this is refused by RabbitMQ for quorum queues. */
+/** RabbitMQ refuses more for quorum queues. */
 const MAX_PREFETCH = 2000;
 
 /**
- * How long a consumer collects before it takes the next batch, in milliseconds for each message in the last one: nothing
- * when idle, more the more there is to do, until batches are full. A batch costs the same few round trips whatever its
- * size. Measured: a fifth less processor time for each order, at the same latency.
+ * How long a consumer collects before it takes the next batch, for each message in the last one: nothing when idle, more
+ * the more there is to do, until batches are full. A batch costs the same few round trips whatever its size. Measured: a
+ * fifth less processor time for each order, at the same latency.
  */
 const COLLECT_MS_PER_MESSAGE = 0.4;
-/** At least so long, in milliseconds. Measured at 100 and 300 orders a second: a tenth less processor time, and no later. */
+/** Measured at 100 and 300 orders a second: a tenth less processor time, and no later. */
 const MIN_COLLECT_MS = 10;
 /** After a batch of fewer messages nothing is collected: there is no load. */
 const FEW = 2;
 
 /**
- * A message that came back this often is taken up alone: a worker that dies takes the good name of all that it had in
- * its hands, and only alone can the one at fault be told. Well below 20, where RabbitMQ 4 drops a message by default.
+ * A message that came back this often is taken up alone: a worker that dies makes all its unacked messages suspects, and
+ * only alone can the one at fault be told. Well below 20, where RabbitMQ 4 drops a message by default.
  */
 const SUSPECT_RETURNS = 3;
-/** Taken up alone this often without being settled, it is the one. */
+/** Its worker died this often while it was taken up alone: it is the one at fault. */
 const MAX_SUSPECT_ATTEMPTS = 3;
 
-/** Subscribes to the queue and processes it until stopped, through any number of broker and database outages. */
-export async function startConsumer<E extends Envelope, T extends E["type"]>(
-  options: ConsumerOptions<E, T>,
-): Promise<Consumer> {
+/** A running consumer. */
+export type Consumer = Awaited<ReturnType<typeof startConsumer>>;
+
+/**
+ * Subscribes to the queue and processes it until stopped, through any number of broker and database outages. `running`
+ * settles when it has stopped, and rejects when it cannot go on. `stop` finishes and acks the batch under way; the broker
+ * requeues the rest.
+ */
+export async function startConsumer<E extends Envelope, T extends E["type"]>(options: ConsumerOptions<E, T>) {
   const { queue, batchSize, log } = options;
   const stopping = new AbortController();
-  const inHand = createInHand<E>();
+  const unacked = createUnacked<E>();
 
-  /** Runs on every new connection. A channel or subscription that ends takes the connection with it: one way back. */
+  /** Runs on every new connection. A channel or subscription that ends closes the connection: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
     const channel = await model.createChannel();
     const endWatch = watchSubscription(async () => (await channel.checkQueue(queue)).consumerCount, () => {
@@ -110,13 +95,13 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(
     });
     tieToConnection(channel, model, log, () => {
       endWatch();
-      inHand.forget(channel);
+      unacked.forget(channel);
     });
     await declareTopology(channel, options.topology);
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
-    inHand.follow(channel);
+    unacked.follow(channel);
     await channel.consume(queue, (message) => {
-      if (message) inHand.add(receive(channel, message, options.parse, new Date()));
+      if (message) unacked.add(receive(channel, message, options.parse, new Date()));
       else void closeChannel(channel); // the queue was deleted: connect and declare anew
     });
     log.info("Subscribed", { queue });
@@ -124,9 +109,9 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(
 
   async function run(): Promise<void> {
     for (let collectUntilMs = 0; !stopping.signal.aborted;) {
-      const due = inHand.countDue();
+      const due = unacked.countDue();
       if (due === 0) {
-        await inHand.untilDue();
+        await unacked.untilDue();
         continue;
       }
       // Only while the last batch is this short a time ago: what comes after a rest has no others to wait for.
@@ -135,9 +120,9 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(
         await pause(collectMs, stopping.signal);
         continue; // they may have gone with their channel, and more are due
       }
-      const batch = inHand.take(batchSize);
+      const batch = unacked.take(batchSize);
       try {
-        await settle(batch, options, inHand, stopping.signal);
+        await settle(batch, options, unacked, stopping.signal);
       } catch (error) {
         if (stopping.signal.aborted) return; // not acked: delivered again to whoever comes next
         throw error;
@@ -152,23 +137,23 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(
   return {
     connection,
     running,
-    async stop() {
+    async stop(): Promise<void> {
       stopping.abort();
-      inHand.wake();
+      unacked.wake();
       await running;
       // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
-      const channel = inHand.channel();
+      const channel = unacked.channel();
       if (channel) await withTimeout(CLOSE_MS, closeChannel(channel));
       await connection.close();
     },
   };
 }
 
-/** Settles a batch: processes it, sets aside what failed, acks, and only then tells the observers. */
+/** Settles a batch: processes it, sets aside what failed, acks, and then tells the observers. */
 async function settle<E extends Envelope, T extends E["type"]>(
   batch: readonly Delivery<E>[],
   { queue, types, handle, setAside, observers, retryPolicy, log }: ConsumerOptions<E, T>,
-  inHand: InHand<E>,
+  unacked: Unacked<E>,
   stop: AbortSignal,
 ): Promise<void> {
   /** The database being away is no message's fault and spends no retries. */
@@ -190,17 +175,21 @@ async function settle<E extends Envelope, T extends E["type"]>(
     return step.kind === "retry" ? retryOf(delivery, queue, step) ?? [] : [];
   });
   const letters = messages.flatMap(({ delivery, step }) => {
-    return step.kind === "dead-letter" ? [deadLetterOf(delivery, queue, step)] : [];
+    return step.kind === "dead-letter" ? deadLetterOf(delivery, queue, step) : [];
   });
   if (letters.length > 0) await patiently(() => setAside.keepDeadLetters(letters));
   if (retries.length > 0) await patiently(() => setAside.keepRetries(retries));
 
   for (const { delivery, step } of messages) {
-    if (step.kind === "look-again") inHand.lookAgain(delivery, step.delayMs);
+    if (step.kind === "look-again") unacked.lookAgain(delivery, step.delayMs);
   }
   const settled = messages.filter(({ step }) => step.kind !== "look-again").map(({ delivery }) => delivery);
-  ackDeliveries(settled, inHand.all());
-  if (suspect) await patiently(() => setAside.clearSuspect(suspect.message.content));
+  ackDeliveries(settled, unacked.all());
+  if (suspect) {
+    const { content } = suspect.message;
+    const survived = settled.length > 0 ? setAside.clearSuspect : setAside.uncountSuspect;
+    await patiently(() => survived(content));
+  }
   const tookMs = performance.now() - startedMs;
   for (const observer of observers) observer.settled({ messages, letters, retries: retries.length, tookMs });
 }
@@ -215,20 +204,16 @@ function stepOf(
   outcome: Outcome,
   retryPolicy: RetryPolicy,
 ): NextStep {
-  const inHandMs = performance.now() - takenUpMs;
-  const ageMs = Date.now() - retryState.firstSeenAt.getTime();
-  return nextStep(
-    outcome,
-    { retries: retryState.retries, looks, inHandMs, ageMs },
-    retryPolicy,
-    Math.random(),
-  );
+  const { retries, firstSeenAt } = retryState;
+  const unackedMs = performance.now() - takenUpMs;
+  const ageMs = Date.now() - firstSeenAt.getTime();
+  return nextStep(outcome, { retries, looks, unackedMs, ageMs }, retryPolicy, Math.random());
 }
 
-type InHand<E extends Envelope> = ReturnType<typeof createInHand<E>>;
+type Unacked<E extends Envelope> = ReturnType<typeof createUnacked<E>>;
 
-/** Keeps what was delivered on the channel that is up, and is not settled. */
-function createInHand<E extends Envelope>() {
+/** What was delivered on the channel that is up and is not acked, but for the batch that is being settled. */
+function createUnacked<E extends Envelope>() {
   let ready: Delivery<E>[] = []; // due now, oldest first
   let later: Delivery<E>[] = []; // due at their dueMs
   let current: Channel | null = null;
@@ -259,7 +244,7 @@ function createInHand<E extends Envelope>() {
       later = later.filter((delivery) => delivery.dueMs > now);
       return ready.length;
     },
-    /** Resolves when something is due, or when it is woken. */
+    /** Resolves when something is due, or with `wake`. */
     untilDue: () =>
       new Promise<void>((resolve) => {
         const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
@@ -272,27 +257,22 @@ function createInHand<E extends Envelope>() {
       }),
     wake: () => wake(),
     /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
-    take: (limit: number) => ready.splice(0, sizeOfNextBatch(ready, limit)),
+    take(limit: number) {
+      const suspect = ready.slice(0, limit).findIndex(isSuspect);
+      return ready.splice(0, suspect < 0 ? limit : Math.max(suspect, 1));
+    },
     all: (): readonly Delivery<E>[] => [...ready, ...later],
   };
 }
 
-/** How long to collect after a batch of `size` messages, in milliseconds. */
-function collectingMs(size: number): number {
-  return size < FEW ? 0 : Math.max(size * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
+function collectingMs(batchSize: number): number {
+  return batchSize < FEW ? 0 : Math.max(batchSize * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
 }
 
 function isSuspect({ returns }: Delivery): boolean {
   return returns >= SUSPECT_RETURNS;
 }
 
-/** Up to the first suspect, which is a batch of its own. */
-function sizeOfNextBatch(ready: readonly Delivery[], batchSize: number): number {
-  const suspect = ready.slice(0, batchSize).findIndex(isSuspect);
-  return suspect < 0 ? batchSize : Math.max(suspect, 1);
-}
-
-/** Closes a channel, which may be closed already. */
 async function closeChannel(channel: Channel): Promise<void> {
   try {
     await channel.close();
@@ -301,14 +281,13 @@ async function closeChannel(channel: Channel): Promise<void> {
   }
 }
 
-/** How often the broker is asked, in milliseconds. */
 const SUBSCRIPTION_CHECK_MS = 5000;
-/** So often in a row nobody may be subscribed: a queue that has just been made counts its consumers a moment later. */
+/** In a row: a queue that has just been made counts its consumers a moment later. */
 const MAX_UNKNOWN = 2;
 
 /**
- * Asks again and again with `countConsumers` how many consumers the queue has, every `checkMs` milliseconds, and calls
- * `onForgotten` when twice in a row it has none or there is no answer in that time. Answers with a function that ends it.
+ * Asks every `checkMs` milliseconds with `countConsumers` how many consumers the queue has, and calls `onForgotten` when
+ * twice in a row it has none or there is no answer in that time. Returns a function that ends it.
  */
 export function watchSubscription(
   countConsumers: () => Promise<number>,

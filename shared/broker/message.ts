@@ -3,10 +3,10 @@
  *
  * @module
  */
+import type { Channel, ConsumeMessage } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import { isTraceparent, type Span } from "../process/tracing.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
-import type { Channel, ConsumeMessage } from "./connection.ts";
 
 /** The one version of the envelope that there is. A consumer never retries an unknown one. */
 export const EVENT_VERSION = 1;
@@ -38,7 +38,7 @@ export interface Cause {
   readonly traceparent: string | null;
 }
 
-/** An event on its way to the outbox, with what travels beside its envelope. */
+/** An event on its way to the outbox. */
 export interface OutgoingEvent<E extends Envelope = Envelope> {
   readonly event: E;
   readonly aggregateId: string;
@@ -46,26 +46,20 @@ export interface OutgoingEvent<E extends Envelope = Envelope> {
 }
 
 /** Puts the envelope around what is to be told: it happened at `now`; its id is a new, time-ordered uuid. */
-export function inEnvelope({ type, data, aggregateId }: Tell, cause: Cause, now: Date): OutgoingEvent {
-  const { correlationId, traceparent } = cause;
-  const event = {
-    eventId: uuidv7(),
-    type,
-    version: EVENT_VERSION,
-    occurredAt: now.toISOString(),
-    correlationId,
-    data,
-  } as const;
+export function inEnvelope(
+  { type, data, aggregateId }: Tell,
+  { correlationId, traceparent }: Cause,
+  now: Date,
+): OutgoingEvent {
+  const occurredAt = now.toISOString();
+  const event = { eventId: uuidv7(), type, version: EVENT_VERSION, occurredAt, correlationId, data } as const;
   return { event, aggregateId, traceparent };
 }
 
-/** What could be read of a message, for those who have to find it again; null what could not. */
-export interface EventAbout {
-  readonly eventId: string | null;
-  readonly type: string | null;
-  readonly aggregateId: string | null;
-  readonly correlationId: string | null;
-}
+/** What could be read of a message, to find it again; null what could not. */
+export type EventAbout = Readonly<
+  Record<"eventId" | "type" | "aggregateId" | "correlationId", string | null>
+>;
 
 /** The result of reading a body: an event, or the reason why it can never be read. */
 export type ParsedEvent<E extends Envelope = Envelope> =
@@ -78,9 +72,9 @@ export type ParseEvent<E extends Envelope = Envelope> = (body: Uint8Array) => Pa
 /** An event as a consumer's handler gets it. */
 export interface Received<E extends Envelope = Envelope> {
   readonly event: E;
-  /** W3C trace context of what the event causes. */
+  /** Of what the event causes. */
   readonly traceparent: string | null;
-  /** Which attempt at this delivery it is, from 1. */
+  /** From 1. */
   readonly attempt: number;
   /**
    * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
@@ -91,13 +85,13 @@ export interface Received<E extends Envelope = Envelope> {
 
 /** A message that is delivered and not yet settled. */
 export interface Delivery<E extends Envelope = Envelope> {
-  /** The channel that delivered it, the only one on which it can be acked. */
+  /** The only one on which it can be acked. */
   readonly channel: Channel;
   readonly message: ConsumeMessage;
   readonly parsed: ParsedEvent<E>;
-  /** The span of its processing, from when it is taken up until it is settled; null before that, and without a tracer. */
+  /** Of its processing; null before it is taken up, and without a tracer. */
   span: Span | null;
-  /** W3C trace context of what it causes: that of the message's headers, or of `span`. */
+  /** Of what it causes: that of the message's headers, or of `span`. */
   traceparent: string | null;
   /**
    * How often it came back from a consumer that did not ack it, as quorum queues count in `x-delivery-count`
@@ -106,19 +100,18 @@ export interface Delivery<E extends Envelope = Envelope> {
   readonly returns: number;
   readonly mayBeRepeat: boolean;
   readonly retryState: RetryState;
-  /** When this delivery was first taken up, in milliseconds of the monotonic clock; 0 before that. */
+  /** When this delivery was first taken up, by `performance.now()`; 0 before that. */
   takenUpMs: number;
-  /** When it may be looked at again, on the same clock. */
+  /** When it may be looked at again, by the same clock. */
   dueMs: number;
-  /** Looks at it so far, since it was delivered. */
+  /** How often this delivery was taken up without being settled. */
   looks: number;
 }
 
 /** What a consumer has been through with a message: it travels with a delayed retry, in the message's headers. */
 export interface RetryState {
-  /** Retries spent. */
+  /** Those spent. */
   readonly retries: number;
-  /** When the consumer first looked at the message. */
   readonly firstSeenAt: Date;
 }
 
@@ -128,7 +121,7 @@ const MAX_RETRIES_READ = 1000;
 const FIRST_SEEN_HEADER = "x-first-seen";
 /** Set on an event that an operator had published again. */
 export const REPUBLISHED_HEADER = "x-republished";
-/** An event this old may be a copy of one that was processed long ago, in milliseconds. */
+/** An event this old may be a copy of one that was processed long ago. */
 const OLD_MS = 3_600_000;
 
 /** The headers that carry a message's retry state: retries, and milliseconds since 1970. */
@@ -136,14 +129,16 @@ export function headersOf({ retries, firstSeenAt }: RetryState): Record<string, 
   return { [RETRIES_HEADER]: retries, [FIRST_SEEN_HEADER]: firstSeenAt.getTime() };
 }
 
-/** A whole number from a header that anybody may have written; 0 for anything else. */
-function countIn(headers: ConsumeMessage["properties"]["headers"], name: string): number {
+type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
+
+/** A whole number from a header; 0 for anything else. */
+function countIn(headers: Headers, name: string): number {
   const value: unknown = headers?.[name];
   return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
 }
 
-/** The trace context from a header that anybody may have written; null for anything else. */
-function traceparentIn(headers: ConsumeMessage["properties"]["headers"]): string | null {
+/** The trace context from its header; null for anything else. */
+function traceparentIn(headers: Headers): string | null {
   const value: unknown = headers?.traceparent;
   return typeof value === "string" && isTraceparent(value) ? value : null;
 }
@@ -182,46 +177,25 @@ export function receive<E extends Envelope>(
 
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
 export function retryOf(
-  { message, parsed, traceparent, retryState }: Delivery,
+  { message, parsed, traceparent, retryState: { firstSeenAt } }: Delivery,
   consumer: string,
-  step: { readonly error: string; readonly retries: number; readonly delayMs: number },
+  { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
   if (!parsed.ok) return undefined;
-  const { eventId, type, correlationId } = parsed.event;
-  return {
-    consumer,
-    eventId,
-    eventType: type,
-    aggregateId: parsed.aggregateId,
-    correlationId,
-    traceparent,
-    body: message.content,
-    error: step.error,
-    retries: step.retries,
-    firstSeenAt: retryState.firstSeenAt,
-    delayMs: step.delayMs,
-  };
+  const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
+  const about = { eventId, eventType, aggregateId, correlationId, traceparent };
+  return { consumer, ...about, body: message.content, error, retries, firstSeenAt, delayMs };
 }
 
 /** The dead letter of a delivery that is given up on. */
 export function deadLetterOf(
-  { message, parsed, traceparent, retryState }: Delivery,
+  { message, parsed, traceparent, retryState: { retries } }: Delivery,
   consumer: string,
-  { reason, detail }: { readonly reason: string; readonly detail: string },
+  { reason, detail }: Pick<NewDeadLetter, "reason" | "detail">,
 ): NewDeadLetter {
-  const { eventId, type, aggregateId, correlationId } = aboutOf(parsed);
-  return {
-    consumer,
-    eventId,
-    eventType: type,
-    aggregateId,
-    correlationId,
-    traceparent,
-    body: message.content,
-    reason,
-    detail,
-    attempts: retryState.retries + 1,
-  };
+  const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
+  const about = { eventId, eventType, aggregateId, correlationId, traceparent };
+  return { consumer, ...about, body: message.content, reason, detail, attempts: retries + 1 };
 }
 
 /** What could be read of a message, whether or not it is an event. */

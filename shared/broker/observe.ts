@@ -29,28 +29,27 @@ import type { NextStep, Outcome } from "./settle.ts";
 export interface ConsumerObserver {
   /** A batch is taken up; what an observer writes on a delivery holds for all that comes of it. */
   takeUp?(batch: readonly Delivery[]): void;
-  /** The batch is settled and acked, as far as its messages are not to be looked at again. */
   settled(batch: SettledBatch): void;
 }
 
-/** What became of a batch. */
+/** A batch when it is acked, as far as its messages are not to be looked at again. */
 export interface SettledBatch {
   readonly messages: readonly SettledMessage[];
-  /** How many messages are to be delivered once more, later. */
+  /** How many messages are to be delivered once more. */
   readonly retries: number;
   readonly letters: readonly NewDeadLetter[];
-  /** From the taking up to the ack, in milliseconds. */
+  /** From the taking up to the ack. */
   readonly tookMs: number;
 }
 
-/** One message of a batch, with its outcome and what was done about it. */
-export interface SettledMessage {
+interface SettledMessage {
   readonly delivery: Omit<Delivery, "channel" | "message">;
   readonly outcome: Outcome;
   readonly step: NextStep;
 }
 
-/** The messages of a batch that are acked; the others are looked at again. */
+type LastStep = Exclude<NextStep, { kind: "look-again" }>;
+
 function ackedOf({ messages }: SettledBatch): SettledMessage[] {
   return messages.filter(({ step }) => step.kind !== "look-again");
 }
@@ -58,7 +57,6 @@ function ackedOf({ messages }: SettledBatch): SettledMessage[] {
 /** The names of what a consumer counts. */
 export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
 
-/** What a consumer counts. */
 export type BatchCounts = Readonly<Record<(typeof BATCH_COUNTS)[number], number>>;
 
 /** Counts batches: `add` gets what is to be added to each count. A batch that was only looked at is none. */
@@ -67,8 +65,7 @@ export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserv
     settled(batch) {
       const acked = ackedOf(batch);
       if (acked.length === 0) return;
-      const ofKind = (wanted: Outcome["kind"]) =>
-        acked.filter(({ outcome }) => outcome.kind === wanted).length;
+      const ofKind = (kind: Outcome["kind"]) => acked.filter(({ outcome }) => outcome.kind === kind).length;
       add({
         batches: 1,
         processed: ofKind("done"),
@@ -126,7 +123,6 @@ function logOne(log: Logger, { delivery, outcome }: SettledMessage, ms: number):
   }
 }
 
-/** What can become of a message that is settled. */
 const OUTCOMES: readonly Outcome["kind"][] = ["done", "duplicate", "early", "failed", "rejected"];
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
@@ -134,34 +130,24 @@ const DURATION_BUCKETS_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /**
- * Makes the figures of `consumer` in `registry`. A message
- * counts once for each delivery, when that is settled: not each time that it is looked at. Every label has few values,
- * and all series but the dead letters' are there from the start, because Prometheus sees no increase in a series' first
- * value (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
+ * Makes the figures of `consumer` in `registry`. A message counts once for each delivery, when that is settled: not each
+ * time that it is looked at. Every label has few values, and all series but the dead letters' are there from the start,
+ * because Prometheus sees no increase in a series' first value
+ * (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
  */
-export function createConsumerMetrics(
-  registry: Registry,
-  consumer: string,
-): ConsumerObserver {
-  const registers = [registry];
+export function createConsumerMetrics(registry: Registry, consumer: string): ConsumerObserver {
+  const figure = (name: string, help: string, labels: readonly string[] = []) => {
+    const labelNames = ["consumer", ...labels];
+    return { name: `orderflow_consumer_${name}`, help, labelNames, registers: [registry] };
+  };
   const histogram = (name: string, help: string, buckets: number[]) => {
-    const made = new Histogram({
-      name: `orderflow_consumer_${name}`,
-      help,
-      labelNames: ["consumer"],
-      buckets,
-      registers,
-    });
+    const made = new Histogram({ ...figure(name, help), buckets });
     made.zero({ consumer });
     return made.labels(consumer);
   };
   const counter = (name: string, help: string, ...labels: string[]) =>
-    new Counter({
-      name: `orderflow_consumer_${name}`,
-      help,
-      labelNames: ["consumer", ...labels],
-      registers,
-    });
+    new Counter(figure(name, help, labels));
+
   const sizes = histogram("batch_messages", "Messages that were taken up together.", BATCH_BUCKETS);
   const durations = histogram(
     "batch_duration_seconds",
@@ -179,29 +165,27 @@ export function createConsumerMetrics(
   for (const outcome of OUTCOMES) messages.inc({ consumer, outcome }, 0);
   retries.inc({ consumer }, 0);
 
-  function settled(batch: SettledBatch): void {
-    const acked = ackedOf(batch);
-    if (acked.length === 0) return;
-    sizes.observe(batch.messages.length);
-    durations.observe(batch.tookMs / 1000);
-    const now = Date.now();
-    for (const [outcome, ofKind] of Map.groupBy(acked, ({ outcome }) => outcome.kind)) {
-      messages.inc({ consumer, outcome }, ofKind.length);
-      if (outcome !== "done") continue;
-      for (const { delivery: { parsed } } of ofKind) {
-        if (!parsed.ok) continue;
-        latencies.observe(Math.max(now - Date.parse(parsed.event.occurredAt), 0) / 1000);
+  return {
+    settled(batch) {
+      const acked = ackedOf(batch);
+      if (acked.length === 0) return;
+      sizes.observe(batch.messages.length);
+      durations.observe(batch.tookMs / 1000);
+      const now = Date.now();
+      for (const [outcome, ofKind] of Map.groupBy(acked, ({ outcome }) => outcome.kind)) {
+        messages.inc({ consumer, outcome }, ofKind.length);
+        for (const { delivery: { parsed } } of outcome === "done" ? ofKind : []) {
+          if (parsed.ok) latencies.observe(Math.max(now - Date.parse(parsed.event.occurredAt), 0) / 1000);
+        }
       }
-    }
-    if (batch.retries > 0) retries.inc({ consumer }, batch.retries);
-    for (const { reason } of batch.letters) letters.inc({ consumer, reason });
-  }
-
-  return { settled };
+      if (batch.retries > 0) retries.inc({ consumer }, batch.retries);
+      for (const { reason } of batch.letters) letters.inc({ consumer, reason });
+    },
+  };
 }
 
-/** The attribute with the number of messages that a span is about; the runtime writes it as a double. */
-export const BATCH_COUNT = "messaging.batch.message_count";
+/** The number of messages that a span is about; the runtime writes it as a double. */
+const BATCH_COUNT = "messaging.batch.message_count";
 
 /** The attributes of all that is done with the broker at `url`, which is that of one node or of several. */
 export function brokerAttributes(url: string): Attributes {
@@ -215,27 +199,22 @@ export function brokerAttributes(url: string): Attributes {
   };
 }
 
-/** Where a message goes, or where it came from and through which queue. What it has not is empty. */
-export interface MessagePath {
-  /** The exchange. */
+/** Where a message goes, or where it came from and, for a consumer, through which queue. */
+interface MessagePath {
   readonly exchange: string;
-  /** The routing key. */
   readonly key: string;
-  /** The queue; for a consumer only. */
   readonly queue?: string;
+}
+
+/** What is known of one message. What is null or empty is left out. */
+interface MessageFacts extends MessagePath {
+  readonly id: string | null;
+  readonly correlationId: string | null;
 }
 
 /** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
 export function destinationOf({ exchange, key, queue = "" }: MessagePath): string {
   return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
-}
-
-/** What is known of one message. What is null is left out. */
-export interface MessageFacts extends MessagePath {
-  /** Its message id. */
-  readonly id: string | null;
-  /** Its correlation id. */
-  readonly correlationId: string | null;
 }
 
 /** The attributes of an operation on one message. */
@@ -254,8 +233,8 @@ export function messageAttributes(operation: "send" | "process", message: Messag
 /**
  * Makes the spans of the consumer of `queue`: one for each message, and one for each batch. A message's span lasts until
  * it is settled, however often it is looked at, and is a child of the context that the message came with; its own
- * context takes that one's place, so that it is passed on to all that the message causes. A message that goes back
- * unsettled leaves no span: whoever settles it does.
+ * context replaces that one, so that it is passed on to all that the message causes. A message that goes back unsettled
+ * leaves no span: whoever settles it does.
  */
 export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: string): ConsumerObserver {
   const broker = brokerAttributes(brokerUrl);
@@ -264,14 +243,13 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
     takeUp(batch) {
       const fresh = batch.filter(({ span }) => span === null);
       if (fresh.length === 0) return; // they are only looked at again
-      const span = batchSpan = startRootSpan(tracer, `process batch ${queue}`, {
+      batchSpan = startRootSpan(tracer, `process batch ${queue}`, {
         attributes: { ...broker, "messaging.destination.name": queue, [BATCH_COUNT]: batch.length },
         links: linksTo(batch.map(({ traceparent }) => traceparent)),
       });
+      const link = { context: batchSpan.spanContext() };
       for (const delivery of fresh) {
-        delivery.span = startProcess(tracer, delivery, queue, broker).addLink({
-          context: span.spanContext(),
-        });
+        delivery.span = startProcess(tracer, delivery, queue, broker).addLink(link);
         delivery.traceparent = traceparentOf(delivery.span);
       }
     },
@@ -308,21 +286,21 @@ function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker:
   });
 }
 
-function markOutcome(span: Span, outcome: Outcome, step: Exclude<NextStep, { kind: "look-again" }>): void {
+/** A text from a property that anybody may have written. */
+function textIn(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+function markOutcome(span: Span, outcome: Outcome, step: LastStep): void {
   span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
   if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
   else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
 }
 
-/** What came of a message: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
-export function outcomeOf(outcome: Outcome, step: Exclude<NextStep, { kind: "look-again" }>): string {
+/** A message's outcome: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
+export function outcomeOf(outcome: Outcome, step: LastStep): string {
   if (step.kind === "dead-letter") return step.kind;
   return step.kind === "retry" && outcome.kind !== "early" ? "retry" : outcome.kind;
-}
-
-/** A text from a property that anybody may have written. */
-function textIn(value: unknown): string | null {
-  return typeof value === "string" ? value : null;
 }
 
 /**
@@ -340,15 +318,18 @@ export function withSendSpans(publisher: Publisher, tracer: Tracer | null, broke
         attributes: { ...broker, [BATCH_COUNT]: messages.length },
         links: linksTo(messages.map(({ traceparent }) => traceparent)),
       });
-      const spans = new Map<string, Span>();
-      const traced = messages.map((message) => {
-        const span = startSend(tracer, message, route, broker).addLink({ context: batch.spanContext() });
-        spans.set(message.id, span);
-        return { ...message, traceparent: traceparentOf(span) };
+      const link = { context: batch.spanContext() };
+      const sending = messages.map((message) => {
+        return { message, span: startSend(tracer, message, route, broker).addLink(link) };
       });
+      const traced = sending.map(({ message, span }) => ({ ...message, traceparent: traceparentOf(span) }));
       const outcome = await publisher.publish(traced, route, timeoutMs);
-      markFailures(spans, outcome);
-      for (const span of spans.values()) span.end();
+      const failures = failuresOf(outcome);
+      for (const { message: { id }, span } of sending) {
+        const failure = failures.get(id);
+        if (failure) failSpan(span, ...failure);
+        span.end();
+      }
       batch.end();
       return outcome;
     },
@@ -368,13 +349,11 @@ function startSend(tracer: Tracer, message: OutgoingMessage, route: Route, broke
   });
 }
 
-function markFailures(spans: ReadonlyMap<string, Span>, { refused, unknown, offence }: PublishOutcome): void {
-  for (const { id, error } of refused) {
-    const span = spans.get(id);
-    if (span) failSpan(span, "refused", error);
-  }
-  for (const id of unknown) {
-    const span = spans.get(id);
-    if (span) failSpan(span, "unanswered", offence ?? "the broker gave no answer");
-  }
+/** What went wrong with messages, by their ids, as `failSpan` takes it. */
+function failuresOf({ refused, unknown, offence }: PublishOutcome) {
+  const why = offence ?? "the broker gave no answer";
+  return new Map<string, readonly [type: string, message: string]>([
+    ...refused.map(({ id, error }) => [id, ["refused", error]] as const),
+    ...unknown.map((id) => [id, ["unanswered", why]] as const),
+  ]);
 }

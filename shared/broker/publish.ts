@@ -4,35 +4,31 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Message } from "amqplib";
-import type { ConfirmChannel } from "./connection.ts";
+import type { ConfirmChannel, Message } from "amqplib";
+import { messageOf } from "../process/errors.ts";
 import { headersOf, REPUBLISHED_HEADER, type RetryState } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
 export interface OutgoingMessage {
-  /** Sent as `message-id`; no two messages of a batch have the same. */
+  /** No two messages of a batch have the same. */
   readonly id: string;
-  /** The event's type, sent as `type`. */
   readonly type: string | null;
-  /** The correlation id of the event, sent as `correlation-id`. */
   readonly correlationId: string | null;
-  /** W3C trace context, sent as a header of that name. */
   readonly traceparent: string | null;
-  /** When the event happened, sent as `timestamp` in whole seconds. */
+  /** Sent in whole seconds. */
   readonly occurredAt: Date | null;
-  /** The body; text is sent in UTF-8. */
   readonly body: string | Uint8Array;
-  /** What its consumer has been through with it already; nothing unless it is a retry. */
+  /** What its consumer has been through with it, if it is a retry. */
   readonly retryState?: RetryState;
-  /** Whether it was sent before, and is sent to everybody once more. */
+  /** Whether an operator has it sent to everybody once more. */
   readonly isRepublished?: boolean;
 }
 
 /** Where messages go. */
 export interface Route {
-  /** The exchange; empty for the default one, which knows every queue by its name. */
+  /** Empty for the default one, which knows every queue by its name. */
   readonly exchange: string;
-  /** The routing key of a message. */
+  /** Gives the routing key. */
   readonly keyOf: (message: OutgoingMessage) => string;
   /** Whether a message that no queue takes is to come back, and to count as refused. */
   readonly isMandatory: (message: OutgoingMessage) => boolean;
@@ -49,17 +45,16 @@ export function toQueue(queue: string): Route {
   return { exchange: "", keyOf: () => queue, isMandatory: () => true };
 }
 
-/** What became of a batch. */
+/** What became of a batch, by the messages' ids. */
 export interface PublishOutcome {
-  /** The ids of the messages that the broker has taken. */
   readonly confirmed: readonly string[];
-  /** The ids of those that it returned or nacked, or that could not be encoded, each with why. */
+  /** What the broker returned or nacked, or could not be encoded, each with why. */
   readonly refused: readonly { readonly id: string; readonly error: string }[];
-  /** The ids of those without an answer when the channel went away or the time was up. */
+  /** What had no answer when the channel went away or the time was up. */
   readonly unknown: readonly string[];
   /**
-   * Why the broker closed the channel, if it did so for something in a message (it was too large, say): that message is
-   * among the unknown ones, and which it is only sending them apart will tell. Null otherwise.
+   * Why the broker closed the channel, if it did so for something in a message (for example, it was too large): that
+   * message is among the unknown ones, and only sending them apart tells which it is. Null otherwise.
    */
   readonly offence: string | null;
 }
@@ -68,8 +63,8 @@ export interface PublishOutcome {
 export interface Publisher {
   /**
    * Sends all messages at once and resolves when the broker has answered for each, at the latest after `timeoutMs`.
-   * An unroutable message is confirmed by the broker all the same; mandatory ones are returned first, and count as
-   * refused. Never rejects.
+   * The broker confirms an unroutable message as well; a mandatory one it returns first, and that counts as refused.
+   * Never rejects.
    */
   publish(messages: readonly OutgoingMessage[], route: Route, timeoutMs: number): Promise<PublishOutcome>;
 }
@@ -82,7 +77,7 @@ export interface Publisher {
 const OFFENCES: ReadonlySet<unknown> = new Set([311, 406]);
 
 /**
- * Makes a publisher. It is done with when its channel is. `onNack` is called after a batch of which the broker has nacked
+ * Makes a publisher, for as long as its channel lives. `onNack` is called after a batch of which the broker has nacked
  * something: see `renewsAtMost`.
  */
 export function createPublisher(channel: ConfirmChannel, onNack: () => void = () => {}): Publisher {
@@ -95,63 +90,56 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
     returned.set(String(message.properties.messageId), message.fields.replyText ?? "returned");
   });
 
-  function publish(
-    messages: readonly OutgoingMessage[],
-    route: Route,
-    timeoutMs: number,
-  ): Promise<PublishOutcome> {
-    const confirmed: string[] = [];
-    const refused: { id: string; error: string }[] = [];
-    const open = new Set(messages.map((message) => message.id));
-    const { promise, resolve } = Promise.withResolvers<PublishOutcome>();
-    const finish = () => resolve({ confirmed, refused, unknown: [...open], offence });
-    const timer = setTimeout(finish, timeoutMs);
-    let isNacked = false;
+  return {
+    publish(messages, route, timeoutMs) {
+      const confirmed: string[] = [];
+      const refused: { id: string; error: string }[] = [];
+      const open = new Set(messages.map((message) => message.id));
+      const { promise, resolve } = Promise.withResolvers<PublishOutcome>();
+      const finish = () => resolve({ confirmed, refused, unknown: [...open], offence });
+      const timer = setTimeout(finish, timeoutMs);
+      let isNacked = false;
 
-    const refuse = (id: string, error: string) => {
-      open.delete(id);
-      refused.push({ id, error });
-    };
-    const settle = (message: OutgoingMessage, error: Error | null) => {
-      if (!open.has(message.id)) return;
-      const why = returned.get(message.id);
-      returned.delete(message.id);
-      if (why !== undefined) refuse(message.id, `returned by the broker: ${why}`);
-      else if (error === null) {
-        open.delete(message.id);
-        confirmed.push(message.id);
-      } else if (error.message === "message nacked") {
-        isNacked = true;
-        refuse(message.id, "refused by the broker (nack)");
-      } else return finish(); // the channel is gone: whoever is still open has no answer to come
-      if (open.size === 0) finish();
-    };
+      const refuse = (id: string, error: string) => {
+        open.delete(id);
+        refused.push({ id, error });
+      };
+      const settle = (message: OutgoingMessage, error: Error | null) => {
+        if (!open.has(message.id)) return;
+        const why = returned.get(message.id);
+        returned.delete(message.id);
+        if (why !== undefined) refuse(message.id, `returned by the broker: ${why}`);
+        else if (error === null) {
+          open.delete(message.id);
+          confirmed.push(message.id);
+        } else if (error.message === "message nacked") {
+          isNacked = true;
+          refuse(message.id, "refused by the broker (nack)");
+        } else return finish(); // the channel is gone: whoever is still open has no answer to come
+        if (open.size === 0) finish();
+      };
 
-    for (const message of messages) {
-      try {
-        channel.publish(
-          route.exchange,
-          route.keyOf(message),
-          bufferOf(message.body),
-          propertiesOf(message, route),
-          (error) => settle(message, error),
-        );
-      } catch (error) {
-        if (error instanceof Error && error.name === "IllegalOperationError") {
-          finish();
-          break;
+      for (const message of messages) {
+        try {
+          const body = bufferOf(message.body);
+          const properties = propertiesOf(message, route);
+          const onAnswer = (error: Error | null) => settle(message, error);
+          channel.publish(route.exchange, route.keyOf(message), body, properties, onAnswer);
+        } catch (error) {
+          if (error instanceof Error && error.name === "IllegalOperationError") {
+            finish();
+            break;
+          }
+          refuse(message.id, `cannot be encoded: ${messageOf(error)}`);
         }
-        refuse(message.id, `cannot be encoded: ${error instanceof Error ? error.message : String(error)}`);
       }
-    }
-    if (open.size === 0) finish();
-    return promise.finally(() => {
-      clearTimeout(timer);
-      if (isNacked) onNack();
-    });
-  }
-
-  return { publish };
+      if (open.size === 0) finish();
+      return promise.finally(() => {
+        clearTimeout(timer);
+        if (isNacked) onNack();
+      });
+    },
+  };
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {

@@ -4,10 +4,9 @@
  * @module
  */
 import { bisect, kindOfError, messageOf, orOutage } from "../process/errors.ts";
-import type { Channel, ConsumeMessage } from "./connection.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 
-/** The outcome of processing one message, as its consumer's handler says. */
+/** The outcome of processing one message. */
 export type Outcome =
   /** Processed: its effects are committed. `note` says what it did, for the log. */
   | { readonly kind: "done"; readonly note?: string }
@@ -30,7 +29,6 @@ export type HandleBatch<E extends Envelope = Envelope> = (
   events: readonly Received<E>[],
 ) => Promise<readonly Outcome[]>;
 
-/** The events of `E` that are of a type of `T`. */
 export type OfType<E extends Envelope, T extends E["type"]> = Extract<E, { readonly type: T }>;
 
 /** What of a delivery matters for its outcome. */
@@ -98,43 +96,36 @@ function receivedOf<E extends Envelope, T extends E["type"]>(
 ): Received<OfType<E, T>> | Extract<Outcome, { kind: "rejected" }> {
   if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
   const { event } = parsed;
-  if (!isOfType(event, types)) {
-    return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
-  }
-  return { event, traceparent, attempt: retryState.retries + 1, mayBeRepeat };
-}
-
-function isOfType<E extends Envelope, T extends E["type"]>(
-  event: E,
-  types: readonly T[],
-): event is OfType<E, T> {
-  return types.some((type) => type === event.type);
+  const isExpected = (event: E): event is OfType<E, T> => types.some((type) => type === event.type);
+  if (isExpected(event)) return { event, traceparent, attempt: retryState.retries + 1, mayBeRepeat };
+  return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
 }
 
 /** The outcome of an event whose handling failed although it was alone. */
 function outcomeOfError(error: unknown): Outcome {
   const detail = messageOf(error);
-  if (kindOfError(error) === "transient") return { kind: "failed", error: detail };
-  return { kind: "rejected", reason: "handler failed", detail };
+  return kindOfError(error) === "transient"
+    ? { kind: "failed", error: detail }
+    : { kind: "rejected", reason: "handler failed", detail };
 }
 
 /** What is to be done with the message. */
 export type NextStep =
   | { readonly kind: "ack" }
-  /** Keep it in hand, and look at it again after `delayMs`. */
+  /** Keep it unacked, and look at it again after `delayMs`. */
   | { readonly kind: "look-again"; readonly delayMs: number }
-  /** Let go of it, and have it delivered once more after `delayMs`; `retries` are then spent. */
+  /** Ack it, and have it delivered once more after `delayMs`; `retries` are then spent. */
   | { readonly kind: "retry"; readonly delayMs: number; readonly retries: number; readonly error: string }
   | { readonly kind: "dead-letter"; readonly reason: string; readonly detail: string };
 
 /**
- * How long an event that came too early is kept in hand and looked at every few milliseconds: what it builds on is on
- * its way through another queue, and mostly there at once. It takes up room among the unacked messages meanwhile.
+ * How long an event that came too early stays unacked and is looked at every few milliseconds: what it builds on is on
+ * its way through another queue, and mostly there at once. It takes up room in the prefetch meanwhile.
  */
-const EARLY_IN_HAND_MS = 1000;
+const EARLY_UNACKED_MS = 1000;
 const LOOK_AGAIN_MIN_MS = 2;
 const LOOK_AGAIN_MAX_MS = 50;
-/** An early event is delivered again after as long as it has waited already, but so long at most. */
+/** An early event is delivered again after as long as it has waited already, but no later than this. */
 const EARLY_RETRY_MAX_MS = 15_000;
 const FIRST_RETRY_MS = 500;
 const RETRY_FACTOR = 4;
@@ -144,19 +135,18 @@ const RETRY_MAX_MS = 60_000;
 export interface Attempts {
   /** Spent so far. */
   readonly retries: number;
-  /** Since it was delivered. */
+  /** At this delivery, so far. */
   readonly looks: number;
-  /** Milliseconds since this delivery was first looked at. */
-  readonly inHandMs: number;
-  /** Milliseconds since its consumer first looked at it, over all deliveries. */
+  /** Since the first look at this delivery. */
+  readonly unackedMs: number;
+  /** Since the first look over all deliveries. */
   readonly ageMs: number;
 }
 
 /** How often and how long a message is tried again before it becomes a dead letter. */
 export interface RetryPolicy {
-  /** How often a message that fails is tried again; 0 is never. */
   readonly maxRetries: number;
-  /** How old, in milliseconds, an event that comes too early may become before its retries are spent. */
+  /** How old an event that comes too early may become before its retries are spent. */
   readonly earlyMs: number;
 }
 
@@ -185,8 +175,8 @@ export function nextStep(
 }
 
 function stepOfEarly(error: string, attempts: Attempts, policy: RetryPolicy, random: number): NextStep {
-  const { retries, looks, inHandMs, ageMs } = attempts;
-  if (inHandMs < EARLY_IN_HAND_MS) return lookAgain(looks);
+  const { retries, looks, unackedMs, ageMs } = attempts;
+  if (unackedMs < EARLY_UNACKED_MS) return lookAgain(looks);
   if (ageMs >= policy.earlyMs) return retryOrGiveUp("too early", error, attempts, policy, random);
   return { kind: "retry", delayMs: spread(Math.min(ageMs, EARLY_RETRY_MAX_MS), random), retries, error };
 }
@@ -217,16 +207,14 @@ function spread(delayMs: number, random: number): number {
   return Math.round(delayMs * (0.8 + 0.4 * random));
 }
 
-/** An ack to send: of this delivery tag alone, or of it and every lower one. */
+/** An ack of a delivery tag alone or, if `multiple`, of it and every lower one that is unacked on the channel. */
 export interface Ack {
-  /** The delivery tag, as the channel counts them, from 1. */
   readonly tag: number;
-  /** Whether every lower tag that is still unsettled on the channel is acked with it. */
   readonly multiple: boolean;
 }
 
 /**
- * The acks for the delivery tags `settled` of a channel on which `outstanding` stay unsettled: one for all that lie
+ * The acks for the delivery tags `settled` of a channel on which `outstanding` stay unacked: one for all that lie
  * below the lowest outstanding tag, one each for the rest. A quorum queue logs every ack as a command of its own, so a
  * batch that is settled whole should cost one.
  */
@@ -238,7 +226,6 @@ export function planAcks(settled: readonly number[], outstanding: readonly numbe
   return below.length > 0 ? [{ tag: top, multiple: below.length > 1 }, ...rest] : rest;
 }
 
-/** What of a delivery matters for its ack. */
 type Acked = Pick<Delivery, "channel" | "message">;
 
 /**
@@ -249,21 +236,13 @@ export function ackDeliveries(settled: readonly Acked[], outstanding: readonly A
   for (const [channel, ours] of Map.groupBy(settled, (delivery) => delivery.channel)) {
     const byTag = new Map(ours.map(({ message }) => [message.fields.deliveryTag, message]));
     const others = outstanding.filter((delivery) => delivery.channel === channel);
-    for (const { tag, multiple } of planAcks([...byTag.keys()], others.map(tagOf))) {
-      const message = byTag.get(tag);
-      if (message) ackMessage(channel, message, multiple);
+    for (const ack of planAcks([...byTag.keys()], others.map(({ message }) => message.fields.deliveryTag))) {
+      const message = byTag.get(ack.tag);
+      try {
+        if (message) channel.ack(message, ack.multiple);
+      } catch (error) {
+        if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
+      }
     }
-  }
-}
-
-function tagOf({ message }: Acked): number {
-  return message.fields.deliveryTag;
-}
-
-function ackMessage(channel: Channel, message: ConsumeMessage, multiple: boolean): void {
-  try {
-    channel.ack(message, multiple);
-  } catch (error) {
-    if (!(error instanceof Error) || error.name !== "IllegalOperationError") throw error;
   }
 }

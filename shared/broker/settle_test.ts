@@ -105,7 +105,7 @@ function delivery(body: string | Uint8Array<ArrayBuffer>): Processable<DomainEve
   };
 }
 
-const fresh = { retries: 0, looks: 0, inHandMs: 0, ageMs: 0 };
+const fresh = { retries: 0, looks: 0, unackedMs: 0, ageMs: 0 };
 const retryPolicy = { maxRetries: 3, earlyMs: 60_000 };
 const early: Outcome = { kind: "early", awaits: "PAID" };
 const failed: Outcome = { kind: "failed", error: "timed out" };
@@ -126,19 +126,19 @@ Deno.test("nextStep() gives up at once on what can never be processed", () => {
 
 Deno.test("nextStep() looks at an early event again within milliseconds, and keeps it in hand for a second", () => {
   assertEquals(nextStep(early, fresh, retryPolicy, 0), { kind: "look-again", delayMs: 2 });
-  const later = nextStep(early, { ...fresh, looks: 30, inHandMs: 999, ageMs: 999 }, retryPolicy, 0);
+  const later = nextStep(early, { ...fresh, looks: 30, unackedMs: 999, ageMs: 999 }, retryPolicy, 0);
   assertEquals(later, { kind: "look-again", delayMs: 50 });
 });
 
 Deno.test("nextStep() looks again, for as long as it takes, at what waits for an answer in this very process", () => {
-  const old = { ...fresh, looks: 30, inHandMs: 600_000, ageMs: 600_000 };
+  const old = { ...fresh, looks: 30, unackedMs: 600_000, ageMs: 600_000 };
   assertEquals(nextStep({ kind: "waiting" }, fresh, retryPolicy, 0), { kind: "look-again", delayMs: 2 });
   assertEquals(nextStep({ kind: "waiting" }, old, retryPolicy, 0), { kind: "look-again", delayMs: 50 });
 });
 
 Deno.test("nextStep() has an early event delivered again, ever more rarely, and spends no retry while it is young", () => {
   const delays = [1000, 4000, 59_999].map((ageMs) => {
-    const step = nextStep(early, { retries: 0, looks: 30, inHandMs: 1000, ageMs }, retryPolicy, 0.5);
+    const step = nextStep(early, { retries: 0, looks: 30, unackedMs: 1000, ageMs }, retryPolicy, 0.5);
     assert(step.kind === "retry");
     assertEquals([step.retries, step.error], [0, "too early, awaits PAID"]);
     return step.delayMs;
@@ -147,7 +147,7 @@ Deno.test("nextStep() has an early event delivered again, ever more rarely, and 
 });
 
 Deno.test("nextStep() dead-letters an early event only after its delayed retries", () => {
-  const old = { looks: 30, inHandMs: 1000, ageMs: retryPolicy.earlyMs };
+  const old = { looks: 30, unackedMs: 1000, ageMs: retryPolicy.earlyMs };
   for (const retries of [0, 1, 2]) {
     const step = nextStep(early, { ...old, retries }, retryPolicy, 0.5);
     assert(step.kind === "retry");

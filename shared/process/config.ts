@@ -38,7 +38,6 @@ const amqpUrlError =
   "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
 const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError });
 
-/** For each queue the variable that can name it otherwise. */
 const queueVariables = Object.fromEntries(
   Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),
 ) as Record<QueueVariable, ReturnType<typeof brokerName>>;
@@ -73,10 +72,8 @@ export const VARIABLES = {
   FAULTS_ENABLED: onOff(false),
 } as const;
 
-/** The name of a variable. */
 export type VariableName = keyof typeof VARIABLES;
 
-/** The parsed values of the variables `N`. */
 export type Config<N extends VariableName = VariableName> = {
   readonly [K in N]: z.infer<(typeof VARIABLES)[K]>;
 };
@@ -115,13 +112,10 @@ export function readConfig<N extends VariableName>(
 export const SUPERVISED_VARIABLE = "ORDERFLOW_SUPERVISED";
 
 /** Whether this process is a child of the supervisor. */
-export function isSupervised(
-  get: (name: string) => string | undefined = (name) => Deno.env.get(name),
-): boolean {
-  return get(SUPERVISED_VARIABLE) === "1";
+export function isSupervised(): boolean {
+  return Deno.env.get(SUPERVISED_VARIABLE) === "1";
 }
 
-/** The variables that name the exchange and the queues. */
 export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[] = [
   "RABBITMQ_EXCHANGE",
   ...QUEUE_KEYS.map((key) => QUEUES[key].env),
@@ -129,10 +123,8 @@ export const TOPOLOGY_VARIABLES: readonly ("RABBITMQ_EXCHANGE" | QueueVariable)[
 
 /** The topology under the configured names, and the catalogue of what travels through it. */
 export function topologyOf(config: Config<(typeof TOPOLOGY_VARIABLES)[number]>) {
-  const queues = QUEUE_KEYS.map((key) => {
-    const { env, bindings } = QUEUES[key];
-    return [key, { name: config[env], bindings }];
-  });
-  const { RABBITMQ_EXCHANGE: exchange } = config;
-  return { exchange, queues: Object.fromEntries(queues) as Topology["queues"], parse: parseEvent };
+  const queues = Object.fromEntries(
+    QUEUE_KEYS.map((key) => [key, { name: config[QUEUES[key].env], bindings: QUEUES[key].bindings }]),
+  ) as Topology["queues"];
+  return { exchange: config.RABBITMQ_EXCHANGE, queues, parse: parseEvent };
 }

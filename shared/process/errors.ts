@@ -1,12 +1,12 @@
 /**
- * What an error means for the work that met it: which failures pass by themselves, waiting for the database, and finding
- * the one item at fault in a batch.
+ * What an error means for the work that met it: which failures pass by themselves, work that waits for the database or is
+ * tried again and again, and finding the one item at fault in a batch.
  *
  * @module
  */
 import postgres from "postgres";
 import type { Logger } from "./log.ts";
-import { pause } from "./stop.ts";
+import { aborted, createAlarm, pause, withTimeout } from "./stop.ts";
 
 /**
  * - `outage`: the database, the way to it, or what this process may do there is not as it should be. No message is at
@@ -18,7 +18,6 @@ export type ErrorKind = "outage" | "transient" | "permanent";
 
 /** A dependency outside the database (the payment provider) did not answer in time, or said that it cannot now. */
 export class TransientError extends Error {
-  /** The error's name, as logs show it. */
   override name = "TransientError";
 }
 
@@ -78,26 +77,25 @@ export function messageOf(error: unknown): string {
   return error.message || inner || error.name;
 }
 
-/** How {@linkcode retryWhileUnavailable} waits: `passes` says which errors pass by themselves; by default, outages. */
-export interface RetryOptions {
-  readonly log: Logger;
-  readonly stop: AbortSignal;
-  readonly passes?: (error: unknown) => boolean;
-}
-
 /** Between the first two tries, in milliseconds; it doubles from try to try. */
 const OUTAGE_BACKOFF_MIN_MS = 100;
 /** Between two tries at most, so that work goes on within two seconds of the recovery. */
 const OUTAGE_BACKOFF_MAX_MS = 1000;
 
 /**
- * Runs `work` again and again while the database cannot be used; answers with its result. The log has one warning when
- * that begins and one line when it is over, however many tries lie between.
+ * Runs `work` again and again while it meets errors that pass by themselves (`passes`; by default, outages); answers with
+ * its result. The log has one warning when that begins and one line when it is over, however many tries lie between.
  *
- * Errors: those of `work` that do not pass by themselves, and its last one once `stop` is aborted.
+ * Errors: those of `work` that do not pass, and its last one once `stop` is aborted.
  */
-export async function retryWhileUnavailable<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const { log, stop, passes = (error) => kindOfError(error) === "outage" } = options;
+export async function retryWhileUnavailable<T>(
+  work: () => Promise<T>,
+  { log, stop, passes = (error) => kindOfError(error) === "outage" }: {
+    readonly log: Logger;
+    readonly stop: AbortSignal;
+    readonly passes?: (error: unknown) => boolean;
+  },
+): Promise<T> {
   for (let backoffMs = OUTAGE_BACKOFF_MIN_MS, told = false;;) {
     try {
       const result = await work();
@@ -115,9 +113,59 @@ export async function retryWhileUnavailable<T>(work: () => Promise<T>, options: 
   }
 }
 
-/** As `passes`: everything but what nobody foresaw. For work that is nobody's message, so that a lock is just waited for. */
+/** As `passes`: everything but the permanent. For work that is nobody's message, so that a lock is just waited for. */
 export function passesInTime(error: unknown): boolean {
   return kindOfError(error) !== "permanent";
+}
+
+/** Work beside a process's main work, done again and again. */
+export interface Chore {
+  /** Resolves when it has stopped, `graceMs` after `stop` at the latest. Never rejects. */
+  readonly running: Promise<void>;
+  /** Has the next round begin now or, called during a round, right after it. */
+  wake(): void;
+}
+
+/** How a chore is paced. All times are milliseconds. */
+export interface ChoreOptions {
+  /** The pause after a round that does not answer with another one. */
+  readonly everyMs: number;
+  /** The shortest pause that `wake` leaves; 0 by default. */
+  readonly atLeastMs?: number;
+  /** How long a round under way may keep a process that stops; 10 s by default. */
+  readonly graceMs?: number;
+  readonly log: Logger;
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Does `work` until `stop` is aborted, the first time at once; its result is the pause before the next round, in
+ * milliseconds. A failure is the next round's work: the log has one warning until a round succeeds, and nothing is thrown.
+ */
+export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions): Chore {
+  const { everyMs, atLeastMs = 0, graceMs = 10_000, log, stop } = options;
+  const alarm = createAlarm(stop);
+
+  async function run(): Promise<void> {
+    for (let failing = false; !stop.aborted;) {
+      let pauseMs = everyMs;
+      try {
+        pauseMs = await work() ?? everyMs;
+        failing = false;
+      } catch (error) {
+        if (!failing && !stop.aborted) {
+          log.warning(`${name} failed; trying again`, { error: messageOf(error) });
+        }
+        failing = true;
+      }
+      await pause(Math.min(atLeastMs, pauseMs), stop);
+      await alarm.wait(pauseMs - atLeastMs);
+    }
+  }
+
+  const rounds = run();
+  const running = aborted(stop).then(async () => void await withTimeout(graceMs, rounds));
+  return { running, wake: alarm.ring };
 }
 
 /**

@@ -1,15 +1,19 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import postgres from "postgres";
 import fc from "fast-check";
+import { eventually } from "../../specs/support/eventually.ts";
+import { testLog } from "../../specs/support/test_log.ts";
 import {
   bisect,
   type ErrorKind,
+  keepDoing,
   kindOfError,
   messageOf,
   orOutage,
   SQLSTATES,
   TransientError,
 } from "./errors.ts";
+import type { Logger } from "./log.ts";
 
 /** An error as the server sends it; the client's own class has no public constructor for a code. */
 function serverError(code: string, severity = "ERROR"): Error {
@@ -128,4 +132,74 @@ Deno.test("bisect() splits only for the errors that the caller says an item may 
     return Promise.reject(new TransientError("late"));
   }, (error) => kindOfError(error) === "permanent");
   assertEquals([runs, results.map(({ status }) => status)], [1, Array(4).fill("rejected")]);
+});
+
+const HOUR_MS = 3_600_000;
+
+/** A log that keeps what it is warned of. */
+function warnings(): { readonly log: Logger; readonly told: unknown[] } {
+  const told: unknown[] = [];
+  const log: Logger = Object.create(testLog, {
+    warning: { value: (message: string, properties: unknown) => told.push([message, properties]) },
+  });
+  return { log, told };
+}
+
+Deno.test("keepDoing() tells of failures in a row once, goes on, and tells again after a round that worked", async () => {
+  const { log, told } = warnings();
+  const stop = new AbortController();
+  const outcomes = ["bad", "bad", "good", "bad", "bad"];
+  let rounds = 0;
+  const { running } = keepDoing("Sweeping", () => {
+    const outcome = outcomes[rounds++];
+    if (outcome === undefined) stop.abort();
+    return outcome === "bad" ? Promise.reject(new Error(`no broom ${rounds}`)) : Promise.resolve();
+  }, { everyMs: 1, log, stop: stop.signal });
+  await running;
+  assertEquals(told, [
+    ["Sweeping failed; trying again", { error: "no broom 1" }],
+    ["Sweeping failed; trying again", { error: "no broom 4" }],
+  ]);
+});
+
+Deno.test("keepDoing() pauses for as long as a round says, and does the next one at once when it is woken", async () => {
+  const stop = new AbortController();
+  let rounds = 0;
+  const chore = keepDoing("Sweeping", () => {
+    rounds++;
+    if (rounds === 2) chore.wake(); // during a round: the next one follows it
+    return Promise.resolve(rounds === 1 ? 0 : HOUR_MS);
+  }, { everyMs: HOUR_MS, log: testLog, stop: stop.signal });
+  await eventually("the pause of an hour", () => rounds === 3);
+  chore.wake();
+  await eventually("the round that was asked for", () => rounds === 4);
+  stop.abort();
+  await chore.running;
+  assertEquals(rounds, 4);
+});
+
+Deno.test("keepDoing() is woken no sooner than its shortest pause is over", async () => {
+  const stop = new AbortController();
+  const startedAtMs: number[] = [];
+  const chore = keepDoing("Sweeping", () => {
+    startedAtMs.push(performance.now());
+    return Promise.resolve();
+  }, { everyMs: HOUR_MS, atLeastMs: 100, log: testLog, stop: stop.signal });
+  chore.wake();
+  const [first = 0, second = 0] = await eventually("two rounds", () => startedAtMs.length > 1 && startedAtMs);
+  stop.abort();
+  await chore.running;
+  assertEquals(second - first >= 99, true, `${second - first} ms`);
+});
+
+Deno.test("keepDoing() stops although a round hangs, no later than its grace allows", async () => {
+  const { log, told } = warnings();
+  const stop = new AbortController();
+  const hanging = Promise.withResolvers<void>();
+  const options = { everyMs: 1, graceMs: 20, log, stop: stop.signal };
+  const { running } = keepDoing("Sweeping", () => hanging.promise, options);
+  stop.abort();
+  await running;
+  hanging.reject(new Error("what it met with then is nobody's business"));
+  assertEquals(told, []);
 });

@@ -5,36 +5,33 @@
  */
 import { z } from "zod";
 import type { Queryable, Sql } from "../sql/connect.ts";
-import { keepDoing } from "./keep_doing.ts";
+import { keepDoing } from "./errors.ts";
 import type { Logger } from "./log.ts";
-import { withTimeout } from "./stop.ts";
 import { VERSION } from "./metrics.ts";
+import { withTimeout } from "./stop.ts";
 
-/** What a running copy of a process says of itself. */
+/** What a running copy of a process says of itself. Its times are by its own clock. */
 export interface Heartbeat {
   /** Which copy: a uuid, new at every start. */
   readonly instance: string;
   /** The process's name, such as `outbox-relay`. */
   readonly process: string;
-  /** Its process id on its machine. */
   readonly pid: number;
-  /** The version of OrderFlow that it is. */
+  /** OrderFlow's. */
   readonly version: string;
-  /** When it started, by its own clock. */
   readonly startedAt: Date;
-  /** When it last settled a batch, by its own clock; null before the first. */
+  /** When it last settled a batch; null before the first. */
   readonly lastBatchAt: Date | null;
   /** What it has counted since it started. */
   readonly counts: Readonly<Record<string, number>>;
 }
 
-/** A heartbeat, and how old it is. */
+/** A heartbeat, and how old it is, by the database's clock. */
 export interface SeenHeartbeat extends Heartbeat {
   /** The address that it connects to the database from, as the database sees it; `local` for a socket. */
   readonly host: string;
-  /** When it came, by the database's clock. */
   readonly seenAt: Date;
-  /** How long ago that was when it was read, in milliseconds; both by the database's clock. */
+  /** How old it was when it was read, in milliseconds. */
   readonly ageMs: number;
 }
 
@@ -74,7 +71,7 @@ const countsSchema = z.record(z.string(), z.number());
 
 /** Those seen in the last ten minutes, by name, each process's newest copy first. */
 export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
-  const rows = await sql<(SeenHeartbeat & { counts: unknown })[]>`
+  const rows = await sql<(Omit<SeenHeartbeat, "counts"> & { counts: unknown })[]>`
     select instance, process, pid, host, version, started_at as "startedAt", seen_at as "seenAt", last_batch_at as "lastBatchAt",
            counts, greatest(extract(epoch from clock_timestamp() - seen_at) * 1000, 0)::float8 as "ageMs"
     from heartbeats where seen_at >= now() - ${FORGET_MINUTES}::int * interval '1 minute'
@@ -84,41 +81,27 @@ export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
 }
 
 /** What a process counts, for its heartbeat. */
-export interface Counts {
-  /** Adds the counts of one batch, by name. Costs next to nothing. */
-  add(batch: Readonly<Record<string, number>>): void;
-  /** All that was added so far, and when the last of it was; null before the first. */
-  read(): { readonly counts: Readonly<Record<string, number>>; readonly lastBatchAt: Date | null };
-  /** Has `listener` called after each `add`, instead of the one before. */
-  onAdd(listener: () => void): void;
-}
+export type Counts = ReturnType<typeof createCounts>;
 
-/** Starts to count. The `names` are there from the start, at 0. */
-export function createCounts(names: readonly string[] = []): Counts {
+/**
+ * Starts to count; the `names` are there from the start, at 0. `add` adds the counts of one batch, and costs next to
+ * nothing. `onAdd` has a listener called after each, instead of the one before.
+ */
+export function createCounts(names: readonly string[] = []) {
   const counts: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
   let lastBatchAt: Date | null = null;
   let tell = () => {};
   return {
-    add(batch) {
+    add(batch: Readonly<Record<string, number>>): void {
       for (const [name, count] of Object.entries(batch)) counts[name] = (counts[name] ?? 0) + count;
       lastBatchAt = new Date();
       tell();
     },
-    read: () => ({ counts: { ...counts }, lastBatchAt }),
-    onAdd(listener) {
+    read: (): Pick<Heartbeat, "counts" | "lastBatchAt"> => ({ counts: { ...counts }, lastBatchAt }),
+    onAdd(listener: () => void): void {
       tell = listener;
     },
   };
-}
-
-/** What {@linkcode keepBeating} works with. */
-export interface HeartbeatOptions {
-  /** A pool that may write heartbeats: every process's may. */
-  readonly sql: Sql;
-  /** The process's name. */
-  readonly process: string;
-  readonly counts: Counts;
-  readonly log: Logger;
 }
 
 /** Between two heartbeats at least, in milliseconds, however much is counted. */
@@ -132,16 +115,20 @@ const GOODBYE_MS = 500;
  * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. What is counted
  * after a silence is told at once. Never rejects: a process works without its heartbeat.
  */
-export async function keepBeating(options: HeartbeatOptions, stop: AbortSignal): Promise<void> {
-  const { sql, process, counts, log } = options;
+export async function keepBeating(
+  { sql, process, counts, log }: {
+    readonly sql: Sql;
+    readonly process: string;
+    readonly counts: Counts;
+    readonly log: Logger;
+  },
+  stop: AbortSignal,
+): Promise<void> {
   const instance = crypto.randomUUID();
   const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
   const pace = { everyMs: BEAT_IDLE_MS, atLeastMs: BEAT_BUSY_MS, graceMs: GOODBYE_MS };
-  const beating = keepDoing("The heartbeat", () => beat(sql, { ...about, ...counts.read() }), {
-    ...pace,
-    log,
-    stop,
-  });
+  const once = () => beat(sql, { ...about, ...counts.read() });
+  const beating = keepDoing("The heartbeat", once, { ...pace, log, stop });
   counts.onAdd(beating.wake);
   await beating.running;
   await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));

@@ -13,7 +13,6 @@ import type { Logger } from "./log.ts";
 /** The version in `deno.json`. It comes with the code, so no process needs a file or a variable for it. */
 export const VERSION: string = config.version;
 
-/** Where a process keeps its figures. */
 export type Registry = prometheus.Registry;
 
 /**
@@ -57,23 +56,16 @@ export function createRegistry(process: string): Registry {
   return registry;
 }
 
-/** The variables that say whether and where a worker's figures are served. */
 export const METRICS_VARIABLES = ["METRICS_HOST", "METRICS_PORT"] as const satisfies readonly VariableName[];
 
 /** A worker's figures and their listener. */
-export interface WorkerMetrics {
-  /** It has the figures of every process already. */
-  readonly registry: Registry;
-  readonly port: number;
-  /** Stops listening at once, in the middle of an answer too: it waits for nobody. */
-  stop(): Promise<void>;
-}
+export type WorkerMetrics = NonNullable<ReturnType<typeof startMetrics>>;
 
 /**
  * Starts the figures of the worker named `process`, and serves `GET /metrics`
  * (https://prometheus.io/docs/instrumenting/exposition_formats/) and `GET /healthz`, and nothing else. There is no token:
  * whoever reaches the address reads all figures. Null where `METRICS_PORT` is unset: then nothing listens, and nothing
- * needs to be counted; 0 is any free port.
+ * needs to be counted; 0 is any free port. `stop` waits for nobody, not even in the middle of an answer.
  *
  * Errors: `ConfigError` when nobody can listen there, for example because the port is taken.
  */
@@ -81,7 +73,7 @@ export function startMetrics(
   process: string,
   config: Config<(typeof METRICS_VARIABLES)[number]>,
   log: Logger,
-): WorkerMetrics | null {
+) {
   const { METRICS_HOST: hostname, METRICS_PORT: port } = config;
   if (port === undefined) return null;
   const registry = createRegistry(process);
@@ -99,24 +91,24 @@ export function startMetrics(
   return {
     registry,
     port: server.addr.port,
-    async stop() {
+    async stop(): Promise<void> {
       closing.abort(); // not shutdown(), which waits for whoever does not read
       await server.finished;
     },
   };
 }
 
-type ListenOptions = Deno.ServeTcpOptions & { readonly hostname: string; readonly port: number };
-
-function listen(options: ListenOptions, handler: Deno.ServeHandler<Deno.NetAddr>) {
+function listen(
+  options: Deno.ServeTcpOptions & { readonly hostname: string; readonly port: number },
+  handler: Deno.ServeHandler<Deno.NetAddr>,
+) {
   try {
     return Deno.serve(options, handler);
   } catch (error) {
     const advice = error instanceof Deno.errors.AddrInUse
       ? "it is taken. Stop what uses it, or set METRICS_PORT to another one"
-      : `${
-        messageOf(error)
-      }. Set METRICS_HOST and METRICS_PORT to what this process may listen on, or neither`;
+      : messageOf(error) +
+        ". Set METRICS_HOST and METRICS_PORT to what this process may listen on, or neither";
     throw new ConfigError(`Cannot serve metrics on port ${options.port} of ${options.hostname}: ${advice}.`);
   }
 }

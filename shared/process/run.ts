@@ -27,11 +27,8 @@ export const WORKER_VARIABLES = [
   ...TOPOLOGY_VARIABLES,
 ] as const;
 
-/** What a process's work is given. */
 export interface ProcessContext<N extends VariableName> {
-  /** The parsed values of the variables that the process reads. */
   readonly config: Config<N>;
-  /** The process's logger; its name is on every line. */
   readonly log: Logger;
   /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
@@ -39,25 +36,20 @@ export interface ProcessContext<N extends VariableName> {
   readonly schema: Promise<void>;
 }
 
-/** How a process is run. */
-export interface ProcessOptions {
-  /** Whether its work begins at once, whether or not the database can be reached; otherwise it waits for the schema. */
-  readonly startsAtOnce?: boolean;
-}
-
 /** The exit code of a process whose configuration is wrong (EX_CONFIG of sysexits.h): starting it again cannot help. */
 export const EXIT_CONFIG = 78;
 
 /**
  * Runs a process named `name`: reads `variables`, brings the database's schema up to date as soon as that can be reached,
- * and runs `work` until that resolves. `work` closes what it has opened. Ends the process with a code: 0, 78 for a wrong
- * configuration, 1 for anything unforeseen.
+ * and runs `work`, which closes what it has opened. `work` begins when the schema is there, or with `startsAtOnce` whether
+ * or not the database can be reached. Ends the process with a code: 0, 78 for a wrong configuration, 1 for anything
+ * unforeseen.
  */
 export async function runProcess<N extends VariableName>(
   name: string,
   variables: readonly N[],
   work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>,
-  { startsAtOnce = false }: ProcessOptions = {},
+  { startsAtOnce = false } = {},
 ): Promise<void> {
   try {
     const config = readConfig([...BASE_VARIABLES, ...variables]);

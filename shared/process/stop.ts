@@ -1,5 +1,5 @@
 /**
- * How a process is asked to stop, and how it goes.
+ * How a process is asked to stop, and waits that end in time: by a signal, by a ring, by their bound.
  *
  * @module
  */
@@ -11,17 +11,12 @@ import type { Logger } from "./log.ts";
  */
 const SAME_SIGNAL_MS = 500;
 
-/** A request to stop, and the listening for it, which ends when it is disposed of: then the process can end by itself. */
-export interface StopSignal extends Disposable {
-  /** Aborted when the process is asked to stop. */
-  readonly signal: AbortSignal;
-}
-
 /**
  * Listens to `signals` (SIGINT and SIGTERM by default), and with `supervised` to the end of standard input, which is how
  * a supervisor's death shows. The first one aborts `signal`: stop taking work, finish the current batch, close. A second
- * one is told to `onSecond`, which ends the process at once by default; that is safe, because every effect is in a
- * committed transaction or not there. A task of the command line has no log.
+ * one calls `onSecond`, which ends the process at once by default; that is safe, because every effect is in a committed
+ * transaction or not there. Disposing ends the listening: then the process can end by itself. `log` is null for a task of
+ * the command line, which has none.
  */
 export function stopOnSignals(
   log: Logger | null,
@@ -30,7 +25,7 @@ export function stopOnSignals(
     readonly signals?: readonly Deno.Signal[];
     readonly onSecond?: () => void;
   } = {},
-): StopSignal {
+): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   let firstAt = 0;
   const stop = (why: string) => {
@@ -90,8 +85,39 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * What `work` gives, or null if that takes longer than `ms` milliseconds; what comes later, an error included, is told to
- * nobody.
+ * Makes pauses that can be ended early. `wait(ms)` ends after `ms` milliseconds, with a ring, or once `stop` is aborted,
+ * whichever comes first; it answers whether it was a ring. `ring()` ends the pause under way or, between two of them, the
+ * next one at its start. One at a time may wait.
+ */
+export function createAlarm(stop: AbortSignal) {
+  let rung = false;
+  let endPause = () => {};
+  stop.addEventListener("abort", () => endPause(), { once: true });
+  return {
+    ring(): void {
+      rung = true;
+      endPause();
+    },
+    async wait(ms: number): Promise<boolean> {
+      if (!rung && !stop.aborted) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, ms);
+          endPause = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      const wasRung = rung;
+      rung = false;
+      return wasRung;
+    },
+  };
+}
+
+/**
+ * The result of `work`, or null if it takes longer than `ms` milliseconds; what comes later, an error included, is
+ * dropped.
  *
  * Errors: as `work`, within that time.
  */
@@ -109,7 +135,7 @@ export async function withTimeout<T>(ms: number, work: Promise<T>): Promise<T | 
  * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped
  * a child it refuses to signal it, and `status` tells of that a turn of the event loop later.
  *
- * Errors: those of `ChildProcess.kill` that mean anything else, such as a permission that is missing.
+ * Errors: those of `ChildProcess.kill` that mean anything else, such as a missing permission.
  */
 export function signalChild(child: Pick<Deno.ChildProcess, "kill">, signal: Deno.Signal): void {
   try {

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { signalChild, withTimeout } from "./stop.ts";
+import { createAlarm, signalChild, withTimeout } from "./stop.ts";
 
 Deno.test("a supervised process that takes its time to stop ends with 0, not as after a second signal", async () => {
   const child = new Deno.Command(Deno.execPath(), {
@@ -37,4 +37,20 @@ Deno.test("withTimeout() gives what comes in time, null when nothing has, and te
   const { promise, reject } = Promise.withResolvers<never>();
   assertEquals(await withTimeout(1, promise), null);
   reject(new Error("late")); // an unhandled rejection would end the test run
+});
+
+const HOUR_MS = 3_600_000;
+
+Deno.test("createAlarm() waits no longer than it was told, for a ring, or for the end", async () => {
+  const stop = new AbortController();
+  const alarm = createAlarm(stop.signal);
+  assertEquals(await alarm.wait(1), false);
+  alarm.ring();
+  assertEquals(await alarm.wait(HOUR_MS), true, "a ring before the wait");
+  const waiting = alarm.wait(HOUR_MS);
+  alarm.ring();
+  assertEquals([await waiting, await alarm.wait(1)], [true, false], "one ring ends one wait");
+  const last = alarm.wait(HOUR_MS);
+  stop.abort();
+  assertEquals([await last, await alarm.wait(HOUR_MS)], [false, false]);
 });

@@ -1,37 +1,27 @@
 /**
  * The trace context that travels beside every event: the header `traceparent` of
- * https://www.w3.org/TR/trace-context/#traceparent-header. Pure.
+ * https://www.w3.org/TR/trace-context/#traceparent-header.
  *
  * @module
  */
-import type { Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";
+import type { Link, Span, SpanContext, SpanOptions, Tracer } from "@opentelemetry/api";
 import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
 export type { Attributes, Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";
 
-/** Which span of which trace something belongs to; OpenTelemetry's span context. */
-export interface TraceContext {
-  /** 32 lower-case hex digits, not all of them zero. */
-  readonly traceId: string;
-  /** 16 lower-case hex digits, not all of them zero. */
-  readonly spanId: string;
-  /** One byte; its lowest bit says that the trace is recorded. */
-  readonly traceFlags: number;
-}
+/** Which span of which trace something belongs to: ids in lower-case hex, not all zero. */
+export type TraceContext = Pick<SpanContext, "traceId" | "spanId" | "traceFlags">;
 
-/** A later version may go on behind the flags, and is read as far as version 00 goes; ff is forbidden. */
+/** Version 00 ends with the flags, at 55 characters; a later one may go on, and is read that far; ff is forbidden. */
 const TRACEPARENT =
-  /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/s;
-/** Version 00 has so many characters. */
-const LENGTH_00 = 55;
+  /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/s;
 
 /** Whether `text` is a valid `traceparent`. */
 export function isTraceparent(text: string): boolean {
-  return TRACEPARENT.test(text) && (text.length === LENGTH_00 || !text.startsWith("00"));
+  return TRACEPARENT.test(text);
 }
 
 /** Reads a `traceparent`; null for what is none. */
 export function parseTraceparent(text: string): TraceContext | null {
-  if (!isTraceparent(text)) return null;
   const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return null;
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };
@@ -90,12 +80,10 @@ export function traceparentOf(span: Span): string {
 
 /** Links to the spans that `traceparents` name, for a span of many; what names none is left out. */
 export function linksTo(traceparents: Iterable<string | null>): Link[] {
-  const links: Link[] = [];
-  for (const traceparent of traceparents) {
+  return [...traceparents].flatMap((traceparent) => {
     const linked = traceparent === null ? null : parseTraceparent(traceparent);
-    if (linked) links.push({ context: { ...linked, isRemote: true } });
-  }
-  return links;
+    return linked ? [{ context: { ...linked, isRemote: true } }] : [];
+  });
 }
 
 /** Marks a span as failed: `type` is one of a few fixed words, `message` says it in full. */

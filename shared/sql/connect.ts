@@ -8,9 +8,9 @@ import { endsConnection } from "../process/errors.ts";
 
 /** A pool of connections; a query on it is a transaction of its own. */
 export type Sql = postgres.Sql;
-
-/** A transaction, on a connection of its own until it ends. */
 export type Transaction = postgres.TransactionSql;
+/** What a query that may be part of a transaction takes. */
+export type Queryable = Sql | Transaction;
 
 /** A row that follows from the event with the id `cause`. */
 export type Caused<Row> = Row & { readonly cause: string };
@@ -23,14 +23,7 @@ export function atomicallyOn(sql: Sql): Atomically {
   return (work) => work(sql);
 }
 
-/** A pool, or a transaction on one of its connections: what a query that may be part of a transaction takes. */
-export type Queryable = Sql | Transaction;
-
-/**
- * A statement. It runs when it is awaited; until then it can be made a part of another one.
- *
- * @internal
- */
+/** A statement. It runs when it is awaited; until then it can be made a part of another one. */
 export type Statement<Row extends postgres.MaybeRow = postgres.Row> = postgres.PendingQuery<Row[]>;
 
 /**
@@ -48,19 +41,15 @@ export const KEYED_SETTINGS = {
 export interface SessionOptions {
   /** Shown in `pg_stat_activity`, so that a lock or a slow query has a name. */
   readonly name: string;
-  /** The role to take on; null stays the user of the URL. */
+  /** Null stays the user of the URL. */
   readonly role: string | null;
-  /** How long one statement may take, in milliseconds; 10 s by default. */
   readonly statementTimeoutMs?: number;
-  /** Further settings of the session, such as those of the planner. */
+  /** Of the session, such as those of the planner. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** How a pool is opened. */
-export interface ConnectOptions extends SessionOptions {
-  /** The most connections at once. */
-  readonly max: number;
-}
+/** How a pool of at most `max` connections is opened. */
+export type ConnectOptions = SessionOptions & { readonly max: number };
 
 /** How long one statement may take by default, in milliseconds. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
@@ -98,10 +87,10 @@ export function openPool(url: string, options: ConnectOptions, client: postgres.
 /**
  * Runs `work` in a transaction: commits when it resolves, rolls back when it rejects. `mode` is what may follow `BEGIN`.
  *
- * It takes the place of the client's own `begin` because of what that (3.4.9) does when the connection breaks in the
- * middle: it rejects, but lets `work` run on, and sends its next statement, or the `rollback`, to a socket that is
- * gone, which ends the process, or over the connection that has been made anew, outside of any transaction. Here
- * nothing is sent any more: statements of a lost transaction are refused, and its end is not passed on.
+ * It replaces the client's own `begin` because of what that (3.4.9) does when the connection breaks in the middle: it
+ * rejects, but lets `work` run on, and sends its next statement, or the `rollback`, to a socket that is gone, which ends
+ * the process, or over the connection that has been made anew, outside of any transaction. Here nothing is sent any more:
+ * statements of a lost transaction are refused, and its end is not passed on.
  *
  * Errors: what `work` rejects with, or that the connection was lost (`kindOfError` says "outage").
  */
@@ -167,8 +156,8 @@ export function rowset(rows: readonly object[]): string {
 }
 
 /**
- * A text that Postgres can hold: neither a NUL nor half of a surrogate pair. For what a stranger wrote, and for what may
- * quote it, cut anywhere.
+ * A text that Postgres can hold: neither a NUL nor half of a surrogate pair. For what a stranger wrote, or may be quoted
+ * from it, cut anywhere.
  */
 export function storableText(text: string): string {
   return text.replaceAll("\0", "\u{FFFD}").toWellFormed();

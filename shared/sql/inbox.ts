@@ -8,9 +8,8 @@ import { inEnvelope, type Received, type Tell } from "../broker/message.ts";
 import { type Atomically, type Caused, type Queryable, type Statement, uuids } from "./connect.ts";
 import { insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";
 
-/** Where a consumer's effects go. */
+/** Where the effects of `consumer`, which is named like its queue, go. */
 export interface Inbox {
-  /** The consumer's name, which is its queue's. */
   readonly consumer: string;
   readonly atomically: Atomically;
   readonly wakeUps: WakeUps;
@@ -23,7 +22,7 @@ export interface Effect<Row> {
   readonly tells: Tell;
 }
 
-/** Makes the statement that writes `rows` as far as `where`, a condition on `cause`, holds; it returns the ids written. */
+/** Makes the statement that writes `rows` where `where`, a condition on `cause`, holds; it returns the ids written. */
 export type WritingRows<Row> = (
   sql: Queryable,
   rows: readonly Caused<Row>[],

@@ -10,10 +10,7 @@ import { connect, type Sql, transaction } from "./connect.ts";
 import { MIGRATIONS as ALL } from "./migrations.ts";
 import roles from "./migrations/roles.sql" with { type: "text" };
 
-interface Migration {
-  readonly name: string;
-  readonly text: string;
-}
+type Migration = Readonly<Record<"name" | "text", string>>;
 
 /** What stands behind this line of a migration is no part of it: it is granted to a module's role with all others. */
 const GRANTS = /^-- grants$/m;
@@ -40,29 +37,21 @@ const ROLES = [
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
 const LOCK_KEY = 7_203_114_001;
 
-/**
- * How long a migration waits for a table that somebody uses, in milliseconds: whoever comes after it waits behind it. Then
- * it lets them go first, and tries again.
- */
+/** How long a migration waits for a table in use: others queue behind it. Then it lets them pass, and tries again. */
 const LOCK_TIMEOUT_MS = 1000;
 const MAX_LOCK_TRIES = 30;
 const LOCK_NOT_AVAILABLE = "55P03";
 
-/** How a database is brought up to date. */
-export interface MigrateOptions {
-  /** Whether to create the roles of the modules and give them their grants. */
-  readonly roles: boolean;
-}
-
 /**
  * Applies what is missing, in one transaction and under a lock: any number of processes may call this at once, one of
- * them does the work and the others find it done. Where nothing is missing it costs one query. What is there and not
- * known here, of a later release, is left alone.
+ * them does the work and the others find it done. With `roles`, it also creates the roles of the modules and gives them
+ * their grants. Where nothing is missing it costs one query. What is there and not known here, of a later release, is left
+ * alone.
  *
  * Errors: with a message that says what to do, when the user of `url` may not create tables or roles; Postgres's own
- * (55P03) when a table is in use for a minute on end.
+ * (55P03) when a table is in use for a whole minute.
  */
-export async function migrate(url: string, options: MigrateOptions): Promise<void> {
+export async function migrate(url: string, options: { readonly roles: boolean }): Promise<void> {
   const sql = connect(url, { name: "migrate", role: null, max: 1, statementTimeoutMs: 60_000 });
   const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(ROLES), text: ROLES }] : [])];
   try {
@@ -122,17 +111,14 @@ function explain(error: unknown, name: string, url: string): never {
     ? `The user may not create roles. Have a superuser run this once:\n${rolesByHand(user)}\n` +
       "or set DATABASE_ROLES=false, and every process runs as the user of DATABASE_URL, unrestricted."
     : `Give it a database of its own: create database orderflow owner "${user}";`;
-  throw new Error(`Cannot apply migration ${name} as "${user}": ${error.message}. ${remedy}`, {
-    cause: error,
-  });
+  const message = `Cannot apply migration ${name} as "${user}": ${error.message}. ${remedy}`;
+  throw new Error(message, { cause: error });
 }
 
 /** The statements with which a superuser makes the roles for a user who may not. The grants need no superuser. */
 function rolesByHand(user: string): string {
-  const create = DATABASE_ROLES.map((role) => `create role ${role} nologin;`);
-  return [...create, `grant ${DATABASE_ROLES.join(", ")} to "${user}";`].map((line) => `  ${line}`).join(
-    "\n",
-  );
+  const create = DATABASE_ROLES.map((role) => `  create role ${role} nologin;\n`).join("");
+  return `${create}  grant ${DATABASE_ROLES.join(", ")} to "${user}";`;
 }
 
 /** Whether the schema of `sql`'s database has every migration that this code knows. */

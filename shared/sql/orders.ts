@@ -20,7 +20,7 @@ export interface OrderRow {
   readonly status: OrderStatus;
   /** On all the order's events: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
-  /** When the order was asked for, by the clock of the API's process. */
+  /** By the clock of the API's process. */
   readonly createdAt: Date;
   /** When the status last changed; until then, `createdAt`. */
   readonly updatedAt: Date;
@@ -31,7 +31,7 @@ export type NewOrder = Omit<OrderRow, "status" | "updatedAt">;
 
 /** An `Idempotency-Key`. */
 export interface IdempotencyKey {
-  /** The client's own name for the request: 1 to 255 visible ASCII characters. */
+  /** 1 to 255 visible ASCII characters. */
   readonly key: string;
   /** Tells this request from others: a SHA-256 in hex. */
   readonly fingerprint: string;
@@ -111,10 +111,7 @@ export interface UsedKey extends IdempotencyKey {
 }
 
 /** Those of `keys` that have made an order, each with it. */
-export async function findUsedKeys(
-  sql: Queryable,
-  keys: readonly string[],
-): Promise<Map<string, UsedKey>> {
+export async function findUsedKeys(sql: Queryable, keys: readonly string[]): Promise<Map<string, UsedKey>> {
   if (keys.length === 0) return new Map();
   const rows = await sql<(IdempotencyKey & NewOrder)[]>`
     select k.key, encode(k.fingerprint, 'hex') as fingerprint, o.id, o.user_id as "userId",
@@ -148,10 +145,7 @@ export function orderColumns(sql: Queryable) {
     created_at as "createdAt", updated_at as "updatedAt"`;
 }
 
-/**
- * The status of each of the orders `ids` that there is. Not locked: whoever decides by it has {@linkcode moveOrders}
- * see to it that it still holds.
- */
+/** The status of each of the orders `ids` that there is. Not locked: {@linkcode moveOrders} checks that it still holds. */
 export async function readStatuses(
   sql: Queryable,
   ids: readonly string[],
@@ -161,13 +155,10 @@ export async function readStatuses(
   return new Map(rows.map(({ id, status }) => [id, status]));
 }
 
-/** A decided change of status. */
+/** A decided change of the status of the order `id`. */
 export interface StatusChange {
-  /** The id of the order that moves. */
   readonly id: string;
-  /** The status that the decision was made on. */
   readonly from: OrderStatus;
-  /** The status that it moves to. */
   readonly to: OrderStatus;
 }
 
@@ -176,7 +167,7 @@ export interface StatusChange {
  * (compare and set, https://martinfowler.com/eaaCatalog/optimisticOfflineLock.html). Meant to be a part of a larger one.
  * The rows are locked in the order of their ids, so that two workers cannot lock each other out; one that another worker
  * has just moved is looked at again when that has committed, and left alone. Each order is looked up by its id: a join
- * with the changes may be planned the other way round while the table is small, and then reads all of it for good.
+ * with the changes may be planned the other way round while the table is small, and then always reads all of it.
  */
 export function movingOrders(
   sql: Queryable,
@@ -198,21 +189,12 @@ export function movingOrders(
     returning id`;
 }
 
-/** An event that its consumer is done with. */
-export interface SettledEvent {
-  /** The event's id. */
-  readonly eventId: string;
-  /** The id of the order that it is about. */
-  readonly orderId: string;
-}
-
 /** What was decided on the statuses of orders; it holds for each order that has that status. */
 export interface OrderMoves {
-  /** What becomes of every order that moves. */
   readonly changes: readonly StatusChange[];
   /** The events that the inbox is to remember: those that moved an order, and repeats. */
-  readonly settled: readonly SettledEvent[];
-  /** The events to append in the same transaction, each with its order's id as `rowId`. */
+  readonly settled: readonly { readonly eventId: string; readonly orderId: string }[];
+  /** Each with its order's id as `rowId`. */
   readonly outgoing: readonly EventOfRow[];
 }
 
@@ -232,11 +214,8 @@ export async function moveOrders(
   if (settled.length === 0) return new Set(); // whatever moves an order is settled
   const ids = settled.map(({ eventId }) => eventId);
   const moving = new Set(changes.map(({ id }) => id));
-  const movers = JSON.stringify(
-    Object.fromEntries(
-      settled.flatMap(({ eventId, orderId }) => moving.has(orderId) ? [[eventId, orderId]] : []),
-    ),
-  );
+  const orderOf = settled.flatMap(({ eventId, orderId }) => moving.has(orderId) ? [[eventId, orderId]] : []);
+  const movers = JSON.stringify(Object.fromEntries(orderOf));
   const write = (isDue: boolean) =>
     atomically(async (sql) => {
       const mover = sql`((select ${movers}::text::jsonb) ->> id::text)::uuid`;

@@ -34,15 +34,10 @@ export function insertingEvents(
 
 /** An event as the relay publishes it. */
 export interface ClaimedEvent {
-  /** The event's id, a uuid, which is also the row's. */
   readonly id: string;
-  /** The event's type, which is its routing key. */
   readonly type: string;
-  /** The event's correlation id: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
-  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
-  /** When the event happened, by the clock of the process that made it. */
   readonly occurredAt: Date;
   /** The envelope as JSON text: the relay never parses it. */
   readonly body: string;
@@ -56,11 +51,7 @@ export interface ClaimedEvent {
  * The planner settings of a relay's session. Statistics that were taken while the outbox was almost empty make the
  * planner read all of its index and sort it; these leave it one plan, which walks the index in order and stops.
  */
-export const CLAIM_SETTINGS = {
-  ...KEYED_SETTINGS,
-  enable_sort: "off",
-  enable_bitmapscan: "off",
-} as const;
+export const CLAIM_SETTINGS = { ...KEYED_SETTINGS, enable_sort: "off", enable_bitmapscan: "off" } as const;
 
 /**
  * The statement that claims up to `limit` unpublished events that are due: those never tried by their ids, then those
@@ -108,13 +99,11 @@ export function markingPublished(sql: Queryable, ids: readonly string[]): Statem
     where id = any(${uuids(ids)}::text::uuid[])`;
 }
 
-/** An event that the broker did not take. */
+/** An event that the broker did not take, and when to try again. */
 export interface RefusedEvent {
-  /** The id of the event. */
   readonly id: string;
-  /** Why the broker did not take it; the first 500 characters are kept. */
+  /** The first 500 characters are kept. */
   readonly error: string;
-  /** When to try again, in milliseconds from now. */
   readonly retryInMs: number;
 }
 
@@ -124,9 +113,8 @@ export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[])
     update outbox_events
     set retry_count = retry_count + 1, last_error = left(refused.error, 500),
         next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
-    from jsonb_to_recordset(${
-    rowset(refused)
-  }::text::jsonb) as refused (id uuid, error text, "retryInMs" integer)
+    from jsonb_to_recordset(${rowset(refused)}::text::jsonb)
+      as refused (id uuid, error text, "retryInMs" integer)
     where outbox_events.id = refused.id
       and outbox_events.id = any(${uuids(refused.map(({ id }) => id))}::text::uuid[]) -- by the index`;
 }
@@ -134,8 +122,8 @@ export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[])
 const CHANNEL = "orderflow_outbox";
 
 /**
- * The least time between two wake-ups of one process, in milliseconds. A transaction that contains a `NOTIFY` commits
- * under a lock that the whole database shares; one small transaction every 10 ms keeps that off the hot path.
+ * Between two wake-ups of one process. A transaction that contains a `NOTIFY` commits under a lock that the whole
+ * database shares; one small transaction every 10 ms keeps that off the hot path.
  */
 const MIN_INTERVAL_MS = 10;
 
@@ -180,22 +168,22 @@ export function wakingRelay(sql: Queryable, isDue: boolean): Statement {
 export type WakeUp = "events" | "tick" | "retries";
 
 /** Asks the relay for one pass now, even if it is switched off. */
-export async function tickRelay(sql: Sql): Promise<void> {
-  await notify(sql, "tick");
+export function tickRelay(sql: Sql): Promise<void> {
+  return notify(sql, "tick");
 }
 
 /** Tells the relay of new delayed retries, so that it is not late for the first of them. */
-export async function announceRetries(sql: Sql): Promise<void> {
-  await notify(sql, "retries");
+export function announceRetries(sql: Sql): Promise<void> {
+  return notify(sql, "retries");
 }
 
-async function notify(sql: Sql, wakeUp: Exclude<WakeUp, "events">): Promise<void> {
+async function notify(sql: Sql, wakeUp: WakeUp): Promise<void> {
   await sql`select pg_notify(${CHANNEL}, ${wakeUp})`;
 }
 
 /**
  * Calls `onWakeUp` after each wake-up, and whenever the connection has been made again, because wake-ups in between are
- * lost. Answers with a function that stops listening.
+ * lost. Returns a function that stops listening.
  */
 export async function listenForWakeUps(
   sql: Sql,

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { assertEquals, assertRejects } from "@std/assert";
 import { type CutProxy, startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -153,6 +155,24 @@ Deno.test("a session that was lost at rest answers with the next transaction, or
     const outcome = await backendOf(on.session).then(() => "answered", kindOfError);
     assertEquals(["answered", "outage"].includes(outcome), true, outcome);
   }
+});
+
+Deno.test("a session keeps no transaction's rows", async () => {
+  await using db = await testSchema();
+  await using on = sessionOf(db.url);
+  const kept: WeakRef<readonly object[]>[] = [];
+  for (let n = 0; n < 5; n++) {
+    await on.session.transaction((sql) => sql<{ key: string }[]>`select 'x' as key`, (rows) => {
+      kept.push(new WeakRef(rows));
+      return answering({ rows });
+    });
+  }
+  setFlagsFromString("--expose_gc");
+  const collectGarbage: () => void = runInNewContext("gc");
+  await eventually("the rows to be gone, but perhaps the last ones", () => {
+    collectGarbage();
+    return kept.filter((rows) => rows.deref()).length <= 1;
+  });
 });
 
 /** The process id of the server's end. */

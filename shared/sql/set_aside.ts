@@ -7,27 +7,22 @@
 import { v7 as uuidv7 } from "uuid";
 import { type Queryable, rowset, storableText, uuids } from "./connect.ts";
 
-/** A message that is given up on. */
+/** A message that is given up on. What of the event is null, its body does not say. */
 export interface NewDeadLetter {
   /** Who gave up on it: the consumer's name, which is its queue's. */
   readonly consumer: string;
-  /** What could be read of the event; null where the body does not say. */
   readonly eventId: string | null;
-  /** The event's type; null where the body is no valid event. */
   readonly eventType: string | null;
-  /** The id of what the event is about; null where the body is no valid event. */
   readonly aggregateId: string | null;
-  /** The event's correlation id; null where the body is no valid event. */
   readonly correlationId: string | null;
-  /** W3C trace context; null where the message had none. */
   readonly traceparent: string | null;
-  /** The message's body, byte for byte. */
+  /** Byte for byte. */
   readonly body: Uint8Array;
   /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
   /** Why, in full; the first 2,000 characters are kept. */
   readonly detail: string;
-  /** Attempts at this delivery, the first one included. */
+  /** At this delivery, the first one included. */
   readonly attempts: number;
 }
 
@@ -67,27 +62,21 @@ export async function insertDeadLetters(
 
 /** An event that its consumer is to get again. */
 export interface NewRetry {
-  /** Who is to get it: the consumer's name, which is its queue's. */
   readonly consumer: string;
-  /** The id of the event. */
   readonly eventId: string;
-  /** The event's type. */
   readonly eventType: string;
-  /** The id of what the event is about. */
   readonly aggregateId: string;
-  /** The event's correlation id. */
   readonly correlationId: string;
-  /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
-  /** The message's body, byte for byte. */
+  /** Byte for byte. */
   readonly body: Uint8Array;
   /** What the attempt met with; the first 2,000 characters are kept. */
   readonly error: string;
-  /** Retries spent so far, the one to come included if it counts. */
+  /** Those spent so far, the one to come included if it counts. */
   readonly retries: number;
   /** When its consumer first looked at it. */
   readonly firstSeenAt: Date;
-  /** When it is due, in milliseconds from now. */
+  /** When it is due, from now. */
   readonly delayMs: number;
 }
 
@@ -123,24 +112,7 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
 }
 
 /** A retry that is due. */
-export interface DueRetry {
-  /** Who is to get it. */
-  readonly consumer: string;
-  /** The id of the event. */
-  readonly eventId: string;
-  /** The event's type. */
-  readonly eventType: string;
-  /** The event's correlation id. */
-  readonly correlationId: string;
-  /** W3C trace context; null where there is none. */
-  readonly traceparent: string | null;
-  /** The message's body, byte for byte. */
-  readonly body: Uint8Array;
-  /** Retries spent, the one to come included if it counts. */
-  readonly retries: number;
-  /** When its consumer first looked at it. */
-  readonly firstSeenAt: Date;
-}
+export type DueRetry = Omit<NewRetry, "aggregateId" | "error" | "delayMs">;
 
 /** Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends. */
 export async function claimDueRetries(sql: Queryable, limit: number): Promise<DueRetry[]> {
@@ -152,7 +124,6 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
     for update skip locked`;
 }
 
-/** A retry, by its key. */
 export type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
 
 /** Notes that retries have been sent, and when, in one statement. */
@@ -165,7 +136,7 @@ export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[])
       and r.event_id = any(${uuids(sent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
 }
 
-/** Makes retries that could not be sent due once more after `delayMs` milliseconds, in one statement. */
+/** Makes retries that could not be sent due once more after `delayMs`, in one statement. */
 export async function postponeRetries(
   sql: Queryable,
   unsent: readonly RetryKey[],
@@ -200,7 +171,7 @@ export async function countWaitingRetries(
 
 /**
  * Counts that `consumer` takes up a message alone; answers with how often it has, this time included. To be committed
- * before the message is looked at: if that kills the worker, the count is what is left of it.
+ * before the message is looked at: if that kills the worker, the count stays.
  */
 export async function countSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<number> {
   const [row] = await sql<{ attempts: number }[]>`
@@ -210,6 +181,14 @@ export async function countSuspect(sql: Queryable, consumer: string, body: Uint8
     set attempts = suspect_deliveries.attempts + 1, last_at = now()
     returning attempts`;
   return row?.attempts ?? 1;
+}
+
+/** Takes one count back: `consumer` has survived the message, which is not settled yet. */
+export async function uncountSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<void> {
+  const suspect = sql`consumer = ${consumer} and fingerprint = sha256(decode(${body.toBase64()}, 'base64'))`;
+  await sql`
+    with last as (delete from suspect_deliveries where ${suspect} and attempts = 1)
+    update suspect_deliveries set attempts = attempts - 1 where ${suspect} and attempts > 1`;
 }
 
 /** Forgets a message that is settled. */

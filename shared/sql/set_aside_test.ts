@@ -11,6 +11,7 @@ import {
   markRetriesSent,
   postponeRetries,
   readNextDue,
+  uncountSuspect,
 } from "./set_aside.ts";
 
 shareTestSchema();
@@ -82,13 +83,17 @@ Deno.test("postponeRetries() makes due later what the broker did not take", asyn
 
 shareTestSchema();
 
-Deno.test("countSuspect() counts per consumer and body, until clearSuspect() forgets it", async () => {
+Deno.test("countSuspect() counts per consumer and body, until uncountSuspect() takes it back or clearSuspect() forgets it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_payments");
   const [body, other] = [new Uint8Array([0, 255, 1]), new Uint8Array([0, 255, 2])];
   assertEquals(await countSuspect(sql, "payments", body), 1);
   assertEquals(await countSuspect(sql, "payments", body), 2);
   assertEquals(await countSuspect(sql, "orders", body), 1);
+  assertEquals(await countSuspect(sql, "payments", other), 1);
+  await uncountSuspect(sql, "payments", body);
+  assertEquals(await countSuspect(sql, "payments", body), 2);
+  await uncountSuspect(sql, "payments", other);
   assertEquals(await countSuspect(sql, "payments", other), 1);
   await clearSuspect(sql, "payments", body);
   assertEquals(await countSuspect(sql, "payments", body), 1);

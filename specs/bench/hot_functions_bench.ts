@@ -46,7 +46,7 @@ Deno.bench(`decideBatch: ${BATCH} events on as many orders`, () => void decideBa
 Deno.bench("nextStep: what is to be done with a message", () => {
   nextStep(
     { kind: "early", awaits: "PAID" },
-    { retries: 0, looks: 3, inHandMs: 20, ageMs: 20 },
+    { retries: 0, looks: 3, unackedMs: 20, ageMs: 20 },
     { maxRetries: 3, earlyMs: 300_000 },
     0.5,
   );

@@ -4,13 +4,8 @@
  *
  * @module
  */
-import {
-  type Channel,
-  type ChannelModel,
-  type ConfirmChannel,
-  type QueueDepth,
-  tieToConnection,
-} from "../../shared/broker/connection.ts";
+import type { Channel, ChannelModel, ConfirmChannel } from "amqplib";
+import { type QueueDepth, tieToConnection } from "../../shared/broker/connection.ts";
 import type { Publisher } from "../../shared/broker/publish.ts";
 import type { Logger } from "../../shared/process/log.ts";
 

@@ -18,7 +18,7 @@ import {
 } from "../../shared/sql/lost_events.ts";
 import { readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
-import { keepDoing } from "../../shared/process/keep_doing.ts";
+import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
 /** What a reconciler is made of. */

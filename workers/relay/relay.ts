@@ -10,7 +10,7 @@ import type { Sql } from "../../shared/sql/connect.ts";
 import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
 import type { Session } from "../../shared/sql/session.ts";
 import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors.ts";
-import { createAlarm } from "../../shared/process/keep_doing.ts";
+import { createAlarm } from "../../shared/process/stop.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { traceIdOf } from "../../shared/process/tracing.ts";
 import { aloneAtFault, nextBisection, wholeBatches } from "./bisect.ts";

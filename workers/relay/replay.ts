@@ -14,7 +14,7 @@ import {
   type ReplayProgress,
 } from "../../shared/ops/replays.ts";
 import { type Publisher, type PublishOutcome, toQueue } from "../../shared/broker/publish.ts";
-import { keepDoing } from "../../shared/process/keep_doing.ts";
+import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Queryable, type Sql, transaction } from "../../shared/sql/connect.ts";
 import { type ClaimedEvent, firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";

@@ -6,7 +6,7 @@
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
 import { type Bound, isMissing } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
-import { keepDoing } from "../../shared/process/keep_doing.ts";
+import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 

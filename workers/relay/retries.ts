@@ -4,7 +4,7 @@
  * @module
  */
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
-import { type Chore, keepDoing } from "../../shared/process/keep_doing.ts";
+import { type Chore, keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import {

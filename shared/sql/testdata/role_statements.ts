@@ -28,6 +28,7 @@ import {
   markRetriesSent,
   postponeRetries,
   readNextDue,
+  uncountSuspect,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
@@ -173,6 +174,7 @@ const CONSUMER: Statements = {
       delayMs: 1,
     }], NOW),
   countSuspect: (sql) => countSuspect(sql, "a", BODY),
+  uncountSuspect: (sql) => uncountSuspect(sql, "a", BODY),
   clearSuspect: (sql) => clearSuspect(sql, "a", BODY),
   ...FAULTS,
   ...HEARTBEATS,
