@@ -42,6 +42,9 @@ export function createAlarm(stop: AbortSignal): Alarm {
   };
 }
 
+/** How long a round that is under way may keep a process that stops, in milliseconds. */
+const GRACE_MS = 10_000;
+
 /** How a chore is done. */
 export interface ChoreOptions {
   /** The pause after a round, in milliseconds, unless the round answers with another one. */
@@ -69,7 +72,7 @@ export interface Chore {
  * milliseconds. A failure is the next round's work: the log is told once until a round succeeds, and nothing is thrown.
  */
 export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions): Chore {
-  const { everyMs, atLeastMs = 0, graceMs = 10_000, log, stop } = options;
+  const { everyMs, atLeastMs = 0, graceMs = GRACE_MS, log, stop } = options;
   const alarm = createAlarm(stop);
 
   async function run(): Promise<void> {

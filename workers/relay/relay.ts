@@ -25,11 +25,7 @@ export interface RelayedBatch {
   /** The id of the last event; null where there is none, or it had been refused before. */
   readonly lastId: string | null;
   readonly published: number;
-  readonly refused: readonly {
-    readonly id: string;
-    readonly error: string;
-    readonly traceparent: string | null;
-  }[];
+  readonly refused: readonly { id: string; error: string; traceparent: string | null }[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;
   /** Why the broker closed the channel, if it did so for what is in one of the unanswered events; null otherwise. */
@@ -92,7 +88,7 @@ export async function relayBatch(
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
-  /** Opens a session with `CLAIM_SETTINGS`: two of them, for the batches under way. The relay closes them. */
+  /** Opens a session with `CLAIM_SETTINGS`, one for each lane. The relay closes them. */
   readonly openSession: () => Session;
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
@@ -159,8 +155,7 @@ export function startRelay(options: RelayOptions): Relay {
     for (let pauseMs = pollIntervalMs; !stop.aborted;) {
       const isWoken = await alarm.wait(pauseMs);
       try {
-        const outages = { log, stop, passes: passesInTime };
-        const found = await throughOutages(() => look(isWoken), outages);
+        const found = await throughOutages(() => look(isWoken), { log, stop, passes: passesInTime });
         pauseMs = nextPauseMs(pauseMs, isWoken || found, pollIntervalMs);
       } catch (error) {
         if (!stop.aborted || !passesInTime(error)) throw error;
@@ -183,11 +178,14 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
+/** Batches under way at once while there is a backlog: one is claimed and marked while the other is on the wire. */
+const LANES = 2;
+
 /** Makes what empties the outbox, with what it remembers from one look to the next. */
 function createDrain(options: RelayOptions, stop: AbortSignal) {
   const { sql, openSession, route, batchSize, onBatch, onStuck, log } = options;
-  // Two batches are under way while there is a backlog: one is claimed and marked while the other is on the wire.
-  const lanes = [openSession(), openSession()] as const;
+  const firstLane = openSession();
+  const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
   let bisection = wholeBatches(batchSize);
   let horizon = EVERYTHING;
 
@@ -214,7 +212,7 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
 
   /** A bisection has one lane: of two batches on one channel, nobody could tell which has the event at fault. */
   async function relayAll(lane: Session): Promise<void> {
-    while ((lane === lanes[0] || bisection.left === 0) && (await relayOne(lane)).more);
+    while ((lane === firstLane || bisection.left === 0) && (await relayOne(lane)).more);
   }
 
   /**
@@ -226,7 +224,7 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
   ): Promise<boolean> {
     if (look.atEverything) horizon = EVERYTHING;
     try {
-      const { found, more } = await relayOne(lanes[0], look.isExpected);
+      const { found, more } = await relayOne(firstLane, look.isExpected);
       const ends = more ? await Promise.allSettled(lanes.map(relayAll)) : [];
       for (const end of ends) if (end.status === "rejected") throw end.reason;
       return found;
