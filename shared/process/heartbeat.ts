@@ -16,9 +16,7 @@ export interface Heartbeat {
   readonly instance: string;
   /** The process's name, such as `outbox-relay`. */
   readonly process: string;
-  /** Its process id on its machine. */
   readonly pid: number;
-  /** The version of OrderFlow that it is. */
   readonly version: string;
   /** When it started, by its own clock. */
   readonly startedAt: Date;
@@ -115,7 +113,6 @@ export function createCounts(names: readonly string[] = []): Counts {
 export interface HeartbeatOptions {
   /** A pool that may write heartbeats: every process's may. */
   readonly sql: Sql;
-  /** The process's name. */
   readonly process: string;
   readonly counts: Counts;
   readonly log: Logger;

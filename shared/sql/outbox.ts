@@ -36,11 +36,9 @@ export function insertingEvents(
 
 /** An event as the relay publishes it. */
 export interface ClaimedEvent {
-  /** The event's id, a uuid, which is also the row's. */
   readonly id: string;
   /** The event's type, which is its routing key. */
   readonly type: string;
-  /** The event's correlation id: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
   /** W3C trace context; null where there is none. */
   readonly traceparent: string | null;
@@ -110,7 +108,6 @@ export function markingPublished(sql: Queryable, ids: readonly string[]): Statem
 
 /** An event that the broker did not take. */
 export interface RefusedEvent {
-  /** The id of the event. */
   readonly id: string;
   /** Why the broker did not take it; the first 500 characters are kept. */
   readonly error: string;

@@ -1,6 +1,6 @@
 /**
- * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it, soon
- * after that once more, and by a slow poll; it waits out every outage.
+ * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it,
+ * soon after that once more, and by a slow poll; it waits out every outage.
  *
  * @module
  */
@@ -48,6 +48,8 @@ const NOTHING: RelayedBatch = {
  * least once here, exactly one effect there.
  *
  * An event for which the broker closes the channel counts as refused if it was alone; among others, nobody can tell.
+ *
+ * Errors: those of the session's transaction.
  */
 export async function relayBatch(
   session: Session,
@@ -84,7 +86,7 @@ export async function relayBatch(
   });
 }
 
-/** What a relay works with. */
+/** What {@linkcode startRelay} works with. */
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
@@ -129,11 +131,11 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
   return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * 4, pollIntervalMs);
 }
 
-/** Starts relaying. */
+/** Starts relaying, with what waits already. */
 export function startRelay(options: RelayOptions): Relay {
   const { pollIntervalMs, enabled, publisher, log } = options;
   const stopping = new AbortController();
-  const stop = stopping.signal;
+  const { signal: stop } = stopping;
   const alarm = createAlarm(stop);
   const outbox = createDrain(options, stop);
   let ticked = false;
@@ -151,7 +153,7 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   async function run(): Promise<void> {
-    alarm.ring(); // what is in the outbox already
+    alarm.ring();
     for (let pauseMs = pollIntervalMs; !stop.aborted;) {
       const isWoken = await alarm.wait(pauseMs);
       try {
