@@ -128,9 +128,7 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
 
 /** How a replay stands after some of it has been sent. */
 export interface SentMessages {
-  /** The replay's id. */
   readonly replayId: string;
-  /** How it stands. */
   readonly progress: ReplayProgress;
 }
 
@@ -139,6 +137,8 @@ export interface SentMessages {
  * on the replay keeps other relays off it. A relay killed before the commit has sent them for nothing: the next one
  * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, are skipped.
  * Answers with null where no replay is due and free.
+ *
+ * Errors: those of {@linkcode transaction}.
  */
 export async function sendDueMessages(
   sql: Sql,

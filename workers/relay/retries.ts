@@ -58,7 +58,6 @@ export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore
 
 /** What became of the retries that were due. */
 export interface SentRetries {
-  /** How many the broker has taken. */
   readonly sent: number;
   /** For each consumer whose retries it did not take, how many they are, and why the first of them. */
   readonly refused: readonly { readonly consumer: string; readonly events: number; readonly error: string }[];
@@ -68,7 +67,9 @@ export interface SentRetries {
 
 /**
  * Sends what is due, in one transaction whose row locks are the claim, as the relay does with events: killed in between,
- * it sends once more, which the inbox absorbs. What the broker does not take is due again a little later.
+ * it sends once more, which the inbox absorbs. What the broker does not take is due again 5 s later.
+ *
+ * Errors: those of {@linkcode transaction}.
  */
 export async function sendDue(sql: Sql, publisher: Publisher): Promise<SentRetries> {
   return await transaction(sql, async (tx) => {
