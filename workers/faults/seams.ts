@@ -35,12 +35,12 @@ export interface ConsumerSeams {
 }
 
 /**
- * Makes the seams of the consumer named `consumer`. One batch is handled at a time, so a transaction is about the
- * events of the batch in hand.
+ * Makes the seams of the consumer named `consumer`. One batch is handled at a time, so a transaction is about the events
+ * of the current batch.
  */
 export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null): ConsumerSeams {
   if (!faults) return { atomically: atomicallyOn(sql), handling: (handle) => handle };
-  let inHand: readonly Received[] = [];
+  let current: readonly Received[] = [];
   const targetOf = (events: readonly Received[]) => ({
     consumers: [consumer],
     correlationIds: events.map(({ event }) => event.correlationId),
@@ -48,20 +48,20 @@ export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null)
   return {
     atomically: (work) =>
       transaction(sql, async (tx) => {
-        if (await faults.strike("database.timeout", targetOf(inHand))) await timeOut(tx);
+        if (await faults.strike("database.timeout", targetOf(current))) await timeOut(tx);
         const result = await work(tx);
-        await faults.crash("consumer.crash-before-commit", targetOf(inHand));
+        await faults.crash("consumer.crash-before-commit", targetOf(current));
         return result;
       }),
     handling: (handle) => async (events) => {
-      inHand = events;
+      current = events;
       try {
         const outcomes = await handle(events);
         const committed = events.filter((_, i) => outcomes[i]?.kind === "done");
         await faults.crash("consumer.crash-after-commit", targetOf(committed));
         return outcomes;
       } finally {
-        inHand = [];
+        current = [];
       }
     },
   };
@@ -81,44 +81,33 @@ export function withProviderFaults(
 ): PaymentProvider {
   if (!faults) return provider;
 
-  async function before(correlationId: string, signal: AbortSignal): Promise<void> {
-    if (!await faults?.anyArmed()) return;
-    const target = { consumers: [consumer], correlationIds: [correlationId] };
-    if (await faults?.strike("provider.failing", target)) {
+  const before = async (
+    { metadata }: { readonly metadata: { readonly correlationId: string } },
+    signal: AbortSignal,
+  ): Promise<void> => {
+    if (!await faults.anyArmed()) return;
+    const target = { consumers: [consumer], correlationIds: [metadata.correlationId] };
+    if (await faults.strike("provider.failing", target)) {
       throw new TransientError("the payment provider cannot now");
     }
-    if (await faults?.strike("provider.timeout", target)) await aborted(signal);
-    const slow = await faults?.strike("provider.slow", target);
+    if (await faults.strike("provider.timeout", target)) await aborted(signal);
+    const slow = await faults.strike("provider.slow", target);
     if (slow) await pause(slow.delayMs ?? FAULT_POINTS["provider.slow"].delayMs, signal);
     signal.throwIfAborted();
-  }
-
+  };
   return {
-    async charge(request, signal) {
-      await before(request.metadata.correlationId, signal);
-      return await provider.charge(request, signal);
-    },
-    async refund(request, signal) {
-      await before(request.metadata.correlationId, signal);
-      return await provider.refund(request, signal);
-    },
+    charge: (request, signal) => before(request, signal).then(() => provider.charge(request, signal)),
+    refund: (request, signal) => before(request, signal).then(() => provider.refund(request, signal)),
   };
 }
 
-/** What the seam is made of. */
+/** What {@linkcode withPublisherFaults} works with. */
 export interface PublisherSeam {
-  /** What is armed; null where faults are off. */
   readonly faults: Faults | null;
-  /** Who gets which types of event. */
   readonly bindings: readonly Binding[];
   /** Takes the connection away. */
   readonly cut: () => void;
 }
-
-/** Messages that are held back at once; a fault beyond them does not strike. */
-const MAX_HELD = 1000;
-/** How long a reordered message waits for a later one, in milliseconds; then it goes anyway. */
-const MAX_HOLD_MS = 10_000;
 
 const DELIVERY_POINTS = [
   "delivery.lost",
@@ -126,12 +115,6 @@ const DELIVERY_POINTS = [
   "delivery.reordered",
   "delivery.duplicate",
 ] as const satisfies readonly FaultPoint[];
-
-interface Held {
-  readonly correlationId: string | null;
-  /** Has it sent. */
-  readonly release: () => void;
-}
 
 /**
  * A publisher that obeys what is armed; without faults the one it wraps. What is held back has been reported as
@@ -142,107 +125,116 @@ export function withPublisherFaults(
   { faults, bindings, cut }: PublisherSeam,
 ): Publisher {
   if (!faults) return publisher;
-  const reordered = new Set<Held>();
-  let held = 0;
+  const holds = createHolds();
 
   const consumersOf = (message: OutgoingMessage) =>
     bindings.filter(({ type }) => type === message.type).map(({ consumer }) => consumer);
 
-  async function publish(
-    messages: readonly OutgoingMessage[],
-    route: Route,
-    timeoutMs: number,
-  ): Promise<PublishOutcome> {
-    if (!faults || (reordered.size === 0 && !await faults.anyArmed())) {
-      return await publisher.publish(messages, route, timeoutMs);
-    }
-    await faults.crash("relay.crash-before-publish", targetOf(messages));
-    const struck = new Map<OutgoingMessage, ArmedFault>();
-    for (const message of messages) {
-      const fault = await deliveryFault(faults, message);
-      if (fault) struck.set(message, fault);
-    }
-    const isCut = await faults.strike("relay.connection-lost", targetOf(messages)) !== null;
-    const sending = [
-      publisher.publish(messages.filter((message) => !struck.has(message)), route, timeoutMs),
-      ...[...struck].map(([message, fault]) => deliver(message, fault, route, timeoutMs)),
-    ];
-    if (isCut) cut();
-    const outcome = merged(await Promise.all(sending));
-    const confirmed = new Set(outcome.confirmed);
-    const gone = messages.filter(({ id }) => confirmed.has(id));
-    await faults.crash("relay.crash-after-confirm", targetOf(gone));
-    releaseBehind(gone.filter((message) => !struck.has(message)));
-    return outcome;
-  }
-
-  async function deliveryFault(faults: Faults, message: OutgoingMessage): Promise<ArmedFault | null> {
+  const deliveryFault = async (message: OutgoingMessage): Promise<ArmedFault | null> => {
     const target = { ...targetOf([message]), consumers: consumersOf(message) };
     for (const point of DELIVERY_POINTS) {
-      const holds = point === "delivery.delayed" || point === "delivery.reordered";
-      if (holds && held + reordered.size >= MAX_HELD) continue;
+      const isHolding = point === "delivery.delayed" || point === "delivery.reordered";
+      if (isHolding && holds.isFull()) continue;
       const fault = await faults.strike(point, target);
       if (fault) return fault;
     }
     return null;
-  }
+  };
 
-  /** Delivers a message as its fault has it. One for a single consumer leaves the others their copy as ever. */
-  async function deliver(
-    message: OutgoingMessage,
-    { point, consumer, delayMs }: ArmedFault,
-    route: Route,
-    timeoutMs: number,
-  ): Promise<PublishOutcome> {
-    const others = consumersOf(message).filter((other) => other !== consumer).map(toQueue);
-    const struck = consumer === null ? route : toQueue(consumer);
-    const send = (to: Route) => publisher.publish([message], to, timeoutMs);
-    const outcomes = await Promise.all(
-      point === "delivery.duplicate"
-        ? [send(route), send(struck)]
-        : consumer === null
-        ? []
-        : others.map(send),
-    );
-    const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
-    if (failed) return failed;
-    const wait = delayMs ?? FAULT_POINTS[point].delayMs ?? 0;
-    const late = () => void send(struck);
-    if (point === "delivery.delayed") hold(wait, late);
-    if (point === "delivery.reordered") holdBehindLater(message.correlationId, () => hold(wait, late));
-    return { confirmed: [message.id], refused: [], unknown: [], offence: null };
-  }
+  return {
+    async publish(messages, route, timeoutMs) {
+      if (!holds.isAnyReordered() && !await faults.anyArmed()) {
+        return await publisher.publish(messages, route, timeoutMs);
+      }
+      await faults.crash("relay.crash-before-publish", targetOf(messages));
+      const struck = new Map<OutgoingMessage, ArmedFault>();
+      for (const message of messages) {
+        const fault = await deliveryFault(message);
+        if (fault) struck.set(message, fault);
+      }
+      const isCut = await faults.strike("relay.connection-lost", targetOf(messages)) !== null;
+      const sending = [
+        publisher.publish(messages.filter((message) => !struck.has(message)), route, timeoutMs),
+        ...[...struck].map(([message, fault]) => {
+          const send = (to: Route) => publisher.publish([message], to, timeoutMs);
+          return deliver(message, fault, { route, consumers: consumersOf(message), send, holds });
+        }),
+      ];
+      if (isCut) cut();
+      const outcome = merged(await Promise.all(sending));
+      const confirmed = new Set(outcome.confirmed);
+      const gone = messages.filter(({ id }) => confirmed.has(id));
+      await faults.crash("relay.crash-after-confirm", targetOf(gone));
+      holds.releaseBehind(gone.filter((message) => !struck.has(message)));
+      return outcome;
+    },
+  };
+}
 
-  /** Runs `then` after `ms`. It keeps no process alive: one that stops meanwhile loses what it holds. */
-  function hold(ms: number, then: () => void): void {
-    held++;
-    Deno.unrefTimer(setTimeout(() => {
-      held--;
-      then();
-    }, ms));
+/** Delivers a message as its fault has it. One for a single consumer leaves the others their copy as ever. */
+async function deliver(
+  message: OutgoingMessage,
+  { point, consumer, delayMs }: ArmedFault,
+  { route, consumers, send, holds }: {
+    readonly route: Route;
+    readonly consumers: readonly string[];
+    readonly send: (to: Route) => Promise<PublishOutcome>;
+    readonly holds: ReturnType<typeof createHolds>;
+  },
+): Promise<PublishOutcome> {
+  const struck = consumer === null ? route : toQueue(consumer);
+  const others = consumer === null ? [] : consumers.filter((other) => other !== consumer).map(toQueue);
+  const outcomes = await Promise.all((point === "delivery.duplicate" ? [route, struck] : others).map(send));
+  const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
+  if (failed) return failed;
+  const wait = delayMs ?? FAULT_POINTS[point].delayMs ?? 0;
+  const late = () => void send(struck);
+  if (point === "delivery.delayed") holds.hold(wait, late);
+  if (point === "delivery.reordered") {
+    holds.holdBehindLater(message.correlationId, () => holds.hold(wait, late));
   }
+  return { confirmed: [message.id], refused: [], unknown: [], offence: null };
+}
 
-  /** Runs `then` once a later message of the correlation id has gone, or after a while. */
-  function holdBehindLater(correlationId: string | null, then: () => void): void {
-    const release = () => {
-      clearTimeout(timer);
-      reordered.delete(one);
-      then();
-    };
-    const one = { correlationId, release };
-    const timer = setTimeout(release, MAX_HOLD_MS);
-    Deno.unrefTimer(timer);
-    reordered.add(one);
-  }
+/** Messages that are held back at once; a fault beyond them does not strike. */
+const MAX_HELD = 1000;
+/** How long a reordered message waits for a later one; then it goes anyway. */
+const MAX_HOLD_MS = 10_000;
 
-  function releaseBehind(gone: readonly OutgoingMessage[]): void {
-    const ids = new Set(gone.map(({ correlationId }) => correlationId));
-    for (const one of reordered) {
-      if (ids.has(one.correlationId)) one.release();
-    }
-  }
-
-  return { publish };
+/** What is held back. It keeps no process alive: one that stops meanwhile loses what it holds. */
+function createHolds() {
+  const reordered = new Set<{ readonly correlationId: string | null; readonly release: () => void }>();
+  let held = 0;
+  return {
+    isFull: () => held + reordered.size >= MAX_HELD,
+    isAnyReordered: () => reordered.size > 0,
+    /** Runs `then` after `ms`. */
+    hold(ms: number, then: () => void): void {
+      held++;
+      Deno.unrefTimer(setTimeout(() => {
+        held--;
+        then();
+      }, ms));
+    },
+    /** Runs `then` once a later message of the correlation id has gone, or after a while. */
+    holdBehindLater(correlationId: string | null, then: () => void): void {
+      const release = () => {
+        clearTimeout(timer);
+        reordered.delete(one);
+        then();
+      };
+      const one = { correlationId, release };
+      const timer = setTimeout(release, MAX_HOLD_MS);
+      Deno.unrefTimer(timer);
+      reordered.add(one);
+    },
+    releaseBehind(gone: readonly OutgoingMessage[]): void {
+      const ids = new Set(gone.map(({ correlationId }) => correlationId));
+      for (const one of reordered) {
+        if (ids.has(one.correlationId)) one.release();
+      }
+    },
+  };
 }
 
 function targetOf(messages: readonly OutgoingMessage[]): FaultTarget {

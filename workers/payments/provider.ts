@@ -12,47 +12,40 @@ import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 import { failSpan, ORDER_ID, runUnder, startSpanUnder, type Tracer } from "../../shared/process/tracing.ts";
 
-/** The variables that say how the provider is called. */
 export const PROVIDER_VARIABLES = [
   "PAYMENT_PROVIDER_TIMEOUT_MS",
   "PAYMENT_PROVIDER_CONCURRENCY",
   "PAYMENT_PROVIDER_LATENCY_MS",
 ] as const;
 
-/** A charge. */
-export interface ChargeRequest {
-  /** The provider makes one charge per key, however often it is asked; the order's id, so one per order. */
+interface ProviderRequest {
+  /** The provider does one thing per key, however often it is asked. */
   readonly idempotencyKey: string;
   /** A decimal string of two places. */
   readonly amount: string;
-  /** What the provider keeps beside the charge. */
-  readonly metadata: { readonly orderId: string; readonly courseId: string; readonly correlationId: string };
+  /** What the provider keeps beside it. */
+  readonly metadata: { readonly orderId: string; readonly correlationId: string };
   /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
   readonly traceparent: string | null;
 }
 
-/** The provider's answer: it charged, or it refused for good. A refusal is an outcome, not an error. */
+/** A charge; its key is the order's id. */
+export interface ChargeRequest extends ProviderRequest {
+  readonly metadata: ProviderRequest["metadata"] & { readonly courseId: string };
+}
+
+/** A refund of a whole charge; its key is the payment's id. */
+export interface RefundRequest extends ProviderRequest {
+  readonly chargeReference: string;
+}
+
+/** The provider's answer: it charged, or it refused permanently. A refusal is an outcome, not an error. */
 export type ChargeResult =
   | { readonly kind: "charged"; readonly reference: string }
   | { readonly kind: "declined"; readonly reason: string };
 
-/** The provider's answer to a refund: its reference. */
 export interface Refunded {
   readonly reference: string;
-}
-
-/** A refund of a whole charge. */
-export interface RefundRequest {
-  /** One refund per key; the payment's id. */
-  readonly idempotencyKey: string;
-  /** The reference of the charge. */
-  readonly chargeReference: string;
-  /** The whole charge: a decimal string of two places. */
-  readonly amount: string;
-  /** What the provider keeps beside the refund. */
-  readonly metadata: { readonly orderId: string; readonly correlationId: string };
-  /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
-  readonly traceparent: string | null;
 }
 
 /**
@@ -60,15 +53,12 @@ export interface RefundRequest {
  * obey `signal`.
  */
 export interface PaymentProvider {
-  /** Charges, or says why not. */
   charge(request: ChargeRequest, signal: AbortSignal): Promise<ChargeResult>;
-  /** Gives a charge back; answers with the refund's reference. */
   refund(request: RefundRequest, signal: AbortSignal): Promise<Refunded>;
 }
 
-/** What the handlers of the payments module are made of. */
+/** What the handlers of the payments module work with. */
 export interface PaymentDeps extends PendingCallsOptions {
-  /** A pool that may read `payments`. */
   readonly sql: Sql;
   readonly inbox: Inbox;
   readonly provider: PaymentProvider;
@@ -111,38 +101,23 @@ function think(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** The provider's answer, or why there is none for now. */
-export type Answered<T> = { readonly ok: true; readonly value: T } | {
-  readonly ok: false;
-  readonly error: string;
-};
-
-/** Calls under way, and answers that nobody has used yet. */
-export interface PendingCalls<T> {
-  /**
-   * Makes each of `calls` unless one with its key is under way or has its answer already; resolves with the answers that
-   * are there after a moment, at once when all are. The other calls go on: ask again. What may pass (a `TransientError`,
-   * the time-out) is an answer as well, so that one slow call does not fail its batch.
-   *
-   * Errors: what else a call rejected with.
-   */
-  answers(calls: ReadonlyMap<string, (signal: AbortSignal) => Promise<T>>): Promise<Map<string, Answered<T>>>;
-  /** Forgets answers that have been used: the next call with that key is a new one. */
-  forget(keys: Iterable<string>): void;
-}
+export type Answered<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: string };
 
 /** How the provider is called. */
 export interface PendingCallsOptions {
   /** The most calls at once; the others wait for their turn. */
   readonly concurrency: number;
-  /** How long one call may take, in milliseconds. */
+  /** For one call. */
   readonly timeoutMs: number;
   /** Aborted, calls are given up and nothing is waited for any more: what has no answer goes back to the queue. */
   readonly stop: AbortSignal;
 }
 
-/** How long a batch waits for answers, in milliseconds: most are there by then, and are recorded together. */
+/** How long a batch waits for answers: most are there by then, and are recorded together. */
 const BATCH_WAIT_MS = 100;
-/** An answer that nobody asks for any more, because its message went to another worker, is kept so long. */
+/** How long an answer is kept that nobody asks for any more, because its message went to another worker. */
 const UNUSED_MS = 60_000;
 
 interface Call<T> {
@@ -151,10 +126,8 @@ interface Call<T> {
   settledAtMs: number;
 }
 
-/** Makes an empty register of calls. */
-export function createPendingCalls<T>(
-  { concurrency, timeoutMs, stop }: PendingCallsOptions,
-): PendingCalls<T> {
+/** Keeps calls under way, and answers that nobody has used yet. */
+export function createPendingCalls<T>({ concurrency, timeoutMs, stop }: PendingCallsOptions) {
   const limit = pLimit(concurrency);
   const register = new Map<string, Call<T>>();
 
@@ -181,7 +154,16 @@ export function createPendingCalls<T>(
   }
 
   return {
-    async answers(calls) {
+    /**
+     * Makes each of `calls` unless one with its key is under way or has its answer already; resolves with the answers that
+     * are there after a moment, at once when all are. The other calls go on: ask again. What may pass (a `TransientError`,
+     * the time-out) is an answer as well, so that one slow call does not fail its batch.
+     *
+     * Errors: what else a call rejected with.
+     */
+    async answers(
+      calls: ReadonlyMap<string, (signal: AbortSignal) => Promise<T>>,
+    ): Promise<Map<string, Answered<T>>> {
       dropUnused();
       for (const [key, make] of calls) if (!register.has(key)) register.set(key, start(make));
       const asked = [...calls.keys()].flatMap((key) => {
@@ -199,7 +181,8 @@ export function createPendingCalls<T>(
       }
       return found;
     },
-    forget(keys) {
+    /** Forgets answers that have been used: the next call with that key is a new one. */
+    forget(keys: Iterable<string>): void {
       for (const key of keys) register.delete(key);
     },
   };

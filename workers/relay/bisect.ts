@@ -8,15 +8,13 @@
  */
 import type { PublishOutcome } from "../../shared/broker/publish.ts";
 
-/** How far a bisection is. */
+/** The most events in the next batch, and how many the bisection still has to send; 0 where there is none. */
 export interface Bisection {
-  /** The most events in the next batch. */
   readonly limit: number;
-  /** How many events the bisection still has to send; 0 where there is none. */
   readonly left: number;
 }
 
-/** No bisection: whole batches. */
+/** No bisection. */
 export function wholeBatches(batchSize: number): Bisection {
   return { limit: batchSize, left: 0 };
 }

@@ -9,23 +9,17 @@ import { type QueueDepth, tieToConnection } from "../../shared/broker/connection
 import type { Publisher } from "../../shared/broker/publish.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
-/** What reconciliation and delayed retries need: what they send goes to single queues. */
-export interface QueueChannel {
-  readonly publisher: Publisher;
-  /** Asks the broker for its queues; where it does not answer, the connection is made anew. */
-  readonly readQueues: () => Promise<readonly QueueDepth[]>;
-}
-
-/** The channels of the connection that is up; each is null while there is none, and while the broker takes nothing. */
-export interface Channels {
+/** The channels of a connection. */
+interface Open {
   /** For events, to the exchange. */
-  readonly events: Publisher | null;
-  readonly retries: QueueChannel | null;
-  readonly replays: Publisher | null;
-  /** Opens them on a new connection. */
-  setup(model: ChannelModel): Promise<void>;
-  /** Closes the connection, so that another one is made. */
-  closeConnection(): void;
+  readonly events: Publisher;
+  /** For reconciliation and delayed retries, to single queues. */
+  readonly retries: {
+    readonly publisher: Publisher;
+    /** Asks the broker for its queues; where it does not answer, the connection is made anew. */
+    readonly readQueues: () => Promise<readonly QueueDepth[]>;
+  };
+  readonly replays: Publisher;
 }
 
 /** What {@linkcode createChannels} works with. */
@@ -34,17 +28,21 @@ export interface ChannelsOptions {
   readonly declare: (channel: Channel) => Promise<void>;
   readonly readQueues: (channel: Channel) => Promise<readonly QueueDepth[]>;
   readonly publisherOn: (channel: ConfirmChannel) => Publisher;
-  /** Puts something around the publisher of events. */
   readonly aroundEvents: (publisher: Publisher) => Publisher;
   /** Called when channels are open, and when the broker takes messages again. */
   readonly onOpen: () => void;
   readonly log: Logger;
 }
 
-/** Makes the channels; none is open before `setup`. */
-export function createChannels(options: ChannelsOptions): Channels {
+export type Channels = ReturnType<typeof createChannels>;
+
+/**
+ * Makes the channels of the connection that is up; each is null while there is none, and while the broker takes nothing.
+ * `setup` opens them on a new connection; `closeConnection` has another one made.
+ */
+export function createChannels(options: ChannelsOptions) {
   const { declare, publisherOn, aroundEvents, onOpen, log } = options;
-  let open: Pick<Channels, "events" | "retries" | "replays"> | null = null;
+  let open: Open | null = null;
   let closeConnection = () => {};
 
   async function readQueues(channel: Channel): Promise<readonly QueueDepth[]> {
@@ -91,6 +89,6 @@ export function createChannels(options: ChannelsOptions): Channels {
       return open?.replays ?? null;
     },
     setup,
-    closeConnection: () => closeConnection(),
+    closeConnection: (): void => closeConnection(),
   };
 }

@@ -9,11 +9,9 @@
  */
 import { firstIdOf, timeOfId } from "../../shared/sql/outbox.ts";
 
-/** Behind which id the next looks begin, and until when. */
+/** Looks begin behind the id `after` until `untilMs` by `performance.now()`; then, and where it is null, at everything. */
 export interface Horizon {
-  /** The id that events must be above; null looks at everything. */
   readonly after: string | null;
-  /** When everything is to be looked at again, by `performance.now()`. */
   readonly untilMs: number;
 }
 
@@ -21,26 +19,24 @@ export interface Horizon {
 export const EVERYTHING: Horizon = { after: null, untilMs: 0 };
 
 /** A look that has published all that it took. */
-export interface Look {
-  /** Behind which id it looked; null where at everything. */
-  readonly after: string | null;
+export interface Look extends Pick<Horizon, "after"> {
   /** Whether it took less than it could have. */
   readonly hadRoom: boolean;
-  /** The id of the last event that it took; null where it took none, or that one had been refused before. */
+  /** Null where it took no event, or the last one had been refused before. */
   readonly lastId: string | null;
-  /** When it began, by the relay's clock. */
+  /** By the relay's clock. */
   readonly startedAt: Date;
-  /** When it ended, by `performance.now()`. */
+  /** By `performance.now()`. */
   readonly endedMs: number;
   readonly tookMs: number;
 }
 
 /**
- * How long after its id was made an event may be committed and still be found by the quick looks, in milliseconds, the
- * difference of the producers' clocks included. What comes later waits for the next look at everything.
+ * How long after its id was made an event may be committed and still be found by the quick looks, the difference of the
+ * producers' clocks included. What comes later waits for the next look at everything.
  */
 const LATE_MS = 2000;
-/** Time between two looks at everything, in milliseconds at least. */
+/** Between two looks at everything. */
 const MIN_INTERVAL_MS = 1000;
 /** Looks at everything take no more than this share of the time. */
 const MAX_SHARE = 0.05;

@@ -5,23 +5,13 @@
  */
 import { Counter, Histogram } from "prom-client";
 import type { OutgoingMessage, Publisher, PublishOutcome } from "../../shared/broker/publish.ts";
-import { type Counts, createCounts } from "../../shared/process/heartbeat.ts";
+import { createCounts } from "../../shared/process/heartbeat.ts";
 import type { Registry } from "../../shared/process/metrics.ts";
 import type { WakeUp } from "../../shared/sql/outbox.ts";
 import type { RelayedBatch } from "./relay.ts";
 
 /** Is told what the relay's process does. */
-export interface RelayObserver {
-  readonly counts: Counts;
-  /** The publisher, with its batches timed until the broker has answered for all of one. */
-  timed(publisher: Publisher): Publisher;
-  /** A batch, after its commit, and how long it took from its claim, in milliseconds. */
-  onBatch(batch: RelayedBatch, tookMs: number): void;
-  onWakeUp(wakeUp: WakeUp): void;
-  onRetriesSent(retries: number): void;
-  /** Events that reconciliation has sent once more, because they never arrived. */
-  onResent(events: number): void;
-}
+export type RelayObserver = ReturnType<typeof observeRelay>;
 
 const WAKE_UPS: readonly WakeUp[] = ["events", "tick", "retries"];
 
@@ -29,14 +19,17 @@ const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
 const DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const LATENCY_BUCKETS_S = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
-/** Makes the observer. Without a registry it only counts; in one, all series are there from the start, at 0. */
-export function observeRelay(registry: Registry | null): RelayObserver {
+/**
+ * Makes the observer. Without a registry it only counts; in one, all series are there from the start, at 0. `timed` times
+ * a publisher's batches until the broker has answered for all of one; `onBatch` is told of a batch after its commit.
+ */
+export function observeRelay(registry: Registry | null) {
   const counts = createCounts(["published", "refused", "retries"]);
   const figures = registry && createFigures(registry);
   return {
     counts,
-    timed: (publisher) => figures ? timed(publisher, figures) : publisher,
-    onBatch({ claimed, published, refused, unanswered }, tookMs) {
+    timed: (publisher: Publisher) => figures ? timed(publisher, figures) : publisher,
+    onBatch({ claimed, published, refused, unanswered }: RelayedBatch, tookMs: number): void {
       counts.add({ published, refused: refused.length });
       figures?.sizes.observe(claimed);
       figures?.durations.observe(tookMs / 1000);
@@ -44,12 +37,12 @@ export function observeRelay(registry: Registry | null): RelayObserver {
       figures?.events.inc({ outcome: "refused" }, refused.length);
       figures?.events.inc({ outcome: "unanswered" }, unanswered);
     },
-    onWakeUp: (kind) => figures?.wakeUps.inc({ kind }),
-    onRetriesSent(retries) {
+    onWakeUp: (kind: WakeUp) => figures?.wakeUps.inc({ kind }),
+    onRetriesSent(retries: number): void {
       counts.add({ retries });
       figures?.retries.inc(retries);
     },
-    onResent: (events) => figures?.resent.inc(events),
+    onResent: (events: number) => figures?.resent.inc(events),
   };
 }
 

@@ -22,30 +22,23 @@ import { type ClaimedEvent, firstIdOf, readEventsForPublishing } from "../../sha
 /** Failed tries in a row after which a replay ends. */
 export const MAX_REPLAY_TRIES = 8;
 
-/** Times a second that messages are sent, where the rate is high enough: few transactions, an even flow. */
+/** Where the rate is high enough: few transactions, an even flow. */
 const CHUNKS_PER_SECOND = 10;
 
-/** How a replay is paced. */
-export interface ReplayPace {
-  /** Messages to send at a time. */
-  readonly size: number;
-  /** The least pause between the end of one such sending and the start of the next, in milliseconds. */
-  readonly everyMs: number;
-}
-
-/** The pace of `rate` messages per second (1 or more): no second, wherever it starts, has more than `rate` of them. */
-export function paceOf(rate: number): ReplayPace {
+/**
+ * The pace of `rate` messages per second (1 or more): `size` at a time, and `everyMs` milliseconds at least between the end
+ * of one such sending and the start of the next. No second, wherever it starts, has more than `rate` of them.
+ */
+export function paceOf(rate: number): { readonly size: number; readonly everyMs: number } {
   const size = Math.max(1, Math.floor(rate / CHUNKS_PER_SECOND));
   return { size, everyMs: Math.ceil(1000 / Math.floor(rate / size)) };
 }
 
-/** What became of the messages of one try, by their place in the set. */
+/** What became of the messages of one try, by their positions in the set, in whose order they are. */
 export interface ReplayTry {
-  /** The messages that were to be sent, in the order of the set. */
   readonly messages: readonly ReplayMessage[];
-  /** The positions of those that the broker has taken. */
   readonly confirmed: ReadonlySet<number>;
-  /** The positions of those that were not to be sent any more. */
+  /** Those that were not to be sent any more. */
   readonly skipped: ReadonlySet<number>;
   /** What the broker said of the first one that it did not take; null where it took all. */
   readonly error: string | null;
@@ -84,18 +77,17 @@ export function progressAfter(replay: DueReplay, tried: ReplayTry, random: numbe
 
 /** What {@linkcode keepReplaying} works with. */
 export interface ReplayingOptions {
-  /** A pool of the relay's role. */
   readonly sql: Sql;
-  /** The publisher of the connection that is up, on a channel of its own; null while there is none. */
+  /** On a channel of its own; null while there is no connection. */
   readonly publisher: () => Publisher | null;
-  /** How long the inbox remembers what was processed, in days: older events are skipped. */
+  /** How long the inbox remembers what was processed: older events are skipped. */
   readonly retentionDays: number;
   readonly log: Logger;
 }
 
-/** Between two looks for a replay to run, in milliseconds. */
+/** Between two looks for a replay to run. */
 const LOOK_MS = 1000;
-/** How long the broker may take to answer, in milliseconds; a cancel waits for it. */
+/** How long the broker may take to answer; a cancel waits for it. */
 const CONFIRM_TIMEOUT_MS = 5000;
 const DAY_MS = 86_400_000;
 
@@ -104,7 +96,7 @@ export function keepReplaying(options: ReplayingOptions, stop: AbortSignal): Pro
   return keepDoing("Replaying", () => step(options), { everyMs: LOOK_MS, log: options.log, stop }).running;
 }
 
-/** Sends the next messages if any are due; answers with how long to wait then, in milliseconds. */
+/** Sends the next messages if any are due; answers with the pause that follows, in milliseconds. */
 async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): Promise<number> {
   const wire = publisher();
   if (!wire) return LOOK_MS;
@@ -118,33 +110,19 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
   if (progress.state === "CANCELLED") {
     log.error("A replay has ended before its time", { ...about, reason: progress.reason });
   } else if (progress.error !== null) {
-    log.warning("The broker did not take a replay's messages; they are tried again", {
-      ...about,
-      error: progress.error,
-    });
+    const { error } = progress;
+    log.warning("The broker did not take a replay's messages; they are tried again", { ...about, error });
   }
   return 0;
-}
-
-/** How a replay stands after some of it has been sent. */
-export interface SentMessages {
-  readonly replayId: string;
-  readonly progress: ReplayProgress;
 }
 
 /**
  * Sends the next messages of the replay that is due, each to its consumer's queue alone, in one transaction whose lock
  * on the replay keeps other relays off it. A relay killed before the commit has sent them for nothing: the next one
  * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, are skipped.
- * Answers with null where no replay is due and free.
- *
- * Errors: those of {@linkcode transaction}.
+ * Answers with how the replay stands then; with null where none is due and free.
  */
-export async function sendDueMessages(
-  sql: Sql,
-  publisher: Publisher,
-  horizon: Date,
-): Promise<SentMessages | null> {
+export async function sendDueMessages(sql: Sql, publisher: Publisher, horizon: Date) {
   return await transaction(sql, async (tx) => {
     const replay = await claimDueReplay(tx);
     if (!replay) return null;

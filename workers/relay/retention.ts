@@ -10,17 +10,15 @@ import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 
-/** What is to be deleted. */
+/** What is to be deleted: up to `limit` rows of each table that are older than `before`, by the database's clock. */
 export interface PruneOptions {
-  /** What is younger stays, by the database's clock. */
   readonly before: Date;
+  readonly limit: number;
   /** Who is to get which types of event. */
   readonly bindings: readonly Bound[];
-  /** The most rows of each table. */
-  readonly limit: number;
 }
 
-/** What was done: how many rows were deleted, and the last event that was looked at, by its id; null where none was. */
+/** How many rows were deleted, and the last event that was looked at, by its id; null where none was. */
 interface Step {
   readonly rows: number;
   readonly last: string | null;
@@ -68,9 +66,8 @@ async function pruneOutbox(
 ): Promise<Step> {
   const [step = NOTHING] = await sql<Step[]>`
     with batch as materialized (
-      select id from outbox_events where id > ${after} and id < ${
-    firstIdOf(before)
-  } order by id limit ${limit}
+      select id from outbox_events where id > ${after} and id < ${firstIdOf(before)}
+      order by id limit ${limit}
     ), settled as materialized (
       select id from outbox_events e
       where id = any(array(select id from batch)) and published_at < ${before} and not exists (
@@ -131,23 +128,19 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
   return [keys, retries, suspects, messages, replays].reduce((rows, { count }) => rows + count, 0);
 }
 
-/** What the loop is made of. */
-export interface PruningOptions {
-  /** A pool that may delete, and nothing else, opened with `KEYED_SETTINGS`. */
+/** What {@linkcode keepPruning} works with. */
+export interface PruningOptions extends Pick<PruneOptions, "bindings"> {
+  /** Opened with `KEYED_SETTINGS`, under a role that may do nothing but delete. */
   readonly sql: Sql;
-  /** How long everything is kept, in days. */
+  /** How long everything is kept. */
   readonly days: number;
-  /** Who is to get which types of event. */
-  readonly bindings: readonly Bound[];
-  /** Told of what was deleted, and of a round that failed. */
   readonly log: Logger;
 }
 
-/** Rows of one table in one statement: a few milliseconds of work. */
+/** Of one table in one statement: a few milliseconds of work. */
 const BATCH_ROWS = 1000;
-/** Between two batches, so that deleting never takes more than a part of the database's time. */
+/** Deleting never takes more than a part of the database's time. */
 const BETWEEN_BATCHES_MS = 50;
-/** Between two rounds. */
 const BETWEEN_ROUNDS_MS = 60_000;
 
 /** Prunes until `stop` is aborted. */

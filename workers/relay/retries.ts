@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
+import { type OutgoingMessage, type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import { type Chore, keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
@@ -19,20 +19,19 @@ import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
 /** What {@linkcode keepRetrying} works with. */
 export interface RetryingOptions {
-  /** A pool of the relay's role. */
   readonly sql: Sql;
-  /** Sends to single queues; null while the broker cannot be reached. */
+  /** Null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;
-  /** The longest pause between two looks, in milliseconds. */
+  /** The longest pause between two looks. */
   readonly pollIntervalMs: number;
-  /** Told how many retries were sent, after their commit. */
+  /** Called after the commit. */
   readonly onSent?: (retries: number) => void;
   readonly log: Logger;
 }
 
-/** Retries that one transaction sends at most. */
+/** In one transaction. */
 const MAX_RETRIES_SENT = 500;
-/** When a retry is due once more that the broker did not take, in milliseconds. */
+/** When a retry is due once more that the broker did not take. */
 const UNSENT_AFTER_MS = 5000;
 
 /** Sends what is due until `stop` is aborted. To be woken when there are new retries. */
@@ -56,22 +55,13 @@ export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore
   return keepDoing("Sending delayed retries", look, { everyMs: pollIntervalMs, log, stop });
 }
 
-/** What became of the retries that were due. */
-export interface SentRetries {
-  readonly sent: number;
-  /** For each consumer whose retries it did not take, how many they are, and why the first of them. */
-  readonly refused: readonly { readonly consumer: string; readonly events: number; readonly error: string }[];
-  /** In how many milliseconds the next one is due; null when none waits, or the broker gives no answer. */
-  readonly nextDueInMs: number | null;
-}
-
 /**
  * Sends what is due, in one transaction whose row locks are the claim, as the relay does with events: killed in between,
- * it sends once more, which the inbox absorbs. What the broker does not take is due again 5 s later.
- *
- * Errors: those of {@linkcode transaction}.
+ * it sends once more, which the inbox absorbs. What the broker does not take is due again a little later. Answers with how
+ * many it has taken, for each consumer how many it has `refused` and why the first of them, and in how many milliseconds
+ * the next one is due: null when none waits, or the broker gives no answer.
  */
-export async function sendDue(sql: Sql, publisher: Publisher): Promise<SentRetries> {
+export async function sendDue(sql: Sql, publisher: Publisher) {
   return await transaction(sql, async (tx) => {
     const byConsumer = Map.groupBy(await claimDueRetries(tx, MAX_RETRIES_SENT), ({ consumer }) => consumer);
     const sent: RetryKey[] = [];
@@ -95,15 +85,8 @@ export async function sendDue(sql: Sql, publisher: Publisher): Promise<SentRetri
   });
 }
 
-function messageFor(retry: DueRetry) {
+function messageFor(retry: DueRetry): OutgoingMessage {
   const { eventId: id, eventType: type, correlationId, traceparent, body, retries, firstSeenAt } = retry;
-  return {
-    id,
-    type,
-    correlationId,
-    traceparent,
-    occurredAt: null,
-    body,
-    retryState: { retries, firstSeenAt },
-  };
+  const retryState = { retries, firstSeenAt };
+  return { id, type, correlationId, traceparent, occurredAt: null, body, retryState };
 }
