@@ -87,10 +87,7 @@ export function createOrderPlacer(
 
   async function placeGroup(group: readonly Waiting[]): Promise<void> {
     const startedMs = Date.now();
-    const inserted = await bisect(group, (part) => {
-      const isWhole = part.length === group.length;
-      return insertOrders(sql, part, isWhole ? wakeUps : ALWAYS);
-    }, isOfOneOrder);
+    const inserted = await bisect(group, (part) => insertOrders(sql, part, wakeUps), isOfOneOrder);
     const repeats = group.filter((_, i) => isRepeat(inserted[i]));
     const used = findUsedKeys(sql, repeats.flatMap(({ key }) => key ? [key.key] : []));
     for (const [i, placement] of group.entries()) {
@@ -121,9 +118,6 @@ export function createOrderPlacer(
     return await answer.promise;
   };
 }
-
-/** Parts of a group wake the relay each: the wake-up of the whole went with its statement, which failed. */
-const ALWAYS: WakeUps = { due: () => true };
 
 /** Not a lock or a time-out: each part of the group would wait for it anew, and its requests with it. */
 const isOfOneOrder = (error: unknown) => kindOfError(error) === "permanent";

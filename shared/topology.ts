@@ -55,6 +55,16 @@ export type QueueKey = keyof typeof QUEUES;
 /** The variable that can name a queue otherwise. */
 export type QueueVariable = (typeof QUEUES)[QueueKey]["env"];
 
+type ModuleOf<Queue extends string> = Queue extends `${infer Module}.${string}` ? Module : never;
+
+/** A module: what its queues are named after, and its table and its database role. */
+export type Module = ModuleOf<(typeof QUEUES)[QueueKey]["name"]>;
+
+/** All modules. */
+export const MODULES = [
+  ...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join() as Module)),
+] as const;
+
 /** The keys of all queues. */
 export const QUEUE_KEYS = Object.keys(QUEUES) as readonly QueueKey[];
 

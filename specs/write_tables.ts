@@ -1,13 +1,13 @@
 /**
- * Writes the tables of README.md and `specs/project.md` that repeat the code: processes and tasks, events and queues. A
- * test holds the documents to it.
+ * Writes what repeats the code in documents and examples: the tables of processes, tasks, events and queues, and the
+ * workers that Prometheus scrapes. A test holds the files to it.
  *
  * @module
  */
 import { z } from "zod";
 import { EVENT_TYPES, eventData } from "../shared/events.ts";
 import { QUEUES } from "../shared/topology.ts";
-import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
+import { API, CONSUMERS, metricsPorts, RELAY, WORKERS } from "../workers/dev/processes.ts";
 
 type Table = readonly (readonly string[])[];
 
@@ -61,14 +61,15 @@ function queues(): Table {
   return [["queue", "bound to", "named otherwise by"], ...rows];
 }
 
-/** The tables of each document, which are found by their first heading. */
-export const TABLES: Readonly<Record<string, readonly (() => Table)[]>> = {
-  "README.md": [processes, tasks],
-  "specs/project.md": [events, queues],
+/** The files that repeat the code, and how each gets what it repeats. */
+export const WRITTEN: Readonly<Record<string, (text: string) => string>> = {
+  "README.md": (text) => withTables(text, [processes, tasks]),
+  "specs/project.md": (text) => withTables(text, [events, queues]),
+  "specs/monitoring/prometheus.yaml": withWorkers,
 };
 
 /** The document with its tables as the code has them. Errors: when a table is not there. */
-export function withTables(document: string, tables: readonly (() => Table)[]): string {
+function withTables(document: string, tables: readonly (() => Table)[]): string {
   return tables.map((table) => table()).reduce((text, rows) => {
     const lines = text.split("\n");
     const first = lines.findIndex((line) => line.startsWith(`| ${rows[0]?.[0]} `));
@@ -86,9 +87,17 @@ function formatted([headings = [], ...rows]: Table): string[] {
   return [line(headings), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)];
 }
 
+/** The workers as `deno task dev` has them on this machine, and as `docker-compose.yml` names them. */
+function withWorkers(text: string): string {
+  const ports = [...metricsPorts(9464, () => 0).values()];
+  return text
+    .replace(/( +- 127\.0\.0\.1:94\d\d\n)+/, ports.map((port) => `          - 127.0.0.1:${port}\n`).join(""))
+    .replace(/( +# {7}- [\w-]+\n)+/, WORKERS.map(({ name }) => `    #       - ${name}\n`).join(""));
+}
+
 if (import.meta.main) {
-  for (const [path, tables] of Object.entries(TABLES)) {
+  for (const [path, write] of Object.entries(WRITTEN)) {
     const file = new URL(path, root);
-    Deno.writeTextFileSync(file, withTables(Deno.readTextFileSync(file), tables));
+    Deno.writeTextFileSync(file, write(Deno.readTextFileSync(file)));
   }
 }

@@ -19,7 +19,8 @@ import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/proces
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
-import { connect, type DatabaseRole, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
+import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
+import type { DatabaseRole } from "../shared/sql/migrate.ts";
 import { type Inbox, once, type WritingRows } from "../shared/sql/inbox.ts";
 import { announceRetries, createWakeUps } from "../shared/sql/outbox.ts";
 import {

@@ -138,12 +138,15 @@ export interface ChoreOptions {
   readonly stop: AbortSignal;
 }
 
+/** How long a round of a chore may keep a process that stops, in milliseconds. */
+const GRACE_MS = 10_000;
+
 /**
  * Does `work` until `stop` is aborted, the first time at once; its result is the pause before the next round, in
  * milliseconds. A failure is the next round's work: the log has one warning until a round succeeds, and nothing is thrown.
  */
 export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions): Chore {
-  const { everyMs, atLeastMs = 0, graceMs = 10_000, log, stop } = options;
+  const { everyMs, atLeastMs = 0, graceMs = GRACE_MS, log, stop } = options;
   const alarm = createAlarm(stop);
 
   async function run(): Promise<void> {

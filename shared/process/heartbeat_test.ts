@@ -11,7 +11,8 @@ import {
   keepBeating,
   listHeartbeats,
 } from "./heartbeat.ts";
-import { connect, DATABASE_ROLES } from "../sql/connect.ts";
+import { connect } from "../sql/connect.ts";
+import { DATABASE_ROLES } from "../sql/migrate.ts";
 import { VERSION } from "./metrics.ts";
 
 shareTestSchema();

@@ -7,13 +7,14 @@ import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
-import { connect, DATABASE_ROLES, type DatabaseRole, type Sql } from "./connect.ts";
-import { migrate } from "./migrate.ts";
+import { connect, type Sql } from "./connect.ts";
+import { DATABASE_ROLES, type DatabaseRole, migrate } from "./migrate.ts";
 import { type Statements, statementsOf } from "./testdata/role_statements.ts";
 
 shareTestSchema();
 
-const STATEMENTS = statementsOf(topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined)));
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+const statements = (role: DatabaseRole) => statementsOf(role, topology);
 const DENIED = "42501";
 
 interface Grant {
@@ -56,7 +57,7 @@ async function firstRefused(sql: Sql, statements: Statements): Promise<string | 
 Deno.test("every statement of every role is let through", async () => {
   await using db = await testSchema();
   for (const role of DATABASE_ROLES) {
-    assertEquals(await firstRefused(db.as(role), STATEMENTS[role]), null, role);
+    assertEquals(await firstRefused(db.as(role), statements(role)), null, role);
   }
 });
 
@@ -71,7 +72,7 @@ Deno.test("every grant is needed: without it a statement of its role is refused"
     const what = `${privilege} ${column === null ? "" : `(${column})`} on ${table}`;
     await db.sql.unsafe(`revoke ${what} from ${role}`);
     // A table's SELECT, say, takes those of its columns along.
-    const refused = await firstRefused(pools.get(role) ?? db.as(role), STATEMENTS[role]);
+    const refused = await firstRefused(pools.get(role) ?? db.as(role), statements(role));
     if (refused === null) superfluous.push(nameOf(grant));
     await db.sql.unsafe(`grant ${what} to ${role}`);
   }
@@ -154,7 +155,7 @@ Deno.test("a user of its own per process has its module's role alone, and cannot
   const sql = connect(url.href, { name: "test", role: "orderflow_payments", max: 1 });
   try {
     await migrate(url.href, { roles: true }); // finds nothing to do
-    assertEquals(await firstRefused(sql, STATEMENTS.orderflow_payments), null);
+    assertEquals(await firstRefused(sql, statements("orderflow_payments")), null);
     for (const role of DATABASE_ROLES.filter((role) => role !== "orderflow_payments")) {
       await assertDenied(sql, `set role ${role}`, user);
     }

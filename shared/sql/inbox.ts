@@ -52,12 +52,14 @@ export async function once<Row extends { readonly id: string }>(
     return { ...inEnvelope(tells, { correlationId, traceparent }, now), rowId: row.id };
   });
   // Arrays, and no joins: those of a kept plan may be the wrong way round (`KEYED_SETTINGS`).
-  const written = await atomically(async (sql) =>
-    await sql<{ id: string }[]>`
+  const written = await wakeUps.carry((isDue) =>
+    atomically(async (sql) =>
+      await sql<{ id: string }[]>`
       with inbox as (${markingProcessed(sql, consumer, eventIds, now)}),
       stored as (${writing(sql, rows, now, sql`"cause" = any(array(select id from inbox where fresh))`)}),
       told as (${insertingEvents(sql, events, sql`row_id = any(array(select id from stored))`)})
-      select id, ${wakingRelay(sql, wakeUps)} as woken from stored`
+      select id, ${wakingRelay(sql, isDue)} as woken from stored`
+    )
   );
   const ids = new Set(written.map(({ id }) => id));
   return new Set(rows.flatMap(({ id, cause }) => ids.has(id) ? [cause] : []));

@@ -5,7 +5,7 @@ import { shareTestSchema, testInbox, testSchema } from "../../specs/support/test
 import { type ReceivedEvent, tell } from "../events.ts";
 import { listProcessed } from "../ops/lists.ts";
 import type { Sql } from "./connect.ts";
-import { type Effect, once } from "./inbox.ts";
+import { type Effect, type Inbox, once } from "./inbox.ts";
 import { insertingNotifications, type NewNotification } from "./notifications.ts";
 import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -89,9 +89,9 @@ Deno.test("once() wakes the relay with its commit when it has told something, an
   const woken: WakeUp[] = [];
   const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
   woken.length = 0; // whoever begins to listen looks once
-  const inbox = {
+  const inbox: Inbox = {
     ...testInbox(db.as("orderflow_notifications"), "notifications"),
-    wakeUps: { due: () => true },
+    wakeUps: { carry: (run) => run(true) },
   };
   const effects = [effectOf(orderCreated())];
   await once(inbox, effects, insertingNotifications, new Date());

@@ -67,7 +67,7 @@ export async function sweepSendings(
 ): Promise<{ consumer: string; lost: number }[]> {
   return await sql<{ consumer: string; lost: number }[]>`
     with behind as materialized (
-      select consumer, type, bound_since, sent_until from reconciliation_cursors
+      select consumer, type, sent_until from reconciliation_cursors
       join jsonb_to_recordset(${
     rowset(bindings)
   }::text::jsonb) as b (consumer text, type text) using (consumer, type)
@@ -85,7 +85,7 @@ export async function sweepSendings(
       insert into lost_events (event_id, consumer)
       select distinct e.id, b.consumer from sent as e
       join moving as b on b.type = e.type and b.consumer = coalesce(e.consumer, b.consumer)
-      where (e.consumer is not null or e.published_at >= b.bound_since) and ${isMissing(sql, until)}
+      where ${isMissing(sql, until)}
       on conflict (event_id, consumer) do nothing returning consumer
     )
     select distinct consumer, (select count(*)::int from lost where lost.consumer = moving.consumer) as lost from moving`;
@@ -113,16 +113,13 @@ export async function countLost(sql: Queryable): Promise<{ consumer: string; los
     select consumer, count(*)::int as lost from lost_events group by consumer`;
 }
 
-/**
- * Forgets what is missing at `consumer` no more, and what somebody else sent to it after `until`, which the cursor will
- * come to. Answers with how many events are left.
- */
-export async function forgetFound(sql: Queryable, consumer: string, until: Instant): Promise<number> {
+/** Forgets what is missing at `consumer` no more. Answers with how many events are left. */
+export async function forgetFound(sql: Queryable, consumer: string): Promise<number> {
   const [row] = await sql<{ lost: number }[]>`
     with looked_at as materialized (
       select b.event_id, missing.id is not null as is_missing
       from lost_events b left join lateral (
-        select e.id from outbox_events e where e.id = b.event_id and ${isMissing(sql, until)} limit 1
+        select e.id from outbox_events e where e.id = b.event_id and ${isMissing(sql, "infinity")} limit 1
       ) as missing on true
       where b.consumer = ${consumer}
     ), forgotten as (
@@ -133,12 +130,13 @@ export async function forgetFound(sql: Queryable, consumer: string, until: Insta
   return row?.lost ?? 0;
 }
 
-/** The events that are to be sent to `consumer` now, by their ids: those not sent again since `until`. */
+/** The events that are to be sent to `consumer` now, by their ids: those that nobody has sent since `until`. */
 export async function findUnsent(sql: Queryable, consumer: string, until: Instant): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    select event_id as id from lost_events
-    where consumer = ${consumer} and coalesce(sent_at, '-infinity') <= ${until}::text::timestamptz
-    order by event_id`;
+    select e.id from lost_events b join outbox_events e on e.id = b.event_id
+    where b.consumer = ${consumer} and coalesce(b.sent_at, '-infinity') <= ${until}::text::timestamptz
+      and ${isMissing(sql, until)}
+    order by b.event_id`;
   return rows.map(({ id }) => id);
 }
 

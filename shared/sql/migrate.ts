@@ -5,43 +5,34 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
-import { connect, DATABASE_ROLES, type Sql, transaction } from "./connect.ts";
-import tables from "./migrations/001_tables.sql" with { type: "text" };
-import idempotencyKeys from "./migrations/002_idempotency_keys.sql" with { type: "text" };
-import resolutions from "./migrations/003_dead_letter_resolutions.sql" with { type: "text" };
-import suspects from "./migrations/004_suspect_deliveries.sql" with { type: "text" };
-import retention from "./migrations/005_retention.sql" with { type: "text" };
-import duplicates from "./migrations/006_inbox_duplicates.sql" with { type: "text" };
-import delayedRetries from "./migrations/007_delayed_retries.sql" with { type: "text" };
-import replays from "./migrations/008_replays.sql" with { type: "text" };
-import faults from "./migrations/009_faults.sql" with { type: "text" };
-import heartbeats from "./migrations/010_heartbeats.sql" with { type: "text" };
-import outboxFillfactor from "./migrations/011_outbox_fillfactor.sql" with { type: "text" };
-import deadLetterTraces from "./migrations/012_dead_letter_traces.sql" with { type: "text" };
-import retrySentAt from "./migrations/013_retry_sent_at.sql" with { type: "text" };
-import reconciliation from "./migrations/014_reconciliation.sql" with { type: "text" };
-import republishedAt from "./migrations/015_republished_at.sql" with { type: "text" };
+import { type Module, MODULES } from "../topology.ts";
+import { connect, type Sql, transaction } from "./connect.ts";
+import { MIGRATIONS as ALL } from "./migrations.ts";
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 type Migration = Readonly<Record<"name" | "text", string>>;
 
-const MIGRATIONS = [
-  { name: "001_tables", text: tables },
-  { name: "002_idempotency_keys", text: idempotencyKeys },
-  { name: "003_dead_letter_resolutions", text: resolutions },
-  { name: "004_suspect_deliveries", text: suspects },
-  { name: "005_retention", text: retention },
-  { name: "006_inbox_duplicates", text: duplicates },
-  { name: "007_delayed_retries", text: delayedRetries },
-  { name: "008_replays", text: replays },
-  { name: "009_faults", text: faults },
-  { name: "010_heartbeats", text: heartbeats },
-  { name: "011_outbox_fillfactor", text: outboxFillfactor },
-  { name: "012_dead_letter_traces", text: deadLetterTraces },
-  { name: "013_retry_sent_at", text: retrySentAt },
-  { name: "014_reconciliation", text: reconciliation },
-  { name: "015_republished_at", text: republishedAt },
-] as const satisfies readonly Migration[];
+/** What stands behind this line of a migration is no part of it: it is granted to a module's role with all others. */
+const GRANTS = /^-- grants$/m;
+
+const MIGRATIONS: readonly Migration[] = ALL.map(({ name, text }) => {
+  return { name, text: text.split(GRANTS, 1).join() };
+});
+
+/** The roles that processes take on, one for each module and three more; `migrations/roles.sql` says what each may do. */
+export type DatabaseRole = `orderflow_${Module | "relay" | "ops" | "retention"}`;
+
+/** All roles. */
+export const DATABASE_ROLES: readonly DatabaseRole[] = [...MODULES, "relay", "ops", "retention"].map((part) =>
+  `orderflow_${part}` as DatabaseRole
+);
+
+/** Makes the roles and gives them their grants. Repeatable: applied again whenever it changes. */
+const ROLES = [
+  `select set_config('orderflow.modules', '${MODULES.join()}', true);`,
+  roles,
+  ...ALL.map(({ text }) => text.split(GRANTS)[1] ?? ""),
+].join("\n");
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */
 const LOCK_KEY = 7_203_114_001;
@@ -62,7 +53,7 @@ const LOCK_NOT_AVAILABLE = "55P03";
  */
 export async function migrate(url: string, options: { readonly roles: boolean }): Promise<void> {
   const sql = connect(url, { name: "migrate", role: null, max: 1, statementTimeoutMs: 60_000 });
-  const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(roles), text: roles }] : [])];
+  const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(ROLES), text: ROLES }] : [])];
   try {
     if ((await missing(sql, wanted)).length === 0) return;
     for (let tries = 1;; tries++) {

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import postgres from "postgres";
 import { kindOfError } from "../process/errors.ts";
-import { connect, DATABASE_ROLES, type Sql } from "./connect.ts";
-import { isMigrated, migrate } from "./migrate.ts";
+import { connect, type Sql } from "./connect.ts";
+import { DATABASE_ROLES, isMigrated, migrate } from "./migrate.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
 

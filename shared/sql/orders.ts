@@ -63,11 +63,13 @@ export async function insertOrders(
   const events = placements.map(({ order, created }) => ({ ...created, rowId: order.id }));
   const isFirst = hasKeys ? sql`not "hasKey" or "id" = any(array(select order_id from keyed))` : undefined;
   const isStored = hasKeys ? sql`row_id = any(array(select id from placed))` : undefined;
-  const rows = await sql<{ id: string }[]>`
+  const rows = await wakeUps.carry(async (isDue) =>
+    await sql<{ id: string }[]>`
     with ${hasKeys ? sql`keyed as (${insertingKeys(sql, placements)}),` : sql``}
     placed as (${insertingOrders(sql, orders, isFirst)}),
     told as (${insertingEvents(sql, events, isStored)})
-    select id, ${wakingRelay(sql, wakeUps)} as woken from placed`;
+    select id, ${wakingRelay(sql, isDue)} as woken from placed`
+  );
   const placed = new Set(rows.map(({ id }) => id));
   return orders.map(({ id }) => placed.has(id));
 }
@@ -214,14 +216,16 @@ export async function moveOrders(
   const moving = new Set(changes.map(({ id }) => id));
   const orderOf = settled.flatMap(({ eventId, orderId }) => moving.has(orderId) ? [[eventId, orderId]] : []);
   const movers = JSON.stringify(Object.fromEntries(orderOf));
-  const rows = await atomically(async (sql) => {
-    const mover = sql`((select ${movers}::text::jsonb) ->> id::text)::uuid`;
-    const isSettled = sql`(${mover} is null or ${mover} = any(array(select id from moved)))`;
-    return await sql<{ id: string }[]>`
+  const write = (isDue: boolean) =>
+    atomically(async (sql) => {
+      const mover = sql`((select ${movers}::text::jsonb) ->> id::text)::uuid`;
+      const isSettled = sql`(${mover} is null or ${mover} = any(array(select id from moved)))`;
+      return await sql<{ id: string }[]>`
       with moved as (${movingOrders(sql, changes, now)}),
       inbox as (${markingProcessed(sql, consumer, ids, now, isSettled)}),
       told as (${insertingEvents(sql, outgoing, sql`row_id = any(array(select id from moved))`)})
-      select id, ${outgoing.length > 0 ? wakingRelay(sql, wakeUps) : sql`null`} as woken from moved`;
-  });
+      select id, ${wakingRelay(sql, isDue)} as woken from moved`;
+    });
+  const rows = await (outgoing.length > 0 ? wakeUps.carry(write) : write(false)); // only what is told wakes the relay
   return new Set(rows.map(({ id }) => id));
 }

@@ -127,31 +127,38 @@ const CHANNEL = "orderflow_outbox";
  */
 const MIN_INTERVAL_MS = 10;
 
-/** Says which of a process's statements wake the relay. */
-export type WakeUps = ReturnType<typeof createWakeUps>;
+/** Says which of a process's statements wake the relay: the first one, then one in 10 ms at most. */
+export interface WakeUps {
+  /** Runs a statement; `isDue` says whether it is to wake the relay. One that fails has not, so the next one is due. */
+  carry<T>(run: (isDue: boolean) => Promise<T>): Promise<T>;
+}
 
 /**
- * Makes the wake-ups of one process: `due` says whether the statement that is about to be sent is to wake the relay, the
- * first one, then one in 10 ms at most. What is not due is not lost: the relay looks again 20 ms after it found something,
+ * Makes the wake-ups of one process. What is not due is not lost: the relay looks again 20 ms after it found something,
  * and its poll is the safety net. So a producer needs no timer, and no statement besides the one that it sends anyway.
  */
-export function createWakeUps(nowMs: () => number = () => performance.now()) {
+export function createWakeUps(nowMs: () => number = () => performance.now()): WakeUps {
   let notBeforeMs = -Infinity;
   return {
-    due(): boolean {
-      if (nowMs() < notBeforeMs) return false;
-      notBeforeMs = nowMs() + MIN_INTERVAL_MS;
-      return true;
+    async carry(run) {
+      const isDue = nowMs() >= notBeforeMs;
+      if (isDue) notBeforeMs = nowMs() + MIN_INTERVAL_MS;
+      try {
+        return await run(isDue);
+      } catch (error) {
+        if (isDue) notBeforeMs = -Infinity;
+        throw error;
+      }
     },
   };
 }
 
 /**
  * An expression for the select list of a statement that appends events: it wakes the relay, with that statement's commit,
- * if a wake-up is due and the statement answers with any row.
+ * if that is due and the statement answers with any row.
  */
-export function wakingRelay(sql: Queryable, wakeUps: WakeUps): Statement {
-  return sql`case when ${wakeUps.due()}::boolean then (select pg_notify(${CHANNEL}, '')::text) end`;
+export function wakingRelay(sql: Queryable, isDue: boolean): Statement {
+  return sql`case when ${isDue}::boolean then (select pg_notify(${CHANNEL}, '')::text) end`;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { eventually } from "../../specs/support/eventually.ts";
 import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
@@ -165,14 +165,21 @@ Deno.test("timeOfId() tells when an id was made", () => {
   assertEquals(timeOfId(firstIdOf(instant)), instant);
 });
 
-Deno.test("createWakeUps() wakes at once, then at most once in 10 ms", () => {
+Deno.test("createWakeUps() wakes at once, then at most once in 10 ms, and anew after a statement that failed", async () => {
   let nowMs = 0;
   const wakeUps = createWakeUps(() => nowMs);
-  const dueAt = (ms: number) => {
+  const due: boolean[] = [];
+  for (const ms of [0, 1, 9, 10, 19, 500, 501]) {
     nowMs = ms;
-    return wakeUps.due();
-  };
-  assertEquals([0, 1, 9, 10, 19, 500, 501].map(dueAt), [true, false, false, true, false, true, false]);
+    due.push(await wakeUps.carry((isDue) => Promise.resolve(isDue)));
+  }
+  assertEquals(due, [true, false, false, true, false, true, false]);
+  const failing = () => wakeUps.carry(() => Promise.reject(new Error("rolled back")));
+  await assertRejects(failing, Error, "rolled back");
+  assertEquals(await wakeUps.carry((isDue) => Promise.resolve(isDue)), false, "it had not carried any");
+  nowMs = 600;
+  await assertRejects(failing, Error, "rolled back");
+  assertEquals(await wakeUps.carry((isDue) => Promise.resolve(isDue)), true);
 });
 
 Deno.test("wakingRelay() wakes with the commit of a statement that answers with a row, and of no other", async () => {
@@ -181,10 +188,9 @@ Deno.test("wakingRelay() wakes with the commit of a statement that answers with 
   const woken: WakeUp[] = [];
   const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
   woken.length = 0; // whoever begins to listen looks once
-  const always = { due: () => true };
-  await sql`select id, ${wakingRelay(sql, always)} from generate_series(1, 0) as id`;
-  await sql`select id, ${wakingRelay(sql, { due: () => false })} from generate_series(1, 3) as id`;
-  await sql`select id, ${wakingRelay(sql, always)} from generate_series(1, 3) as id`;
+  await sql`select id, ${wakingRelay(sql, true)} from generate_series(1, 0) as id`;
+  await sql`select id, ${wakingRelay(sql, false)} from generate_series(1, 3) as id`;
+  await sql`select id, ${wakingRelay(sql, true)} from generate_series(1, 3) as id`;
   await tickRelay(sql); // behind all of them
   await eventually("the tick", () => woken.includes("tick"));
   await unlisten();

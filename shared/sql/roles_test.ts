@@ -1,26 +1,21 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import type { DatabaseRole } from "./connect.ts";
+import { MODULES } from "../topology.ts";
+import { DATABASE_ROLES, type DatabaseRole } from "./migrate.ts";
 
 shareTestSchema();
 
-const OWN_TABLES: Record<DatabaseRole, readonly string[]> = {
-  orderflow_orders: ["orders"],
-  orderflow_payments: ["payments"],
-  orderflow_enrollments: ["enrollments"],
-  orderflow_notifications: ["notifications"],
-  orderflow_relay: [],
-  orderflow_ops: [],
-  orderflow_retention: [],
-};
+/** A module's table has its name. */
+const OWN_TABLES = new Map(
+  DATABASE_ROLES.map((role) => [role, MODULES.filter((module) => role === `orderflow_${module}`)]),
+);
 
 Deno.test("each role can write its own module's table and no other module's", async () => {
   await using db = await testSchema();
-  const tables = Object.values(OWN_TABLES).flat();
-  for (const [role, own] of Object.entries(OWN_TABLES) as [DatabaseRole, readonly string[]][]) {
+  for (const [role, own] of OWN_TABLES) {
     const sql = db.as(role);
-    for (const table of tables) {
+    for (const table of MODULES) {
       const write = () => sql`insert into ${sql(table)} select * from ${sql(table)}`;
       if (own.includes(table)) await write();
       else await assertDenied(write, `${role} writes ${table}`);

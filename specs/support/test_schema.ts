@@ -3,16 +3,10 @@
  *
  * @module
  */
-import {
-  atomicallyOn,
-  connect,
-  type DatabaseRole,
-  openSession,
-  type Session,
-  type Sql,
-} from "../../shared/sql/connect.ts";
+import { atomicallyOn, connect, type Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
-import { migrate } from "../../shared/sql/migrate.ts";
+import { type DatabaseRole, migrate } from "../../shared/sql/migrate.ts";
+import { openSession, type Session } from "../../shared/sql/session.ts";
 import { shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
@@ -29,7 +23,7 @@ export interface TestSchema extends AsyncDisposable {
 
 /** The inbox of `consumer` on a pool. Nobody is woken: tests look by themselves. */
 export function testInbox(sql: Sql, consumer: string): Inbox {
-  return { consumer, atomically: atomicallyOn(sql), wakeUps: { due: () => false } };
+  return { consumer, atomically: atomicallyOn(sql), wakeUps: { carry: (run) => run(false) } };
 }
 
 let shared: TestDatabase | undefined;

@@ -8,7 +8,6 @@ import { assertEquals } from "@std/assert";
 import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { tickRelay } from "../../shared/sql/outbox.ts";
 import { eventually } from "../support/eventually.ts";
 import { fingerprint, readLedger } from "../support/ledger.ts";
 import { placeOrders } from "../support/place_orders.ts";
@@ -46,7 +45,6 @@ Deno.test("the new consumer issues one certificate per granted seat and tells of
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
-  await tickRelay(sql);
   await eventually("every repeat to leave its trace in the inbox", async () => {
     const [row] = await sql`
       select count(*)::int as count from processed_events where duplicates = 0`;

@@ -115,7 +115,7 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
       const idle = idleOf(await readQueues());
       const lost = new Map((await countLost(sql)).map((known) => [known.consumer, known.lost]));
       for (const consumer of lost.keys()) {
-        if (idle.has(consumer)) lost.set(consumer, await forgetFound(sql, consumer, until));
+        if (idle.has(consumer)) lost.set(consumer, await forgetFound(sql, consumer));
       }
       for (let sweeps = 0; sweeps < SWEEPS && goesOn(); sweeps++) {
         const open = bindings.filter(({ consumer }) =>

@@ -1,13 +1,14 @@
 /**
- * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it, soon
- * after that once more, and by a slow poll; it waits out every outage.
+ * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it,
+ * soon after that once more, and by a slow poll; it waits out every outage.
  *
  * @module
  */
 import { retryDelayMs } from "../../shared/broker/settle.ts";
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
-import type { Session, Sql } from "../../shared/sql/connect.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
 import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
+import type { Session } from "../../shared/sql/session.ts";
 import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors.ts";
 import { createAlarm } from "../../shared/process/stop.ts";
 import type { Logger } from "../../shared/process/log.ts";
@@ -24,11 +25,7 @@ export interface RelayedBatch {
   /** The id of the last event; null where there is none, or it had been refused before. */
   readonly lastId: string | null;
   readonly published: number;
-  readonly refused: readonly {
-    readonly id: string;
-    readonly error: string;
-    readonly traceparent: string | null;
-  }[];
+  readonly refused: readonly { id: string; error: string; traceparent: string | null }[];
   /** How many events have no answer, because the channel went away. They stay as they were, and are claimed again. */
   readonly unanswered: number;
   /** Why the broker closed the channel, if it did so for what is in one of the unanswered events; null otherwise. */
@@ -51,6 +48,8 @@ const NOTHING: RelayedBatch = {
  * least once here, exactly one effect there.
  *
  * An event for which the broker closes the channel counts as refused if it was alone; among others, nobody can tell.
+ *
+ * Errors: those of the session's transaction.
  */
 export async function relayBatch(
   session: Session,
@@ -87,11 +86,11 @@ export async function relayBatch(
   });
 }
 
-/** What a relay works with. */
+/** What {@linkcode startRelay} works with. */
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
-  /** Opens a session with `CLAIM_SETTINGS`: two of them, for the batches under way. The relay closes them. */
+  /** Opens a session with `CLAIM_SETTINGS`, one for each lane. The relay closes them. */
   readonly openSession: () => Session;
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
@@ -133,21 +132,21 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
   return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * LOOK_AGAIN_FACTOR, pollIntervalMs);
 }
 
-/** Starts relaying. */
+/** Starts relaying, with what waits already. */
 export function startRelay(options: RelayOptions): Relay {
   const { pollIntervalMs, enabled, publisher, log } = options;
   const stopping = new AbortController();
-  const stop = stopping.signal;
+  const { signal: stop } = stopping;
   const alarm = createAlarm(stop);
   const outbox = createDrain(options, stop);
   let ticked = false;
 
-  async function look(isWoken: boolean, isPoll: boolean): Promise<boolean> {
+  async function look(isWoken: boolean): Promise<boolean> {
     if (stop.aborted || (!enabled && !ticked) || !publisher()) return false; // a tick waits for the broker
     const isTick = ticked;
     ticked = false; // another one may come meanwhile
     try {
-      return await outbox.drain({ isExpected: isWoken, atEverything: isTick || isPoll });
+      return await outbox.drain({ isExpected: isWoken, atEverything: isTick });
     } catch (error) {
       ticked ||= isTick;
       throw error;
@@ -155,13 +154,11 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   async function run(): Promise<void> {
-    alarm.ring(); // what is in the outbox already
+    alarm.ring();
     for (let pauseMs = pollIntervalMs; !stop.aborted;) {
       const isWoken = await alarm.wait(pauseMs);
-      const isPoll = !isWoken && pauseMs >= pollIntervalMs;
       try {
-        const outages = { log, stop, passes: passesInTime };
-        const found = await retryWhileUnavailable(() => look(isWoken, isPoll), outages);
+        const found = await retryWhileUnavailable(() => look(isWoken), { log, stop, passes: passesInTime });
         pauseMs = nextPauseMs(pauseMs, isWoken || found, pollIntervalMs);
       } catch (error) {
         if (!stop.aborted || !passesInTime(error)) throw error;
@@ -184,11 +181,14 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
+/** Batches under way at once while there is a backlog: one is claimed and marked while the other is on the wire. */
+const LANES = 2;
+
 /** Makes what empties the outbox, with what it remembers from one look to the next. */
 function createDrain(options: RelayOptions, stop: AbortSignal) {
   const { sql, openSession, route, batchSize, onBatch, onStuck, log } = options;
-  // Two batches are under way while there is a backlog: one is claimed and marked while the other is on the wire.
-  const lanes = [openSession(), openSession()] as const;
+  const firstLane = openSession();
+  const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
   let bisection = wholeBatches(batchSize);
   let horizon = EVERYTHING;
 
@@ -215,7 +215,7 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
 
   /** A bisection has one lane: of two batches on one channel, nobody could tell which has the event at fault. */
   async function relayAll(lane: Session): Promise<void> {
-    while ((lane === lanes[0] || bisection.left === 0) && (await relayOne(lane)).more);
+    while ((lane === firstLane || bisection.left === 0) && (await relayOne(lane)).more);
   }
 
   /**
@@ -227,7 +227,7 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
   ): Promise<boolean> {
     if (look.atEverything) horizon = EVERYTHING;
     try {
-      const { found, more } = await relayOne(lanes[0], look.isExpected);
+      const { found, more } = await relayOne(firstLane, look.isExpected);
       const ends = more ? await Promise.allSettled(lanes.map(relayAll)) : [];
       for (const end of ends) if (end.status === "rejected") throw end.reason;
       return found;

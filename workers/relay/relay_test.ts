@@ -1,11 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type ChannelModel, type ConfirmChannel, connect, type Options } from "amqplib";
+import { type ChannelModel, type ConfirmChannel, connect as connectBroker, type Options } from "amqplib";
 import type { Buffer } from "node:buffer";
+import { setTimeout as delay } from "node:timers/promises";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { parseEvent } from "../../shared/events.ts";
-import { openSession, type Sql } from "../../shared/sql/connect.ts";
+import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { openSession } from "../../shared/sql/session.ts";
 import {
   firstIdOf,
   insertingEvents,
@@ -31,7 +33,7 @@ interface Wire extends AsyncDisposable {
 }
 
 async function wire(broker: TestBroker): Promise<Wire> {
-  const model = await connect(broker.url);
+  const model = await connectBroker(broker.url);
   const channel = await model.createConfirmChannel();
   await declareTopology(channel, broker.topology);
   const publisher = createPublisher(channel);
@@ -185,6 +187,23 @@ Deno.test("nextPauseMs() is short after activity, and grows until the poll is du
   assertEquals(nextPauseMs(5, true, 5), 5);
 });
 
+Deno.test("startRelay() begins no transaction while nobody wakes it and nothing is due", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await using looks = startCutProxy(db.url, 5432);
+  await using batches = startCutProxy(db.url, 5432);
+  const sql = connect(looks.url, { name: "test", role: "orderflow_relay", max: 1 });
+  const openBatches = () => openSession(batches.url, { name: "test", role: "orderflow_relay" });
+  const relay = startRelay({ ...options(db, wired), sql, openSession: openBatches, pollIntervalMs: 5 });
+  await eventually("some looks", () => looks.roundTrips() > 20);
+  const before = [batches.roundTrips(), looks.roundTrips()] as const;
+  await eventually("more of them", () => looks.roundTrips() > before[1] + 20);
+  assertEquals(batches.roundTrips(), before[0]);
+  await relay.stop();
+  await sql.end({ timeout: 1 });
+});
+
 Deno.test("startRelay() finds by its poll what nobody woke it for", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
@@ -210,9 +229,7 @@ Deno.test("startRelay() finds by its poll what was committed long after its id w
   });
   await appendEvents(db.sql, [orderCreated()]);
   await eventually("the first one", () => published.length === 1);
-  const late = orderCreated();
-  const eventId = firstIdOf(new Date(Date.now() - 60_000));
-  await appendEvents(db.sql, [{ ...late, event: { ...late.event, eventId } }]);
+  await appendEvents(db.sql, [madeLongAgo()]);
   await eventually("the late one", () => published.length === 2);
   await relay.stop();
 });
@@ -228,6 +245,9 @@ Deno.test("startRelay() switched off publishes only when ticked", async () => {
   assertEquals(await unpublished(db), 1);
   await tickRelay(db.as("orderflow_ops"));
   await eventually("the tick", async () => await unpublished(db) === 0);
+  await appendEvents(db.sql, [madeLongAgo()]);
+  await tickRelay(db.as("orderflow_ops"));
+  await eventually("the tick that finds an old one", async () => await unpublished(db) === 0);
   await relay.stop();
   await unlisten();
 });
@@ -310,12 +330,47 @@ Deno.test("startRelay() isolates the event for which the broker closes the chann
   await wired[Symbol.asyncDispose]();
 });
 
+Deno.test("startRelay() sends nothing beside a part of a bisection: nobody could tell which has the event at fault", async () => {
+  await using db = await testSchema();
+  await appendEvents(db.sql, Array.from({ length: 300 }, () => orderCreated()));
+  const [bad] = await db.sql`select id from outbox_events order by id offset 170 limit 1`;
+  const sizes: number[] = [];
+  const beside: number[] = [];
+  let underWay = 0;
+  const publisher: Publisher = {
+    async publish(events) {
+      const isPart = events.length < 100 && !sizes.includes(1); // until the one at fault was alone
+      if (isPart && underWay > 0) beside.push(events.length);
+      sizes.push(events.length);
+      underWay++;
+      await delay(20); // long enough for another lane's claim
+      underWay--;
+      const ids = events.map(({ id }) => id);
+      const offends = ids.includes(bad?.id);
+      const outcome = { confirmed: offends ? [] : ids, refused: [], unknown: offends ? ids : [] };
+      return { ...outcome, offence: offends ? "PRECONDITION_FAILED" : null };
+    },
+  };
+  const route = toExchange("x", CONSUMED_TYPES);
+  const relay = startRelay({ ...options(db, { publisher, route }), batchSize: 100, pollIntervalMs: 10 });
+  await eventually("all but one to be published", async () => await unpublished(db) === 1);
+  await relay.stop();
+  assert(sizes.includes(1), String(sizes));
+  assertEquals(beside, []);
+});
+
+/** An event that is committed a minute after its id was made. */
+function madeLongAgo() {
+  const { event, ...rest } = orderCreated();
+  return { ...rest, event: { ...event, eventId: firstIdOf(new Date(Date.now() - 60_000)) } };
+}
+
 /** Appends an event with a statement that wakes the relay. */
 async function appendAndWake(sql: Sql): Promise<void> {
   await sql`
     with told as (${
     insertingEvents(sql, [{ ...orderCreated(), aggregateId: orderCreated().event.eventId }])
-  }) select ${wakingRelay(sql, { due: () => true })}`;
+  }) select ${wakingRelay(sql, true)}`;
 }
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
@@ -349,7 +404,7 @@ async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
   return { ...wired, publisher: createPublisher(offending) };
 }
 
-function options(db: TestSchema, { publisher, route }: Wire) {
+function options(db: TestSchema, { publisher, route }: Pick<Wire, "publisher" | "route">) {
   return {
     sql: db.as("orderflow_relay"),
     openSession: () => db.session("orderflow_relay"),

@@ -24,6 +24,8 @@ interface Step {
   readonly last: string | null;
 }
 
+const NOTHING: Step = { rows: 0, last: null };
+
 /** Where pruning goes on: behind these events. Some of those before have to stay. */
 interface Place {
   readonly outbox: string;
@@ -62,7 +64,7 @@ async function pruneOutbox(
   { before, bindings, limit }: PruneOptions,
   after: string,
 ): Promise<Step> {
-  const [step] = await sql<Step[]>`
+  const [step = NOTHING] = await sql<Step[]>`
     with batch as materialized (
       select id from outbox_events where id > ${after} and id < ${firstIdOf(before)}
       order by id limit ${limit}
@@ -78,11 +80,11 @@ async function pruneOutbox(
       delete from outbox_events where id = any(array(select id from settled)) returning id
     )
     select (select count(*)::int from deleted) as rows, (select id from batch order by id desc limit 1) as last`;
-  return step ?? NOTHING;
+  return step;
 }
 
 async function pruneInbox(sql: Sql, { before, limit }: PruneOptions, after: string): Promise<Step> {
-  const [step] = await sql<Step[]>`
+  const [step = NOTHING] = await sql<Step[]>`
     with batch as materialized (
       select event_id from processed_events where event_id > ${after} and event_id < ${firstIdOf(before)}
       order by event_id fetch first ${limit} rows with ties
@@ -93,10 +95,8 @@ async function pruneInbox(sql: Sql, { before, limit }: PruneOptions, after: stri
     )
     select (select count(*)::int from deleted) as rows,
            (select event_id from batch order by event_id desc limit 1) as last`;
-  return step ?? NOTHING;
+  return step;
 }
-
-const NOTHING: Step = { rows: 0, last: null };
 
 /** Deletes the oldest rows of the other tables; answers with how many that were. */
 async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<number> {

@@ -7,12 +7,7 @@
 
 do $$
 declare
-  modules text[] := array[
-    'orders',
-    'payments',
-    'enrollments',
-    'notifications'
-  ];
+  modules text[] := string_to_array(current_setting('orderflow.modules'), ',');
   part text;
   -- Since 16 a role's creator is its member without being allowed to take it on.
   needed text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
@@ -61,7 +56,7 @@ begin
 end
 $$;
 
--- Each module: its own table.
+-- Each module: its own table. Those of later migrations stand there, behind "-- grants".
 grant select, insert, update (status, updated_at) on orders to orderflow_orders;
 grant select, insert on idempotency_keys to orderflow_orders;
 grant select, insert, update (status, refund_reference, updated_at) on payments to orderflow_payments;

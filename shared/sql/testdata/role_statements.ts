@@ -9,7 +9,7 @@ import type { Topology } from "../../topology.ts";
 import { type EventData, makeEvent, tell } from "../../events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
 import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type DatabaseRole, type Sql } from "../connect.ts";
+import { atomicallyOn, type Sql } from "../connect.ts";
 import {
   claimOpenLetters,
   closeLetters,
@@ -50,7 +50,7 @@ import {
   markSentAgain,
   sweepSendings,
 } from "../lost_events.ts";
-import { isMigrated } from "../migrate.ts";
+import { type DatabaseRole, isMigrated } from "../migrate.ts";
 import { insertingNotifications } from "../notifications.ts";
 import {
   countUnpublished,
@@ -119,7 +119,7 @@ function record<Row extends { readonly id: string }>(writing: WritingRows<Row>, 
 const inboxOn = (sql: Sql): Inbox => ({
   consumer: "a",
   atomically: atomicallyOn(sql),
-  wakeUps: { due: () => true },
+  wakeUps: createWakeUps(),
 });
 
 const FAULTS: Statements = {
@@ -245,7 +245,7 @@ const RELAY = (topology: Topology): Statements => ({
   insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
   sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
   countLost: (sql) => countLost(sql),
-  forgetFound: (sql) => forgetFound(sql, "a", "infinity"),
+  forgetFound: (sql) => forgetFound(sql, "a"),
   findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
   markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
@@ -298,9 +298,16 @@ const OPS = (topology: Topology): Statements => ({
   ...MIGRATED,
 });
 
-/** What each role runs. */
-export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, Statements>> {
-  return {
+/** What a module runs whose statements are not listed: it records a row in its table, of which there is none. */
+function ownTable(module: string): Statements {
+  const writing: WritingRows<{ id: string }> = (sql) =>
+    sql`insert into ${sql(module)} select * from ${sql(module)} where false returning id`;
+  return { writing: record(writing, { id: uuidv7() }), ...CONSUMER };
+}
+
+/** What a role runs. */
+export function statementsOf(role: DatabaseRole, topology: Topology): Statements {
+  const listed: Partial<Record<DatabaseRole, Statements>> = {
     orderflow_orders: ORDERS,
     orderflow_payments: PAYMENTS,
     orderflow_enrollments: ENROLLMENTS,
@@ -312,4 +319,5 @@ export function statementsOf(topology: Topology): Readonly<Record<DatabaseRole, 
       ...MIGRATED,
     },
   };
+  return listed[role] ?? ownTable(role.replace("orderflow_", ""));
 }

@@ -1,0 +1,167 @@
+/**
+ * A connection for transactions that cost two round trips each.
+ *
+ * @module
+ */
+import net from "node:net";
+import postgres from "postgres";
+import { endsConnection } from "../process/errors.ts";
+import {
+  connectionLost,
+  openPool,
+  type Queryable,
+  type SessionOptions,
+  type Statement,
+  STATEMENT_TIMEOUT_MS,
+} from "./connect.ts";
+
+/** A connection of its own, on which one transaction follows the other. */
+export interface Session {
+  /**
+   * Runs a transaction in two round trips: `begin` leaves together with the statement `first`, and `commit` with the
+   * statements that `work` makes of its rows. Rolls back when one of them fails, or `work` rejects. Once the connection
+   * is lost nothing more is sent, and the next transaction has a new one.
+   *
+   * Errors: as those of {@linkcode transaction}, and when another transaction is under way.
+   */
+  transaction<Row extends postgres.MaybeRow, T>(
+    first: (sql: Queryable) => Statement<Row>,
+    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
+  ): Promise<T>;
+  /** Closes it. */
+  end(): Promise<void>;
+}
+
+/** How a transaction ends. */
+export interface LastPart<T> {
+  /** What the transaction answers once it is committed. */
+  readonly value: T;
+  /** The statements that leave together with `commit`. */
+  readonly last: (sql: Queryable) => readonly { execute(): PromiseLike<unknown> }[];
+}
+
+/**
+ * Opens a session; its connection is made when first needed. It is a pool of one connection, over which the client sends
+ * what it is given without waiting for answers in between. The client's own `begin` waits for its answer, and its
+ * `reserve` (3.4.9) never comes back where the connection has yet to be made.
+ *
+ * A pool may keep statements back, until the one before them is described, and after a loss sends them over its next
+ * connection, outside of any transaction. So this one can make no other: who is lost is replaced.
+ */
+export function openSession(url: string, options: SessionOptions): Session {
+  let connection: Connection | null = null;
+  let isBusy = false;
+
+  async function run<Row extends postgres.MaybeRow, T>(
+    { sql, isLost, lose, whileUp, answered }: Connection,
+    first: (sql: Queryable) => Statement<Row>,
+    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
+  ): Promise<T> {
+    try {
+      const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
+      const { value, last } = await whileUp(work(rows));
+      await answered(() => Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute())));
+      return value;
+    } catch (error) {
+      if (!isLost()) await answered(() => sql`rollback`).catch(lose);
+      throw error;
+    }
+  }
+
+  async function close(): Promise<void> {
+    await connection?.sql.end({ timeout: connection.isLost() ? 0 : 2 });
+    connection = null;
+  }
+
+  return {
+    async transaction(first, work) {
+      if (isBusy) throw new Error("Another transaction is under way on this session");
+      isBusy = true;
+      try {
+        if (connection?.isLost()) await close();
+        connection ??= await openConnection(url, options);
+        return await run(connection, first, work);
+      } finally {
+        isBusy = false;
+      }
+    },
+    end: close,
+  };
+}
+
+type Connection = Awaited<ReturnType<typeof openConnection>>;
+
+/** Where the client wants a socket to; its types leave the setting out (`socket`, in its README). */
+interface SocketTarget {
+  /** Its hosts, each with the port at the same place, to be tried in turn. */
+  readonly host: readonly string[];
+  readonly port: readonly number[];
+  /** The path of a socket of Unix, if it is to be one. */
+  readonly path: string | false;
+}
+
+/** How much longer than the server a session waits for the end of a statement, in milliseconds. */
+const ANSWER_MARGIN_MS = 2000;
+
+/** Opens a pool with one connection, which can make no other; `lose` gives it up. */
+async function openConnection(url: string, options: SessionOptions) {
+  let isUp = false;
+  let isOver = false;
+  let tries = 0;
+  let onLost = () => {};
+  const lose = () => {
+    isOver = true;
+    onLost();
+  };
+  const socket = ({ host, port, path }: SocketTarget): net.Socket => {
+    if (isUp) throw connectionLost();
+    const at = tries++ % host.length;
+    const target = path ? { path } : { host: host[at] ?? "localhost", port: port[at] ?? 5432 };
+    return Object.assign(net.connect(target), target); // the client reads the host from it, for TLS and for its errors
+  };
+  const client = { onclose: lose, max_lifetime: null, backoff: () => 0, socket };
+  const sql = openPool(url, { ...options, max: 1 }, client);
+  const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
+
+  /**
+   * The result of `work`; rejects when the connection is lost. One at a time waits, with a promise of its own: one promise
+   * for as long as the connection lives would keep the results of all that was raced with it (131 MB after 2,000 batches
+   * of 100 rows; 6 MB now).
+   */
+  async function whileUp<T>(work: Promise<T>): Promise<T> {
+    const { promise: lost, reject } = Promise.withResolvers<never>();
+    onLost = () => reject(connectionLost());
+    if (isOver) onLost();
+    try {
+      return await Promise.race([work, lost]);
+    } finally {
+      onLost = () => {};
+    }
+  }
+
+  /**
+   * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
+   * one. It is lost with any error that is not the server's, and when there is no answer in time.
+   */
+  async function answered<T>(send: () => Promise<T>): Promise<T> {
+    if (isOver) throw connectionLost();
+    const timer = setTimeout(lose, answerMs);
+    try {
+      return await whileUp(send());
+    } catch (error) {
+      if (endsConnection(error) || !(error instanceof postgres.PostgresError)) lose();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  try {
+    await answered(() => sql`select`);
+    isUp = true;
+  } catch (error) {
+    await sql.end({ timeout: 0 });
+    throw error;
+  }
+  return { sql, whileUp, isLost: () => isOver, lose, answered };
+}
