@@ -54,16 +54,10 @@ export function connectBroker(options: BrokerOptions) {
 
   /** Uses one connection from its opening to its end. Rejects with why it could not be used, or why it ended. */
   async function useOne(url: string, onUp: () => void): Promise<never> {
-    const model = await connect(withHeartbeat(url), {
-      timeout: CONNECT_MS,
-      noDelay: true,
-      clientProperties: { connection_name: `orderflow ${name}` },
+    const model = current = await openModel(url, name);
+    const end = new Promise<Error>((resolve) => {
+      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")));
     });
-    current = model;
-    model.on("error", () => {}); // always followed by "close"; without a listener it would end the process
-    const end = new Promise<Error>((resolve) =>
-      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")))
-    );
     try {
       closing.signal.throwIfAborted();
       const isSetUp = await withTimeout(setupMs, setup(model).then(() => true));
@@ -112,10 +106,13 @@ export function connectBroker(options: BrokerOptions) {
   });
 }
 
-function withHeartbeat(text: string): string {
+async function openModel(text: string, name: string): Promise<ChannelModel> {
   const url = new URL(text);
   if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
-  return url.href;
+  const clientProperties = { connection_name: `orderflow ${name}` };
+  const model = await connect(url.href, { timeout: CONNECT_MS, noDelay: true, clientProperties });
+  model.on("error", () => {}); // always followed by "close"; without a listener it would end the process
+  return model;
 }
 
 /**

@@ -107,32 +107,8 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
     log.info("Subscribed", { queue });
   }
 
-  async function run(): Promise<void> {
-    for (let collectUntilMs = 0; !stopping.signal.aborted;) {
-      const due = unacked.countDue();
-      if (due === 0) {
-        await unacked.untilDue();
-        continue;
-      }
-      // Only while the last batch is this short a time ago: what comes after a rest has no others to wait for.
-      const collectMs = collectUntilMs - performance.now();
-      if (collectMs > 0 && due < batchSize) {
-        await pause(collectMs, stopping.signal);
-        continue; // they may have gone with their channel, and more are due
-      }
-      const batch = unacked.take(batchSize);
-      try {
-        await settle(batch, options, unacked, stopping.signal);
-      } catch (error) {
-        if (stopping.signal.aborted) return; // not acked: delivered again to whoever comes next
-        throw error;
-      }
-      collectUntilMs = performance.now() + collectingMs(batch.length);
-    }
-  }
-
   const connection = await connectBroker({ url: options.url, name: queue, log, setup: subscribe });
-  const running = run();
+  const running = settleBatches(options, unacked, stopping.signal);
   running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
     connection,
@@ -147,6 +123,40 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
       await connection.close();
     },
   };
+}
+
+/** Settles batch after batch until `stop` is aborted. */
+async function settleBatches<E extends Envelope, T extends E["type"]>(
+  options: ConsumerOptions<E, T>,
+  unacked: Unacked<E>,
+  stop: AbortSignal,
+): Promise<void> {
+  const { batchSize } = options;
+  for (let collectUntilMs = 0; !stop.aborted;) {
+    const due = unacked.countDue();
+    if (due === 0) {
+      await unacked.untilDue();
+      continue;
+    }
+    // Only while the last batch is this short a time ago: what comes after a rest has no others to wait for.
+    const collectMs = collectUntilMs - performance.now();
+    if (collectMs > 0 && due < batchSize) {
+      await pause(collectMs, stop);
+      continue; // they may have gone with their channel, and more are due
+    }
+    const batch = unacked.take(batchSize);
+    try {
+      await settle(batch, options, unacked, stop);
+    } catch (error) {
+      if (stop.aborted) return; // not acked: delivered again to whoever comes next
+      throw error;
+    }
+    collectUntilMs = performance.now() + collectingMs(batch.length);
+  }
+}
+
+function collectingMs(batchSize: number): number {
+  return batchSize < FEW ? 0 : Math.max(batchSize * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
 }
 
 /** Settles a batch: processes it, sets aside what failed, acks, and then tells the observers. */
@@ -263,10 +273,6 @@ function createUnacked<E extends Envelope>() {
     },
     all: (): readonly Delivery<E>[] => [...ready, ...later],
   };
-}
-
-function collectingMs(batchSize: number): number {
-  return batchSize < FEW ? 0 : Math.max(batchSize * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
 }
 
 function isSuspect({ returns }: Delivery): boolean {

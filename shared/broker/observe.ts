@@ -199,21 +199,19 @@ export function brokerAttributes(url: string): Attributes {
   };
 }
 
-/** Where a message goes, or where it came from and, for a consumer, through which queue. */
-interface MessagePath {
+/** What is known of one message; a consumer's came through a queue. What is null or empty is omitted. */
+interface MessageFacts {
   readonly exchange: string;
   readonly key: string;
   readonly queue?: string;
-}
-
-/** What is known of one message. What is null or empty is left out. */
-interface MessageFacts extends MessagePath {
   readonly id: string | null;
   readonly correlationId: string | null;
 }
 
 /** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
-export function destinationOf({ exchange, key, queue = "" }: MessagePath): string {
+export function destinationOf(
+  { exchange, key, queue = "" }: Pick<MessageFacts, "exchange" | "key" | "queue">,
+): string {
   return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
 }
 

@@ -99,7 +99,6 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
       const finish = () => resolve({ confirmed, refused, unknown: [...open], offence });
       const timer = setTimeout(finish, timeoutMs);
       let isNacked = false;
-
       const refuse = (id: string, error: string) => {
         open.delete(id);
         refused.push({ id, error });

@@ -69,25 +69,14 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
     if (!delivery) return;
     outcomes.set(delivery, result.status === "fulfilled" ? result.value : outcomeOfError(result.reason));
   });
-  return new Map([...outcomes, ...await processRepeats(repeats, outcomes, types, handle)]);
-}
-
-/** A repeat of what is processed goes through the inbox as well, which counts it; any other shares its fate. */
-async function processRepeats<D extends Processable<E>, E extends Envelope, T extends E["type"]>(
-  repeats: readonly [repeat: D, original: D][],
-  outcomes: ReadonlyMap<D, Outcome>,
-  types: readonly T[],
-  handle: HandleBatch<OfType<E, T>>,
-): Promise<Map<D, Outcome>> {
-  const shared = new Map<D, Outcome>();
-  const processed: D[] = [];
+  const absorbed: D[] = []; // the inbox counts them; a repeat of anything else shares its fate
   for (const [repeat, original] of repeats) {
     const outcome = outcomes.get(original);
-    if (outcome?.kind === "done" || outcome?.kind === "duplicate") processed.push(repeat);
-    else if (outcome) shared.set(repeat, outcome);
+    if (outcome?.kind === "done" || outcome?.kind === "duplicate") absorbed.push(repeat);
+    else if (outcome) outcomes.set(repeat, outcome);
   }
-  if (processed.length === 0) return shared;
-  return new Map([...await processBatch(processed, types, handle), ...shared]);
+  if (absorbed.length === 0) return outcomes;
+  return new Map([...outcomes, ...await processBatch(absorbed, types, handle)]);
 }
 
 function receivedOf<E extends Envelope, T extends E["type"]>(

@@ -118,21 +118,12 @@ export function passesInTime(error: unknown): boolean {
   return kindOfError(error) !== "permanent";
 }
 
-/** Work beside a process's main work, done again and again. */
-export interface Chore {
-  /** Resolves when it has stopped, `graceMs` after `stop` at the latest. Never rejects. */
-  readonly running: Promise<void>;
-  /** Has the next round begin now or, called during a round, right after it. */
-  wake(): void;
-}
-
-/** How a chore is paced. All times are milliseconds. */
+/** How a chore is paced. */
 export interface ChoreOptions {
   /** The pause after a round that does not answer with another one. */
   readonly everyMs: number;
   /** The shortest pause that `wake` leaves; 0 by default. */
   readonly atLeastMs?: number;
-  /** How long a round under way may keep a process that stops; 10 s by default. */
   readonly graceMs?: number;
   readonly log: Logger;
   readonly stop: AbortSignal;
@@ -141,11 +132,15 @@ export interface ChoreOptions {
 /** How long a round of a chore may keep a process that stops, in milliseconds. */
 const GRACE_MS = 10_000;
 
+export type Chore = ReturnType<typeof keepDoing>;
+
 /**
  * Does `work` until `stop` is aborted, the first time at once; its result is the pause before the next round, in
  * milliseconds. A failure is the next round's work: the log has one warning until a round succeeds, and nothing is thrown.
+ * `running` resolves when it has stopped, `graceMs` after `stop` at the latest, and never rejects; `wake` has the next
+ * round begin now or, called during a round, right after it.
  */
-export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions): Chore {
+export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions) {
   const { everyMs, atLeastMs = 0, graceMs = GRACE_MS, log, stop } = options;
   const alarm = createAlarm(stop);
 

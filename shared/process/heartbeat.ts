@@ -35,11 +35,11 @@ export interface SeenHeartbeat extends Heartbeat {
   readonly ageMs: number;
 }
 
-/** A process that has been silent for this long is forgotten, in minutes. */
+/** A process that has been silent for this long is forgotten. */
 const FORGET_MINUTES = 10;
-/** Forgotten with one heartbeat, at most. */
+/** With one heartbeat. */
 const MAX_FORGOTTEN = 100;
-/** Listed at most; a process that crashes again and again leaves a row each time. */
+/** A process that crashes again and again leaves a row each time. */
 const MAX_LISTED = 200;
 
 /** Writes a heartbeat, in one statement, which also forgets others that have been silent for ten minutes. */
@@ -104,7 +104,7 @@ export function createCounts(names: readonly string[] = []) {
   };
 }
 
-/** Between two heartbeats at least, in milliseconds, however much is counted. */
+/** Between two heartbeats at least, however much is counted. */
 const BEAT_BUSY_MS = 2000;
 /** Between two heartbeats when nothing is counted. */
 const BEAT_IDLE_MS = 5000;

@@ -22,7 +22,6 @@ const MIGRATIONS: readonly Migration[] = ALL.map(({ name, text }) => {
 /** The roles that processes take on, one for each module and three more; `migrations/roles.sql` says what each may do. */
 export type DatabaseRole = `orderflow_${Module | "relay" | "ops" | "retention"}`;
 
-/** All roles. */
 export const DATABASE_ROLES: readonly DatabaseRole[] = [...MODULES, "relay", "ops", "retention"].map((part) =>
   `orderflow_${part}` as DatabaseRole
 );

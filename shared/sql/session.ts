@@ -28,15 +28,12 @@ export interface Session {
     first: (sql: Queryable) => Statement<Row>,
     work: (rows: readonly Row[]) => Promise<LastPart<T>>,
   ): Promise<T>;
-  /** Closes it. */
   end(): Promise<void>;
 }
 
-/** How a transaction ends. */
+/** How a transaction ends: `last` are the statements that leave together with `commit`, `value` is its result then. */
 export interface LastPart<T> {
-  /** What the transaction answers once it is committed. */
   readonly value: T;
-  /** The statements that leave together with `commit`. */
   readonly last: (sql: Queryable) => readonly { execute(): PromiseLike<unknown> }[];
 }
 
@@ -100,7 +97,7 @@ interface SocketTarget {
   readonly path: string | false;
 }
 
-/** How much longer than the server a session waits for the end of a statement, in milliseconds. */
+/** How much longer than the server a session waits for the end of a statement. */
 const ANSWER_MARGIN_MS = 2000;
 
 /** Opens a pool with one connection, which can make no other; `lose` gives it up. */

@@ -158,7 +158,7 @@ export async function readNextDue(sql: Queryable): Promise<number | null> {
   return row?.ms == null ? null : Math.max(row.ms, 0); // not by greatest(), which takes 0 for greater than null
 }
 
-/** How many retries wait, by consumer; with `atMost`, no more than so many are counted. */
+/** How many retries wait, by consumer; no more than `atMost` are counted. */
 export async function countWaitingRetries(
   sql: Queryable,
   atMost: number | null = null,

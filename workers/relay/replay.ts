@@ -121,6 +121,8 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
  * on the replay keeps other relays off it. A relay killed before the commit has sent them for nothing: the next one
  * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, are skipped.
  * Answers with how the replay stands then; with null where none is due and free.
+ *
+ * Errors: those of {@linkcode transaction}.
  */
 export async function sendDueMessages(sql: Sql, publisher: Publisher, horizon: Date) {
   return await transaction(sql, async (tx) => {

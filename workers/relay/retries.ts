@@ -57,9 +57,11 @@ export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore
 
 /**
  * Sends what is due, in one transaction whose row locks are the claim, as the relay does with events: killed in between,
- * it sends once more, which the inbox absorbs. What the broker does not take is due again a little later. Answers with how
+ * it sends once more, which the inbox absorbs. What the broker does not take is due again 5 s later. Answers with how
  * many it has taken, for each consumer how many it has `refused` and why the first of them, and in how many milliseconds
  * the next one is due: null when none waits, or the broker gives no answer.
+ *
+ * Errors: those of {@linkcode transaction}.
  */
 export async function sendDue(sql: Sql, publisher: Publisher) {
   return await transaction(sql, async (tx) => {
