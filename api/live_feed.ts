@@ -4,7 +4,7 @@
  * @module
  */
 import type { QueueDepth } from "../shared/broker/connection.ts";
-import { messageOf } from "../shared/process/errors.ts";
+import { keepDoing } from "../shared/process/errors.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
@@ -14,7 +14,7 @@ import { listHeartbeats } from "../shared/process/heartbeat.ts";
 import { listOrders } from "../shared/sql/orders.ts";
 import { countUnpublished, readLatencies } from "../shared/ops/lists.ts";
 import { listenForWakeUps } from "../shared/sql/outbox.ts";
-import { pause, withTimeout } from "../shared/process/stop.ts";
+import { withTimeout } from "../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
 export interface LiveFeedOptions {
@@ -77,8 +77,7 @@ export function createLiveFeed(
   let latest: LivePulse | null = null;
   let told: LivePulse | null = null;
   let reading: Promise<LivePulse> | null = null;
-  let resting: AbortController | null = null; // of the reader that runs
-  let woken = new AbortController();
+  let reader: ReturnType<typeof startReading> | null = null; // while anybody watches
   let listening: Promise<unknown> | null = null;
   let closed = false;
 
@@ -95,26 +94,18 @@ export function createLiveFeed(
 
   /** Once: the client renews it by itself after each outage. While nobody watches, a wake-up does nothing. */
   function listen(): void {
-    listening ??= listenForWakeUps(sql, () => woken.abort()).catch(() => {});
+    listening ??= listenForWakeUps(sql, () => reader?.wake()).catch(() => {});
   }
 
-  async function run(stop: AbortSignal): Promise<void> {
+  function startReading() {
     listen();
-    for (let failing = false; !stop.aborted;) {
-      woken = new AbortController();
-      try {
-        const pulse = await readOnce();
-        if (!stop.aborted) tell(pulse);
-        failing = false;
-      } catch (error) {
-        if (!failing && !stop.aborted) {
-          log.warning("The live feed cannot be read; it waits", { error: messageOf(error) });
-        }
-        failing = true;
-      }
-      await pause(PULSE_MIN_MS, stop);
-      await pause(LIVE_LOOK_MS - PULSE_MIN_MS, AbortSignal.any([stop, woken.signal]));
-    }
+    const resting = new AbortController();
+    const stop = resting.signal;
+    const { wake } = keepDoing("Reading the live feed", async () => {
+      const pulse = await readOnce();
+      if (!stop.aborted) tell(pulse);
+    }, { everyMs: LIVE_LOOK_MS, atLeastMs: PULSE_MIN_MS, log, stop });
+    return { wake, rest: () => resting.abort() };
   }
 
   function tell(pulse: LivePulse): void {
@@ -156,13 +147,13 @@ export function createLiveFeed(
         clients.delete(client);
         offer(null);
         if (clients.size > 0) return;
-        resting?.abort();
-        resting = null;
+        reader?.rest();
+        reader = null;
       };
       clients.add(client);
       told = null; // who has just come is to hear, even if nothing changes
-      woken.abort();
-      if (!resting) run((resting = new AbortController()).signal);
+      if (reader) reader.wake();
+      else reader = startReading();
       return {
         dropped: drop.signal,
         next() {
@@ -180,8 +171,8 @@ export function createLiveFeed(
     },
     async close() {
       closed = true;
-      resting?.abort();
-      resting = null;
+      reader?.rest();
+      reader = null;
       for (const client of clients) client.offer(null);
       clients.clear();
       await Promise.allSettled([reading, listening]);
