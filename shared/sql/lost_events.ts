@@ -4,13 +4,8 @@
  *
  * @module
  */
+import type { Binding } from "../broker/connection.ts";
 import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
-
-/** A consumer, which is named like its queue, and a type of event that the queue is bound to. */
-export interface Bound {
-  readonly consumer: string;
-  readonly type: string;
-}
 
 /** Instants by the database's clock are text: a `Date` would cut their microseconds off. */
 type Instant = string;
@@ -38,7 +33,7 @@ export function isMissing(sql: Queryable, until: Instant): Statement {
  */
 export async function insertCursors(
   sql: Queryable,
-  bindings: readonly Bound[],
+  bindings: readonly Binding[],
   ageMs: number,
 ): Promise<void> {
   await sql`
@@ -61,7 +56,7 @@ export async function insertCursors(
  */
 export async function sweepSendings(
   sql: Queryable,
-  bindings: readonly Bound[],
+  bindings: readonly Binding[],
   until: Instant,
   limit: number,
 ): Promise<{ consumer: string; lost: number }[]> {

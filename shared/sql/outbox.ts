@@ -129,8 +129,11 @@ const MIN_INTERVAL_MS = 10;
 
 /** Says which of a process's statements wake the relay: the first one, then one in 10 ms at most. */
 export interface WakeUps {
-  /** Runs a statement; `isDue` says whether it is to wake the relay. One that fails has not, so the next one is due. */
-  carry<T>(run: (isDue: boolean) => Promise<T>): Promise<T>;
+  /**
+   * Runs a statement; `isDue` says whether it is to wake the relay. One that fails has not, nor has one without a row, so
+   * the next one is due.
+   */
+  carry<Rows extends readonly unknown[]>(run: (isDue: boolean) => Promise<Rows>): Promise<Rows>;
 }
 
 /**
@@ -143,11 +146,13 @@ export function createWakeUps(nowMs: () => number = () => performance.now()): Wa
     async carry(run) {
       const isDue = nowMs() >= notBeforeMs;
       if (isDue) notBeforeMs = nowMs() + MIN_INTERVAL_MS;
+      let woken = false;
       try {
-        return await run(isDue);
-      } catch (error) {
-        if (isDue) notBeforeMs = -Infinity;
-        throw error;
+        const rows = await run(isDue);
+        woken = rows.length > 0;
+        return rows;
+      } finally {
+        if (isDue && !woken) notBeforeMs = -Infinity;
       }
     },
   };

@@ -168,18 +168,27 @@ Deno.test("timeOfId() tells when an id was made", () => {
 Deno.test("createWakeUps() wakes at once, then at most once in 10 ms, and anew after a statement that failed", async () => {
   let nowMs = 0;
   const wakeUps = createWakeUps(() => nowMs);
+  const isDue = async (rows: readonly unknown[] = ["a row"]) => {
+    let answer = false;
+    await wakeUps.carry((isDue) => {
+      answer = isDue;
+      return Promise.resolve(rows);
+    });
+    return answer;
+  };
   const due: boolean[] = [];
   for (const ms of [0, 1, 9, 10, 19, 500, 501]) {
     nowMs = ms;
-    due.push(await wakeUps.carry((isDue) => Promise.resolve(isDue)));
+    due.push(await isDue());
   }
   assertEquals(due, [true, false, false, true, false, true, false]);
   const failing = () => wakeUps.carry(() => Promise.reject(new Error("rolled back")));
   await assertRejects(failing, Error, "rolled back");
-  assertEquals(await wakeUps.carry((isDue) => Promise.resolve(isDue)), false, "it had not carried any");
+  assertEquals(await isDue(), false, "it had not carried any");
   nowMs = 600;
   await assertRejects(failing, Error, "rolled back");
-  assertEquals(await wakeUps.carry((isDue) => Promise.resolve(isDue)), true);
+  assertEquals(await isDue([]), true);
+  assertEquals([await isDue(), await isDue()], [true, false], "a statement without a row has woken nobody");
 });
 
 Deno.test("wakingRelay() wakes with the commit of a statement that answers with a row, and of no other", async () => {

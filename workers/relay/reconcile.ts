@@ -5,10 +5,9 @@
  * @module
  */
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
-import type { QueueDepth } from "../../shared/broker/connection.ts";
+import type { Binding, QueueDepth } from "../../shared/broker/connection.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import {
-  type Bound,
   countLost,
   findUnsent,
   forgetFound,
@@ -26,7 +25,7 @@ export interface ReconcilerOptions {
   /** A pool that may read the outbox, the inbox and what was set aside, and write down what was lost. */
   readonly sql: Sql;
   /** Who is to get which types of event. */
-  readonly bindings: readonly Bound[];
+  readonly bindings: readonly Binding[];
   /**
    * How long ago, in milliseconds, an event must have been sent before it can count as lost. Longer than a worker may keep
    * one in its hands: what is merely slow would be sent for nothing.

@@ -4,7 +4,8 @@
  * @module
  */
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
-import { type Bound, isMissing } from "../../shared/sql/lost_events.ts";
+import type { Binding } from "../../shared/broker/connection.ts";
+import { isMissing } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
@@ -15,7 +16,7 @@ export interface PruneOptions {
   readonly before: Date;
   readonly limit: number;
   /** Who is to get which types of event. */
-  readonly bindings: readonly Bound[];
+  readonly bindings: readonly Binding[];
 }
 
 /** How many rows were deleted, and the last event that was looked at, by its id; null where none was. */
