@@ -5,7 +5,7 @@
  * @module
  */
 import { EVENT_VERSION } from "../shared/broker/message.ts";
-import { headersOf } from "../shared/broker/message.ts";
+import { headersOf, REPUBLISHED_HEADER } from "../shared/broker/message.ts";
 import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
 import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";
 import {
@@ -227,6 +227,10 @@ function headersSchema() {
     type: "object",
     properties: {
       traceparent: { type: "string", description: "W3C trace context." },
+      [REPUBLISHED_HEADER]: {
+        type: "boolean",
+        description: "True on an event that an operator had published again: its consumers may have had it.",
+      },
       [retries]: { type: "integer", minimum: 0, description: "Retries that the consumer has spent on it." },
       [firstSeen]: {
         type: "integer",
