@@ -132,14 +132,13 @@ async function settleBatches<E extends Envelope, T extends E["type"]>(
   stop: AbortSignal,
 ): Promise<void> {
   const { batchSize } = options;
-  for (let collectUntilMs = 0; !stop.aborted;) {
+  for (let last = { size: 0, endedMs: 0 }; !stop.aborted;) {
     const due = unacked.countDue();
     if (due === 0) {
       await unacked.untilDue();
       continue;
     }
-    // Only while the last batch is this short a time ago: what comes after a rest has no others to wait for.
-    const collectMs = collectUntilMs - performance.now();
+    const collectMs = collectingMs(last.size, performance.now() - last.endedMs);
     if (collectMs > 0 && due < batchSize) {
       await pause(collectMs, stop);
       continue; // they may have gone with their channel, and more are due
@@ -151,12 +150,16 @@ async function settleBatches<E extends Envelope, T extends E["type"]>(
       if (stop.aborted) return; // not acked: delivered again to whoever comes next
       throw error;
     }
-    collectUntilMs = performance.now() + collectingMs(batch.length);
+    last = { size: batch.length, endedMs: performance.now() };
   }
 }
 
-function collectingMs(batchSize: number): number {
-  return batchSize < FEW ? 0 : Math.max(batchSize * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS);
+/**
+ * How much longer to collect after a batch of `size` messages that ended `agoMs` milliseconds ago, in milliseconds. Not
+ * at all after a rest: what comes then has no others to wait for.
+ */
+export function collectingMs(size: number, agoMs: number): number {
+  return size < FEW ? 0 : Math.max(Math.max(size * COLLECT_MS_PER_MESSAGE, MIN_COLLECT_MS) - agoMs, 0);
 }
 
 /** Settles a batch: processes it, sets aside what failed, acks, and then tells the observers. */

@@ -6,7 +6,13 @@ import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts"
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
-import { type Consumer, type ConsumerOptions, startConsumer, watchSubscription } from "./consume.ts";
+import {
+  collectingMs,
+  type Consumer,
+  type ConsumerOptions,
+  startConsumer,
+  watchSubscription,
+} from "./consume.ts";
 import { declareTopology } from "./connection.ts";
 import { type DomainEvent, parseEvent, type ReceivedEvent } from "../events.ts";
 import { headersOf } from "./message.ts";
@@ -348,6 +354,11 @@ for (const [when, looks] of [["at its first look", 0], ["at its second look", 1]
     );
   });
 }
+
+Deno.test("collectingMs() collects longer after a larger batch, and not at all after one message or after a rest", () => {
+  assertEquals([1, 2, 25, 250].map((size) => collectingMs(size, 0)), [0, 10, 10, 100]);
+  assertEquals([0, 40, 100, 3_600_000].map((agoMs) => collectingMs(250, agoMs)), [100, 60, 0, 0]);
+});
 
 Deno.test("watchSubscription() tells when the queue has no consumer twice in a row, and of nothing else", async () => {
   const answers = [1, 0, 1, 0, 2, 0, 0];
