@@ -165,8 +165,10 @@ function consumersOn(
   { queues }: Topology,
   provider: PaymentProvider,
 ): ReadonlyMap<string, Process> {
+  const pools = new Map<DatabaseRole, Sql>(); // one a role: a given Postgres has connections for others as well
   const deps = (role: DatabaseRole, queue: QueueKey) => {
-    const sql = as(role);
+    const sql = pools.get(role) ?? as(role);
+    pools.set(role, sql);
     return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
   };
   const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
