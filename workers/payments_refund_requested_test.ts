@@ -4,7 +4,7 @@ import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { countEvents, orderCreated, received } from "../specs/support/test_events.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { charge } from "./payments_order_created.ts";
-import { createFakeProvider } from "./payments/provider.ts";
+import { createFakeProvider, type PaymentProvider } from "./payments/provider.ts";
 import { decideRefund, refund } from "./payments_refund_requested.ts";
 
 shareTestSchema();
@@ -48,6 +48,27 @@ Deno.test("refund() refunds once when two requests for one payment stand in a ba
   const order = orderCreated();
   await charge(depsOn(db, "payments"))([order]);
   await refund(depsOn(db, "refunds"))([refundOf(order), refundOf(order)]);
+  assertEquals((await countEvents(db.sql))["refund.succeeded"], 1);
+});
+
+Deno.test("refund() tells of one refund when two copies ask for it at the same moment", async () => {
+  await using db = await testSchema();
+  const order = orderCreated();
+  await charge(depsOn(db, "payments"))([order]);
+  const { promise: bothAsk, resolve } = Promise.withResolvers<void>();
+  let asked = 0;
+  const fake = createFakeProvider({ latencyMs: 0 });
+  const provider: PaymentProvider = {
+    ...fake,
+    async refund(request, signal) {
+      if (++asked === 2) resolve(); // both have read that the charge stands
+      await bothAsk;
+      return await fake.refund(request, signal);
+    },
+  };
+  const copies = [1, 2].map(() => refund({ ...depsOn(db, "refunds"), provider }));
+  const outcomes = await Promise.all(copies.map((handle) => handle([refundOf(order)])));
+  assertEquals(outcomes.flat().map(({ kind }) => kind).toSorted(), ["done", "duplicate"]);
   assertEquals((await countEvents(db.sql))["refund.succeeded"], 1);
 });
 

@@ -4,7 +4,7 @@ import { orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testInbox, testSchema } from "../../specs/support/test_schema.ts";
 import { type ReceivedEvent, tell } from "../events.ts";
 import { listProcessed } from "../ops/lists.ts";
-import type { Sql } from "./connect.ts";
+import { rowset, type Sql, transaction } from "./connect.ts";
 import { type Effect, type Inbox, once } from "./inbox.ts";
 import { insertingNotifications, type NewNotification } from "./notifications.ts";
 import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
@@ -52,6 +52,29 @@ Deno.test("once() keeps one consumer's inbox apart from another's, and the table
   assertEquals(rows.map(({ consumer }) => consumer), ["second", "first"]);
   const before = await listProcessed(db.sql, { limit: 10, before: rows[0] });
   assertEquals(before.map(({ consumer }) => consumer), ["first"]);
+});
+
+Deno.test("once() writes nothing for an event that the inbox has, even where no key of the table stops it", async () => {
+  await using db = await testSchema();
+  const written: number[] = [];
+  const inbox: Inbox = {
+    ...testInbox(db.sql, "effects"),
+    atomically: (work) =>
+      transaction(db.sql, async (tx) => {
+        await tx`create temporary table effects (id uuid) on commit drop`;
+        const result = await work(tx);
+        written.push((await tx`select from effects`).count);
+        return result;
+      }),
+  };
+  const effects = [effectOf(orderCreated())];
+  for (let times = 0; times < 2; times++) {
+    await once(inbox, effects, (sql, rows, _now, where) =>
+      sql`insert into effects select "id"
+          from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new ("cause" uuid, "id" uuid)
+          where ${where} returning id`, new Date());
+  }
+  assertEquals(written, [1, 0]);
 });
 
 Deno.test("once() commits effects, inbox and outgoing events together, or none of them", async () => {
