@@ -9,8 +9,7 @@ import { z } from "zod";
 import { VARIABLES } from "../shared/process/config.ts";
 import { metricsPorts, WORKERS } from "../workers/dev/processes.ts";
 import { type Metric, problemsOf } from "./support/metrics.ts";
-import { readMonitoring, readPanels, readRules } from "./support/monitoring.ts";
-import { readExposition, readPromql } from "./support/promql.ts";
+import { readExposition, readMonitoring, readPanels, readPromql, readRules } from "./support/monitoring.ts";
 
 const COLUMNS = 24;
 
@@ -100,9 +99,15 @@ Deno.test("problemsOf() finds names, labels and values that nobody exports, and 
   assertEquals(problemsOf("sum by (consumer) (x_total)", ["queue"], metrics), [
     "the result has no label queue",
   ]);
-  for (
-    const expression of ["sum(x_total", "rate(x_total[5 minutes])", "x_total >> 1", '{consumer="a"}', ""]
-  ) {
+  const broken = [
+    "sum(x_total",
+    "rate(x_total[5 minutes])",
+    "x_total >> 1",
+    "x_total x_total",
+    '{consumer="a"}',
+    "",
+  ];
+  for (const expression of [...broken, "average(x_total)"]) {
     assertThrows(() => readPromql(expression), Error, undefined, expression);
   }
 });

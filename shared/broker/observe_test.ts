@@ -11,7 +11,7 @@ import {
   withSendSpans,
 } from "./observe.ts";
 import { deliveryOf, newLetter, orderCreated } from "../../specs/support/test_events.ts";
-import { type Exported, readExposition } from "../../specs/support/promql.ts";
+import { type Exported, readExposition } from "../../specs/support/monitoring.ts";
 import { createRegistry, type Registry } from "../process/metrics.ts";
 import type { NextStep, Outcome } from "./settle.ts";
 import type { Publisher } from "./publish.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Exported, readExposition, readPromql, type Series, seriesNames } from "./promql.ts";
+import { type Exported, readExposition, readPromql, type Series, seriesNames } from "./monitoring.ts";
 import type { TestStack } from "./test_stack.ts";
 
 /** A metric, and which processes export it. */

@@ -6,7 +6,7 @@ import {
   toQueue,
 } from "../../shared/broker/publish.ts";
 import { createRegistry } from "../../shared/process/metrics.ts";
-import { readExposition } from "../../specs/support/promql.ts";
+import { readExposition } from "../../specs/support/monitoring.ts";
 import { observeRelay } from "./metrics.ts";
 
 const message = (id: string, agoMs: number): OutgoingMessage => ({
