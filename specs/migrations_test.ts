@@ -18,7 +18,6 @@ import { testBroker } from "./support/test_broker.ts";
 import { testDatabase } from "./support/test_postgres.ts";
 import { schemaAt } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
-import { migrationsText } from "./write_migrations.ts";
 
 const folder = new URL("../shared/sql/migrations/", import.meta.url);
 const migrations = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => /^\d/.test(name))
@@ -59,13 +58,6 @@ Deno.test("a migration that was released is never changed", async () => {
   assertEquals(wrong, [], `a new one begins with its line, for a changed one write another: ${wrong.join()}`);
   const names = migrations.map(({ name }) => name);
   assertEquals(Object.keys(RELEASED).filter((name) => !names.includes(name)), [], "released, and gone");
-});
-
-Deno.test("the list of migrations is that of the folder", async () => {
-  assertEquals(
-    await Deno.readTextFile(new URL("../shared/sql/migrations.ts", import.meta.url)),
-    migrationsText(),
-  );
 });
 
 Deno.test("no migration breaks the processes of the release before it", () => {
