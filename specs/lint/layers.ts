@@ -25,7 +25,8 @@ const moduleTables = modules.map((name) => `shared/sql/${name}.ts`);
 const sqlForEveryModule = ["connect", "inbox", "outbox"].map((name) => `shared/sql/${name}.ts`);
 const engine = [
   "shared/broker/",
-  ...["connect", "inbox", "outbox", "set_aside"].map((name) => `shared/sql/${name}.ts`),
+  ...sqlForEveryModule,
+  "shared/sql/set_aside.ts",
   "workers/relay/",
   "workers/consumer.ts",
 ];
@@ -170,42 +171,6 @@ const noBareBegin = forbid(
   },
 );
 
-const noDoubleCast = forbid(
-  ['TSAsExpression[expression.type="TSAsExpression"][expression.typeAnnotation.type="TSUnknownKeyword"]'],
-  () => false,
-  {
-    message: "`as unknown as` tells the compiler something that it can see is wrong",
-    hint: "Parse the value with zod, narrow it with a check, or repair the type it comes from.",
-  },
-);
-
-/** Whether a declaration is a function, or a constant that holds one. */
-function isFunction(node: Node | null): boolean {
-  if (node?.type !== "VariableDeclaration") return /Function/.test(node?.type ?? "");
-  return node.declarations.some(({ init }) => /Function/.test(init?.type ?? ""));
-}
-
-const docstrings: Deno.lint.Rule = {
-  create(context) {
-    if (/_test\.tsx?$/.test(projectPath(context.filename))) return {};
-    const check = (node: Deno.lint.ExportNamedDeclaration | Deno.lint.ExportDefaultDeclaration) => {
-      if (!isFunction(node.declaration)) return;
-      const comment = context.sourceCode.getCommentsBefore(node).at(-1);
-      const isDocstring = comment?.type === "Block" && comment.value.startsWith("*") &&
-        !comment.value.includes("@module") &&
-        context.sourceCode.text.slice(comment.range[1], node.range[0]).trim() === "";
-      if (isDocstring) return;
-      context.report({
-        node,
-        message: "an exported function has no docstring",
-        hint:
-          "Say right above it, in /** … */, what it promises, its units and shapes, the errors it throws.",
-      });
-    };
-    return { ExportNamedDeclaration: check, ExportDefaultDeclaration: check };
-  },
-};
-
 /** The plugin, named in `lint.plugins` of deno.json. */
 export default {
   name: "layers",
@@ -215,7 +180,5 @@ export default {
     environment,
     "no-unsafe-sql": noUnsafeSql,
     "no-bare-begin": noBareBegin,
-    "no-double-cast": noDoubleCast,
-    docstrings,
   },
 } satisfies Deno.lint.Plugin;
