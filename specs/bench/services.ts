@@ -6,7 +6,7 @@
  */
 import { startPostgres } from "../../shared/embedded/postgres.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { startChaosBroker } from "../chaos/services.ts";
+import { startChaosBroker } from "../chaos/system.ts";
 import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
 import { databaseOn } from "../support/test_postgres.ts";
@@ -34,7 +34,7 @@ export async function startBenchServices(): Promise<BenchServices> {
   await using resources = new AsyncDisposableStack();
   const givenDatabase = Deno.env.get("DATABASE_URL") || undefined; // an empty one counts as unset
   const databaseUrl = givenDatabase ?? await embeddedDatabase(resources);
-  const { url } = resources.use(await startChaosBroker(undefined));
+  const { url } = resources.use(await startChaosBroker());
   const owned = resources.move();
   return {
     isDatabaseEmbedded: givenDatabase === undefined,
