@@ -6,7 +6,7 @@
 import { createMiddleware } from "hono/factory";
 import { matchedRoutes } from "hono/route";
 import { METHOD_NAME_ALL, METHODS } from "hono/router";
-import { Counter, Gauge, Histogram } from "prom-client";
+import { Counter, Gauge, Histogram } from "@prometheus-io/client";
 import type { QueueDepth } from "../shared/broker/connection.ts";
 import { createRegistry, type Registry } from "../shared/process/metrics.ts";
 import type { Middleware } from "./correlation.ts";

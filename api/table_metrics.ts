@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Gauge } from "prom-client";
+import { Gauge } from "@prometheus-io/client";
 import { kindOfError } from "../shared/process/errors.ts";
 import type { Registry } from "../shared/process/metrics.ts";
 import type { Sql } from "../shared/sql/connect.ts";

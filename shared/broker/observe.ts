@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Counter, Histogram } from "prom-client";
+import { Counter, Histogram } from "@prometheus-io/client";
 import { SpanKind } from "@opentelemetry/api";
 import { type Logger, ONE_BY_ONE } from "../process/log.ts";
 import type { Registry } from "../process/metrics.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { Gauge } from "prom-client";
+import { Gauge } from "@prometheus-io/client";
 import { testLog } from "../../specs/support/test_log.ts";
 import { ConfigError } from "./config.ts";
 import { startMetrics, type WorkerMetrics } from "./metrics.ts";

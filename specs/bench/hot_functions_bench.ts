@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Registry } from "prom-client";
+import { Registry } from "@prometheus-io/client";
 import { nextStep, planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";
 import { makeEvent, parseEvent } from "../../shared/events.ts";

@@ -1,13 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { openPage, type Page, shareBrowser } from "../support/browser.ts";
+import axe from "npm:axe-core@4.14.1";
+import { openPage, type Page, shareBrowser } from "./browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { shareTestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 
 shareTestSchema();
 shareBrowser();
-
-const AXE = await Deno.readTextFile(new URL("../../node_modules/axe-core/axe.min.js", import.meta.url));
 
 const VIEWS = ["order", "machine", "outbox", "inbox", "dead-letters", "replay", "faults"];
 
@@ -42,7 +41,7 @@ Deno.test("axe finds nothing to object to in any view, wide or narrow, light or 
 
 /** What axe objects to on the page as it is. */
 async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(AXE); // by the debugger: the page's own policy lets no foreign script in
+  await page.evaluate(axe.source); // by the debugger: the page's own policy lets no foreign script in
   const results = await page.evaluate(
     "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`))",
   );

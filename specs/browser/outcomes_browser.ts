@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { SCENARIOS } from "../../api/scenarios.ts";
-import { openPage, type Page, shareBrowser } from "../support/browser.ts";
+import { openPage, type Page, shareBrowser } from "./browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { shareTestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";

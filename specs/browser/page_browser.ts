@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { connect } from "amqplib";
 import { Buffer } from "node:buffer";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
-import { openPage, type Page, shareBrowser } from "../support/browser.ts";
+import { openPage, type Page, shareBrowser } from "./browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { placeOrders } from "../support/place_orders.ts";
 import { shareTestSchema } from "../support/test_schema.ts";

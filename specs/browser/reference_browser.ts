@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
-import { openPage, shareBrowser } from "../support/browser.ts";
+import { openPage, shareBrowser } from "./browser.ts";
 import { shareTestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Counter } from "prom-client";
+import { Counter } from "@prometheus-io/client";
 import type { HandleBatch, Outcome } from "../../shared/broker/settle.ts";
 import { type DomainEvent, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
 import {

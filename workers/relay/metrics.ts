@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Counter, Histogram } from "prom-client";
+import { Counter, Histogram } from "@prometheus-io/client";
 import type { OutgoingMessage, Publisher, PublishOutcome } from "../../shared/broker/publish.ts";
 import { createCounts } from "../../shared/process/heartbeat.ts";
 import type { Registry } from "../../shared/process/metrics.ts";

@@ -1,10 +1,11 @@
 /**
- * A real Chromium, for tests of the page.
+ * A real Chromium, for tests of the page. What drives it is in `specs/browser/deno.lock` alone, and not in the project's:
+ * `deno task` installs all of that one before anything else, and nobody but these tests needs 18 MB of Playwright and axe.
  *
  * @module
  */
-import type * as playwright from "playwright-core";
-import { chromium } from "playwright-core";
+import type * as playwright from "npm:playwright-core@1.65.1";
+import { chromium } from "npm:playwright-core@1.65.1";
 
 /** A page of the browser, as the client has it. */
 export type Page = playwright.Page;
