@@ -16,6 +16,7 @@ import {
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
+import { messageOf } from "../shared/process/errors.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
@@ -143,9 +144,11 @@ function listen(
   try {
     return Deno.serve({ hostname, port, onListen: (address) => onPort(address.port) }, handler);
   } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new ConfigError(
-      `Port ${port} on ${hostname} is taken. Stop what uses it, or set PORT to another one.`,
-    );
+    if (error instanceof Deno.errors.AddrInUse) {
+      throw new ConfigError(
+        `Port ${port} on ${hostname} is taken. Stop what uses it, or set PORT to another one.`,
+      );
+    }
+    throw new ConfigError(`Cannot listen on HOST ${hostname}, PORT ${port}: ${messageOf(error)}`);
   }
 }

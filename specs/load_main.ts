@@ -1,8 +1,7 @@
 /**
  * `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
  * It knows no more of the system than `POST /orders` and the columns `id`, `status` and `updated_at` of the table
- * `orders`. The exit code is 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong
- * usage.
+ * `orders`.
  *
  * An order's time begins by this process's clock when its request was sent or, at a rate, was due. It ends by
  * `updated_at`, the clock of whoever moved it: the last commit is not in it, and the clocks must agree. Nothing is asked
@@ -16,13 +15,16 @@ import { messageOf } from "../shared/process/errors.ts";
 import { connect, KEYED_SETTINGS, type Sql, uuids } from "../shared/sql/connect.ts";
 import {
   EXIT_DONE,
+  flag,
   onOff,
   readFlags,
   runCommand,
   startProgress,
   UsageError,
+  usageOf,
   wholeNumber,
 } from "../workers/tools/command.ts";
+import { runningApi } from "../workers/tools/ops_api.ts";
 import { quantiles, quantilesSchema } from "./bench/bench.ts";
 import { sendOrders, type SentOrders } from "./bench/send_orders.ts";
 
@@ -34,58 +36,57 @@ const MAX_ASKED = 1000;
 /** A request this late means that the rate was more than the system, or the connections, could take. */
 const LATE_MS = 100;
 
-/** What `--help` prints. */
-export const USAGE = `Usage: deno task load [flags]
-
-  --url URL         where the API is (default http://127.0.0.1:8000)
-  --database URL    the Postgres whose table orders tells how the orders end (default: DATABASE_URL)
-  --orders N        orders to create, up to 1,000,000 (default 2000)
-  --connections N   connections, each with one request at a time, up to 1000 (default 16)
-  --rate N          orders per second, due at even distances; otherwise as many as the connections allow
-  --no-wait         do not wait until the orders have ended; needs no database
-  --json            print the report as JSON; progress goes to standard error
-  --help            print this
-
-Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage.
-
-Example: deno task load --orders 10000 --connections 64`;
-
 const FLAGS = {
-  url: z.url({ protocol: /^http$/, error: "must be an http:// URL" }).default("http://127.0.0.1:8000"),
-  database: z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" }).optional(),
-  orders: wholeNumber(1, 1_000_000).default(2000),
-  connections: wholeNumber(1, 1000).default(16),
-  rate: wholeNumber(1, 1_000_000).optional(),
-  "no-wait": onOff,
-  json: onOff,
+  url: flag(
+    z.url({ protocol: /^http$/, error: "must be an http:// URL" }).optional(),
+    "where the API is (default: where deno task dev has it)",
+    "<url>",
+  ),
+  database: flag(
+    z.url({ protocol: /^postgres(ql)?$/, error: "must be a postgres:// URL" }).optional(),
+    "the Postgres whose table orders tells how the orders end (default: DATABASE_URL)",
+    "<url>",
+  ),
+  orders: flag(wholeNumber(1, 1_000_000).default(2000), "orders to create, up to 1,000,000"),
+  connections: flag(
+    wholeNumber(1, 1000).default(16),
+    "connections, each with one request at a time, up to 1000",
+  ),
+  rate: flag(
+    wholeNumber(1, 1_000_000).optional(),
+    "orders per second, due at even distances; otherwise as many as the connections allow",
+    "<number>",
+  ),
+  "no-wait": flag(onOff, "do not wait until the orders have ended; needs no database"),
+  json: flag(onOff, "print the report as JSON; progress goes to standard error"),
 };
+const ENDS =
+  `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78 for a wrong
+configuration.`;
+const usage = usageOf(
+  "load",
+  "puts load on a running system, and says how fast its orders were",
+  { "How much, and how fast:": FLAGS },
+  ENDS,
+  "--orders 10000 --connections 64",
+);
 
-/** What load to put on. */
-export interface LoadFlags {
-  readonly url: string;
-  /** The Postgres to see the orders end in; null when nobody waits for that. */
-  readonly database: string | null;
-  readonly orders: number;
-  readonly connections: number;
-  /** Orders per second; undefined for as many as the connections allow. */
-  readonly rate: number | undefined;
-  readonly json: boolean;
-}
+/** What load to put on; the database is null when nobody waits for the orders to end. */
+type LoadFlags = NonNullable<ReturnType<typeof readLoadFlags>>;
 
 /**
- * Reads the flags; null when they ask for help. `databaseUrl` stands in for a missing `--database`.
+ * Reads the flags; null when they ask for help. `databaseUrl` stands in for a missing `--database`, `apiUrl` for `--url`.
  *
  * Errors: `UsageError` for an unknown flag or a wrong value, with what it takes; no database to wait with.
  */
-export function readLoadFlags(args: readonly string[], databaseUrl: string | undefined): LoadFlags | null {
+export function readLoadFlags(args: readonly string[], databaseUrl: string | undefined, apiUrl = runningApi) {
   const given = readFlags(args, FLAGS);
   if (!given) return null;
-  const { "no-wait": noWait, database = databaseUrl, ...flags } = given.flags;
-  if (noWait) return { ...flags, database: null };
-  if (!database) {
+  const { "no-wait": noWait, url = apiUrl(), database = databaseUrl, ...flags } = given.flags;
+  if (!noWait && !database) {
     throw new UsageError("Cannot see the orders end: give --database or DATABASE_URL, or --no-wait");
   }
-  return { ...flags, database };
+  return { ...flags, url, database: noWait ? null : database ?? null };
 }
 
 /** The report as JSON. */
@@ -116,7 +117,7 @@ export type LoadReport = z.infer<typeof loadReportSchema>;
 
 if (import.meta.main) {
   const read = (args: readonly string[]) => readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // empty: unset
-  Deno.exit(await runCommand({ task: "load", usage: USAGE, read, run: load }, Deno.args));
+  Deno.exit(await runCommand({ task: "load", usage, read, run: load }, Deno.args));
 }
 
 async function load(flags: LoadFlags): Promise<number> {
@@ -161,13 +162,8 @@ function reportOf({ sinceMs, seconds, latenciesMs, cpuShare }: SentOrders): Omit
   return { orders, seconds, perSecond: orders / seconds, post: quantiles(latenciesMs), cpuShare };
 }
 
-/** An order that has ended. */
-export interface OrderEnd {
-  readonly id: string;
-  readonly status: string;
-  /** In milliseconds since 1970, by the clock of whoever moved the order. */
-  readonly endedMs: number;
-}
+/** An order that has ended, in milliseconds since 1970 by the clock of whoever moved it. */
+type OrderEnd = Readonly<{ id: string; status: string; endedMs: number }>;
 
 /**
  * Looks until all orders have ended.

@@ -23,10 +23,7 @@ const onOff = (fallback: boolean) =>
 
 const urlOf = (protocols: readonly string[], example: string) => {
   const error = `must be a URL such as ${example}`;
-  return z.string({ error }).refine((text) => {
-    const url = URL.parse(text);
-    return url !== null && protocols.includes(url.protocol);
-  }, { error });
+  return z.string({ error }).refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ""), { error });
 };
 
 const brokerName = (fallback: string) =>
@@ -50,6 +47,8 @@ export const VARIABLES = {
   HOST: z.string().min(1).default("127.0.0.1"),
   PORT: wholeNumber(0, 65_535, 8000),
   OPS_TOKEN: z.string().min(16, { error: "must have at least 16 characters" }).optional(),
+  ORDERFLOW_API_URL: urlOf(["http:", "https:"], "http://127.0.0.1:8000")
+    .transform((url) => url.replace(/\/+$/, "")).optional(),
   METRICS_HOST: z.string().min(1).default("127.0.0.1"),
   METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })

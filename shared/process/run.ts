@@ -38,12 +38,14 @@ export interface ProcessContext<N extends VariableName> {
 
 /** The exit code of a process whose configuration is wrong (EX_CONFIG of sysexits.h): starting it again cannot help. */
 export const EXIT_CONFIG = 78;
+/** The exit code of what was called wrongly, and has done nothing (EX_USAGE of sysexits.h). */
+export const EXIT_USAGE = 64;
 
 /**
  * Runs a process named `name`: reads `variables`, brings the database's schema up to date as soon as that can be reached,
  * and runs `work`, which closes what it has opened. `work` begins when the schema is there, or with `startsAtOnce` whether
  * or not the database can be reached. Ends the process with a code: 0, 78 for a wrong configuration, 1 for anything
- * unforeseen.
+ * unforeseen. `--help` prints what it reads; any other argument is a wrong usage (64).
  */
 export async function runProcess<N extends VariableName>(
   name: string,
@@ -51,6 +53,7 @@ export async function runProcess<N extends VariableName>(
   work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>,
   { startsAtOnce = false } = {},
 ): Promise<void> {
+  answerArguments(name, [...BASE_VARIABLES, ...variables]);
   try {
     const config = readConfig([...BASE_VARIABLES, ...variables]);
     const base: Config<(typeof BASE_VARIABLES)[number]> = config;
@@ -75,6 +78,31 @@ export async function runProcess<N extends VariableName>(
     console.error(error.message);
     Deno.exit(EXIT_CONFIG);
   }
+}
+
+function answerArguments(name: string, variables: readonly string[]): void {
+  const [argument] = Deno.args;
+  if (argument === undefined) return;
+  const task = `deno task ${name === "api" ? name : `worker:${name}`}`;
+  if (argument !== "--help" && argument !== "-h") {
+    console.error(`There is no flag ${argument} (${task} --help says more)`);
+    Deno.exit(EXIT_USAGE);
+  }
+  const settings = [...new Set(variables)].map((variable) => `  ${variable}`).join("\n");
+  console.log(
+    `${task}: runs the process ${name} until Ctrl-C or SIGTERM
+
+  --help                     print this
+
+Its settings are variables of the environment, of .env, or of the system that deno task dev runs; .env.example
+explains each:
+${settings}
+
+Ends with 0 when it was asked to stop, 1 when it cannot go on, 64 for a wrong usage, 78 for a wrong configuration.
+
+Example: ${task}`,
+  );
+  Deno.exit(0);
 }
 
 /** As `schema`, but not at fault when the process is asked to stop before the database could be reached. */

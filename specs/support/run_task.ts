@@ -35,8 +35,9 @@ export function taskCommand(
   { env = {}, net }: TaskOptions = {},
 ): Deno.Command {
   const { tasks } = tasksSchema.parse(JSON.parse(Deno.readTextFileSync(`${root}/deno.json`)));
-  const words = tasks[task]?.command.split(" ").filter((word) => !word.startsWith("--env-file")) ?? [];
-  const [deno, ...command] = words;
+  const line = tasks[task]?.command.replace(/^sh \S+ && /, "").replaceAll(/ --env-file=("[^"]*"|\S+)/g, "") ??
+    "";
+  const [deno, ...command] = line.split(" ");
   if (deno !== "deno") throw new Error(`The task ${task} of deno.json is not a command of deno alone`);
   if (net) command.splice(-1, 0, `--allow-net=${net}`);
   return new Deno.Command(Deno.execPath(), {

@@ -28,7 +28,7 @@ Deno.test("deno task audit ends with 2 where a promise is broken, and names the 
   const { code, out } = await audit(db.url);
   assertEquals(code, 2);
   assertStringIncludes(out, `notification without notification.sent:\n  order ${id}: order COMPLETED,`);
-  assertStringIncludes(out, "1 violations.");
+  assertStringIncludes(out, "1 violation.");
   const machine = await audit(db.url, ["--json"]);
   assertEquals([machine.code, machine.err], [2, ""]);
   const { ok, orders, checks } = z.object({ ok: z.boolean(), orders: z.int(), checks: z.array(foundSchema) })

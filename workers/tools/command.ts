@@ -1,5 +1,5 @@
 /**
- * What the tasks of the command line share: exit codes, flags, durations, progress, tables.
+ * What the tasks of the command line share: exit codes, flags and their help, questions, progress, tables.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { ConfigError } from "../../shared/process/config.ts";
 import { messageOf } from "../../shared/process/errors.ts";
-import { EXIT_CONFIG } from "../../shared/process/run.ts";
+import { EXIT_CONFIG, EXIT_USAGE } from "../../shared/process/run.ts";
 
 /** It was done, and there is nothing to see to. */
 export const EXIT_DONE = 0;
@@ -15,21 +15,19 @@ export const EXIT_DONE = 0;
 export const EXIT_NOT_DONE = 1;
 /** It was done, and has found what somebody should see to. */
 export const EXIT_FOUND = 2;
-/** It was called wrongly, and nothing was done (EX_USAGE of sysexits.h). */
-const EXIT_USAGE = 64;
 
 const UNITS = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]] as const;
 
-/** Seconds in their two largest units, such as `34 s`, `3 min 4 s` or `2 d`; what is below a second is cut off. */
-export function duration(seconds: number): string {
+/** Seconds in their two largest units (or `parts`), such as `34 s`, `3 min 4 s` or `2 d`; the rest is cut off. */
+export function duration(seconds: number, parts = 2): string {
   let left = Math.max(Math.floor(seconds), 0);
   const first = UNITS.findIndex(([, size]) => left >= size);
-  const parts = UNITS.slice(first < 0 ? -1 : first).slice(0, 2).map(([unit, size]) => {
+  const counts = UNITS.slice(first < 0 ? -1 : first).slice(0, parts).map(([unit, size]) => {
     const count = Math.floor(left / size);
     left -= count * size;
-    return { count, text: `${count} ${unit}` };
+    return [count, unit] as const;
   });
-  return parts.filter(({ count }, i) => i === 0 || count > 0).map(({ text }) => text).join(" ");
+  return counts.filter(([count], i) => i === 0 || count > 0).map((part) => part.join(" ")).join(" ");
 }
 
 /** A number with the word for so many: `1 message`, `2 messages`. */
@@ -55,17 +53,39 @@ export function wholeNumber(min: number, max: number): z.ZodType<number> {
     .refine((value) => value >= min && value <= max, { error });
 }
 
-/** A flag that says where the API is; the URL that comes of it has no slash at its end. */
-export const apiUrl: z.ZodType<string> = z.string()
-  .refine((value) => /^https?:\/\/[^/]/.test(value) && URL.canParse(value), {
-    error: "takes a URL such as http://127.0.0.1:8000",
-  })
-  .transform((value) => value.replace(/\/+$/, "")).default("http://127.0.0.1:8000");
+/** `schema` with what `--help` says of the flag; `value` stands for what it takes, where there is no default to show. */
+export function flag<T extends z.ZodType>(schema: T, about: string, value = "<text>"): T {
+  return schema.meta({ description: about, title: value });
+}
 
 /** What a task takes: the schema of each flag's value by the flag's name. */
 export type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
 /** The values that `F` makes of what was given. */
 export type FlagValues<F extends Flags> = { readonly [K in keyof F]: z.infer<F[K]> };
+
+const isSwitch = (schema: z.ZodType<unknown>) => schema.safeParse(true).success;
+
+/** What `--help` prints: what a task does, its flags in groups by their heads, `ends` about the exit codes, an example. */
+export function usageOf(
+  task: string,
+  about: string,
+  groups: Record<string, Flags>,
+  ends: string,
+  example: string,
+) {
+  const lineOf = ([name, schema]: [string, z.ZodType<unknown>]) => {
+    const { data } = schema.safeParse(undefined);
+    const value = isSwitch(schema) ? "" : `=${data ?? schema.meta()?.title}`;
+    return `  ${`--${name}${value}`.padEnd(29)}${schema.description}`;
+  };
+  const all = Object.entries(groups).flatMap((
+    [head, flags],
+  ) => ["", head, ...Object.entries(flags).map(lineOf)]);
+  const help = `  ${"--help".padEnd(29)}print this`;
+  return `deno task ${task}: ${about}\n${all.join("\n")}\n${help}\n\n${ends}\n\nExample: ${
+    `deno task ${task} ${example}`.trimEnd()
+  }`;
+}
 
 /**
  * Reads `args`: `--flag=value` or `--flag value`. With `takesRest`, words that are no flags are kept. Null where `--help`
@@ -80,7 +100,7 @@ export function readFlags<F extends Flags>(
 ): { readonly flags: FlagValues<F>; readonly rest: readonly string[] } | null {
   const options = Object.fromEntries(
     Object.entries(flags).map(([name, schema]) => {
-      return [name, { type: schema === onOff ? "boolean" : "string" }] as const;
+      return [name, { type: isSwitch(schema) ? "boolean" : "string" }] as const;
     }),
   );
   const { values, positionals, tokens } = parseArgs({
@@ -92,33 +112,72 @@ export function readFlags<F extends Flags>(
   });
   if (values.help) return null;
   for (const token of tokens) {
-    if (token.kind === "option") checkOption(token, options[token.name]?.type);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    const type = options[name]?.type;
+    if (type === undefined) throw new UsageError(`There is no flag ${rawName}`);
+    if (type === "boolean" && inlineValue) throw new UsageError(`${rawName} takes no value`);
+    const isMissing = value === undefined || !inlineValue && value.startsWith("--");
+    if (type === "string" && isMissing) throw new UsageError(`${rawName} takes a value`);
   }
   if (!takesRest && positionals.length > 0) {
     throw new UsageError(`${JSON.stringify(positionals[0])} is no flag, and nothing else is taken`);
   }
-  const checked = Object.entries(flags).map(([name, schema]) => [name, check(name, schema, values[name])]);
+  const checked = Object.entries(flags).map(([name, schema]) => {
+    const { success, data, error } = schema.safeParse(values[name]);
+    if (success) return [name, data];
+    const takes = error.issues[0]?.message ?? "is not valid";
+    throw new UsageError(`--${name} ${takes}, not ${JSON.stringify(values[name])}`);
+  });
   return { flags: Object.fromEntries(checked) as FlagValues<F>, rest: positionals };
 }
 
-interface Option {
-  readonly rawName: string;
-  readonly value?: string | undefined;
-  readonly inlineValue?: boolean | undefined;
+/** The flags of a task that asks before it does something, and can say what that would be. */
+export const ASKING = {
+  "dry-run": flag(onOff, "show what it would be, do nothing"),
+  yes: flag(onOff, "do not ask before"),
+  json: flag(onOff, "print one JSON object; progress goes to standard error"),
+};
+
+/** Errors: `UsageError` where somebody would have to be asked, and nobody can be. */
+export function refuseUnasked({ "dry-run": dryRun, yes, json }: FlagValues<typeof ASKING>): void {
+  if (dryRun || yes || !json && Deno.stdin.isTerminal()) return;
+  throw new UsageError("There is nobody to ask: add --yes, or --dry-run to look only");
 }
 
-function checkOption({ rawName, value, inlineValue }: Option, type: "boolean" | "string" | undefined): void {
-  if (type === undefined) throw new UsageError(`There is no flag ${rawName}`);
-  if (type === "boolean" && inlineValue) throw new UsageError(`${rawName} takes no value`);
-  const isFlag = !inlineValue && value?.startsWith("--");
-  if (type === "string" && (value === undefined || isFlag)) throw new UsageError(`${rawName} takes a value`);
+/** A task of the command line. */
+interface Command<O> {
+  /** Its name, as in `deno task <name>`. */
+  readonly task: string;
+  /** What `--help` prints: what it does, its flags with their defaults, its exit codes, an example. */
+  readonly usage: string;
+  /** Reads its arguments; null for `--help`. Errors: `UsageError`. */
+  readonly read: (args: readonly string[]) => O | null;
+  /** Does its work, and answers with the exit code. */
+  readonly run: (options: O) => Promise<number>;
 }
 
-function check(name: string, schema: z.ZodType<unknown>, value: unknown): unknown {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new UsageError(`--${name} ${issue?.message ?? "is not valid"}, not ${JSON.stringify(value)}`);
+/**
+ * Runs a task, and answers with its exit code. What the task throws is told on standard error in its message alone: a
+ * `UsageError` is 64, a `ConfigError` 78, anything else 1.
+ */
+export async function runCommand<O>(
+  { task, usage, read, run }: Command<O>,
+  args: readonly string[],
+): Promise<number> {
+  try {
+    const options = read(args);
+    if (options !== null) return await run(options);
+    console.log(usage);
+    return EXIT_DONE;
+  } catch (error) {
+    if (error instanceof UsageError) {
+      console.error(`${error.message} (deno task ${task} --help says more)`);
+      return EXIT_USAGE;
+    }
+    console.error(messageOf(error));
+    return error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE;
+  }
 }
 
 /** How far work is: `done` of `total` things, whose name is a plural; null where nobody knows how many there are. */
@@ -129,21 +188,11 @@ interface HowFar {
   readonly elapsedMs: number;
 }
 
-/** Where the line goes. */
+/** Where the line goes: to a terminal, which can be drawn over and has so many columns now, or elsewhere. */
 interface Screen {
-  /** Whether it can be drawn over. */
   readonly isTerminal: boolean;
-  /** How many characters a line of it has now. */
   columns(): number;
   write(text: string): void;
-}
-
-/** The line of some work; disposing of it takes it away, so that the result can follow. */
-interface Progress extends Disposable {
-  /** Says how far it is now; may be called as often as one likes. */
-  at(done: number): void;
-  /** Prints a line of its own, above. */
-  say(line: string): void;
 }
 
 const BAR_WIDTH = 30;
@@ -158,47 +207,47 @@ export function progressText({ unit, done, total, elapsedMs }: HowFar): string {
   const speed = rate >= 0.1 ? `, ${rate.toFixed(rate < 10 ? 1 : 0)}/s` : "";
   if (total === null) return `${done} ${unit}${speed}`;
   const share = total === 0 ? 1 : Math.min(done / total, 1);
-  const full = Math.floor(share * BAR_WIDTH);
   const percent = String(Math.floor(share * 100)).padStart(3);
   const left = rate > 0 && done < total ? `, ${duration((total - done) / rate)} left` : "";
-  const bar = `[${"#".repeat(full)}${"-".repeat(BAR_WIDTH - full)}]`;
-  return `${bar} ${percent} %  ${done} of ${total} ${unit}${speed}${left}`;
+  const bar = "#".repeat(Math.floor(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "-");
+  return `[${bar}] ${percent} %  ${done} of ${total} ${unit}${speed}${left}`;
 }
 
 /**
  * Starts the line of some work, which is at 0 of `total`. On a terminal it is drawn ten times a second at most and never
- * wraps; elsewhere a line is printed every five seconds, so short work prints none.
+ * wraps; elsewhere a line is printed every five seconds, so short work prints none. `at` says how far it is now, `say`
+ * prints a line of its own above; disposing takes the line away, so that the result can follow.
  */
 export function startProgress(
   unit: string,
   total: number | null,
   screen: Screen = standardError(),
   now: () => number = () => performance.now(),
-): Progress {
+) {
+  const { isTerminal } = screen;
   const startedMs = now();
   let done = 0;
   let shown = false;
-  let shownMs = startedMs - (screen.isTerminal ? REDRAW_MS : 0);
+  let shownMs = startedMs - (isTerminal ? REDRAW_MS : 0);
 
   function show(): void {
     shownMs = now();
     const line = progressText({ unit, done, total, elapsedMs: shownMs - startedMs });
-    if (screen.isTerminal) screen.write(`\r${line.slice(0, Math.max(screen.columns() - 1, 0))}\x1b[K`);
-    else screen.write(`${line}\n`);
+    screen.write(isTerminal ? `\r${line.slice(0, Math.max(screen.columns() - 1, 0))}\x1b[K` : `${line}\n`);
     shown = true;
   }
 
-  const clear = () => screen.isTerminal && shown ? "\r\x1b[K" : "";
+  const clear = () => isTerminal && shown ? "\r\x1b[K" : "";
   return {
-    at(next) {
+    at(next: number): void {
       done = next;
-      if (now() - shownMs >= (screen.isTerminal ? REDRAW_MS : PLAIN_LINE_MS)) show();
+      if (now() - shownMs >= (isTerminal ? REDRAW_MS : PLAIN_LINE_MS)) show();
     },
-    say(line) {
+    say(line: string): void {
       screen.write(`${clear()}${line}\n`);
-      if (screen.isTerminal && shown) show();
+      if (isTerminal && shown) show();
     },
-    [Symbol.dispose]() {
+    [Symbol.dispose](): void {
       if (clear()) screen.write(clear());
       shown = false;
     },
@@ -226,10 +275,12 @@ export interface Column<R> {
 }
 
 const GAP = "  ";
+/** What is left at least of a last column that is cut. */
+const LEAST_WIDTH = 20;
 
 /**
- * The table's lines, the heads first, each at most `maxWidth` characters long. Where that is too long, columns are left
- * away one by one; what is still too long is cut, and ends in `…`.
+ * The table's lines, the heads first, each at most `maxWidth` characters long. Where there is less room, columns are left
+ * away one by one, and the last one is cut, and ends in `…`.
  */
 export function tableLines<R>(
   rows: readonly R[],
@@ -238,50 +289,20 @@ export function tableLines<R>(
 ): string[] {
   const cells = columns.map(({ head, cell }) => [...head === undefined ? [] : [head], ...rows.map(cell)]);
   const widths = cells.map((column) => Math.max(0, ...column.map((text) => text.length)));
-  const width = widths.reduce((sum, each) => sum + each + GAP.length, -GAP.length);
-  const [least] = columns.filter(({ leaveAway }) => leaveAway !== undefined)
+  const least = widths.with(-1, Math.min(widths.at(-1) ?? 0, LEAST_WIDTH));
+  const width = least.reduce((sum, each) => sum + each + GAP.length, -GAP.length);
+  const [first] = columns.filter(({ leaveAway }) => leaveAway !== undefined)
     .toSorted((a, b) => (b.leaveAway ?? 0) - (a.leaveAway ?? 0));
-  if (width > maxWidth && least) return tableLines(rows, columns.filter((each) => each !== least), maxWidth);
+  if (width > maxWidth && first) return tableLines(rows, columns.filter((each) => each !== first), maxWidth);
   const padded = cells.map((column, i) =>
     column.map((text) => columns[i]?.isFigure ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0))
   );
-  const lines = (padded[0] ?? []).map((_, row) => padded.map((column) => column[row]).join(GAP).trimEnd());
-  return lines.map((line) => cut(line, maxWidth));
+  return (padded[0] ?? []).map((_, row) => {
+    return cut(padded.map((column) => column[row]).join(GAP).trimEnd(), maxWidth);
+  });
 }
 
 /** The text, at most `columns` characters of it; what was cut ends in `…`. */
 export function cut(text: string, columns: number): string {
   return text.length <= columns ? text : `${text.slice(0, Math.max(columns - 1, 0))}…`;
-}
-
-/** A task of the command line. */
-interface Command<O> {
-  /** Its name, as in `deno task <name>`. */
-  readonly task: string;
-  /** What `--help` prints: what it does, its flags with their defaults, its exit codes, an example. */
-  readonly usage: string;
-  /** Reads its arguments; null for `--help`. Errors: `UsageError`. */
-  readonly read: (args: readonly string[]) => O | null;
-  /** Does its work, and answers with the exit code. */
-  readonly run: (options: O) => Promise<number>;
-}
-
-/**
- * Runs a task, and answers with its exit code. What the task throws is told on standard error in its message alone: a
- * `UsageError` is 64, a `ConfigError` 78, anything else 1.
- */
-export async function runCommand<O>(command: Command<O>, args: readonly string[]): Promise<number> {
-  try {
-    const options = command.read(args);
-    if (options !== null) return await command.run(options);
-    console.log(command.usage);
-    return EXIT_DONE;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      console.error(`${error.message} (deno task ${command.task} --help says more)`);
-      return EXIT_USAGE;
-    }
-    console.error(messageOf(error));
-    return error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE;
-  }
 }

@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
-  apiUrl,
   duration,
   onOff,
   progressText,
@@ -10,6 +9,7 @@ import {
   UsageError,
   wholeNumber,
 } from "./command.ts";
+import { urlFlag } from "./ops_api.ts";
 
 Deno.test("duration() has the two largest units, without the second where that is 0", () => {
   const cases: [number, string][] = [
@@ -29,15 +29,14 @@ Deno.test("duration() has the two largest units, without the second where that i
 const flags = {
   orders: wholeNumber(1, 100).default(7),
   rate: wholeNumber(1, 9).optional(),
-  url: apiUrl,
+  url: urlFlag,
   consumer: text.optional(),
   json: onOff,
 };
 
 Deno.test("readFlags() has what is given, and the default of what is not", () => {
-  const url = "http://127.0.0.1:8000";
   assertEquals(readFlags([], flags), {
-    flags: { orders: 7, rate: undefined, url, consumer: undefined, json: false },
+    flags: { orders: 7, rate: undefined, url: undefined, consumer: undefined, json: false },
     rest: [],
   });
   const args = ["--orders=100", "--rate", "9", "--url", "http://[::1]:80/", "--consumer=a=b", "--json"];

@@ -1,17 +1,14 @@
 /**
- * Asks the API's routes under `/ops`, for the command line.
+ * Asks the API of the running system, for the command line.
  *
  * @module
  */
 import { z } from "zod";
-import { UsageError } from "./command.ts";
+import { flag, UsageError } from "./command.ts";
 import { readConfig } from "../../shared/process/config.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 
-/**
- * The API refused a request, or could not be asked; the message says why and what to do. The status code is null where
- * there was no answer.
- */
+/** The API refused a request with this status, or (null) could not be asked; the message says why and what to do. */
 export class ApiError extends Error {
   override name = "ApiError";
 
@@ -21,7 +18,38 @@ export class ApiError extends Error {
   }
 }
 
-/** A question under way at `path`, such as `/ops/replays`; its answer is what `schema` makes of the JSON. */
+/** The flag that says where the API is, where that is not the running system's. */
+export const urlFlag = flag(
+  z.string().refine((value) => /^https?:\/\/[^/]/.test(value) && URL.canParse(value), {
+    error: "takes a URL such as http://127.0.0.1:8000",
+  }).transform((value) => value.replace(/\/+$/, "")).optional(),
+  "where the API is (default: where deno task dev has it); OPS_TOKEN is sent to it",
+  "<url>",
+);
+
+/** Where the API of the running system is: as `deno task dev` has written it down, or this machine's `PORT`. */
+export function runningApi(): string {
+  const { ORDERFLOW_API_URL: url, PORT: port } = readConfig(["ORDERFLOW_API_URL", "PORT"]);
+  return url ?? `http://127.0.0.1:${port}`;
+}
+
+/** As `fetch`, but to a loopback address never through a proxy, which `HTTP_PROXY` may name: requests carry a token. */
+export async function fetchDirectly(
+  url: string,
+  init: RequestInit,
+): Promise<{ status: number; body: string }> {
+  const { protocol, hostname, port } = new URL(url);
+  const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  const address = {
+    hostname: hostname.replaceAll(/[[\]]/g, ""),
+    port: Number(port) || (protocol === "http:" ? 80 : 443),
+  };
+  using client = isLoopback ? Deno.createHttpClient({ proxy: { transport: "tcp", ...address } }) : undefined;
+  const response = await fetch(url, { ...init, ...client ? { client } : {} });
+  return { status: response.status, body: await response.text() };
+}
+
+/** A question to `path`, such as `/ops/replays`; its answer is what `schema` makes of the JSON. */
 export type AskOps = <T>(
   schema: z.core.$ZodType<T>,
   path: string,
@@ -35,35 +63,34 @@ const problem = z.object({
 });
 
 /**
- * A client of the API at `url`, which has no slash at the end, with the token of `OPS_TOKEN` where that is set. An answer
- * may take `timeoutMs`.
+ * The API of the running system, or the one at the `given` URL, which is asked with the token of `OPS_TOKEN` where that is
+ * set. An answer may take `timeoutMs`, and ends with `stop`. `advise` makes `deno task <task>` out of a task and its flags, so that it can be
+ * pasted and is about this same system.
  *
  * Errors: `ConfigError` for a wrong token. A question rejects with `UsageError` where the API says that a value is not
  * valid (400), with the fields at fault; with `ApiError` where it refuses otherwise, cannot be reached, or gives another
  * answer than `schema` asks for.
  */
-export function opsApi(url: string, timeoutMs: number): AskOps {
+export function opsApi(given: string | undefined, timeoutMs: number, stop: AbortSignal | null = null) {
   const { OPS_TOKEN: token } = readConfig(["OPS_TOKEN"]);
-  return async (schema, path, method, body) => {
-    const request = {
-      ...(method ? { method } : {}),
-      ...(body ? { body: JSON.stringify(body) } : {}),
+  const running = runningApi();
+  const home = Deno.env.get("ORDERFLOW_HOME");
+  const url = given ?? running;
+
+  const ask: AskOps = async (schema, path, method = undefined, body = undefined) => {
+    const { status, body: text } = await fetchDirectly(`${url}${path}`, {
+      method: method ?? "GET",
+      body: body ? JSON.stringify(body) : null,
       headers: {
-        ...(body ? { "content-type": "application/json" } : {}),
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...body ? { "content-type": "application/json" } : {},
+        ...token === undefined ? {} : { authorization: `Bearer ${token}` },
       },
-      signal: AbortSignal.timeout(timeoutMs),
-    };
-    const { status, ok, json } = await fetch(`${url}${path}`, request)
-      .then(async (response) => ({
-        status: response.status,
-        ok: response.ok,
-        json: jsonOf(await response.text()),
-      }))
-      .catch((error) => {
-        throw new ApiError(null, whyNoAnswer(url, error));
-      });
-    if (!ok) throw refusal(status, json);
+      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...stop ? [stop] : []]),
+    }).catch((error) => {
+      throw new ApiError(null, whyNoAnswer(error));
+    });
+    const json = jsonOf(text);
+    if (status >= 300) throw refusal(status, json);
     const answer = z.safeParse(schema, json);
     if (answer.success) return answer.data;
     throw new ApiError(
@@ -71,15 +98,28 @@ export function opsApi(url: string, timeoutMs: number): AskOps {
       `${method ?? "GET"} ${path} gave no such answer as expected: is ${url} OrderFlow?`,
     );
   };
+
+  const advise = (task: string, isOfApi = true) => {
+    return `${home ? `ORDERFLOW_HOME=${shellWord(home)} ` : ""}deno task ${task}${
+      given && isOfApi ? ` --url=${given}` : ""
+    }`;
+  };
+
+  function whyNoAnswer(error: unknown): string {
+    if (error instanceof Deno.errors.NotCapable) {
+      return `The task reaches this machine alone, not ${url}: see "ops" in deno.json.`;
+    }
+    const cause = error instanceof Error ? error.cause ?? error : error; // fetch itself says only that it failed
+    return `Cannot reach the API at ${url}: ${messageOf(cause)}. Is it running? ` +
+      `Start it with ${advise("dev", false)}, or say with --url where it is.`;
+  }
+
+  return { url, ask, advise };
 }
 
-function whyNoAnswer(url: string, error: unknown): string {
-  if (error instanceof Deno.errors.NotCapable) {
-    return `The task reaches this machine alone, not ${url}: see "ops" in deno.json.`;
-  }
-  const cause = error instanceof Error ? error.cause ?? error : error; // fetch itself says only that it failed
-  return `Cannot reach the API at ${url}: ${messageOf(cause)}. Is it running? ` +
-    "Start it with deno task dev, or say with --url where it is.";
+/** A text as a shell takes it for one word. */
+export function shellWord(text: string): string {
+  return /^[\w./:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 function jsonOf(text: string): unknown {

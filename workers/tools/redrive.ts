@@ -6,110 +6,91 @@
 import * as mini from "zod/mini";
 import { z } from "zod";
 import {
-  apiUrl,
+  ASKING,
   countOf,
   EXIT_DONE,
   EXIT_FOUND,
   EXIT_NOT_DONE,
-  type FlagValues,
+  flag,
   onOff,
   readFlags,
+  refuseUnasked,
   runCommand,
   startProgress,
   tableLines,
   text,
   UsageError,
+  usageOf,
 } from "./command.ts";
 import { idSchema } from "../../shared/events.ts";
 import { deadLetterSchema, discardedSchema, redrivenSchema } from "../../shared/ops/answers.ts";
-import { ApiError, type AskOps, opsApi } from "./ops_api.ts";
+import { ApiError, type AskOps, opsApi, urlFlag } from "./ops_api.ts";
 import { stopOnSignals } from "../../shared/process/stop.ts";
-
-const USAGE = `deno task redrive: sends dead letters to their consumers again, or discards them
-
-Which of those that are open: their ids, or at least one of
-  --consumer=<name>            only of this consumer
-  --reason=<words>             only with this reason, such as "retries exhausted"
-  --type=order.created         only with an event of this type
-  --order=<uuid>               only about this order
-  --older-than=<age>           only those given up on longer ago than that: 90s, 15m, 2h, 7d
-  --newer-than=<age>           only those given up on since then
-  --all                        all of them
-
-How:
-  --dry-run                    show them, do nothing
-  --discard                    close them unprocessed, permanently; takes --because
-  --because=<words>            why they are discarded; everybody can read it on the letter
-  --yes                        do not ask before
-  --url=http://127.0.0.1:8000  where the API is; OPS_TOKEN is sent to it where that is set
-  --json                       print what came of it as JSON; progress goes to standard error
-  --help                       print this
-
-Ends with 0 when all were dealt with, 1 when it was cancelled or has failed, 2 when some are left (the broker refused
-them, or there are more than one run takes), 64 for a wrong usage, 78 for a wrong OPS_TOKEN.
-
-Example: deno task redrive --consumer=payments.order-created.v1 --newer-than=2h --dry-run`;
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** An age such as `15m`, in milliseconds. */
+/** The time an age such as `15m` ago. */
 const age = z.string()
   .regex(/^\d{1,5}[smhd]$/, { error: "takes an age such as 90s, 15m, 2h or 7d" })
-  .transform((given) => Number(given.slice(0, -1)) * (UNIT_MS[given.slice(-1)] ?? NaN));
+  .transform((given) => {
+    const ms = Number(given.slice(0, -1)) * (UNIT_MS[given.slice(-1)] ?? NaN);
+    return new Date(Date.now() - ms).toISOString();
+  });
 
-const FLAGS = {
-  consumer: text.optional(),
-  reason: text.optional(),
-  type: text.optional(),
-  order: idSchema.optional(),
-  "older-than": age.optional(),
-  "newer-than": age.optional(),
-  all: onOff,
-  "dry-run": onOff,
-  discard: onOff,
-  because: text.optional(),
-  yes: onOff,
-  url: apiUrl,
-  json: onOff,
+const WHICH = {
+  consumer: flag(text.optional(), "only of this consumer", "<name>"),
+  reason: flag(text.optional(), 'only with this reason, such as "retries exhausted"', "<words>"),
+  type: flag(text.optional(), "only with an event of this type", "order.created"),
+  order: flag(idSchema.optional(), "only about this order", "<uuid>"),
+  "older-than": flag(
+    age.optional(),
+    "only those given up on longer ago than that: 90s, 15m, 2h, 7d",
+    "<age>",
+  ),
+  "newer-than": flag(age.optional(), "only those given up on since then", "<age>"),
+  all: flag(onOff, "all of them"),
 };
-
-/** The letters with these ids, or the parameters of a query for those that match a filter. */
-type Which = { readonly ids: readonly string[] } | { readonly filter: string[][] };
-
-interface RedriveOptions extends Pick<FlagValues<typeof FLAGS>, "dry-run" | "yes" | "url" | "json"> {
-  readonly which: Which;
-  /** Why they are discarded; null where they are to be redriven. */
-  readonly because: string | null;
-}
+const HOW = {
+  discard: flag(onOff, "close them unprocessed, permanently; takes --because"),
+  because: flag(text.optional(), "why they are discarded; everybody can read it on the letter", "<words>"),
+  ...ASKING,
+  url: urlFlag,
+};
+const ENDS =
+  `Ends with 0 when all were dealt with, 1 when it was cancelled or has failed, 2 when some are left (the broker refused
+them, or there are more than one run takes), 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`;
+const usage = usageOf(
+  "redrive",
+  "sends dead letters to their consumers again, or discards them",
+  { "Which of those that are open: their ids, or at least one of": WHICH, "How:": HOW },
+  ENDS,
+  "--consumer=payments.order-created.v1 --newer-than=2h --dry-run",
+);
 
 /** Reads the flags; null for `--help`. Ages count back from now. Errors: `UsageError`, which names the flag at fault. */
-function readRedriveFlags(args: readonly string[]): RedriveOptions | null {
-  const given = readFlags(args, FLAGS, true);
+function readRedriveFlags(args: readonly string[]) {
+  const given = readFlags(args, { ...WHICH, ...HOW }, true);
   if (!given) return null;
-  const { discard, because = null, all, ...flags } = given.flags;
-  if (discard && because === null && !flags["dry-run"]) {
-    throw new UsageError("--discard takes --because=<why>");
-  }
+  const { discard, because = null, all, consumer, reason, type, order, ...how } = given.flags;
+  if (discard && because === null && !how["dry-run"]) throw new UsageError("--discard takes --because=<why>");
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
-  const { consumer, reason, type, order: orderId, "older-than": olderMs, "newer-than": newerMs } = flags;
-  const ago = (ms: number | undefined) => ms === undefined ? ms : new Date(Date.now() - ms).toISOString();
-  const wanted = { consumer, reason, type, orderId, from: ago(newerMs), to: ago(olderMs) };
+  const wanted = { consumer, reason, type, orderId: order, from: how["newer-than"], to: how["older-than"] };
   const filter = Object.entries(wanted).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, value]]
   );
-  const ways = [given.rest.length > 0, all, filter.length > 0].filter(Boolean);
-  if (ways.length !== 1) {
+  if ([given.rest.length > 0, all, filter.length > 0].filter(Boolean).length !== 1) {
     throw new UsageError("Say which dead letters: ids, or at least one filter, or --all; not two of these");
   }
-  const which = given.rest.length > 0 ? { ids: given.rest.map(idOf) } : { filter };
-  return { ...flags, which, because: discard ? because ?? "" : null };
+  const ids = given.rest.map((id) => {
+    if (!idSchema.safeParse(id).success) {
+      throw new UsageError(`${JSON.stringify(id)} is no id of a dead letter`);
+    }
+    return id.toLowerCase();
+  });
+  refuseUnasked(how);
+  return { ...how, ids, filter, because: discard ? because ?? "" : null };
 }
-
-function idOf(given: string): string {
-  const id = idSchema.safeParse(given);
-  if (id.success) return id.data;
-  throw new UsageError(`${JSON.stringify(given)} is no id of a dead letter`);
-}
+type RedriveOptions = NonNullable<ReturnType<typeof readRedriveFlags>>;
 
 const { id, consumer, eventType, orderId, reason, lastFailedAt, state, resolution } = deadLetterSchema.shape;
 /** A dead letter, as far as the command line tells of it: bodies are left out. */
@@ -123,18 +104,11 @@ const letterSchema = mini.object({
   state,
   resolution,
 });
+type Letter = mini.infer<typeof letterSchema>;
 const pageSchema = mini.object({
   deadLetters: mini.array(letterSchema),
   nextCursor: mini.nullable(mini.string()),
 });
-type Letter = mini.infer<typeof letterSchema>;
-
-/** The letters that are meant, oldest first: what happened first is processed first. */
-interface FoundLetters {
-  readonly letters: readonly Letter[];
-  /** Whether there are more than one run takes. */
-  readonly more: boolean;
-}
 
 const ROOT = "/ops/dead-letters";
 /** Letters in a page, and ids in one request: the most that the API takes. */
@@ -142,25 +116,11 @@ const PAGE_LETTERS = 100;
 /** Letters that one run takes at most; more are for the next one. */
 const MAX_TAKEN = 10_000;
 
-/** Finds the open letters that are meant. Errors: as the API's; for an id, also where that letter is closed. */
-async function findLetters(ask: AskOps, which: Which): Promise<FoundLetters> {
-  if ("ids" in which) return { letters: await findByIds(ask, which.ids), more: false };
-  const letters: Letter[] = [];
-  let cursor: string | null = null;
-  do {
-    const rest: string[][] = cursor === null ? [] : [["cursor", cursor]];
-    const query = [...which.filter, ["state", "OPEN"], ["limit", `${PAGE_LETTERS}`], ...rest];
-    const page: mini.infer<typeof pageSchema> = await ask(
-      pageSchema,
-      `${ROOT}?${new URLSearchParams(query)}`,
-    );
-    letters.push(...page.deadLetters);
-    cursor = page.nextCursor;
-  } while (cursor !== null && letters.length < MAX_TAKEN);
-  return { letters: letters.reverse(), more: cursor !== null };
-}
-
-async function findByIds(ask: AskOps, ids: readonly string[]): Promise<Letter[]> {
+/**
+ * The open letters that are meant, oldest first: what happened first is processed first; and whether there are more than
+ * one run takes. Errors: as the API's; for an id, also where that letter is closed.
+ */
+async function findLetters(ask: AskOps, { ids, filter }: RedriveOptions) {
   const letters: Letter[] = [];
   for (const id of new Set(ids)) {
     const letter = await ask(letterSchema, `${ROOT}/${id}`).catch((error) => {
@@ -171,22 +131,32 @@ async function findByIds(ask: AskOps, ids: readonly string[]): Promise<Letter[]>
     }
     letters.push(letter);
   }
-  return letters.sort((a, b) => a.id < b.id ? -1 : 1);
+  if (ids.length > 0) return { letters: letters.sort((a, b) => a.id < b.id ? -1 : 1), more: false };
+  let cursor: string | null = null;
+  do {
+    const rest: string[][] = cursor === null ? [] : [["cursor", cursor]];
+    const query = new URLSearchParams([...filter, ["state", "OPEN"], ["limit", `${PAGE_LETTERS}`], ...rest]);
+    const page: mini.infer<typeof pageSchema> = await ask(pageSchema, `${ROOT}?${query}`);
+    letters.push(...page.deadLetters);
+    cursor = page.nextCursor;
+  } while (cursor !== null && letters.length < MAX_TAKEN);
+  return { letters: letters.reverse(), more: cursor !== null };
 }
 
 /** How many letters ended in which way. */
-interface Outcome {
-  readonly redriven: number;
+const NOTHING_DONE = {
+  redriven: 0,
   /** Closed without being sent, because their consumer had processed the event meanwhile. */
-  readonly alreadyProcessed: number;
-  readonly discarded: number;
+  alreadyProcessed: 0,
+  discarded: 0,
   /** Somebody else had dealt with them, or was dealing with them, in the same moment. */
-  readonly gone: number;
+  gone: 0,
   /** The broker did not take them; they stay open. */
-  readonly refused: readonly { readonly id: string; readonly error: string }[];
+  refused: [] as readonly { readonly id: string; readonly error: string }[],
   /** Not reached, because it was cancelled. */
-  readonly untouched: number;
-}
+  untouched: 0,
+};
+type Outcome = typeof NOTHING_DONE;
 
 /**
  * Redrives or discards the letters, as many at once as the API takes; a Ctrl-C ends it after the current batch.
@@ -197,41 +167,36 @@ async function dealWith(ask: AskOps, letters: readonly Letter[], because: string
   using stop = stopOnSignals(null);
   using progress = startProgress("dead letters", letters.length);
   progress.at(0);
-  let sum: Outcome = { redriven: 0, alreadyProcessed: 0, discarded: 0, gone: 0, refused: [], untouched: 0 };
+  const sum = { ...NOTHING_DONE };
   for (let at = 0; at < letters.length; at += PAGE_LETTERS) {
     if (stop.signal.aborted) return { ...sum, untouched: letters.length - at };
     const ids = letters.slice(at, at + PAGE_LETTERS).map(({ id }) => id);
-    const batch = await dealWithBatch(ask, ids, because).catch((error) => {
-      if (!(error instanceof ApiError)) throw error;
-      throw new ApiError(error.status, `After ${at} of ${letters.length} dead letters: ${error.message}`);
-    });
-    sum = {
-      redriven: sum.redriven + batch.redriven,
-      alreadyProcessed: sum.alreadyProcessed + batch.alreadyProcessed,
-      discarded: sum.discarded + batch.discarded,
-      gone: sum.gone + ids.length - batch.redriven - batch.alreadyProcessed - batch.discarded -
-        batch.refused.length,
-      refused: [...sum.refused, ...batch.refused],
-      untouched: 0,
+    const asked = because === null
+      ? ask(redrivenSchema, `${ROOT}/redrive`, "POST", { ids })
+      : ask(discardedSchema, `${ROOT}/discard`, "POST", { ids, because });
+    const batch = {
+      ...NOTHING_DONE,
+      ...await asked.catch((error) => {
+        if (!(error instanceof ApiError)) throw error;
+        throw new ApiError(error.status, `After ${at} of ${letters.length} dead letters: ${error.message}`);
+      }),
     };
+    sum.redriven += batch.redriven;
+    sum.alreadyProcessed += batch.alreadyProcessed;
+    sum.discarded += batch.discarded;
+    sum.refused = [...sum.refused, ...batch.refused];
     progress.at(at + ids.length);
+    sum.gone = at + ids.length - sum.redriven - sum.alreadyProcessed - sum.discarded - sum.refused.length;
   }
   return sum;
 }
 
-async function dealWithBatch(ask: AskOps, ids: readonly string[], because: string | null) {
-  if (because === null) {
-    return { ...await ask(redrivenSchema, `${ROOT}/redrive`, "POST", { ids }), discarded: 0 };
-  }
-  const { discarded } = await ask(discardedSchema, `${ROOT}/discard`, "POST", { ids, because });
-  return { redriven: 0, alreadyProcessed: 0, refused: [], discarded };
-}
-
 /** Letters, and refusals, that are shown. */
 const SHOWN = 10;
+const moreThan = (shown: number, all: number) => all > shown ? [`  and ${all - shown} more`] : [];
 
 /** The letters that are meant: their count, and the first of them in columns. */
-export function showLetters({ letters, more }: FoundLetters): string[] {
+export function showLetters({ letters, more }: Awaited<ReturnType<typeof findLetters>>): string[] {
   const shown = letters.slice(0, SHOWN);
   const table = tableLines(shown, [
     { cell: ({ id }) => id },
@@ -246,10 +211,6 @@ export function showLetters({ letters, more }: FoundLetters): string[] {
     ...moreThan(shown.length, letters.length),
     ...more ? [`There are more: these are the newest ${letters.length}. Run it again for the rest.`] : [],
   ];
-}
-
-function moreThan(shown: number, all: number): string[] {
-  return all > shown ? [`  and ${all - shown} more`] : [];
 }
 
 /** What came of them, a line for each kind of end. */
@@ -273,35 +234,34 @@ export function showOutcome(outcome: Outcome): string[] {
 const ANSWER_MS = 15_000;
 
 async function run(options: RedriveOptions): Promise<number> {
-  const { url, which, because, "dry-run": dryRun, yes, json } = options;
-  if (!dryRun && !yes && (json || !Deno.stdin.isTerminal())) {
-    throw new UsageError("There is nobody to ask: add --yes, or --dry-run to look only");
-  }
-  const say = json ? () => {} : (line: string) => console.log(line);
-  const ask = opsApi(url, ANSWER_MS);
-  const found = await findLetters(ask, which);
-  const tell = (outcome: Outcome | null) => {
-    const action = because === null ? "redrive" : "discard";
-    if (json) console.log(JSON.stringify({ action, dryRun, ...found, outcome }));
-    (outcome ? showOutcome(outcome) : ["Nothing has been done."]).forEach(say);
+  const { url, because, "dry-run": dryRun, yes, json } = options;
+  const { ask } = opsApi(url, ANSWER_MS);
+  const found = await findLetters(ask, options);
+  const tell = (lines: readonly string[], outcome: Outcome | null = null) => {
+    if (!json) console.log(lines.join("\n"));
+    else {console.log(
+        JSON.stringify({ action: because === null ? "redrive" : "discard", dryRun, ...found, outcome }),
+      );}
   };
   const isEmpty = found.letters.length === 0;
-  (isEmpty ? ["No open dead letter matches."] : showLetters(found)).forEach(say);
+  const shown = isEmpty ? ["No open dead letter matches."] : showLetters(found);
   if (dryRun || isEmpty) {
-    tell(null);
+    tell([...shown, "Nothing has been done."]);
     return EXIT_DONE;
   }
-  const question = because === null ? "Send them to their consumers again?" : "Discard them permanently?";
-  if (!yes && !confirm(question)) {
+  if (!json) console.log(shown.join("\n"));
+  if (
+    !yes && !confirm(because === null ? "Send them to their consumers again?" : "Discard them permanently?")
+  ) {
     console.error("Nothing has been done.");
     return EXIT_NOT_DONE;
   }
   const outcome = await dealWith(ask, found.letters, because);
-  tell(outcome);
+  tell(showOutcome(outcome), outcome);
   if (outcome.untouched > 0) return EXIT_NOT_DONE;
   return found.more || outcome.refused.length > 0 ? EXIT_FOUND : EXIT_DONE;
 }
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "redrive", usage: USAGE, read: readRedriveFlags, run }, Deno.args));
+  Deno.exit(await runCommand({ task: "redrive", usage, read: readRedriveFlags, run }, Deno.args));
 }

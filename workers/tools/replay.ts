@@ -4,18 +4,19 @@
  * @module
  */
 import {
-  apiUrl,
+  ASKING,
   countOf,
   EXIT_DONE,
   EXIT_NOT_DONE,
-  type FlagValues,
-  onOff,
+  flag,
   readFlags,
+  refuseUnasked,
   runCommand,
   startProgress,
   tableLines,
   text,
   UsageError,
+  usageOf,
   wholeNumber,
 } from "./command.ts";
 import { idSchema } from "../../shared/events.ts";
@@ -27,85 +28,68 @@ import {
   type ReplayJson,
   replaySchema,
 } from "../../shared/ops/answers.ts";
-import {
-  DEFAULT_REPLAY_RATE,
-  MAX_REPLAY_RATE,
-  type ReplayFilter,
-  replayFilterSchema,
-} from "../../shared/ops/replays.ts";
-import { ApiError, type AskOps, opsApi } from "./ops_api.ts";
+import { DEFAULT_REPLAY_RATE, MAX_REPLAY_RATE, replayFilterSchema } from "../../shared/ops/replays.ts";
+import { ApiError, type AskOps, opsApi, urlFlag } from "./ops_api.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 
-const USAGE = `deno task replay: sends published events to their consumers once more
-
-Which events, at least one of:
-  --type=order.created         only of this type
-  --from=2026-11-22T17:00:00Z  only those that happened then or later
-  --to=2026-11-22T18:00:00Z    only those that happened before then
-  --order=<uuid>               only those about this order
-  --correlation-id=<id>        only those with this correlation id
-  --consumer=<name>            only for this consumer; otherwise for each that is bound to the event's type
-or
-  --start=<replay id>          the set that an earlier --dry-run has shown
-
-How:
-  --dry-run                    show the set, send nothing
-  --rate=${DEFAULT_REPLAY_RATE}                   messages per second at most, 1 to ${MAX_REPLAY_RATE}
-  --yes                        do not ask before sending
-  --url=http://127.0.0.1:8000  where the API is; OPS_TOKEN is sent to it where that is set
-  --json                       print the replay as JSON; progress goes to standard error
-  --help                       print this
-
-Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.
-
-Example: deno task replay --type=order.created --from=2026-11-22T17:00:00Z --dry-run`;
-
-const FLAGS = {
-  type: text.optional(),
-  from: text.optional(),
-  to: text.optional(),
-  order: text.optional(),
-  "correlation-id": text.optional(),
-  consumer: text.optional(),
-  start: idSchema.optional(),
-  "dry-run": onOff,
-  rate: wholeNumber(1, MAX_REPLAY_RATE).default(DEFAULT_REPLAY_RATE),
-  yes: onOff,
-  url: apiUrl,
-  json: onOff,
+const WHICH = {
+  type: flag(text.optional(), "only of this type", "order.created"),
+  from: flag(text.optional(), "only those that happened then or later", "2026-11-22T17:00:00Z"),
+  to: flag(text.optional(), "only those that happened before then", "2026-11-22T18:00:00Z"),
+  order: flag(text.optional(), "only those about this order", "<uuid>"),
+  "correlation-id": flag(text.optional(), "only those with this correlation id", "<id>"),
+  consumer: flag(text.optional(), "only for this consumer, not for each that is bound to the type", "<name>"),
 };
+const HOW = {
+  start: flag(
+    idSchema.optional(),
+    "the set that an earlier --dry-run has shown, in the place of all above",
+    "<replay id>",
+  ),
+  rate: flag(
+    wholeNumber(1, MAX_REPLAY_RATE).default(DEFAULT_REPLAY_RATE),
+    `messages per second at most, 1 to ${MAX_REPLAY_RATE}`,
+  ),
+  ...ASKING,
+  url: urlFlag,
+};
+const usage = usageOf(
+  "replay",
+  "sends published events to their consumers once more",
+  { "Which events, at least one of": WHICH, "How:": HOW },
+  "Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.",
+  "--type=order.created --from=2026-11-22T17:00:00Z --dry-run",
+);
 const FLAG_OF: Readonly<Record<string, string>> = { orderId: "order", correlationId: "correlation-id" };
 
-interface ReplayOptions extends Pick<FlagValues<typeof FLAGS>, "dry-run" | "rate" | "yes" | "url" | "json"> {
-  /** A new set by this filter, or the id of one that is prepared. */
-  readonly set: { readonly filter: ReplayFilter } | { readonly id: string };
-}
-
 /** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
-function readReplayFlags(args: readonly string[]): ReplayOptions | null {
-  const given = readFlags(args, FLAGS);
+function readReplayFlags(args: readonly string[]) {
+  const given = readFlags(args, { ...WHICH, ...HOW });
   if (!given) return null;
-  const { start, type, from, to, order: orderId, "correlation-id": correlationId, consumer, ...how } =
-    given.flags;
-  const filter = Object.fromEntries(
-    Object.entries({ type, from, to, consumer, orderId, correlationId }).filter(([, value]) =>
-      value !== undefined
-    ),
-  );
-  if (start === undefined) return { ...how, set: { filter: checkFilter(filter) } };
-  if (Object.keys(filter).length > 0) {
+  const {
+    start,
+    rate,
+    "dry-run": dryRun,
+    yes,
+    json,
+    url,
+    order: orderId,
+    "correlation-id": correlationId,
+    ...rest
+  } = given.flags;
+  const filter = JSON.parse(JSON.stringify({ ...rest, orderId, correlationId })); // without what is undefined
+  const parsed = replayFilterSchema.safeParse(filter);
+  if (start !== undefined && Object.keys(filter).length > 0) {
     throw new UsageError("--start takes the set as it was shown: leave the filters away");
   }
-  return { ...how, set: { id: start } };
-}
-
-function checkFilter(filter: unknown): ReplayFilter {
-  const parsed = replayFilterSchema.safeParse(filter);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const name = issue?.path[0]?.toString();
-  if (name === undefined) throw new UsageError("Say which events: at least one filter, or --start");
-  throw new UsageError(`--${FLAG_OF[name] ?? name} ${issue?.message ?? "is not valid"}`);
+  if (start === undefined && !parsed.success) {
+    const [issue] = parsed.error.issues;
+    const name = issue?.path[0]?.toString();
+    if (name === undefined) throw new UsageError("Say which events: at least one filter, or --start");
+    throw new UsageError(`--${FLAG_OF[name] ?? name} ${issue?.message ?? "is not valid"}`);
+  }
+  refuseUnasked(given.flags);
+  return { start, filter: parsed.data ?? {}, rate, dryRun, yes, json, url };
 }
 
 const ROOT = "/ops/replays";
@@ -126,13 +110,10 @@ export function showSet(
     { cell: ({ orderId }) => orderId ? `order ${orderId}` : "-" },
     { cell: ({ consumer }) => consumer },
   ]);
+  const repeat = "of them their consumer has processed: it will absorb those, and count the repeat.";
   return [
     `Replay ${id}: ${countOf(total, "message")}.`,
-    ...alreadyProcessed > 0
-      ? [
-        `${alreadyProcessed} of them their consumer has processed: it will absorb those, and count the repeat.`,
-      ]
-      : [],
+    ...alreadyProcessed > 0 ? [`${alreadyProcessed} ${repeat}`] : [],
     ...table.map((line) => `  ${line}`),
     ...total > shown.length ? [`  and ${total - shown.length} more: ${ROOT}/${id}/events`] : [],
   ];
@@ -156,6 +137,7 @@ const LOOK_MS = 500;
 const MAX_FAILED_LOOKS = 60;
 /** Looks in a row without progress after which that is told: ten seconds. */
 const STALLED_LOOKS = 20;
+const HINT = "Is the outbox relay running, and can it reach the broker?";
 const CONFLICT = 409;
 
 /**
@@ -168,12 +150,7 @@ async function send(ask: AskOps, { id, total }: ReplayJson, ratePerSecond: numbe
   await ask(replaySchema, `${ROOT}/${id}/start`, "POST", { ratePerSecond });
   using progress = startProgress("messages", total);
   let [failed, still, sent] = [0, 0, 0];
-  for (;;) {
-    if (stop.signal.aborted) {
-      const ended = await cancel(ask, id);
-      progress.at(ended.sent);
-      return ended;
-    }
+  while (!stop.signal.aborted) {
     try {
       const replay = await ask(replaySchema, `${ROOT}/${id}`);
       progress.at(replay.sent);
@@ -188,36 +165,32 @@ async function send(ask: AskOps, { id, total }: ReplayJson, ratePerSecond: numbe
     }
     await pause(LOOK_MS, stop.signal);
   }
+  return await ask(replaySchema, `${ROOT}/${id}/cancel`, "POST").catch((error) => {
+    if (!(error instanceof ApiError) || error.status !== CONFLICT) throw error;
+    return ask(replaySchema, `${ROOT}/${id}`); // it has ended in the same moment
+  });
 }
 
-const HINT = "Is the outbox relay running, and can it reach the broker?";
-
-/** Cancels it, unless it has ended in the same moment. */
-async function cancel(ask: AskOps, id: string): Promise<ReplayJson> {
-  try {
-    return await ask(replaySchema, `${ROOT}/${id}/cancel`, "POST");
-  } catch (error) {
-    if (error instanceof ApiError && error.status === CONFLICT) {
-      return await ask(replaySchema, `${ROOT}/${id}`);
-    }
-    throw error;
+async function run(options: NonNullable<ReturnType<typeof readReplayFlags>>): Promise<number> {
+  const { start, filter, url, rate, dryRun, yes, json } = options;
+  const say = (text: string, value?: object) => {
+    if (!json) console.log(text);
+    else if (value) console.log(JSON.stringify(value));
+  };
+  const { ask, advise } = opsApi(url, ANSWER_MS);
+  const replay: PreparedReplay = start === undefined
+    ? await ask(preparedReplaySchema, ROOT, "POST", filter)
+    : {
+      ...await ask(replaySchema, `${ROOT}/${start}`),
+      ...await ask(replayEventsPageSchema, `${ROOT}/${start}/events`),
+    };
+  say(showSet(replay, replay.events).join("\n"));
+  if (replay.total === 0) {
+    say("Nothing to send: no published event matches that has a consumer.", replay);
+    return EXIT_DONE;
   }
-}
-
-async function run(options: ReplayOptions): Promise<number> {
-  const { set, url, rate, "dry-run": dryRun, yes, json } = options;
-  const say = json ? () => {} : (line: string) => console.log(line);
-  if (!dryRun && !yes && (json || !Deno.stdin.isTerminal())) {
-    throw new UsageError("There is nobody to ask: add --yes to send, or --dry-run to look only");
-  }
-  const ask = opsApi(url, ANSWER_MS);
-  const replay =
-    await ("filter" in set ? ask(preparedReplaySchema, ROOT, "POST", set.filter) : find(ask, set.id));
-  showSet(replay, replay.events).forEach(say);
-  if (dryRun || replay.total === 0) {
-    if (json) console.log(JSON.stringify(replay));
-    else if (replay.total === 0) say("Nothing to send: no published event matches that has a consumer.");
-    else say(`Nothing has been sent. Send exactly these with: deno task replay --start=${replay.id}`);
+  if (dryRun) {
+    say(`Nothing has been sent. Send exactly these with: ${advise(`replay --start=${replay.id}`)}`, replay);
     return EXIT_DONE;
   }
   if (!yes && !confirm(`Send ${countOf(replay.total, "message")}, at most ${rate} a second?`)) {
@@ -226,19 +199,10 @@ async function run(options: ReplayOptions): Promise<number> {
     return EXIT_NOT_DONE;
   }
   const end = await send(ask, replay, rate);
-  console.log(json ? JSON.stringify(end) : showEnd(end));
+  say(showEnd(end), end);
   return end.state === "DONE" ? EXIT_DONE : EXIT_NOT_DONE;
 }
 
-async function find(ask: AskOps, id: string): Promise<PreparedReplay> {
-  const questions = [
-    ask(replaySchema, `${ROOT}/${id}`),
-    ask(replayEventsPageSchema, `${ROOT}/${id}/events`),
-  ] as const;
-  const [replay, page] = await Promise.all(questions);
-  return { ...replay, ...page };
-}
-
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "replay", usage: USAGE, read: readReplayFlags, run }, Deno.args));
+  Deno.exit(await runCommand({ task: "replay", usage, read: readReplayFlags, run }, Deno.args));
 }

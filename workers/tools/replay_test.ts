@@ -149,7 +149,7 @@ Deno.test("deno task replay ends with 64 for a wrong usage, and says what is wro
     [["--type=order.created", "--url=here", "--yes"], "--url takes a URL"],
     [["--start=7", "--yes"], "--start must be a uuid"],
     [["--type=order.created", `--start=${crypto.randomUUID()}`, "--yes"], "leave the filters away"],
-    [["--type=order.created"], "There is nobody to ask: add --yes to send, or --dry-run"],
+    [["--type=order.created"], "There is nobody to ask: add --yes, or --dry-run"],
   ];
   const results = await Promise.all(cases.map(([args]) => runReplay(args)));
   for (const [i, { code, err }] of results.entries()) {

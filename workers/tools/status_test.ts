@@ -1,11 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { z } from "zod";
-import { findTroubles, frameOf, statusLines } from "./status.ts";
+import { findTroubles as troublesOf, frameOf, statusLines } from "./status.ts";
 import { AT, figures, liveProcess, systemStatus } from "./testdata/statuses.ts";
+import { QUEUES } from "../../shared/topology.ts";
+import { PROCESSES } from "../dev/processes.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
+import type { SystemStatus } from "../../shared/ops/live.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
 import { readOutput } from "../../specs/support/read_output.ts";
 
@@ -20,12 +23,13 @@ Deno.test("frameOf() leaves away what does not fit, wrapped lines counted, and s
   const lines = ["one", "0123456789ab", "three", "four"];
   const shown = (rows: number) =>
     frameOf(lines, { columns: 10, rows }).replaceAll("\x1b[K", "").split("\r\n").slice(1);
-  assertEquals(shown(6), ["0123456789ab", "three", "four\x1b[J"]);
-  assertEquals(shown(5), ["0123456789ab", "three", "… 1 more l\x1b[J"]);
+  assertEquals(shown(5), ["0123456789ab", "three", "four\x1b[J"]);
+  assertEquals(shown(4), ["0123456789ab", "… 2 more l\x1b[J"]);
   assertEquals(shown(3), ["… 3 more l\x1b[J"]);
 });
 
-const expected = ["outbox-relay", "payments-order-created"];
+const findTroubles = (status: SystemStatus) =>
+  troublesOf(status, ["outbox-relay", "payments-order-created"], (task) => `deno task ${task}`);
 
 Deno.test("findTroubles() has nothing to say of a system that is busy, retries, replays, and has faults armed", () => {
   const busy = figures({
@@ -35,7 +39,7 @@ Deno.test("findTroubles() has nothing to say of a system that is busy, retries, 
     replays: [{ id: "r", total: 5, sent: 1, lastError: "no route" }],
     faults: [{ point: "provider.slow", consumer: null, times: 1 }],
   });
-  assertEquals(findTroubles(systemStatus(busy), expected), []);
+  assertEquals(findTroubles(systemStatus(busy)), []);
 });
 
 Deno.test("findTroubles() names each thing that needs attention, with what to do", () => {
@@ -56,7 +60,7 @@ Deno.test("findTroubles() names each thing that needs attention, with what to do
   });
   const redrive = (consumer: string) =>
     `look at them with deno task redrive --consumer=${consumer} --dry-run`;
-  assertEquals(findTroubles(systemStatus(broken), expected), [
+  assertEquals(findTroubles(systemStatus(broken)), [
     "payments-order-created (process 7 on 127.0.0.1) has been silent for 1 min 4 s: it was killed, or is stuck",
     "no outbox-relay runs: start one with deno task worker:outbox-relay",
     "nobody consumes payments.order-created.v1, where 1 message waits",
@@ -71,14 +75,14 @@ Deno.test("findTroubles() says which service is away, and where there are no fig
   const database = "the database cannot be reached: nothing goes on until it is back";
   const broker = "the broker cannot be reached: events wait in the outbox until it is back";
   const slow = "the database does not answer in time: there are no figures";
-  assertEquals(findTroubles({ ...systemStatus(null), database: "down" }, expected), [database]);
-  assertEquals(findTroubles({ ...systemStatus(null), database: "down", broker: "down" }, expected), [
+  assertEquals(findTroubles({ ...systemStatus(null), database: "down" }), [database]);
+  assertEquals(findTroubles({ ...systemStatus(null), database: "down", broker: "down" }), [
     database,
     broker,
   ]);
-  assertEquals(findTroubles(systemStatus(null), expected), [slow]);
+  assertEquals(findTroubles(systemStatus(null)), [slow]);
   const away = { ...systemStatus(figures({ queues: null })), broker: "down" as const };
-  assertEquals(findTroubles(away, expected), [broker]);
+  assertEquals(findTroubles(away), [broker]);
 });
 
 const view = { url: "http://127.0.0.1:8000", columns: Infinity, isColoured: false };
@@ -86,21 +90,17 @@ const view = { url: "http://127.0.0.1:8000", columns: Infinity, isColoured: fals
 Deno.test("statusLines() is this, for a system at rest", () => {
   assertEquals(statusLines(systemStatus(figures()), [], view), [
     "OrderFlow 1.2.3 at http://127.0.0.1:8000, 2026-11-22T12:00:00.000Z",
-    "database up   broker up",
+    "database up   broker up   faults off",
+    "Everything is in order.",
     "",
-    "PROCESS                 INSTANCE  HOST       PID  VERSION   UP  LAST BEAT  LAST BATCH  COUNTS",
-    "outbox-relay            0190f3c1  127.0.0.1    7  1.2.3    1 h        2 s        none",
-    "payments-order-created  0190f3c1  127.0.0.1    7  1.2.3    1 h        2 s   1 min 5 s  processed 250, batches 4",
+    "PROCESS                 INSTANCE  HOST       PID  VERSION   UP  BEAT  BATCH  COUNTS",
+    "outbox-relay            0190f3c1  127.0.0.1    7  1.2.3    1 h   2 s   none",
+    "payments-order-created  0190f3c1  127.0.0.1    7  1.2.3    1 h   2 s  1 min  processed 250, batches 4",
     "",
-    "QUEUE                      MESSAGES  CONSUMERS  RETRIES  DEAD LETTERS",
-    "payments.order-created.v1         0          1        0             0",
-    "",
+    "QUEUE                      MESSAGES  CONSUMERS  RETRIES  LETTERS",
+    "payments.order-created.v1         0          1        0        0",
     "outbox    0 waiting",
     "orders    none yet",
-    "replay    none under way",
-    "faults    off",
-    "",
-    "Everything is in order.",
   ]);
 });
 
@@ -119,43 +119,47 @@ Deno.test("statusLines() shows who is gone, what waits, what is sent again and w
   });
   const lines = statusLines({ ...systemStatus(busy), broker: "down" }, ["first", "second"], view);
   assertEquals(lines.slice(1), [
-    "database up   broker down",
+    "database up   broker down   faults on",
+    "Needs attention:",
+    "  first",
+    "  second",
     "",
-    "PROCESS       INSTANCE  HOST       PID  VERSION    UP  LAST BEAT  LAST BATCH  COUNTS",
-    "outbox-relay  0190f3c1  127.0.0.1    7  1.2.3    gone        2 s        none",
+    "PROCESS       INSTANCE  HOST       PID  VERSION    UP  BEAT  BATCH  COUNTS",
+    "outbox-relay  0190f3c1  127.0.0.1    7  1.2.3    gone   2 s   none",
     "",
-    "QUEUE                      MESSAGES  CONSUMERS  RETRIES  DEAD LETTERS",
-    "payments.order-created.v1         ?          ?        2             0",
-    "orders.payment-events.v1          ?          ?        0             1",
-    "",
+    "QUEUE                      MESSAGES  CONSUMERS  RETRIES  LETTERS",
+    "payments.order-created.v1         ?          ?        2        0",
+    "orders.payment-events.v1          ?          ?        0        1",
     "outbox    3 waiting, the oldest for 1 min 1 s",
     "orders    of the newest 1000: COMPLETED 998, PENDING 2; 12.3/s come in",
     "latency   half of them ended within 24 ms, 99 % within 81 ms",
     "replay    r1: 1 of 5 messages sent, no route",
     "faults    2 x provider.slow at payments.order-created.v1",
-    "",
-    "Needs attention:",
-    "  first",
-    "  second",
   ]);
   const away = statusLines({ ...systemStatus(null), database: "down" }, ["gone"], view);
-  assertEquals(away.slice(1), ["database down   broker up", "", "Needs attention:", "  gone"]);
+  assertEquals(away.slice(1), ["database down   broker up", "Needs attention:", "  gone"]);
 });
 
-Deno.test("statusLines() fits a narrow terminal: columns go first, then what is left is cut", () => {
-  const armed = Array.from(
-    { length: 9 },
-    () => ({ point: "provider.slow", consumer: null, times: 1 } as const),
-  );
-  const status = systemStatus(figures({ faults: armed }));
-  for (const columns of [120, 100, 80, 60, 40, 10]) {
-    for (const line of statusLines(status, [], { ...view, columns }).slice(0, -1)) {
-      assert(line.length <= Math.max(columns, "database up   broker up".length), `${columns}: ${line}`);
-    }
+Deno.test("statusLines() of the whole system fits 80 columns of 24 lines and 60 columns: columns go first, then the last is cut", () => {
+  const names = PROCESSES.map(({ name }) => name);
+  const counts = { processed: 123_456, batches: 4321, duplicates: 12, retries: 3 };
+  const status = systemStatus(figures({
+    processes: names.map((name) => liveProcess({ name, counts, pid: 1_234_567, lastBatchAt: AT })),
+    queues: Object.values(QUEUES).map(({ name }) => ({ queue: name, messages: 12_345, consumers: 1 })),
+    orders: { COMPLETED: 900, REFUNDED: 50, PAYMENT_FAILED: 40, PENDING: 10 },
+    latency: { p50: 24, p99: 81 },
+    faults: [],
+  }));
+  const at = (columns: number) => statusLines(status, [], { ...view, columns });
+  assert(at(80).length <= 24, at(80).join("\n"));
+  for (const columns of [120, 100, 80, 60, 40]) {
+    for (const line of at(columns)) assert(line.length <= columns, `${columns}: ${line}`);
   }
-  const [, , , heads, , row] = statusLines(status, [], { ...view, columns: 80 });
-  assertEquals(heads, "PROCESS                 PID   UP  LAST BEAT  LAST BATCH  COUNTS");
-  assertEquals(row, "payments-order-created    7  1 h        2 s   1 min 5 s  processed 250, batches…");
+  const shown = (columns: number, line: number) => at(columns)[line]?.split(/ {2,}/);
+  assertEquals(shown(80, 4), ["PROCESS", "PID", "UP", "BEAT", "BATCH", "COUNTS"]);
+  assertEquals(shown(60, 4), ["PROCESS", "UP", "BEAT", "COUNTS"]);
+  assertEquals(shown(60, 12)?.[0], "notifications-final-events");
+  assertEquals(shown(60, 14), ["QUEUE", "MESSAGES", "RETRIES", "LETTERS"]);
 });
 
 Deno.test("statusLines() uses colours only where it may: red for what needs attention", () => {
@@ -166,9 +170,9 @@ Deno.test("statusLines() uses colours only where it may: red for what needs atte
   assertEquals(coloured.map((line) => line.replaceAll(/\x1b\[\d+m/g, "")), plain);
   assert(plain.every((line) => !line.includes("\x1b")));
   assertEquals(coloured.filter((line) => line.startsWith("\x1b[31m")), [
-    `\x1b[31m${plain[4]}\x1b[0m`,
     "\x1b[31mNeeds attention:\x1b[0m",
     "\x1b[31m  trouble\x1b[0m",
+    `\x1b[31m${plain[6]}\x1b[0m`,
   ]);
 });
 
