@@ -28,8 +28,8 @@ Deno.test("importProblem() keeps api, workers, ui and specs apart, but for the p
   for (const [from, to] of [...pairs, ["ui", "workers"], ["api", "specs"], ["workers", "specs"]]) {
     assertEquals(isAllowed(`${from}/a.ts`, `${to}/b.ts`), false, `${from} imports ${to}`);
   }
-  assertEquals(isAllowed("api/ui_routes.ts", "ui/page.tsx"), true);
-  assertEquals(isAllowed("api/ui_routes.ts", "workers/dev/main.ts"), false);
+  assertEquals(isAllowed("api/page/page.ts", "ui/page.tsx"), true);
+  assertEquals(isAllowed("api/page/page.ts", "workers/dev/main.ts"), false);
 });
 
 Deno.test("importProblem() lets tests and specs import anything", () => {
@@ -52,7 +52,7 @@ Deno.test("importProblem() keeps a module to its own table, the outbox and the i
     }
     assertEquals(isAllowed(from, "shared/order_status.ts"), true);
   }
-  assertEquals(isAllowed("api/status_routes.ts", "shared/sql/orders.ts"), true);
+  assertEquals(isAllowed("api/ops/status.ts", "shared/sql/orders.ts"), true);
 });
 
 Deno.test("importProblem() keeps modules apart, in handlers and in worker scripts", () => {
