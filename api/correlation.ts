@@ -7,9 +7,9 @@ import type { Hono, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { correlationIdSchema } from "../shared/events.ts";
 import { formatTraceparent, parseTraceparent, type Span } from "../shared/process/tracing.ts";
-import { problems } from "./describe.ts";
-import type { Description } from "./description.ts";
-import { HttpProblem } from "./http_errors.ts";
+import { problems } from "./openapi/describe.ts";
+import type { Description } from "./openapi/description.ts";
+import { HttpProblem } from "./http.ts";
 
 /** The header that carries the correlation id, both ways. */
 export const CORRELATION_HEADER = "x-correlation-id";

@@ -25,7 +25,7 @@ import { CLAIM_SETTINGS, createWakeUps } from "../shared/sql/outbox.ts";
 import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { createApp } from "./app.ts";
-import { createLiveFeed } from "./live_feed.ts";
+import { createLiveFeed } from "./ops/live_feed.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 

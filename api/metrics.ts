@@ -10,7 +10,7 @@ import { Counter, Gauge, Histogram } from "@prometheus-io/client";
 import type { QueueDepth } from "../shared/broker/connection.ts";
 import { createRegistry, type Registry } from "../shared/process/metrics.ts";
 import type { Middleware } from "./correlation.ts";
-import type { RequestContext } from "./http_errors.ts";
+import type { RequestContext } from "./http.ts";
 import { createTableMetrics, type TableMetricsDeps } from "./table_metrics.ts";
 
 /** What the figures are read from, each time they are asked for. */

@@ -7,9 +7,9 @@ import { z } from "zod";
 import { nextCursor, orderSchema, timelineEntrySchema } from "../shared/ops/answers.ts";
 import { amountSchema, idSchema } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./describe.ts";
-import type { Description } from "./description.ts";
-import { EXAMPLE_IDS } from "./examples.ts";
+import { BODY_REFUSALS, json, jsonBody, LOCATION, pathId, problems, queryOf } from "./openapi/describe.ts";
+import type { Description } from "./openapi/description.ts";
+import { EXAMPLE_IDS } from "./openapi/examples.ts";
 import { pageSchema } from "./paging.ts";
 
 /** The request header that carries the key. */

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { idSchema } from "../shared/events.ts";
-import { parseOr400 } from "./http_errors.ts";
+import { parseOr400 } from "./http.ts";
 
 /** What a path with an id has in it. */
 export const idPath = z.object({ id: idSchema });

@@ -22,7 +22,7 @@ import {
   type UsedKey,
 } from "../shared/sql/orders.ts";
 import type { WakeUps } from "../shared/sql/outbox.ts";
-import { HttpProblem } from "./http_errors.ts";
+import { HttpProblem } from "./http.ts";
 import type { OrderRequest } from "./orders_contract.ts";
 
 /** An order as it was when it was placed, whatever has become of it since. */

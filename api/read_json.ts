@@ -4,7 +4,7 @@
  * @module
  */
 import { withTimeout } from "../shared/process/stop.ts";
-import { HttpProblem, type RequestContext } from "./http_errors.ts";
+import { HttpProblem, type RequestContext } from "./http.ts";
 
 /** The largest body that is read, in bytes. An order takes about 150. */
 export const MAX_BODY_BYTES = 16 * 1024;

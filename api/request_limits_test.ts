@@ -9,7 +9,7 @@ import { connectRaw, rawRequest } from "../specs/support/raw_http.ts";
 import { serve, testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { HttpProblem, problemResponse } from "./http_errors.ts";
+import { HttpProblem, problemResponse } from "./http.ts";
 import { readBounded, readJson } from "./read_json.ts";
 
 shareTestSchema();

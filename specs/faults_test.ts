@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { needsFaults, SCENARIOS } from "../api/scenarios.ts";
+import { needsFaults, SCENARIOS } from "../api/ops/scenario_list.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { armFaults } from "../shared/ops/faults.ts";

@@ -6,8 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
 import { createApp } from "../api/app.ts";
-import { SCENARIOS } from "../api/scenarios.ts";
-import { createLiveFeed } from "../api/live_feed.ts";
+import { SCENARIOS } from "../api/ops/scenario_list.ts";
+import { createLiveFeed } from "../api/ops/live_feed.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import { bindingsOf } from "../shared/broker/connection.ts";

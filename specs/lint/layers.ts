@@ -58,13 +58,13 @@ function folderProblem(from: string, to: string): Problem | undefined {
   const [source, target] = [from.split("/")[0] ?? "", to.split("/")[0] ?? ""];
   if (source === target || target === "shared") return undefined;
   if (!folders.includes(source) || !folders.includes(target)) return undefined;
-  if (from === "api/ui_routes.ts" && target === "ui") return undefined;
+  if (from === "api/page/page.ts" && target === "ui") return undefined;
   const hint = source === "shared"
     ? "Pass in what is needed as a parameter, or move the imported code to shared/."
     : target === "specs"
     ? "Move the code out of specs/, which holds what only tests use."
     : target === "ui"
-    ? "Only api/ui_routes.ts may import the page: go through it, or move what both need to shared/."
+    ? "Only api/page/page.ts may import the page: go through it, or move what both need to shared/."
     : "Move what both need to shared/, or let them talk through events and tables.";
   return { message: `${source}/ must not import ${target}/ (${to})`, hint };
 }

@@ -27,8 +27,8 @@ Deno.test("importProblem() keeps the folders apart, but for shared, the page's r
   assertImports(false, [api], [workers, ui, specs]);
   assertImports(false, [workers], [api, ui, specs]);
   assertImports(false, [ui], [api, workers, specs]);
-  assertEquals(isAllowed("api/ui_routes.ts", "ui/page.tsx"), true);
-  assertEquals(isAllowed("api/ui_routes.ts", "workers/dev/main.ts"), false);
+  assertEquals(isAllowed("api/page/page.ts", "ui/page.tsx"), true);
+  assertEquals(isAllowed("api/page/page.ts", "workers/dev/main.ts"), false);
   assertImports(true, ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/a.ts"], [
     "workers/dev/main.ts",
   ]);
@@ -46,7 +46,7 @@ Deno.test("importProblem() keeps a module to its own code and table, the outbox 
   assertImports(false, orders, ["payments", "set_aside", "migrate"].map((name) => `shared/sql/${name}.ts`));
   assertImports(false, orders, ["workers/payments/charge.ts", "workers/payments_order_created.ts"]);
   assertImports(true, ["workers/dev/main.ts", "workers/orders/a_test.ts"], ["workers/payments/charge.ts"]);
-  assertEquals(isAllowed("api/status_routes.ts", "shared/sql/orders.ts"), true);
+  assertEquals(isAllowed("api/ops/status.ts", "shared/sql/orders.ts"), true);
 });
 
 Deno.test("layers/imports sees every form of import", () => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type AppDeps, createApp } from "../../api/app.ts";
-import { createLiveFeed } from "../../api/live_feed.ts";
+import { createLiveFeed } from "../../api/ops/live_feed.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";

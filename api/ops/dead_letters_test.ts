@@ -1,0 +1,201 @@
+import { assert, assertEquals } from "@std/assert";
+import { connect } from "amqplib";
+import type { Hono } from "hono";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { createPublisher, type OutgoingMessage, type Publisher } from "../../shared/broker/publish.ts";
+import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { appendEvents, newLetter, orderCreated } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { CorrelationEnv } from "../correlation.ts";
+import { deadLetterRoutes } from "./dead_letters.ts";
+import { HttpProblem, problemResponse } from "../http.ts";
+
+shareTestSchema();
+
+interface Wire extends AsyncDisposable {
+  readonly publisher: Publisher;
+  readonly queue: string;
+  readonly otherQueue: string;
+  /** The bodies in a queue, taken out. */
+  take(queue: string): Promise<string[]>;
+}
+
+async function wire(broker: TestBroker): Promise<Wire> {
+  const model = await connect(broker.url);
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, broker.topology);
+  return {
+    publisher: createPublisher(channel),
+    queue: broker.topology.queues.paymentsOrderCreated.name,
+    otherQueue: broker.topology.queues.ordersPaymentEvents.name,
+    async take(queue) {
+      const bodies: string[] = [];
+      for (let message; (message = await channel.get(queue, { noAck: true }));) {
+        bodies.push(message.content.toString());
+      }
+      return bodies;
+    },
+    [Symbol.asyncDispose]: () => model.close(),
+  };
+}
+
+function appOn(db: TestSchema, publisher: Publisher | null): Hono<CorrelationEnv> {
+  const app = deadLetterRoutes({ opsSql: db.as("orderflow_ops"), publisher: () => publisher });
+  app.onError((error, c) => {
+    if (error instanceof HttpProblem) return problemResponse(c, error);
+    throw error;
+  });
+  return app;
+}
+
+const post = (body: unknown): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+async function states(db: TestSchema): Promise<string[]> {
+  const rows = await db.sql`select state, resolution from dead_letters order by id`;
+  return rows.map(({ state, resolution }) => `${state} ${resolution}`);
+}
+
+Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, to its own consumer alone", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const broken = newLetter(wired.queue, { body: new TextEncoder().encode("{ not json"), eventId: null });
+  await insertDeadLetters(db.sql, [broken], new Date());
+  const [row] = await db.sql`select id from dead_letters`;
+  const app = appOn(db, wired.publisher);
+  const response = await app.request(`/${row?.id}/redrive`, { method: "POST" });
+  assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 0, refused: [] });
+  await eventually("the message", async () => (await wired.take(wired.queue))[0] === "{ not json");
+  assertEquals(await wired.take(wired.otherQueue), []);
+  assertEquals(await states(db), ["REDRIVEN redriven"]);
+  assertEquals((await app.request(`/${row?.id}/redrive`, { method: "POST" })).status, 409);
+  assertEquals((await app.request(`/${crypto.randomUUID()}/redrive`, { method: "POST" })).status, 404);
+});
+
+Deno.test("a redriven event goes on with the trace that it began in", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { event, traceparent } = orderCreated();
+  await appendEvents(db.sql, [{ event, traceparent }]);
+  await insertDeadLetters(db.sql, [newLetter(wired.queue, { eventId: event.eventId })], new Date());
+  const sent: OutgoingMessage[] = [];
+  const publisher: Publisher = {
+    publish(messages, route, timeoutMs) {
+      sent.push(...messages);
+      return wired.publisher.publish(messages, route, timeoutMs);
+    },
+  };
+  await appOn(db, publisher).request("/redrive", post({ consumer: wired.queue }));
+  assertEquals(sent.map((message) => message.traceparent), [traceparent]);
+});
+
+Deno.test("POST /dead-letters/redrive takes those that match, and says which were processed meanwhile", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const [first, done] = [newLetter(wired.queue), newLetter(wired.queue)];
+  await insertDeadLetters(db.sql, [first, done, newLetter(wired.otherQueue)], new Date());
+  await db.sql`insert into processed_events values (${done.eventId}, ${wired.queue}, now())`;
+  const app = appOn(db, wired.publisher);
+  const response = await app.request("/redrive", post({ consumer: wired.queue }));
+  assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 1, refused: [] });
+  assertEquals((await states(db)).toSorted(), [
+    "DISCARDED already processed",
+    "OPEN null",
+    "REDRIVEN redriven",
+  ]);
+  const [body] = await wired.take(wired.queue);
+  assertEquals(body, new TextDecoder().decode(first.body));
+  assertEquals((await app.request("/redrive", post({ consumers: "typo" }))).status, 400);
+});
+
+Deno.test("a letter that the broker does not take stays open, and the answer says why", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await insertDeadLetters(db.sql, [newLetter("no.such.queue")], new Date());
+  const response = await appOn(db, wired.publisher).request("/redrive", post({}));
+  const { redriven, refused } = await response.json();
+  assertEquals([redriven, refused.length, refused[0].error], [0, 1, "returned by the broker: NO_ROUTE"]);
+  assertEquals(await states(db), ["OPEN null"]);
+  assertEquals((await appOn(db, null).request("/redrive", post({}))).status, 503);
+});
+
+Deno.test("POST /dead-letters/…/discard closes letters with the reason given, and needs one", async () => {
+  await using db = await testSchema();
+  await insertDeadLetters(
+    db.sql,
+    [newLetter("payments"), newLetter("payments"), newLetter("orders")],
+    new Date(),
+  );
+  const app = appOn(db, null);
+  assertEquals((await app.request("/discard", post({ consumer: "payments" }))).status, 400);
+  const response = await app.request("/discard", post({ consumer: "payments", because: "a test order" }));
+  assertEquals(await response.json(), { discarded: 2 });
+  const [open] = await db.sql`select id from dead_letters where state = 'OPEN'`;
+  const one = await app.request(`/${open?.id}/discard`, post({ because: "another" }));
+  assertEquals(await one.json(), { discarded: 1 });
+  assertEquals(await states(db), ["DISCARDED a test order", "DISCARDED a test order", "DISCARDED another"]);
+});
+
+Deno.test("GET /dead-letters filters by state, consumer, reason and order, and pages", async () => {
+  await using db = await testSchema();
+  const [a, b] = [newLetter("payments"), newLetter("orders", { reason: "not JSON" })];
+  await insertDeadLetters(db.sql, [a, b, newLetter("orders")], new Date());
+  const app = appOn(db, null);
+  const list = async (query: string) => {
+    const response = await app.request(`/?${query}`);
+    const { deadLetters, nextCursor } = await response.json();
+    return { consumers: deadLetters.map(({ consumer }: { consumer: string }) => consumer), nextCursor };
+  };
+  assertEquals((await list("consumer=orders")).consumers, ["orders", "orders"]);
+  assertEquals((await list(`orderId=${a.aggregateId}`)).consumers, ["payments"]);
+  assertEquals((await list("reason=not%20JSON")).consumers, ["orders"]);
+  assertEquals((await list("state=REDRIVEN")).consumers, []);
+  const { nextCursor } = await list("limit=2");
+  assert(nextCursor);
+  assertEquals((await list(`cursor=${nextCursor}`)).consumers, ["payments"]);
+  assertEquals((await app.request("/?state=lost")).status, 400);
+});
+
+Deno.test("letters are chosen by type, time and ids too, in the list and for an action alike", async () => {
+  await using db = await testSchema();
+  const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 0, minute));
+  for (const [minute, eventType] of ["order.created", "payment.failed", "order.created"].entries()) {
+    await insertDeadLetters(db.sql, [newLetter("payments", { eventType })], at(minute));
+  }
+  const rows = await db.sql<{ id: string }[]>`select id from dead_letters order by first_failed_at`;
+  const ids = rows.map(({ id }) => id);
+  const app = appOn(db, null);
+  const cases: [query: Record<string, string>, found: number[]][] = [
+    [{ type: "order.created" }, [0, 2]],
+    [{ from: at(1).toISOString() }, [1, 2]],
+    [{ to: at(1).toISOString() }, [0]],
+    [{ type: "order.created", from: at(1).toISOString(), to: at(9).toISOString() }, [2]],
+    [{ type: "order.lost" }, []],
+  ];
+  for (const [query, found] of cases) {
+    const { deadLetters } = await (await app.request(`/?${new URLSearchParams(query)}`)).json();
+    const listed = deadLetters.map(({ id }: { id: string }) => id);
+    assertEquals(listed.toSorted(), found.map((i) => ids[i] ?? "").toSorted(), JSON.stringify(query));
+  }
+  const because = "a test";
+  const discard = async (selection: object) => {
+    const response = await app.request("/discard", post({ ...selection, because }));
+    return response.ok ? (await response.json()).discarded : response.status;
+  };
+  assertEquals(await discard({ ids: [] }), 400);
+  assertEquals(await discard({ ids: Array(101).fill(ids[0]) }), 400);
+  assertEquals(await discard({ from: "yesterday" }), 400);
+  assertEquals(await discard({ ids: [ids[0], crypto.randomUUID()], type: "order.created" }), 1);
+  assertEquals(await discard({ type: "order.created", to: at(9).toISOString() }), 1);
+  const [open, ...others] = await db.sql`select id from dead_letters where state = 'OPEN'`;
+  assertEquals([open?.id, others], [ids[1], []]);
+});

@@ -1,0 +1,222 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { tickRelay } from "../../shared/sql/outbox.ts";
+import { beat } from "../../shared/process/heartbeat.ts";
+import { type LivePulse, livePulseSchema } from "../../shared/ops/live.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import { serve, type ServedApp, testApp } from "../../specs/support/test_app.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { startCutProxy } from "../../specs/support/cut_proxy.ts";
+import { connect } from "../../shared/sql/connect.ts";
+import { createLiveFeed } from "./live_feed.ts";
+
+shareTestSchema();
+
+/** A reader of `GET /ops/live`, event by event. */
+interface Stream extends AsyncDisposable {
+  /** The head of the answer. */
+  readonly response: Response;
+  /** The next event; undefined once the stream has ended. */
+  next(): Promise<string | undefined>;
+  /** The pulse that answers `wanted`. */
+  until(wanted: (pulse: LivePulse) => boolean): Promise<LivePulse>;
+}
+
+async function open({ url }: ServedApp, headers: Record<string, string> = {}): Promise<Stream> {
+  const response = await fetch(`${url}/ops/live`, { headers });
+  assert(response.body);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  async function next(): Promise<string | undefined> {
+    while (!text.includes("\n\n")) {
+      const { value, done } = await reader.read();
+      if (done) return undefined;
+      text += value;
+    }
+    const [event, ...rest] = text.split("\n\n");
+    text = rest.join("\n\n");
+    return event;
+  }
+  return {
+    response,
+    next,
+    async until(wanted) {
+      for (let seen = 0; seen < 200; seen++) {
+        const event = await next();
+        if (event?.startsWith("retry:")) continue;
+        assert(event, "the stream has ended");
+        const pulse = livePulseSchema.parse(JSON.parse(/^event: pulse\ndata: (.*)$/.exec(event)?.[1] ?? ""));
+        if (wanted(pulse)) return pulse;
+      }
+      throw new Error("the pulse did not come");
+    },
+    [Symbol.asyncDispose]: () => reader.cancel(),
+  };
+}
+
+const order = JSON.stringify({ userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
+
+async function placeOrder({ url }: ServedApp): Promise<string> {
+  const headers = { "content-type": "application/json" };
+  const { id } = await (await fetch(`${url}/orders`, { method: "POST", headers, body: order })).json();
+  return id;
+}
+
+Deno.test("GET /ops/live tells at once how everything stands, and a new order without being asked again", async () => {
+  await using db = await testSchema();
+  await using api = serve(testApp(db));
+  await beat(db.sql, {
+    instance: crypto.randomUUID(),
+    process: "outbox-relay",
+    pid: 7,
+    version: "2.9.6",
+    startedAt: new Date(),
+    lastBatchAt: null,
+    counts: { published: 3 },
+  });
+  await using stream = await open(api);
+  const { response } = stream;
+  assertEquals([response.status, response.headers.get("content-type")], [
+    200,
+    "text/event-stream; charset=utf-8",
+  ]);
+  assertEquals(response.headers.get("cache-control"), "no-store");
+  assertEquals(await stream.next(), "retry: 1000");
+  const first = await stream.until(() => true);
+  assertEquals([first.orders, first.queues, first.outbox], [[], null, { pending: 0, oldestSeconds: 0 }]);
+  assertEquals(first.processes.map(({ name, isStale, counts }) => [name, isStale, counts]), [
+    ["outbox-relay", false, { published: 3 }],
+  ]);
+  const id = await placeOrder(api);
+  const next = await stream.until(({ orders }) => orders.length > 0);
+  assertEquals(next.orders.map((each) => [each.id, each.status]), [[id, "PENDING"]]);
+  assertEquals(next.outbox.pending, 1);
+});
+
+Deno.test("GET /ops/live has one reader for any number of pages, and lets in no more than fifty", async () => {
+  await using db = await testSchema();
+  let reads = 0;
+  const sql = db.as("orderflow_ops");
+  const readQueues = () => Promise.resolve((reads++, null));
+  const live = createLiveFeed({ sql, readQueues, log: testLog });
+  await using api = serve(testApp(db, { live }));
+  const streams = await Promise.all(Array.from({ length: 50 }, () => open(api)));
+  try {
+    const full = await fetch(`${api.url}/ops/live`);
+    assertEquals([full.status, full.headers.get("retry-after")], [503, "5"]);
+    await full.body?.cancel();
+    const before = reads;
+    const id = await placeOrder(api);
+    const seen = await Promise.all(streams.map((each) => each.until(({ orders }) => orders.length > 0)));
+    assertEquals(new Set(seen.map(({ orders }) => orders[0]?.id)), new Set([id]));
+    assert(reads - before < 20, `read ${reads - before} times for 50 pages`);
+  } finally {
+    await Promise.all(streams.map((stream) => stream[Symbol.asyncDispose]()));
+  }
+  await eventually("room for one more", async () => {
+    const response = await fetch(`${api.url}/ops/live`);
+    await response.body?.cancel();
+    return response.ok;
+  });
+});
+
+Deno.test("the live feed reads only while somebody listens", async () => {
+  await using db = await testSchema();
+  let reads = 0;
+  const live = createLiveFeed({
+    sql: db.as("orderflow_ops"),
+    readQueues: () => Promise.resolve((reads++, null)),
+    log: testLog,
+  });
+  const client = live.join();
+  assert(await client?.next());
+  client?.leave();
+  assertEquals(await client?.next(), null);
+  await db.sql`select 1`; // a reading that was under way is over by the next
+  const after = reads;
+  await tickRelay(db.sql);
+  assertEquals(reads, after);
+  assert(await live.join()?.next(), "it reads again for the next one");
+  await live.close();
+});
+
+Deno.test("a page that reads slowly is not buffered for: it gets the newest pulse when it comes back", async () => {
+  await using db = await testSchema();
+  const app = testApp(db);
+  await using api = serve(app);
+  const slow = app.deps.live.join();
+  const quick = app.deps.live.join();
+  for (let orders = 1; orders <= 3; orders++) {
+    await placeOrder(api);
+    await eventually(`${orders} orders`, async () => ordersIn(await quick?.next() ?? null) === orders);
+  }
+  assertEquals(ordersIn(await slow?.next() ?? null), 3);
+  await app.deps.live.close();
+  assertEquals([await slow?.next(), await quick?.next()], [null, null]);
+  assertEquals(app.deps.live.join(), null);
+});
+
+function ordersIn(text: string | null): number {
+  return livePulseSchema.parse(JSON.parse(text ?? "")).orders.length;
+}
+
+Deno.test("who has stopped reading is dropped, and its place is for somebody who reads", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_ops");
+  const live = createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog, stalledMs: 300 });
+  const { app } = testApp(db, { live });
+  const place = () =>
+    app.request("/orders", { method: "POST", headers: { "content-type": "application/json" }, body: order });
+  const unread = await Promise.all(Array.from({ length: 50 }, () => app.request("/ops/live")));
+  assertEquals((await app.request("/ops/live")).status, 503, "all places are taken");
+  const reading = await eventually("a place to be free", async () => {
+    await place();
+    const response = await app.request("/ops/live");
+    return response.ok && response;
+  });
+  const reader = reading.body?.getReader();
+  for (let pulses = 0; pulses < 3; pulses++) {
+    assertEquals((await reader?.read())?.done, false, "who reads stays");
+    await place();
+  }
+  await reader?.cancel();
+  const [dropped] = unread;
+  const error = await assertRejects(() => dropped?.text() ?? Promise.resolve());
+  assertStringIncludes(String(error), "reads no more");
+  await live.close();
+});
+
+Deno.test("while the database is away the stream stays open and silent, and goes on when it is back", async () => {
+  await using db = await testSchema();
+  await using wire = startCutProxy(db.url, 5432);
+  const sql = connect(wire.url, { name: "test", role: "orderflow_ops", max: 2 });
+  try {
+    const live = createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog });
+    await using api = serve(testApp(db, { live }));
+    await using stream = await open(api);
+    await stream.until(() => true);
+    wire.cut();
+    const cutAt = Date.now();
+    await placeOrder(api);
+    wire.restore();
+    const { at } = await stream.until(({ orders }) => orders.length > 0);
+    assert(Date.parse(at) >= cutAt, "nothing older than the outage is told as new");
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+});
+
+Deno.test("GET /ops/live is for those who may use /ops, and ends with the server", async () => {
+  await using db = await testSchema();
+  const token = "a-token-of-sixteen";
+  const app = testApp(db, { access: { token, remoteAddress: () => null } });
+  const api = serve(app);
+  const refused = await fetch(`${api.url}/ops/live`);
+  assertEquals(refused.status, 401);
+  assertStringIncludes(await refused.text(), "OPS_TOKEN");
+  await using stream = await open(api, { authorization: `Bearer ${token}` });
+  await stream.until(() => true);
+  await api[Symbol.asyncDispose](); // waits for the stream
+  while (await stream.next());
+});

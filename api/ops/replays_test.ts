@@ -1,0 +1,268 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { Hono } from "hono";
+import { v7 as uuidv7 } from "uuid";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import {
+  MAX_REPLAY_MESSAGES,
+  type ReplayEventRow,
+  type ReplayRow,
+  startReplay,
+} from "../../shared/ops/replays.ts";
+import { insertPublished, type PublishedEventOptions } from "../../specs/support/published_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { CorrelationEnv } from "../correlation.ts";
+import { HttpProblem, problemResponse } from "../http.ts";
+import { replayRoutes } from "./replays.ts";
+
+shareTestSchema();
+
+const bindings = bindingsOf(topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined)));
+const PAYMENTS = "payments.order-created.v1";
+const ORDERS = "orders.payment-events.v1";
+const ENROLLMENTS = "enrollments.payment-succeeded.v1";
+const DAYS = 14;
+const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
+
+function appOn(db: TestSchema): Hono<CorrelationEnv> {
+  const app = replayRoutes({ opsSql: db.as("orderflow_ops"), bindings, retentionDays: DAYS });
+  app.onError((error, c) => {
+    if (error instanceof HttpProblem) return problemResponse(c, error);
+    throw error;
+  });
+  return app;
+}
+
+const post = (body: unknown): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+type Page = { readonly events: readonly ReplayEventRow[]; readonly nextCursor: string | null };
+
+/** Prepares a replay, which must be possible. */
+async function prepare(app: Hono<CorrelationEnv>, filter: object): Promise<ReplayRow & Page> {
+  const response = await app.request("/", post(filter));
+  const answer = await response.json();
+  assertEquals(response.status, 201, JSON.stringify(answer));
+  return answer;
+}
+
+async function problemOf(response: Response): Promise<{ status: number; detail: string }> {
+  assertEquals(response.headers.get("content-type"), "application/problem+json");
+  return await response.json();
+}
+
+function created(db: TestSchema, options?: PublishedEventOptions, orderId = uuidv7()): Promise<string> {
+  const data = { orderId, userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
+  return insertPublished(db.sql, "order.created", data, options);
+}
+
+function paid(db: TestSchema, options?: PublishedEventOptions, orderId = uuidv7()): Promise<string> {
+  const data = { orderId, paymentId: uuidv7(), courseId: RESERVED_COURSES.success, amount: "49.90" };
+  return insertPublished(db.sql, "payment.succeeded", data, options);
+}
+
+const idsOf = ({ events }: Page) => events.map(({ eventId }) => eventId);
+
+Deno.test("POST /replays writes down the exact set, and what is published later is not in it", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const first = await created(db, { at: daysAgo(2) });
+  const second = await paid(db, { at: daysAgo(1) });
+  await created(db, { published: false });
+  await db.sql`insert into processed_events values (${second}, ${ORDERS}, now())`;
+  const replay = await prepare(app, { from: daysAgo(3).toISOString() });
+  const { state, total, alreadyProcessed, sent, skipped, ratePerSecond } = replay;
+  assertEquals({ state, total, alreadyProcessed, sent, skipped, ratePerSecond }, {
+    state: "PREPARED",
+    total: 3,
+    alreadyProcessed: 1,
+    sent: 0,
+    skipped: 0,
+    ratePerSecond: null,
+  });
+  const wanted = [[1, first, PAYMENTS, false], [2, second, ENROLLMENTS, false], [3, second, ORDERS, true]];
+  const rowsOf = ({ events }: Page) => events.map((e) => [e.position, e.eventId, e.consumer, e.processed]);
+  assertEquals(rowsOf(replay), wanted);
+  await created(db, { at: daysAgo(2) });
+  await db.sql`update outbox_events set published_at = now()`;
+  const later = await app.request(`/${replay.id}/events`);
+  assertEquals(rowsOf(await later.json()), wanted);
+  assertEquals((await (await app.request(`/${replay.id}`)).json()).total, 3);
+});
+
+Deno.test("POST /replays filters by type, time, order, correlation id and consumer, each alone and together", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const order = uuidv7();
+  const old = await created(db, { at: daysAgo(5), correlationId: "mine" }, order);
+  const mine = await paid(db, { at: daysAgo(4), correlationId: "mine" }, order);
+  const other = await created(db, { at: daysAgo(3) });
+  const young = await paid(db, { at: daysAgo(2) });
+  const [row] = await db.sql`select occurred_at as at from outbox_events where id = ${other}`;
+  const at: string = row?.at.toISOString();
+  const cases: [object, string[]][] = [
+    [{ type: "order.created" }, [old, other]],
+    [{ from: at }, [other, young, young]],
+    [{ to: at }, [old, mine, mine]],
+    [{ from: daysAgo(4.5).toISOString(), to: daysAgo(2.5).toISOString() }, [mine, mine, other]],
+    [{ orderId: order.toUpperCase() }, [old, mine, mine]],
+    [{ correlationId: "mine" }, [old, mine, mine]],
+    [{ consumer: ENROLLMENTS }, [mine, young]],
+    [{ consumer: ENROLLMENTS, correlationId: "mine" }, [mine]],
+    [{ consumer: ENROLLMENTS, type: "order.created" }, []],
+    [{ orderId: uuidv7() }, []],
+  ];
+  for (const [filter, wanted] of cases) {
+    const replay = await prepare(app, filter);
+    assertEquals([idsOf(replay), replay.total], [wanted, wanted.length], JSON.stringify(filter));
+    if ("consumer" in filter) assert(replay.events.every(({ consumer }) => consumer === filter.consumer));
+  }
+});
+
+Deno.test("POST /replays refuses what is no filter, and names the field at fault", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const cases: [object, string][] = [
+    [{}, "needs at least one of type, from, to, orderId, correlationId, consumer"],
+    [{ kind: "order.created" }, "kind"],
+    [{ type: "order.lost" }, "must be one of order.created"],
+    [{ from: "yesterday" }, "must be a time such as"],
+    [{ from: "2026-11-22T17:15:43" }, "must be a time such as"],
+    [{ to: "0000-01-01T00:00:00Z" }, "must not be before 1970"],
+    [{ from: daysAgo(1).toISOString(), to: daysAgo(2).toISOString() }, "must be later than from"],
+    [{ orderId: "7" }, "must be a uuid"],
+    [{ consumer: "payments" }, `must be one of ${PAYMENTS}, `],
+  ];
+  for (const [filter, wanted] of cases) {
+    const response = await app.request("/", post(filter));
+    assertEquals(response.status, 400, JSON.stringify(filter));
+    assertStringIncludes(JSON.stringify(await response.json()), wanted);
+  }
+  assertEquals((await db.sql`select from replays`).count, 0);
+});
+
+Deno.test("POST /replays refuses what is older than the inbox remembers, and says why and what to do", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const from = daysAgo(DAYS + 1).toISOString();
+  const byFrom = await problemOf(await app.request("/", post({ from })));
+  assertEquals(byFrom.status, 422);
+  assertStringIncludes(byFrom.detail, `from is ${from}`);
+  assertStringIncludes(byFrom.detail, "RETENTION_DAYS");
+  assertStringIncludes(byFrom.detail, "Narrow the replay: a from of ");
+  await created(db, { at: daysAgo(DAYS + 2) });
+  const young = await created(db);
+  const byEvent = await problemOf(await app.request("/", post({ type: "order.created" })));
+  assertEquals(byEvent.status, 422);
+  assertStringIncludes(byEvent.detail, "the oldest event that matches is of ");
+  assertEquals((await db.sql`select from replays`).count, 0);
+  // What the answer advises works.
+  const since = byEvent.detail.match(/a from of (\S+) or later/)?.[1];
+  assertEquals(idsOf(await prepare(app, { type: "order.created", from: since })), [young]);
+});
+
+Deno.test("POST /replays refuses a set that is too large, and writes nothing down", async () => {
+  await using db = await testSchema();
+  // Ids far in the future, which are on this side of the horizon.
+  await db.sql`
+    insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at)
+    select overlay(gen_random_uuid()::text placing 'f' from 1)::uuid, 'order.created', gen_random_uuid(), 'c', '{}',
+           now(), now()
+    from generate_series(1, ${MAX_REPLAY_MESSAGES})`;
+  const app = appOn(db);
+  assertEquals((await prepare(app, { type: "order.created" })).total, MAX_REPLAY_MESSAGES);
+  await created(db);
+  const problem = await problemOf(await app.request("/", post({ type: "order.created" })));
+  assertEquals(problem.status, 422);
+  assertStringIncludes(problem.detail, `More than ${MAX_REPLAY_MESSAGES} messages match`);
+  assertEquals((await db.sql`select from replays`).count, 1);
+});
+
+Deno.test("POST /replays/:id/start starts a prepared replay once, at a rate within bounds", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await created(db);
+  const { id } = await prepare(app, { type: "order.created" });
+  for (const ratePerSecond of [0, 5001, 1.5, "fast"]) {
+    assertEquals((await app.request(`/${id}/start`, post({ ratePerSecond }))).status, 400);
+  }
+  assertEquals((await app.request(`/${id}/start`, post({ rate: 5 }))).status, 400);
+  const started = await app.request(`/${id}/start`, post({ ratePerSecond: 50 }));
+  assertEquals(started.status, 202);
+  const { state, ratePerSecond, startedAt } = await started.json();
+  assertEquals([state, ratePerSecond, startedAt !== null], ["RUNNING", 50, true]);
+  const again = await problemOf(await app.request(`/${id}/start`, post({})));
+  assertEquals(again.status, 409);
+  assertStringIncludes(again.detail, "The replay is RUNNING.");
+  assertEquals((await app.request(`/${uuidv7()}/start`, post({}))).status, 404);
+  const other = await prepare(app, { type: "order.created" });
+  const last = await prepare(app, { type: "order.created" });
+  const both = await Promise.all([10, 20].map((rate) => startReplay(db.sql, last.id, rate)));
+  assertEquals(both.filter((replay) => replay?.state === "RUNNING").length, 1, "started twice");
+  const bare = await app.request(`/${other.id}/start`, { method: "POST" });
+  assertEquals([bare.status, (await bare.json()).ratePerSecond], [202, 200]);
+});
+
+Deno.test("POST /replays/:id/start refuses a set that has become too old since it was prepared", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const eventId = await created(db);
+  const { id } = await prepare(app, { type: "order.created" });
+  await db.sql`update outbox_events set occurred_at = ${daysAgo(DAYS + 1)} where id = ${eventId}`;
+  const byEvent = await problemOf(await app.request(`/${id}/start`, post({})));
+  assertEquals(byEvent.status, 422);
+  assertStringIncludes(byEvent.detail, "the oldest event of this replay is of ");
+  // Its events have been pruned altogether.
+  await db.sql`delete from outbox_events`;
+  await db.sql`update replays set created_at = ${daysAgo(DAYS + 1)}`;
+  const byAge = await problemOf(await app.request(`/${id}/start`, post({})));
+  assertEquals(byAge.status, 422);
+  assertStringIncludes(byAge.detail, "this replay was prepared at ");
+  assertEquals((await (await app.request(`/${id}`)).json()).state, "PREPARED");
+});
+
+Deno.test("POST /replays/:id/cancel ends what is prepared or running, and says 409 for what has ended", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await created(db);
+  for (const isStarted of [false, true]) {
+    const { id } = await prepare(app, { type: "order.created" });
+    if (isStarted) await app.request(`/${id}/start`, post({}));
+    const response = await app.request(`/${id}/cancel`, { method: "POST" });
+    const { state, reason, finishedAt } = await response.json();
+    assertEquals([response.status, state, reason], [200, "CANCELLED", "cancelled by an operator"]);
+    assert(finishedAt);
+    const again = await problemOf(await app.request(`/${id}/cancel`, { method: "POST" }));
+    assertEquals(again.status, 409);
+    assertStringIncludes(again.detail, "The replay is CANCELLED (cancelled by an operator).");
+    assertEquals((await app.request(`/${id}/start`, post({}))).status, 409);
+  }
+  assertEquals((await app.request(`/${uuidv7()}/cancel`, { method: "POST" })).status, 404);
+});
+
+Deno.test("GET /replays lists them newest first, and both lists page", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const events = [];
+  for (let i = 0; i < 5; i++) events.push(await created(db));
+  const ids = [];
+  for (let i = 0; i < 3; i++) ids.unshift((await prepare(app, { type: "order.created" })).id);
+  const list = async (query: string) => await (await app.request(`/?${query}`)).json();
+  const first = await list("limit=2");
+  assertEquals(first.replays.map(({ id }: ReplayRow) => id), ids.slice(0, 2));
+  const rest = await list(`limit=2&cursor=${first.nextCursor}`);
+  assertEquals([rest.replays.map(({ id }: ReplayRow) => id), rest.nextCursor], [ids.slice(2), null]);
+  const seen: string[] = [];
+  for (let cursor: string | null = "0"; cursor !== null;) {
+    const page: Page = await (await app.request(`/${ids[0]}/events?limit=2&cursor=${cursor}`)).json();
+    seen.push(...idsOf(page));
+    cursor = page.nextCursor;
+  }
+  assertEquals(seen, events);
+  assertEquals((await app.request(`/${ids[0]}/events?cursor=x`)).status, 400);
+  assertEquals((await app.request(`/${uuidv7()}/events`)).status, 404);
+});

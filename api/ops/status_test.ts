@@ -1,0 +1,103 @@
+import { assertEquals } from "@std/assert";
+import { eventually } from "../../specs/support/eventually.ts";
+import { insertHistory } from "../../specs/support/order_history.ts";
+import { testApp } from "../../specs/support/test_app.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { connect, transaction } from "../../shared/sql/connect.ts";
+import { armFaults } from "../../shared/ops/faults.ts";
+import { beat } from "../../shared/process/heartbeat.ts";
+import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
+import { VERSION } from "../../shared/process/metrics.ts";
+import { createLiveFeed } from "./live_feed.ts";
+
+shareTestSchema();
+
+const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+
+async function statusOf({ app }: ReturnType<typeof testApp>): Promise<SystemStatus> {
+  const response = await app.request("/ops/status");
+  assertEquals(response.status, 200);
+  return systemStatusSchema.parse(await response.json());
+}
+
+Deno.test("/ops/status tells of orders, processes, replays under way and faults, and of nothing that has ended", async () => {
+  await using db = await testSchema();
+  const subject = testApp(db, { faults: topology, isBrokerUp: () => true });
+  await insertHistory(db.sql, "COMPLETED");
+  await insertHistory(db.sql, "REFUNDED");
+  await beat(db.sql, {
+    instance: crypto.randomUUID(),
+    process: "outbox-relay",
+    pid: 7,
+    version: "1.2.3",
+    startedAt: new Date(),
+    lastBatchAt: null,
+    counts: { published: 3 },
+  });
+  const prepare = () =>
+    subject.app.request("/ops/replays", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ type: "order.created" }),
+    });
+  await db.sql`update outbox_events set published_at = now(), occurred_at = now()`;
+  for (let i = 0; i < 3; i++) await (await prepare()).body?.cancel();
+  const [running, cancelled] = await db.sql<{ id: string }[]>`select id from replays order by id`;
+  await subject.app.request(`/ops/replays/${running?.id}/start`, { method: "POST" });
+  await subject.app.request(`/ops/replays/${cancelled?.id}/cancel`, { method: "POST" });
+  const fault = {
+    point: "provider.failing",
+    times: 2,
+    consumer: null,
+    correlationId: null,
+    delayMs: null,
+  } as const;
+  await armFaults(db.sql, [fault], new Date());
+
+  const { version, database, broker, figures } = await statusOf(subject);
+  assertEquals([version, database, broker], [VERSION, "up", "up"]);
+  assertEquals(figures?.orders, { COMPLETED: 1, REFUNDED: 1 });
+  assertEquals(figures?.replays.map(({ id, total, sent }) => [id, total, sent]), [[running?.id, 2, 0]]);
+  assertEquals(figures?.faults, [{ point: "provider.failing", consumer: null, times: 2 }]);
+  assertEquals(figures?.processes.map(({ name, version, counts }) => [name, version, counts]), [
+    ["outbox-relay", "1.2.3", { published: 3 }],
+  ]);
+  const without = await statusOf(testApp(db));
+  assertEquals([without.broker, without.figures?.faults], ["down", null]);
+});
+
+Deno.test("/ops/status answers while the database is away, without figures", async () => {
+  await using db = await testSchema();
+  const away = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 });
+  const live = createLiveFeed({ sql: away, readQueues: () => Promise.resolve(null), log: testLog });
+  const never = await statusOf(testApp(db, { ordersSql: away, opsSql: away, isSchemaReady: () => false }));
+  assertEquals([never.database, never.figures], ["down", null]);
+  const since = await statusOf(testApp(db, { ordersSql: away, opsSql: away, live }));
+  assertEquals([since.database, since.figures], ["down", null]);
+  const between = await statusOf(testApp(db, { live })); // it answered the first question only
+  assertEquals([between.database, between.figures], ["up", null]);
+  await live.close();
+  await away.end({ timeout: 1 });
+});
+
+Deno.test("what keeps the ops routes waiting leaves the API ready, and /ops/status answers without figures", async () => {
+  await using db = await testSchema();
+  const opsSql = connect(db.url, { name: "test", role: null, max: 1 });
+  const [begun, hold] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const held = transaction(opsSql, async () => {
+    begun.resolve();
+    await hold.promise;
+  });
+  await begun.promise;
+  const subject = testApp(db, { opsSql, isBrokerUp: () => true });
+  const ready = await subject.app.request("/readyz");
+  assertEquals([ready.status, (await ready.json()).database], [200, "up"]);
+  const { database, figures } = await statusOf(subject);
+  assertEquals([database, figures], ["up", null]);
+  hold.resolve();
+  await held;
+  await eventually("figures", async () => (await statusOf(subject)).figures !== null);
+  await opsSql.end({ timeout: 1 });
+});

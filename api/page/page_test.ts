@@ -1,0 +1,241 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { connect, transaction } from "../../shared/sql/connect.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { insertHistory } from "../../specs/support/order_history.ts";
+import { testApp } from "../../specs/support/test_app.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { createLiveFeed } from "../ops/live_feed.ts";
+import { cookieOf as cookieUntil, OPS_COOKIE } from "../ops/access.ts";
+
+shareTestSchema();
+
+const TOKEN = "a-token-of-sixteen";
+const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+  "form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/** A bundle as `deno task ui:bundle` leaves it, with a file beside it that is none of it. */
+async function fakeBundle(): Promise<{ folder: string } & AsyncDisposable> {
+  const root = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
+  const folder = join(root, "dist");
+  await Deno.mkdir(folder);
+  const files = {
+    "dist/island-ABCD1234.js": "script",
+    "dist/styles-EFGH5678.css": "styles",
+    "dist/plain.js": "plain",
+    "dist/assets.json": '{"script":"island-ABCD1234.js","styles":"styles-EFGH5678.css"}',
+    "secret.js": "secret",
+  };
+  for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(join(root, name), text);
+  return { folder, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
+}
+
+Deno.test("GET / is the page with orders and the chosen one's story, under a strict policy", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  await insertHistory(db.sql, "COMPLETED");
+  const [row] = await db.sql<{ id: string }[]>`select id from orders`;
+  const { app, deps } = testApp(db, { bundle: bundle.folder });
+  const response = await app.request(`/?order=${row?.id}`);
+  const page = await response.text();
+  assertEquals(response.status, 200);
+  assertEquals(response.headers.get("content-type"), "text/html; charset=utf-8");
+  assertEquals(response.headers.get("content-security-policy"), CSP);
+  assertEquals(response.headers.get("x-content-type-options"), "nosniff");
+  assertEquals(response.headers.get("referrer-policy"), "same-origin");
+  assertEquals(response.headers.get("cache-control"), "no-store");
+  assertStringIncludes(page, 'src="/assets/island-ABCD1234.js"');
+  assertStringIncludes(page, 'href="/assets/styles-EFGH5678.css"');
+  const state = JSON.parse(
+    /<script type="application\/json" id="state">(.*?)<\/script>/.exec(page)?.[1] ?? "",
+  );
+  assertEquals(state.story.order.id, row?.id);
+  assertEquals(state.story.timeline.at(-1).kind !== undefined, true);
+  assertEquals(state.orders.orders.map(({ id }: { id: string }) => id), [row?.id]);
+  assertEquals(state.pulse.orders.length, 1);
+  assert(!page.includes(" style="), "the policy lets no inline style through");
+  const other = await app.request(`/?order=${crypto.randomUUID()}`);
+  assertEquals(other.status, 200, "an order that is not there leaves the page standing");
+  await deps.live.close();
+});
+
+Deno.test("GET /assets/:name serves the bundle's files and nothing else", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  const { app } = testApp(db, { bundle: bundle.folder });
+  const types = { "island-ABCD1234.js": "text/javascript", "styles-EFGH5678.css": "text/css" };
+  for (const [name, type] of Object.entries(types)) {
+    const response = await app.request(`/assets/${name}`);
+    await response.body?.cancel();
+    assertEquals([response.status, response.headers.get("content-type")], [200, `${type}; charset=utf-8`]);
+    assertEquals(response.headers.get("cache-control"), "public, max-age=31536000, immutable");
+  }
+  const plain = await app.request("/assets/plain.js");
+  assertEquals([await plain.text(), plain.headers.get("cache-control")], ["plain", "no-cache"]);
+  const others = [
+    "assets.json",
+    "none-ABCD1234.js",
+    "..%2fsecret.js",
+    "%2e%2e%2fsecret.js",
+    "..\\secret.js",
+    "",
+  ];
+  for (const name of others) {
+    const response = await app.request(`/assets/${name}`);
+    assertEquals(response.status, 404, name);
+    await response.body?.cancel();
+  }
+});
+
+Deno.test("GET / says in words what is missing: the bundle, or the database, and then asks again by itself", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  const away = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 });
+  const readQueues = () => Promise.resolve(null);
+  const cases = [
+    [testApp(db), "deno task ui:bundle"],
+    [testApp(db, { bundle: bundle.folder, isSchemaReady: () => false }), "database cannot be reached"],
+    [
+      testApp(db, {
+        bundle: bundle.folder,
+        opsSql: away,
+        live: createLiveFeed({ sql: away, readQueues, log: testLog }),
+      }),
+      "database cannot be reached",
+    ],
+  ] as const;
+  for (const [{ app }, words] of cases) {
+    const response = await app.request("/");
+    const page = await response.text();
+    assertEquals([response.status, response.headers.get("content-security-policy")], [503, CSP]);
+    assertStringIncludes(page, words);
+    assertMatch(page, /<meta http-equiv="refresh" content="\d+">/);
+  }
+  await away.end({ timeout: 1 });
+});
+
+Deno.test("GET / tells a database that takes its time from one that is away", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  const { app } = testApp(db, { bundle: bundle.folder });
+  assertEquals((await app.request("/")).status, 200);
+  const hold = Promise.withResolvers<void>();
+  const held = transaction(db.sql, async (tx) => {
+    await tx`lock table orders in access exclusive mode`;
+    await hold.promise;
+  });
+  await eventually("orders to be locked", async () => {
+    const { count } = await db
+      .sql`select from pg_locks where relation = 'orders'::regclass and mode = 'AccessExclusiveLock'`;
+    return count > 0;
+  });
+  const response = await app.request("/");
+  hold.resolve();
+  await held;
+  assertEquals([response.status, response.headers.get("retry-after")], [503, "3"]);
+  assertStringIncludes(await response.text(), "<h1>The database does not answer in time</h1>");
+  await eventually("the page to be back", async () => (await app.request("/")).status === 200);
+});
+
+Deno.test("GET / is for those who may use /ops; a link on another site leads there all the same", async () => {
+  await using db = await testSchema();
+  const foreign = testApp(db, { access: { token: undefined, remoteAddress: () => "192.0.2.1" } });
+  assertEquals((await foreign.app.request("/")).status, 403);
+  const { app } = testApp(db);
+  const headers = { "sec-fetch-site": "cross-site" };
+  assertEquals((await app.request("/", { headers })).status, 403);
+  const link = { ...headers, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" };
+  const again = await app.request("/", { headers: link });
+  assertEquals(again.status, 200);
+  assertStringIncludes(await again.text(), '<meta http-equiv="refresh" content="0">');
+  assertEquals((await app.request("/", { headers: { ...link, "sec-fetch-dest": "iframe" } })).status, 403);
+});
+
+/** What a browser keeps of the answer's cookie. */
+function cookieOf(response: Response): string {
+  return response.headers.get("set-cookie")?.split(";")[0] ?? "";
+}
+
+const login = (token: string, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+  body: new URLSearchParams({ token }).toString(),
+});
+
+Deno.test("with OPS_TOKEN the page asks for it once, and the cookie opens the page and /ops from then on", async () => {
+  await using db = await testSchema();
+  await using bundle = await fakeBundle();
+  const access = { token: TOKEN, remoteAddress: () => null };
+  const { app, deps } = testApp(db, { bundle: bundle.folder, access });
+  const asked = await app.request("/");
+  assertEquals([asked.status, asked.headers.get("content-security-policy")], [401, CSP]);
+  assertStringIncludes(await asked.text(), 'action="/login"');
+
+  const wrong = await app.request("/login", login("another-token-sixteen"));
+  assertEquals([wrong.status, wrong.headers.get("set-cookie")], [401, null]);
+  assertStringIncludes(await wrong.text(), "not the token");
+
+  const signedIn = await app.request("/login", login(TOKEN));
+  assertEquals([signedIn.status, signedIn.headers.get("location")], [303, "/"]);
+  const cookie = cookieOf(signedIn);
+  assertMatch(signedIn.headers.get("set-cookie") ?? "", /; Max-Age=\d+; Path=\/; HttpOnly; SameSite=Strict$/);
+  assert(!cookie.includes(TOKEN), "the cookie is not the token");
+  assertEquals((await app.request("/", { headers: { cookie } })).status, 200);
+  assertEquals((await app.request("/ops/outbox", { headers: { cookie } })).status, 200);
+  assertEquals((await app.request("/metrics", { headers: { cookie } })).status, 200);
+
+  const restarted = testApp(db, { bundle: bundle.folder, access });
+  assertEquals((await restarted.app.request("/ops/outbox", { headers: { cookie } })).status, 200);
+  const changed = testApp(db, { access: { ...access, token: `${TOKEN}-2` } });
+  assertEquals((await changed.app.request("/ops/outbox", { headers: { cookie } })).status, 401);
+
+  const late = `${OPS_COOKIE}=${cookieUntil(TOKEN, new Date(Date.now() - 1000))}`;
+  assertEquals((await app.request("/ops/outbox", { headers: { cookie: late } })).status, 401, "it is over");
+
+  const signedOut = await app.request("/logout", { method: "POST", headers: { cookie } });
+  assertEquals([signedOut.status, cookieOf(signedOut)], [303, "orderflow_ops="]);
+  await deps.live.close();
+});
+
+Deno.test("a cookie is Secure where the request came over https", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db, { access: { token: TOKEN, remoteAddress: () => null } });
+  const response = await app.request("/login", login(TOKEN, { "x-forwarded-proto": "https" }));
+  assertMatch(response.headers.get("set-cookie") ?? "", /; Secure/);
+});
+
+Deno.test("with the cookie alone, changes are made from the page only", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db, { access: { token: TOKEN, remoteAddress: () => null } });
+  const cookie = cookieOf(await app.request("/login", login(TOKEN)));
+  const post = (headers: Record<string, string>) =>
+    app.request("http://shop.example/ops/outbox/tick", { method: "POST", headers: { cookie, ...headers } });
+  assertEquals((await post({})).status, 403);
+  assertEquals((await post({ origin: "https://evil.example" })).status, 403);
+  assertEquals((await post({ origin: "null" })).status, 403);
+  assertEquals((await post({ "sec-fetch-site": "cross-site" })).status, 403);
+  assertEquals((await post({ "sec-fetch-site": "same-origin" })).status, 200);
+  assertEquals((await post({ origin: "https://shop.example" })).status, 200);
+  const bearer = { authorization: `Bearer ${TOKEN}` };
+  const response = await app.request("/ops/outbox/tick", { method: "POST", headers: bearer });
+  assertEquals(response.status, 200);
+});
+
+Deno.test("POST /login refuses other sites' pages, other types, and too many guesses at once", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db, { access: { token: TOKEN, remoteAddress: () => null } });
+  assertEquals((await app.request("/login", login(TOKEN, { origin: "https://evil.example" }))).status, 403);
+  assertEquals((await app.request("/login", login(TOKEN, { "content-type": "text/plain" }))).status, 415);
+  const guesses = await Promise.all(Array.from({ length: 12 }, () => app.request("/login", login("guess"))));
+  const counted = Map.groupBy(guesses, ({ status }) => status);
+  assertEquals([counted.get(401)?.length, counted.get(429)?.length], [10, 2]);
+  assertEquals((await app.request("/login", login(TOKEN))).status, 303);
+});
+
+Deno.test("POST /login without OPS_TOKEN has nothing to ask for", async () => {
+  await using db = await testSchema();
+  const response = await testApp(db).app.request("/login", login("anything"));
+  assertEquals([response.status, response.headers.get("location")], [303, "/"]);
+});
