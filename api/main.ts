@@ -18,7 +18,12 @@ import { withSendSpans } from "../shared/broker/observe.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
 import { messageOf } from "../shared/process/errors.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
-import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import {
+  type ProcessContext,
+  type ProcessScript,
+  runProcess,
+  WORKER_VARIABLES,
+} from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, createWakeUps } from "../shared/sql/outbox.ts";
@@ -34,105 +39,109 @@ const DRAIN_MS = 3000;
 /** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
 const LIVE_STATEMENT_MS = 2000;
 
-if (import.meta.main) {
-  await runProcess(
-    "api",
-    [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN", "RETENTION_DAYS"],
-    async ({ config, log, stop, schema }) => {
-      const topology = topologyOf(config);
-      const roles = config.DATABASE_ROLES;
-      const ordersSql = connect(config.DATABASE_URL, {
-        name: "api",
-        role: roles ? "orderflow_orders" : null,
-        max: 4,
-        settings: KEYED_SETTINGS,
-      });
-      const opsSql = connect(config.DATABASE_URL, {
-        name: "api ops",
-        role: roles ? "orderflow_ops" : null,
-        max: 4,
-      });
-      const liveSql = connect(config.DATABASE_URL, { // of its own: who watches must not hold up who works
-        name: "api live",
-        role: roles ? "orderflow_ops" : null,
-        max: 2,
-        statementTimeoutMs: LIVE_STATEMENT_MS,
-        settings: CLAIM_SETTINGS,
-      });
-      const tracer = findTracer();
-      const counts = createCounts(["orders"]);
-      let created = 0;
-      let isSchemaReady = false;
-      const beating = schema.then(() => {
-        isSchemaReady = true;
-        return keepBeating({ sql: ordersSql, process: "api", counts, log }, stop);
-      }, () => {}); // the process ends when it rejects
-      let looking: Channel | null = null;
-      let publisher: Publisher | null = null;
-      const readQueues = async () => {
-        // Gone under the question, it is as good as not there.
-        return looking ? await readQueueDepths(looking, topology).catch(() => null) : null;
-      };
-      const broker = await connectBroker({
-        url: config.AMQP_URL,
-        name: "api",
-        log,
-        setup: async (model) => {
-          const channel = await model.createConfirmChannel();
-          tieToConnection(channel, model, log, () => {
-            looking = null;
-            publisher = null;
-          });
-          await declareTopology(channel, topology);
-          looking = channel;
-          const sends = createPublisher(channel, () => void model.close().catch(() => {}));
-          publisher = withSendSpans(sends, tracer, config.AMQP_URL);
-        },
-      });
-      const live = createLiveFeed({ sql: liveSql, readQueues, log });
-      const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
-      const app = createApp({
-        placeOrder: createOrderPlacer(ordersSql, createWakeUps(), log, (orders) => {
-          counts.add({ orders });
-          created += orders;
-        }, tracer),
-        countCreated: () => created,
-        ordersSql,
-        opsSql,
-        readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
-        audit: (graceSeconds) =>
-          runAudit(opsSql, topology, { graceSeconds, retentionDays: config.RETENTION_DAYS }),
-        bindings: bindingsOf(topology),
-        retentionDays: config.RETENTION_DAYS,
-        isSchemaReady: () => isSchemaReady,
-        isBrokerUp: broker.isUp,
-        readQueues,
-        live,
-        bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
-        publisher: () => publisher,
-        ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
-        isTraced: tracer !== null,
-        access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
-        log,
-      });
+const VARIABLES = [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN", "RETENTION_DAYS"] as const;
 
-      const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
-        log.info("Listening", { url: `http://${config.HOST}:${port}` });
+export const script: ProcessScript<(typeof VARIABLES)[number]> = {
+  name: "api",
+  variables: VARIABLES,
+  work: serve,
+  startsAtOnce: true, // a database that is away is for /readyz to tell, not for a refused connection
+};
+
+async function serve(
+  { config, log, stop, schema }: ProcessContext<(typeof VARIABLES)[number]>,
+): Promise<void> {
+  const topology = topologyOf(config);
+  const roles = config.DATABASE_ROLES;
+  const ordersSql = connect(config.DATABASE_URL, {
+    name: "api",
+    role: roles ? "orderflow_orders" : null,
+    max: 4,
+    settings: KEYED_SETTINGS,
+  });
+  const opsSql = connect(config.DATABASE_URL, {
+    name: "api ops",
+    role: roles ? "orderflow_ops" : null,
+    max: 4,
+  });
+  const liveSql = connect(config.DATABASE_URL, { // of its own: who watches must not hold up who works
+    name: "api live",
+    role: roles ? "orderflow_ops" : null,
+    max: 2,
+    statementTimeoutMs: LIVE_STATEMENT_MS,
+    settings: CLAIM_SETTINGS,
+  });
+  const tracer = findTracer();
+  const counts = createCounts(["orders"]);
+  let created = 0;
+  let isSchemaReady = false;
+  const beating = schema.then(() => {
+    isSchemaReady = true;
+    return keepBeating({ sql: ordersSql, process: "api", counts, log }, stop);
+  }, () => {}); // the process ends when it rejects
+  let looking: Channel | null = null;
+  let publisher: Publisher | null = null;
+  const readQueues = async () => {
+    // Gone under the question, it is as good as not there.
+    return looking ? await readQueueDepths(looking, topology).catch(() => null) : null;
+  };
+  const broker = await connectBroker({
+    url: config.AMQP_URL,
+    name: "api",
+    log,
+    setup: async (model) => {
+      const channel = await model.createConfirmChannel();
+      tieToConnection(channel, model, log, () => {
+        looking = null;
+        publisher = null;
       });
-      // The server ends when it can take no connection, because no file may be opened any more: then all ends.
-      await Promise.race([aborted(stop), server.finished]);
-      const streams = live.close(); // the server waits for them
-      const closing = Promise.all([server.shutdown(), streams]);
-      const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
-      await broker.close();
-      await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
-      if (!drained) {
-        log.warning("Requests were under way when the process ended", { drainMs: DRAIN_MS });
-        Deno.exit(0); // a client that neither sends nor reads must not keep the process
-      }
+      await declareTopology(channel, topology);
+      looking = channel;
+      const sends = createPublisher(channel, () => void model.close().catch(() => {}));
+      publisher = withSendSpans(sends, tracer, config.AMQP_URL);
     },
-    { startsAtOnce: true }, // a database that is away is for /readyz to tell, not for a refused connection
-  );
+  });
+  const live = createLiveFeed({ sql: liveSql, readQueues, log });
+  const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
+  const app = createApp({
+    placeOrder: createOrderPlacer(ordersSql, createWakeUps(), log, (orders) => {
+      counts.add({ orders });
+      created += orders;
+    }, tracer),
+    countCreated: () => created,
+    ordersSql,
+    opsSql,
+    readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
+    audit: (graceSeconds) =>
+      runAudit(opsSql, topology, { graceSeconds, retentionDays: config.RETENTION_DAYS }),
+    bindings: bindingsOf(topology),
+    retentionDays: config.RETENTION_DAYS,
+    isSchemaReady: () => isSchemaReady,
+    isBrokerUp: broker.isUp,
+    readQueues,
+    live,
+    bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
+    publisher: () => publisher,
+    ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
+    isTraced: tracer !== null,
+    access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
+    log,
+  });
+
+  const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
+    log.info("Listening", { url: `http://${config.HOST}:${port}` });
+  });
+  // The server ends when it can take no connection, because no file may be opened any more: then all ends.
+  await Promise.race([aborted(stop), server.finished]);
+  const streams = live.close(); // the server waits for them
+  const closing = Promise.all([server.shutdown(), streams]);
+  const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
+  await broker.close();
+  await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));
+  if (!drained) {
+    log.warning("Requests were under way when the process ended", { drainMs: DRAIN_MS });
+    Deno.exit(0); // a client that neither sends nor reads must not keep the process
+  }
 }
 
 function listen(
@@ -152,3 +161,5 @@ function listen(
     throw new ConfigError(`Cannot listen on HOST ${hostname}, PORT ${port}: ${messageOf(error)}`);
   }
 }
+
+if (import.meta.main) await runProcess(script);

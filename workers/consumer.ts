@@ -16,7 +16,7 @@ import type { HandleBatch, OfType, Outcome } from "../shared/broker/settle.ts";
 import { type Config, topologyOf, type VariableName } from "../shared/process/config.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
-import { runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
@@ -100,12 +100,14 @@ export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName 
   readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
 }
 
-/** Runs a consumer process until it is asked to stop. */
-export async function runConsumer<Q extends keyof Queues, N extends VariableName = never>(
+type ConsumerVariables = (typeof CONSUMER_VARIABLES)[number];
+
+/** Makes the process of a consumer. */
+export function consumerScript<Q extends keyof Queues, N extends VariableName = never>(
   { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
-): Promise<void> {
+): ProcessScript<ConsumerVariables | N> {
   const name = key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  await runProcess(name, [...CONSUMER_VARIABLES, ...variables], async ({ config, log, stop }) => {
+  const work: ProcessScript<ConsumerVariables | N>["work"] = async ({ config, log, stop }) => {
     const metrics = startMetrics(name, config, log);
     const registry = metrics?.registry ?? null;
     const topology = topologyOf(config);
@@ -155,5 +157,6 @@ export async function runConsumer<Q extends keyof Queues, N extends VariableName
     await Promise.all([consumer.stop(), beating]);
     await metrics?.stop();
     await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
-  });
+  };
+  return { name, variables: [...CONSUMER_VARIABLES, ...variables], work };
 }

@@ -7,7 +7,8 @@ import { v7 as uuidv7 } from "uuid";
 import { type DomainEvent, tell } from "../shared/events.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { insertingEnrollments } from "../shared/sql/enrollments.ts";
-import { recordEach, runConsumer } from "./consumer.ts";
+import { runProcess } from "../shared/process/run.ts";
+import { consumerScript, recordEach } from "./consumer.ts";
 
 /** The decision on a seat. */
 export type SeatDecision =
@@ -39,6 +40,10 @@ export const enroll = recordEach(
   },
 );
 
-if (import.meta.main) {
-  await runConsumer({ queue: "enrollmentsPaymentSucceeded", role: "orderflow_enrollments", handle: enroll });
-}
+export const script = consumerScript({
+  queue: "enrollmentsPaymentSucceeded",
+  role: "orderflow_enrollments",
+  handle: enroll,
+});
+
+if (import.meta.main) await runProcess(script);

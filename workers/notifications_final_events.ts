@@ -6,7 +6,8 @@
 import { v7 as uuidv7 } from "uuid";
 import { type DomainEvent, tell } from "../shared/events.ts";
 import { insertingNotifications, type NotificationType } from "../shared/sql/notifications.ts";
-import { recordEach, runConsumer } from "./consumer.ts";
+import { runProcess } from "../shared/process/run.ts";
+import { consumerScript, recordEach } from "./consumer.ts";
 
 /** The events that tell of a final outcome. */
 type FinalEvent = DomainEvent<"enrollment.granted" | "payment.failed" | "refund.succeeded">;
@@ -31,6 +32,10 @@ export const notify = recordEach(
   },
 );
 
-if (import.meta.main) {
-  await runConsumer({ queue: "notificationsFinalEvents", role: "orderflow_notifications", handle: notify });
-}
+export const script = consumerScript({
+  queue: "notificationsFinalEvents",
+  role: "orderflow_notifications",
+  handle: notify,
+});
+
+if (import.meta.main) await runProcess(script);

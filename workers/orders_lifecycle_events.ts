@@ -3,9 +3,14 @@
  *
  * @module
  */
-import { runConsumer } from "./consumer.ts";
+import { runProcess } from "../shared/process/run.ts";
+import { consumerScript } from "./consumer.ts";
 import { moveEach } from "./orders/move_orders.ts";
 
-if (import.meta.main) {
-  await runConsumer({ queue: "ordersLifecycleEvents", role: "orderflow_orders", handle: moveEach });
-}
+export const script = consumerScript({
+  queue: "ordersLifecycleEvents",
+  role: "orderflow_orders",
+  handle: moveEach,
+});
+
+if (import.meta.main) await runProcess(script);

@@ -16,7 +16,12 @@ import { topologyOf } from "../shared/process/config.ts";
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
-import { type ProcessContext, runProcess, WORKER_VARIABLES } from "../shared/process/run.ts";
+import {
+  type ProcessContext,
+  type ProcessScript,
+  runProcess,
+  WORKER_VARIABLES,
+} from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
@@ -47,7 +52,13 @@ const VARIABLES = [
 
 type Context = ProcessContext<(typeof VARIABLES)[number]>;
 
-if (import.meta.main) await runProcess(NAME, VARIABLES, relayOutbox);
+export const script: ProcessScript<(typeof VARIABLES)[number]> = {
+  name: NAME,
+  variables: VARIABLES,
+  work: relayOutbox,
+};
+
+if (import.meta.main) await runProcess(script);
 
 async function relayOutbox({ config, log, stop }: Context): Promise<void> {
   const role = config.DATABASE_ROLES ? "orderflow_relay" : null;

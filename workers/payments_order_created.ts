@@ -8,7 +8,8 @@ import type { HandleBatch, Outcome } from "../shared/broker/settle.ts";
 import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";
 import { once } from "../shared/sql/inbox.ts";
 import { findPayments, insertingPayments, type NewPayment } from "../shared/sql/payments.ts";
-import { type Decision, runConsumer } from "./consumer.ts";
+import { runProcess } from "../shared/process/run.ts";
+import { consumerScript, type Decision } from "./consumer.ts";
 import { paymentDeps } from "./payments/deps.ts";
 import {
   type ChargeResult,
@@ -83,11 +84,11 @@ function requestOf({ event: { correlationId, data }, traceparent }: OrderCreated
   return { idempotencyKey: orderId, amount, metadata: { orderId, courseId, correlationId }, traceparent };
 }
 
-if (import.meta.main) {
-  await runConsumer({
-    queue: "paymentsOrderCreated",
-    role: "orderflow_payments",
-    variables: PROVIDER_VARIABLES,
-    handle: (deps) => charge(paymentDeps(deps)),
-  });
-}
+export const script = consumerScript({
+  queue: "paymentsOrderCreated",
+  role: "orderflow_payments",
+  variables: PROVIDER_VARIABLES,
+  handle: (deps) => charge(paymentDeps(deps)),
+});
+
+if (import.meta.main) await runProcess(script);

@@ -8,7 +8,8 @@ import type { HandleBatch, Outcome } from "../shared/broker/settle.ts";
 import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";
 import { type Effect, once } from "../shared/sql/inbox.ts";
 import { findPayments, markingRefunded, type PaymentRow, type Refund } from "../shared/sql/payments.ts";
-import { runConsumer } from "./consumer.ts";
+import { runProcess } from "../shared/process/run.ts";
+import { consumerScript } from "./consumer.ts";
 import { paymentDeps } from "./payments/deps.ts";
 import {
   createPendingCalls,
@@ -86,11 +87,11 @@ function effectOf(cause: RefundRequested, { id, orderId }: Payment, { reference 
   return { cause, row: { id, refundReference: reference }, tells };
 }
 
-if (import.meta.main) {
-  await runConsumer({
-    queue: "paymentsRefundRequested",
-    role: "orderflow_payments",
-    variables: PROVIDER_VARIABLES,
-    handle: (deps) => refund(paymentDeps(deps)),
-  });
-}
+export const script = consumerScript({
+  queue: "paymentsRefundRequested",
+  role: "orderflow_payments",
+  variables: PROVIDER_VARIABLES,
+  handle: (deps) => refund(paymentDeps(deps)),
+});
+
+if (import.meta.main) await runProcess(script);

@@ -41,33 +41,38 @@ export const EXIT_CONFIG = 78;
 /** The exit code of what was called wrongly, and has done nothing (EX_USAGE of sysexits.h). */
 export const EXIT_USAGE = 64;
 
+/** A process of the system, as its module exports it: importing it starts nothing. */
+export interface ProcessScript<N extends VariableName = VariableName> {
+  readonly name: string;
+  /** What it reads beyond {@linkcode BASE_VARIABLES}. */
+  readonly variables: readonly N[];
+  /** Runs until it is asked to stop, and closes what it has opened. */
+  readonly work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>;
+  /** Whether the work begins before the database could be reached; by default it waits for the schema. */
+  readonly startsAtOnce?: boolean;
+}
+
+/** Reads and checks the variables of a process. Errors: as `readConfig`. */
+export function readProcessConfig<N extends VariableName>(
+  { variables }: ProcessScript<N>,
+  get?: (name: string) => string | undefined,
+): Config<N | (typeof BASE_VARIABLES)[number]> {
+  return readConfig([...BASE_VARIABLES, ...variables], get);
+}
+
 /**
- * Runs a process named `name`: reads `variables`, brings the database's schema up to date as soon as that can be reached,
- * and runs `work`, which closes what it has opened. `work` begins when the schema is there, or with `startsAtOnce` whether
- * or not the database can be reached. Ends the process with a code: 0, 78 for a wrong configuration, 1 for anything
- * unforeseen. `--help` prints what it reads; any other argument is a wrong usage (64).
+ * Runs a process until a signal. Ends it with a code: 0, 78 for a wrong configuration, 1 for anything unforeseen. `--help`
+ * prints what it reads; any other argument is a wrong usage (64).
  */
-export async function runProcess<N extends VariableName>(
-  name: string,
-  variables: readonly N[],
-  work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>,
-  { startsAtOnce = false } = {},
-): Promise<void> {
-  answerArguments(name, [...BASE_VARIABLES, ...variables]);
+export async function runProcess<N extends VariableName>(script: ProcessScript<N>): Promise<void> {
+  answerArguments(script.name, [...BASE_VARIABLES, ...script.variables]);
   try {
-    const config = readConfig([...BASE_VARIABLES, ...variables]);
+    const config = readProcessConfig(script);
     const base: Config<(typeof BASE_VARIABLES)[number]> = config;
-    const log = await startLog(name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
+    const log = await startLog(script.name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
     using stop = stopOnSignals(log, { supervised: isSupervised() });
     try {
-      const schema = retryWhileUnavailable(
-        () => migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES }),
-        { log, stop: stop.signal },
-      );
-      schema.catch(() => {}); // told below, or to the work that waits for it
-      if (!startsAtOnce) await orStopped(schema, stop.signal);
-      if (stop.signal.aborted) return;
-      await Promise.all([work({ config, log, stop: stop.signal, schema }), orStopped(schema, stop.signal)]);
+      await runWork(script, { config, log, stop: stop.signal });
     } catch (error) {
       if (error instanceof ConfigError) throw error;
       log.fatal("Cannot go on", { error });
@@ -103,6 +108,26 @@ Ends with 0 when it was asked to stop, 1 when it cannot go on, 64 for a wrong us
 Example: ${task}`,
   );
   Deno.exit(0);
+}
+
+/**
+ * What a process does, whoever has started it: brings the database's schema up to date as soon as that can be reached, and
+ * runs its work. Resolves once `stop` is aborted and all is closed.
+ */
+export async function runWork<N extends VariableName>(
+  { work, startsAtOnce = false }: ProcessScript<N>,
+  context: Omit<ProcessContext<N | (typeof BASE_VARIABLES)[number]>, "schema">,
+): Promise<void> {
+  const { log, stop } = context;
+  const base: Config<(typeof BASE_VARIABLES)[number]> = context.config;
+  const schema = retryWhileUnavailable(
+    () => migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES }),
+    { log, stop },
+  );
+  schema.catch(() => {}); // told below, or to the work that waits for it
+  if (!startsAtOnce) await orStopped(schema, stop);
+  if (stop.aborted) return;
+  await Promise.all([work({ ...context, schema }), orStopped(schema, stop)]);
 }
 
 /** As `schema`, but not at fault when the process is asked to stop before the database could be reached. */

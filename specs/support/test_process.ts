@@ -3,8 +3,11 @@
  *
  * @module
  */
+import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ConfigError, type VariableName } from "../../shared/process/config.ts";
+import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { denoArguments } from "../../workers/dev/child.ts";
 import type { ProcessSpec } from "../../workers/dev/processes.ts";
@@ -66,6 +69,50 @@ export function startTestProcess(
       return (await ended).code;
     },
   };
+}
+
+/** Starts the work of a process in this one, under `env` alone. It cannot be killed. */
+export function startInside(spec: ProcessSpec, env: Readonly<Record<string, string>>): TestProcess {
+  const controller = new AbortController();
+  const log = getLogger(["orderflow", spec.name]);
+  const work = async () => {
+    const { script }: { script: ProcessScript } = await import(`../../${spec.entry}`);
+    const config = readProcessConfig(script, (name) => env[name]);
+    await runWork<VariableName>(script, { config, log, stop: controller.signal });
+  };
+  const ended = work().then(() => 0, (error) => {
+    log.fatal("Cannot go on", { error });
+    return error instanceof ConfigError ? EXIT_CONFIG : 1;
+  }).then((code) => ({ code, success: code === 0, signal: null }));
+  return {
+    pid: Deno.pid,
+    ended,
+    async end(signal) {
+      if (signal === "SIGKILL") {
+        throw new Error(`${spec.name} runs in the test's own process: start it apart`);
+      }
+      controller.abort();
+      const status = await withTimeout(STOP_MS, ended);
+      if (!status) throw new Error(`${spec.name} did not stop within ${STOP_MS} ms`);
+      return status.code;
+    },
+  };
+}
+
+/** Has what runs inside write its log as processes do, into a file of `folder` for each. Disposing ends that. */
+export async function logInto(folder: string): Promise<AsyncDisposable> {
+  const format = getJsonLinesFormatter({ properties: "flatten", categorySeparator: "." });
+  const sink = (record: LogRecord) =>
+    Deno.writeTextFileSync(join(folder, `${record.category[1]}.log`), format(record), { append: true });
+  await configure({
+    reset: true,
+    sinks: { sink },
+    loggers: [
+      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: [] },
+      { category: ["orderflow"], lowestLevel: "info", sinks: ["sink"] },
+    ],
+  });
+  return { [Symbol.asyncDispose]: reset };
 }
 
 async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
