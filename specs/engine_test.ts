@@ -117,7 +117,6 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     openSession: () => db.session("orderflow_relay"),
     publisher: () => publisher,
     route: toExchange(topology.exchange, heard),
-    onStuck: () => {},
     batchSize: 30,
     pollIntervalMs: 20,
     enabled: true,

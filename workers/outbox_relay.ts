@@ -3,15 +3,9 @@
  *
  * @module
  */
-import {
-  bindingsOf,
-  connectBroker,
-  declareTopology,
-  readQueueDepths,
-  renewsAtMost,
-} from "../shared/broker/connection.ts";
+import { bindingsOf, connectBroker } from "../shared/broker/connection.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
-import { createPublisher, toExchange } from "../shared/broker/publish.ts";
+import { toExchange } from "../shared/broker/publish.ts";
 import { topologyOf } from "../shared/process/config.ts";
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { keepBeating } from "../shared/process/heartbeat.ts";
@@ -24,15 +18,15 @@ import {
 } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
-import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
+import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
 import { openSession } from "../shared/sql/session.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { watchFaults } from "./faults/armed.ts";
 import { withPublisherFaults } from "./faults/seams.ts";
-import { type Channels, createChannels } from "./relay/channels.ts";
-import { observeRelay, type RelayObserver } from "./relay/metrics.ts";
-import { createReconciler, keepReconciling } from "./relay/reconcile.ts";
+import { createChannels } from "./relay/channels.ts";
+import { observeRelay } from "./relay/metrics.ts";
+import { keepReconciling } from "./relay/reconcile.ts";
 import { startRelay } from "./relay/relay.ts";
 import { keepReplaying } from "./relay/replay.ts";
 import { keepPruning } from "./relay/retention.ts";
@@ -50,8 +44,6 @@ const VARIABLES = [
   "RETENTION_DAYS",
 ] as const;
 
-type Context = ProcessContext<(typeof VARIABLES)[number]>;
-
 export const script: ProcessScript<(typeof VARIABLES)[number]> = {
   name: NAME,
   variables: VARIABLES,
@@ -60,23 +52,25 @@ export const script: ProcessScript<(typeof VARIABLES)[number]> = {
 
 if (import.meta.main) await runProcess(script);
 
-async function relayOutbox({ config, log, stop }: Context): Promise<void> {
-  const role = config.DATABASE_ROLES ? "orderflow_relay" : null;
-  const session = { name: NAME, role, settings: CLAIM_SETTINGS } as const;
-  const sql = connect(config.DATABASE_URL, { ...session, max: 5 }); // looks, and each chore but pruning
+async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>): Promise<void> {
+  const { config, log, stop } = context;
+  const { DATABASE_URL, DATABASE_ROLES, AMQP_URL, RETENTION_DAYS, FAULTS_ENABLED } = config;
+  const pollIntervalMs = config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS;
+  const session = { name: NAME, role: DATABASE_ROLES ? "orderflow_relay" : null, settings: CLAIM_SETTINGS };
+  const sql = connect(DATABASE_URL, { ...session, max: 5 }); // looks, and each chore but pruning
+  const pruning = { name: "retention", role: DATABASE_ROLES ? "orderflow_retention" : null, max: 1 };
+  const retentionSql = connect(DATABASE_URL, { ...pruning, settings: KEYED_SETTINGS });
   const topology = topologyOf(config);
+  const bindings = bindingsOf(topology);
   const metrics = startMetrics(NAME, config, log);
   const observer = observeRelay(metrics?.registry ?? null);
-  const faults = config.FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
-
+  const faults = FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
   const tracer = findTracer();
-  const renew = renewsAtMost(() => channels.closeConnection());
   const channels = createChannels({
-    declare: (channel) => declareTopology(channel, topology),
-    readQueues: (channel) => readQueueDepths(channel, topology),
-    publisherOn: (channel) => withSendSpans(createPublisher(channel, renew), tracer, config.AMQP_URL),
+    topology,
+    around: (publisher) => withSendSpans(publisher, tracer, AMQP_URL),
     aroundEvents(publisher) {
-      const seams = { faults, bindings: bindingsOf(topology), cut: channels.closeConnection };
+      const seams = { faults, bindings, cut: channels.closeConnection };
       return observer.timed(withPublisherFaults(publisher, seams));
     },
     onOpen() {
@@ -85,72 +79,47 @@ async function relayOutbox({ config, log, stop }: Context): Promise<void> {
     },
     log,
   });
+
   const relay = startRelay({
     sql,
-    openSession: () => openSession(config.DATABASE_URL, session),
+    openSession: () => openSession(DATABASE_URL, session),
     publisher: () => channels.events,
     route: toExchange(topology.exchange, CONSUMED_TYPES),
-    onStuck: channels.closeConnection,
     batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
-    pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
+    pollIntervalMs,
     enabled: config.OUTBOX_PUBLISHER_ENABLED,
     onBatch: observer.onBatch,
     log,
   });
-  const chores = startChores({ config, log, stop, sql, channels, observer });
-  const broker = await connectBroker({ url: config.AMQP_URL, name: NAME, log, setup: channels.setup });
+  const retries = () => channels.retries?.publisher ?? null;
+  const retrying = keepRetrying(
+    { sql, publisher: retries, pollIntervalMs, onSent: observer.onRetriesSent, log },
+    stop,
+  );
+  const reconciling = keepReconciling({
+    sql,
+    bindings,
+    afterMs: config.OUTBOX_RECONCILE_AFTER_MS,
+    wire: () => channels.retries,
+    intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
+    onResent: observer.onResent,
+    log,
+  }, stop);
+  const replays = { sql, publisher: () => channels.replays, retentionDays: RETENTION_DAYS, log };
+  const replaying = keepReplaying(replays, stop);
+  const pruned = keepPruning({ sql: retentionSql, days: RETENTION_DAYS, bindings, log }, stop);
+  const beating = keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop);
+
+  const broker = await connectBroker({ url: AMQP_URL, name: NAME, log, setup: channels.setup });
   const onWakeUp = (wakeUp: WakeUp) => {
     observer.onWakeUp(wakeUp);
-    if (wakeUp === "retries") chores.retrying.wake();
+    if (wakeUp === "retries") retrying.wake();
     else relay.wake(wakeUp === "tick");
   };
   await retryWhileUnavailable(() => listenForWakeUps(sql, onWakeUp), { log, stop });
   await Promise.race([aborted(stop), relay.running]);
-  await Promise.all([relay.stop(), chores.running]);
+  await Promise.all([relay.stop(), retrying.running, reconciling, replaying, pruned, beating]);
   await metrics?.stop();
   await broker.close();
-  await sql.end({ timeout: 2 });
-}
-
-interface ChoresOptions extends Pick<Context, "config" | "log" | "stop"> {
-  readonly sql: Sql;
-  readonly channels: Channels;
-  readonly observer: RelayObserver;
-}
-
-/** What the process does beside relaying. */
-function startChores({ config, log, stop, sql, channels, observer }: ChoresOptions) {
-  const { RETENTION_DAYS: days, OUTBOX_RECONCILE_AFTER_MS: afterMs } = config;
-  const bindings = bindingsOf(topologyOf(config));
-  const role = config.DATABASE_ROLES ? "orderflow_retention" : null;
-  const retentionSql = connect(config.DATABASE_URL, {
-    name: "retention",
-    role,
-    max: 1,
-    settings: KEYED_SETTINGS,
-  });
-  const retrying = keepRetrying({
-    sql,
-    publisher: () => channels.retries?.publisher ?? null,
-    pollIntervalMs: config.OUTBOX_PUBLISHER_POLL_INTERVAL_MS,
-    onSent: observer.onRetriesSent,
-    log,
-  }, stop);
-  const running = Promise.all([
-    retrying.running,
-    keepReconciling({
-      sql,
-      reconciler: createReconciler({ sql, bindings, afterMs }),
-      wire: () => channels.retries,
-      intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
-      onResent: observer.onResent,
-      log,
-    }, stop),
-    keepReplaying({ sql, publisher: () => channels.replays, retentionDays: days, log }, stop),
-    keepPruning({ sql: retentionSql, days, bindings, log }, stop).then(() =>
-      retentionSql.end({ timeout: 2 })
-    ),
-    keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop),
-  ]);
-  return { running, retrying };
+  await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);
 }

@@ -141,6 +141,39 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
   };
 }
 
+/**
+ * Sends each of `things`, as the message that `messageOf` makes of it, to its consumer's queue alone: one consumer after
+ * the other, because a message that several get has one id, by which the broker returns it. Takes `timeoutMs` in all, so
+ * that the caller's transaction is not idle for longer, and begins nothing more once the broker owes an answer. Answers
+ * with what the broker has `taken`, what it has `refused`, and why the rest has no answer: null where all have one.
+ */
+export async function publishToQueues<T extends { readonly consumer: string }>(
+  publisher: Publisher,
+  things: readonly T[],
+  messageOf: (thing: T) => OutgoingMessage,
+  timeoutMs: number,
+) {
+  const endMs = performance.now() + timeoutMs;
+  const taken: T[] = [];
+  const refused: { readonly thing: T; readonly error: string }[] = [];
+  for (const [consumer, batch] of Map.groupBy(things, (thing) => thing.consumer)) {
+    const leftMs = endMs - performance.now();
+    if (leftMs <= 0) return { taken, refused, silence: "the broker was too slow" };
+    const sending = batch.map((thing) => ({ thing, message: messageOf(thing) }));
+    const outcome = await publisher.publish(sending.map(({ message }) => message), toQueue(consumer), leftMs);
+    const confirmed = new Set(outcome.confirmed);
+    const errors = new Map(outcome.refused.map(({ id, error }) => [id, error]));
+    for (const { thing, message: { id } } of sending) {
+      const error = errors.get(id);
+      if (confirmed.has(id)) taken.push(thing);
+      else if (error !== undefined) refused.push({ thing, error });
+    }
+    if (outcome.unknown.length === 0) continue;
+    return { taken, refused, silence: outcome.offence ?? "the broker gave no answer" };
+  }
+  return { taken, refused, silence: null };
+}
+
 function propertiesOf(message: OutgoingMessage, route: Route) {
   const { id, type, correlationId, occurredAt, traceparent, retryState, isRepublished } = message;
   const headers = {

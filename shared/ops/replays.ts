@@ -220,25 +220,18 @@ function columns(sql: Queryable) {
     finished_at as "finishedAt"`;
 }
 
-/** A running replay whose next messages are due; its row is locked until the transaction ends. */
-export interface DueReplay {
-  readonly id: string;
-  readonly total: number;
-  /** The position up to which all have been dealt with. */
-  readonly sent: number;
-  readonly skipped: number;
-  /** Messages per second, at most. */
-  readonly rate: number;
-  /** Tries in a row that have failed. */
-  readonly retryCount: number;
-}
-
 /** How long until the next messages of any running replay are due, in milliseconds, 0 for now; null where none runs. */
 export async function nextReplayDueInMs(sql: Queryable): Promise<number | null> {
   const [row] = await sql<{ dueInMs: number }[]>`
     select ceil(extract(epoch from greatest(due_at - clock_timestamp(), interval '0')) * 1000)::int as "dueInMs"
     from replays where state = 'RUNNING' order by due_at limit 1`;
   return row?.dueInMs ?? null;
+}
+
+/** A running replay whose next messages are due. `rate` is per second, at most; `retryCount` are failed tries in a row. */
+export interface DueReplay extends Pick<ReplayRow, "id" | "total" | "sent" | "skipped"> {
+  readonly rate: number;
+  readonly retryCount: number;
 }
 
 /**
@@ -257,16 +250,15 @@ export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefi
 /** One message of the frozen set. */
 export type ReplayMessage = Pick<ReplayEventRow, "position" | "eventId" | "consumer">;
 
-/** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
-export async function readReplayMessages(
+/** Up to `limit` messages of the replay `id` that are still to be sent, in the order of the set. */
+export async function readWaitingMessages(
   sql: Queryable,
   id: string,
-  after: number,
   limit: number,
 ): Promise<ReplayMessage[]> {
   return await sql<ReplayMessage[]>`
     select position, event_id as "eventId", consumer from replay_events
-    where replay_id = ${id} and position > ${after} order by position limit ${limit}`;
+    where replay_id = ${id} and settled_at is null order by position limit ${limit}`;
 }
 
 /** How a replay stands after a try; `error` is null where the try went well. */
@@ -279,16 +271,24 @@ export type ReplayProgress =
     | { readonly state: "CANCELLED"; readonly reason: string }
   );
 
-/** Writes down how the replay `id`, claimed in this transaction, stands. The first 500 characters of an error are kept. */
+/**
+ * Writes down how the replay `id`, claimed in this transaction, stands, and that the messages at `positions` have been
+ * sent or skipped. The first 500 characters of an error are kept.
+ */
 export async function recordReplayProgress(
   sql: Queryable,
   id: string,
+  positions: readonly number[],
   progress: ReplayProgress,
 ): Promise<void> {
   const { state, sent, skipped, retryCount, error } = progress;
   const dueInMs = progress.state === "RUNNING" ? progress.dueInMs : null;
   const reason = progress.state === "CANCELLED" ? progress.reason : null;
   await sql`
+    with settled as (
+      update replay_events set settled_at = clock_timestamp()
+      where replay_id = ${id} and position = any(${`{${positions}}`}::text::int[])
+    )
     update replays
     set state = ${state}, sent = ${sent}, skipped = ${skipped}, retry_count = ${retryCount},
         last_error = coalesce(left(${error}, 500), last_error), reason = left(${reason}, 500),

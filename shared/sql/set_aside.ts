@@ -28,7 +28,8 @@ export interface NewDeadLetter {
 
 /**
  * Keeps messages, in one statement. A message that is kept already, because a worker was killed between this and its
- * ack, is counted on the open letter it has instead of becoming a second one.
+ * ack, is counted on the open letter it has instead of becoming a second one. They are written in the order of their
+ * bodies, so that two copies that keep the same letters wait for one another in one direction only.
  */
 export async function insertDeadLetters(
   sql: Queryable,
@@ -55,6 +56,7 @@ export async function insertDeadLetters(
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
       "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
     )
+    order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
     set attempts = dead_letters.attempts + excluded.attempts, reason = excluded.reason, detail = excluded.detail,
         last_failed_at = greatest(dead_letters.last_failed_at, excluded.last_failed_at)`;
@@ -124,16 +126,13 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
     for update skip locked`;
 }
 
-export type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
+type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
 
 /** Notes that retries have been sent, and when, in one statement. */
 export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[]): Promise<void> {
   if (sent.length === 0) return;
   await sql`
-    update delayed_retries r set due_at = null, sent_at = clock_timestamp()
-    from jsonb_to_recordset(${rowset(sent)}::text::jsonb) as sent (consumer text, "eventId" uuid)
-    where r.event_id = sent."eventId" and r.consumer = sent.consumer
-      and r.event_id = any(${uuids(sent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
+    update delayed_retries r set due_at = null, sent_at = clock_timestamp() ${amongRetries(sql, sent)}`;
 }
 
 /** Makes retries that could not be sent due once more after `delayMs`, in one statement. */
@@ -145,9 +144,15 @@ export async function postponeRetries(
   if (unsent.length === 0) return;
   await sql`
     update delayed_retries r set due_at = clock_timestamp() + ${delayMs}::int * interval '1 millisecond'
-    from jsonb_to_recordset(${rowset(unsent)}::text::jsonb) as unsent (consumer text, "eventId" uuid)
-    where r.event_id = unsent."eventId" and r.consumer = unsent.consumer
-      and r.event_id = any(${uuids(unsent.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
+    ${amongRetries(sql, unsent)}`;
+}
+
+function amongRetries(sql: Queryable, retries: readonly RetryKey[]) {
+  const keys = retries.map(({ consumer, eventId }) => ({ consumer, eventId }));
+  return sql`
+    from jsonb_to_recordset(${rowset(keys)}::text::jsonb) as given (consumer text, "eventId" uuid)
+    where r.event_id = given."eventId" and r.consumer = given.consumer
+      and r.event_id = any(${uuids(keys.map(({ eventId }) => eventId))}::text::uuid[]) -- by the index`;
 }
 
 /** In how many milliseconds the next retry is due: 0 when one is overdue, null when none waits. */

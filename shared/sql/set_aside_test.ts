@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { newRetry } from "../../specs/support/test_events.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { newLetter, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { transaction } from "./connect.ts";
 import {
@@ -7,6 +8,7 @@ import {
   clearSuspect,
   countSuspect,
   countWaitingRetries,
+  insertDeadLetters,
   insertRetries,
   markRetriesSent,
   postponeRetries,
@@ -98,4 +100,27 @@ Deno.test("countSuspect() counts per consumer and body, until uncountSuspect() t
   await clearSuspect(sql, "payments", body);
   assertEquals(await countSuspect(sql, "payments", body), 1);
   assertEquals(await countSuspect(sql, "payments", other), 2);
+});
+
+Deno.test("insertDeadLetters() writes in one order, so that two copies that keep the same letters cannot lock each other out", async () => {
+  await using db = await testSchema();
+  const bodies = ["1", "2", "3"].map((text) => new TextEncoder().encode(text));
+  const letters = bodies.map((body) => newLetter(consumer, { body }));
+  await insertDeadLetters(db.sql, letters, now);
+  const bodyOf = (at: number) => db.sql`body = ${bodies[at] ?? null}`;
+  const held = Promise.withResolvers<void>();
+  const first = await new Promise<{ over: Promise<unknown> }>((resolve) => {
+    const over = transaction(db.sql, async (tx) => {
+      await tx`select from dead_letters where ${bodyOf(0)} for update`;
+      resolve({ over });
+      await held.promise;
+    });
+  });
+  const again = insertDeadLetters(db.as("orderflow_payments"), letters.toReversed(), now);
+  await eventually("the second copy to wait", async () => {
+    return (await db.sql`select from pg_locks where not granted`).count > 0;
+  });
+  for (const at of [1, 2]) await db.sql`select from dead_letters where ${bodyOf(at)} for update nowait`;
+  held.resolve();
+  await Promise.all([first.over, again]);
 });

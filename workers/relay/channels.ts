@@ -4,9 +4,16 @@
  *
  * @module
  */
-import type { Channel, ChannelModel, ConfirmChannel } from "amqplib";
-import { type QueueDepth, tieToConnection } from "../../shared/broker/connection.ts";
-import type { Publisher } from "../../shared/broker/publish.ts";
+import type { Channel, ChannelModel } from "amqplib";
+import {
+  declareTopology,
+  type QueueDepth,
+  readQueueDepths,
+  renewsAtMost,
+  tieToConnection,
+  type Topology,
+} from "../../shared/broker/connection.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
 /** The channels of a connection. */
@@ -24,10 +31,9 @@ interface Open {
 
 /** What {@linkcode createChannels} works with. */
 export interface ChannelsOptions {
-  /** Declares what is published to. */
-  readonly declare: (channel: Channel) => Promise<void>;
-  readonly readQueues: (channel: Channel) => Promise<readonly QueueDepth[]>;
-  readonly publisherOn: (channel: ConfirmChannel) => Publisher;
+  readonly topology: Topology;
+  /** Put around the publisher of every channel. */
+  readonly around: (publisher: Publisher) => Publisher;
   readonly aroundEvents: (publisher: Publisher) => Publisher;
   /** Called when channels are open, and when the broker takes messages again. */
   readonly onOpen: () => void;
@@ -38,16 +44,17 @@ export type Channels = ReturnType<typeof createChannels>;
 
 /**
  * Makes the channels of the connection that is up; each is null while there is none, and while the broker takes nothing.
- * `setup` opens them on a new connection; `closeConnection` has another one made.
+ * `setup` opens them on a new connection; `closeConnection` has another one made. So does a broker that leaves messages
+ * unanswered, although the connection looks alive, or refuses some, at most once in two seconds.
  */
-export function createChannels(options: ChannelsOptions) {
-  const { declare, publisherOn, aroundEvents, onOpen, log } = options;
+export function createChannels({ topology, around, aroundEvents, onOpen, log }: ChannelsOptions) {
   let open: Open | null = null;
   let closeConnection = () => {};
+  const onNack = renewsAtMost(() => closeConnection());
 
   async function readQueues(channel: Channel): Promise<readonly QueueDepth[]> {
     try {
-      return await options.readQueues(channel);
+      return await readQueueDepths(channel, topology);
     } catch (error) {
       closeConnection(); // a queue is missing or silent: either way it is declared and asked anew
       throw error;
@@ -59,14 +66,14 @@ export function createChannels(options: ChannelsOptions) {
     const openChannel = async () => {
       const channel = await model.createConfirmChannel();
       tieToConnection(channel, model, log, () => open = null);
-      return channel;
+      return { channel, publisher: renewing(around(createPublisher(channel, onNack)), closeConnection) };
     };
     const [events, retries, replays] = [await openChannel(), await openChannel(), await openChannel()];
-    await declare(events);
+    await declareTopology(events.channel, topology);
     const opened = {
-      events: aroundEvents(publisherOn(events)),
-      retries: { publisher: publisherOn(retries), readQueues: () => readQueues(retries) },
-      replays: publisherOn(replays),
+      events: aroundEvents(events.publisher),
+      retries: { publisher: retries.publisher, readQueues: () => readQueues(retries.channel) },
+      replays: replays.publisher,
     };
     const use = () => {
       open = opened;
@@ -90,5 +97,15 @@ export function createChannels(options: ChannelsOptions) {
     },
     setup,
     closeConnection: (): void => closeConnection(),
+  };
+}
+
+function renewing(publisher: Publisher, renew: () => void): Publisher {
+  return {
+    async publish(...args) {
+      const outcome = await publisher.publish(...args);
+      if (outcome.unknown.length > 0) renew();
+      return outcome;
+    },
   };
 }

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect } from "amqplib";
-import { declareTopology, readQueueDepths } from "../../shared/broker/connection.ts";
-import { createPublisher, toQueue } from "../../shared/broker/publish.ts";
+import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { testLog } from "../../specs/support/test_log.ts";
@@ -12,7 +11,7 @@ const opened = ({ events, retries, replays }: Channels) =>
 const ALL = [true, true, true];
 const NONE = [false, false, false];
 
-async function stage() {
+async function stage(around = (publisher: Publisher) => publisher) {
   await using resources = new AsyncDisposableStack();
   const { topology, url } = resources.use(await testBroker());
   const model = await connect(url);
@@ -20,9 +19,8 @@ async function stage() {
   resources.defer(() => model.close().catch(() => {}));
   let opens = 0;
   const channels = createChannels({
-    declare: (channel) => declareTopology(channel, topology),
-    readQueues: (channel) => readQueueDepths(channel, topology),
-    publisherOn: (channel) => createPublisher(channel),
+    topology,
+    around,
     aroundEvents: (publisher) => publisher,
     onOpen: () => opens++,
     log: testLog,
@@ -55,6 +53,23 @@ Deno.test("createChannels() opens three on a connection, and rests while the bro
   assertEquals([opened(channels), on.opens()], [NONE, 1]);
   model.emit("unblocked");
   assertEquals([opened(channels), on.opens()], [ALL, 2]);
+});
+
+Deno.test("createChannels() gives up a connection on which the broker leaves anything unanswered, whatever the channel", async () => {
+  const silent: Publisher = {
+    publish: (messages) => {
+      const unknown = messages.map(({ id }) => id);
+      return Promise.resolve({ confirmed: [], refused: [], unknown, offence: null });
+    },
+  };
+  const message = { type: null, correlationId: null, traceparent: null, occurredAt: null, body: "{}" };
+  for (const which of ["events", "retries", "replays"] as const) {
+    await using on = await stage(() => silent);
+    await on.channels.setup(on.model);
+    const sender = which === "retries" ? on.channels.retries?.publisher : on.channels[which];
+    await sender?.publish([{ id: "a", ...message }], toQueue("q"), 5000);
+    await eventually("the channels to be gone", () => !opened(on.channels).includes(true));
+  }
 });
 
 Deno.test("createChannels() gives up the connection with any of its channels", async () => {

@@ -20,11 +20,9 @@ import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
-/** What a reconciler is made of. */
+/** What {@linkcode createReconciler} works with. */
 export interface ReconcilerOptions {
-  /** A pool that may read the outbox, the inbox and what was set aside, and write down what was lost. */
   readonly sql: Sql;
-  /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   /**
    * How long ago, in milliseconds, an event must have been sent before it can count as lost. Longer than a worker may keep
@@ -35,13 +33,10 @@ export interface ReconcilerOptions {
 
 /** A connection to the broker, as reconciliation needs it. */
 export interface ReconcileWire {
-  /** Sends to single queues. */
   readonly publisher: Publisher;
-  /** Asks the broker how the queues stand. */
   readonly readQueues: () => Promise<readonly QueueDepth[]>;
 }
 
-/** Looks for lost events. */
 export interface Reconciler {
   /**
    * One pass: moves the cursors on, and sends to each consumer what it lacks. It deals only with consumers whose queue is
@@ -160,19 +155,14 @@ async function sendAgain(
   return resent;
 }
 
-/** What the loop is made of. */
-export interface ReconcilingOptions {
-  /** A pool of the database, for the lock. */
-  readonly sql: Sql;
-  /** What does a pass. */
-  readonly reconciler: Reconciler;
+/** What {@linkcode keepReconciling} works with. */
+export interface ReconcilingOptions extends ReconcilerOptions {
   /** The connection that is up; null while there is none. */
   readonly wire: () => ReconcileWire | null;
   /** The pause between two passes, in milliseconds. */
   readonly intervalMs: number;
   /** Told how many events a pass has sent to one consumer again. */
-  readonly onResent?: ((events: number) => void) | undefined;
-  /** Told of what was lost and sent again, and of a pass that failed. */
+  readonly onResent?: (events: number) => void;
   readonly log: Logger;
 }
 
@@ -182,33 +172,36 @@ const LOCK_KEY = 7_203_114_002;
 /** The pause after a pass that has sent something, in milliseconds; it doubles with each one that has not. */
 const SOON_MS = 1000;
 
-/** Reconciles until `stop` is aborted: every `intervalMs`, and sooner while something is lost, as its consumer hurries. */
+/**
+ * Reconciles until `stop` is aborted: every `intervalMs`, and sooner while something is lost, as its consumer hurries. A
+ * pass is left out while another relay is at one: both would find the same events lost, and the same queues empty.
+ */
 export function keepReconciling(options: ReconcilingOptions, stop: AbortSignal): Promise<void> {
-  const { intervalMs: everyMs, log } = options;
+  const { sql, wire, intervalMs: everyMs, onResent, log } = options;
+  const reconciler = createReconciler(options);
   let pauseMs = everyMs;
-  const round = async () => {
-    const { resent, lost } = await onePass(options, stop);
-    if (resent > 0) pauseMs = SOON_MS;
-    else pauseMs = lost > 0 ? 2 * pauseMs : everyMs;
-    return pauseMs = Math.min(pauseMs, everyMs);
-  };
-  return keepDoing("Reconciliation", round, { everyMs, log, stop }).running;
-}
 
-/** Does a pass, unless another relay is at one: both would find the same events lost, and the same queues empty. */
-async function onePass({ sql, reconciler, wire, onResent, log }: ReconcilingOptions, stop: AbortSignal) {
-  const wired = wire();
-  if (!wired) return NOTHING;
-  return await transaction(sql, async (tx) => {
-    const [lock] = await tx<{ ours: boolean }[]>`select pg_try_advisory_xact_lock(${LOCK_KEY}) as ours`;
-    if (!lock?.ours) return NOTHING;
-    const { resent, lost } = await reconciler.pass(wired, stop);
-    for (const [consumer, events] of Object.entries(resent)) {
+  async function round(): Promise<number> {
+    const wired = wire();
+    const { resent, lost } = wired ? await passAlone(wired) : NOTHING;
+    const consumers = Object.entries(resent);
+    for (const [consumer, events] of consumers) {
       log.warning("Sent again what never arrived", { consumer, events });
       onResent?.(events);
     }
-    return { resent: Object.keys(resent).length, lost };
-  });
+    if (consumers.length > 0) pauseMs = SOON_MS;
+    else pauseMs = lost > 0 ? 2 * pauseMs : everyMs;
+    return pauseMs = Math.min(pauseMs, everyMs);
+  }
+
+  function passAlone(wired: ReconcileWire): Promise<ReconcilePass> {
+    return transaction(sql, async (tx) => {
+      const [lock] = await tx<{ ours: boolean }[]>`select pg_try_advisory_xact_lock(${LOCK_KEY}) as ours`;
+      return lock?.ours ? await reconciler.pass(wired, stop) : NOTHING;
+    });
+  }
+
+  return keepDoing("Reconciliation", round, { everyMs, log, stop }).running;
 }
 
-const NOTHING = { resent: 0, lost: 0 };
+const NOTHING: ReconcilePass = { resent: {}, lost: 0 };

@@ -382,7 +382,8 @@ Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
   const keep = (wire: () => ReconcileWire | null) =>
     keepReconciling({
       sql: db.as("orderflow_relay"),
-      reconciler: reconcilerOf(db, topology),
+      bindings: bindingsOf(topology),
+      afterMs: AFTER_MS,
       wire,
       intervalMs: 5,
       log: testLog,
@@ -414,7 +415,8 @@ Deno.test("keepReconciling() does not wait for the next round while it finds som
   const stop = new AbortController();
   const running = keepReconciling({
     sql: db.as("orderflow_relay"),
-    reconciler: reconcilerOf(db, topology),
+    bindings: bindingsOf(topology),
+    afterMs: AFTER_MS,
     wire: () => ({ ...broker, publisher }),
     intervalMs: HOUR_MS,
     log: testLog,

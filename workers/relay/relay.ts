@@ -95,8 +95,6 @@ export interface RelayOptions {
   /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
   readonly publisher: () => Publisher | null;
   readonly route: Route;
-  /** Called when the broker left events unanswered although its connection looks alive. */
-  readonly onStuck: () => void;
   /** The most events in one batch, which is one transaction. */
   readonly batchSize: number;
   /** The longest pause between two looks at the outbox, in milliseconds. */
@@ -186,7 +184,7 @@ const LANES = 2;
 
 /** Makes what empties the outbox, with what it remembers from one look to the next. */
 function createDrain(options: RelayOptions, stop: AbortSignal) {
-  const { sql, openSession, route, batchSize, onBatch, onStuck, log } = options;
+  const { sql, openSession, route, batchSize, onBatch, log } = options;
   const firstLane = openSession();
   const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
   let bisection = wholeBatches(batchSize);
@@ -209,7 +207,6 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
     const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
     horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
     bisection = nextBisection(bisection, { claimed, offended: offence !== null }, batchSize);
-    if (unanswered > 0) onStuck();
     return { found: claimed > 0, more: claimed === limit && unanswered === 0 };
   }
 

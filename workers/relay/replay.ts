@@ -3,21 +3,20 @@
  *
  * @module
  */
+import { type Publisher, publishToQueues } from "../../shared/broker/publish.ts";
 import { retryDelayMs } from "../../shared/broker/settle.ts";
 import {
   claimDueReplay,
   type DueReplay,
   nextReplayDueInMs,
-  readReplayMessages,
+  readWaitingMessages,
   recordReplayProgress,
-  type ReplayMessage,
   type ReplayProgress,
 } from "../../shared/ops/replays.ts";
-import { type Publisher, type PublishOutcome, toQueue } from "../../shared/broker/publish.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
-import { type Queryable, type Sql, transaction } from "../../shared/sql/connect.ts";
-import { type ClaimedEvent, firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
+import { firstIdOf, readEventsForPublishing } from "../../shared/sql/outbox.ts";
 
 /** Failed tries in a row after which a replay ends. */
 export const MAX_REPLAY_TRIES = 8;
@@ -34,45 +33,43 @@ export function paceOf(rate: number): { readonly size: number; readonly everyMs:
   return { size, everyMs: Math.ceil(1000 / Math.floor(rate / size)) };
 }
 
-/** What became of the messages of one try, by their positions in the set, in whose order they are. */
+/** What became of the messages of one try. */
 export interface ReplayTry {
-  readonly messages: readonly ReplayMessage[];
-  readonly confirmed: ReadonlySet<number>;
-  /** Those that were not to be sent any more. */
-  readonly skipped: ReadonlySet<number>;
-  /** What the broker said of the first one that it did not take; null where it took all. */
+  /** How many the broker has taken. */
+  readonly taken: number;
+  /** How many were not to be sent any more. */
+  readonly skipped: number;
+  /** Whether messages of the set are still to be sent. */
+  readonly more: boolean;
+  /** Why the broker did not take one that it was sent; null where it took all. */
   readonly error: string | null;
 }
 
-/**
- * How the replay stands after a try. It goes on behind the last message up to which none is missing; what follows a
- * missing one is sent again, which the inbox absorbs. `random` is from [0, 1) and spreads the retries.
- */
-export function progressAfter(replay: DueReplay, tried: ReplayTry, random: number): ReplayProgress {
-  const { messages, confirmed, skipped } = tried;
-  if (messages.length === 0) { // what is left of the set has been pruned
-    const { total, sent } = replay;
-    return { state: "DONE", sent: total, skipped: replay.skipped + total - sent, retryCount: 0, error: null };
+/** How the replay stands after a try. `random` is from [0, 1) and spreads the retries. */
+export function progressAfter(
+  replay: DueReplay,
+  { taken, skipped, more, error }: ReplayTry,
+  random: number,
+): ReplayProgress {
+  const { total } = replay;
+  if (!more) { // what was not taken by now was skipped, or is gone with the set
+    const all = replay.sent - replay.skipped + taken;
+    return { state: "DONE", sent: total, skipped: Math.max(total - all, 0), retryCount: 0, error: null };
   }
-  const missing = messages.findIndex(({ position }) => !confirmed.has(position) && !skipped.has(position));
-  const settled = missing < 0 ? messages : messages.slice(0, missing);
-  const counts = {
-    sent: settled.at(-1)?.position ?? replay.sent,
-    skipped: replay.skipped + settled.filter(({ position }) => skipped.has(position)).length,
-  };
-  if (missing < 0) {
-    const well = { ...counts, retryCount: 0, error: null };
-    if (counts.sent >= replay.total) return { ...well, state: "DONE" };
-    return { ...well, state: "RUNNING", dueInMs: paceOf(replay.rate).everyMs };
-  }
-  const error = tried.error ?? "the broker gave no answer";
-  const retryCount = (settled.length > 0 ? 0 : replay.retryCount) + 1;
-  const failed = { ...counts, retryCount, error };
-  if (retryCount >= MAX_REPLAY_TRIES) {
-    return { ...failed, state: "CANCELLED", reason: `given up after ${retryCount} tries in a row: ${error}` };
-  }
+  const sent = Math.min(replay.sent + taken + skipped, total);
+  const counts = { sent, skipped: Math.min(replay.skipped + skipped, sent) };
   const { everyMs } = paceOf(replay.rate);
-  return { ...failed, state: "RUNNING", dueInMs: Math.max(retryDelayMs(retryCount - 1, random), everyMs) };
+  if (error === null) return { ...counts, state: "RUNNING", retryCount: 0, error, dueInMs: everyMs };
+  const failed = { ...counts, retryCount: taken + skipped > 0 ? 1 : replay.retryCount + 1, error };
+  if (failed.retryCount >= MAX_REPLAY_TRIES) {
+    return {
+      ...failed,
+      state: "CANCELLED",
+      reason: `given up after ${MAX_REPLAY_TRIES} tries in a row: ${error}`,
+    };
+  }
+  const dueInMs = Math.max(retryDelayMs(failed.retryCount - 1, random), everyMs);
+  return { ...failed, state: "RUNNING", dueInMs };
 }
 
 /** What {@linkcode keepReplaying} works with. */
@@ -87,7 +84,7 @@ export interface ReplayingOptions {
 
 /** Between two looks for a replay to run. */
 const LOOK_MS = 1000;
-/** How long the broker may take to answer; a cancel waits for it. */
+/** How long the broker may take to answer for one sending; a cancel waits for it. */
 const CONFIRM_TIMEOUT_MS = 5000;
 const DAY_MS = 86_400_000;
 
@@ -119,8 +116,9 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
 /**
  * Sends the next messages of the replay that is due, each to its consumer's queue alone, in one transaction whose lock
  * on the replay keeps other relays off it. A relay killed before the commit has sent them for nothing: the next one
- * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, are skipped.
- * Answers with how the replay stands then; with null where none is due and free.
+ * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, which the inbox
+ * may have forgotten, are skipped. What the broker does not take stays, while what is behind it goes on. Answers with how
+ * the replay stands then; with null where none is due and free.
  *
  * Errors: those of {@linkcode transaction}.
  */
@@ -128,43 +126,32 @@ export async function sendDueMessages(sql: Sql, publisher: Publisher, horizon: D
   return await transaction(sql, async (tx) => {
     const replay = await claimDueReplay(tx);
     if (!replay) return null;
-    const messages = await readReplayMessages(tx, replay.id, replay.sent, paceOf(replay.rate).size);
-    const tried = await send(tx, publisher, messages, horizon);
-    const progress = progressAfter(replay, tried, Math.random());
-    await recordReplayProgress(tx, replay.id, progress);
+    const { size } = paceOf(replay.rate);
+    const waiting = await readWaitingMessages(tx, replay.id, size + 1); // one more tells whether there are more
+    const messages = waiting.slice(0, size);
+    const read = await readEventsForPublishing(tx, [...new Set(messages.map(({ eventId }) => eventId))]);
+    const kept = read.filter(({ id, occurredAt }) => id >= firstIdOf(horizon) && occurredAt >= horizon);
+    const events = new Map(kept.map((event) => [event.id, event]));
+    const skipped = messages.filter(({ eventId }) => !events.has(eventId));
+    const sending = messages.flatMap((message) => {
+      const event = events.get(message.eventId);
+      return event ? [{ ...message, event }] : [];
+    });
+    const { taken, refused, silence } = await publishToQueues(
+      publisher,
+      sending,
+      ({ event }) => event,
+      CONFIRM_TIMEOUT_MS,
+    );
+    const [first] = refused;
+    const settled = [...skipped, ...taken];
+    const progress = progressAfter(replay, {
+      taken: taken.length,
+      skipped: skipped.length,
+      more: settled.length < waiting.length,
+      error: first ? `${first.thing.consumer}: ${first.error}` : silence,
+    }, Math.random());
+    await recordReplayProgress(tx, replay.id, settled.map(({ position }) => position), progress);
     return { replayId: replay.id, progress };
   });
-}
-
-async function send(
-  sql: Queryable,
-  publisher: Publisher,
-  messages: readonly ReplayMessage[],
-  horizon: Date,
-): Promise<ReplayTry> {
-  const read = await readEventsForPublishing(sql, [...new Set(messages.map(({ eventId }) => eventId))]);
-  const events = new Map(read.filter((event) => !isOlder(event, horizon)).map((event) => [event.id, event]));
-  const confirmed = new Set<number>();
-  const errors: string[] = [];
-  // One consumer after the other: an event that several get has one message id, by which the broker returns it.
-  for (const [consumer, batch] of Map.groupBy(messages, (message) => message.consumer)) {
-    const bodies = batch.flatMap(({ eventId }) => events.get(eventId) ?? []);
-    if (bodies.length === 0) continue;
-    const outcome = await publisher.publish(bodies, toQueue(consumer), CONFIRM_TIMEOUT_MS);
-    const taken = new Set(outcome.confirmed);
-    for (const { eventId, position } of batch) if (taken.has(eventId)) confirmed.add(position);
-    errors.push(...errorsOf(outcome).map((error) => `${consumer}: ${error}`));
-  }
-  const skipped = new Set(messages.filter(({ eventId }) => !events.has(eventId)).map((m) => m.position));
-  return { messages, confirmed, skipped, error: errors[0] ?? null };
-}
-
-function errorsOf({ refused, unknown, offence }: PublishOutcome): string[] {
-  const unanswered = unknown.length > 0 ? [offence ?? "the broker gave no answer"] : [];
-  return [...refused.map(({ error }) => error), ...unanswered];
-}
-
-/** Whether the inbox may have forgotten the event: pruning goes by the time in its id. */
-function isOlder({ id, occurredAt }: ClaimedEvent, horizon: Date): boolean {
-  return id < firstIdOf(horizon) || occurredAt < horizon;
 }

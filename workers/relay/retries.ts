@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type OutgoingMessage, type Publisher, toQueue } from "../../shared/broker/publish.ts";
+import { type OutgoingMessage, type Publisher, publishToQueues } from "../../shared/broker/publish.ts";
 import { type Chore, keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
@@ -13,7 +13,6 @@ import {
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  type RetryKey,
 } from "../../shared/sql/set_aside.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
@@ -44,9 +43,7 @@ export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore
     if (sender && dueInMs === 0) {
       const { sent, refused, nextDueInMs } = await sendDue(sql, sender);
       if (sent > 0) onSent?.(sent);
-      for (const { consumer, events, error } of refused) {
-        log.warning("The broker does not take delayed retries", { consumer, events, error });
-      }
+      for (const what of refused) log.warning("The broker does not take delayed retries", what);
       dueInMs = nextDueInMs;
     }
     return Math.min(dueInMs ?? pollIntervalMs, pollIntervalMs);
@@ -65,25 +62,20 @@ export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore
  */
 export async function sendDue(sql: Sql, publisher: Publisher) {
   return await transaction(sql, async (tx) => {
-    const byConsumer = Map.groupBy(await claimDueRetries(tx, MAX_RETRIES_SENT), ({ consumer }) => consumer);
-    const sent: RetryKey[] = [];
-    const refused: { consumer: string; events: number; error: string }[] = [];
-    let isUnanswered = false;
-    // One consumer after the other: an event that several get has one message id, by which the broker returns it.
-    for (const [consumer, due] of byConsumer) {
-      const outcome = await publisher.publish(due.map(messageFor), toQueue(consumer), CONFIRM_TIMEOUT_MS);
-      sent.push(...outcome.confirmed.map((eventId) => ({ consumer, eventId })));
-      await postponeRetries(
-        tx,
-        outcome.refused.map(({ id }) => ({ consumer, eventId: id })),
-        UNSENT_AFTER_MS,
-      );
-      const [first] = outcome.refused;
-      if (first) refused.push({ consumer, events: outcome.refused.length, error: first.error });
-      isUnanswered ||= outcome.unknown.length > 0;
-    }
-    await markRetriesSent(tx, sent);
-    return { sent: sent.length, refused, nextDueInMs: isUnanswered ? null : await readNextDue(tx) };
+    const due = await claimDueRetries(tx, MAX_RETRIES_SENT);
+    const { taken, refused, silence } = await publishToQueues(publisher, due, messageFor, CONFIRM_TIMEOUT_MS);
+    await markRetriesSent(tx, taken);
+    await postponeRetries(tx, refused.map(({ thing }) => thing), UNSENT_AFTER_MS);
+    const byConsumer = Map.groupBy(refused, ({ thing }) => thing.consumer);
+    return {
+      sent: taken.length,
+      refused: [...byConsumer].map(([consumer, all]) => ({
+        consumer,
+        events: all.length,
+        error: all[0]?.error,
+      })),
+      nextDueInMs: silence === null ? await readNextDue(tx) : null,
+    };
   });
 }
 

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
+import { setTimeout as delay } from "node:timers/promises";
 import { declareTopology } from "../../shared/broker/connection.ts";
-import { createPublisher } from "../../shared/broker/publish.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
 import { insertRetries, type NewRetry, readNextDue } from "../../shared/sql/set_aside.ts";
@@ -62,6 +63,27 @@ Deno.test("sendDue() keeps all of it when the broker gives no answer", async () 
   await wired.model.close();
   await sendDue(db.as("orderflow_relay"), wired.publisher);
   assertEquals(await readNextDue(db.sql), 0);
+});
+
+Deno.test("sendDue() waits for a silent broker once, and for all consumers together no longer than for one", async () => {
+  await using db = await testSchema();
+  const consumers = ["a", "b", "c"];
+  await insertRetries(db.sql, consumers.map((consumer) => newRetry(consumer)), new Date());
+  const timeouts: number[] = [];
+  const publisher: Publisher = {
+    async publish(messages, _route, timeoutMs) {
+      timeouts.push(timeoutMs);
+      await delay(5);
+      const ids = messages.map(({ id }) => id);
+      const [confirmed, unknown] = timeouts.length === 1 ? [ids, []] : [[], ids];
+      return { confirmed, refused: [], unknown, offence: null };
+    },
+  };
+  const { sent, nextDueInMs } = await sendDue(db.as("orderflow_relay"), publisher);
+  assertEquals([sent, nextDueInMs, timeouts.length], [1, null, 2]);
+  const [first = 0, second = 0] = timeouts;
+  assert(first < 60_000 && second < first, `${timeouts}`); // after 60 s the database ends an idle transaction
+  assertEquals((await readWaiting(db.sql)).length, 2);
 });
 
 Deno.test("keepRetrying() wakes for a new retry and sends it when it is due, far ahead of its poll", async () => {

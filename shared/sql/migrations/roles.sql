@@ -84,7 +84,7 @@ grant select, insert, update (state, rate, reason, due_at, started_at, finished_
 grant select, insert on replay_events to orderflow_ops;
 grant select, update (state, sent, skipped, retry_count, last_error, reason, due_at, finished_at) on replays
   to orderflow_relay;
-grant select on replay_events to orderflow_relay;
+grant select, update (settled_at) on replay_events to orderflow_relay;
 
 -- Faults: ops arms them; whoever one strikes counts it down.
 grant select, insert, delete on faults to orderflow_ops;

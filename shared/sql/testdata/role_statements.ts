@@ -80,7 +80,7 @@ import {
   nextReplayDueInMs,
   oldestBefore,
   prepareReplay,
-  readReplayMessages,
+  readWaitingMessages,
   recordReplayProgress,
   startReplay,
 } from "../../ops/replays.ts";
@@ -254,9 +254,9 @@ const RELAY = (topology: Topology): Statements => ({
   readNextDue: (sql) => readNextDue(sql),
   nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
   claimDueReplay: (sql) => claimDueReplay(sql),
-  readReplayMessages: (sql) => readReplayMessages(sql, NIL, 0, 1),
+  readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
   recordReplayProgress: (sql) =>
-    recordReplayProgress(sql, NIL, { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
+    recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
   ...FAULTS,
   ...HEARTBEATS,
   ...MIGRATED,
