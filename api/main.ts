@@ -1,5 +1,5 @@
 /**
- * The API process.
+ * The API process. Its one argument is the folder of the page's bundle; `ui/dist` by default.
  *
  * @module
  */
@@ -107,7 +107,7 @@ if (import.meta.main) {
         isBrokerUp: broker.isUp,
         readQueues,
         live,
-        bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
+        bundle: Deno.args[0] ?? fileURLToPath(new URL("../ui/dist", import.meta.url)),
         publisher: () => publisher,
         ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
         isTraced: tracer !== null,
