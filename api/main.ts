@@ -1,5 +1,5 @@
 /**
- * The API process.
+ * The API process. Its one argument is the folder of the page's bundle; `ui/dist` by default.
  *
  * @module
  */
@@ -39,7 +39,14 @@ const DRAIN_MS = 3000;
 /** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
 const LIVE_STATEMENT_MS = 2000;
 
-const VARIABLES = [...WORKER_VARIABLES, "HOST", "PORT", "OPS_TOKEN", "RETENTION_DAYS"] as const;
+const VARIABLES = [
+  ...WORKER_VARIABLES,
+  "HOST",
+  "PORT",
+  "OPS_TOKEN",
+  "RETENTION_DAYS",
+  "UI_BUNDLE_DIR",
+] as const;
 
 export const script: ProcessScript<(typeof VARIABLES)[number]> = {
   name: "api",
@@ -120,7 +127,7 @@ async function serve(
     isBrokerUp: broker.isUp,
     readQueues,
     live,
-    bundle: fileURLToPath(new URL("../ui/dist", import.meta.url)),
+    bundle: config.UI_BUNDLE_DIR ?? fileURLToPath(new URL("../ui/dist", import.meta.url)),
     publisher: () => publisher,
     ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
     isTraced: tracer !== null,

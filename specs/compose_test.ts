@@ -46,6 +46,11 @@ const compose = z.object({
   volumes: z.record(z.string(), z.null()),
 }).parse(parse(read("docker-compose.yml"), { merge: true }));
 
+/** They end once they have done their work, and the others wait for it. */
+const ENDING = ["install", "page"];
+/** Where the page's bundle is in the volume. */
+const BUNDLE = "/deno-dir/page";
+
 const services = Object.entries(compose.services);
 const ours = services.filter(([, { profiles }]) => profiles.includes("app"));
 const brokers = services.filter(([, { image }]) => image.startsWith("rabbitmq:"));
@@ -58,25 +63,67 @@ function service(name: string): Service {
 }
 
 Deno.test("every process has a service that runs its script as deno task dev does, and install fetches its packages", () => {
-  const names = ours.map(([name]) => name).filter((name) => name !== "install");
+  const names = ours.map(([name]) => name).filter((name) => !ENDING.includes(name));
   assertEquals(names.toSorted(), PROCESSES.map(({ name }) => name).toSorted());
   for (const process of PROCESSES) {
     const { entrypoint, command } = service(process.name);
     // Packages come from the volume, and the network of a container is that of its permission set.
     const wanted = denoArguments(process, []).filter((argument) => !argument.startsWith("--allow-net"));
-    const given = ["deno", ...wanted, "--node-modules-dir=none"];
+    const page = process.name === API.name ? [`--allow-read=${BUNDLE}`] : [];
+    const given = ["deno", ...wanted, "--node-modules-dir=none", ...page];
     assertEquals([...entrypoint, ...command].toSorted(), given.toSorted(), process.name);
     assertEquals(command.at(-1), process.entry, "the script comes last");
   }
-  assertEquals(service("install").command, PROCESSES.map(({ entry }) => entry));
+  assertEquals(service(API.name).environment["UI_BUNDLE_DIR"], BUNDLE);
+  const entries = PROCESSES.map(({ entry }) => entry);
+  assertEquals(service("install").command, [...entries, "ui/bundle_main.ts", "ui/island.tsx"]);
 });
+
+Deno.test("the page is bundled out of Deno's cache alone: nothing is taken from a node_modules of this machine", async () => {
+  const { entrypoint: [deno, ...options], command, environment } = service("page");
+  assertEquals(deno, "deno");
+  const project = await Deno.makeTempDir({ prefix: "orderflow_compose_" });
+  try {
+    for (const path of ["deno.json", "deno.lock", "ui", "shared", "specs/support/std_assert"]) {
+      await copyWithoutPackages(new URL(`../${path}`, import.meta.url), `${project}/${path}`);
+    }
+    const { stdout: info } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+    const { denoDir } = z.object({ denoDir: z.string() }).parse(JSON.parse(new TextDecoder().decode(info)));
+    const here = (argument: string) =>
+      argument.replace(BUNDLE, `${project}/page`).replace(/\/deno-dir$/, denoDir);
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [...options, ...command].map(here),
+      cwd: project,
+      env: environment,
+    }).output();
+    assert(success, new TextDecoder().decode(stderr));
+    const files = Array.from(
+      Deno.readDirSync(`${project}/page`),
+      ({ name }) => name.replace(/-\w{8}\./, "."),
+    );
+    assertEquals(files.toSorted(), ["assets.json", "docs", "island.js", "styles.css"]);
+    assertEquals(Array.from(Deno.readDirSync(`${project}/page/docs`)).length, 4);
+  } finally {
+    await Deno.remove(project, { recursive: true });
+  }
+});
+
+async function copyWithoutPackages(from: URL, to: string): Promise<void> {
+  if ((await Deno.stat(from)).isFile) return await Deno.copyFile(from, to);
+  await Deno.mkdir(to, { recursive: true });
+  for await (const { name } of Deno.readDir(from)) {
+    if (!["node_modules", "dist"].includes(name)) {
+      await copyWithoutPackages(new URL(`${from}/${name}`), `${to}/${name}`);
+    }
+  }
+}
 
 Deno.test("every container runs as a user without rights, restarts by itself, and is limited in all that it may take", () => {
   for (const [name, it] of services) {
     assertEquals(it.cap_drop, ["ALL"], name);
     assertEquals(it.security_opt, ["no-new-privileges:true"], name);
     assert(!["root", "0"].includes(it.user), `${name} runs as root`);
-    assertEquals(it.restart, name === "install" ? "no" : "unless-stopped", name);
+    assertEquals(it.restart, ENDING.includes(name) ? "no" : "unless-stopped", name);
     assert(it.deploy.resources.limits.pids > 0 && Number(it.deploy.resources.limits.cpus) > 0, name);
     for (const port of it.ports) {
       assert(port.startsWith("127.0.0.1:"), `${name} is open beyond loopback: ${port}`);
@@ -87,7 +134,13 @@ Deno.test("every container runs as a user without rights, restarts by itself, an
       it.read_only && it.init,
       `${name} can write to its root, or has nobody who reaps its health checks`,
     );
-    assertEquals(it.volumes[0], ".:/app:ro", name);
+    assertEquals(
+      it.volumes,
+      [".:/app:ro", ENDING.includes(name) ? "deno:/deno-dir" : "deno:/deno-dir:ro"],
+      name,
+    );
+    // Else Deno would look for all of deno.lock, the embedded PostgreSQL among it.
+    assertEquals(it.environment.DENO_UNSTABLE_NPM_LAZY_CACHING, "1", name);
     // V8's heap may take 256 MiB of it, see child_command.ts.
     assert(
       Number.parseInt(it.deploy.resources.limits.memory) >= 512,
@@ -99,11 +152,13 @@ Deno.test("every container runs as a user without rights, restarts by itself, an
 
 Deno.test("every container that stays has a health check, and nobody starts before what it needs is healthy", () => {
   for (const [name, { healthcheck, depends_on }] of services) {
-    if (name === "install") assertEquals(healthcheck, { disable: true });
+    if (ENDING.includes(name)) assertEquals(healthcheck, { disable: true });
     else assert((healthcheck.test ?? []).length > 1, `${name} has no health check`);
-    const needs = ours.some(([our]) => our === name && name !== "install");
-    if (needs) assertEquals(Object.keys(depends_on), ["install", "postgres", "rabbitmq"], name);
+    const isOurs = ours.some(([our]) => our === name) && !ENDING.includes(name);
+    const prepared = name === API.name ? "page" : "install";
+    if (isOurs) assertEquals(Object.keys(depends_on), [prepared, "postgres", "rabbitmq"], name);
   }
+  assertEquals(Object.keys(service("page").depends_on), ["install"]);
 });
 
 Deno.test("the health check of a process says whether its port answers that it is well", async () => {

@@ -4,7 +4,9 @@
  * @module
  */
 import { build, type OutputFile, type Plugin, stop } from "esbuild";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import swaggerFolder from "swagger-ui-dist/absolute-path.js";
 import { EVENT_TYPES } from "../shared/events.ts";
 
 /** What a bundle has made. */
@@ -18,13 +20,12 @@ export interface Bundle {
 }
 
 /**
- * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into `ui/dist`: both with a hash
- * of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the one
- * that is served. What an earlier bundle left is removed. The files of the API reference are copied to `ui/dist/docs`.
- * Throws where the sources do not compile.
+ * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into the folder `dist`: both with
+ * a hash of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the
+ * one that is served. What an earlier bundle left is removed. The files of the API reference are copied to its folder
+ * `docs`. Throws where the sources do not compile.
  */
-export async function bundlePage(root: string): Promise<Bundle> {
-  const dist = `${root}/ui/dist`;
+export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promise<Bundle> {
   const outputFiles = await compile(root);
   const fileOf = (extension: string) => {
     const file = outputFiles.find(({ path }) => path.endsWith(extension));
@@ -51,7 +52,7 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
     const { outputFiles } = await build({
       absWorkingDir: root,
       entryPoints: { island: "ui/island.tsx", styles: "ui/styles/page.css" },
-      outdir: "ui/dist",
+      outdir: "dist", // nothing is written there
       entryNames: "[name]-[hash]",
       bundle: true,
       minify: true,
@@ -60,7 +61,7 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
       target: ["chrome110", "firefox115", "safari16.4"],
       jsx: "automatic",
       jsxImportSource: "preact",
-      plugins: [eventTypes],
+      plugins: [eventTypes, packages],
       define: { "process.env.NODE_ENV": '"production"' },
       logLevel: "silent",
     });
@@ -79,19 +80,23 @@ const eventTypes: Plugin = {
   },
 };
 
-/** The files of the API reference, below the project's folder: this project's own, and Swagger UI's. */
-const REFERENCE = [
-  "ui/reference/index.html",
-  "ui/reference/reference.js",
-  "node_modules/swagger-ui-dist/swagger-ui.css",
-  "node_modules/swagger-ui-dist/swagger-ui-bundle.js",
-];
+/** Finds packages as Deno does: they may be in its cache, where there is no `node_modules`. */
+const packages: Plugin = {
+  name: "packages",
+  setup({ onResolve }) {
+    onResolve({ filter: /^[@a-z]/ }, ({ path, kind }) => {
+      return kind === "entry-point" ? null : { path: fileURLToPath(import.meta.resolve(path)) };
+    });
+  },
+};
 
+/** The files of the API reference: this project's own, and Swagger UI's. */
 async function copyReference(root: string, folder: string): Promise<void> {
+  const own = ["index.html", "reference.js"].map((name) => `${root}/ui/reference/${name}`);
+  const others = ["swagger-ui.css", "swagger-ui-bundle.js"].map((name) => `${swaggerFolder()}/${name}`);
   await Deno.mkdir(folder, { recursive: true });
-  await Promise.all(REFERENCE.map(async (path) => {
-    const name = path.slice(path.lastIndexOf("/") + 1);
-    await replaceFile(folder, name, await Deno.readFile(`${root}/${path}`));
+  await Promise.all([...own, ...others].map(async (path) => {
+    await replaceFile(folder, path.slice(path.lastIndexOf("/") + 1), await Deno.readFile(path));
   }));
 }
 

@@ -14,9 +14,7 @@ const outlived = { sanitizeOps: false, sanitizeResources: false };
 async function copyOfProject(): Promise<string> {
   const root = await Deno.makeTempDir();
   await Deno.mkdir(`${root}/ui`);
-  for (const name of ["deno.json", "node_modules", "shared"]) {
-    await Deno.symlink(`${ROOT}${name}`, `${root}/${name}`);
-  }
+  for (const name of ["deno.json", "shared"]) await Deno.symlink(`${ROOT}${name}`, `${root}/${name}`);
   for await (const { name } of Deno.readDir(`${ROOT}ui`)) {
     if (name !== "dist") await Deno.symlink(`${ROOT}ui/${name}`, `${root}/ui/${name}`);
   }

@@ -49,6 +49,7 @@ export const VARIABLES = {
   OPS_TOKEN: z.string().min(16, { error: "must have at least 16 characters" }).optional(),
   ORDERFLOW_API_URL: urlOf(["http:", "https:"], "http://127.0.0.1:8000")
     .transform((url) => url.replace(/\/+$/, "")).optional(),
+  UI_BUNDLE_DIR: z.string().min(1).optional(),
   METRICS_HOST: z.string().min(1).default("127.0.0.1"),
   METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })
