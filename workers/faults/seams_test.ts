@@ -45,8 +45,11 @@ Deno.test("consumerSeams() without faults is what it wraps", async () => {
   assertEquals(await seams.atomically((db) => Promise.resolve(db === sql)), true);
 });
 
-Deno.test("consumerSeams() with nothing armed lets everything through", async () => {
+Deno.test("consumerSeams() with nothing armed lets everything through, in a statement of its own", async () => {
   await using db = await testSchema();
+  const sql = db.as("orderflow_orders");
+  const { atomically } = consumerSeams(sql, "payments", fakeFaults());
+  assertEquals(await atomically((db) => Promise.resolve(db === sql)), true);
   const id = await insertOrder(db.sql, "PENDING");
   assertEquals(await payingHandler(db, id, fakeFaults())([orderCreated()]), [{ kind: "done" }]);
   assertEquals(await statusOf(db, id), "PAID");
