@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Hono } from "hono";
 import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { eventually } from "../specs/support/eventually.ts";
@@ -7,7 +6,7 @@ import { serve, testApp } from "../specs/support/test_app.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import type { CorrelationEnv } from "./correlation.ts";
+import type { App } from "./http.ts";
 import { createWakeUps, listenForWakeUps } from "../shared/sql/outbox.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
@@ -23,7 +22,7 @@ interface Options {
 function appOn(
   db: TestSchema,
   { token, address, brokerUp = true, schemaReady = true }: Options = {},
-): Hono<CorrelationEnv> {
+): App {
   return testApp(db, {
     isSchemaReady: () => schemaReady,
     isBrokerUp: () => brokerUp,
@@ -470,7 +469,7 @@ Deno.test("GET /metrics has the requests by route, the outbox, and the queues wh
 
 Deno.test("GET /metrics answers while the database is away, without the figures that are read from it", async () => {
   const db = await testSchema();
-  const metricsOf = async (app: Hono<CorrelationEnv>) => await (await app.request("/metrics")).text();
+  const metricsOf = async (app: App) => await (await app.request("/metrics")).text();
   const app = appOn(db);
   assertStringIncludes(await metricsOf(app), "\norderflow_outbox_unpublished_events 0\n");
   const early = await metricsOf(appOn(db, { schemaReady: false }));

@@ -3,13 +3,11 @@
  *
  * @module
  */
-import { Hono } from "hono";
 import { z } from "zod";
-import type { Sql } from "../shared/sql/connect.ts";
 import { withTimeout } from "../shared/process/stop.ts";
-import type { App, CorrelationEnv } from "./correlation.ts";
-import { describeRoutes, json } from "./openapi/describe.ts";
-import type { Description } from "./openapi/description.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import type { App } from "./http.ts";
+import { json, route, routes } from "./openapi/route.ts";
 
 /** What readiness depends on. */
 export interface HealthDeps {
@@ -32,14 +30,31 @@ const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), datab
  * accepted while only the broker is away: the outbox keeps their events.
  */
 export function healthRoutes(deps: HealthDeps): App {
-  const app = new Hono<CorrelationEnv>();
-  app.get("/healthz", (c) => c.json({ status: "up" }));
-  app.get("/readyz", async (c) => {
-    const { database, broker } = await readReadiness(deps);
-    const ready = database === "up" && broker === "up";
-    return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
-  });
-  return describeRoutes(app, { "GET /healthz": describeHealth, "GET /readyz": describeReadiness });
+  return routes(
+    "Health",
+    route({
+      on: "GET /healthz",
+      operationId: "readHealth",
+      summary: "Whether the process is up",
+      answers: [json(200, "It is.", z.object({ status: z.literal("up") }))],
+      handle: () => ({ status: "up" }),
+    }),
+    route({
+      on: "GET /readyz",
+      operationId: "readReadiness",
+      summary: "Whether database and broker can be reached",
+      description: "Orders are accepted while only the broker is away.",
+      answers: [
+        json(200, "Both can.", readinessSchema),
+        json(503, "The one that is `down` cannot.", readinessSchema),
+      ],
+      handle: async ({ c }) => {
+        const { database, broker } = await readReadiness(deps);
+        const ready = database === "up" && broker === "up";
+        return c.json({ status: ready ? "ready" : "not ready", database, broker }, ready ? 200 : 503);
+      },
+    }),
+  );
 }
 
 /** Whether database and broker can be reached; the database has two seconds to answer. */
@@ -49,26 +64,4 @@ export async function readReadiness(
   const answers = () => withTimeout(PROBE_TIMEOUT_MS, ordersSql`select 1`.then(() => true, () => false));
   const database = isSchemaReady() && await answers() ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
-}
-
-function describeHealth(): Description {
-  return {
-    operationId: "readHealth",
-    tags: ["Health"],
-    summary: "Whether the process is up",
-    responses: { 200: json("It is.", z.object({ status: z.literal("up") })) },
-  };
-}
-
-function describeReadiness(): Description {
-  return {
-    operationId: "readReadiness",
-    tags: ["Health"],
-    summary: "Whether database and broker can be reached",
-    description: "Orders are accepted while only the broker is away.",
-    responses: {
-      200: json("Both can.", readinessSchema),
-      503: json("The one that is `down` cannot.", readinessSchema),
-    },
-  };
 }

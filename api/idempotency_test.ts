@@ -8,7 +8,7 @@ import { testApp } from "../specs/support/test_app.ts";
 import { countEvents } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { schemaAt, shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import type { App } from "./correlation.ts";
+import type { App } from "./http.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();

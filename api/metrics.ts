@@ -3,38 +3,45 @@
  *
  * @module
  */
-import { createMiddleware } from "hono/factory";
 import { matchedRoutes } from "hono/route";
 import { METHOD_NAME_ALL, METHODS } from "hono/router";
 import { Counter, Gauge, Histogram } from "@prometheus-io/client";
 import type { QueueDepth } from "../shared/broker/connection.ts";
+import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
+import { countRecentOrders, countUnpublished } from "../shared/ops/lists.ts";
+import { kindOfError } from "../shared/process/errors.ts";
 import { createRegistry, type Registry } from "../shared/process/metrics.ts";
-import type { Middleware } from "./correlation.ts";
-import type { RequestContext } from "./http.ts";
-import { createTableMetrics, type TableMetricsDeps } from "./table_metrics.ts";
+import { withTimeout } from "../shared/process/stop.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { countWaitingRetries } from "../shared/sql/set_aside.ts";
+import type { App, Middleware, RequestContext } from "./http.ts";
+import { route, routes, text } from "./openapi/route.ts";
 
 /** What the figures are read from, each time they are asked for. */
-export interface MetricsDeps extends TableMetricsDeps {
+export interface MetricsDeps {
+  readonly opsSql: Sql;
+  /** Whether the database has been reached since the process started, and its schema is up to date. */
+  readonly isSchemaReady: () => boolean;
   /** How many orders this process has created; 0 by default. */
   readonly countCreated?: () => number;
   /** The broker's own figures; null while it cannot be reached. */
   readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
 }
 
-/** The figures of this process and of the tables and queues behind it. */
-export interface Metrics {
-  readonly timeRequests: Middleware;
-  render(): Promise<string>;
-  readonly contentType: string;
-}
-
 const BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+/** Orders whose statuses are counted: read in a few milliseconds, whatever the table has grown to. */
+const RECENT_ORDERS = 10_000;
+/** The database gets this long to tell its figures, in milliseconds: half of what Prometheus waits for an answer. */
+const READ_TIMEOUT_MS = 5000;
 
 /**
  * Makes the figures. Nothing is counted in the background: the gauges are read when they are asked for. While database
- * or broker are away, theirs have no value, and the others are told all the same: that is when they are needed.
+ * or broker are away, theirs have no value, for none is better than yesterday's, and the others are told all the same:
+ * that is when they are needed.
  */
-export function createMetrics(deps: MetricsDeps): Metrics {
+export function createMetrics(
+  deps: MetricsDeps,
+): { readonly timeRequests: Middleware; readonly routes: App } {
   const registry = createRegistry("api");
   const { countCreated = () => 0 } = deps;
   new Counter({
@@ -49,14 +56,17 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   const timeRequests = createRequestTimer(registry);
   const readTables = createTableMetrics(registry, deps);
   const readBroker = createBrokerMetrics(registry, deps);
-  return {
-    timeRequests,
-    async render() {
+  const metrics = route({
+    on: "GET /metrics",
+    operationId: "readMetrics",
+    summary: "Figures for Prometheus",
+    answers: [text(200, "Requests, outbox, queues, dead letters.", "text/plain")],
+    handle: async ({ c }) => {
       await Promise.all([readTables(), readBroker()]);
-      return await registry.metrics();
+      return c.text(await registry.metrics(), 200, { "content-type": registry.contentType });
     },
-    contentType: registry.contentType,
-  };
+  });
+  return { timeRequests, routes: routes("Health", metrics) };
 }
 
 function createRequestTimer(registry: Registry): Middleware {
@@ -67,12 +77,12 @@ function createRequestTimer(registry: Registry): Middleware {
     buckets: BUCKETS_S,
     registers: [registry],
   });
-  return createMiddleware(async (c, next) => {
+  return async (c, next) => {
     const startedAt = performance.now();
     await next();
     const labels = { method: methodOf(c), route: routeOf(c), status: c.res.status };
     requests.observe(labels, (performance.now() - startedAt) / 1000);
-  });
+  };
 }
 
 const KNOWN_METHODS = new Set(["HEAD", ...METHODS.map((method) => method.toUpperCase())]);
@@ -87,14 +97,72 @@ function routeOf(c: RequestContext): string {
   return matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
 }
 
-function createBrokerMetrics(registry: Registry, deps: Pick<MetricsDeps, "readQueues">): () => Promise<void> {
-  const gauge = (name: string, help: string, labelNames: string[] = []) =>
-    new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
-  const up = gauge("broker_up", "Whether the broker can be reached: 1 or 0.");
-  const waiting = gauge("queue_messages", "Messages that wait in a queue.", ["queue"]);
-  const subscribed = gauge("queue_consumers", "Consumers that are subscribed to a queue.", ["queue"]);
+function gauge(registry: Registry, name: string, help: string, ...labelNames: string[]): Gauge {
+  return new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
+}
+
+function createTableMetrics(registry: Registry, { opsSql, isSchemaReady }: MetricsDeps): () => Promise<void> {
+  const up = gauge(registry, "database_up", "Whether the database can be read: 1 or 0.");
+  const recent = gauge(registry, "orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
+  const unpublished = gauge(registry, "outbox_unpublished_events", "Events that wait for the relay.");
+  const oldest = gauge(
+    registry,
+    "outbox_oldest_unpublished_seconds",
+    "Age of the oldest event that waits for the relay.",
+  );
+  const letters = gauge(
+    registry,
+    "dead_letters_open",
+    "Dead letters that nobody has dealt with.",
+    "consumer",
+  );
+  const retries = gauge(
+    registry,
+    "delayed_retries_waiting",
+    "Events that a consumer is to get once more.",
+    "consumer",
+  );
   return async () => {
-    const queues = await deps.readQueues();
+    const read = isSchemaReady() ? await withTimeout(READ_TIMEOUT_MS, readTables(opsSql)) : null;
+    up.set(read ? 1 : 0);
+    for (const figure of [recent, letters, retries]) figure.reset();
+    for (const figure of [unpublished, oldest]) figure.remove(); // they have no labels: a reset would be a 0
+    if (!read) return;
+    const [statuses, outbox, open, delayed] = read;
+    for (const [status, count] of statuses) recent.set({ status }, count);
+    unpublished.set(outbox.count);
+    oldest.set(outbox.oldestAt ? Math.max(0, Date.now() - outbox.oldestAt.getTime()) / 1000 : 0);
+    for (const { consumer, count } of open) letters.set({ consumer }, count);
+    for (const { consumer, count } of delayed) retries.set({ consumer }, count);
+  };
+}
+
+/** What the tables say; null while the database is away. */
+async function readTables(sql: Sql) {
+  try {
+    return await Promise.all([
+      countRecentOrders(sql, RECENT_ORDERS),
+      countUnpublished(sql),
+      countOpenDeadLetters(sql),
+      countWaitingRetries(sql),
+    ]);
+  } catch (error) {
+    if (kindOfError(error) === "permanent") throw error;
+    return null;
+  }
+}
+
+function createBrokerMetrics(registry: Registry, { readQueues }: MetricsDeps): () => Promise<void> {
+  const up = gauge(registry, "broker_up", "Whether the broker can be reached: 1 or 0.");
+  const waiting = gauge(registry, "queue_messages", "Messages that wait in a queue.", "queue");
+  const subscribed = gauge(
+    registry,
+    "queue_consumers",
+    "Consumers that are subscribed to a queue.",
+    "queue",
+  );
+  return async () => {
+    const queues = await readQueues();
     up.set(queues ? 1 : 0);
     waiting.reset();
     subscribed.reset();

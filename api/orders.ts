@@ -1,21 +1,20 @@
 /**
- * The routes under `/orders`.
+ * The routes under `/orders`: create and show orders.
  *
  * @module
  */
-import { Hono } from "hono";
+import { z } from "zod";
+import { amountSchema, idSchema } from "../shared/events.ts";
+import { nextCursor as nextCursorSchema, orderSchema, timelineEntrySchema } from "../shared/ops/answers.ts";
 import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
-import type { App, CorrelationEnv } from "./correlation.ts";
-import { describeRoutes } from "./openapi/describe.ts";
-import { HttpProblem, parseOr400 } from "./http.ts";
-import * as contract from "./orders_contract.ts";
-import { nextCursor, pageSchema } from "./paging.ts";
-import { parseId } from "./path_id.ts";
+import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
+import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
+import { NEW_ORDERS } from "./openapi/examples.ts";
+import { json, LOCATION, route, routes } from "./openapi/route.ts";
 import type { PlaceOrder } from "./place_orders.ts";
-import { readJson } from "./read_json.ts";
 
 /** What the routes need; `opsSql` may read the table `orders`. */
 export interface OrdersDeps {
@@ -24,74 +23,94 @@ export interface OrdersDeps {
   readonly readTimelines: ReadTimelines;
 }
 
-/** The routes that create and show orders. */
+/** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
+const newOrderSchema = z.object({
+  userId: idSchema.meta({ description: "Who buys." }),
+  courseId: idSchema.meta({ description: "What is bought." }),
+  amount: amountSchema.meta({ description: "What it costs: a decimal string, more than zero." }),
+}, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
+
+/** The routes. */
 export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps): App {
-  const app = new Hono<CorrelationEnv>();
-
-  app.post("/", async (c) => {
-    const key = parseIdempotencyKey(c.req.header(contract.IDEMPOTENCY_HEADER));
-    const request = parseOr400(contract.newOrderSchema, await readJson(c), "body");
-    const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
-    const order = await placeOrder(request, cause, key);
-    c.get("span")?.setAttribute(ORDER_ID, order.id);
-    return c.json(orderJson(order), 201, {
-      location: `/orders/${order.id}`,
-      ...(order.isReplay ? { [contract.REPLAYED_HEADER]: "true" } : {}),
-    });
-  });
-
-  app.get("/", async (c) => {
-    const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
-    const orders = await listOrders(opsSql, { limit, before: cursor });
-    return c.json({ orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit) });
-  });
-
-  app.get("/:id", async (c) => c.json(orderJson(await orderOr404(opsSql, c.req.param("id")))));
-
-  app.get("/:id/timeline", async (c) => {
-    const { order, timeline } = await opsOrderStory(opsSql, readTimelines, c.req.param("id"));
-    return c.json({ order: orderJson(order), timeline });
-  });
-
-  return describeRoutes(app, {
-    "POST /": contract.placeOrder,
-    "GET /": contract.listOrders,
-    "GET /:id": contract.readOrder,
-    "GET /:id/timeline": contract.readTimeline,
-  });
-}
-
-/** A String of structured fields (RFC 9651, section 3.3.3): in quotes, with `\"` and `\\`. */
-const QUOTED = /^"((?:[^"\\]|\\["\\])*)"$/;
-const KEY = /^[\x21-\x7e]{1,255}$/;
-
-/**
- * The key in the header's value, or undefined where there is no header. The draft wants a quoted string, many clients
- * send the bare key: both are taken, and mean the same. Throws a 400 for a value that is no key.
- */
-function parseIdempotencyKey(header: string | undefined): string | undefined {
-  if (header === undefined) return undefined;
-  const key = header.startsWith('"') ? QUOTED.exec(header)?.[1]?.replaceAll(/\\(["\\])/g, "$1") : header;
-  if (key !== undefined && KEY.test(key)) return key;
-  throw new HttpProblem(
-    400,
-    `The header ${contract.IDEMPOTENCY_HEADER} must be 1 to 255 visible ASCII characters, bare or as a quoted ` +
-      "string. Send a new uuid for each new request.",
+  return routes(
+    "Orders",
+    route({
+      on: "POST /",
+      operationId: "placeOrder",
+      summary: "Buy a course",
+      description: "The order is stored together with its first event, and goes its way by itself from here.",
+      parameters: [IDEMPOTENCY_KEY],
+      body: { schema: newOrderSchema, examples: NEW_ORDERS },
+      answers: [json(201, "The order, pending.", orderSchema, { ...LOCATION, ...REPLAYED })],
+      refusals: {
+        400: "The body is not valid, each field at fault is named; or the key is none.",
+        422: "The key was used for another request.",
+        503: "The database cannot be used or takes too long, or too many orders wait for it.",
+      },
+      handle: async ({ c, body }) => {
+        const key = idempotencyKeyOf(c);
+        const request = await body();
+        const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+        const order = await placeOrder(request, cause, key);
+        c.get("span")?.setAttribute(ORDER_ID, order.id);
+        c.header("location", `/orders/${order.id}`);
+        if (order.isReplay) c.header("idempotency-replayed", "true");
+        return orderJson(order);
+      },
+    }),
+    route({
+      on: "GET /",
+      operationId: "listOrders",
+      summary: "Orders, newest first",
+      query: pageSchema,
+      answers: [
+        json(
+          200,
+          "A page of orders.",
+          z.object({ orders: z.array(orderSchema), nextCursor: nextCursorSchema }),
+        ),
+      ],
+      handle: async ({ query: { limit, cursor } }) => {
+        const orders = await listOrders(opsSql, { limit, before: cursor });
+        return { orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit, byId) };
+      },
+    }),
+    route({
+      on: "GET /:id",
+      operationId: "readOrder",
+      summary: "An order as it stands",
+      id: "order",
+      answers: [json(200, "The order.", orderSchema)],
+      refusals: { 404: "There is no such order." },
+      handle: async ({ id }) => orderJson(await orderOr404(opsSql, id)),
+    }),
+    route({
+      on: "GET /:id/timeline",
+      operationId: "readTimeline",
+      summary: "An order's story",
+      id: "order",
+      answers: [
+        json(
+          200,
+          "The order and what happened to it, oldest entry first.",
+          z.object({ order: orderSchema, timeline: z.array(timelineEntrySchema) }),
+        ),
+      ],
+      refusals: { 404: "There is no such order." },
+      handle: async ({ id }) => {
+        const { order, timeline } = await orderStory(opsSql, readTimelines, id);
+        return { order: orderJson(order), timeline };
+      },
+    }),
   );
 }
 
 async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
-  const parsed = parseId(id);
-  const order = await findOrder(sql, parsed);
-  if (!order) throw new HttpProblem(404, `There is no order ${parsed}.`);
-  return order;
+  return found(await findOrder(sql, id), `There is no order ${id}.`);
 }
 
-/**
- * The order `id` as ops sees it, with its timeline, oldest entry first; throws a 400 for what is no id, and a 404 where
- * there is no such order.
- */
-export async function opsOrderStory(
+/** The order `id` as ops sees it, with its timeline, oldest entry first; throws a 404 where there is no such order. */
+export async function orderStory(
   sql: Sql,
   readTimelines: ReadTimelines,
   id: string,

@@ -22,8 +22,10 @@ import {
   type UsedKey,
 } from "../shared/sql/orders.ts";
 import type { WakeUps } from "../shared/sql/outbox.ts";
-import { HttpProblem } from "./http.ts";
-import type { OrderRequest } from "./orders_contract.ts";
+import { HttpProblem, unavailable } from "./http.ts";
+
+/** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
+export type OrderRequest = Pick<NewOrder, "userId" | "courseId" | "amount">;
 
 /** An order as it was when it was placed, whatever has become of it since. */
 export type PlacedOrder = OrderRow & {
@@ -111,7 +113,9 @@ export function createOrderPlacer(
   }
 
   return async (request, cause, idempotencyKey) => {
-    if (waiting.length >= MAX_WAITING) throw tooManyWaiting();
+    if (waiting.length >= MAX_WAITING) {
+      throw unavailable("Too many orders are waiting to be stored. Try again in a moment.");
+    }
     const answer = Promise.withResolvers<PlacedOrder>();
     waiting.push({ ...placementOf(request, cause, idempotencyKey), answer });
     schedule();
@@ -155,11 +159,6 @@ async function answerTo(
 
 function asPlaced(order: NewOrder, isReplay: boolean): PlacedOrder {
   return { ...order, status: "PENDING", updatedAt: order.createdAt, isReplay };
-}
-
-function tooManyWaiting(): HttpProblem {
-  const detail = "Too many orders are waiting to be stored. Try again in a moment.";
-  return new HttpProblem(503, detail, { headers: { "retry-after": "1" } });
 }
 
 /** A few orders have a line each; more at once mean load, and are summed up. */

@@ -9,8 +9,7 @@ import { connectRaw, rawRequest } from "../specs/support/raw_http.ts";
 import { serve, testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { HttpProblem, problemResponse } from "./http.ts";
-import { readBounded, readJson } from "./read_json.ts";
+import { type ApiEnv, HttpProblem, problemResponse, readBody, readJson } from "./http.ts";
 
 shareTestSchema();
 
@@ -76,9 +75,9 @@ Deno.test("a body above 16 KiB is refused, whether it says so or not, and before
 });
 
 Deno.test("a body that does not come in time is answered with 408, declared or chunked, as JSON or as a form", async () => {
-  const app = new Hono();
+  const app = new Hono<ApiEnv>();
   app.post("/json", async (c) => c.json(await readJson(c, 200)));
-  app.post("/form", async (c) => c.json((await readBounded(c.req.raw.body, 200)).length));
+  app.post("/form", async (c) => c.json((await readBody(c.req.raw, 200)).length));
   app.onError((error, c) =>
     problemResponse(c, error instanceof HttpProblem ? error : new HttpProblem(500, ""))
   );

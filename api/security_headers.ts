@@ -5,18 +5,17 @@
  * @module
  */
 import { secureHeaders } from "hono/secure-headers";
-import { createMiddleware } from "hono/factory";
-import type { CorrelationEnv, Middleware } from "./correlation.ts";
+import type { Middleware } from "./http.ts";
 
 /** For what is no page: shown as one all the same, it loads nothing, runs nothing, and is framed by nobody. */
 const NOTHING = "default-src 'none'; frame-ancestors 'none'";
 
 /** What an answer has unless its route says otherwise: the page has a policy of its own, its files may be cached. */
-export const answerDefaults: Middleware = createMiddleware<CorrelationEnv>(async (c, next) => {
+export const answerDefaults: Middleware = async (c, next) => {
   c.header("content-security-policy", NOTHING);
   c.header("cache-control", "no-store");
   await next();
-});
+};
 
 /** What every answer has. No header lets another origin read one (CORS): none is set on purpose. */
 export const securityHeaders: Middleware = secureHeaders({

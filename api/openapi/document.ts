@@ -4,69 +4,175 @@
  *
  * @module
  */
-import { Hono } from "hono";
-import { type GenerateSpecOptions, openAPIRouteHandler } from "hono-openapi";
 import { z } from "zod";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { describeRoutes, json } from "./describe.ts";
-import type { Description } from "./description.ts";
+import { type App, idPath } from "../http.ts";
 import { OPS_COOKIE } from "../ops/access.ts";
+import { EXAMPLE_IDS } from "./examples.ts";
+import { type About, aboutOf, type Answer, type AnySchema, json, problem, route, routes } from "./route.ts";
 
-const TAGS = [
-  { name: "Orders", description: "Buying courses." },
-  { name: "Scenarios", description: "Orders that go a certain way, through the normal flow." },
-  { name: "Faults", description: "What is made to fail on purpose; only where `FAULTS_ENABLED` is on." },
-  { name: "Inspection", description: "How everything stands. Changes nothing." },
-  { name: "Outbox", description: "Events on their way to the broker." },
-  { name: "Dead letters", description: "What consumers gave up on." },
-  { name: "Replays", description: "Published events, sent to their consumers once more." },
-  { name: "Health", description: "For whoever runs the process." },
-  { name: "Page", description: "The debug page, this reference, and their files." },
-];
+const TAGS = {
+  Orders: "Buying courses.",
+  Scenarios: "Orders that go a certain way, through the normal flow.",
+  Faults: "What is made to fail on purpose; only where `FAULTS_ENABLED` is on.",
+  Inspection: "How everything stands. Changes nothing.",
+  Outbox: "Events on their way to the broker.",
+  "Dead letters": "What consumers gave up on.",
+  Replays: "Published events, sent to their consumers once more.",
+  Health: "For whoever runs the process.",
+  Page: "The debug page, this reference, and their files.",
+};
+
+const INFO = {
+  title: "OrderFlow",
+  version: "1",
+  description:
+    "The purchase of a course as an event-driven workflow. Errors are problem details (RFC 9457). " +
+    "What goes over the broker is described in specs/asyncapi.yaml.",
+};
+
+const SECURITY_SCHEMES = {
+  opsToken: { type: "http", scheme: "bearer", description: "The value of `OPS_TOKEN`." },
+  opsCookie: {
+    type: "apiKey",
+    in: "cookie",
+    name: OPS_COOKIE,
+    description: "Of whoever has signed in on the page.",
+  },
+};
+
+const CORRELATION_ID = {
+  description: "The correlation id of the request: the caller's, or a new one.",
+  required: true,
+  schema: { type: "string" },
+};
+
+type Schemas = Record<string, object>;
 
 /**
  * Describes `app` as it is when it is first asked, in itself and all that it has routes for. Open to everyone, as
  * `/healthz` is: it says nothing that the sources do not, and a client needs it before it has a token.
  */
 export function openApiRoutes(app: App): App {
-  const routes = new Hono<CorrelationEnv>();
-  routes.get(
-    "/openapi.json",
-    openAPIRouteHandler(app, { documentation: documentation(), excludeStaticFile: false }),
+  let document: object | undefined;
+  return routes(
+    "Page",
+    route({
+      on: "GET /openapi.json",
+      operationId: "readOpenApi",
+      summary: "This description",
+      answers: [json(200, "OpenAPI 3.1.", z.record(z.string(), z.unknown()))],
+      handle: () => document ??= describe(app),
+    }),
   );
-  return describeRoutes(routes, { "GET /openapi.json": describeItself });
 }
 
-function describeItself(): Description {
-  return {
-    operationId: "readOpenApi",
-    tags: ["Page"],
-    summary: "This description",
-    responses: { 200: json("OpenAPI 3.1.", z.record(z.string(), z.unknown())) },
-  };
+function describe(app: App): object {
+  const schemas: Schemas = {};
+  const paths: Record<string, Record<string, object>> = {};
+  for (const [i, { method, path, handler }] of app.routes.entries()) {
+    const about = aboutOf(handler);
+    if (!about?.operationId) continue; // a middleware
+    const around = app.routes.slice(0, i).filter((before) => covers(before.path, path))
+      .flatMap((before) => aboutOf(before.handler) ?? []).filter(({ operationId }) => !operationId);
+    const template = path.replaceAll(/:(\w+)/g, "{$1}");
+    (paths[template] ??= {})[method.toLowerCase()] = operationOf(about, around, schemas);
+  }
+  const tags = Object.entries(TAGS).map(([name, description]) => ({ name, description }));
+  const servers = [{ url: "/", description: "This server." }];
+  const components = { securitySchemes: SECURITY_SCHEMES, schemas };
+  return { openapi: "3.1.0", info: INFO, servers, tags, components, paths };
 }
 
-function documentation(): GenerateSpecOptions["documentation"] {
+/** Whether a middleware that is registered for `pattern` is run for `path`. */
+function covers(pattern: string, path: string): boolean {
+  return pattern.endsWith("/*") ? `${path}/`.startsWith(pattern.slice(0, -1)) : pattern === path;
+}
+
+function operationOf(about: About, around: readonly About[], schemas: Schemas): object {
+  const { tag, operationId, summary, description, body, answers = [] } = about;
+  const all = [...around, about];
+  const refusals = all.flatMap((each) => Object.entries(refusalsOf(each)));
   return {
-    info: {
-      title: "OrderFlow",
-      version: "1",
-      description:
-        "The purchase of a course as an event-driven workflow. Errors are problem details (RFC 9457). " +
-        "What goes over the broker is described in specs/asyncapi.yaml.",
-    },
-    servers: [{ url: "/", description: "This server." }],
-    tags: TAGS,
-    components: {
-      securitySchemes: {
-        opsToken: { type: "http", scheme: "bearer", description: "The value of `OPS_TOKEN`." },
-        opsCookie: {
-          type: "apiKey",
-          in: "cookie",
-          name: OPS_COOKIE,
-          description: "Of whoever has signed in on the page.",
+    operationId,
+    tags: [tag],
+    summary,
+    description,
+    security: all.findLast(({ security }) => security)?.security,
+    parameters: all.flatMap(parametersOf),
+    requestBody: body && {
+      required: !body.optional,
+      content: {
+        [body.type ?? "application/json"]: {
+          schema: jsonSchema(body.schema, schemas),
+          examples: body.examples,
         },
       },
     },
+    responses: Object.fromEntries([
+      ...refusals.map(([status, description]) => [status, responseOf(problem(description), schemas)]),
+      ...answers.map((answer) => [answer.status, responseOf(answer, schemas)]),
+    ]),
   };
+}
+
+function refusalsOf({ id, query, body, refusals }: About): Readonly<Record<number, string>> {
+  const checked = [...id ? ["the id"] : [], ...query ? ["the query"] : [], ...body ? ["the body"] : []];
+  return {
+    ...(checked.length > 0
+      ? { 400: `Not valid: ${checked.join(", or ")}. Each field at fault is named.` }
+      : {}),
+    ...(body ? { 413: "The body is too large.", 415: "The body is of another type." } : {}),
+    ...refusals,
+  };
+}
+
+function parametersOf({ id, query, parameters = [] }: About): object[] {
+  const ofWhat = id?.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return [
+    ...parameters,
+    ...(id
+      ? fieldsOf("path", idPath, { description: `The id of the ${ofWhat}.`, example: EXAMPLE_IDS[id] })
+      : []),
+    ...(query ? fieldsOf("query", query) : []),
+  ];
+}
+
+function fieldsOf(place: "path" | "query", schema: AnySchema, more: object = {}): object[] {
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: "input" });
+  return Object.entries(properties).map(([name, property]) => {
+    const { description, example, ...rest } = typeof property === "boolean" ? {} : property;
+    return {
+      name,
+      in: place,
+      description,
+      required: required.includes(name),
+      schema: rest,
+      example,
+      ...more,
+    };
+  });
+}
+
+function responseOf({ description, headers, content }: Omit<Answer, "status">, schemas: Schemas): object {
+  return {
+    description,
+    headers: { "x-correlation-id": CORRELATION_ID, ...headers },
+    content: Object.fromEntries(
+      Object.entries(content).map(([type, schema]) => [
+        type,
+        { schema: schema ? jsonSchema(schema, schemas) : { type: "string" } },
+      ]),
+    ),
+  };
+}
+
+/** The schema as JSON Schema; each part of it that has a `ref` is put into `schemas` under that name. */
+function jsonSchema(schema: AnySchema, schemas: Schemas): object {
+  const { $schema: _, ...json } = z.toJSONSchema(schema, { io: "input" });
+  return JSON.parse(JSON.stringify(json), (_, part) => {
+    if (typeof part?.ref !== "string") return part;
+    const { ref, ...rest } = part;
+    schemas[ref] = rest;
+    return { $ref: `#/components/schemas/${ref}` };
+  });
 }

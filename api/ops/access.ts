@@ -1,29 +1,25 @@
 /**
- * Who may use `/ops`, and the page.
+ * Who may use `/ops`, `/metrics` and the page.
  *
  * @module
  */
-import { getCookie } from "hono/cookie";
-import { createMiddleware } from "hono/factory";
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import type { Middleware } from "../correlation.ts";
-import { problems } from "../openapi/describe.ts";
-import type { Description } from "../openapi/description.ts";
-import { HttpProblem, type RequestContext } from "../http.ts";
-
-/** The address that a request came from, or null where it did not come over a socket. */
-export type RemoteAddress = (c: RequestContext) => string | null;
+import { getSignedCookie, setSignedCookie } from "hono/cookie";
+import { createHash, timingSafeEqual } from "node:crypto";
+import { HttpProblem, type Middleware, type RequestContext } from "../http.ts";
+import { type About, described } from "../openapi/route.ts";
 
 /** Who is let in. */
 export interface OpsAccess {
   /** The token to ask for; without one only loopback addresses are let in. */
   readonly token: string | undefined;
-  /** Tells where a request came from; asked only when there is no token. */
-  readonly remoteAddress: RemoteAddress;
+  /** Tells where a request came from, or null where it did not come over a socket; asked only when there is no token. */
+  readonly remoteAddress: (c: RequestContext) => string | null;
 }
 
 /** The cookie of those who have signed in on the page. */
 export const OPS_COOKIE = "orderflow_ops";
+/** How long a browser stays signed in, in seconds. */
+const LOGIN_SECONDS = 7 * 24 * 60 * 60;
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/;
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -31,36 +27,35 @@ const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
 /** What proxies add: who sends one of these is not on this machine, whatever the socket and the host say. */
 const FORWARDED = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
+/** The ways in: the token, the cookie of the page, or, where no token is set, a loopback address. */
+export const OPS_SECURITY: NonNullable<About["security"]> = [{ opsToken: [] }, { opsCookie: [] }, {}];
+
 /**
  * Lets in who has the token, as a bearer token or in the cookie of the page, or, where none is set, who calls from this
  * machine, not by way of a proxy, under a loopback name (a foreign name that resolves to it is how a web page would get
  * here). Requests that another site's page sends are refused always.
  */
 export function opsAccess(access: OpsAccess): Middleware {
-  return createMiddleware(async (c, next) => {
-    const refused = refusalOf(access, c);
+  const about: About = {
+    security: OPS_SECURITY,
+    refusals: {
+      401: "`OPS_TOKEN` is set, and the request has neither the token nor the cookie of the page.",
+      403:
+        "`OPS_TOKEN` is not set, and the request is not from this machine; or another site's page has sent it.",
+    },
+  };
+  return described(about, async (c, next) => {
+    const refused = await refusalOf(access, c);
     if (refused) throw refused;
     await next();
   });
 }
 
-/** The ways in: the token, the cookie of the page, or, where no token is set, a loopback address. */
-export const OPS_SECURITY: NonNullable<Description["security"]> = [{ opsToken: [] }, { opsCookie: [] }, {}];
-
-/** What `opsAccess` makes true of every route behind it. */
-export function describeOpsAccess(): Description {
-  return {
-    security: OPS_SECURITY,
-    responses: problems({
-      401: "`OPS_TOKEN` is set, and the request has neither the token nor the cookie of the page.",
-      403:
-        "`OPS_TOKEN` is not set, and the request is not from this machine; or another site's page has sent it.",
-    }),
-  };
-}
-
 /** Why the request is refused: a 401 that asks for the token, or a 403; null where it is let in. */
-export function refusalOf({ token, remoteAddress }: OpsAccess, c: RequestContext): HttpProblem | null {
+export async function refusalOf(
+  { token, remoteAddress }: OpsAccess,
+  c: RequestContext,
+): Promise<HttpProblem | null> {
   if (isCrossSite(c)) return new HttpProblem(403, "Requests from another site's page are refused.");
   if (token === undefined) {
     const address = remoteAddress(c);
@@ -72,7 +67,7 @@ export function refusalOf({ token, remoteAddress }: OpsAccess, c: RequestContext
   }
   const bearer = c.req.header("authorization")?.match(/^Bearer (.+)$/i)?.[1];
   if (bearer !== undefined && isSame(bearer, token)) return null;
-  if (isValidCookie(getCookie(c, OPS_COOKIE) ?? "", token, new Date())) {
+  if (await isSignedIn(c, token)) {
     if (SAFE_METHODS.includes(c.req.method) || isSameOrigin(c)) return null;
     return new HttpProblem(
       403,
@@ -107,23 +102,34 @@ function originOf(c: RequestContext): "own" | "foreign" | "unknown" {
 }
 
 /**
- * The cookie's value: until when it holds, and a keyed hash of that (HMAC-SHA-256, RFC 2104), so that a cookie that leaks
- * does not give the token away. It outlives a restart of the API, and ends at its time or when the token changes.
+ * Signs the browser in. The cookie says until when it holds, and is signed with a key that is made of the token, so that
+ * one that leaks does not give the token away. It outlives a restart of the API, and ends at its time or when the token
+ * changes.
  */
-export function cookieOf(token: string, until: Date): string {
-  const seconds = String(Math.floor(until.getTime() / 1000));
-  return `${seconds}.${sign(token, seconds)}`;
+export async function signIn(c: RequestContext, token: string): Promise<void> {
+  const until = Math.floor(Date.now() / 1000) + LOGIN_SECONDS;
+  await setSignedCookie(c, OPS_COOKIE, String(until), cookieKey(token), {
+    httpOnly: true,
+    sameSite: "Strict",
+    path: "/",
+    maxAge: LOGIN_SECONDS,
+    secure: isHttps(c),
+  });
 }
 
-/** Whether `value` is what `cookieOf` made of `token`, for a time that is not over at `now`. */
-export function isValidCookie(value: string, token: string, now: Date): boolean {
-  const [seconds = "", signature = ""] = value.split(".");
-  return isSame(signature, sign(token, seconds)) && Number(seconds) * 1000 > now.getTime();
+async function isSignedIn(c: RequestContext, token: string): Promise<boolean> {
+  const until = await getSignedCookie(c, cookieKey(token), OPS_COOKIE);
+  return Number(until) * 1000 > Date.now(); // false where it is missing, or signed by somebody else
 }
 
-function sign(token: string, text: string): string {
-  const key = createHash("sha256").update(`orderflow ops cookie\0${token}`).digest();
-  return createHmac("sha256", key).update(text).digest("base64url");
+function cookieKey(token: string): string {
+  return `orderflow ops cookie\0${token}`;
+}
+
+/** What a client may claim here changes nothing but its own cookie: with Secure, plain HTTP does not send it back. */
+function isHttps(c: RequestContext): boolean {
+  const forwarded = c.req.header("x-forwarded-proto")?.split(",")[0]?.trim();
+  return (forwarded ?? URL.parse(c.req.url)?.protocol.replace(":", "")) === "https";
 }
 
 /**

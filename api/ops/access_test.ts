@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { cookieOf, isSame, isValidCookie } from "./access.ts";
+import { Hono } from "hono";
+import type { ApiEnv } from "../http.ts";
+import { isSame, OPS_COOKIE, refusalOf, signIn } from "./access.ts";
 
 const TOKEN = "a-token-of-sixteen";
-const until = new Date("2026-01-08T00:00:00Z");
-const before = new Date("2026-01-07T23:59:59Z");
 
 Deno.test("isSame() tells any two texts apart, whatever they have in common", () => {
   assert(isSame(TOKEN, TOKEN));
@@ -17,13 +17,37 @@ Deno.test("isSame() tells any two texts apart, whatever they have in common", ()
   }
 });
 
-Deno.test("a cookie holds until its time, for its token, and cannot be made to last", () => {
-  const cookie = cookieOf(TOKEN, until);
-  assert(isValidCookie(cookie, TOKEN, before));
-  assert(!isValidCookie(cookie, TOKEN, until), "it is over");
-  assert(!isValidCookie(cookie, `${TOKEN}2`, before), "the token has changed");
+/** An application that asks for `token`: `/in` signs in, `/` answers with the status of the refusal, or 200. */
+function appWith(token: string) {
+  const app = new Hono<ApiEnv>();
+  app.get("/in", async (c) => {
+    await signIn(c, token);
+    return c.text("");
+  });
+  app.get("/", async (c) => {
+    const refused = await refusalOf({ token, remoteAddress: () => null }, c);
+    return c.json(refused?.status ?? 200);
+  });
+  return app;
+}
+
+async function cookieFor(token: string): Promise<string> {
+  const response = await appWith(token).request("/in");
+  return decodeURIComponent(
+    response.headers.get("set-cookie")?.split(";")[0]?.split("=").slice(1).join("=") ?? "",
+  );
+}
+
+async function statusWith(value: string, token = TOKEN): Promise<number> {
+  const cookie = `${OPS_COOKIE}=${encodeURIComponent(value)}`;
+  return await (await appWith(token).request("/", { headers: { cookie } })).json();
+}
+
+Deno.test("a cookie holds until its time, for its token, and cannot be made to last", async () => {
+  const cookie = await cookieFor(TOKEN);
+  assertEquals(await statusWith(cookie), 200);
+  assertEquals(await statusWith(cookie, `${TOKEN}2`), 401, "the token has changed");
   const [seconds, signature] = cookie.split(".");
-  assertEquals(Number(seconds), until.getTime() / 1000);
   const forged = [
     "",
     ".",
@@ -36,10 +60,19 @@ Deno.test("a cookie holds until its time, for its token, and cannot be made to l
     `Infinity.${signature}`,
     `${seconds}.${signature}x`,
   ];
-  for (const value of forged) assert(!isValidCookie(value, TOKEN, before), value);
+  for (const value of forged) assertEquals(await statusWith(value), 401, value);
+  const { now } = Date;
+  try {
+    Date.now = () => Number(seconds) * 1000 - 1;
+    assertEquals(await statusWith(cookie), 200);
+    Date.now = () => Number(seconds) * 1000;
+    assertEquals(await statusWith(cookie), 401, "it is over");
+  } finally {
+    Date.now = now;
+  }
 });
 
-Deno.test("a cookie gives nothing of its token away", () => {
-  assert(!cookieOf(TOKEN, until).includes(TOKEN));
-  assert(cookieOf(TOKEN, until) !== cookieOf(`${TOKEN}2`, until));
+Deno.test("a cookie gives nothing of its token away", async () => {
+  assert(!(await cookieFor(TOKEN)).includes(TOKEN));
+  assert(await cookieFor(TOKEN) !== await cookieFor(`${TOKEN}2`));
 });

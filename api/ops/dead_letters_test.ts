@@ -1,16 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
-import type { Hono } from "hono";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, type Publisher } from "../../shared/broker/publish.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { appendEvents, newLetter, orderCreated } from "../../specs/support/test_events.ts";
+import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import type { CorrelationEnv } from "../correlation.ts";
-import { deadLetterRoutes } from "./dead_letters.ts";
-import { HttpProblem, problemResponse } from "../http.ts";
+import type { App } from "../http.ts";
 
 shareTestSchema();
 
@@ -41,13 +39,8 @@ async function wire(broker: TestBroker): Promise<Wire> {
   };
 }
 
-function appOn(db: TestSchema, publisher: Publisher | null): Hono<CorrelationEnv> {
-  const app = deadLetterRoutes({ opsSql: db.as("orderflow_ops"), publisher: () => publisher });
-  app.onError((error, c) => {
-    if (error instanceof HttpProblem) return problemResponse(c, error);
-    throw error;
-  });
-  return app;
+function appOn(db: TestSchema, publisher: Publisher | null): App {
+  return testApp(db, { publisher: () => publisher }).app;
 }
 
 const post = (body: unknown): RequestInit => ({
@@ -69,13 +62,16 @@ Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, t
   await insertDeadLetters(db.sql, [broken], new Date());
   const [row] = await db.sql`select id from dead_letters`;
   const app = appOn(db, wired.publisher);
-  const response = await app.request(`/${row?.id}/redrive`, { method: "POST" });
+  const response = await app.request(`/ops/dead-letters/${row?.id}/redrive`, { method: "POST" });
   assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 0, refused: [] });
   await eventually("the message", async () => (await wired.take(wired.queue))[0] === "{ not json");
   assertEquals(await wired.take(wired.otherQueue), []);
   assertEquals(await states(db), ["REDRIVEN redriven"]);
-  assertEquals((await app.request(`/${row?.id}/redrive`, { method: "POST" })).status, 409);
-  assertEquals((await app.request(`/${crypto.randomUUID()}/redrive`, { method: "POST" })).status, 404);
+  assertEquals((await app.request(`/ops/dead-letters/${row?.id}/redrive`, { method: "POST" })).status, 409);
+  assertEquals(
+    (await app.request(`/ops/dead-letters/${crypto.randomUUID()}/redrive`, { method: "POST" })).status,
+    404,
+  );
 });
 
 Deno.test("a redriven event goes on with the trace that it began in", async () => {
@@ -92,7 +88,7 @@ Deno.test("a redriven event goes on with the trace that it began in", async () =
       return wired.publisher.publish(messages, route, timeoutMs);
     },
   };
-  await appOn(db, publisher).request("/redrive", post({ consumer: wired.queue }));
+  await appOn(db, publisher).request("/ops/dead-letters/redrive", post({ consumer: wired.queue }));
   assertEquals(sent.map((message) => message.traceparent), [traceparent]);
 });
 
@@ -104,7 +100,7 @@ Deno.test("POST /dead-letters/redrive takes those that match, and says which wer
   await insertDeadLetters(db.sql, [first, done, newLetter(wired.otherQueue)], new Date());
   await db.sql`insert into processed_events values (${done.eventId}, ${wired.queue}, now())`;
   const app = appOn(db, wired.publisher);
-  const response = await app.request("/redrive", post({ consumer: wired.queue }));
+  const response = await app.request("/ops/dead-letters/redrive", post({ consumer: wired.queue }));
   assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 1, refused: [] });
   assertEquals((await states(db)).toSorted(), [
     "DISCARDED already processed",
@@ -113,7 +109,7 @@ Deno.test("POST /dead-letters/redrive takes those that match, and says which wer
   ]);
   const [body] = await wired.take(wired.queue);
   assertEquals(body, new TextDecoder().decode(first.body));
-  assertEquals((await app.request("/redrive", post({ consumers: "typo" }))).status, 400);
+  assertEquals((await app.request("/ops/dead-letters/redrive", post({ consumers: "typo" }))).status, 400);
 });
 
 Deno.test("a letter that the broker does not take stays open, and the answer says why", async () => {
@@ -121,11 +117,11 @@ Deno.test("a letter that the broker does not take stays open, and the answer say
   await using broker = await testBroker();
   await using wired = await wire(broker);
   await insertDeadLetters(db.sql, [newLetter("no.such.queue")], new Date());
-  const response = await appOn(db, wired.publisher).request("/redrive", post({}));
+  const response = await appOn(db, wired.publisher).request("/ops/dead-letters/redrive", post({}));
   const { redriven, refused } = await response.json();
   assertEquals([redriven, refused.length, refused[0].error], [0, 1, "returned by the broker: NO_ROUTE"]);
   assertEquals(await states(db), ["OPEN null"]);
-  assertEquals((await appOn(db, null).request("/redrive", post({}))).status, 503);
+  assertEquals((await appOn(db, null).request("/ops/dead-letters/redrive", post({}))).status, 503);
 });
 
 Deno.test("POST /dead-letters/…/discard closes letters with the reason given, and needs one", async () => {
@@ -136,11 +132,14 @@ Deno.test("POST /dead-letters/…/discard closes letters with the reason given, 
     new Date(),
   );
   const app = appOn(db, null);
-  assertEquals((await app.request("/discard", post({ consumer: "payments" }))).status, 400);
-  const response = await app.request("/discard", post({ consumer: "payments", because: "a test order" }));
+  assertEquals((await app.request("/ops/dead-letters/discard", post({ consumer: "payments" }))).status, 400);
+  const response = await app.request(
+    "/ops/dead-letters/discard",
+    post({ consumer: "payments", because: "a test order" }),
+  );
   assertEquals(await response.json(), { discarded: 2 });
   const [open] = await db.sql`select id from dead_letters where state = 'OPEN'`;
-  const one = await app.request(`/${open?.id}/discard`, post({ because: "another" }));
+  const one = await app.request(`/ops/dead-letters/${open?.id}/discard`, post({ because: "another" }));
   assertEquals(await one.json(), { discarded: 1 });
   assertEquals(await states(db), ["DISCARDED a test order", "DISCARDED a test order", "DISCARDED another"]);
 });
@@ -151,7 +150,7 @@ Deno.test("GET /dead-letters filters by state, consumer, reason and order, and p
   await insertDeadLetters(db.sql, [a, b, newLetter("orders")], new Date());
   const app = appOn(db, null);
   const list = async (query: string) => {
-    const response = await app.request(`/?${query}`);
+    const response = await app.request(`/ops/dead-letters?${query}`);
     const { deadLetters, nextCursor } = await response.json();
     return { consumers: deadLetters.map(({ consumer }: { consumer: string }) => consumer), nextCursor };
   };
@@ -162,7 +161,7 @@ Deno.test("GET /dead-letters filters by state, consumer, reason and order, and p
   const { nextCursor } = await list("limit=2");
   assert(nextCursor);
   assertEquals((await list(`cursor=${nextCursor}`)).consumers, ["payments"]);
-  assertEquals((await app.request("/?state=lost")).status, 400);
+  assertEquals((await app.request("/ops/dead-letters?state=lost")).status, 400);
 });
 
 Deno.test("letters are chosen by type, time and ids too, in the list and for an action alike", async () => {
@@ -182,13 +181,14 @@ Deno.test("letters are chosen by type, time and ids too, in the list and for an 
     [{ type: "order.lost" }, []],
   ];
   for (const [query, found] of cases) {
-    const { deadLetters } = await (await app.request(`/?${new URLSearchParams(query)}`)).json();
+    const { deadLetters } = await (await app.request(`/ops/dead-letters?${new URLSearchParams(query)}`))
+      .json();
     const listed = deadLetters.map(({ id }: { id: string }) => id);
     assertEquals(listed.toSorted(), found.map((i) => ids[i] ?? "").toSorted(), JSON.stringify(query));
   }
   const because = "a test";
   const discard = async (selection: object) => {
-    const response = await app.request("/discard", post({ ...selection, because }));
+    const response = await app.request("/ops/dead-letters/discard", post({ ...selection, because }));
     return response.ok ? (await response.json()).discarded : response.status;
   };
   assertEquals(await discard({ ids: [] }), 400);

@@ -4,16 +4,19 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { Hono } from "hono";
-import type { Topology } from "../../shared/topology.ts";
-import { FAULT_POINTS, listArmedFaults, replaceFaults } from "../../shared/ops/faults.ts";
+import { z } from "zod";
+import { correlationIdSchema } from "../../shared/events.ts";
+import { armedSchema, faultsSchema } from "../../shared/ops/answers.ts";
+import { FAULT_POINTS, faultPointSchema, listArmedFaults, replaceFaults } from "../../shared/ops/faults.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { describeRoutes } from "../openapi/describe.ts";
-import { listFaults, putFaults, putSchema } from "./faults_contract.ts";
-import { parseOr400 } from "../http.ts";
-import { readJson } from "../read_json.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { type App, type HttpProblem, nothingAt, type RequestContext } from "../http.ts";
+import { json, route, routes } from "../openapi/route.ts";
 
+/** Faults in one request at most. */
+const MAX_FAULTS = 100;
+/** The longest delay that can be asked for, in milliseconds. */
+const MAX_DELAY_MS = 60_000;
 /**
  * How long an answer waits behind what it armed, in milliseconds: the processes hear of it by a notification, and what
  * is asked for next should not overtake that.
@@ -22,23 +25,75 @@ const HEAD_START_MS = 100;
 
 /** Shows and replaces what is armed. `sql` is of the role that may. */
 export function faultRoutes(sql: Sql, topology: Topology): App {
-  const app = new Hono<CorrelationEnv>();
-  const bodySchema = putSchema(Object.values(topology.queues).map(({ name }) => name));
   const points = Object.entries(FAULT_POINTS).map(([point, spec]) => ({ point, ...spec }));
+  return routes(
+    "Faults",
+    route({
+      on: "GET /",
+      operationId: "listFaults",
+      summary: "What is armed, and the points there are",
+      answers: [json(200, "What is armed, in the order in which it strikes.", faultsSchema)],
+      handle: async () => ({ armed: await listArmedFaults(sql), points }),
+    }),
+    route({
+      on: "PUT /",
+      operationId: "putFaults",
+      summary: "Arm faults in the place of all there are",
+      body: {
+        schema: putSchema(Object.values(topology.queues).map(({ name }) => name)),
+        examples: {
+          crash: {
+            summary: "A consumer ends in the middle, twice",
+            value: { faults: [{ point: "consumer.crash-before-commit", times: 2 }] },
+          },
+          none: { summary: "Nothing is armed any more", value: { faults: [] } },
+        },
+      },
+      answers: [json(200, "What is armed now.", armedSchema)],
+      handle: async ({ body }) => {
+        const { faults } = await body();
+        await replaceFaults(sql, faults, new Date());
+        await headStart();
+        return { armed: await listArmedFaults(sql) };
+      },
+    }),
+  );
+}
 
-  app.get("/", async (c) => c.json({ armed: await listArmedFaults(sql), points }));
-
-  app.put("/", async (c) => {
-    const { faults } = parseOr400(bodySchema, await readJson(c), "body");
-    await replaceFaults(sql, faults, new Date());
-    await headStart();
-    return c.json({ armed: await listArmedFaults(sql) });
+function putSchema(consumers: readonly string[]) {
+  const fault = z.strictObject({
+    point: faultPointSchema.meta({ description: "Where it is to strike." }),
+    times: z.int({ error: "must be a whole number from 1 to 1000" }).min(1).max(1000).default(1)
+      .meta({ description: "How often." }),
+    consumer: z.enum(consumers, { error: `must be one of ${consumers.join(", ")}` }).nullable().default(null)
+      .meta({ description: "Only at this consumer; null for any." }),
+    correlationId: correlationIdSchema.nullable().default(null)
+      .meta({ description: "Only at what has this correlation id; null for any." }),
+    delayMs: z.int({ error: `must be a whole number from 0 to ${MAX_DELAY_MS}` }).min(0).max(MAX_DELAY_MS)
+      .nullable().default(null)
+      .meta({ description: "The delay in milliseconds; null for the point's own." }),
+  }).superRefine(({ point, consumer, delayMs }, context) => {
+    const refuse = (path: string, message: string) =>
+      context.addIssue({ code: "custom", path: [path], message });
+    if (consumer !== null && !FAULT_POINTS[point].perConsumer) {
+      refuse("consumer", `${point} takes no consumer`);
+    }
+    if (delayMs !== null && FAULT_POINTS[point].delayMs === null) {
+      refuse("delayMs", `${point} takes no delay`);
+    }
   });
+  return z.strictObject({ faults: z.array(fault).max(MAX_FAULTS) });
+}
 
-  return describeRoutes(app, { "GET /": listFaults, "PUT /": () => putFaults(bodySchema) });
+/** The 404 of what is there only where `FAULTS_ENABLED` is on. */
+export function faultsAreOff(c: RequestContext): HttpProblem {
+  return nothingAt(
+    c,
+    " Faults are switched off: set FAULTS_ENABLED=true, in .env for example, and start the system again.",
+  );
 }
 
 /** Waits until every process has heard of what was armed just now. */
-export function headStart(): Promise<void> {
-  return delay(HEAD_START_MS);
+export async function headStart(): Promise<void> {
+  await delay(HEAD_START_MS);
 }

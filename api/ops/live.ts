@@ -4,12 +4,9 @@
  *
  * @module
  */
-import { Hono } from "hono";
 import { livePulseSchema } from "../../shared/ops/live.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { answer, describeRoutes, mediaType, problems } from "../openapi/describe.ts";
-import type { Description } from "../openapi/description.ts";
-import { HttpProblem } from "../http.ts";
+import { type App, unavailable } from "../http.ts";
+import { route, routes, text } from "../openapi/route.ts";
 import type { LiveClient, LiveFeed } from "./live_feed.ts";
 
 export interface LiveDeps {
@@ -22,39 +19,34 @@ const RECONNECT_MS = 1000;
 
 /** The stream: events named `pulse`, each a `LivePulse` as JSON. 503 when too many watch. */
 export function liveRoutes({ live }: LiveDeps): App {
-  const app = new Hono<CorrelationEnv>();
-  app.get("/", (c) => {
-    const client = live.join();
-    if (!client) {
-      throw new HttpProblem(503, "Too many pages are open. Close one, and try again.", {
-        headers: { "retry-after": "5" },
-      });
-    }
-    return c.body(eventStream(client), 200, {
-      "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-store",
-      "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
-    });
-  });
-  return describeRoutes(app, { "GET /": describeLive });
+  const schema = livePulseSchema.meta({ ref: "LivePulse" });
+  return routes(
+    "Inspection",
+    route({
+      on: "GET /",
+      operationId: "watch",
+      summary: "How everything stands, as it changes",
+      description:
+        "Server-sent events named `pulse`; the schema is that of each one's data. The stream stays open.",
+      answers: [{ ...text(200, "The stream."), content: { "text/event-stream": schema } }],
+      refusals: { 503: "Too many watch." },
+      handle: ({ c }) => {
+        const client = live.join();
+        if (!client) throw unavailable("Too many pages are open. Close one, and try again.", 5);
+        return c.body(eventStream(client), 200, {
+          "content-type": "text/event-stream; charset=utf-8",
+          "cache-control": "no-store",
+          "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
+        });
+      },
+    }),
+  );
 }
 
-function describeLive(): Description {
-  const pulse = livePulseSchema.meta({ ref: "LivePulse" });
-  return {
-    operationId: "watch",
-    tags: ["Inspection"],
-    summary: "How everything stands, as it changes",
-    description:
-      "Server-sent events named `pulse`; the schema is that of each one's data. The stream stays open.",
-    responses: {
-      200: answer("The stream.", mediaType("text/event-stream", pulse)),
-      ...problems({ 503: "Too many watch." }),
-    },
-  };
-}
-
-/** One event per pulse. The next one is asked for only when the last has been taken, so nothing piles up. */
+/**
+ * One event per pulse. The next one is asked for only when the last has been taken, so nothing piles up; and whoever reads
+ * nothing has its connection ended, which Hono's `streamSSE` can do only for a client that still reads.
+ */
 function eventStream(client: LiveClient): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let left = false;

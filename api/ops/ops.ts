@@ -1,31 +1,47 @@
 /**
- * The routes under `/ops`: look at everything, change nothing but what is asked for.
+ * The routes under `/ops`, and those of them that look at everything: the debug view, orders, the inbox, the audit.
  *
  * @module
  */
-import { Hono } from "hono";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { z } from "zod";
+import * as mini from "zod/mini";
+import { idSchema } from "../../shared/events.ts";
+import {
+  auditSchema,
+  count,
+  deadLetterSchema,
+  inboxPageSchema,
+  opsOrderSchema,
+  ordersPageSchema,
+  orderStorySchema,
+  outboxEventSchema,
+  processedEventSchema,
+  timelineEntrySchema,
+  timeOrNull,
+} from "../../shared/ops/answers.ts";
+import { type Audit, AUDIT_GRACE_SECONDS } from "../../shared/ops/audit.ts";
 import { listDeadLetters } from "../../shared/ops/dead_letters.ts";
-import { listOrders } from "../../shared/sql/orders.ts";
-import { countUnpublished, listEvents, listProcessed } from "../../shared/ops/lists.ts";
-import { type AuditDeps, auditRoutes } from "./audit.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letters.ts";
-import { describeRoutes } from "../openapi/describe.ts";
-import { faultRoutes } from "./faults.ts";
-import { parseOr400 } from "../http.ts";
-import * as contract from "./ops_contract.ts";
+import { countUnpublished, listEvents, listProcessed, searchOrders } from "../../shared/ops/lists.ts";
 import type { ReadTimelines } from "../../shared/ops/timeline.ts";
-import { findOrders, orderQuerySchema } from "./order_search.ts";
-import { opsOrderStory } from "../orders.ts";
+import { ORDER_STATUSES } from "../../shared/order_status.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import { listOrders, type OrderRow } from "../../shared/sql/orders.ts";
+import { type App, consumerSchema, nextCursor, pageQuery, problemResponse, unavailable } from "../http.ts";
+import { EXAMPLE_IDS } from "../openapi/examples.ts";
+import { json, type Route, route, routes } from "../openapi/route.ts";
+import { orderStory } from "../orders.ts";
+import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letters.ts";
+import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { type ReplayDeps, replayRoutes } from "./replays.ts";
 import { type ScenarioDeps, scenarioRoutes } from "./scenarios.ts";
 
-export interface OpsDeps extends DeadLetterDeps, AuditDeps, ReplayDeps, ScenarioDeps {
+export interface OpsDeps extends DeadLetterDeps, ReplayDeps, ScenarioDeps {
   /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
   readonly opsSql: Sql;
   readonly readTimelines: ReadTimelines;
+  /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
+  readonly audit: (graceSeconds: number) => Promise<Audit>;
 }
 
 /** How much of everything the debug view shows. */
@@ -33,54 +49,174 @@ const DEBUG_ROWS = 10;
 
 /** The ops routes. */
 export function opsRoutes(deps: OpsDeps): App {
-  const { opsSql, readTimelines, publisher, audit } = deps;
-  const app = new Hono<CorrelationEnv>();
+  const { opsSql, readTimelines } = deps;
+  const app = routes(
+    "Inspection",
+    debugRoute(opsSql, readTimelines),
+    route({
+      on: "GET /orders",
+      operationId: "findOrders",
+      summary: "Orders by status and by id, newest first",
+      description:
+        "One request looks at 10,000 orders at most. `nextCursor` goes on from there, even from a page that " +
+        "is not full.",
+      query: orderQuerySchema,
+      answers: [json(200, "A page of orders.", ordersPageSchema)],
+      handle: ({ query }) => findOrders(opsSql, query),
+    }),
+    route({
+      on: "GET /orders/:id/timeline",
+      operationId: "readOpsTimeline",
+      summary: "An order's story, with its correlation id",
+      id: "order",
+      answers: [json(200, "The order and what happened to it, oldest entry first.", orderStorySchema)],
+      refusals: { 404: "There is no such order." },
+      handle: ({ id }) => orderStory(opsSql, readTimelines, id),
+    }),
+    route({
+      on: "GET /processed-events",
+      operationId: "listProcessedEvents",
+      summary: "The inbox: which consumer has processed which event",
+      query: processedSchema,
+      answers: [json(200, "A page of the inbox, newest events first.", inboxPageSchema)],
+      handle: async ({ query: { cursor, ...query } }) => {
+        const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
+        const before = cursor ? { eventId, consumer } : undefined;
+        const processedEvents = await listProcessed(opsSql, { ...query, before });
+        const cursorOf = (row: { eventId: string; consumer: string }) => `${row.eventId}~${row.consumer}`;
+        return { processedEvents, nextCursor: nextCursor(processedEvents, query.limit, cursorOf) };
+      },
+    }),
+    auditRoute(deps.audit),
+  );
   app.route("/scenarios", scenarioRoutes(deps));
   if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
+  else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
   app.route("/outbox", outboxRoutes(opsSql));
-  app.route("/audit", auditRoutes({ audit }));
-  app.route("/dead-letters", deadLetterRoutes({ opsSql, publisher }));
+  app.route("/dead-letters", deadLetterRoutes(deps));
   app.route("/replays", replayRoutes(deps));
+  return app;
+}
 
-  app.get("/debug", async (c) => {
-    const [orders, outbox, unpublished, processed, deadLetters] = await Promise.all([
-      listOrders(opsSql, { limit: DEBUG_ROWS }),
-      listEvents(opsSql, { limit: DEBUG_ROWS }),
-      countUnpublished(opsSql),
-      listProcessed(opsSql, { limit: DEBUG_ROWS }),
-      listDeadLetters(opsSql, { limit: DEBUG_ROWS }),
-    ]);
-    const timelines = await readTimelines(orders);
-    return c.json({
-      orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
-      outbox: { unpublished: unpublished.count, oldestUnpublishedAt: unpublished.oldestAt, events: outbox },
-      processedEvents: processed,
-      deadLetters,
-    });
+const storySchema = mini.extend(opsOrderSchema, { timeline: mini.array(timelineEntrySchema) })
+  .check(mini.meta({ ref: "OpsOrderStory" }));
+
+const debugSchema = z.object({
+  orders: z.array(storySchema),
+  outbox: z.object({
+    unpublished: count("Events that wait for the relay."),
+    oldestUnpublishedAt: timeOrNull("When the oldest of them happened."),
+    events: z.array(outboxEventSchema),
+  }),
+  processedEvents: z.array(processedEventSchema),
+  deadLetters: z.array(deadLetterSchema),
+});
+
+function debugRoute(sql: Sql, readTimelines: ReadTimelines): Route {
+  return route({
+    on: "GET /debug",
+    operationId: "readDebug",
+    summary: "The last ten of everything",
+    answers: [
+      json(200, "The newest orders with their stories, events, inbox rows and dead letters.", debugSchema),
+    ],
+    handle: async () => {
+      const [orders, events, { count: unpublished, oldestAt }, processedEvents, deadLetters] = await Promise
+        .all([
+          listOrders(sql, { limit: DEBUG_ROWS }),
+          listEvents(sql, { limit: DEBUG_ROWS }),
+          countUnpublished(sql),
+          listProcessed(sql, { limit: DEBUG_ROWS }),
+          listDeadLetters(sql, { limit: DEBUG_ROWS }),
+        ]);
+      const timelines = await readTimelines(orders);
+      return {
+        orders: orders.map((order) => ({ ...order, timeline: timelines.get(order.id) ?? [] })),
+        outbox: { unpublished, oldestUnpublishedAt: oldestAt, events },
+        processedEvents,
+        deadLetters,
+      };
+    },
   });
+}
 
-  app.get("/orders", async (c) => {
-    return c.json(await findOrders(opsSql, parseOr400(orderQuerySchema, c.req.query(), "query")));
-  });
+const orderQuerySchema = z.object({
+  ...pageQuery,
+  status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional()
+    .meta({ description: "Only orders of this status.", example: "PENDING" }),
+  search: z.string().trim().max(128, { error: "must have at most 128 characters" }).optional()
+    .meta({ description: "An id, the beginning of one, or a whole correlation id.", example: "01a20441" }),
+});
 
-  app.get(
-    "/orders/:id/timeline",
-    async (c) => c.json(await opsOrderStory(opsSql, readTimelines, c.req.param("id"))),
-  );
+/**
+ * Looks for orders, newest first: by id where `search` can be the beginning of one, and where that finds nothing, or
+ * `search` is no such thing, by correlation id. One search looks at 10,000 orders at most: then there may be fewer than
+ * asked for, or none, and `nextCursor` says where to go on; it is null where nothing is left to look at.
+ */
+export async function findOrders(
+  sql: Sql,
+  { limit, cursor: before, status, search }: z.infer<typeof orderQuerySchema>,
+): Promise<{ readonly orders: readonly OrderRow[]; readonly nextCursor: string | null }> {
+  const look = async (more: Partial<Parameters<typeof searchOrders>[1]>) => {
+    const { orders, nextBefore } = await searchOrders(sql, { limit, before, status, ...more });
+    return { orders, nextCursor: nextBefore };
+  };
+  if (!search) return await look({});
+  const ids = idRange(search);
+  const found = ids ? await look({ ids }) : null;
+  if (found && (found.orders.length > 0 || found.nextCursor)) return found;
+  return await look({ correlationId: search });
+}
 
-  app.get("/processed-events", async (c) => {
-    const { cursor, ...query } = parseOr400(contract.processedSchema, c.req.query(), "query");
-    const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
-    const before = cursor ? { eventId, consumer } : undefined;
-    const rows = await listProcessed(opsSql, { ...query, before });
-    const last = rows.length === query.limit ? rows.at(-1) : undefined;
-    return c.json({ processedEvents: rows, nextCursor: last ? `${last.eventId}~${last.consumer}` : null });
-  });
+const ID_SHAPE = "00000000-0000-0000-0000-000000000000";
 
-  return describeRoutes(app, {
-    "GET /debug": contract.readDebug,
-    "GET /orders": contract.findOrders,
-    "GET /orders/:id/timeline": contract.readOpsTimeline,
-    "GET /processed-events": contract.listProcessedEvents,
+/** The first and the last id that begin with `text`; null where no id does. */
+export function idRange(text: string): [from: string, to: string] | null {
+  const prefix = text.toLowerCase();
+  const fits = prefix.length <= ID_SHAPE.length &&
+    [...prefix].every((char, i) => ID_SHAPE[i] === "-" ? char === "-" : /[0-9a-f]/.test(char));
+  if (!fits) return null;
+  const rest = ID_SHAPE.slice(prefix.length);
+  return [prefix + rest, prefix + rest.replaceAll("0", "f")];
+}
+
+/** An event has a row for each of its consumers: the cursor is the event id and the consumer of the last row seen. */
+const processedSchema = z.object({
+  ...pageQuery,
+  cursor: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}~[\w.:-]{1,200}$/, {
+    error: "must be the nextCursor of an earlier answer",
+  }).optional().meta({ description: "The `nextCursor` of the page before." }),
+  consumer: consumerSchema.optional()
+    .meta({ description: "Only rows of this consumer.", example: "payments.order-created.v1" }),
+  eventId: idSchema.optional().meta({ description: "Only rows of this event.", example: EXAMPLE_IDS.event }),
+});
+
+const auditQuerySchema = z.object({
+  graceSeconds: z.coerce.number({ error: "must be a whole number from 0 to 86400" }).int().min(0).max(86_400)
+    .default(AUDIT_GRACE_SECONDS)
+    .meta({ description: "How long what follows from an event may take, in seconds.", example: 60 }),
+});
+
+/**
+ * Audits on request, one audit at a time: each reads all that there is. Who asks the same question meanwhile gets the same
+ * answer; for another grace there is a 503.
+ */
+function auditRoute(audit: OpsDeps["audit"]): Route {
+  let underWay: { readonly graceSeconds: number; readonly answer: Promise<Audit> } | null = null;
+  return route({
+    on: "GET /audit",
+    operationId: "readAudit",
+    summary: "What breaks the promises",
+    description: "Reads the whole database in one snapshot, so one audit runs at a time.",
+    query: auditQuerySchema,
+    answers: [json(200, "What each check has found.", auditSchema)],
+    refusals: { 503: "An audit with another grace is under way, or the database cannot be reached." },
+    handle: async ({ query: { graceSeconds } }) => {
+      if (underWay && underWay.graceSeconds !== graceSeconds) {
+        throw unavailable("An audit is under way. Ask again when it has its answer.", 5);
+      }
+      underWay ??= { graceSeconds, answer: audit(graceSeconds).finally(() => underWay = null) };
+      return await underWay.answer;
+    },
   });
 }

@@ -4,7 +4,7 @@ import { insertingOrders } from "../../shared/sql/orders.ts";
 import { searchOrders } from "../../shared/ops/lists.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { idRange } from "./order_search.ts";
+import { idRange } from "./ops.ts";
 
 shareTestSchema();
 

@@ -3,74 +3,108 @@
  *
  * @module
  */
-import { Hono } from "hono";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import { EVENT_TYPES, idSchema } from "../../shared/events.ts";
+import { count, outboxEventSchema, outboxPageSchema, republishedSchema } from "../../shared/ops/answers.ts";
 import {
   countUnpublished,
   findEvent,
   listEvents,
   listProcessed,
-  type OutboxEventRow,
   republishEvent,
 } from "../../shared/ops/lists.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
 import { tickRelay } from "../../shared/sql/outbox.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { describeRoutes } from "../openapi/describe.ts";
-import { HttpProblem, parseOr400 } from "../http.ts";
-import * as contract from "./outbox_contract.ts";
-import { nextCursor } from "../paging.ts";
-import { parseId } from "../path_id.ts";
+import { type App, byId, found, nextCursor, pageQuery } from "../http.ts";
+import { EXAMPLE_IDS } from "../openapi/examples.ts";
+import { json, route, routes } from "../openapi/route.ts";
 
 /** How long a tick waits for the relay, in milliseconds. */
 const TICK_WAIT_MS = 2000;
 const TICK_LOOK_MS = 10;
 
+const listSchema = z.object({
+  ...pageQuery,
+  type: z.enum(EVENT_TYPES, { error: `must be one of ${EVENT_TYPES.join(", ")}` }).optional()
+    .meta({ description: "Only events of this type.", example: "order.created" }),
+  orderId: idSchema.optional()
+    .meta({ description: "Only events about this order.", example: EXAMPLE_IDS.order }),
+  published: z.enum(["true", "false"], { error: "must be true or false" }).transform((v) => v === "true")
+    .optional()
+    .meta({
+      description: "Only events that the broker has confirmed, or only those that wait.",
+      example: "true",
+    }),
+});
+
+const tickedSchema = z.object({
+  unpublishedBefore: count("Events that waited before."),
+  unpublishedAfter: count("Events that wait now."),
+});
+
+const NO_EVENT = "There is no such event in the outbox. It may have been pruned.";
+
 /** Shows the outbox, and has events published. `sql` is of the role that may ask for that, and no more. */
 export function outboxRoutes(sql: Sql): App {
-  const app = new Hono<CorrelationEnv>();
-
-  app.get("/", async (c) => {
-    const { limit, cursor, ...filter } = parseOr400(contract.listSchema, c.req.query(), "query");
-    const events = await listEvents(sql, { limit, before: cursor, ...filter });
-    return c.json({ events, nextCursor: nextCursor(events, limit) });
-  });
-
-  app.post("/tick", async (c) => {
-    const before = await countUnpublished(sql);
-    await tickRelay(sql);
-    const after = await settled(sql, before.count);
-    return c.json({ unpublishedBefore: before.count, unpublishedAfter: after });
-  });
-
-  app.get("/:id", async (c) => c.json(eventOr404(await findEvent(sql, parseId(c.req.param("id"))))));
-
-  app.post("/:id/republish", async (c) => {
-    const id = parseId(c.req.param("id"));
-    const event = eventOr404(await republishEvent(sql, id));
-    await tickRelay(sql);
-    // Those who have processed it will absorb the repeat; whoever expects an effect should know.
-    const processed = await listProcessed(sql, { limit: 100, eventId: id });
-    return c.json({ ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) }, 202);
-  });
-
-  return describeRoutes(app, {
-    "GET /": contract.listEvents,
-    "POST /tick": contract.tick,
-    "GET /:id": contract.readEvent,
-    "POST /:id/republish": contract.republish,
-  });
-}
-
-function eventOr404(event: OutboxEventRow | undefined): OutboxEventRow {
-  if (!event) throw new HttpProblem(404, "There is no such event in the outbox. It may have been pruned.");
-  return event;
+  return routes(
+    "Outbox",
+    route({
+      on: "GET /",
+      operationId: "listEvents",
+      summary: "Events, newest first",
+      query: listSchema,
+      answers: [json(200, "A page of the outbox.", outboxPageSchema)],
+      handle: async ({ query: { cursor, ...filter } }) => {
+        const events = await listEvents(sql, { ...filter, before: cursor });
+        return { events, nextCursor: nextCursor(events, filter.limit, byId) };
+      },
+    }),
+    route({
+      on: "POST /tick",
+      operationId: "tick",
+      summary: "Have the relay look now",
+      description: "Even a relay that is switched off publishes then. The answer waits for it, 2 s at most.",
+      answers: [json(200, "What waited, and what still does.", tickedSchema)],
+      handle: async () => {
+        const { count: unpublishedBefore } = await countUnpublished(sql);
+        await tickRelay(sql);
+        return { unpublishedBefore, unpublishedAfter: await settled(sql, unpublishedBefore) };
+      },
+    }),
+    route({
+      on: "GET /:id",
+      operationId: "readEvent",
+      summary: "One event",
+      id: "event",
+      answers: [json(200, "The event.", outboxEventSchema)],
+      refusals: { 404: NO_EVENT },
+      handle: async ({ id }) => found(await findEvent(sql, id), NO_EVENT),
+    }),
+    route({
+      on: "POST /:id/republish",
+      operationId: "republish",
+      summary: "Publish an event once more",
+      description: "Consumers that have processed it absorb the repeat.",
+      id: "event",
+      answers: [json(202, "The event; the relay publishes it as soon as it can.", republishedSchema)],
+      refusals: { 404: NO_EVENT },
+      handle: async ({ id }) => {
+        const event = found(await republishEvent(sql, id), NO_EVENT);
+        await tickRelay(sql);
+        // Those who have processed it will absorb the repeat; whoever expects an effect should know.
+        const processed = await listProcessed(sql, { limit: 100, eventId: id });
+        return { ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) };
+      },
+    }),
+  );
 }
 
 /** Waits, bounded, until the relay has had its pass; answers with what is still unpublished. */
 async function settled(sql: Sql, before: number): Promise<number> {
   let count = before;
   for (const until = performance.now() + TICK_WAIT_MS; count > 0 && performance.now() < until;) {
-    await new Promise((resolve) => setTimeout(resolve, TICK_LOOK_MS));
+    await delay(TICK_LOOK_MS);
     ({ count } = await countUnpublished(sql));
   }
   return count;

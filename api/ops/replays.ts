@@ -3,29 +3,32 @@
  *
  * @module
  */
-import { Hono } from "hono";
+import { z } from "zod";
 import type { Binding } from "../../shared/broker/connection.ts";
 import {
+  preparedReplaySchema,
+  replayEventsPageSchema,
+  replaySchema,
+  replaysPageSchema,
+} from "../../shared/ops/answers.ts";
+import {
   cancelReplay,
+  DEFAULT_REPLAY_RATE,
   findReplay,
   listReplayEvents,
   listReplays,
   MAX_REPLAY_MESSAGES,
   oldestBefore,
   prepareReplay,
-  type ReplayFilter,
   replayFilterSchema,
+  replayRateSchema,
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { describeRoutes } from "../openapi/describe.ts";
-import { HttpProblem, parseOr400 } from "../http.ts";
-import { nextCursor, pageSchema } from "../paging.ts";
-import { parseId } from "../path_id.ts";
-import { readJson } from "../read_json.ts";
-import * as contract from "./replays_contract.ts";
+import { type App, byId, found, HttpProblem, invalid, nextCursor, pageQuery, pageSchema } from "../http.ts";
+import { EXAMPLE_IDS } from "../openapi/examples.ts";
+import { json, LOCATION, route, routes } from "../openapi/route.ts";
 
 export interface ReplayDeps {
   readonly opsSql: Sql;
@@ -40,110 +43,167 @@ const DAY_MS = 86_400_000;
 /** What a refusal advises is this much younger than what is remembered: the horizon moves while somebody decides. */
 const TIME_TO_START_MS = 3_600_000;
 
+/** The cursor is the place of the last message seen. */
+const eventsSchema = z.object({
+  limit: pageQuery.limit,
+  cursor: z.coerce.number({ error: "must be the nextCursor of an earlier answer" }).int().min(0).max(
+    MAX_REPLAY_MESSAGES,
+  ).default(0).meta({ description: "The `nextCursor` of the page before." }),
+});
+
+const startSchema = z.strictObject({
+  ratePerSecond: replayRateSchema.default(DEFAULT_REPLAY_RATE)
+    .meta({ description: "Messages per second at most." }),
+});
+
+const NO_REPLAY = { 404: "There is no such replay. It may have been pruned." };
+const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and no longer.";
+
 /** Prepares replays, shows what they consist of, starts and cancels them. The relay does the sending. */
 export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): App {
-  const app = new Hono<CorrelationEnv>();
   const horizonNow = () => new Date(Date.now() - retentionDays * DAY_MS);
-
-  app.post("/", async (c) => {
-    const filter = parseOr400(replayFilterSchema, await readJson(c), "body");
-    checkConsumer(filter, bindings);
-    const horizon = horizonNow();
-    if (filter.from && new Date(filter.from) < horizon) throw forgotten(`from is ${filter.from}`, horizon);
-    const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
-    if (prepared.kind === "too old") {
-      throw forgotten(`the oldest event that matches is of ${prepared.oldest.toISOString()}`, horizon);
-    }
-    if (prepared.kind === "too many") {
-      throw new HttpProblem(
-        422,
-        `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give a ` +
-          "type, a consumer, or a shorter time, and replay the rest after it.",
-      );
-    }
-    const { replay } = prepared;
-    c.header("location", `/ops/replays/${replay.id}`);
-    return c.json({ ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) }, 201);
-  });
-
-  app.get("/", async (c) => {
-    const { limit, cursor } = parseOr400(pageSchema, c.req.query(), "query");
-    const replays = await listReplays(opsSql, { limit, before: cursor });
-    return c.json({ replays, nextCursor: nextCursor(replays, limit) });
-  });
-
-  app.get("/:id", async (c) => c.json(await replayOr404(opsSql, parseId(c.req.param("id")))));
-
-  app.get("/:id/events", async (c) => {
-    const { id } = await replayOr404(opsSql, parseId(c.req.param("id")));
-    const { limit, cursor } = parseOr400(contract.eventsSchema, c.req.query(), "query");
-    return c.json(await eventsOf(opsSql, id, limit, cursor));
-  });
-
-  app.post("/:id/start", async (c) => {
-    const id = parseId(c.req.param("id"));
-    // The rate is all that a body can say, so it may be left away.
-    const body = c.req.header("content-type") === undefined ? {} : await readJson(c);
-    const { ratePerSecond } = parseOr400(contract.startSchema, body, "body");
-    const { state, createdAt } = await replayOr404(opsSql, id);
-    if (state === "PREPARED") {
-      const horizon = horizonNow();
-      if (createdAt < horizon) {
-        throw forgotten(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
-      }
-      const oldest = await oldestBefore(opsSql, id, horizon);
-      if (oldest) throw forgotten(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
-      const started = await startReplay(opsSql, id, ratePerSecond);
-      if (started) return c.json(started, 202);
-    }
-    throw wrongState(await replayOr404(opsSql, id), "Only a prepared one can be started: prepare it anew.");
-  });
-
-  app.post("/:id/cancel", async (c) => {
-    const id = parseId(c.req.param("id"));
-    const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
-    if (cancelled) return c.json(cancelled);
-    throw wrongState(await replayOr404(opsSql, id), "There is nothing left to cancel.");
-  });
-
-  return describeRoutes(app, {
-    "POST /": contract.prepare,
-    "GET /": contract.listReplays,
-    "GET /:id": contract.readReplay,
-    "GET /:id/events": contract.listReplayEvents,
-    "POST /:id/start": contract.start,
-    "POST /:id/cancel": contract.cancel,
-  });
+  const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
+  return routes(
+    "Replays",
+    route({
+      on: "POST /",
+      operationId: "prepareReplay",
+      summary: "Write down what a replay would send",
+      description:
+        "Sends nothing. What is started later is this very set: one message for each published event that " +
+        "matches, and each consumer that is to get it.",
+      body: {
+        schema: replayFilterSchema,
+        examples: {
+          type: { summary: "All events of a type", value: { type: "order.created" } },
+          order: {
+            summary: "What one consumer is to get of one order",
+            value: { orderId: EXAMPLE_IDS.order, consumer: "payments.order-created.v1" },
+          },
+          nothing: { summary: "No filter at all: 400", value: {}, "x-status": 400 },
+        },
+      },
+      answers: [json(201, "The replay, and the first of its messages.", preparedReplaySchema, LOCATION)],
+      refusals: { 422: `${TOO_OLD} Or more messages than one replay has.` },
+      handle: async ({ c, body }) => {
+        const filter = await body();
+        if (filter.consumer !== undefined && !consumers.includes(filter.consumer)) {
+          // A misspelt one would match nothing, which looks like an answer.
+          throw invalid("body", [[["consumer"], `must be one of ${consumers.join(", ")}`]]);
+        }
+        const horizon = horizonNow();
+        if (filter.from && new Date(filter.from) < horizon) throw tooOld(`from is ${filter.from}`, horizon);
+        const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
+        if (prepared.kind === "too old") {
+          throw tooOld(`the oldest event that matches is of ${prepared.oldest.toISOString()}`, horizon);
+        }
+        if (prepared.kind === "too many") {
+          throw new HttpProblem(
+            422,
+            `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give ` +
+              "a type, a consumer, or a shorter time, and replay the rest after it.",
+          );
+        }
+        const { replay } = prepared;
+        c.header("location", `/ops/replays/${replay.id}`);
+        return { ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) };
+      },
+    }),
+    route({
+      on: "GET /",
+      operationId: "listReplays",
+      summary: "Replays, newest first",
+      query: pageSchema,
+      answers: [json(200, "A page of replays.", replaysPageSchema)],
+      handle: async ({ query: { limit, cursor } }) => {
+        const replays = await listReplays(opsSql, { limit, before: cursor });
+        return { replays, nextCursor: nextCursor(replays, limit, byId) };
+      },
+    }),
+    route({
+      on: "GET /:id",
+      operationId: "readReplay",
+      summary: "How far a replay is",
+      id: "replay",
+      answers: [json(200, "The replay.", replaySchema)],
+      refusals: NO_REPLAY,
+      handle: ({ id }) => replayOr404(opsSql, id),
+    }),
+    route({
+      on: "GET /:id/events",
+      operationId: "listReplayEvents",
+      summary: "A replay's messages, in the order of sending",
+      id: "replay",
+      query: eventsSchema,
+      answers: [json(200, "A page of the messages.", replayEventsPageSchema)],
+      refusals: NO_REPLAY,
+      handle: async ({ id, query: { limit, cursor } }) => {
+        await replayOr404(opsSql, id);
+        return await eventsOf(opsSql, id, limit, cursor);
+      },
+    }),
+    route({
+      on: "POST /:id/start",
+      operationId: "startReplay",
+      summary: "Send what was prepared",
+      id: "replay",
+      body: {
+        schema: startSchema,
+        optional: true, // the rate is all that it can say
+        examples: { rate: { summary: "50 messages per second", value: { ratePerSecond: 50 } } },
+      },
+      answers: [json(202, "The replay, running; the relay sends.", replaySchema)],
+      refusals: { ...NO_REPLAY, 409: "The replay is not `PREPARED`.", 422: TOO_OLD },
+      handle: async ({ id, body }) => {
+        const { ratePerSecond } = await body();
+        const { state, createdAt } = await replayOr404(opsSql, id);
+        if (state === "PREPARED") {
+          const horizon = horizonNow();
+          if (createdAt < horizon) {
+            throw tooOld(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
+          }
+          const oldest = await oldestBefore(opsSql, id, horizon);
+          if (oldest) throw tooOld(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
+          const started = await startReplay(opsSql, id, ratePerSecond);
+          if (started) return started;
+        }
+        throw wrongState(
+          await replayOr404(opsSql, id),
+          "Only a prepared one can be started: prepare it anew.",
+        );
+      },
+    }),
+    route({
+      on: "POST /:id/cancel",
+      operationId: "cancelReplay",
+      summary: "End a replay",
+      id: "replay",
+      answers: [json(200, "The replay, cancelled.", replaySchema)],
+      refusals: { ...NO_REPLAY, 409: "The replay has ended." },
+      handle: async ({ id }) => {
+        const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
+        if (cancelled) return cancelled;
+        throw wrongState(await replayOr404(opsSql, id), "There is nothing left to cancel.");
+      },
+    }),
+  );
 }
 
 async function replayOr404(sql: Sql, id: string): Promise<ReplayRow> {
-  const replay = await findReplay(sql, id);
-  if (!replay) throw new HttpProblem(404, "There is no such replay. It may have been pruned.");
-  return replay;
+  return found(await findReplay(sql, id), NO_REPLAY[404]);
 }
 
 async function eventsOf(sql: Sql, id: string, limit: number, after: number) {
   const events = await listReplayEvents(sql, id, { limit, after });
-  const last = events.length === limit ? events.at(-1) : undefined;
-  return { events, nextCursor: last ? String(last.position) : null };
+  return { events, nextCursor: nextCursor(events, limit, ({ position }) => String(position)) };
 }
 
 function wrongState({ state, reason }: ReplayRow, remedy: string): HttpProblem {
   return new HttpProblem(409, `The replay is ${state}${reason ? ` (${reason})` : ""}. ${remedy}`);
 }
 
-/** A misspelt consumer would match nothing, which looks like an answer. */
-function checkConsumer({ consumer }: ReplayFilter, bindings: readonly Binding[]): void {
-  const known = [...new Set(bindings.map((binding) => binding.consumer))];
-  if (consumer === undefined || known.includes(consumer)) return;
-  const detail = `must be one of ${known.join(", ")}`;
-  throw new HttpProblem(400, "The body of the request is not valid.", {
-    errors: [{ field: "consumer", in: "body", pointer: "#/consumer", detail }],
-  });
-}
-
 /** What is asked for may have been processed longer ago than the inbox remembers. */
-function forgotten(what: string, horizon: Date): HttpProblem {
+function tooOld(what: string, horizon: Date): HttpProblem {
   const from = new Date(horizon.getTime() + TIME_TO_START_MS).toISOString();
   return new HttpProblem(
     422,

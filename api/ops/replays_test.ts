@@ -1,8 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Hono } from "hono";
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf } from "../../shared/broker/connection.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import {
   MAX_REPLAY_MESSAGES,
@@ -11,28 +8,19 @@ import {
   startReplay,
 } from "../../shared/ops/replays.ts";
 import { insertPublished, type PublishedEventOptions } from "../../specs/support/published_events.ts";
+import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import type { CorrelationEnv } from "../correlation.ts";
-import { HttpProblem, problemResponse } from "../http.ts";
-import { replayRoutes } from "./replays.ts";
+import type { App } from "../http.ts";
 
 shareTestSchema();
 
-const bindings = bindingsOf(topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined)));
 const PAYMENTS = "payments.order-created.v1";
 const ORDERS = "orders.payment-events.v1";
 const ENROLLMENTS = "enrollments.payment-succeeded.v1";
 const DAYS = 14;
 const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
 
-function appOn(db: TestSchema): Hono<CorrelationEnv> {
-  const app = replayRoutes({ opsSql: db.as("orderflow_ops"), bindings, retentionDays: DAYS });
-  app.onError((error, c) => {
-    if (error instanceof HttpProblem) return problemResponse(c, error);
-    throw error;
-  });
-  return app;
-}
+const appOn = (db: TestSchema): App => testApp(db, { retentionDays: DAYS }).app;
 
 const post = (body: unknown): RequestInit => ({
   method: "POST",
@@ -43,8 +31,8 @@ const post = (body: unknown): RequestInit => ({
 type Page = { readonly events: readonly ReplayEventRow[]; readonly nextCursor: string | null };
 
 /** Prepares a replay, which must be possible. */
-async function prepare(app: Hono<CorrelationEnv>, filter: object): Promise<ReplayRow & Page> {
-  const response = await app.request("/", post(filter));
+async function prepare(app: App, filter: object): Promise<ReplayRow & Page> {
+  const response = await app.request("/ops/replays", post(filter));
   const answer = await response.json();
   assertEquals(response.status, 201, JSON.stringify(answer));
   return answer;
@@ -89,9 +77,9 @@ Deno.test("POST /replays writes down the exact set, and what is published later 
   assertEquals(rowsOf(replay), wanted);
   await created(db, { at: daysAgo(2) });
   await db.sql`update outbox_events set published_at = now()`;
-  const later = await app.request(`/${replay.id}/events`);
+  const later = await app.request(`/ops/replays/${replay.id}/events`);
   assertEquals(rowsOf(await later.json()), wanted);
-  assertEquals((await (await app.request(`/${replay.id}`)).json()).total, 3);
+  assertEquals((await (await app.request(`/ops/replays/${replay.id}`)).json()).total, 3);
 });
 
 Deno.test("POST /replays filters by type, time, order, correlation id and consumer, each alone and together", async () => {
@@ -138,7 +126,7 @@ Deno.test("POST /replays refuses what is no filter, and names the field at fault
     [{ consumer: "payments" }, `must be one of ${PAYMENTS}, `],
   ];
   for (const [filter, wanted] of cases) {
-    const response = await app.request("/", post(filter));
+    const response = await app.request("/ops/replays", post(filter));
     assertEquals(response.status, 400, JSON.stringify(filter));
     assertStringIncludes(JSON.stringify(await response.json()), wanted);
   }
@@ -149,14 +137,14 @@ Deno.test("POST /replays refuses what is older than the inbox remembers, and say
   await using db = await testSchema();
   const app = appOn(db);
   const from = daysAgo(DAYS + 1).toISOString();
-  const byFrom = await problemOf(await app.request("/", post({ from })));
+  const byFrom = await problemOf(await app.request("/ops/replays", post({ from })));
   assertEquals(byFrom.status, 422);
   assertStringIncludes(byFrom.detail, `from is ${from}`);
   assertStringIncludes(byFrom.detail, "RETENTION_DAYS");
   assertStringIncludes(byFrom.detail, "Narrow the replay: a from of ");
   await created(db, { at: daysAgo(DAYS + 2) });
   const young = await created(db);
-  const byEvent = await problemOf(await app.request("/", post({ type: "order.created" })));
+  const byEvent = await problemOf(await app.request("/ops/replays", post({ type: "order.created" })));
   assertEquals(byEvent.status, 422);
   assertStringIncludes(byEvent.detail, "the oldest event that matches is of ");
   assertEquals((await db.sql`select from replays`).count, 0);
@@ -176,7 +164,7 @@ Deno.test("POST /replays refuses a set that is too large, and writes nothing dow
   const app = appOn(db);
   assertEquals((await prepare(app, { type: "order.created" })).total, MAX_REPLAY_MESSAGES);
   await created(db);
-  const problem = await problemOf(await app.request("/", post({ type: "order.created" })));
+  const problem = await problemOf(await app.request("/ops/replays", post({ type: "order.created" })));
   assertEquals(problem.status, 422);
   assertStringIncludes(problem.detail, `More than ${MAX_REPLAY_MESSAGES} messages match`);
   assertEquals((await db.sql`select from replays`).count, 1);
@@ -188,22 +176,22 @@ Deno.test("POST /replays/:id/start starts a prepared replay once, at a rate with
   await created(db);
   const { id } = await prepare(app, { type: "order.created" });
   for (const ratePerSecond of [0, 5001, 1.5, "fast"]) {
-    assertEquals((await app.request(`/${id}/start`, post({ ratePerSecond }))).status, 400);
+    assertEquals((await app.request(`/ops/replays/${id}/start`, post({ ratePerSecond }))).status, 400);
   }
-  assertEquals((await app.request(`/${id}/start`, post({ rate: 5 }))).status, 400);
-  const started = await app.request(`/${id}/start`, post({ ratePerSecond: 50 }));
+  assertEquals((await app.request(`/ops/replays/${id}/start`, post({ rate: 5 }))).status, 400);
+  const started = await app.request(`/ops/replays/${id}/start`, post({ ratePerSecond: 50 }));
   assertEquals(started.status, 202);
   const { state, ratePerSecond, startedAt } = await started.json();
   assertEquals([state, ratePerSecond, startedAt !== null], ["RUNNING", 50, true]);
-  const again = await problemOf(await app.request(`/${id}/start`, post({})));
+  const again = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
   assertEquals(again.status, 409);
   assertStringIncludes(again.detail, "The replay is RUNNING.");
-  assertEquals((await app.request(`/${uuidv7()}/start`, post({}))).status, 404);
+  assertEquals((await app.request(`/ops/replays/${uuidv7()}/start`, post({}))).status, 404);
   const other = await prepare(app, { type: "order.created" });
   const last = await prepare(app, { type: "order.created" });
   const both = await Promise.all([10, 20].map((rate) => startReplay(db.sql, last.id, rate)));
   assertEquals(both.filter((replay) => replay?.state === "RUNNING").length, 1, "started twice");
-  const bare = await app.request(`/${other.id}/start`, { method: "POST" });
+  const bare = await app.request(`/ops/replays/${other.id}/start`, { method: "POST" });
   assertEquals([bare.status, (await bare.json()).ratePerSecond], [202, 200]);
 });
 
@@ -213,16 +201,16 @@ Deno.test("POST /replays/:id/start refuses a set that has become too old since i
   const eventId = await created(db);
   const { id } = await prepare(app, { type: "order.created" });
   await db.sql`update outbox_events set occurred_at = ${daysAgo(DAYS + 1)} where id = ${eventId}`;
-  const byEvent = await problemOf(await app.request(`/${id}/start`, post({})));
+  const byEvent = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
   assertEquals(byEvent.status, 422);
   assertStringIncludes(byEvent.detail, "the oldest event of this replay is of ");
   // Its events have been pruned altogether.
   await db.sql`delete from outbox_events`;
   await db.sql`update replays set created_at = ${daysAgo(DAYS + 1)}`;
-  const byAge = await problemOf(await app.request(`/${id}/start`, post({})));
+  const byAge = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
   assertEquals(byAge.status, 422);
   assertStringIncludes(byAge.detail, "this replay was prepared at ");
-  assertEquals((await (await app.request(`/${id}`)).json()).state, "PREPARED");
+  assertEquals((await (await app.request(`/ops/replays/${id}`)).json()).state, "PREPARED");
 });
 
 Deno.test("POST /replays/:id/cancel ends what is prepared or running, and says 409 for what has ended", async () => {
@@ -231,17 +219,17 @@ Deno.test("POST /replays/:id/cancel ends what is prepared or running, and says 4
   await created(db);
   for (const isStarted of [false, true]) {
     const { id } = await prepare(app, { type: "order.created" });
-    if (isStarted) await app.request(`/${id}/start`, post({}));
-    const response = await app.request(`/${id}/cancel`, { method: "POST" });
+    if (isStarted) await app.request(`/ops/replays/${id}/start`, post({}));
+    const response = await app.request(`/ops/replays/${id}/cancel`, { method: "POST" });
     const { state, reason, finishedAt } = await response.json();
     assertEquals([response.status, state, reason], [200, "CANCELLED", "cancelled by an operator"]);
     assert(finishedAt);
-    const again = await problemOf(await app.request(`/${id}/cancel`, { method: "POST" }));
+    const again = await problemOf(await app.request(`/ops/replays/${id}/cancel`, { method: "POST" }));
     assertEquals(again.status, 409);
     assertStringIncludes(again.detail, "The replay is CANCELLED (cancelled by an operator).");
-    assertEquals((await app.request(`/${id}/start`, post({}))).status, 409);
+    assertEquals((await app.request(`/ops/replays/${id}/start`, post({}))).status, 409);
   }
-  assertEquals((await app.request(`/${uuidv7()}/cancel`, { method: "POST" })).status, 404);
+  assertEquals((await app.request(`/ops/replays/${uuidv7()}/cancel`, { method: "POST" })).status, 404);
 });
 
 Deno.test("GET /replays lists them newest first, and both lists page", async () => {
@@ -251,18 +239,19 @@ Deno.test("GET /replays lists them newest first, and both lists page", async () 
   for (let i = 0; i < 5; i++) events.push(await created(db));
   const ids = [];
   for (let i = 0; i < 3; i++) ids.unshift((await prepare(app, { type: "order.created" })).id);
-  const list = async (query: string) => await (await app.request(`/?${query}`)).json();
+  const list = async (query: string) => await (await app.request(`/ops/replays?${query}`)).json();
   const first = await list("limit=2");
   assertEquals(first.replays.map(({ id }: ReplayRow) => id), ids.slice(0, 2));
   const rest = await list(`limit=2&cursor=${first.nextCursor}`);
   assertEquals([rest.replays.map(({ id }: ReplayRow) => id), rest.nextCursor], [ids.slice(2), null]);
   const seen: string[] = [];
   for (let cursor: string | null = "0"; cursor !== null;) {
-    const page: Page = await (await app.request(`/${ids[0]}/events?limit=2&cursor=${cursor}`)).json();
+    const page: Page = await (await app.request(`/ops/replays/${ids[0]}/events?limit=2&cursor=${cursor}`))
+      .json();
     seen.push(...idsOf(page));
     cursor = page.nextCursor;
   }
   assertEquals(seen, events);
-  assertEquals((await app.request(`/${ids[0]}/events?cursor=x`)).status, 400);
-  assertEquals((await app.request(`/${uuidv7()}/events`)).status, 404);
+  assertEquals((await app.request(`/ops/replays/${ids[0]}/events?cursor=x`)).status, 400);
+  assertEquals((await app.request(`/ops/replays/${uuidv7()}/events`)).status, 404);
 });

@@ -3,21 +3,19 @@
  *
  * @module
  */
-import { Hono } from "hono";
-import type { Topology } from "../../shared/topology.ts";
-import { kindOfError } from "../../shared/process/errors.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
 import { listArmedFaults } from "../../shared/ops/faults.ts";
 import { countStatuses } from "../../shared/ops/lists.ts";
+import { type StatusFigures, type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { listReplays } from "../../shared/ops/replays.ts";
-import type { StatusFigures, SystemStatus } from "../../shared/ops/live.ts";
-import { withTimeout } from "../../shared/process/stop.ts";
+import { kindOfError } from "../../shared/process/errors.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { describeRoutes } from "../openapi/describe.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import type { Topology } from "../../shared/topology.ts";
 import { type HealthDeps, readReadiness } from "../health.ts";
+import type { App } from "../http.ts";
+import { json, route, routes } from "../openapi/route.ts";
 import type { LiveDeps } from "./live.ts";
-import { readStatus } from "./ops_contract.ts";
 
 export interface StatusDeps extends HealthDeps, LiveDeps {
   readonly opsSql: Sql;
@@ -34,16 +32,23 @@ const FIGURES_MS = 3000;
 
 /** Tells the state of the system. That works while the database is away too: then there are no figures. */
 export function statusRoutes(deps: StatusDeps): App {
-  const app = new Hono<CorrelationEnv>();
-  app.get("/", async (c) => {
-    const readiness = await readReadiness(deps);
-    const figures = readiness.database === "up"
-      ? await withTimeout(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
-      : null;
-    const status: SystemStatus = { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
-    return c.json(status);
-  });
-  return describeRoutes(app, { "GET /": readStatus });
+  return routes(
+    "Inspection",
+    route({
+      on: "GET /",
+      operationId: "readStatus",
+      summary: "The whole system's state at once",
+      description: "Answers while the database is away too, without figures.",
+      answers: [json(200, "The state of the system.", systemStatusSchema)],
+      handle: async (): Promise<SystemStatus> => {
+        const readiness = await readReadiness(deps);
+        const figures = readiness.database === "up"
+          ? await withTimeout(FIGURES_MS, readFigures(deps).catch(nullWhileAway))
+          : null;
+        return { at: new Date().toISOString(), version: VERSION, ...readiness, figures };
+      },
+    }),
+  );
 }
 
 /** The database may go away, or be too slow, between its two answers. */

@@ -5,76 +5,38 @@
  */
 import { Hono } from "hono";
 import { etag } from "hono/etag";
-import type { App, CorrelationEnv } from "../correlation.ts";
-import { answer, describeRoutes, mediaType, problems } from "../openapi/describe.ts";
-import type { Description } from "../openapi/description.ts";
-import { HttpProblem, type RequestContext } from "../http.ts";
-import { readBundledFile } from "./files.ts";
-
-/** Nothing but this server's own files runs, is shown, or is asked; no other site may frame the reference. */
-const CONTENT_SECURITY_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
-  "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+import { type ApiEnv, type App, unavailable } from "../http.ts";
+import { route, routes, text } from "../openapi/route.ts";
+import { bundledFile, contentPolicy, fileRoute } from "./files.ts";
 
 /**
  * The reference and its files, out of `bundle`. Open to everyone, as the description is; what is tried out on it goes by
  * the rules of the route that is tried.
  */
 export function docsRoutes(bundle: string): App {
-  const app = new Hono<CorrelationEnv>();
+  const folder = `${bundle}/docs`;
+  const headers = contentPolicy("'none'");
+  const app = new Hono<ApiEnv>();
   app.use(etag()); // the names have no hash: a browser asks each time, and is not sent 1.9 MB each time
-
-  app.get("/", async (c) => {
-    const page = await fileOf(c, bundle, "index.html");
-    if (page) return page;
-    throw new HttpProblem(503, "The reference is missing from ui/dist. Run: deno task ui:bundle", {
-      headers: { "retry-after": "3" },
-    });
-  });
-
-  app.get("/:name", async (c) => {
-    const file = await fileOf(c, bundle, c.req.param("name"));
-    if (!file) throw new HttpProblem(404, `There is nothing at ${c.req.path}.`);
-    return file;
-  });
-
-  return describeRoutes(app, { "GET /": describeReference, "GET /:name": describeFile });
-}
-
-async function fileOf(c: RequestContext, bundle: string, name: string): Promise<Response | null> {
-  const file = await readBundledFile(`${bundle}/docs`, name);
-  if (!file) return null;
-  return c.body(file.bytes, 200, { ...file.headers, "content-security-policy": CONTENT_SECURITY_POLICY });
-}
-
-function describeReference(): Description {
-  return {
+  const reference = route({
+    on: "GET /",
     operationId: "readReference",
-    tags: ["Page"],
     summary: "This reference",
-    responses: {
-      200: answer("The reference.", mediaType("text/html")),
-      ...problems({ 503: "It is not built." }),
+    answers: [text(200, "The reference.", "text/html")],
+    refusals: { 503: "It is not built." },
+    handle: async ({ c }) => {
+      const page = await bundledFile(c, folder, "index.html", headers);
+      if (page) return page;
+      throw unavailable("The reference is missing from ui/dist. Run: deno task ui:bundle", 3);
     },
-  };
-}
-
-function describeFile(): Description {
-  return {
+  });
+  const files = fileRoute({
+    on: "GET /:name",
     operationId: "readReferenceFile",
-    tags: ["Page"],
     summary: "The reference's script and styles",
-    parameters: [{
-      name: "name",
-      in: "path",
-      required: true,
-      schema: { type: "string" },
-      description: "As the reference names it.",
-      example: "reference.js",
-    }],
-    responses: {
-      200: answer("The file.", { ...mediaType("text/javascript"), ...mediaType("text/css") }),
-      ...problems({ 404: "There is no such file." }),
-    },
-  };
+    example: "reference.js",
+    folder,
+    headers,
+  });
+  return app.route("/", routes("Page", reference, files));
 }

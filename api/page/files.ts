@@ -1,21 +1,11 @@
 /**
- * The page's bundled files.
+ * The page's bundled files, and how they are served.
  *
  * @module
  */
 import { z } from "zod";
-
-/** Where the page's script and styles are, as paths of URLs. */
-export interface PageFiles {
-  readonly script: string;
-  readonly styles: string;
-}
-
-/** A file of the bundle, as it is served. */
-export interface BundledFile {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly headers: Readonly<Record<string, string>>;
-}
+import { nothingAt, type RequestContext } from "../http.ts";
+import { type Route, route, text } from "../openapi/route.ts";
 
 const TYPES: Readonly<Record<string, string>> = {
   js: "text/javascript; charset=utf-8",
@@ -28,21 +18,26 @@ const HASHED = /-[A-Z0-9]{8}\.\w+$/;
 
 const namesSchema = z.object({ script: z.string().regex(FILE_NAME), styles: z.string().regex(FILE_NAME) });
 
-/** The files of the bundle in `folder`; null where there is none. */
-export async function readPageFiles(folder: string): Promise<PageFiles | null> {
+/** Where the page's script and styles are in the bundle in `folder`, as paths of URLs; null where there is none. */
+export async function readPageFiles(folder: string): Promise<{ script: string; styles: string } | null> {
   const text = await orNull(Deno.readTextFile(`${folder}/assets.json`));
   if (text === null) return null;
   const { script, styles } = namesSchema.parse(JSON.parse(text));
   return { script: `/assets/${script}`, styles: `/assets/${styles}` };
 }
 
-/** The file `name` of the bundle in `folder`; null where there is none, or it is no file that is served. */
-export async function readBundledFile(folder: string, name: string): Promise<BundledFile | null> {
+/** The file `name` of the bundle in `folder` as an answer; null where there is none, or it is no file that is served. */
+export async function bundledFile(
+  c: RequestContext,
+  folder: string,
+  name: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response | null> {
   const type = TYPES[FILE_NAME.exec(name)?.[1] ?? ""];
   const bytes = type ? await orNull(Deno.readFile(`${folder}/${name}`)) : null;
   if (!type || !bytes) return null;
   const caching = HASHED.test(name) ? "public, max-age=31536000, immutable" : "no-cache";
-  return { bytes, headers: { "content-type": type, "cache-control": caching } };
+  return c.body(bytes, 200, { "content-type": type, "cache-control": caching, ...headers });
 }
 
 async function orNull<T>(reading: Promise<T>): Promise<T | null> {
@@ -52,4 +47,45 @@ async function orNull<T>(reading: Promise<T>): Promise<T | null> {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
+}
+
+/** The route of a bundle's scripts and styles. */
+export function fileRoute(
+  { folder, headers, ...about }: {
+    readonly on: `GET /${string}`;
+    readonly operationId: string;
+    readonly summary: string;
+    readonly example: string;
+    readonly folder: string;
+    readonly headers?: Readonly<Record<string, string>>;
+  },
+): Route {
+  const { example, ...named } = about;
+  return route({
+    ...named,
+    parameters: [{
+      name: "name",
+      in: "path",
+      required: true,
+      schema: { type: "string" },
+      description: "As the page names it.",
+      example,
+    }],
+    answers: [text(200, "The file.", "text/javascript", "text/css")],
+    refusals: { 404: "There is no such file." },
+    handle: async ({ c }) => {
+      const file = await bundledFile(c, folder, c.req.param("name") ?? "", headers);
+      if (!file) throw nothingAt(c);
+      return file;
+    },
+  });
+}
+
+/** Nothing but this server's own files runs, is shown, or is asked; no other site may frame the page. */
+export function contentPolicy(formsTo: "'self'" | "'none'"): { "content-security-policy": string } {
+  return {
+    "content-security-policy":
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+      `form-action ${formsTo}; base-uri 'none'; frame-ancestors 'none'`,
+  };
 }

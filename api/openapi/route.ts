@@ -1,0 +1,176 @@
+/**
+ * A route is one object: what it takes, what it answers, what is said of it, and what it does. By its schemas requests
+ * are checked, the page reads answers, and OpenAPI describes both.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import type { z } from "zod";
+import { problemSchema } from "../../shared/ops/answers.ts";
+import {
+  type ApiEnv,
+  type App,
+  idPath,
+  parseOr400,
+  type ProblemStatus,
+  readJson,
+  type RequestContext,
+} from "../http.ts";
+import type { EXAMPLE_IDS } from "./examples.ts";
+
+/** A schema of zod or zod/mini. */
+export type AnySchema = z.core.$ZodType;
+
+/** A header, or a part of a path that is no id. */
+export interface Parameter {
+  readonly name: string;
+  readonly in: "path" | "header";
+  readonly description: string;
+  readonly required?: boolean;
+  readonly schema: object;
+  /** A value with which the request works; a test sends it, as it does all examples. */
+  readonly example: unknown;
+}
+
+/** An answer; by media type, the schema of its body, or null for a text. */
+export interface Answer {
+  readonly status: ProblemStatus;
+  readonly description: string;
+  readonly content: Readonly<Record<string, AnySchema | null>>;
+  readonly headers: Readonly<
+    Record<string, { readonly description: string; readonly [more: string]: unknown }>
+  >;
+}
+
+/** What is said of a route; of a middleware, it is said of all routes behind it. */
+export interface About {
+  readonly tag?: string;
+  /** The name of the operation, for generated clients. */
+  readonly operationId?: string;
+  readonly summary?: string;
+  readonly description?: string;
+  /** What the `:id` in the path is the id of. */
+  readonly id?: keyof typeof EXAMPLE_IDS;
+  readonly query?: AnySchema;
+  readonly parameters?: readonly Parameter[];
+  readonly body?: {
+    readonly schema: AnySchema;
+    /** JSON by default. */
+    readonly type?: string;
+    /** Whether it may be left away: an empty object then. */
+    readonly optional?: boolean;
+    /** By name; `x-status` is that of the answer, where it is not the one of success. */
+    readonly examples: Readonly<
+      Record<string, { readonly summary: string; readonly value: unknown; readonly "x-status"?: number }>
+    >;
+  };
+  readonly answers?: readonly Answer[];
+  /** By status, when the request is refused; what follows from `id`, `query` and `body` needs no mention. */
+  readonly refusals?: Readonly<Record<number, string>>;
+  /** Which of the ways in are open; an empty one is to come without anything. */
+  readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
+}
+
+/** A request as a handler sees it: each part is checked when it is asked for, and is a 400 where it is not valid. */
+export interface Checked<Query, Body> {
+  readonly c: RequestContext;
+  /** The id in the path, in lower case. */
+  readonly id: string;
+  readonly query: Query;
+  body(): Promise<Body>;
+}
+
+interface RouteSpec<Query, Body> extends Omit<About, "tag"> {
+  /** The method, and the path below the group's. */
+  readonly on: `${"GET" | "POST" | "PUT"} /${string}`;
+  readonly operationId: string;
+  readonly summary: string;
+  readonly query?: z.ZodType<Query>;
+  readonly body?: Omit<NonNullable<About["body"]>, "schema"> & { readonly schema: z.ZodType<Body> };
+  /** The first is that of success. */
+  readonly answers: readonly [Answer, ...Answer[]];
+  /** What it does; anything but a `Response` is sent as JSON with the status of success. */
+  readonly handle: (request: Checked<Query, Body>) => object | Promise<object>;
+}
+
+/** A route, ready to be registered. */
+export interface Route {
+  readonly on: string;
+  readonly about: About;
+  readonly handler: (c: RequestContext) => Promise<Response>;
+}
+
+/** Makes a route of its description. */
+export function route<Query, Body>({ on, handle, ...about }: RouteSpec<Query, Body>): Route {
+  const declared = <T>(schema: z.ZodType<T> | undefined, part: string): z.ZodType<T> => {
+    if (!schema) throw new Error(`${about.operationId} takes no ${part}`);
+    return schema;
+  };
+  const readBody = async (c: RequestContext) => {
+    const schema = declared(about.body?.schema, "body");
+    const isOmitted = about.body?.optional && c.req.header("content-type") === undefined;
+    return parseOr400(schema, isOmitted ? {} : await readJson(c), "body");
+  };
+  const handler = async (c: RequestContext) => {
+    const answer = await handle({
+      c,
+      get id() {
+        return parseOr400(idPath, { id: c.req.param("id") }, "path").id;
+      },
+      get query() {
+        return parseOr400(declared(about.query, "query"), c.req.query(), "query");
+      },
+      body: () => readBody(c),
+    });
+    return answer instanceof Response ? answer : c.json(answer, about.answers[0].status);
+  };
+  return { on, about, handler };
+}
+
+const ABOUT = new WeakMap<object, About>();
+
+/** An application of these routes, which belong together under `tag`. */
+export function routes(tag: string, ...all: readonly Route[]): App {
+  const app = new Hono<ApiEnv>();
+  for (const { on, about, handler } of all) {
+    const [method = "", path = ""] = on.split(" ");
+    app.on(method, path, described({ ...about, tag }, handler));
+  }
+  return app;
+}
+
+/** `handler`, with what is said of it; that costs requests nothing. */
+export function described<H extends object>(about: About, handler: H): H {
+  ABOUT.set(handler, about);
+  return handler;
+}
+
+/** What was said of a handler, if anything. */
+export function aboutOf(handler: object): About | undefined {
+  return ABOUT.get(handler);
+}
+
+/** The header `location`. */
+export const LOCATION: Answer["headers"] = {
+  location: { description: "The path to go on with.", required: true, schema: { type: "string" } },
+};
+
+/** An answer in JSON. */
+export function json(
+  status: ProblemStatus,
+  description: string,
+  schema: AnySchema,
+  headers: Answer["headers"] = {},
+): Answer {
+  return { status, description, content: { "application/json": schema }, headers };
+}
+
+/** An answer that is a text of one of these media types. */
+export function text(status: ProblemStatus, description: string, ...types: readonly string[]): Answer {
+  return { status, description, content: Object.fromEntries(types.map((type) => [type, null])), headers: {} };
+}
+
+/** A refusal, as problem details. */
+export function problem(description: string): Omit<Answer, "status"> {
+  return { description, content: { "application/problem+json": problemSchema }, headers: {} };
+}
