@@ -1,6 +1,5 @@
 /**
- * What a benchmark is made of: parts, each of which measures something of OrderFlow and, in the same run and on the same
- * services, what it is compared with; the lines that they answer with, and the table of them.
+ * What the parts of the benchmark share: the lines that they answer with, their table, and scripts that measure.
  *
  * @module
  */
@@ -8,7 +7,10 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import type { BenchServices } from "./services.ts";
 
-/** A part of the benchmark. It can be run alone. */
+/**
+ * A part of the benchmark: it measures something of OrderFlow and, in the same run and on the same services, what that is
+ * compared with. It can be run alone.
+ */
 export interface BenchPart {
   /** What it is called on the command line. */
   readonly name: string;
@@ -34,13 +36,62 @@ export interface BenchRow {
   readonly ours: number;
   /** What it is compared with, if anything: the ratio is `ours / beside`. */
   readonly beside: number | null;
-  /** What the ratio has to reach, or where nothing is beside it, the figure itself; null where nothing is asked. */
-  readonly goal: Goal | null;
+  /** What the ratio has to reach, or where nothing is beside it, the figure itself; met exactly it counts as reached. */
+  readonly goal: { readonly atLeast: number } | { readonly atMost: number } | null;
   readonly note?: string;
 }
 
-/** A bound, which counts as reached where it is met exactly. */
-export type Goal = { readonly atLeast: number } | { readonly atMost: number };
+/** The ratio of a line, or where nothing is beside it, its figure. */
+const measureOf = ({ ours, beside }: BenchRow) => beside === null ? ours : ours / beside;
+
+/** Whether a line reaches its goal; null where it has none. */
+export function isReached(row: BenchRow): boolean | null {
+  if (!row.goal) return null;
+  const measure = measureOf(row);
+  return "atLeast" in row.goal ? measure >= row.goal.atLeast : measure <= row.goal.atMost;
+}
+
+const HEADINGS = ["what", "OrderFlow", "beside it", "ratio", "to reach", ""];
+const isFigure = (column: number) => column >= 1 && column <= 4;
+
+/** The lines as a Markdown table, which is as readable in a terminal. */
+export function benchTable(rows: readonly BenchRow[]): string {
+  const cells = [HEADINGS, ...rows.map(cellsOf)];
+  const widths = HEADINGS.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const rule = widths.map((width, i) => isFigure(i) ? `${"-".repeat(width - 1)}:` : "-".repeat(width));
+  const lines = cells.toSpliced(1, 0, rule).map((row) =>
+    row.map((cell, i) => isFigure(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))
+  );
+  return lines.map((line) => `| ${line.join(" | ")} |`).join("\n");
+}
+
+function cellsOf(row: BenchRow): string[] {
+  const { what, unit, ours, beside, goal, note } = row;
+  const reached = isReached(row);
+  return [
+    what,
+    `${figure(ours)} ${unit}`.trim(),
+    beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
+    beside === null ? "" : measureOf(row).toFixed(2),
+    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`,
+    [reached === null ? "" : reached ? "reached" : "NOT reached", note ?? ""].filter(Boolean).join("; "),
+  ];
+}
+
+/** Three digits that count, and thousands apart. */
+function figure(value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** The lines of several runs as one: of each line the run in the middle, by its ratio. */
+export function medianRows(runs: readonly (readonly BenchRow[])[]): BenchRow[] {
+  const [first = []] = runs;
+  return first.map(({ what }) => {
+    const same = runs.flatMap((run) => run.filter((row) => row.what === what));
+    return same.toSorted((a, b) => measureOf(a) - measureOf(b))[Math.floor((same.length - 1) / 2)]!;
+  });
+}
 
 /** Two of many times, in milliseconds. */
 export const quantilesSchema = z.object({ p50: z.number(), p99: z.number() });
@@ -72,11 +123,7 @@ const LIMIT_MS = 300_000;
  *
  * Errors: when it ends with another code than 0, with what it said; when its answer is not what `schema` asks for.
  */
-export async function runScript<T>(
-  entry: string,
-  args: readonly string[],
-  schema: z.ZodType<T>,
-): Promise<T> {
+export async function runScript<T>(entry: string, args: readonly string[], schema: z.ZodType<T>): Promise<T> {
   const late = AbortSignal.timeout(LIMIT_MS);
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args],
@@ -91,66 +138,4 @@ export async function runScript<T>(
   if (late.aborted) throw new Error(`${entry} was stopped after ${LIMIT_MS / 1000} s`);
   if (!success) throw new Error(`${entry} ended with ${code}: ${text.decode(stderr).trim()}`);
   return schema.parse(JSON.parse(text.decode(stdout)));
-}
-
-/** The ratio of a line, or where nothing is beside it, its figure. */
-function measureOf({ ours, beside }: BenchRow): number {
-  return beside === null ? ours : ours / beside;
-}
-
-/** Whether a line reaches its goal; null where it has none. */
-export function isReached(row: BenchRow): boolean | null {
-  if (!row.goal) return null;
-  const measure = measureOf(row);
-  return "atLeast" in row.goal ? measure >= row.goal.atLeast : measure <= row.goal.atMost;
-}
-
-const HEADINGS = ["what", "OrderFlow", "beside it", "ratio", "to reach", ""] as const;
-
-/** The lines as a Markdown table, which is as readable in a terminal. */
-export function benchTable(rows: readonly BenchRow[]): string {
-  const cells = rows.map(cellsOf);
-  const isFigure = (column: number) => column >= 1 && column <= 4;
-  const widths = HEADINGS.map((heading, column) =>
-    Math.max(heading.length, ...cells.map((row) => row[column]?.length ?? 0))
-  );
-  const line = (row: readonly string[]) => {
-    const padded = row.map((cell, i) =>
-      isFigure(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)
-    );
-    return `| ${padded.join(" | ")} |`;
-  };
-  const rule = widths.map((width, i) => isFigure(i) ? `${"-".repeat(width - 1)}:` : "-".repeat(width));
-  return [line(HEADINGS), line(rule), ...cells.map(line)].join("\n");
-}
-
-function cellsOf(row: BenchRow): string[] {
-  const { what, unit, ours, beside, goal, note } = row;
-  const reached = isReached(row);
-  return [
-    what,
-    `${figure(ours)} ${unit}`.trim(),
-    beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
-    beside === null ? "" : measureOf(row).toFixed(2),
-    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`,
-    [reached === null ? "" : reached ? "reached" : "NOT reached", note ?? ""].filter(Boolean).join("; "),
-  ];
-}
-
-/** Three digits that count, and thousands apart. */
-function figure(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
-
-/** The lines of several runs as one: of each line the middle ones, by their ratio. */
-export function medianRows(runs: readonly (readonly BenchRow[])[]): BenchRow[] {
-  const [first = []] = runs;
-  return first.map(({ what }) => {
-    const same = runs.flatMap((run) => run.filter((row) => row.what === what));
-    const sorted = same.toSorted((a, b) => measureOf(a) - measureOf(b));
-    const middle = sorted[Math.floor((same.length - 1) / 2)];
-    if (!middle) throw new Error(`No run has a line "${what}"`);
-    return middle;
-  });
 }

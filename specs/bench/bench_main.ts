@@ -8,58 +8,52 @@
 import {
   EXIT_DONE,
   EXIT_NOT_DONE,
-  type FlagValues,
+  flag,
   onOff,
   readFlags,
   runCommand,
   startProgress,
   UsageError,
+  usageOf,
   wholeNumber,
 } from "../../workers/tools/command.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { type BenchPart, type BenchRow, benchTable, medianRows } from "./bench.ts";
-import { costPart } from "./cost_part.ts";
-import { hopsPart } from "./hops_part.ts";
-import { latencyPart } from "./latency_part.ts";
-import { relayPart } from "./relay_part.ts";
+import { costPart, hopsPart } from "./cost.ts";
 import { type BenchServices, startBenchServices } from "./services.ts";
-import { acceptPart, flowPart } from "./throughput_parts.ts";
+import { acceptPart, flowPart, latencyPart, relayPart } from "./speed.ts";
 
 const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, hopsPart, costPart];
+const FLAGS = {
+  runs: flag(wholeNumber(1, 100).default(1), "measure everything N times, and print the medians"),
+  tiny: flag(onOff, "as little as shows that each part works; its figures mean nothing"),
+  json: flag(onOff, "print the lines as JSON; progress goes to standard error"),
+};
+const usage = usageOf(
+  "bench",
+  `measures how fast OrderFlow is, beside what its services can do. Parts, all of them by default:
 
-const USAGE = `Usage: deno task bench [flags] [part ...]
-
-${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}
-
-  --runs N          measure everything N times, and print the medians (default 1)
-  --tiny            as little as shows that each part works; its figures mean nothing
-  --json            print the lines as JSON; progress goes to standard error
-  --help            print this
-
-Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
-part failed, 64 for a wrong usage.
-
-Example: deno task bench --runs 3 accept flow`;
-
-const FLAGS = { runs: wholeNumber(1, 100).default(1), tiny: onOff, json: onOff };
-
-interface BenchOptions extends FlagValues<typeof FLAGS> {
-  readonly parts: readonly BenchPart[];
-}
+${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}`,
+  { "How:": FLAGS },
+  `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
+part failed, 64 for a wrong usage.`,
+  "--runs=3 accept flow",
+);
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "bench", usage: USAGE, read: readBenchFlags, run: bench }, Deno.args));
+  Deno.exit(await runCommand({ task: "bench", usage, read: readBenchFlags, run: bench }, Deno.args));
 }
 
-function readBenchFlags(args: readonly string[]): BenchOptions | null {
+type BenchOptions = NonNullable<ReturnType<typeof readBenchFlags>>;
+
+function readBenchFlags(args: readonly string[]) {
   const given = readFlags(args, FLAGS, true);
   if (!given) return null;
   const { flags, rest } = given;
-  const unknown = rest.find((word) => !PARTS.some(({ name }) => name === word));
+  const names = PARTS.map(({ name }) => name);
+  const unknown = rest.find((word) => !names.includes(word));
   if (unknown !== undefined) {
-    throw new UsageError(
-      `${JSON.stringify(unknown)} is no part: ${PARTS.map(({ name }) => name).join(", ")}`,
-    );
+    throw new UsageError(`${JSON.stringify(unknown)} is no part: ${names.join(", ")}`);
   }
   return { ...flags, parts: rest.length === 0 ? PARTS : PARTS.filter(({ name }) => rest.includes(name)) };
 }
@@ -69,11 +63,9 @@ async function bench(options: BenchOptions): Promise<number> {
   const { measured, failed } = await measure(options, services);
   const rows = medianRows(measured);
   console.log(options.json ? JSON.stringify(rows) : benchTable(rows));
-  const { isDatabaseEmbedded: database, isBrokerEmbedded: broker } = services;
   const kind = (isEmbedded: boolean) => isEmbedded ? "embedded" : "given";
-  console.error(
-    `Database ${kind(database)}, broker ${kind(broker)}, ${navigator.hardwareConcurrency} cores.`,
-  );
+  const [database, broker] = [kind(services.isDatabaseEmbedded), kind(services.isBrokerEmbedded)];
+  console.error(`Database ${database}, broker ${broker}, ${navigator.hardwareConcurrency} cores.`);
   if (failed.length > 0) console.error(`Failed: ${failed.join(", ")}.`);
   return failed.length > 0 ? EXIT_NOT_DONE : EXIT_DONE;
 }

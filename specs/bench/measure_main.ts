@@ -11,6 +11,7 @@ import { type Channel, type ChannelModel, connect as connectBroker, type Options
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { declareTopology } from "../../shared/broker/connection.ts";
+import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
@@ -21,6 +22,8 @@ import { type Quantiles, quantiles, quantilesSchema, runScript } from "./bench.t
 const count = z.number().int().min(1).max(1_000_000);
 const url = z.string().min(1);
 
+const flow = { broker: url, names: z.record(z.string(), z.string()), orders: count };
+
 /** What can be measured. */
 const jobSchema = z.discriminatedUnion("what", [
   /** Rows into `naive_orders`, each in a transaction of its own, over so many connections. */
@@ -28,12 +31,8 @@ const jobSchema = z.discriminatedUnion("what", [
   /** The bodies of a full outbox through amqplib, `window` of them without their confirm at once. */
   z.object({ what: z.literal("publish"), database: url, broker: url, exchange: z.string(), window: count }),
   /** One half of the messages of so many orders through the broker. `names`: exchange and queues, as variables. */
-  z.object({
-    what: z.enum(["flow out", "flow in"]),
-    broker: url,
-    names: z.record(z.string(), z.string()),
-    orders: count,
-  }),
+  z.object({ what: z.literal("flow out"), ...flow }),
+  z.object({ what: z.literal("flow in"), ...flow }),
   /** Bare chains of commits and hops, one every `everyMs`, through a durable queue that is empty. */
   z.object({
     what: z.literal("chains"),
@@ -59,23 +58,6 @@ export const spanSchema = z.object({ startedMs: z.number(), endedMs: z.number() 
 /** Measures in a process of its own; the job says what. Errors: those of {@linkcode runScript}. */
 export function measure<T>(job: Job, schema: z.ZodType<T>): Promise<T> {
   return runScript("specs/bench/measure_main.ts", [JSON.stringify(job)], schema);
-}
-
-function report(job: Job): Promise<unknown> {
-  switch (job.what) {
-    case "inserts":
-      return insertOneByOne(job);
-    case "publish":
-      return publishOutbox(job);
-    case "flow out":
-      return publishFlow(job);
-    case "flow in":
-      return consumeFlow(job);
-    case "chains":
-      return runChains(job);
-    case "orders":
-      return placeOrders(job);
-  }
 }
 
 /** Starts a clock of time and processor time. */
@@ -156,28 +138,21 @@ async function publishAll(
 
 /** Everything is in memory before the clock starts: no claim, no mark. */
 async function publishOutbox({ database, broker, exchange, window }: JobOf<"publish">) {
-  const messages = await readOutbox(database);
-  const model = await connectBroker(broker, { noDelay: true });
-  const clock = startClock();
-  await publishAll(model, exchange, messages, messages.length, window);
-  const { seconds, cpuShare } = clock();
-  await model.close();
-  return { perSecond: messages.length / seconds, cpuShare };
-}
-
-/** Every event of the outbox, in the order and with the properties that the relay sends it with. */
-async function readOutbox(database: string): Promise<Message[]> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const rows = await sql<(EventAbout & { readonly traceparent: string | null; readonly body: string })[]>`
     select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
            payload::text as body
     from outbox_events order by id`;
   await sql.end();
-  return rows.map(({ traceparent, body, ...about }) => ({
-    type: about.type,
-    body: Buffer.from(body),
-    properties: { ...propertiesOf(about), mandatory: true, headers: { traceparent } },
-  }));
+  const messages = rows.map((row) =>
+    messageOf(row, row.body, { mandatory: true, headers: { traceparent: row.traceparent } })
+  );
+  const model = await connectBroker(broker, { noDelay: true });
+  const clock = startClock();
+  await publishAll(model, exchange, messages, messages.length, window);
+  const { seconds, cpuShare } = clock();
+  await model.close();
+  return { perSecond: messages.length / seconds, cpuShare };
 }
 
 interface EventAbout {
@@ -187,19 +162,24 @@ interface EventAbout {
   readonly occurredAt: Date;
 }
 
-function propertiesOf({ id, type, correlationId, occurredAt }: EventAbout): Options.Publish {
+/** With the properties that the relay sends. */
+function messageOf(about: EventAbout, body: string, more: Options.Publish): Message {
+  const { id, type, correlationId, occurredAt } = about;
   return {
-    persistent: true,
-    contentType: "application/json",
-    messageId: id,
     type,
-    correlationId,
-    timestamp: Math.floor(occurredAt.getTime() / 1000),
+    body: Buffer.from(body),
+    properties: {
+      persistent: true,
+      contentType: "application/json",
+      messageId: id,
+      type,
+      correlationId,
+      timestamp: Math.floor(occurredAt.getTime() / 1000),
+      ...more,
+    },
   };
 }
 
-/** The types of event of an order that goes well, in the order in which they happen. */
-const FLOW_TYPES = ["order.created", "payment.succeeded", "enrollment.granted", "notification.sent"] as const;
 /** Publishes without their confirm at once: as many as the relay has in two batches. */
 const FLOW_WINDOW = 1000;
 /** Deliveries without their ack at once, for each queue, and how many are acked together: as our consumers do. */
@@ -208,64 +188,71 @@ const ACK_EVERY = 250;
 /** Orders whose events are made, before the clock starts; all further orders' are the same again. */
 const DISTINCT_ORDERS = 1000;
 
-/** The events of one new order that goes well, as long as those of any other. */
+/** The events of one new order that goes well, in the order in which they happen, as long as those of any other. */
 function messagesOfOrder(): Message[] {
-  const occurredAt = new Date();
-  const correlationId = uuidv7();
-  const ids = { orderId: uuidv7(), courseId: RESERVED_COURSES.success };
-  const amount = "49.90";
-  const data = {
-    "order.created": { ...ids, userId: SCENARIO_USER, amount },
-    "payment.succeeded": { ...ids, paymentId: uuidv7(), amount },
-    "enrollment.granted": { ...ids, enrollmentId: uuidv7() },
-    "notification.sent": {
-      orderId: ids.orderId,
-      notificationId: uuidv7(),
-      notificationType: "ORDER_COMPLETED",
-    },
+  const now = new Date();
+  const [orderId, courseId, amount, correlationId] = [uuidv7(), RESERVED_COURSES.success, "49.90", uuidv7()];
+  const [paymentId, enrollmentId, notificationId] = [uuidv7(), uuidv7(), uuidv7()];
+  const make = <T extends EventType>(type: T, data: EventData<T>) => {
+    const { event } = makeEvent(type, data, { correlationId, traceparent: null }, now);
+    const about = { id: event.eventId, type, correlationId, occurredAt: now };
+    return messageOf(about, JSON.stringify(event), { mandatory: CONSUMED_TYPES.has(type) });
   };
-  return FLOW_TYPES.map((type) => {
-    const id = uuidv7();
-    const event = { eventId: id, type, version: 1, occurredAt, correlationId, data: data[type] };
-    const mandatory = CONSUMED_TYPES.has(type);
-    const properties = { ...propertiesOf({ id, type, correlationId, occurredAt }), mandatory };
-    return { type, body: Buffer.from(JSON.stringify(event)), properties };
-  });
+  return [
+    make("order.created", { orderId, userId: SCENARIO_USER, courseId, amount }),
+    make("payment.succeeded", { orderId, paymentId, courseId, amount }),
+    make("enrollment.granted", { orderId, enrollmentId, courseId }),
+    make("notification.sent", { orderId, notificationId, notificationType: "ORDER_COMPLETED" }),
+  ];
 }
 
-async function publishFlow({ broker, names, orders }: JobOf<"flow out" | "flow in">) {
-  const topology = topologyNamed(names);
+/** The queues that the messages of `orders` orders get to, and how many each gets. */
+function queuesOfFlow(
+  topology: Topology,
+  orders: number,
+): { readonly name: string; readonly messages: number }[] {
+  const types = messagesOfOrder().map(({ type }) => type);
+  return Object.values(topology.queues)
+    .map(({ name, bindings }) => ({
+      name,
+      messages: orders * bindings.filter((type) => types.includes(type)).length,
+    }))
+    .filter(({ messages }) => messages > 0);
+}
+
+async function publishFlow({ broker, names, orders }: JobOf<"flow out">) {
+  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
   const connection = await connectBroker(broker, { noDelay: true });
   const channel = await connection.createChannel();
   await declareTopology(channel, topology);
   await eventually("the other half to subscribe", async () => {
-    const queues = await Promise.all(busyQueues(topology).map(({ name }) => channel.checkQueue(name)));
+    const queues = await Promise.all(queuesOfFlow(topology, 1).map(({ name }) => channel.checkQueue(name)));
     return queues.every(({ consumerCount }) => consumerCount > 0);
   });
   const messages = Array.from({ length: Math.min(orders, DISTINCT_ORDERS) }, messagesOfOrder).flat();
   const startedMs = now();
-  await publishAll(connection, topology.exchange, messages, orders * FLOW_TYPES.length, FLOW_WINDOW);
+  await publishAll(connection, topology.exchange, messages, orders * messagesOfOrder().length, FLOW_WINDOW);
   const endedMs = now();
   await connection.close();
   return { startedMs, endedMs };
 }
 
-async function consumeFlow({ broker, names, orders }: JobOf<"flow out" | "flow in">) {
-  const topology = topologyNamed(names);
+async function consumeFlow({ broker, names, orders }: JobOf<"flow in">) {
+  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
   const startedMs = now();
-  const queues = await Promise.all(
-    busyQueues(topology).map(async ({ name, share }) => {
+  const ended = await Promise.all(
+    queuesOfFlow(topology, orders).map(async ({ name, messages }) => {
       const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
       const channel = await connection.createChannel();
       await declareTopology(channel, topology);
       await channel.prefetch(PREFETCH);
-      return { connection, channel, name, messages: share * orders };
+      await consumeQueue(channel, name, messages);
+      const endedMs = now();
+      await connection.close();
+      return endedMs;
     }),
   );
-  await Promise.all(queues.map(({ channel, name, messages }) => consumeQueue(channel, name, messages)));
-  const endedMs = now();
-  await Promise.all(queues.map(({ connection }) => connection.close()));
-  return { startedMs, endedMs };
+  return { startedMs, endedMs: Math.max(...ended) };
 }
 
 /** Consumes a queue until its last message. */
@@ -281,21 +268,7 @@ function consumeQueue(channel: Channel, queue: string, messages: number): Promis
   return promise;
 }
 
-/** The queues that the events of an order get to, and how many of them each gets. */
-function busyQueues(topology: Topology): { readonly name: string; readonly share: number }[] {
-  const types: ReadonlySet<string> = new Set(FLOW_TYPES);
-  return Object.values(topology.queues)
-    .map(({ name, bindings }) => ({ name, share: bindings.filter((type) => types.has(type)).length }))
-    .filter(({ share }) => share > 0);
-}
-
-function topologyNamed(names: Readonly<Record<string, string>>): Topology {
-  return topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
-}
-
-function now(): number {
-  return performance.timeOrigin + performance.now();
-}
+const now = () => performance.timeOrigin + performance.now();
 
 /** Runs before the first that counts. */
 const WARM_UP = 20;
@@ -390,6 +363,15 @@ async function placeOrders({ database, api, ...pace }: JobOf<"orders">): Promise
   });
   await sql.end({ timeout: 2 });
   return took;
+}
+
+function report(job: Job): Promise<unknown> {
+  if (job.what === "inserts") return insertOneByOne(job);
+  if (job.what === "publish") return publishOutbox(job);
+  if (job.what === "flow out") return publishFlow(job);
+  if (job.what === "flow in") return consumeFlow(job);
+  if (job.what === "chains") return runChains(job);
+  return placeOrders(job);
 }
 
 if (import.meta.main) {

@@ -12,15 +12,15 @@
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { idSchema } from "../../shared/events.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
-/** How much, and how fast. */
 export interface SendOptions {
   readonly orders: number;
-  /** How many connections, each with one request at a time. */
+  /** Connections, each with one request at a time. */
   readonly connections: number;
   /** Orders per second, due at even distances; without it each connection sends on once it has its answer. */
   readonly rate?: number | undefined;
@@ -28,7 +28,6 @@ export interface SendOptions {
   readonly onCreated?: ((orders: number) => void) | undefined;
 }
 
-/** What was sent. */
 export interface SentOrders {
   /** When each order's time began, by its id, in milliseconds since 1970: when it was sent or, earlier, due. */
   readonly sinceMs: ReadonlyMap<string, number>;
@@ -42,15 +41,12 @@ export interface SentOrders {
   readonly cpuShare: number;
 }
 
-const CREATED = 201;
 const createdSchema = z.object({ id: idSchema });
 /** All orders are alike, so the bytes of a request are made once. */
 const BODY = JSON.stringify({ userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
 
-/** When the order number `n` (from 0) is due, in milliseconds after the first. Pure. */
-export function dueAfter(n: number, rate: number): number {
-  return n * 1000 / rate;
-}
+/** When the order number `n` (from 0) is due, in milliseconds after the first. */
+export const dueAfter = (n: number, rate: number): number => n * 1000 / rate;
 
 /**
  * Creates the orders. At a rate an order's time counts from when it was due, whether or not a connection was free then:
@@ -61,10 +57,8 @@ export function dueAfter(n: number, rate: number): number {
 export async function sendOrders(url: string, options: SendOptions): Promise<SentOrders> {
   const { orders, connections, rate, onCreated } = options;
   using resources = new DisposableStack();
-  const senders = Array.from(
-    { length: connections },
-    () => resources.use(openConnection(`${url.replace(/\/+$/, "")}/orders`, BODY)),
-  );
+  const target = `${url.replace(/\/+$/, "")}/orders`;
+  const senders = Array.from({ length: connections }, () => resources.use(openConnection(target, BODY)));
   const sinceMs = new Map<string, number>();
   const latenciesMs: number[] = [];
   let next = 0;
@@ -77,7 +71,7 @@ export async function sendOrders(url: string, options: SendOptions): Promise<Sen
     if (rate === undefined) return performance.now();
     const dueMs = startedMs + dueAfter(n, rate);
     const waitMs = dueMs - performance.now();
-    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (waitMs > 0) await delay(waitMs);
     const nowMs = performance.now();
     lateMs = Math.max(lateMs, nowMs - dueMs);
     return Math.min(dueMs, nowMs); // a timer may be early by a fraction of a millisecond
@@ -88,7 +82,7 @@ export async function sendOrders(url: string, options: SendOptions): Promise<Sen
       const begunMs = await begin(n);
       const { status, body } = await sender.send();
       latenciesMs.push(performance.now() - begunMs);
-      if (status !== CREATED) throw new Error(`POST ${url}/orders answered ${status}: ${body}`);
+      if (status !== 201) throw new Error(`POST ${url}/orders answered ${status}: ${body}`);
       sinceMs.set(readId(body), performance.timeOrigin + begunMs);
       onCreated?.(sinceMs.size);
     }
@@ -124,7 +118,6 @@ export interface SendConnection extends Disposable {
   send(): Promise<Answer>;
 }
 
-const ANSWER_MS = 30_000;
 /** The largest answer, with its head. */
 const MAX_ANSWER = 64 * 1024;
 /** Servers close what is idle, most after 5 s or more: rather than meet that moment, a new connection is made. */
@@ -132,15 +125,16 @@ const FRESH_MS = 2000;
 
 /**
  * Makes a connection that posts `body`, which is JSON, to `url`. It connects when it is first used. An answer may take
- * `answerMs` milliseconds (default 30 s).
+ * `answerMs` milliseconds.
  *
  * Errors: when `url` is not an `http:` one.
  */
-export function openConnection(url: string, body: string, answerMs = ANSWER_MS): SendConnection {
+export function openConnection(url: string, body: string, answerMs = 30_000): SendConnection {
   const { protocol, hostname, port, host, pathname } = new URL(url);
   if (protocol !== "http:") throw new Error(`Cannot send to ${url}: give an http:// URL`);
   const address = { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port || 80) };
-  const request = requestBytes(pathname, host, body);
+  const head = `POST ${pathname} HTTP/1.1\r\nhost: ${host}\r\ncontent-type: application/json\r\n`;
+  const request = Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
   const buffer = new Uint8Array(MAX_ANSWER);
   let connection: Deno.TcpConn | undefined;
   let usedMs = 0;
@@ -211,18 +205,6 @@ export function openConnection(url: string, body: string, answerMs = ANSWER_MS):
   };
 }
 
-function requestBytes(path: string, host: string, body: string): Uint8Array<ArrayBuffer> {
-  const encoder = new TextEncoder();
-  const length = encoder.encode(body).length;
-  const head = [
-    `POST ${path} HTTP/1.1`,
-    `host: ${host}`,
-    "content-type: application/json",
-    `content-length: ${length}`,
-  ];
-  return encoder.encode(`${head.join("\r\n")}\r\n\r\n${body}`);
-}
-
 /** One whole answer. */
 export interface Answer {
   readonly status: number;
@@ -233,8 +215,7 @@ export interface Answer {
 
 const utf8 = new TextDecoder();
 const oneByteEach = new TextDecoder("latin1");
-/** A chunk's size and its line end need no more bytes than that, unless somebody sends nonsense. */
-const MAX_CHUNK_LINE = 100;
+const quoted = (text: string) => JSON.stringify(text.slice(0, 100));
 
 /**
  * The answer that `bytes` hold; null while it is not all there. Pure.
@@ -247,12 +228,13 @@ export function parseAnswer(bytes: Uint8Array): Answer | null {
   const headEnd = text.indexOf("\r\n\r\n");
   if (headEnd < 0) return null;
   const head = text.slice(0, headEnd + 2);
+  const header = (line: RegExp) => [...head.matchAll(line)].map(([, value = ""]) => value.trim()).join(", ");
   const status = Number(/^HTTP\/1\.1 ([2-5]\d\d)[ \r]/.exec(head)?.[1]);
   if (!status) {
     throw new Error(`${quoted(head.split("\r\n", 1).join())} is no status line of an HTTP/1.1 answer`);
   }
-  const coding = headerOf(head, /\r\ntransfer-encoding:([^\r]*)/gi);
-  const length = headerOf(head, /\r\ncontent-length:([^\r]*)/gi);
+  const coding = header(/\r\ntransfer-encoding:([^\r]*)/gi);
+  const length = header(/\r\ncontent-length:([^\r]*)/gi);
   const isChunked = coding.toLowerCase() === "chunked" && length === "";
   if (!isChunked && (coding !== "" || !/^\d{1,9}$/.test(length))) {
     throw new Error(
@@ -264,14 +246,12 @@ export function parseAnswer(bytes: Uint8Array): Answer | null {
   const found = isChunked ? findChunks(bytes, text, start) : { body: bytes.subarray(start, end), end };
   if (!found || found.end > bytes.length) return null;
   if (found.end < bytes.length) throw new Error(`${bytes.length - found.end} bytes follow the answer`);
-  const closes = /\bclose\b/i.test(headerOf(head, /\r\nconnection:([^\r]*)/gi));
+  const closes = /\bclose\b/i.test(header(/\r\nconnection:([^\r]*)/gi));
   return { status, body: utf8.decode(found.body), closes };
 }
 
-/** What a header says, all of its lines together; empty where it is not there. */
-function headerOf(head: string, line: RegExp): string {
-  return [...head.matchAll(line)].map(([, value = ""]) => value.trim()).join(", ");
-}
+/** A chunk's size and its line end need no more bytes than that, where nobody sends nonsense. */
+const MAX_CHUNK_LINE = 100;
 
 /** The body in the chunks from `start` on, and where they end; null while they are not all there. */
 function findChunks(
@@ -297,8 +277,4 @@ function findChunks(
     chunks.push(bytes.subarray(lineEnd + 2, end));
     at = end + 2;
   }
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.slice(0, 100));
 }

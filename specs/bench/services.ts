@@ -1,6 +1,6 @@
 /**
- * What a benchmark runs on: the services of `DATABASE_URL` and `AMQP_URL`, or embedded ones as `deno task dev` starts
- * them, the whole system on an empty place there, and load on it.
+ * What a benchmark runs on: services, the whole system on an empty place there, load on it, and whose processor time was
+ * used.
  *
  * @module
  */
@@ -25,19 +25,19 @@ export interface BenchServices extends AsyncDisposable {
 }
 
 /**
- * Starts what is not given. The embedded Postgres is as durable as in `deno task dev`: a commit is on disk. The embedded
- * broker is a process of its own.
+ * Starts what `DATABASE_URL` and `AMQP_URL` do not name, as `deno task dev` does: a commit of the embedded Postgres is on
+ * disk, and the embedded broker is a process of its own.
  *
  * Errors: what does not start or cannot be reached.
  */
 export async function startBenchServices(): Promise<BenchServices> {
   await using resources = new AsyncDisposableStack();
-  const givenDatabase = Deno.env.get("DATABASE_URL") || undefined; // an empty one counts as unset
-  const databaseUrl = givenDatabase ?? await embeddedDatabase(resources);
+  const given = Deno.env.get("DATABASE_URL") || undefined; // an empty one counts as unset
+  const databaseUrl = given ?? await embeddedDatabase(resources);
   const { url } = resources.use(await startChaosBroker());
   const owned = resources.move();
   return {
-    isDatabaseEmbedded: givenDatabase === undefined,
+    isDatabaseEmbedded: given === undefined,
     isBrokerEmbedded: !Deno.env.get("AMQP_URL"),
     database: () => freshDatabase(databaseUrl),
     broker() {
@@ -79,23 +79,19 @@ export async function startFlowStack(
   return { ...stack, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-export interface FlowLoad {
+/** Connections with one request under way on each; `rate` in orders per second, without it as many as go. */
+interface FlowLoad {
   readonly orders: number;
-  /** Connections, with one request under way on each. */
   readonly connections: number;
-  /** Orders per second; by default as many as go. */
   readonly rate?: number;
 }
-
-/** What came of load whose orders have all ended. */
-export type EndedLoad = LoadReport & { readonly end: NonNullable<LoadReport["end"]> };
 
 /**
  * Creates orders with the load generator, a process of its own, and waits until all of them have ended.
  *
  * Errors: when an order is not created, does not end, or ends otherwise than completed.
  */
-export async function putLoad(stack: Pick<TestStack, "url" | "db">, load: FlowLoad): Promise<EndedLoad> {
+export async function putLoad(stack: Pick<TestStack, "url" | "db">, load: FlowLoad) {
   const { end, ...report } = await runLoad({ url: stack.url, database: stack.db.url, ...load });
   if (end?.statuses["COMPLETED"] !== load.orders) {
     const found = JSON.stringify(end?.statuses ?? null);
@@ -113,10 +109,87 @@ export function putLoadUnseen(url: string, load: FlowLoad): Promise<LoadReport> 
   return runLoad({ url, ...load }, "--no-wait");
 }
 
-function runLoad(
-  values: FlowLoad & { readonly url: string; readonly database?: string },
-  ...more: string[]
-): Promise<LoadReport> {
+function runLoad(values: object, ...more: string[]): Promise<LoadReport> {
   const flags = Object.entries(values).map(([name, value]) => `--${name}=${value}`);
   return runScript("specs/load_main.ts", [...flags, ...more, "--json"], loadReportSchema);
+}
+
+/** Processor time in seconds by name, and the seconds that it was used in. */
+export interface MachineUsage {
+  readonly seconds: number;
+  readonly cpuSeconds: ReadonlyMap<string, number>;
+}
+
+/**
+ * Starts a meter of the whole machine; whoever calls it is told what was used since then, nothing where there is no /proc.
+ * The processes of `ours` go by their names; the others by `postgres`, `broker`, `benchmark` (whoever reads the meter) and
+ * `others`. Those that have ended meanwhile are left out.
+ */
+export async function startMachineMeter(
+  ours: ReadonlyMap<string, number>,
+): Promise<() => Promise<MachineUsage>> {
+  const startedMs = performance.now();
+  const before = await readMachine();
+  return async () => {
+    const after = await readMachine();
+    const seconds = (performance.now() - startedMs) / 1000;
+    return { seconds, cpuSeconds: usedBetween(before, after, ours, Deno.pid) };
+  };
+}
+
+/**
+ * `/proc/<pid>/stat` of all processes. Through a program, because Deno itself may read /proc only with every permission
+ * there is.
+ */
+async function readMachine(): Promise<string> {
+  if (Deno.build.os !== "linux") return "";
+  const args = ["-c", "cat /proc/[0-9]*/stat 2>/dev/null"]; // some end between the listing and the reading
+  const { stdout } = await new Deno.Command("sh", { args, stdout: "piped", stderr: "null" }).output();
+  return new TextDecoder().decode(stdout);
+}
+
+/** Linux counts processor time in hundredths of a second, whatever the kernel's own clock (USER_HZ, `man 5 proc`). */
+const TICKS_PER_SECOND = 100;
+
+/** By process: its program's name, which may contain anything, its parent, and the seconds of all its threads. */
+function parseStats(stats: string) {
+  const lines = stats.matchAll(/^(\d+) \((.*)\) \S (\d+) (?:\S+ ){9}(\d+) (\d+) /gm);
+  return new Map([...lines].map(([, pid, program = "", parent, user, system]) => {
+    return [Number(pid), {
+      program,
+      parent: Number(parent),
+      cpuSeconds: (Number(user) + Number(system)) / TICKS_PER_SECOND,
+    }];
+  }));
+}
+
+/** The services, by the names of their programs. */
+const SERVICES = new Map([["postgres", "postgres"], ["beam.smp", "broker"]]);
+
+/** Processor time used between two looks at the machine; `self` is the process that looks. Pure. */
+export function usedBetween(before: string, after: string, ours: ReadonlyMap<string, number>, self: number) {
+  const names = new Map([...ours].map(([name, pid]) => [pid, name]));
+  const used = new Map<string, number>([...ours.keys()].map((name) => [name, 0]));
+  const earlier = parseStats(before);
+  for (const [pid, { program, parent, cpuSeconds }] of parseStats(after)) {
+    // Besides the processes of ours, the embedded broker is the only lasting child of a benchmark.
+    const isBroker = parent === self && program === "deno";
+    const other = pid === self ? "benchmark" : isBroker ? "broker" : SERVICES.get(program) ?? "others";
+    const name = names.get(pid) ?? other;
+    used.set(name, (used.get(name) ?? 0) + cpuSeconds - (earlier.get(pid)?.cpuSeconds ?? 0));
+  }
+  return used;
+}
+
+/** What uses less than this share of a core is not worth a word. */
+const WORTH_TELLING = 0.02;
+
+/** The shares of a core, the largest first: `postgres 0.61, api 0.34`. */
+export function describeShares({ seconds, cpuSeconds }: MachineUsage): string {
+  return [...cpuSeconds]
+    .map(([name, used]) => [name, used / seconds] as const)
+    .filter(([, share]) => share >= WORTH_TELLING)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([name, share]) => `${name} ${share.toFixed(2)}`)
+    .join(", ");
 }

@@ -1,0 +1,363 @@
+/**
+ * How fast orders are accepted, published and brought from their request to their end, and how long one takes. Each part
+ * measures what it is compared with in turns with ours or before and after it, because a machine drifts.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { type Channel, connect as connectBroker } from "amqplib";
+import { v7 as uuidv7 } from "uuid";
+import type { z } from "zod";
+import { declareTopology } from "../../shared/broker/connection.ts";
+import { makeEvent } from "../../shared/events.ts";
+import { readConfig } from "../../shared/process/config.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import { insertingEvents } from "../../shared/sql/outbox.ts";
+import { API, RELAY } from "../../workers/dev/processes.ts";
+import { eventually } from "../support/eventually.ts";
+import { settled } from "../support/settled.ts";
+import type { TestBroker } from "../support/test_broker.ts";
+import type { TestSchema } from "../support/test_schema.ts";
+import { startStack } from "../support/test_stack.ts";
+import {
+  type Bench,
+  type BenchPart,
+  type BenchRow,
+  median,
+  type Quantiles,
+  quantilesSchema,
+} from "./bench.ts";
+import { insertsSchema, measure, spanSchema, speedSchema, tellEnds } from "./measure_main.ts";
+import { describeShares, putLoad, putLoadUnseen, startFlowStack, startMachineMeter } from "./services.ts";
+
+const percent = (share: number) => `${Math.round(100 * share)} %`;
+const mean = (a: number, b: number) => (a + b) / 2;
+
+/** Connections, and how many times as many orders a second as naive inserts are to be accepted over them. */
+const CASES = [{ connections: 16, atLeast: 1 }, { connections: 64, atLeast: 2 }];
+
+export const acceptPart: BenchPart = {
+  name: "accept",
+  about: "POST /orders, beside one-row insert transactions over as many connections",
+  async run(bench) {
+    await using db = await bench.services.database();
+    await using broker = bench.services.broker();
+    await db.sql`create table naive_orders (like orders including all)`;
+    // The API alone: this is about the stage by itself. The flow measures what is left of it beside all the others.
+    await using stack = await startStack({}, { services: { db, broker }, processes: [API.name] });
+    const rows: BenchRow[] = [];
+    for (const { connections, atLeast } of CASES) {
+      const ours = async (orders: number) => {
+        const { perSecond, post, cpuShare } = await putLoadUnseen(stack.url, { orders, connections });
+        return { perSecond, ...post, cpuShare };
+      };
+      const naive = (orders: number) =>
+        measure({ what: "inserts", database: db.url, orders, connections }, insertsSchema);
+      rows.push(...acceptRows(connections, atLeast, await inTurns(bench, connections, ours, naive)));
+    }
+    return rows;
+  },
+};
+
+type Round = z.infer<typeof insertsSchema>;
+type MeasureRound = (orders: number) => Promise<Round>;
+/** What was measured over one number of connections: `POST /orders`, and the naive inserts. */
+type Rounds = Readonly<Record<"ours" | "naive", readonly Round[]>>;
+
+/** Measures both in turns, so that whatever else the machine does meets both. */
+async function inTurns(
+  { say, size }: Bench,
+  connections: number,
+  ours: MeasureRound,
+  naive: MeasureRound,
+): Promise<Rounds> {
+  say(`${connections} connections: warming up`);
+  const warmUp = size(3000, 100);
+  const seconds = size(3, 0.1);
+  const naiveOrders = Math.ceil((await naive(warmUp)).perSecond * seconds);
+  const ourOrders = Math.ceil((await ours(warmUp)).perSecond * seconds);
+  const rounds: { ours: Round[]; naive: Round[] } = { ours: [], naive: [] };
+  for (let round = 1; round <= size(3, 1); round++) {
+    say(`${connections} connections: round ${round}`);
+    rounds.naive.push(await naive(naiveOrders));
+    rounds.ours.push(await ours(ourOrders));
+  }
+  return rounds;
+}
+
+/** The lines of one number of connections: medians of the rounds. Pure. */
+export function acceptRows(connections: number, atLeast: number, { ours, naive }: Rounds): BenchRow[] {
+  const row = (name: string, unit: string, of: (round: Round) => number, goal: BenchRow["goal"]) => ({
+    what: `accept, ${connections} connections: ${name}`,
+    unit,
+    ours: median(ours.map(of)),
+    beside: median(naive.map(of)),
+    goal,
+  });
+  const share = (rounds: readonly Round[]) => percent(median(rounds.map(({ cpuShare }) => cpuShare)));
+  const note = `the load generator took ${share(ours)} of a core, the naive client ${share(naive)}`;
+  return [
+    { ...row("orders", "/s", ({ perSecond }) => perSecond, { atLeast }), note },
+    row("p50", "ms", ({ p50 }) => p50, null),
+    row("p99", "ms", ({ p99 }) => p99, { atMost: 1 }),
+  ];
+}
+
+/** Events of one statement that fills the outbox. */
+const CHUNK = 5000;
+/** The longest that a drain may take, in milliseconds. */
+const DRAIN_MS = 120_000;
+const PURGE_EVERY_MS = 250;
+/** How often to look whether the outbox is empty: rarely, for the database's clock measures, and a look costs it time. */
+const LOOK_EVERY_MS = 100;
+/** The relay as it is configured by default: what the bare publisher may have in flight are its two lanes' batches. */
+const { OUTBOX_PUBLISHER_BATCH_SIZE: BATCH } = readConfig(["OUTBOX_PUBLISHER_BATCH_SIZE"], () => undefined);
+
+export const relayPart: BenchPart = {
+  name: "relay",
+  about: "events per second of a backlog that the relay drains, beside amqplib alone with the same messages",
+  async run({ services, size, say }) {
+    const events = size(200_000, 2000);
+    say(`filling the outbox with ${events} events`);
+    await using db = await services.database();
+    for (let left = events; left > 0; left -= CHUNK) {
+      await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, orderCreated));
+    }
+    await using broker = services.broker();
+    const { exchange } = broker.topology;
+    const job = {
+      what: "publish",
+      database: db.url,
+      broker: broker.url,
+      exchange,
+      window: 2 * BATCH,
+    } as const;
+    const bare = () => whileEmptied(broker, events, () => measure(job, speedSchema));
+    say("amqplib alone");
+    const before = await bare();
+    say(`the relay, after ${Math.round(before.perSecond)}/s`);
+    const relay = await whileEmptied(broker, events, () => drain(db, broker, events));
+    say(`amqplib alone, after ${Math.round(relay.perSecond)}/s`);
+    const after = await bare();
+    const shares = `the relay used ${percent(relay.cpuShare)}, amqplib alone ` +
+      percent(mean(before.cpuShare, after.cpuShare));
+    return [{
+      what: `relay, backlog of ${events.toLocaleString("en")}: events`,
+      unit: "/s",
+      ours: relay.perSecond,
+      beside: mean(before.perSecond, after.perSecond),
+      goal: { atLeast: 0.8 },
+      note: `amqplib alone before and after; of a core ${shares}`,
+    }];
+  },
+};
+
+function orderCreated() {
+  const traceparent = `00-${crypto.randomUUID().replaceAll("-", "")}-b7ad6b7169203331-01`;
+  const [orderId, courseId] = [uuidv7(), RESERVED_COURSES.success];
+  const data = { orderId, userId: SCENARIO_USER, courseId, amount: "49.90" };
+  return makeEvent("order.created", data, { correlationId: crypto.randomUUID(), traceparent }, new Date());
+}
+
+/**
+ * Starts a relay on a full outbox and waits until it is empty. By the database's clock, from the end of the first batch
+ * to the end of the last: until then the relay starts and connects.
+ */
+async function drain(db: TestSchema, broker: TestBroker, events: number) {
+  await using relay = await startStack({}, { services: { db, broker }, processes: [RELAY.name] });
+  const { sql } = db;
+  await eventually("the relay to publish", () => isPublished(sql, "asc"), 30_000);
+  const readMeter = await startMachineMeter(relay.pids());
+  await eventually("the outbox to be empty", async () => {
+    await delay(LOOK_EVERY_MS);
+    if (relay.crashes.length > 0) throw new Error("the relay has ended");
+    // The highest id is in one of the last two batches, so most looks read one row by its key.
+    if (!await isPublished(sql, "desc")) return false;
+    const [rest] = await sql<{ is: boolean }[]>`
+      select not exists (select from outbox_events where published_at is null) as is`;
+    return rest?.is;
+  }, DRAIN_MS);
+  const { cpuSeconds, seconds } = await readMeter();
+  const [times] = await sql<{ events: number; seconds: number }[]>`
+    with marked as (select published_at from outbox_events where published_at is not null),
+         first as (select published_at from marked order by published_at offset ${BATCH - 1} limit 1)
+    select count(*)::int - ${BATCH}::int as events,
+           extract(epoch from max(marked.published_at) - min(first.published_at))::float8 as seconds
+    from marked, first`;
+  if (!times || times.events !== events - BATCH) {
+    throw new Error(`The relay marked ${times?.events} events after its first batch, not ${events - BATCH}`);
+  }
+  return { perSecond: times.events / times.seconds, cpuShare: (cpuSeconds.get(RELAY.name) ?? 0) / seconds };
+}
+
+/** Whether the event with the lowest id, which the relay takes first, or the one with the highest is published. */
+async function isPublished(sql: Sql, order: "asc" | "desc"): Promise<boolean> {
+  const [row] = await sql<{ is: boolean }[]>`
+    select published_at is not null as is from outbox_events
+    order by id ${order === "asc" ? sql`asc` : sql`desc`} limit 1`;
+  return row?.is ?? false;
+}
+
+/**
+ * Runs `work` and meanwhile deletes what comes to the broker. Nobody consumes, so the queue is purged every quarter of a
+ * second: the embedded broker would stop publishers long before it has 200,000 messages, and a queue that grows is not
+ * what is measured.
+ *
+ * Errors: unless just so many messages came.
+ */
+async function whileEmptied<T>(
+  { url, topology }: TestBroker,
+  messages: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  await using resources = new AsyncDisposableStack();
+  const model = await connectBroker(url);
+  resources.defer(() => model.close());
+  const channel = await model.createChannel();
+  await declareTopology(channel, topology);
+  const queue = topology.queues.paymentsOrderCreated.name;
+  const over = new AbortController();
+  const [result, came] = await Promise.all([
+    work().finally(() => over.abort()),
+    purgeAll(channel, queue, over.signal),
+  ]);
+  if (came !== messages) throw new Error(`${came} messages came to ${queue}, not ${messages}`);
+  return result;
+}
+
+/** Purges the queue until `stop` is aborted, and once more; answers with how many messages that deleted. */
+async function purgeAll(channel: Channel, queue: string, stop: AbortSignal): Promise<number> {
+  for (let came = 0;;) {
+    const isLast = stop.aborted;
+    came += (await channel.purgeQueue(queue)).messageCount;
+    if (isLast) return came;
+    await delay(PURGE_EVERY_MS, undefined, { signal: stop }).catch(() => {}); // aborted: once more
+  }
+}
+
+/** Of the load whose orders are brought to their end. */
+const CONNECTIONS = 64;
+
+export const flowPart: BenchPart = {
+  name: "flow",
+  about: "orders per second from POST to the end, beside the same messages through the broker alone",
+  async run(bench) {
+    const orders = bench.size(30_000, 100);
+    const before = await bareFlow(bench, orders);
+    const { load, shares } = await flow(bench, orders);
+    const after = await bareFlow(bench, orders);
+    const { isBrokerEmbedded } = bench.services;
+    return [{
+      what: "flow: POST to final state",
+      unit: "orders/s",
+      ours: load.end.perSecond,
+      beside: mean(before, after),
+      goal: isBrokerEmbedded ? null : { atLeast: 0.6 },
+      note: [
+        ...(isBrokerEmbedded ? ["goal is on RabbitMQ: the embedded broker writes nothing to disk"] : []),
+        `beside it ${before.toFixed(0)} before and ${after.toFixed(0)} after`,
+        `load generator ${load.cpuShare.toFixed(2)} of a core while it sent`,
+        `cores used: ${shares}`,
+      ].join("; "),
+    }];
+  },
+};
+
+async function flow(bench: Bench, orders: number) {
+  await using stack = await startFlowStack(bench.services);
+  bench.say("warming up");
+  await putLoad(stack, { orders: bench.size(500, 20), connections: CONNECTIONS });
+  bench.say(`${orders} orders`);
+  const readMeter = await startMachineMeter(stack.pids());
+  const load = await putLoad(stack, { orders, connections: CONNECTIONS });
+  return { load, shares: describeShares(await readMeter()) };
+}
+
+/**
+ * Orders per second whose messages go through the broker with nothing done for them. One process publishes and one
+ * consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
+ */
+async function bareFlow({ services, say }: Bench, orders: number): Promise<number> {
+  say(`the messages of ${orders} orders through the broker alone`);
+  await using broker = services.broker();
+  const half = (what: "flow out" | "flow in") =>
+    measure({ what, broker: broker.url, names: broker.env, orders }, spanSchema);
+  const [published, consumed] = await Promise.all([half("flow out"), half("flow in")]);
+  return orders / ((Math.max(published.endedMs, consumed.endedMs) - published.startedMs) / 1000);
+}
+
+/** Between two orders or chains with nothing beside them: each has ended long before the next one comes. */
+const IDLE_EVERY_MS = 100;
+/** Between two orders that are measured among the load. */
+const BUSY_EVERY_MS = 20;
+const BUSY_SECONDS = 10;
+
+/**
+ * An order counts from before its request leaves until a session that listens has been told of its last commit: nobody
+ * looks at the table meanwhile. The bare chain beside it, which is one process alone with the services, runs at the same
+ * pace.
+ */
+export const latencyPart: BenchPart = {
+  name: "latency",
+  about: "milliseconds from POST to COMPLETED: idle, beside bare commits and hops; under load, beside idle",
+  async run(bench) {
+    const before = await bareChains(bench);
+    const { idle, busy, note } = await latencies(bench);
+    const after = await bareChains(bench);
+    const bare = { p50: mean(before.p50, after.p50), p99: mean(before.p99, after.p99) };
+    const bareNote = `beside it ${before.p50.toFixed(1)} before and ${after.p50.toFixed(1)} after`;
+    const row = (what: string, ours: number, beside: number, goal: BenchRow["goal"], note: string) => {
+      return { what, unit: "ms", ours, beside, goal, note };
+    };
+    return [
+      row("idle latency p50", idle.p50, bare.p50, { atMost: 2 }, bareNote),
+      row("idle latency p99", idle.p99, bare.p99, null, ""),
+      row("latency under way at half rate p50", busy.p50, idle.p50, { atMost: 3 }, note),
+      row("latency under way at half rate p99", busy.p99, idle.p99, { atMost: 10 }, "as above"),
+    ];
+  },
+};
+
+/** Of single orders, idle and beside load; the note says what the load was. */
+async function latencies({ services, size, say }: Bench) {
+  await using stack = await startFlowStack(services);
+  await tellEnds(stack.db.sql);
+  const job = { what: "orders", database: stack.db.url, api: stack.url } as const;
+  say("warming up");
+  await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
+  await settled(stack);
+  const count = size(150, 5);
+  say(`${count} orders one by one`);
+  const idle = await measure({ ...job, count, everyMs: IDLE_EVERY_MS }, quantilesSchema);
+  say("orders as fast as they go");
+  const { end } = await putLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
+  await settled(stack);
+  const measured = size(BUSY_SECONDS * 1000 / BUSY_EVERY_MS, 10);
+  const rate = Math.max(Math.floor(end.perSecond / 2 - 1000 / BUSY_EVERY_MS), 1); // the measured ones are part of it
+  say(`${measured} orders at half that rate`);
+  const orders = Math.min(rate * BUSY_SECONDS, size(Infinity, 60));
+  const [busy, load] = await Promise.all([
+    measure({ ...job, count: measured, everyMs: BUSY_EVERY_MS }, quantilesSchema),
+    putLoad(stack, { orders, connections: CONNECTIONS, rate }),
+  ]);
+  const beside = `beside ${load.perSecond.toFixed(0)} of at most ${end.perSecond.toFixed(0)} orders/s`;
+  const note = `${measured} orders ${beside}, generator ${load.cpuShare.toFixed(2)} of a core`;
+  return { idle, busy, note };
+}
+
+async function bareChains({ services, size, say }: Bench): Promise<Quantiles> {
+  const count = size(150, 5);
+  say(`${count} bare chains`);
+  await using db = await services.database();
+  await using broker = services.broker();
+  const queue = broker.topology.queues.paymentsOrderCreated.name;
+  const job = {
+    what: "chains",
+    database: db.url,
+    broker: broker.url,
+    queue,
+    everyMs: IDLE_EVERY_MS,
+  } as const;
+  return await measure({ ...job, count }, quantilesSchema);
+}
