@@ -1,5 +1,6 @@
 /**
- * The lessons do what they say: all of their commands are run, in order, on one system as `deno task dev` brings it up.
+ * The lessons do what they say, and so do the README and the manual: their commands are run, in order, on one system as
+ * `deno task dev` brings it up.
  *
  * @module
  */
@@ -10,7 +11,7 @@ import { QUEUES } from "../shared/topology.ts";
 import { type DevHome, devHome, startDev } from "../workers/dev/testdata/dev_run.ts";
 import { eventually } from "./support/eventually.ts";
 import { isAsExpected } from "./support/expected_output.ts";
-import { headingsOf, linksOf } from "./support/markdown.ts";
+import { fencedBlocks, headingsOf, linksOf, sectionOf } from "./support/markdown.ts";
 import { type LessonStep, runLesson, stepsOf } from "./support/run_lesson.ts";
 
 const HEADINGS = [
@@ -22,15 +23,29 @@ const HEADINGS = [
   "Where in the code",
   "Question",
 ];
+/** What is pasted from other documents, by their sections. */
+const OTHERS = [
+  ["README.md", "What you should see"],
+  ["specs/using.md", "By hand"],
+] as const;
+/** How the system is started for lessons 11 and 12; the others do not mind. */
+const STARTED_WITH = {
+  OTEL_DENO: "true",
+  OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+  OTEL_BSP_SCHEDULE_DELAY: "200",
+  PAYMENT_PROVIDER_LATENCY_MS: "50",
+  PAYMENT_PROVIDER_CONCURRENCY: "4",
+};
 /** How a lesson says that it needs the embedded broker, and why. */
 const EMBEDDED_ONLY = /^<!-- embedded broker only: (.+) -->$/m;
 
+const root = new URL("../", import.meta.url);
 const folder = new URL("lessons/", import.meta.url);
-const read = (name: string) => Deno.readTextFileSync(new URL(name, folder));
-const lessons = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
-  /^\d\d-.*\.md$/.test(name)
-)
-  .toSorted();
+const readFrom = (base: URL) => (name: string) => Deno.readTextFileSync(new URL(name, base));
+const read = readFrom(folder);
+const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+const lessons = names.filter((name) => /^\d\d-.*\.md$/.test(name)).toSorted();
+const naive = [...Deno.readDirSync(new URL("naive/", folder))].map(({ name }) => read(`naive/${name}`));
 
 Deno.test("every lesson is in the index, and has the same headings", () => {
   const index = read("README.md");
@@ -50,11 +65,44 @@ Deno.test("every lesson is in the index, and has the same headings", () => {
   }
 });
 
+Deno.test("what a lesson shows of the naive scripts is in them", () => {
+  const lines = new Set(naive.flatMap((text) => text.split("\n")).map((line) => line.trim()));
+  for (const name of lessons) {
+    for (const { info, text } of fencedBlocks(read(name))) {
+      if (info !== "ts") continue;
+      const others = text.split("\n").map((line) => line.trim()).filter((line) => !lines.has(line));
+      assertEquals(others.filter((line) => line !== ""), [], name);
+    }
+  }
+});
+
+Deno.test("what is pasted works in every shell: no comments and no bare question marks", () => {
+  const documents = [...lessons, "README.md"].map((name) => [name, read(name)] as const);
+  const others = ["README.md", "specs/using.md", "CONTRIBUTING.md"].map((name) =>
+    [name, readFrom(root)(name)] as const
+  );
+  for (const [name, text] of [...documents, ...others]) {
+    for (const { info, text: commands } of fencedBlocks(text)) {
+      if (info !== "sh") continue;
+      const bare = commands.replaceAll(/"[^"]*"|'[^']*'/g, "''");
+      assertEquals(/(^|\s)#.*|\S*[^$]\?.*/m.exec(bare)?.[0], undefined, name);
+    }
+  }
+});
+
 Deno.test("the commands of every lesson do what it says", async (t) => {
   await using home = await devHome();
-  await using run = startDev(home);
+  const spansUrl = `http://127.0.0.1:${freePort()}`;
+  await using run = startDev(home, { ...STARTED_WITH, OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl });
   const [, url = ""] = await run.printed(/OrderFlow is ready[^]* API +(\S+)\n[^]*Stop it/);
-  const env = await readerEnvironment(home, url);
+  const env = { ...await readerEnvironment(home, url), OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl };
+  for (const [document, section] of OTHERS) {
+    await t.step(`${document}: ${section}`, async () => {
+      const text = sectionOf(readFrom(root)(document), section).replaceAll("http://127.0.0.1:8000", url);
+      await follow(stepsOf(text), env, ownNames(home));
+      await leftAsFound(url);
+    });
+  }
   for (const name of lessons) {
     const lesson = read(name);
     const [, reason] = EMBEDDED_ONLY.exec(lesson) ?? [];
@@ -73,6 +121,11 @@ Deno.test("the commands of every lesson do what it says", async (t) => {
   run.process.kill("SIGTERM");
   assertEquals(await run.ended(), 0);
 });
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
 
 /** Runs the steps of a lesson and compares what they print. */
 async function follow(
@@ -110,11 +163,16 @@ function renamed(text: string, names: ReadonlyMap<string, string>): string {
   return [...names].reduce((text, [from, to]) => text.replaceAll(from, to), text);
 }
 
-/** A reader's terminal: this very `deno` in front of the path, and the services of the test, whatever `.orderflow` has. */
+/**
+ * A reader's terminal: this very `deno` in front of the path, a `curl` that fails where the answer is an error, and the
+ * services of the test, whatever `.orderflow` has.
+ */
 async function readerEnvironment(home: DevHome, url: string): Promise<Record<string, string>> {
   const bin = join(home.folder, "bin");
   await Deno.mkdir(bin);
   await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+  const curl = `PATH=\${PATH#*${delimiter}} exec curl --fail-with-body -sS "$@"`;
+  await Deno.writeTextFile(join(bin, "curl"), `#!/bin/sh\n${curl}\n`, { mode: 0o755 });
   const urls = await Deno.readTextFile(join(home.folder, "env"));
   return {
     ...home.env,

@@ -47,7 +47,7 @@ Deno.test("every link of a document leads to a file that is there, and to a head
 
 Deno.test("every file that a document names is there", () => {
   for (const document of documents) {
-    const prose = proseOf(read(document)).replaceAll(/New file\s`[^`]+`/g, ""); // a recipe's, which are yet to be
+    const prose = proseOf(read(document)).replaceAll(/New\s+file\s+`[^`]+`/g, ""); // a recipe's, which are yet to be
     const paths = codeOf(prose).filter((text) =>
       /^[\w.-]+(\/[\w.-]+)*\.(ts|tsx|sql|json|lock|yml|md|sh)$/.test(text)
     );

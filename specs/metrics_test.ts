@@ -82,9 +82,9 @@ Deno.test("the figures of running processes", async (t) => {
     assertEquals([...metrics.keys()].filter((name) => !used.has(name)).toSorted(), UNUSED.toSorted());
   });
 
-  await t.step("are those of project.md's table", async () => {
-    const project = await Deno.readTextFile(new URL("project.md", import.meta.url));
-    const table = [...project.matchAll(/^\| (`\w+` .*\| (?:counter|gauge|histogram) .*) \|$/gm)];
+  await t.step("are those of monitoring's table", async () => {
+    const document = await Deno.readTextFile(new URL("monitoring/README.md", import.meta.url));
+    const table = [...document.matchAll(/^\| (`\w+` .*\| (?:counter|gauge|histogram) .*) \|$/gm)];
     const rows = table.map(([, row = ""]) => row.split("|").map((cell) => cell.trim()).join(" | "));
     const exported = [...metrics].map(([name, { type, labels, from, help }]) =>
       [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), whoIs(from), help].join(" | ")

@@ -314,7 +314,7 @@ export const auditSchema = z.object({
   events: count("How many events there are."),
   checks: z.array(z.object({
     check: text("What it looks for."),
-    promise: count("The promise that is broken where it finds something, by its number in specs/project.md."),
+    promise: count("The promise that is broken where it finds something, by its number in README.md."),
     count: count("How many violations there are."),
     violations: z.array(violationSchema).check(described("The first of them.")),
   })).check(described("Every check with what it has found.")),

@@ -83,8 +83,8 @@ Deno.test("scheduleFaults() has as many faults as asked for while there is load,
   }));
 });
 
-Deno.test("project.md's table of faults is FAULT_KINDS", () => {
-  const text = Deno.readTextFileSync(new URL("../project.md", import.meta.url));
+Deno.test("reliability.md's table of faults is FAULT_KINDS", () => {
+  const text = Deno.readTextFileSync(new URL("../reliability.md", import.meta.url));
   const [chaos = ""] = text.split("\n## Chaos\n")[1]?.split("\n## ") ?? [];
   const rows = [...chaos.matchAll(/^\| `(\w+)` +\| (.+?) +\|$/gm)].map(([, kind, what]) => [kind, what]);
   assertEquals(rows, Object.entries(FAULT_KINDS).map(([kind, { what }]) => [kind, what]));

@@ -1,5 +1,5 @@
 # What the lessons have in common. Read it into a shell at the project's top: . specs/lessons/lesson.sh
-# Needs curl and pgrep; API is where the system answers.
+# For sh, bash and zsh. Needs curl and pgrep; API is where the system answers.
 
 : "${API:=http://127.0.0.1:8000}"
 
@@ -26,7 +26,7 @@ ends() {
 
 # wait_for TEXT COMMAND…: runs the command until its output has the text, for about a minute at most.
 wait_for() {
-  wanted=$1 looks=300
+  wanted=$1 looks=600
   shift
   until "$@" | grep -e "$wanted" > /dev/null; do
     looks=$((looks - 1))
@@ -34,7 +34,7 @@ wait_for() {
       echo "waited a minute in vain for: $wanted" >&2
       return 1
     fi
-    sleep 0.2
+    sleep 0.1
   done
 }
 
@@ -62,4 +62,42 @@ story() {
 # pid_of PROCESS: the id of a process that `deno task dev` keeps running, such as outbox-relay or broker.
 pid_of() {
   pgrep -P "$(cat "${ORDERFLOW_HOME:-.orderflow}/lock")" -f "$(echo "$1" | tr - _)"
+}
+
+# naive SCRIPT …: runs a script of specs/lessons/naive on the services of the running system.
+naive() {
+  script=$1
+  shift
+  deno run -q --no-prompt -P=relay --env-file="${ORDERFLOW_HOME:-.orderflow}/env" "specs/lessons/naive/$script.ts" "$@"
+}
+
+# spans TRACE: takes the spans of one trace, as long as more of them come, and prints them as a tree.
+spans() {
+  deno run -q --no-prompt -P=ops specs/lessons/spans.ts "${OTEL_EXPORTER_OTLP_ENDPOINT:-http://127.0.0.1:4318}" "$1"
+}
+
+# tree PID: the process and all that it has started, from the top down.
+tree() {
+  echo "$1"
+  for below in $(pgrep -P "$1"); do
+    tree "$below"
+  done
+}
+
+# stop PID [SIGNAL]: ends what was started with `&`, and all that this has started, however `deno` was; waits for it.
+stop() {
+  set -- "${2:-TERM}" $(tree "$1")
+  signal=$1 top=$2
+  shift
+  for one in "$@"; do
+    kill "-$signal" "$one" 2> /dev/null || true
+  done
+  wait "$top" 2> /dev/null || true
+  for one in "$@"; do
+    looks=100
+    while kill -0 "$one" 2> /dev/null && [ "$looks" -gt 0 ]; do
+      looks=$((looks - 1))
+      sleep 0.1
+    done
+  done
 }

@@ -10,6 +10,7 @@ const VARYING: readonly (readonly [RegExp, string])[] = [
   [/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>"],
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "<time>"],
   [/\d\d:\d\d:\d\d\.\d{3}/g, "<time of day>"],
+  [/^ *\d+\.\d \+ +\d+\.\d(?= ms )/gm, "<time and duration>"],
   [/\d+(?:\.\d+)?(?= m?s\b| %|(?: orders)?\/s\b)/g, "<measure>"],
 ];
 

@@ -14,6 +14,7 @@ Deno.test("isAsExpected() takes other ids and times of the same form, and nothin
   assertEquals(is("2026-11-22T17:15:43.113Z", "2027-01-02T03:04:05.678Z"), true);
   assertEquals(is("964 orders/s, 17 % in 1.25 s", "1200 orders/s, 3 % in 2 s"), true);
   assertEquals(is("964 orders", "963 orders"), false);
+  assertEquals(is(" 43.4 +  6.8 ms  send", "  7.4 + 12.2 ms  send"), true);
   assertEquals(is("a.b (1)", "a.b (1)"), true);
   assertEquals(is("axb (1)", "a.b (1)"), false);
   const slowly = "[#########---------------------]  31 %  310 of 1000 orders, 62/s, 11 s left\n";

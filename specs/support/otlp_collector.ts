@@ -24,6 +24,9 @@ export interface ExportedSpan {
   readonly attributes: Readonly<Record<string, unknown>>;
   /** The spans that it links to, by their ids. */
   readonly links: readonly string[];
+  /** When it began and ended, in milliseconds since 1970. */
+  readonly startedAt: number;
+  readonly endedAt: number;
   /** What went wrong; null unless its status is an error. */
   readonly error: string | null;
 }
@@ -53,6 +56,8 @@ const exportSchema = z.object({
         parentSpanId: z.string().default(""),
         name: z.string(),
         kind: z.number(),
+        startTimeUnixNano: z.coerce.number(),
+        endTimeUnixNano: z.coerce.number(),
         attributes: attributesSchema,
         links: z.array(z.object({ spanId: z.string() })).default([]),
         status: z.object({ code: z.number().default(0), message: z.string().default("") }).default({
@@ -64,10 +69,12 @@ const exportSchema = z.object({
   })),
 });
 
-/** Starts a collector on a free port of 127.0.0.1. */
-export function startOtlpCollector(): OtlpCollector {
+const NANO = 1e6;
+
+/** Starts a collector on 127.0.0.1: on `port`, or on a free one. */
+export function startOtlpCollector(port = 0): OtlpCollector {
   const spans: ExportedSpan[] = [];
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
     const body: unknown = await request.json();
     if (new URL(request.url).pathname === "/v1/traces") spans.push(...readExport(body));
     return Response.json({});
@@ -90,6 +97,8 @@ function readExport(body: unknown): ExportedSpan[] {
       kind: KINDS[span.kind - 1] ?? "INTERNAL",
       attributes: span.attributes,
       links: span.links.map(({ spanId }) => spanId),
+      startedAt: span.startTimeUnixNano / NANO,
+      endedAt: span.endTimeUnixNano / NANO,
       error: span.status.code === STATUS_ERROR ? span.status.message : null,
     }))
   );
