@@ -6,7 +6,7 @@
 import type postgres from "postgres";
 import { bindingsOf } from "../broker/connection.ts";
 import type { Topology } from "../topology.ts";
-import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql, type Statement, transaction } from "../sql/connect.ts";
 import {
   decideTransition,
   isFinal,
@@ -20,26 +20,20 @@ import type { AuditJson, Row, Violation } from "./answers.ts";
 export type Audit = Row<AuditJson>;
 
 type AuditCheck = Audit["checks"][number];
-/** The violations are the first of them by order and event. */
-type Found = Pick<AuditCheck, "count" | "violations">;
 type Fragment = postgres.Fragment;
 /** A violation, and how many the check has found in all. */
 type ViolationRow = Violation & { readonly total: number };
 
-/** Says who consumes what, under which name; of an order older than the retention, no event is missed. */
 interface AuditScope {
   readonly topology: Topology;
-  readonly graceSeconds: number;
+  /** The time up to which a cause is old enough for its effect to be missed. */
+  readonly due: Fragment;
   readonly retentionDays: number;
   readonly limit: number;
 }
 
-/** The time up to which a cause is old enough for its effect to be missed. */
-function graceStart(sql: Queryable, { graceSeconds }: Pick<AuditScope, "graceSeconds">): Fragment {
-  return sql`now() - make_interval(secs => ${graceSeconds}::float8)`;
-}
-
-function foundIn(rows: readonly ViolationRow[]): Found {
+/** The violations are the first of them by order and event. */
+function foundIn(rows: readonly ViolationRow[]): Pick<AuditCheck, "count" | "violations"> {
   return {
     count: rows[0]?.total ?? 0,
     violations: rows.map(({ orderId, eventId, detail }) => ({ orderId, eventId, detail })),
@@ -79,6 +73,8 @@ const ORDER_CHECKS: readonly OrderCheck[] = [
     "event that an order has twice",
     (sql) => sql`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
   ),
+  check(2, "payment of another amount or course than its order's", (sql) => sql`paid_otherwise is not null`),
+  check(2, "seat in another course than its order's", (sql) => sql`seated_elsewhere is not null`),
   check(
     2,
     "paid order without charge",
@@ -131,7 +127,7 @@ function pair(what: string, holds: Condition, event: string, events: Condition):
 }
 
 /** Runs all checks of orders, and looks for those that wait, in one statement. Answers with what each has found. */
-async function auditOrders(sql: Queryable, scope: AuditScope): Promise<(check: string) => Found> {
+async function auditOrders(sql: Queryable, scope: AuditScope) {
   const waiting = { check: WAITING, when: () => sql`is_unfinished_and_old and has_open_letter` };
   const looks = [...ORDER_CHECKS, waiting];
   // Most orders meet no condition: they are left behind before the conditions are told apart.
@@ -150,7 +146,7 @@ async function auditOrders(sql: Queryable, scope: AuditScope): Promise<(check: s
     where place <= ${scope.limit}
     order by "check", order_id`;
   const byCheck = Map.groupBy(rows, ({ check }) => check);
-  return (check) => foundIn(byCheck.get(check) ?? []);
+  return (check: string) => foundIn(byCheck.get(check) ?? []);
 }
 
 /** The status of an order whose consumers have processed events of just these types. */
@@ -178,10 +174,8 @@ const STATUSES = Array.from({ length: 1 << TRIGGERS.length }, (_, bits) => ({
  * A row for each order that any table knows: what each module has, how many events of each type there are, and what the
  * consumers of the orders module have processed. Tables are read whole, the outbox twice, and joined by hashes.
  */
-function ledger(sql: Queryable, scope: AuditScope): Fragment {
-  const { topology, retentionDays } = scope;
-  const due = graceStart(sql, scope);
-  // An hour in hand: those who prune have clocks of their own.
+function ledger(sql: Queryable, { topology, due, retentionDays }: AuditScope): Fragment {
+  // An hour less: those who prune have clocks of their own.
   const kept = sql`now() - make_interval(days => ${retentionDays}::int) + interval '1 hour'`;
   return sql`
     with ${parts(sql, topology, due)}
@@ -200,10 +194,16 @@ function ledger(sql: Queryable, scope: AuditScope): Fragment {
            coalesce(s.created_at <= ${due}, false) as seat_is_old,
            coalesce(o.created_at, p.created_at, s.created_at, told_at, now()) > ${kept} as has_all_events,
            put_aside.order_id is not null as is_put_aside, coalesce(has_open_letter, false) as has_open_letter,
-           by_events.status as status_by_events
-    from (select id as order_id, status, created_at, updated_at from orders) as o
-    full join (select order_id, status, created_at from payments) as p using (order_id)
-    full join (select order_id, status, created_at from enrollments) as s using (order_id)
+           by_events.status as status_by_events,
+           case when p.amount <> o.amount or p.course_id <> o.course_id then
+             format('paid %s for the course %s, not %s for %s', p.amount, p.course_id, o.amount, o.course_id)
+           end as paid_otherwise,
+           case when s.course_id <> o.course_id then
+             format('the seat is in the course %s, not in %s', s.course_id, o.course_id)
+           end as seated_elsewhere
+    from (select id as order_id, status, amount, course_id, created_at, updated_at from orders) as o
+    full join (select order_id, status, amount, course_id, created_at from payments) as p using (order_id)
+    full join (select order_id, status, course_id, created_at from enrollments) as s using (order_id)
     full join told using (order_id)
     full join events using (order_id)
     left join applied using (order_id)
@@ -256,41 +256,39 @@ function describeLedger(sql: Queryable): Fragment {
     concat_ws(', ', created || ' order.created', nullif(charged, 0) || ' payment.succeeded',
       nullif(declined, 0) || ' payment.failed', nullif(granted, 0) || ' enrollment.granted',
       nullif(refused, 0) || ' enrollment.failed', nullif(requested, 0) || ' refund.requested',
-      nullif(refunded, 0) || ' refund.succeeded', nullif(sent, 0) || ' notification.sent')`;
+      nullif(refunded, 0) || ' refund.succeeded', nullif(sent, 0) || ' notification.sent') ||
+    coalesce('; ' || paid_otherwise, '') || coalesce('; ' || seated_elsewhere, '')`;
 }
 
 const EVENT_CHECKS: readonly {
   readonly check: string;
   readonly promise: number;
-  readonly find: (sql: Queryable, scope: AuditScope) => Promise<Found>;
+  readonly finding: (sql: Queryable, scope: AuditScope) => Statement<ViolationRow>;
 }[] = [
-  { check: "event not published", promise: 4, find: findUnpublished },
-  { check: "event lost on its way to a consumer", promise: 1, find: findLost },
-  { check: "event processed by a consumer that is not bound to it", promise: 2, find: findUnbound },
+  { check: "event not published", promise: 4, finding: findingUnpublished },
+  { check: "event lost on its way to a consumer", promise: 1, finding: findingLost },
+  { check: "event processed by a consumer that is not bound to it", promise: 2, finding: findingUnbound },
 ];
 
-async function findUnpublished(sql: Queryable, scope: AuditScope): Promise<Found> {
-  const rows = await sql<ViolationRow[]>`
+function findingUnpublished(sql: Queryable, { due, limit }: AuditScope): Statement<ViolationRow> {
+  return sql`
     select order_id as "orderId", id as "eventId", count(*) over ()::int as total,
            format('%s, refused %s times%s', type, retry_count, ': ' || last_error) as detail
     from outbox_events
-    where published_at is null and occurred_at <= ${graceStart(sql, scope)}
-    order by order_id, id limit ${scope.limit}`;
-  return foundIn(rows);
+    where published_at is null and occurred_at <= ${due}
+    order by order_id, id limit ${limit}`;
 }
 
 /**
  * Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. Whichever
  * way an event was sent last, it has the grace to arrive. A consumer was not owed what was published before it was bound.
  */
-async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
-  const due = graceStart(sql, scope);
-  const bindings = rowset(bindingsOf(scope.topology));
-  const rows = await sql<ViolationRow[]>`
+function findingLost(sql: Queryable, { topology, due, limit }: AuditScope): Statement<ViolationRow> {
+  return sql`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, not processed by %s', e.type, b.consumer) as detail
     from outbox_events e
-    join jsonb_to_recordset(${bindings}::text::jsonb) as b (consumer text, type text) using (type)
+    join (${boundTypes(sql, topology)}) as b using (type)
     left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
     where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
@@ -300,22 +298,26 @@ async function findLost(sql: Queryable, scope: AuditScope): Promise<Found> {
       and not exists (
         select from delayed_retries r
         where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})
-    order by e.order_id, e.id, b.consumer limit ${scope.limit}`;
-  return foundIn(rows);
+    order by e.order_id, e.id, b.consumer limit ${limit}`;
 }
 
-async function findUnbound(sql: Queryable, { topology, limit }: AuditScope): Promise<Found> {
-  const bindings = rowset(bindingsOf(topology));
-  const rows = await sql<ViolationRow[]>`
+function findingUnbound(sql: Queryable, { topology, limit }: AuditScope): Statement<ViolationRow> {
+  return sql`
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
            format('%s, processed by %s', e.type, p.consumer) as detail
     from processed_events p
     join outbox_events e on e.id = p.event_id
     where not exists (
-      select from jsonb_to_recordset(${bindings}::text::jsonb) as b (consumer text, type text)
-      where b.consumer = p.consumer and b.type = e.type)
+      select from (${boundTypes(sql, topology)}) as b where b.consumer = p.consumer and b.type = e.type)
     order by e.order_id, e.id, p.consumer limit ${limit}`;
-  return foundIn(rows);
+}
+
+/** Which `consumer` is bound to which `type`. */
+function boundTypes(sql: Queryable, topology: Topology): Fragment {
+  return sql`
+    select * from jsonb_to_recordset(${
+    rowset(bindingsOf(topology))
+  }::text::jsonb) as b (consumer text, type text)`;
 }
 
 /** The default grace: retries and reconciliation are done by then. */
@@ -368,18 +370,20 @@ export async function runAudit(
     readonly onProgress?: (checks: number) => void;
   },
 ): Promise<Audit> {
-  const scope = { topology, graceSeconds, retentionDays, limit };
   return await transaction(sql, async (tx) => {
-    await tx`
-      select set_config(key, value, true) from jsonb_each_text(${
-      JSON.stringify(AUDIT_SETTINGS)
-    }::text::jsonb)`;
-    const totals = await readTotals(tx);
+    const due = tx`now() - make_interval(secs => ${graceSeconds}::float8)`;
+    const scope = { topology, due, retentionDays, limit };
+    const settings = JSON.stringify(AUDIT_SETTINGS);
+    await tx`select set_config(key, value, true) from jsonb_each_text(${settings}::text::jsonb)`;
+    const [totals] = await tx<Pick<Audit, "checkedAt" | "orders" | "events">[]>`
+      select now() as "checkedAt", (select count(*)::int from orders) as orders,
+             (select count(*)::int from outbox_events) as events`;
+    if (!totals) throw new Error("Cannot count orders and events: the database answered with no row");
     const foundBy = await auditOrders(tx, scope);
     const checks = ORDER_CHECKS.map(({ check, promise }) => ({ check, promise, ...foundBy(check) }));
-    for (const { check, promise, find } of EVENT_CHECKS) {
+    for (const { check, promise, finding } of EVENT_CHECKS) {
       onProgress?.(checks.length);
-      checks.push({ check, promise, ...await find(tx, scope) });
+      checks.push({ check, promise, ...foundIn(await finding(tx, scope)) });
     }
     const waiting = foundBy(WAITING);
     return {
@@ -390,12 +394,4 @@ export async function runAudit(
       waitingForOperator: { count: waiting.count, orders: waiting.violations },
     };
   }, "isolation level repeatable read read only");
-}
-
-async function readTotals(sql: Queryable): Promise<Pick<Audit, "checkedAt" | "orders" | "events">> {
-  const [totals] = await sql<Pick<Audit, "checkedAt" | "orders" | "events">[]>`
-    select now() as "checkedAt", (select count(*)::int from orders) as orders,
-           (select count(*)::int from outbox_events) as events`;
-  if (!totals) throw new Error("Cannot count orders and events: the database answered with no row");
-  return totals;
 }

@@ -119,8 +119,3 @@ function rolesByHand(user: string): string {
   const create = DATABASE_ROLES.map((role) => `  create role ${role} nologin;\n`).join("");
   return `${create}  grant ${DATABASE_ROLES.join(", ")} to "${user}";`;
 }
-
-/** Whether the schema of `sql`'s database has every migration that this code knows. */
-export async function isMigrated(sql: Sql): Promise<boolean> {
-  return (await missing(sql, MIGRATIONS)).length === 0;
-}

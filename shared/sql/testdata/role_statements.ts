@@ -50,7 +50,7 @@ import {
   markSentAgain,
   sweepSendings,
 } from "../lost_events.ts";
-import { type DatabaseRole, isMigrated } from "../migrate.ts";
+import type { DatabaseRole } from "../migrate.ts";
 import { insertingNotifications } from "../notifications.ts";
 import {
   countUnpublished,
@@ -141,7 +141,8 @@ const HEARTBEATS: Statements = {
   forgetHeartbeat: (sql) => forgetHeartbeat(sql, NIL),
 };
 
-const MIGRATED: Statements = { isMigrated: (sql) => isMigrated(sql) };
+/** What `migrate` asks at the start of every process. */
+const MIGRATED: Statements = { migrate: async (sql) => await sql`select name from schema_migrations` };
 
 /** What every consumer runs, whatever its module. */
 const CONSUMER: Statements = {
