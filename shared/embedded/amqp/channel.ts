@@ -1,47 +1,43 @@
-import { AmqpError } from "./amqp_error.ts";
-import type { Broker } from "./broker.ts";
-import { withHeaders } from "./content_properties.ts";
-import type { Content } from "./frame_writer.ts";
-import type { MethodArguments } from "./method_codec.ts";
-import type { MethodName } from "./method_table.ts";
-import { putBack, type Queue, type QueueConsumer, type QueueEntry, removeConsumer, wake } from "./queue.ts";
-import { deleteQueue } from "./topology.ts";
+import { type Broker, deleteQueue, findQueue, randomName } from "./broker.ts";
+import { AmqpError } from "./bytes.ts";
+import type { Content } from "./frames.ts";
+import { charge, release } from "./memory.ts";
+import type { MethodArguments, MethodName } from "./methods.ts";
+import { withHeaders } from "./properties.ts";
+import {
+  addConsumer,
+  putBack,
+  type Queue,
+  type QueueConsumer,
+  type QueueEntry,
+  removeConsumer,
+  takeNext,
+  wakeConsumer,
+} from "./queue.ts";
+import { countReady } from "./ready_list.ts";
 
-/** The connection as its channels see it. */
+/** The connection as its channels see it; exclusive queues belong to it. */
 export type Peer = {
-  send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>): void;
-  sendContent<N extends MethodName>(
-    channel: number,
-    name: N,
-    args: MethodArguments<N>,
-    content: Content,
-  ): void;
+  send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void;
   /** Whether deliveries should wait until the peer has read what it was sent. */
-  congested(): boolean;
-  /** Whether the client understands a `basic.cancel` from the server. */
-  understandsCancel(): boolean;
+  isCongested(): boolean;
+  /** What the client said it understands. */
+  readonly capabilities: ReadonlySet<string>;
   /** The user name that a message's `user-id` property must agree with. */
-  user(): string;
-  /** Has {@linkcode sendConfirms} called for the channel once the input at hand is handled. */
-  confirmLater(channel: Channel): void;
+  readonly user: string;
 };
 
 /** A consumer with what its channel knows of it. */
-export type ChannelConsumer = QueueConsumer & {
-  readonly tag: string;
-  readonly queue: Queue;
-  unacknowledged: number;
-};
+type Consumer = QueueConsumer & { readonly tag: string; readonly queue: Queue; unacknowledged: number };
 
-/** A message that went out and awaits its acknowledgement. */
-export type Delivery = {
+/** A message that went out and awaits its acknowledgement; without a consumer it was fetched with `basic.get`. */
+type Delivery = {
   readonly queue: Queue;
   readonly entry: QueueEntry;
-  /** `undefined` when it was fetched with `basic.get`. */
-  readonly consumer: ChannelConsumer | undefined;
+  readonly consumer: Consumer | undefined;
 };
 
-/** A message whose frames are still arriving. */
+/** A message whose frames are still arriving: its properties with the content header. */
 export type IncomingMessage = {
   readonly publish: MethodArguments<"basic.publish">;
   properties: Uint8Array<ArrayBuffer> | undefined;
@@ -55,10 +51,8 @@ export type IncomingMessage = {
 export type Channel = {
   readonly id: number;
   readonly peer: Peer;
-  /** Stands for the connection: what exclusive queues belong to. */
-  readonly session: object;
   readonly broker: Broker;
-  readonly consumers: Map<string, ChannelConsumer>;
+  readonly consumers: Map<string, Consumer>;
   /** By delivery tag, in the order of the tags. */
   readonly deliveries: Map<number, Delivery>;
   lastDeliveryTag: number;
@@ -77,12 +71,14 @@ export type Channel = {
   closing: boolean;
 };
 
+/** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
+const MAX_QUORUM_PREFETCH = 2000;
+
 /** A channel just opened. */
-export function createChannel(id: number, peer: Peer, session: object, broker: Broker): Channel {
+export function createChannel(id: number, peer: Peer, broker: Broker): Channel {
   return {
     id,
     peer,
-    session,
     broker,
     consumers: new Map(),
     deliveries: new Map(),
@@ -97,108 +93,235 @@ export function createChannel(id: number, peer: Peer, session: object, broker: B
   };
 }
 
-/** A queue's name as a method gives it: empty for the one declared last. Throws 404 when none was declared. */
+/** Ends a channel: its consumers go, then what was out returns to the queues; auto-delete queues go last. */
+export function endChannel(channel: Channel): void {
+  const { deliveries, consumers } = channel;
+  channel.closing = true;
+  abandonIncoming(channel);
+  for (const consumer of consumers.values()) removeConsumer(consumer.queue, consumer);
+  requeue(takeDeliveries(channel, 0, true));
+  for (const { queue } of consumers.values()) deleteIfUnused(channel, queue);
+  consumers.clear();
+  deliveries.clear();
+}
+
+/** Forgets a message that will not be completed. */
+export function abandonIncoming(channel: Channel): void {
+  if (channel.incoming) charge(channel.broker.memory, -channel.incoming.receivedBytes);
+  channel.incoming = undefined;
+}
+
+/** Acknowledges the published messages not yet confirmed, in one frame. */
+export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
+  if (!confirms || confirms.confirmed === confirms.published || closing) return;
+  const multiple = confirms.published - confirms.confirmed > 1;
+  confirms.confirmed = confirms.published;
+  peer.send(id, "basic.ack", { deliveryTag: confirms.published, multiple });
+}
+
+/** The queue that a method names, the one declared last by an empty name. Errors: `AmqpError` 404 or 405. */
+export function namedQueue(channel: Channel, given: string): Queue {
+  return findQueue(channel.broker, queueName(channel, given), channel.peer);
+}
+
+/** A queue's name as a method gives it. Errors: `AmqpError` 404 when it is empty and none was declared. */
 export function queueName(channel: Channel, given: string): string {
   const name = given || channel.lastQueue;
   if (name === "") throw new AmqpError(404, "no previously declared queue");
   return name;
 }
 
-/** Gives an entry the channel's next delivery tag, and keeps it until it is acknowledged, unless `noAck`. */
-export function assignDeliveryTag(channel: Channel, delivery: Delivery, noAck: boolean): number {
-  const tag = ++channel.lastDeliveryTag;
-  if (noAck) return tag;
-  channel.deliveries.set(tag, delivery);
-  if (delivery.consumer) {
-    delivery.consumer.unacknowledged++;
-    channel.consumerDeliveries++;
-  }
-  return tag;
+/** `basic.qos`: a limit for the consumers still to come, or with `global` for the channel as a whole. */
+export function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
+  if (args.prefetchSize !== 0) throw new AmqpError(540, `prefetch_size!=0 (${args.prefetchSize})`);
+  if (args.global) channel.channelPrefetch = args.prefetchCount;
+  else channel.prefetch = args.prefetchCount;
+  channel.peer.send(channel.id, "basic.qos-ok", {});
+  wakeConsumers(channel);
 }
 
-/** A message as it goes out: quorum queues tell how often it was out before. */
-export function deliveredContent(queue: Queue, entry: QueueEntry): Content {
-  if (queue.args.type !== "quorum" || entry.returns === 0) return entry.message;
-  const count = new Map([["x-delivery-count", { type: "l", value: BigInt(entry.returns) } as const]]);
-  return { ...entry.message, properties: withHeaders(entry.message.properties, count) };
+/** `basic.consume`. Errors: `AmqpError` 403, 404, 405, 406, 530 or 540 as from RabbitMQ. */
+export function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
+  const { consumers, broker, peer } = channel;
+  const tag = args.consumerTag || `amq.ctag-${randomName()}`;
+  const most = broker.limits.consumersPerChannel;
+  if (consumers.has(tag)) throw new AmqpError(530, `attempt to reuse consumer tag '${tag}'`);
+  if (consumers.size >= most) throw new AmqpError(530, `reached maximum (${most}) of consumers per channel`);
+  const queue = namedQueue(channel, args.queue);
+  if (queue.args.type === "quorum") checkQuorumPrefetch(channel, queue);
+  const others = [...queue.consumers];
+  if (others.some((other) => other.exclusive) || (args.exclusive && others.length > 0)) {
+    throw new AmqpError(403, `queue '${queue.name}' in vhost '/' in exclusive use`);
+  }
+  const consumer = createConsumer(channel, queue, tag, args);
+  consumers.set(tag, consumer);
+  if (!args.noWait) peer.send(channel.id, "basic.consume-ok", { consumerTag: tag });
+  addConsumer(queue, consumer);
+}
+
+/** `basic.cancel`; an unknown tag is no error. */
+export function cancelConsumer(
+  channel: Channel,
+  { consumerTag, noWait }: MethodArguments<"basic.cancel">,
+): void {
+  const consumer = channel.consumers.get(consumerTag);
+  if (consumer) {
+    channel.consumers.delete(consumerTag);
+    removeConsumer(consumer.queue, consumer);
+    deleteIfUnused(channel, consumer.queue);
+  }
+  if (!noWait) channel.peer.send(channel.id, "basic.cancel-ok", { consumerTag });
+}
+
+/** `basic.get`. Errors: `AmqpError` 404 or 405. */
+export function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void {
+  const { id, peer } = channel;
+  const queue = namedQueue(channel, args.queue);
+  const entry = takeNext(queue);
+  if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
+  const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: countReady(queue.ready) }, contentOf(queue, entry));
+}
+
+/** `basic.ack`. Errors: `AmqpError` 406 on a tag that is not outstanding. */
+export function acknowledge(channel: Channel, args: MethodArguments<"basic.ack">): void {
+  const { memory } = channel.broker;
+  for (const { entry } of takeDeliveries(channel, args.deliveryTag, args.multiple)) {
+    release(memory, entry.message);
+  }
+  wakeConsumers(channel);
+}
+
+/** `basic.nack`, `basic.reject`, `basic.recover`. Errors: `AmqpError` 406 on a tag that is not outstanding. */
+export function refuseDelivery(channel: Channel, args: MethodArguments<"basic.nack">): void {
+  const taken = takeDeliveries(channel, args.deliveryTag, args.multiple);
+  if (args.requeue) {
+    requeue(taken);
+  } else {
+    for (const { queue, entry } of taken) {
+      if (queue.deleted) release(queue.memory, entry.message);
+      else queue.onDead(queue, entry, "rejected");
+    }
+  }
+  wakeConsumers(channel);
+}
+
+/** Lets consumers take messages again that could not, where their limits and their connection now allow it. */
+export function wakeConsumers(channel: Channel): void {
+  for (const consumer of channel.consumers.values()) wakeConsumer(consumer.queue, consumer);
 }
 
 /**
  * Takes deliveries out of the channel: the one with this tag, or with `multiple` all up to it, tag 0 meaning all.
  *
- * Throws {@linkcode AmqpError} 406 on a tag that is not outstanding.
+ * Errors: `AmqpError` 406 on a tag that is not outstanding.
  */
-export function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
+function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
   const { deliveries } = channel;
+  const isAll = multiple && tag === 0;
+  if (!isAll && !deliveries.has(tag)) throw new AmqpError(406, `unknown delivery tag ${tag}`);
   const taken: Delivery[] = [];
-  if (!multiple || !(tag === 0 || deliveries.has(tag))) {
-    const delivery = deliveries.get(tag);
-    if (!delivery) throw new AmqpError(406, `unknown delivery tag ${tag}`);
-    deliveries.delete(tag);
+  const take = (next: number, delivery: Delivery | undefined) => {
+    if (!delivery) return;
+    deliveries.delete(next);
     taken.push(delivery);
-  } else {
-    for (const [next, delivery] of deliveries) {
-      if (tag !== 0 && next > tag) break;
-      deliveries.delete(next);
-      taken.push(delivery);
-    }
-  }
-  for (const { consumer } of taken) {
-    if (!consumer) continue;
-    consumer.unacknowledged--;
+    if (!delivery.consumer) return;
+    delivery.consumer.unacknowledged--;
     channel.consumerDeliveries--;
+  };
+  if (!multiple) take(tag, deliveries.get(tag));
+  else {
+    for (const [next, delivery] of deliveries) {
+      if (!isAll && next > tag) break;
+      take(next, delivery);
+    }
   }
   return taken;
 }
 
-/** Puts deliveries back into their queues. */
-export function requeue(deliveries: readonly Delivery[]): void {
-  const byQueue = new Map<Queue, QueueEntry[]>();
-  for (const { queue, entry } of deliveries) {
-    const entries = byQueue.get(queue);
-    if (entries) entries.push(entry);
-    else byQueue.set(queue, [entry]);
+function requeue(deliveries: readonly Delivery[]): void {
+  for (const [queue, taken] of Map.groupBy(deliveries, ({ queue }) => queue)) {
+    putBack(queue, taken.map(({ entry }) => entry));
   }
-  for (const [queue, entries] of byQueue) putBack(queue, entries);
 }
 
-/** Lets consumers that were set aside take messages again, where their limits now allow it. */
-export function wakeConsumers(channel: Channel): void {
-  for (const consumer of channel.consumers.values()) wake(consumer.queue, consumer);
-}
-
-/** Ends a consumer; an auto-delete queue goes with its last one. */
-export function endConsumer(channel: Channel, consumer: ChannelConsumer): void {
-  channel.consumers.delete(consumer.tag);
-  const { queue } = consumer;
-  removeConsumer(queue, consumer);
+function deleteIfUnused(channel: Channel, queue: Queue): void {
   if (queue.autoDelete && queue.consumers.size === 0) deleteQueue(channel.broker, queue);
 }
 
-/** Ends a channel: its consumers go, then what they held returns to the queues. */
-export function endChannel(channel: Channel): void {
-  abandonIncoming(channel);
-  const deliveries = [...channel.deliveries.values()];
-  channel.deliveries.clear();
-  channel.consumerDeliveries = 0;
-  const consumers = [...channel.consumers.values()];
-  // Out of line first, so that no queue offers what comes back to a consumer that is about to end.
-  for (const consumer of consumers) consumer.state = "gone";
-  requeue(deliveries);
-  for (const consumer of consumers) endConsumer(channel, consumer);
+/**
+ * Gives an entry that goes out the channel's next delivery tag, and keeps it until it is acknowledged; with `noAck` it is
+ * settled at once. Answers with what a delivery tells of it.
+ */
+function sendOut(channel: Channel, delivery: Delivery, noAck: boolean) {
+  const { entry: { message, returns }, consumer } = delivery;
+  const deliveryTag = ++channel.lastDeliveryTag;
+  if (noAck) {
+    release(channel.broker.memory, message);
+  } else {
+    channel.deliveries.set(deliveryTag, delivery);
+    if (consumer) {
+      consumer.unacknowledged++;
+      channel.consumerDeliveries++;
+    }
+  }
+  const { exchange, routingKey } = message;
+  return { deliveryTag, redelivered: returns > 0, exchange, routingKey };
 }
 
-/** Forgets a message that will not be completed. */
-export function abandonIncoming(channel: Channel): void {
-  if (channel.incoming) channel.broker.memory.refund(channel.incoming.receivedBytes);
-  channel.incoming = undefined;
+/** A message as it goes out: quorum queues tell how often it came back before. */
+function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
+  if (queue.args.type !== "quorum" || returns === 0) return message;
+  return {
+    ...message,
+    properties: withHeaders(message.properties, new Map([["x-delivery-count", returns]])),
+  };
 }
 
-/** Acknowledges the published messages not yet confirmed, in one frame. */
-export function sendConfirms(channel: Channel): void {
-  const { confirms } = channel;
-  if (!confirms || confirms.confirmed === confirms.published || channel.closing) return;
-  const multiple = confirms.published - confirms.confirmed > 1;
-  confirms.confirmed = confirms.published;
-  channel.peer.send(channel.id, "basic.ack", { deliveryTag: confirms.published, multiple });
+function checkQuorumPrefetch({ channelPrefetch, prefetch }: Channel, { name }: Queue): void {
+  if (channelPrefetch > 0) {
+    throw new AmqpError(540, `queue '${name}' in vhost '/' does not support global qos`);
+  }
+  if (prefetch <= MAX_QUORUM_PREFETCH) return;
+  const what = `prefetch count ${prefetch} for queue '${name}' in vhost '/'`;
+  throw new AmqpError(406, `${what} is above the ${MAX_QUORUM_PREFETCH} that a quorum queue allows`);
+}
+
+function createConsumer(
+  channel: Channel,
+  queue: Queue,
+  tag: string,
+  { noAck, exclusive }: MethodArguments<"basic.consume">,
+): Consumer {
+  const { id, peer } = channel;
+  const prefetch = channel.prefetch || (queue.args.type === "quorum" ? MAX_QUORUM_PREFETCH : Infinity);
+  const hasRoom = () =>
+    consumer.unacknowledged < prefetch && channel.consumerDeliveries < (channel.channelPrefetch || Infinity);
+  const consumer: Consumer = {
+    tag,
+    queue,
+    exclusive,
+    unacknowledged: 0,
+    canTake: () => !peer.isCongested() && (noAck || hasRoom()),
+    deliver(entry) {
+      const content = contentOf(queue, entry);
+      const { deliveryTag, redelivered, exchange, routingKey } = sendOut(
+        channel,
+        { queue, entry, consumer },
+        noAck,
+      );
+      peer.send(
+        id,
+        "basic.deliver",
+        { consumerTag: tag, deliveryTag, redelivered, exchange, routingKey },
+        content,
+      );
+    },
+    cancelled() {
+      channel.consumers.delete(tag);
+      if (!peer.capabilities.has("consumer_cancel_notify")) return;
+      peer.send(id, "basic.cancel", { consumerTag: tag, noWait: true });
+    },
+  };
+  return consumer;
 }

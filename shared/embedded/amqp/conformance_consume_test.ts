@@ -2,16 +2,15 @@ import { assert, assertEquals } from "@std/assert";
 import { connect, type GetMessage } from "amqplib";
 import {
   bodies,
-  channelClosed,
+  closeReason,
   conformanceTest,
-  connectionClosed,
   consumeInto,
   fetchAll,
   type Inbox,
   send,
   until,
 } from "./testdata/conformance.ts";
-import { connectRaw } from "./testdata/raw_client.ts";
+import { connectWithChannel } from "./testdata/raw_client.ts";
 
 conformanceTest("basic.get tells tags and counts, and that a queue is empty", async (broker) => {
   const channel = await broker.channel();
@@ -81,7 +80,7 @@ conformanceTest("noAck deliveries are settled as they go out, whatever the prefe
   await channel.prefetch(1);
   const inbox = await consumeInto(channel, queue, { noAck: true });
   await until("all of them", () => inbox.messages.length === 3);
-  const reason = await channelClosed(
+  const reason = await closeReason(
     channel,
     () => channel.ackAll() ?? channel.ack(inbox.messages[0] ?? assertNever()),
   );
@@ -115,7 +114,7 @@ conformanceTest("an unknown delivery tag closes the channel with 406", async (br
   const message = await channel.get(queue);
   assert(message);
   channel.ack(message);
-  const reason = await channelClosed(channel, () => channel.ack(message));
+  const reason = await closeReason(channel, () => channel.ack(message));
   assertEquals(reason.code, 406);
   assert(reason.message.includes("unknown delivery tag 1"), reason.message);
 });
@@ -195,12 +194,15 @@ conformanceTest("closing a channel returns what it held", async (broker) => {
 conformanceTest("a consumer whose socket dies gives its messages to the others", async (broker) => {
   const channel = await broker.channel();
   const queue = await broker.queue(channel);
-  const doomed = await connectRaw(broker.url);
-  await doomed.expect("connection.open-ok");
-  doomed.send(1, "channel.open", { outOfBand: "" });
-  await doomed.expect("channel.open-ok");
+  const doomed = await connectWithChannel(broker.url);
   const options = { noLocal: false, noAck: false, exclusive: false, noWait: false };
-  doomed.send(1, "basic.consume", { ticket: 0, queue, consumerTag: "doomed", ...options, arguments: [] });
+  doomed.send(1, "basic.consume", {
+    ticket: 0,
+    queue,
+    consumerTag: "doomed",
+    ...options,
+    arguments: new Map(),
+  });
   await doomed.expect("basic.consume-ok");
   await send(channel, queue, "ab");
   await doomed.expect("basic.deliver");
@@ -240,12 +242,12 @@ conformanceTest("an exclusive consumer is alone, or refused with 403", async (br
   const queue = await broker.queue(owner);
   const inbox = await consumeInto(owner, queue, { exclusive: true });
   const second = await broker.channel();
-  assertEquals((await channelClosed(second, () => second.consume(queue, () => {}))).code, 403);
+  assertEquals((await closeReason(second, () => second.consume(queue, () => {}))).code, 403);
   await owner.cancel(inbox.tag);
   await consumeInto(owner, queue);
   const third = await broker.channel();
   assertEquals(
-    (await channelClosed(third, () => third.consume(queue, () => {}, { exclusive: true }))).code,
+    (await closeReason(third, () => third.consume(queue, () => {}, { exclusive: true }))).code,
     403,
   );
 });
@@ -259,13 +261,13 @@ conformanceTest("a consumer tag can be chosen, and used once on a channel", asyn
   const made = await channel.consume(queue, () => {});
   assert(made.consumerTag.startsWith("amq.ctag-"), made.consumerTag);
   const again = () => channel.consume(queue, () => {}, { consumerTag: "mine" });
-  assertEquals((await connectionClosed(connection, again)).code, 530);
+  assertEquals((await closeReason(connection, again)).code, 530);
 });
 
 conformanceTest("consuming from or getting of a missing queue is refused with 404", async (broker) => {
   const [one, two] = [await broker.channel(), await broker.channel()];
-  assertEquals((await channelClosed(one, () => one.consume("nowhere", () => {}))).code, 404);
-  assertEquals((await channelClosed(two, () => two.get("nowhere"))).code, 404);
+  assertEquals((await closeReason(one, () => one.consume("nowhere", () => {}))).code, 404);
+  assertEquals((await closeReason(two, () => two.get("nowhere"))).code, 404);
 });
 
 conformanceTest(

@@ -2,9 +2,8 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Channel, ConfirmChannel } from "amqplib";
 import {
   type BrokerUnderTest,
-  channelClosed,
+  closeReason,
   conformanceTest,
-  connectionClosed,
   consumeInto,
   send,
   until,
@@ -18,7 +17,7 @@ async function assertRefused(
   action: (channel: ConfirmChannel) => Promise<unknown>,
 ): Promise<void> {
   const channel = await broker.channel();
-  const reason = await channelClosed(channel, () => action(channel));
+  const reason = await closeReason(channel, () => action(channel));
   assertEquals(reason.code, code, reason.message);
   assertStringIncludes(reason.message, text);
 }
@@ -57,7 +56,6 @@ conformanceTest("queue.declare with invalid arguments is refused with 406", asyn
   const cases = [
     { "x-message-ttl": -1 },
     { "x-message-ttl": "1000" },
-    { "x-expires": 0 },
     { "x-max-length": -1 },
     { "x-overflow": "spill" },
     { "x-queue-type": "no-such-type" },
@@ -209,6 +207,19 @@ conformanceTest("exchange.declare otherwise than it was made is refused with 406
   }
 });
 
+conformanceTest("an unknown type of exchange is refused", async (broker) => {
+  const [connection, name] = [await broker.connect(), broker.unique("x")];
+  const channel = await connection.createChannel();
+  channel.on("error", () => {});
+  const isRabbitMq3 = await broker.isRabbitMq3(); // which closes the connection for it
+  const reason = await closeReason(
+    isRabbitMq3 ? connection : channel,
+    () => channel.assertExchange(name, "odd"),
+  );
+  assertEquals(reason.code, isRabbitMq3 ? 503 : 406);
+  assertStringIncludes(reason.message, "exchange type 'odd'");
+});
+
 conformanceTest("names and exchanges of the broker's own are refused with 403", async (broker) => {
   const attempts: ((channel: Channel, queue: string) => Promise<unknown>)[] = [
     (channel) => channel.assertQueue("amq.mine"),
@@ -277,7 +288,7 @@ conformanceTest(
     for (const attempt of attempts) {
       const connection = await broker.connect();
       const channel = await connection.createChannel();
-      assertEquals((await connectionClosed(connection, () => attempt(channel))).code, 540);
+      assertEquals((await closeReason(connection, () => attempt(channel))).code, 540);
     }
   },
 );

@@ -1,112 +1,97 @@
 import type { Queue } from "./queue.ts";
-import { createTopicTrie, type TopicTrie } from "./topic_trie.ts";
 
 /** The exchange types that are served. */
 export type ExchangeType = "direct" | "fanout" | "topic";
 
-/** An exchange and the bindings that lead away from it. */
-export type Exchange = {
-  readonly kind: "exchange";
+/** What an exchange is declared with. */
+export type ExchangeDeclaration = {
   readonly name: string;
   readonly type: ExchangeType;
   readonly durable: boolean;
   readonly autoDelete: boolean;
   readonly internal: boolean;
-  /** Destinations by binding key. */
-  readonly bindings: Map<string, Set<Destination>>;
-  readonly patterns: TopicTrie<Set<Destination>>;
-  /** Queues by routing key, as last worked out; valid for one version of the topology. */
-  readonly routes: Map<string, readonly Queue[]>;
-  routesVersion: number;
 };
 
-/** What a binding leads to. */
-export type Destination = Queue | Exchange;
+/** An exchange, and the queues that are bound to it by binding key. */
+export type Exchange = ExchangeDeclaration & {
+  readonly bindings: Map<string, Set<Queue>>;
+  /** Queues by routing key, as worked out since the last change of bindings. */
+  readonly routes: Map<string, readonly Queue[]>;
+};
 
 /** More routing keys than this are worked out anew: the cache must not grow with what publishers make up. */
 const MAX_CACHED_ROUTES = 4096;
 
 /** An exchange without bindings. */
-export function createExchange(
-  declaration: Pick<Exchange, "name" | "type" | "durable" | "autoDelete" | "internal">,
-): Exchange {
-  return {
-    kind: "exchange",
-    ...declaration,
-    bindings: new Map(),
-    patterns: createTopicTrie(),
-    routes: new Map(),
-    routesVersion: -1,
-  };
+export function createExchange(declaration: ExchangeDeclaration): Exchange {
+  return { ...declaration, bindings: new Map(), routes: new Map() };
 }
 
 /** Binds; false when the binding was there already. */
-export function bind(source: Exchange, key: string, destination: Destination): boolean {
-  let destinations = source.bindings.get(key);
-  if (!destinations) {
-    destinations = new Set();
-    source.bindings.set(key, destinations);
-    if (source.type === "topic") source.patterns.add(key, destinations);
-  }
-  if (destinations.has(destination)) return false;
-  destinations.add(destination);
+export function bind({ bindings, routes }: Exchange, key: string, queue: Queue): boolean {
+  const queues = bindings.get(key) ?? new Set();
+  if (queues.has(queue)) return false;
+  bindings.set(key, queues.add(queue));
+  routes.clear();
   return true;
 }
 
 /** Unbinds; false when there was no such binding. */
-export function unbind(source: Exchange, key: string, destination: Destination): boolean {
-  const destinations = source.bindings.get(key);
-  if (!destinations?.delete(destination)) return false;
-  if (destinations.size === 0) {
-    source.bindings.delete(key);
-    if (source.type === "topic") source.patterns.remove(key, destinations);
-  }
+export function unbind({ bindings, routes }: Exchange, key: string, queue: Queue): boolean {
+  const queues = bindings.get(key);
+  if (!queues?.delete(queue)) return false;
+  if (queues.size === 0) bindings.delete(key);
+  routes.clear();
   return true;
 }
 
-/**
- * The queues that a message with this key reaches, through bindings of exchanges to exchanges too; each queue
- * once. `version` is that of the topology: answers are cached until it changes.
- */
-export function route(exchange: Exchange, key: string, version: number): readonly Queue[] {
-  if (exchange.routesVersion !== version) {
-    exchange.routes.clear();
-    exchange.routesVersion = version;
-  }
+/** The queues that a message with this key reaches, each once. */
+export function route(exchange: Exchange, key: string): readonly Queue[] {
   const cached = exchange.routes.get(key);
   if (cached) return cached;
-  const queues = [...reachedQueues(exchange, key)];
-  if (exchange.routes.size >= MAX_CACHED_ROUTES) exchange.routes.clear();
-  exchange.routes.set(key, queues);
-  return queues;
-}
-
-function reachedQueues(exchange: Exchange, key: string): Set<Queue> {
   const queues = new Set<Queue>();
-  const exchanges = new Set([exchange]);
-  for (const next of exchanges) {
-    for (const destinations of matchingBindings(next, key)) {
-      for (const destination of destinations) {
-        if (destination.kind === "queue") queues.add(destination);
-        else exchanges.add(destination); // the loop reaches it too, and a cycle ends here
-      }
-    }
+  for (const [pattern, bound] of exchange.bindings) {
+    if (matches(exchange.type, pattern, key)) bound.forEach((queue) => queues.add(queue));
   }
-  return queues;
+  if (exchange.routes.size >= MAX_CACHED_ROUTES) exchange.routes.clear();
+  const found = [...queues];
+  exchange.routes.set(key, found);
+  return found;
 }
 
-function matchingBindings(exchange: Exchange, key: string): Iterable<Set<Destination>> {
-  switch (exchange.type) {
-    case "direct": {
-      const destinations = exchange.bindings.get(key);
-      return destinations ? [destinations] : [];
-    }
-    case "fanout":
-      return exchange.bindings.values();
-    case "topic": {
-      const found = new Set<Set<Destination>>();
-      exchange.patterns.match(key, found);
-      return found;
+function matches(type: ExchangeType, pattern: string, key: string): boolean {
+  return type === "fanout" || (type === "direct" ? pattern === key : topicMatches(pattern, key));
+}
+
+/**
+ * Whether a topic pattern matches a key: words divided by dots, where `*` stands for exactly one word and `#` for any number
+ * of words, none included (section 3.1.3.3). An empty text has no words.
+ *
+ * Where a word does not fit, the last `#` takes one word more and what follows it is tried again; an earlier `#` never needs
+ * to, so the time grows with the product of both lengths, not exponentially.
+ */
+export function topicMatches(pattern: string, key: string): boolean {
+  const wanted = pattern === "" ? [] : pattern.split(".");
+  const words = key === "" ? [] : key.split(".");
+  let at = 0; // in `wanted`
+  let next = 0; // in `words`
+  let afterHash = -1; // in `wanted`, after the last `#`
+  let taken = 0; // in `words`, where what follows that `#` was tried
+  while (next < words.length || at < wanted.length) {
+    if (wanted[at] === "#") {
+      afterHash = ++at;
+      taken = next;
+    } else if (
+      next < words.length && at < wanted.length && (wanted[at] === "*" || wanted[at] === words[next])
+    ) {
+      at++;
+      next++;
+    } else if (afterHash >= 0 && taken < words.length) {
+      next = ++taken;
+      at = afterHash;
+    } else {
+      return false;
     }
   }
+  return true;
 }

@@ -1,258 +1,157 @@
-import { AmqpError } from "./amqp_error.ts";
 import {
+  AmqpError,
   type ByteReader,
-  byteReader,
-  decodeText,
-  readBytes,
+  type ByteWriter,
+  readLongString,
   readShortString,
   readUint32,
   readUint8,
-  skip,
-} from "./byte_reader.ts";
-import {
-  type ByteWriter,
-  byteWriter,
   reserve,
-  writeBytes,
+  skip,
   writeLongString,
   writeShortString,
   writeSized,
-  writeUint32,
   writeUint8,
-  writtenBytes,
-} from "./byte_writer.ts";
-
-/** A table's value with the type letter it has on the wire (RabbitMQ's errata to section 4.2.1). */
-export type FieldValue =
-  | { readonly type: "t"; readonly value: boolean }
-  | { readonly type: "b" | "B" | "s" | "u" | "I" | "i" | "f" | "d"; readonly value: number }
-  | { readonly type: "l" | "L" | "T"; readonly value: bigint }
-  | { readonly type: "D"; readonly places: number; readonly value: number }
-  | { readonly type: "S"; readonly value: string }
-  | { readonly type: "x"; readonly value: Uint8Array<ArrayBuffer> }
-  | { readonly type: "A"; readonly value: readonly FieldValue[] }
-  | { readonly type: "F"; readonly value: FieldTable }
-  | { readonly type: "V" };
+} from "./bytes.ts";
 
 /** A field table in the order of the wire. */
-export type FieldTable = readonly (readonly [name: string, value: FieldValue])[];
+export type FieldTable = ReadonlyMap<string, Field>;
 
-/** A table's entry whose value, type letter included, is kept as it came. */
-export type RawField = { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> };
+/**
+ * A table's value as the broker itself uses it: every integer a number, bytes and decimals null. Messages do not take this
+ * way: their headers stay the bytes that came.
+ */
+export type Field = string | number | boolean | null | Date | readonly Field[] | FieldTable;
 
 /** Deeper tables are refused: no honest client nests so far, and a hostile one must not exhaust the stack. */
 const MAX_DEPTH = 32;
 
-const FIXED_SIZES: Readonly<Record<string, number>> = {
-  t: 1,
-  b: 1,
-  B: 1,
-  s: 2,
-  u: 2,
-  I: 4,
-  i: 4,
-  f: 4,
-  D: 5,
-  l: 8,
-  L: 8,
-  d: 8,
-  T: 8,
-  V: 0,
-};
+/** The types of fixed size by their letter (RabbitMQ's errata to section 4.2.1): size in bytes, and how they are read. */
+const FIXED: Readonly<Record<string, readonly [size: number, read: (view: DataView, at: number) => Field]>> =
+  {
+    t: [1, (view, at) => view.getUint8(at) !== 0],
+    b: [1, (view, at) => view.getInt8(at)],
+    B: [1, (view, at) => view.getUint8(at)],
+    s: [2, (view, at) => view.getInt16(at)],
+    u: [2, (view, at) => view.getUint16(at)],
+    I: [4, (view, at) => view.getInt32(at)],
+    i: [4, (view, at) => view.getUint32(at)],
+    l: [8, (view, at) => Number(view.getBigInt64(at))],
+    L: [8, (view, at) => Number(view.getBigUint64(at))],
+    f: [4, (view, at) => view.getFloat32(at)],
+    d: [8, (view, at) => view.getFloat64(at)],
+    T: [8, (view, at) => new Date(Number(view.getBigUint64(at)) * 1000)],
+    D: [5, () => null],
+    V: [0, () => null],
+  };
 
-/** The value named `name` (the first, should it be there twice), or `undefined`. */
-export function tableValue(table: FieldTable, name: string): FieldValue | undefined {
-  return table.find(([key]) => key === name)?.[1];
-}
-
-/**
- * Reads a table.
- *
- * Throws {@linkcode AmqpError} 502 when it is malformed, or nested deeper than 32.
- */
+/** Reads a table. Errors: `AmqpError` 502 when it is malformed, or nested deeper than 32. */
 export function readTable(reader: ByteReader, depth = 0): FieldTable {
-  const table: [string, FieldValue][] = [];
-  forEachField(reader, depth, (inner) => {
-    const name = readShortString(inner);
-    table.push([name, readFieldValue(inner, depth)]);
-  });
+  const table = new Map<string, Field>();
+  walk(reader, depth, () => table.set(readShortString(reader), readField(reader, depth)));
   return table;
 }
 
-/** Checks a table without keeping anything of it, and steps over it. Throws as {@linkcode readTable} does. */
+/** Checks a table without keeping anything of it, and steps over it. Errors: as `readTable`. */
 export function skipTable(reader: ByteReader, depth = 0): void {
-  forEachField(reader, depth, (inner) => {
-    skip(inner, readUint8(inner));
-    skipFieldValue(inner, depth);
+  walk(reader, depth, () => {
+    skip(reader, readUint8(reader));
+    skipField(reader, depth);
   });
 }
 
-/** Splits a table into entries whose values stay as the bytes they came in. */
-export function readRawTable(reader: ByteReader): RawField[] {
-  const fields: RawField[] = [];
-  forEachField(reader, 0, (inner) => {
-    const name = readShortString(inner);
-    const start = inner.at;
-    skipFieldValue(inner, 0);
-    fields.push({ name, bytes: inner.bytes.slice(start, inner.at) });
-  });
-  return fields;
-}
-
-/** Writes what {@linkcode readRawTable} read, byte for byte. */
-export function writeRawTable(writer: ByteWriter, fields: readonly RawField[]): void {
-  writeSized(writer, () => {
-    for (const { name, bytes } of fields) {
-      writeShortString(writer, name);
-      writeBytes(writer, bytes);
-    }
+/** Calls `visit` with each field's name, and where its bytes begin and end, name included. Errors: as `readTable`. */
+export function splitTable(
+  reader: ByteReader,
+  visit: (name: string, start: number, end: number) => void,
+): void {
+  walk(reader, 0, () => {
+    const start = reader.at;
+    const name = readShortString(reader);
+    skipField(reader, 0);
+    visit(name, start, reader.at);
   });
 }
 
-/** A raw entry made from a value. */
-export function rawField(name: string, value: FieldValue): RawField {
-  const writer = byteWriter();
-  writeFieldValue(writer, value);
-  return { name, bytes: writtenBytes(writer).slice() };
-}
-
-/** The value of a raw entry. */
-export function rawFieldValue(field: RawField): FieldValue {
-  return readFieldValue(byteReader(field.bytes), 0);
+/** Writes a field's name and value, as they stand in a table; a number as a 64-bit integer, a date in whole seconds. */
+export function writeField(writer: ByteWriter, name: string, value: Field): void {
+  writeShortString(writer, name);
+  writeValue(writer, value);
 }
 
 /** Writes a table. */
 export function writeTable(writer: ByteWriter, table: FieldTable): void {
   writeSized(writer, () => {
-    for (const [name, value] of table) {
-      writeShortString(writer, name);
-      writeFieldValue(writer, value);
-    }
+    for (const [name, value] of table) writeField(writer, name, value);
   });
 }
 
-/** Calls `readField` until the table's or array's own length is used up. */
-function forEachField(reader: ByteReader, depth: number, readField: (reader: ByteReader) => void): void {
+/** Calls `step` until the length that a table or array begins with is used up. */
+function walk(reader: ByteReader, depth: number, step: () => void): void {
   if (depth > MAX_DEPTH) throw new AmqpError(502, `field table nested deeper than ${MAX_DEPTH}`);
   const length = readUint32(reader);
   const start = skip(reader, length);
   const outerEnd = reader.end;
   reader.at = start;
   reader.end = start + length;
-  while (reader.at < reader.end) readField(reader);
+  while (reader.at < reader.end) step();
   reader.end = outerEnd;
 }
 
-function skipFieldValue(reader: ByteReader, depth: number): void {
+function skipField(reader: ByteReader, depth: number): void {
   const type = String.fromCharCode(readUint8(reader));
-  const size = FIXED_SIZES[type];
-  if (size !== undefined) skip(reader, size);
-  else if (type === "S" || type === "x") skip(reader, readUint32(reader));
-  else if (type === "F") skipTable(reader, depth + 1);
-  else if (type === "A") forEachField(reader, depth + 1, (inner) => skipFieldValue(inner, depth + 1));
-  else throw new AmqpError(502, `unknown field type ${JSON.stringify(type)} in a table`);
+  if (type === "F") return skipTable(reader, depth + 1);
+  if (type === "A") return walk(reader, depth + 1, () => skipField(reader, depth + 1));
+  skip(reader, type === "S" || type === "x" ? readUint32(reader) : fixed(type)[0]);
 }
 
-function readFieldValue(reader: ByteReader, depth: number): FieldValue {
+function readField(reader: ByteReader, depth: number): Field {
   const type = String.fromCharCode(readUint8(reader));
-  if (type === "F") return { type, value: readTable(reader, depth + 1) };
+  if (type === "F") return readTable(reader, depth + 1);
   if (type === "A") {
-    const value: FieldValue[] = [];
-    forEachField(reader, depth + 1, (inner) => value.push(readFieldValue(inner, depth + 1)));
-    return { type, value };
+    const values: Field[] = [];
+    walk(reader, depth + 1, () => values.push(readField(reader, depth + 1)));
+    return values;
   }
-  if (type === "S") {
-    const length = readUint32(reader);
-    return { type, value: decodeText(reader, skip(reader, length), length) };
+  if (type === "S") return readLongString(reader);
+  if (type === "x") {
+    skip(reader, readUint32(reader));
+    return null;
   }
-  if (type === "x") return { type, value: readBytes(reader, readUint32(reader)) };
-  const size = FIXED_SIZES[type];
-  if (size === undefined) throw new AmqpError(502, `unknown field type ${JSON.stringify(type)} in a table`);
-  return readFixed(reader.view, type, skip(reader, size));
+  const [size, read] = fixed(type);
+  return read(reader.view, skip(reader, size));
 }
 
-function readFixed(view: DataView, type: string, at: number): FieldValue {
-  switch (type) {
-    case "t":
-      return { type, value: view.getUint8(at) !== 0 };
-    case "b":
-      return { type, value: view.getInt8(at) };
-    case "B":
-      return { type, value: view.getUint8(at) };
-    case "s":
-      return { type, value: view.getInt16(at) };
-    case "u":
-      return { type, value: view.getUint16(at) };
-    case "I":
-      return { type, value: view.getInt32(at) };
-    case "i":
-      return { type, value: view.getUint32(at) };
-    case "l":
-      return { type, value: view.getBigInt64(at) };
-    case "L":
-    case "T":
-      return { type, value: view.getBigUint64(at) };
-    case "f":
-      return { type, value: view.getFloat32(at) };
-    case "d":
-      return { type, value: view.getFloat64(at) };
-    case "D":
-      return { type, places: view.getUint8(at), value: view.getUint32(at + 1) };
-    default:
-      return { type: "V" };
-  }
+function fixed(type: string) {
+  const found = FIXED[type];
+  if (!found) throw new AmqpError(502, `unknown field type ${JSON.stringify(type)} in a table`);
+  return found;
 }
 
-function writeFieldValue(writer: ByteWriter, field: FieldValue): void {
-  writeUint8(writer, field.type.charCodeAt(0));
-  switch (field.type) {
-    case "S":
-      return writeLongString(writer, field.value);
-    case "x":
-      writeUint32(writer, field.value.byteLength);
-      return writeBytes(writer, field.value);
-    case "F":
-      return writeTable(writer, field.value);
-    case "A":
-      return writeSized(writer, () => field.value.forEach((item) => writeFieldValue(writer, item)));
-    default:
-      return writeFixed(writer, field);
+function writeValue(writer: ByteWriter, value: Field): void {
+  if (value === null) return writeType(writer, "V");
+  if (typeof value === "boolean") {
+    writeType(writer, "t");
+    return writeUint8(writer, value ? 1 : 0);
   }
+  if (typeof value === "string") {
+    writeType(writer, "S");
+    return writeLongString(writer, value);
+  }
+  if (typeof value === "number" || value instanceof Date) {
+    writeType(writer, value instanceof Date ? "T" : "l");
+    const start = reserve(writer, 8);
+    return writer.view.setBigInt64(start, BigInt(Math.trunc(value instanceof Date ? +value / 1000 : value)));
+  }
+  if (value instanceof Map) {
+    writeType(writer, "F");
+    return writeTable(writer, value);
+  }
+  writeType(writer, "A");
+  const items = [...value.values()];
+  writeSized(writer, () => items.forEach((item) => writeValue(writer, item)));
 }
 
-type FixedField = Exclude<FieldValue, { type: "S" | "x" | "F" | "A" }>;
-
-function writeFixed(writer: ByteWriter, field: FixedField): void {
-  const at = reserve(writer, FIXED_SIZES[field.type] ?? 0);
-  const { view } = writer;
-  switch (field.type) {
-    case "t":
-      return view.setUint8(at, field.value ? 1 : 0);
-    case "b":
-      return view.setInt8(at, field.value);
-    case "B":
-      return view.setUint8(at, field.value);
-    case "s":
-      return view.setInt16(at, field.value);
-    case "u":
-      return view.setUint16(at, field.value);
-    case "I":
-      return view.setInt32(at, field.value);
-    case "i":
-      return view.setUint32(at, field.value);
-    case "l":
-      return view.setBigInt64(at, field.value);
-    case "L":
-    case "T":
-      return view.setBigUint64(at, field.value);
-    case "f":
-      return view.setFloat32(at, field.value);
-    case "d":
-      return view.setFloat64(at, field.value);
-    case "D":
-      view.setUint8(at, field.places);
-      return view.setUint32(at + 1, field.value);
-    case "V":
-      return;
-  }
+function writeType(writer: ByteWriter, letter: string): void {
+  writeUint8(writer, letter.charCodeAt(0));
 }

@@ -1,10 +1,10 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import fc from "fast-check";
 import { connect } from "amqplib";
-import { byteWriter, writeBytes, writtenBytes } from "./byte_writer.ts";
+import { byteWriter, writeBytes, writtenBytes } from "./bytes.ts";
 import { consumeInto, until } from "./testdata/conformance.ts";
-import type { FieldTable } from "./field_table.ts";
-import { writeContentFrames, writeHeartbeatFrame, writeMethodFrame } from "./frame_writer.ts";
+import type { Field, FieldTable } from "./field_table.ts";
+import { writeContentFrames, writeHeartbeatFrame, writeMethodFrame } from "./frames.ts";
 import { PROTOCOL_HEADER } from "./handshake.ts";
 import { type AmqpBrokerEvent, startAmqpBroker } from "./server.ts";
 
@@ -16,15 +16,12 @@ const AT_ONCE = 20;
 /** What an honest client may send, whole, with a message in it: the raw material to be damaged. */
 function honestSession(): Uint8Array {
   const writer = byteWriter();
-  const table: FieldTable = [["list", {
-    type: "A",
-    value: [{ type: "S", value: "x" }, { type: "l", value: 7n }],
-  }]];
+  const table: FieldTable = new Map<string, Field>([["list", ["x", 7]], ["inner", new Map([["yes", true]])]]);
   writeBytes(writer, PROTOCOL_HEADER);
   writeMethodFrame(writer, 0, "connection.start-ok", {
     clientProperties: table,
     mechanism: "PLAIN",
-    response: new TextEncoder().encode("\0guest\0guest"),
+    response: "\0guest\0guest",
     locale: "en_US",
   });
   writeMethodFrame(writer, 0, "connection.tune-ok", { channelMax: 10, frameMax: 8192, heartbeat: 0 });
@@ -47,7 +44,7 @@ function honestSession(): Uint8Array {
     queue: "",
     consumerTag: "c",
     ...consume,
-    arguments: [],
+    arguments: new Map(),
   });
   const publish = { ticket: 0, exchange: "amq.topic", routingKey: "a.b", mandatory: true, immediate: false };
   writeMethodFrame(writer, 1, "basic.publish", publish);

@@ -1,5 +1,6 @@
-import type { Content } from "./frame_writer.ts";
-import type { MemoryGauge } from "./memory_gauge.ts";
+import type { Content } from "./frames.ts";
+import type { Field, FieldTable } from "./field_table.ts";
+import { withHeaders } from "./properties.ts";
 
 /** A published message; queues share it, and it never changes apart from its count of references. */
 export type Message = Content & {
@@ -7,28 +8,82 @@ export type Message = Content & {
   readonly routingKey: string;
   /** Milliseconds it may wait in a queue, from its `expiration` property. */
   readonly expiration: number | undefined;
-  /** How many queue entries hold it; its memory is given back at none. */
+  /** How it died so far, the latest death first. Kept here: as in RabbitMQ 4, a client's own `x-death` tells nothing. */
+  readonly deaths: readonly Death[];
+  readonly firstDeath: Death | undefined;
+  /** How many places in queues hold it; its memory is given back at none. */
   references: number;
 };
 
-/** What the objects around a body take: with these figures the process grows by about what is counted. */
-const MESSAGE_OVERHEAD_BYTES = 768;
-/** And those of its place in each queue, ready or out. */
-const ENTRY_OVERHEAD_BYTES = 256;
-/** And the buffer of each piece of the body, one per frame it came in. */
-const PIECE_OVERHEAD_BYTES = 384;
+/** Why a message was dead-lettered. */
+export type DeathReason = "expired" | "rejected" | "maxlen" | "delivery_limit";
 
-/** Takes a reference, for a place in a queue; the first one charges the message's own memory as well. */
-export function retain(message: Message, memory: MemoryGauge): void {
-  memory.charge(ENTRY_OVERHEAD_BYTES + (message.references++ === 0 ? messageBytes(message) : 0));
+/** All deaths of a message in one queue for one reason; `at`, exchange, key and expiration are those of the first. */
+export type Death = {
+  readonly queue: string;
+  readonly reason: DeathReason;
+  readonly count: number;
+  readonly at: Date;
+  readonly exchange: string;
+  readonly routingKey: string;
+  readonly expiration: number | undefined;
+};
+
+/** Where a message died, and where it goes from there. */
+export type Burial = Pick<Death, "queue" | "reason" | "exchange" | "routingKey">;
+
+/**
+ * The message to publish to `exchange` after its death in `queue`: the same body and properties, with RabbitMQ's headers of
+ * its deaths, and without its expiration, which would kill it again.
+ */
+export function deadLetter(message: Message, { queue, reason, exchange, routingKey }: Burial): Message {
+  const isSame = (past: Death) => past.queue === queue && past.reason === reason;
+  const past = message.deaths.find(isSame);
+  const { exchange: from, routingKey: key, expiration } = message;
+  const latest: Death = past
+    ? { ...past, count: past.count + 1 }
+    : { queue, reason, count: 1, at: new Date(), exchange: from, routingKey: key, expiration };
+  const deaths = [latest, ...message.deaths.filter((death) => death !== past)];
+  const firstDeath = message.firstDeath ?? latest;
+  const headers: FieldTable = new Map<string, Field>([
+    ["x-death", deaths.map(deathTable)],
+    ...summary("x-first-death", firstDeath),
+    ...summary("x-last-death", latest),
+  ]);
+  const properties = withHeaders(message.properties, headers, { dropExpiration: true });
+  return {
+    ...message,
+    exchange,
+    routingKey,
+    properties,
+    expiration: undefined,
+    deaths,
+    firstDeath,
+    references: 0,
+  };
 }
 
-/** Gives a reference back; the last one refunds the message's own memory as well. */
-export function release(message: Message, memory: MemoryGauge): void {
-  memory.refund(ENTRY_OVERHEAD_BYTES + (--message.references === 0 ? messageBytes(message) : 0));
+/**
+ * Whether dead-lettering into `queue` would close a cycle in which nobody rejected the message: it would circle for ever,
+ * and is dropped.
+ */
+export function isAutomaticCycle(deaths: readonly Death[], queue: string): boolean {
+  const last = deaths.findIndex((death) => death.queue === queue);
+  return last >= 0 && deaths.slice(0, last + 1).every(({ reason }) => reason !== "rejected");
 }
 
-function messageBytes(message: Message): number {
-  return MESSAGE_OVERHEAD_BYTES + message.properties.byteLength + message.bodySize +
-    message.body.length * PIECE_OVERHEAD_BYTES;
+function deathTable({ queue, reason, count, at, exchange, routingKey, expiration }: Death): FieldTable {
+  return new Map<string, Field>([
+    ["count", count],
+    ["reason", reason],
+    ["queue", queue],
+    ["time", at],
+    ["exchange", exchange],
+    ["routing-keys", [routingKey]],
+    ...(expiration === undefined ? [] : [["original-expiration", String(expiration)] as const]),
+  ]);
+}
+
+function summary(prefix: string, { exchange, queue, reason }: Death): [string, string][] {
+  return Object.entries({ exchange, queue, reason }).map(([name, value]) => [`${prefix}-${name}`, value]);
 }

@@ -1,8 +1,8 @@
-import { type ByteWriter, byteWriter, writtenBytes } from "./byte_writer.ts";
+import { type ByteWriter, byteWriter, writtenBytes } from "./bytes.ts";
 
-/** What goes out to one peer: everything written in one turn of the event loop leaves in one socket write. */
+/** What goes out to one peer: everything written in one turn of the event loop leaves in one write to the socket. */
 export type Outgoing = {
-  /** The buffer to write frames to; after writing, call {@linkcode Outgoing.flushSoon}. */
+  /** The buffer to write to; after writing, call `flushSoon`. */
   writer(): ByteWriter;
   /** Sends what has been written once the running code is done, or after the write already under way. */
   flushSoon(): void;
@@ -18,13 +18,13 @@ export type Outgoing = {
 const KEPT_BYTES = 256 * 1024;
 
 /**
- * Buffers for `socket`. `onDrain` is called after each write the socket took, `onError` once should it fail;
- * after that everything written is dropped.
+ * Buffers for `socket`. `onDrain` is called after each write the socket took, `onError` once should it fail; after that
+ * everything written is dropped.
  */
 export function createOutgoing(
   socket: { write(bytes: Uint8Array): Promise<number> },
   onDrain: () => void,
-  onError: (error: unknown) => void,
+  onError: () => void,
 ): Outgoing {
   let filling = byteWriter(1024);
   let spare = byteWriter(1024);
@@ -37,8 +37,11 @@ export function createOutgoing(
     await undefined; // let the code that writes now finish first
     try {
       while (filling.at > 0 && !failed) await sendFilled();
-    } catch (error) {
-      fail(error);
+    } catch {
+      failed = true;
+      inFlight = 0;
+      filling.at = 0;
+      onError();
     }
     flushing = undefined; // at once after the last look at what is pending, or a write in between would be left
   }
@@ -57,13 +60,6 @@ export function createOutgoing(
     spare = sending.bytes.byteLength > KEPT_BYTES ? byteWriter(1024) : sending;
     spare.at = 0;
     onDrain();
-  }
-
-  function fail(error: unknown): void {
-    failed = true;
-    inFlight = 0;
-    filling.at = 0;
-    onError(error);
   }
 
   return {

@@ -1,41 +1,55 @@
-import { createRingQueue } from "./ring_queue.ts";
-
 /**
- * A queue's ready messages in publishing order, also after some went out and came back.
- *
- * Whatever comes back was at the head once, so it precedes everything still waiting: those that came back are
- * kept in a heap by position, in front of a plain ring. Adding and taking is O(1), coming back O(log n).
+ * A queue's ready messages in the order of their positions, also after some went out and came back. Whatever comes back was
+ * at the head once, so it precedes everything still waiting: `returned` is a heap in front of the plain list `waiting`.
+ * Adding and taking take constant time, coming back O(log n).
  */
-export type ReadyList<T extends { readonly position: number }> = {
-  readonly length: number;
-  /** Adds an item whose position is above all earlier ones. */
-  push(item: T): void;
-  /** Puts an item back where it was taken from. */
-  putBack(item: T): void;
-  /** Takes the item of lowest position; `undefined` when empty. */
-  shift(): T | undefined;
-  /** The item of lowest position, left where it is. */
-  peek(): T | undefined;
+export type ReadyList<T extends Positioned> = {
+  /** Slots before `head` are empty; they are cut off once they are half of all. */
+  readonly waiting: (T | undefined)[];
+  head: number;
+  readonly returned: T[];
 };
-
-/** An empty list. */
-export function createReadyList<T extends { readonly position: number }>(): ReadyList<T> {
-  const waiting = createRingQueue<T>();
-  const returned: T[] = [];
-  return {
-    get length() {
-      return waiting.length + returned.length;
-    },
-    push: (item) => waiting.push(item),
-    putBack: (item) => pushHeap(returned, item),
-    shift: () => returned.length > 0 ? popHeap(returned) : waiting.shift(),
-    peek: () => returned.length > 0 ? returned[0] : waiting.peek(),
-  };
-}
 
 type Positioned = { readonly position: number };
 
-function pushHeap<T extends Positioned>(heap: T[], item: T): void {
+const MIN_CUT = 1024;
+
+/** An empty list. */
+export function createReadyList<T extends Positioned>(): ReadyList<T> {
+  return { waiting: [], head: 0, returned: [] };
+}
+
+/** How many there are. */
+export function countReady(list: ReadyList<Positioned>): number {
+  return list.waiting.length - list.head + list.returned.length;
+}
+
+/** The item of lowest position, left where it is. */
+export function peekReady<T extends Positioned>({ waiting, head, returned }: ReadyList<T>): T | undefined {
+  return returned.length > 0 ? returned[0] : waiting[head];
+}
+
+/** Adds an item whose position is above all earlier ones. */
+export function addReady<T extends Positioned>(list: ReadyList<T>, item: T): void {
+  list.waiting.push(item);
+}
+
+/** Takes the item of lowest position. */
+export function takeReady<T extends Positioned>(list: ReadyList<T>): T | undefined {
+  const { waiting, returned } = list;
+  if (returned.length > 0) return popHeap(returned);
+  const item = waiting[list.head];
+  if (item === undefined) return undefined;
+  waiting[list.head++] = undefined;
+  if (list.head === waiting.length || (list.head >= MIN_CUT && list.head * 2 >= waiting.length)) {
+    waiting.splice(0, list.head);
+    list.head = 0;
+  }
+  return item;
+}
+
+/** Puts an item back that was taken before. */
+export function putBackReady<T extends Positioned>({ returned: heap }: ReadyList<T>, item: T): void {
   let index = heap.push(item) - 1;
   while (index > 0) {
     const parentIndex = (index - 1) >> 1;

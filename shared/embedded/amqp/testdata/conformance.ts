@@ -1,6 +1,6 @@
 /**
- * Runs each conformance test with the stock client against the embedded broker and, where the environment
- * variable `AMQP_URL` names one, against that broker too: both must answer alike.
+ * Runs each conformance test with the stock client against the embedded broker and, where the environment variable
+ * `AMQP_URL` names one, against that broker too: both must answer alike.
  *
  * @module
  */
@@ -15,98 +15,93 @@ import {
 } from "amqplib";
 import { startAmqpBroker } from "../server.ts";
 
-/** What the server said when it closed a channel or connection. */
-export type CloseReason = { readonly code: number; readonly message: string };
-
 /** A broker under test, with what a test opens on it; everything is taken down after the test. */
-export type BrokerUnderTest = {
-  readonly url: string;
-  /** Whether it is the one of this project. */
-  readonly isEmbedded: boolean;
-  /** A connection of its own. */
-  connect(): Promise<ChannelModel>;
-  /** A channel with confirms, on a connection of its own. */
-  channel(): Promise<ConfirmChannel>;
-  /** A name that nothing else has, for a queue or exchange that is deleted after the test. */
-  unique(prefix: string): string;
-  /** Declares a queue under a unique name. */
-  queue(channel: Channel, options?: Options.AssertQueue): Promise<string>;
-  /** Declares an exchange under a unique name. */
-  exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string>;
-};
+export type BrokerUnderTest = ReturnType<typeof brokerUnderTest>;
 
 const WAIT_MS = 10_000;
 
 /** Registers a test once per broker; the broker is named in the test's name. */
 export function conformanceTest(name: string, body: (broker: BrokerUnderTest) => Promise<void>): void {
   Deno.test(`embedded broker: ${name}`, async () => {
-    const broker = startAmqpBroker();
+    const server = startAmqpBroker();
+    const broker = brokerUnderTest(server.url, true);
     try {
-      await withBroker(broker.url, true, body);
+      await body(broker);
+      await broker.disconnect();
     } finally {
-      await broker.stop();
+      await server.stop();
     }
   });
   const url = Deno.env.get("AMQP_URL");
-  if (url) Deno.test(`AMQP_URL: ${name}`, () => withBroker(url, false, body));
+  if (!url) return;
+  Deno.test(`AMQP_URL: ${name}`, async () => {
+    const broker = brokerUnderTest(url, false);
+    try {
+      await body(broker);
+    } finally {
+      await broker.disconnect();
+      await broker.deleteAll();
+    }
+  });
 }
 
-async function withBroker(
-  url: string,
-  isEmbedded: boolean,
-  body: (broker: BrokerUnderTest) => Promise<void>,
-): Promise<void> {
+function brokerUnderTest(url: string, isEmbedded: boolean) {
   const connections: ChannelModel[] = [];
   const names: string[] = [];
+
   async function open(): Promise<ChannelModel> {
     const connection = await connect(url, { noDelay: true });
     connection.on("error", () => {}); // tests look at the errors they expect; others show as a failed action
     connections.push(connection);
     return connection;
   }
+
+  /** A name that nothing else has, for a queue or exchange that is deleted after the test. */
   function unique(prefix: string): string {
     const name = `conformance.${prefix}.${crypto.randomUUID().slice(0, 13)}`;
     names.push(name);
     return name;
   }
-  const broker: BrokerUnderTest = {
+
+  return {
     url,
+    /** Whether it is the one of this project. */
     isEmbedded,
     connect: open,
     unique,
-    channel: async () => {
+    /** Whether it says that it is a RabbitMQ 3, which answers some things otherwise than 4. */
+    async isRabbitMq3(): Promise<boolean> {
+      const { product, version } = (await open()).connection.serverProperties;
+      return product === "RabbitMQ" && version.startsWith("3.");
+    },
+    /** A channel with confirms, on a connection of its own. */
+    async channel(): Promise<ConfirmChannel> {
       const channel = await (await open()).createConfirmChannel();
       channel.on("error", () => {});
       return channel;
     },
-    queue: async (channel, options) => (await channel.assertQueue(unique("queue"), options)).queue,
-    exchange: async (channel, type, options) =>
-      (await channel.assertExchange(unique("exchange"), type, options)).exchange,
+    /** Declares a queue under a unique name. */
+    async queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
+      return (await channel.assertQueue(unique("queue"), options)).queue;
+    },
+    /** Declares an exchange under a unique name. */
+    async exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string> {
+      return (await channel.assertExchange(unique("exchange"), type, options)).exchange;
+    },
+    /** Closes all connections, but those that the test or the server closed. */
+    async disconnect(): Promise<void> {
+      await Promise.all(connections.map((connection) => connection.close().catch(() => {})));
+    },
+    async deleteAll(): Promise<void> {
+      const connection = await connect(url);
+      const channel = await connection.createChannel();
+      for (const name of names) {
+        await channel.deleteQueue(name);
+        await channel.deleteExchange(name);
+      }
+      await connection.close();
+    },
   };
-  try {
-    await body(broker);
-  } finally {
-    await Promise.all(connections.map(closeQuietly));
-    if (!isEmbedded) await deleteAll(url, names); // the embedded one forgets all by itself
-  }
-}
-
-async function deleteAll(url: string, names: readonly string[]): Promise<void> {
-  const connection = await connect(url);
-  const channel = await connection.createChannel();
-  for (const name of names) {
-    await channel.deleteQueue(name);
-    await channel.deleteExchange(name);
-  }
-  await connection.close();
-}
-
-async function closeQuietly(connection: ChannelModel): Promise<void> {
-  try {
-    await connection.close();
-  } catch {
-    // closed already, by the test or by the server
-  }
 }
 
 /** Resolves once `condition` holds; fails after ten seconds, saying what was waited for. */
@@ -118,35 +113,22 @@ export async function until(what: string, condition: () => boolean | Promise<boo
   }
 }
 
-/** The reason the server closes the channel with, after `action`, whose own failure does not matter. */
-export async function channelClosed(channel: Channel, action: () => unknown): Promise<CloseReason> {
-  return await closed(channel, action);
-}
-
-/** The reason the server closes the connection with, after `action`, whose own failure does not matter. */
-export async function connectionClosed(
-  connection: ChannelModel,
+/** The code and text that the server closes a channel or connection with, after `action`, which may well fail. */
+export async function closeReason(
+  emitter: Channel | ChannelModel,
   action: () => unknown,
-): Promise<CloseReason> {
-  return await closed(connection, action);
-}
-
-async function closed(emitter: Channel | ChannelModel, action: () => unknown): Promise<CloseReason> {
-  let reason: CloseReason | undefined;
+): Promise<{ readonly code: number; readonly message: string }> {
+  let reason: { code: number; message: string } | undefined;
   emitter.once("error", (error: Error & { code?: number }) => {
     reason = { code: error.code ?? 0, message: error.message };
   });
-  try {
-    await action();
-  } catch {
-    // told through the event
-  }
+  await Promise.try(action).catch(() => {}); // told through the event
   await until("the server to close", () => reason !== undefined);
   assert(reason);
   return reason;
 }
 
-/** Messages as they come to a consumer; `null` for a cancellation by the server. */
+/** Messages as they come to a consumer, and whether the server cancelled it. */
 export type Inbox = { readonly tag: string; readonly messages: ConsumeMessage[]; cancelled: boolean };
 
 /** Consumes into an array. */
@@ -157,17 +139,11 @@ export async function consumeInto(
 ): Promise<Inbox> {
   const messages: ConsumeMessage[] = [];
   const state = { cancelled: false };
-  const { consumerTag } = await channel.consume(queue, (message) => {
+  const { consumerTag: tag } = await channel.consume(queue, (message) => {
     if (message) messages.push(message);
     else state.cancelled = true;
   }, options);
-  return {
-    tag: consumerTag,
-    messages,
-    get cancelled() {
-      return state.cancelled;
-    },
-  };
+  return Object.assign(state, { tag, messages });
 }
 
 /** Sends texts to a queue, one message each, and waits for the confirms. */
