@@ -97,7 +97,12 @@ function routeOf(c: RequestContext): string {
   return matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
 }
 
-function gauge(registry: Registry, name: string, help: string, ...labelNames: string[]): Gauge {
+function gauge<L extends string = never>(
+  registry: Registry,
+  name: string,
+  help: string,
+  ...labelNames: L[]
+): Gauge<L> {
   return new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
 }
 
