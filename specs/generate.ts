@@ -9,7 +9,15 @@ import { stringify } from "yaml";
 import { eventJsonSchemas } from "../shared/events.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { metricsPorts, WORKERS } from "../workers/dev/processes.ts";
-import { EXIT_DONE, EXIT_FOUND, onOff, readFlags, runCommand } from "../workers/tools/command.ts";
+import {
+  EXIT_DONE,
+  EXIT_FOUND,
+  flag,
+  onOff,
+  readFlags,
+  runCommand,
+  usageOf,
+} from "../workers/tools/command.ts";
 import { asyncApiDocument } from "./asyncapi_document.ts";
 import { reference } from "./reference.ts";
 
@@ -74,17 +82,20 @@ function withWorkers(text: string): string {
     .replace(/( +# {7}- [\w-]+\n)+/, WORKERS.map(({ name }) => `    #       - ${name}\n`).join(""));
 }
 
-const USAGE = `Usage: deno task generate [--check]
-
-Writes what is made from the code: the list of migrations, the events' JSON Schemas, AsyncAPI, the workers in the example
-for Prometheus, the reference. Prints the path of each file that has changed.
-
-  --check           write nothing, and end with 2 where a file is not as it should be
-  --help            print this`;
+const FLAGS = {
+  check: flag(onOff, "write nothing, and end with 2 where a file is not as it should be"),
+};
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, { check: onOff })?.flags ?? null;
-  Deno.exit(await runCommand({ task: "generate", usage: USAGE, read, run }, Deno.args));
+  const usage = usageOf(
+    "generate",
+    "writes what is made from the code, and prints the path of each file that has changed",
+    { "How:": FLAGS },
+    "Ends with 0 when all files are as they should be, 2 with --check when one is not, 64 for a wrong usage.",
+    "--check",
+  );
+  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
+  Deno.exit(await runCommand({ task: "generate", usage, read, run }, Deno.args));
 }
 
 async function run({ check }: { readonly check: boolean }): Promise<number> {

@@ -11,12 +11,14 @@ import { stopOnSignals } from "../../shared/process/stop.ts";
 import {
   EXIT_DONE,
   EXIT_FOUND,
+  flag,
   type FlagValues,
   onOff,
   readFlags,
   runCommand,
   startProgress,
   text,
+  usageOf,
   wholeNumber,
 } from "../../workers/tools/command.ts";
 import { createStrikes, type FaultRecord } from "./faults.ts";
@@ -24,64 +26,62 @@ import { balance, countBy, keepOrdering, readBooks, settle } from "./ledger.ts";
 import { countByKind, describeFault, FAULT_KINDS, scheduleFaults, type SchedulePlan } from "./schedule.ts";
 import { CHAOS_SETTINGS, startChaosSystem } from "./system.ts";
 
-const USAGE = `Usage: deno task chaos [flags]
-
-  --seed N          determines the schedule of faults (default 1)
-  --orders N        orders to create, up to 1,000,000 (default 2000)
-  --faults N        faults to inject, up to 10,000 (default 40)
-  --connections N   connections that the orders come over (default 16)
-  --settle N        seconds to come to rest after the last order (default 120)
-  --keep-logs DIR   keep what the processes write, in a file for each
-  --schedule        print the schedule and do nothing else
-  --json            print the report, or the schedule, as JSON
-  --help            print this
-
-Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Progress goes to standard error. Ends with
-0 where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.
-
-Example: deno task chaos --seed 3 --orders 10000 --faults 120`;
-
 const FLAGS = {
-  seed: wholeNumber(0, 2 ** 32 - 1).default(1),
-  orders: wholeNumber(1, 1_000_000).default(2000),
-  faults: wholeNumber(0, 10_000).default(40),
-  connections: wholeNumber(1, 1000).default(16),
-  settle: wholeNumber(1, 3600).default(120),
-  "keep-logs": text.optional(),
-  schedule: onOff,
-  json: onOff,
+  seed: flag(wholeNumber(0, 2 ** 32 - 1).default(1), "determines the schedule of faults"),
+  orders: flag(wholeNumber(1, 1_000_000).default(2000), "orders to create, up to 1,000,000"),
+  faults: flag(wholeNumber(0, 10_000).default(40), "faults to inject, up to 10,000"),
+  connections: flag(wholeNumber(1, 1000).default(16), "connections that the orders come over"),
+  settle: flag(wholeNumber(1, 3600).default(120), "seconds to come to rest after the last order"),
+  "keep-logs": flag(text.optional(), "keep what the processes write, in a file for each", "<folder>"),
+  schedule: flag(onOff, "print the schedule and do nothing else"),
+  json: flag(onOff, "print the report, or the schedule, as JSON"),
 };
+const usage = usageOf(
+  "chaos",
+  "puts load on a system of its own while faults strike it, and checks the ledger",
+  { "How much:": FLAGS },
+  `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Progress goes to standard error. Ends with
+0 where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.`,
+  "--seed=3 --orders=10000 --faults=120",
+);
 
 if (import.meta.main) {
   const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "chaos", usage: USAGE, read, run }, Deno.args));
+  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
 }
 
 async function run(flags: FlagValues<typeof FLAGS>): Promise<number> {
   const { seed, orders, faults, schedule, json } = flags;
+  const plan = { seed, orders, faults };
   if (schedule) {
-    const planned = scheduleFaults({ seed, orders, faults });
+    const planned = scheduleFaults(plan);
     console.log(json ? JSON.stringify(planned) : planned.map(describeFault).join("\n"));
     return EXIT_DONE;
   }
-  const report = await runFromTerminal(flags);
+  const report = await runFromTerminal(plan, flags);
   console.log(json ? JSON.stringify(report) : reportLines(report).join("\n"));
   return report.passed ? EXIT_DONE : EXIT_FOUND;
 }
 
-async function runFromTerminal(flags: FlagValues<typeof FLAGS>): Promise<ChaosReport> {
-  const { seed, orders, faults, connections, settle, "keep-logs": logs } = flags;
+async function runFromTerminal(plan: SchedulePlan, flags: FlagValues<typeof FLAGS>): Promise<ChaosReport> {
+  const { connections, settle, "keep-logs": logs } = flags;
   const startedAt = performance.now();
   using stop = stopOnSignals(null);
-  using progress = startProgress("orders", orders);
+  using progress = startProgress("orders", plan.orders);
   const say = (line: string) => {
     progress.say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${line}`);
   };
   try {
     if (logs) await Deno.mkdir(logs, { recursive: true });
-    const settleMs = settle * 1000;
-    const options = { connections, settleMs, logs, stop: stop.signal, say, onAccepted: progress.at };
-    return await runChaos({ seed, orders, faults }, options);
+    const onAccepted = progress.at;
+    return await runChaos(plan, {
+      connections,
+      settleMs: settle * 1000,
+      logs,
+      stop: stop.signal,
+      say,
+      onAccepted,
+    });
   } catch (error) {
     const why = stop.signal.aborted ? "it was stopped" : messageOf(error);
     throw new Error(`Cannot run chaos: ${why}`, { cause: error });

@@ -29,6 +29,14 @@ export interface FaultRecord {
   resent: number;
 }
 
+/** A message that no consumer can ever process. */
+interface MalformedMessage {
+  /** The reason that its dead letter has to have. */
+  readonly reason: string;
+  /** No two are the same. */
+  readonly body: string | Uint8Array;
+}
+
 export interface SentMalformed extends MalformedMessage {
   /** The queue that it was sent to, which is its consumer's name. */
   readonly queue: string;
@@ -193,14 +201,6 @@ async function sample({ database }: ChaosSystem, { messages, seed }: Fault): Pro
     select id from (select id from outbox_events order by id desc limit ${RECENT_EVENTS}) as recent
     order by md5(id::text || ${String(seed)}) limit ${messages}`;
   return rows.map(({ id }) => id);
-}
-
-/** A message that no consumer can ever process. */
-export interface MalformedMessage {
-  /** The reason that its dead letter has to have. */
-  readonly reason: string;
-  /** No two are the same. */
-  readonly body: string | Uint8Array;
 }
 
 /** Orders that have ended in one way or the other; null where there is none. */
