@@ -23,6 +23,7 @@ const count = z.number().int().min(1).max(1_000_000);
 const url = z.string().min(1);
 
 const flow = { broker: url, names: z.record(z.string(), z.string()), orders: count };
+const pace = { count, everyMs: count };
 
 /** What can be measured. */
 const jobSchema = z.discriminatedUnion("what", [
@@ -34,16 +35,9 @@ const jobSchema = z.discriminatedUnion("what", [
   z.object({ what: z.literal("flow out"), ...flow }),
   z.object({ what: z.literal("flow in"), ...flow }),
   /** Bare chains of commits and hops, one every `everyMs`, through a durable queue that is empty. */
-  z.object({
-    what: z.literal("chains"),
-    database: url,
-    broker: url,
-    queue: z.string(),
-    count,
-    everyMs: count,
-  }),
+  z.object({ what: z.literal("chains"), database: url, broker: url, queue: z.string(), ...pace }),
   /** Orders, one every `everyMs`, until the database has told of their ends: see `tellEnds`. */
-  z.object({ what: z.literal("orders"), database: url, api: url, count, everyMs: count }),
+  z.object({ what: z.literal("orders"), database: url, api: url, ...pace }),
 ]);
 
 type Job = z.infer<typeof jobSchema>;
@@ -207,17 +201,12 @@ function messagesOfOrder(): Message[] {
 }
 
 /** The queues that the messages of `orders` orders get to, and how many each gets. */
-function queuesOfFlow(
-  topology: Topology,
-  orders: number,
-): { readonly name: string; readonly messages: number }[] {
+function queuesOfFlow({ queues }: Topology, orders: number) {
   const types = messagesOfOrder().map(({ type }) => type);
-  return Object.values(topology.queues)
-    .map(({ name, bindings }) => ({
-      name,
-      messages: orders * bindings.filter((type) => types.includes(type)).length,
-    }))
-    .filter(({ messages }) => messages > 0);
+  const all = Object.values(queues).map(({ name, bindings }) => {
+    return { name, messages: orders * bindings.filter((type) => types.includes(type)).length };
+  });
+  return all.filter(({ messages }) => messages > 0);
 }
 
 async function publishFlow({ broker, names, orders }: JobOf<"flow out">) {
@@ -311,17 +300,11 @@ async function runChains({ database, broker, queue, ...pace }: JobOf<"chains">):
   });
   const commit = () => insertOrder(sql, "orders");
   const hop = async () => {
-    const delivered = new Promise<void>((resolve) => waiting.push(resolve));
-    const confirmed = new Promise<void>((resolve, reject) => {
-      out.publish(
-        "",
-        queue,
-        message.body,
-        message.properties,
-        (error: unknown) => error ? reject(error) : resolve(),
-      );
-    });
-    await Promise.all([delivered, confirmed]);
+    const [delivered, confirmed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const onConfirm = (error: unknown) => error ? confirmed.reject(error) : confirmed.resolve();
+    waiting.push(delivered.resolve);
+    out.sendToQueue(queue, message.body, message.properties, onConfirm);
+    await Promise.all([delivered.promise, confirmed.promise]);
   };
   const took = await paced(pace, async () => {
     for (const step of [commit, hop, commit, hop, commit, hop, commit, commit]) await step();
