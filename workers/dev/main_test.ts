@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { signalChild } from "../../shared/process/stop.ts";
 import {
@@ -51,6 +51,7 @@ Deno.test("deno task dev runs the whole system, revives what is killed, and leav
   const env = await Deno.readTextFile(join(home.folder, "env"));
   assertStringIncludes(env, "DATABASE_URL='postgres://");
   assertStringIncludes(env, "AMQP_URL='amqp://");
+  assertStringIncludes(env, `ORDERFLOW_API_URL='${url}'\n`);
   run.process.kill("SIGTERM");
   run.process.kill("SIGINT"); // comes twice from a terminal
   assertEquals(await run.ended(), 0);
@@ -98,15 +99,27 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
   await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
 });
 
+Deno.test("deno task dev says nothing of errors when Ctrl-C ends what its start is waiting for", async () => {
+  await using home = await devHome();
+  await using run = startDev(home);
+  await run.printed(/initialising a Postgres database|starting the API/);
+  await new Deno.Command("kill", { args: ["-INT", "--", `-${run.process.pid}`] }).output(); // all of its group
+  assert([0, 130].includes(await run.ended()), run.output());
+  assert(!/cannot|could not|fail|error|gone/i.test(run.output()), run.output());
+});
+
 Deno.test("deno task dev says at once that a port is taken, and starts nothing", async () => {
   await using home = await devHome();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   for (const variable of ["PORT", "METRICS_PORT"]) {
     await using run = startDev(home, { [variable]: `${listener.addr.port}` });
-    assertEquals(await run.ended(), 1);
-    const message =
-      `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or set ${variable} to another one.\n`;
-    assertEquals(run.output(), message);
+    assertEquals(await run.ended(), 78);
+    const [told, command] = run.output().split("another one: ");
+    assertEquals(told, `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or take `);
+    assertMatch(
+      command ?? "",
+      new RegExp(`^${variable}=\\d+ ORDERFLOW_HOME=${home.folder} deno task dev\n$`),
+    );
   }
 });
 
@@ -124,7 +137,7 @@ Deno.test("deno task dev says that another one runs in the same folder", async (
 Deno.test("deno task dev waits for a database that is not there yet, and can be stopped meanwhile", async () => {
   await using home = await devHome();
   await using run = startDev(home, { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
-  await run.printed(/cannot reach the database of DATABASE_URL \(connect ECONNREFUSED .*\); waiting for it/);
+  await run.printed(/the database of DATABASE_URL cannot be used \(connect ECONNREFUSED .*\); trying again/);
   run.process.kill("SIGTERM");
   assertEquals(await run.ended(), 0);
 });
@@ -157,7 +170,10 @@ Deno.test("deno task reset says what it would delete, deletes it, and then finds
     "",
   ]);
   assertEquals(home.left(), ["env", "postgres"]);
-  const done = await home.reset(); // nobody is asked: its standard input is no terminal
+  const unasked = await home.reset(); // its standard input is no terminal
+  assertEquals([unasked.code, unasked.out, home.left()], [64, "", ["env", "postgres"]]);
+  assertStringIncludes(unasked.err, "There is nobody to ask: add --yes");
+  const done = await home.reset("--yes");
   assertEquals([done.code, done.err], [0, ""]);
   assertStringIncludes(
     done.out,
@@ -173,16 +189,16 @@ Deno.test("deno task reset --json prints one object, and nothing else", async ()
   const found = [home.postgres, home.env];
   const dry = await home.reset("--json", "--dry-run");
   assertEquals([dry.code, JSON.parse(dry.out)], [0, { dryRun: true, found, deleted: [] }]);
-  const done = await home.reset("--json");
+  const done = await home.reset("--json", "--yes");
   assertEquals([done.code, JSON.parse(done.out)], [0, { dryRun: false, found, deleted: found }]);
-  const again = await home.reset("--json");
+  const again = await home.reset("--json", "--yes");
   assertEquals([again.code, JSON.parse(again.out)], [0, { dryRun: false, found: [], deleted: [] }]);
 });
 
 Deno.test("deno task reset ends with 1 while somebody uses the data, and with 64 for a wrong usage", async () => {
   await using home = await homeWithData();
   using _lock = await lockHome(home);
-  const taken = await home.reset("--json");
+  const taken = await home.reset("--json", "--yes");
   assertEquals([taken.code, taken.out], [1, ""]);
   assertStringIncludes(taken.err, `(process ${Deno.pid}). Stop that one first.`);
   const unknown = await home.reset("--force");

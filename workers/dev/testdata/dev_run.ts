@@ -64,9 +64,9 @@ export interface DevRun extends AsyncDisposable {
   readonly process: Deno.ChildProcess;
   /** All that it has printed. */
   output(): string;
-  /** Resolves with the match once it has printed what matches; fails after 30 s, or when it ends before. */
+  /** Resolves with the match once it has printed what matches; fails after 60 s, or when it ends before. */
   printed(pattern: RegExp): Promise<RegExpExecArray>;
-  /** Resolves with the exit code once it has ended; fails after 10 s. */
+  /** Resolves with the exit code once it has ended; fails after 30 s. */
   ended(): Promise<number>;
 }
 
@@ -76,6 +76,7 @@ export function startDev(home: DevHome, env: Record<string, string> = {}): DevRu
     args: ["run", "-q", "--no-prompt", "-P=dev", "workers/dev/main.ts"],
     cwd: ROOT,
     env: { ...home.env, ...env },
+    detached: true, // a group of its own, for a terminal's Ctrl-C to reach
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -98,7 +99,7 @@ export function startDev(home: DevHome, env: Record<string, string> = {}): DevRu
       return match;
     },
     async ended() {
-      await eventually(() => code !== null, "it ends:\n", output.text, 10_000);
+      await eventually(() => code !== null, "it ends:\n", output.text, 30_000);
       return code ?? -1;
     },
     async [Symbol.asyncDispose]() {
@@ -116,7 +117,7 @@ export function processesIn(output: string): Map<string, number> {
 
 const orderSchema = z.object({ id: z.string(), status: z.string() });
 
-/** Orders a course that has a seat, and resolves once the order is `COMPLETED`; fails after 30 s. Answers with its id. */
+/** Orders a course that has a seat, and resolves once the order is `COMPLETED`; fails after 60 s. Answers with its id. */
 export async function orderCompletes(apiUrl: string): Promise<string> {
   const placed = await fetch(`${apiUrl}/ops/scenarios/order-success`, { method: "POST" });
   const { id } = orderSchema.parse(await placed.json());
@@ -148,7 +149,7 @@ export async function eventually(
   condition: () => boolean | Promise<boolean>,
   what: string,
   details: () => string = () => "",
-  timeoutMs = 30_000,
+  timeoutMs = 60_000,
 ): Promise<void> {
   for (const deadline = Date.now() + timeoutMs; !(await condition());) {
     if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}${details()}`);
