@@ -28,11 +28,11 @@ async function noneRuns(pids: Iterable<number>): Promise<boolean> {
   return (await Promise.all([...pids].map(isRunning))).every((running) => !running);
 }
 
-Deno.test("deno task dev runs the whole system, revives what is killed, and leaves nothing behind", async () => {
+Deno.test("deno task dev runs the whole system, revives what is killed, leaves nothing behind, and goes on from there", async () => {
   await using home = await devHome();
   await using run = startDev(home, { METRICS_PORT: "0" });
   const url = await ready(run);
-  await orderCompletes(url);
+  const id = await orderCompletes(url);
   const [, metrics = ""] = await run.printed(/payments-order-created +\|.*Listening +url=(\S+)/);
   assertStringIncludes(await (await fetch(metrics)).text(), 'process="payments-order-created"');
   const processes = processesIn(run.output());
@@ -41,41 +41,29 @@ Deno.test("deno task dev runs the whole system, revives what is killed, and leav
     const [, pid] = await run.printed(new RegExp(`${name} started again \\(process (\\d+)\\)`));
     processes.set(name, Number(pid));
   }
-  await eventually(() => fetch(`${url}/readyz`).then(drained, () => false), "the API is back, and ready");
-  await eventually(
-    () => fetch(metrics).then(drained, () => false),
-    "the worker's metrics are where they were",
-  );
+  const answers = (at: string) => () => fetch(at).then(drained, () => false);
+  await eventually(answers(`${url}/readyz`), "the API is back, and ready");
+  await eventually(answers(metrics), "the worker's metrics are where they were");
   await orderCompletes(url);
-
   const env = await Deno.readTextFile(join(home.folder, "env"));
-  assertStringIncludes(env, "DATABASE_URL='postgres://");
-  assertStringIncludes(env, "AMQP_URL='amqp://");
-  assertStringIncludes(env, `ORDERFLOW_API_URL='${url}'\n`);
-  run.process.kill("SIGTERM");
-  run.process.kill("SIGINT"); // comes twice from a terminal
-  assertEquals(await run.ended(), 0);
-  assert(await noneRuns(processes.values()), "a process is left");
-  await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
-  await assertRejects(() => Deno.stat(join(home.folder, POSTMASTER_PID)), Deno.errors.NotFound);
-});
+  const lines = ["DATABASE_URL='postgres://", "AMQP_URL='amqp://", `ORDERFLOW_API_URL='${url}'\n`];
+  for (const line of lines) assertStringIncludes(env, line);
 
-Deno.test("deno task dev leaves nothing running when it is killed, and the next one goes on from there", async () => {
-  await using home = await devHome();
-  await using run = startDev(home);
-  const id = await orderCompletes(await ready(run));
-  const processes = processesIn(run.output());
   run.process.kill("SIGKILL");
-  await eventually(() => noneRuns(processes.values()), "all processes end by themselves", run.output, 10_000);
+  await eventually(() => noneRuns(processes.values()), "all processes end by themselves", run.output);
   const isThere = (path: string) => Deno.stat(join(home.folder, path)).then(() => true, () => false);
-  await eventually(async () => !await isThere(POSTMASTER_PID), "Postgres ends by itself", run.output, 10_000);
+  await eventually(async () => !await isThere(POSTMASTER_PID), "Postgres ends by itself", run.output);
 
   await using next = startDev(home);
-  const url = await ready(next);
-  assertEquals(await orderStatus(url, id), "COMPLETED");
-  await orderCompletes(url);
+  const again = await ready(next);
+  assertEquals(await orderStatus(again, id), "COMPLETED");
+  await orderCompletes(again);
+  const others = processesIn(next.output());
   next.process.kill("SIGHUP"); // the terminal was closed
+  next.process.kill("SIGINT"); // comes as well, from some
   assertEquals(await next.ended(), 0);
+  assert(await noneRuns(others.values()), "a process is left");
+  assertEquals([await isThere("env"), await isThere(POSTMASTER_PID)], [false, false]);
 });
 
 Deno.test("deno task dev kills everything at once when somebody insists", async () => {
@@ -95,7 +83,7 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
     run.output,
   );
   assertEquals(await run.ended(), 130);
-  await eventually(() => noneRuns(processes.values()), "all processes are gone", run.output, 10_000);
+  await eventually(() => noneRuns(processes.values()), "all processes are gone", run.output);
   await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
 });
 
@@ -125,13 +113,10 @@ Deno.test("deno task dev says at once that a port is taken, and starts nothing",
 
 Deno.test("deno task dev says that another one runs in the same folder", async () => {
   await using home = await devHome();
-  await using first = startDev(home);
-  await ready(first);
+  using _lock = await lockHome(homePaths("/", home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
-  assertStringIncludes(second.output(), `(process ${first.process.pid}). Stop that one first.`);
-  first.process.kill("SIGTERM");
-  assertEquals(await first.ended(), 0);
+  assertStringIncludes(second.output(), `(process ${Deno.pid}). Stop that one first.`);
 });
 
 Deno.test("deno task dev waits for a database that is not there yet, and can be stopped meanwhile", async () => {
