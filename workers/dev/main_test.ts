@@ -1,14 +1,15 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { signalChild } from "../../shared/process/stop.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import {
   devHome,
   type DevRun,
-  eventually,
   freeze,
   isRunning,
   orderCompletes,
   orderStatus,
+  PATIENCE_MS,
   processesIn,
   startDev,
 } from "./testdata/dev_run.ts";
@@ -42,17 +43,17 @@ Deno.test("deno task dev runs the whole system, revives what is killed, leaves n
     processes.set(name, Number(pid));
   }
   const answers = (at: string) => () => fetch(at).then(drained, () => false);
-  await eventually(answers(`${url}/readyz`), "the API is back, and ready");
-  await eventually(answers(metrics), "the worker's metrics are where they were");
+  await eventually("the API is back, and ready", answers(`${url}/readyz`), PATIENCE_MS);
+  await eventually("the worker's metrics are where they were", answers(metrics), PATIENCE_MS);
   await orderCompletes(url);
   const env = await Deno.readTextFile(join(home.folder, "env"));
   const lines = ["DATABASE_URL='postgres://", "AMQP_URL='amqp://", `ORDERFLOW_API_URL='${url}'\n`];
   for (const line of lines) assertStringIncludes(env, line);
 
   run.process.kill("SIGKILL");
-  await eventually(() => noneRuns(processes.values()), "all processes end by themselves", run.output);
+  await eventually("all processes end by themselves", () => noneRuns(processes.values()), PATIENCE_MS);
   const isThere = (path: string) => Deno.stat(join(home.folder, path)).then(() => true, () => false);
-  await eventually(async () => !await isThere(POSTMASTER_PID), "Postgres ends by itself", run.output);
+  await eventually("Postgres ends by itself", async () => !await isThere(POSTMASTER_PID), PATIENCE_MS);
 
   await using next = startDev(home);
   const again = await ready(next);
@@ -74,16 +75,12 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
   await freeze(processes.get("outbox-relay") ?? 0); // it will not stop when asked
   run.process.kill("SIGINT");
   await run.printed(/dev +\| stopping/);
-  await eventually(
-    () => {
-      signalChild(run.process, "SIGINT");
-      return noneRuns([run.process.pid]);
-    },
-    "it ends",
-    run.output,
-  );
+  await eventually("it ends", () => {
+    signalChild(run.process, "SIGINT");
+    return noneRuns([run.process.pid]);
+  }, PATIENCE_MS);
   assertEquals(await run.ended(), 130);
-  await eventually(() => noneRuns(processes.values()), "all processes are gone", run.output);
+  await eventually("all processes are gone", () => noneRuns(processes.values()), PATIENCE_MS);
   await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
 });
 
