@@ -15,7 +15,7 @@ import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
 
-Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and nothing else", () => {
+Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, a LOG_FORMAT that somebody chose, and nothing else", () => {
   const inherited = {
     PATH: "/bin",
     HOME: "/home/me",
@@ -38,13 +38,9 @@ Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and no
   });
 });
 
-Deno.test("childEnvironment() leaves a LOG_FORMAT that somebody chose", () => {
-  assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
-});
-
 Deno.test("childEnvironment() passes on what Deno's telemetry is told, serviceName() says whose it is", () => {
-  const otel = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_PROTOCOL: "console", OTEL_SERVICE_NAME: "shop" };
-  const { LOG_FORMAT: _, ORDERFLOW_SUPERVISED: __, ...passed } = childEnvironment(otel, serviceName(API));
+  const otel = { OTEL_DENO: "true", OTEL_SERVICE_NAME: "shop", LOG_FORMAT: "json" };
+  const { ORDERFLOW_SUPERVISED: _, ...passed } = childEnvironment(otel, serviceName(API));
   assertEquals(passed, { ...otel, OTEL_SERVICE_NAME: "orderflow-api" });
 });
 
@@ -195,18 +191,12 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
   await output.cancel();
 });
 
-Deno.test("readSettings() embeds what has no URL, and only that", () => {
-  assertEquals(readSettings({}).databaseUrl, null);
+Deno.test("readSettings() embeds what has no URL, and has faults on by default, other than a process by itself", () => {
   const settings = readSettings({ DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" });
   assertEquals([settings.databaseUrl, settings.amqpUrl, settings.port], [null, "amqp://mq.example", 0]);
-});
-
-Deno.test("readSettings() has faults on unless told, other than a process that is started by itself", () => {
-  const enabled = (env: Record<string, string>) => readSettings(env).faultsEnabled;
-  assertEquals([enabled({}), enabled({ FAULTS_ENABLED: "false" }), enabled({ FAULTS_ENABLED: "true" })], [
+  assertEquals([settings.faultsEnabled, readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled], [
     true,
     false,
-    true,
   ]);
   assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false);
 });
@@ -236,19 +226,15 @@ HOSTNAME=box`;
   ]);
 });
 
-Deno.test("metricsPorts() counts up from the first port, in the order of the processes", () => {
+Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none for null, and never too few", () => {
   const ports = metricsPorts(9464, () => 0);
-  assertEquals(ports.get(RELAY), 9464);
-  assertEquals(CONSUMERS.map((spec) => ports.get(spec)), CONSUMERS.map((_, i) => 9465 + i));
-});
-
-Deno.test("metricsPorts() takes free ones for 0, and none where nobody asks for metrics", () => {
+  assertEquals(
+    [RELAY, ...CONSUMERS].map((spec) => ports.get(spec)),
+    [RELAY, ...CONSUMERS].map((_, i) => 9464 + i),
+  );
   let next = 20_000;
   assertEquals([...metricsPorts(0, () => next++).values()].at(-1), 20_000 + CONSUMERS.length);
   assertEquals(metricsPorts(null, () => 0).size, 0);
-});
-
-Deno.test("metricsPorts() refuses a first port that leaves too few behind it", () => {
   const last = 65_535 - CONSUMERS.length;
   assertEquals(metricsPorts(last, () => 0).size, 1 + CONSUMERS.length);
   assertThrows(() => metricsPorts(last + 1, () => 0), ConfigError, `METRICS_PORT is ${last + 1}`);

@@ -90,7 +90,7 @@ Deno.test("a task never asks this machine through the proxy of HTTP_PROXY: the t
     return Response.json(null);
   });
   const at = `http://127.0.0.1:${proxy.addr.port}`;
-  const env = { OPS_TOKEN: TOKEN, HTTP_PROXY: at, http_proxy: at, HTTPS_PROXY: at, ALL_PROXY: at };
+  const env = { OPS_TOKEN: TOKEN, HTTP_PROXY: at, http_proxy: at, ALL_PROXY: at, DENO_NO_UPDATE_CHECK: "1" };
   for (const host of ["127.0.0.1", "localhost"]) {
     const { out, err } = await runTask("status", ["--json", `--url=http://${host}:${api.port}`], { env });
     assertStringIncludes(out, '"version":"direct"', err);
