@@ -5,6 +5,7 @@ import { readReplayFlags, showEnd, showSet } from "./replay.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { countHearings, countUnfinished, countUnprocessed, fingerprint } from "../../specs/support/ledger.ts";
+import { insertHistory } from "../../specs/support/order_history.ts";
 import { placeOrders } from "../../specs/support/place_orders.ts";
 import { runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
@@ -117,8 +118,8 @@ Deno.test("deno task replay sends what it has shown: a repeat is absorbed and co
 });
 
 Deno.test("deno task replay cancels the replay on Ctrl-C, and says how far it got", async () => {
-  await using stack = await startStack();
-  await completedOrders(stack, 10);
+  await using stack = await startStack({}, { processes: ["api", "outbox-relay"] });
+  for (let orders = 0; orders < 10; orders++) await insertHistory(stack.db.sql, "COMPLETED");
   const args = ["--type=order.created", "--rate=1", "--yes", `--url=${stack.url}`];
   const child = taskCommand("replay", args).spawn();
   const { sql } = stack.db;
