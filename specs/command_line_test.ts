@@ -1,40 +1,114 @@
 /**
- * What all tasks of the command line have in common.
+ * What all tasks of the command line, and all processes that people start, have in common.
  *
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { runTask } from "./support/run_task.ts";
+import { fileURLToPath } from "node:url";
+import { API, WORKERS } from "../workers/dev/processes.ts";
+import { denoArguments } from "../workers/dev/child.ts";
+import { runTask, type TaskResult } from "./support/run_task.ts";
 
-const TASKS = ["status", "replay", "redrive", "audit", "load", "bench", "chaos", "reset"];
+const root = fileURLToPath(new URL("..", import.meta.url));
+/** Those that print JSON where they are told to. */
+const TELLING = ["status", "replay", "redrive", "audit", "load", "bench", "chaos", "reset"];
+const TASKS = [...TELLING, "dev", "migrate"];
+/** The API, the relay and one consumer: the others are the same frame. */
+const SAMPLE = [API, ...WORKERS.slice(0, 2)];
 
-Deno.test("every task of the command line says with --help what it takes, how it ends, and gives an example", async () => {
-  const results = await Promise.all(
-    TASKS.map(async (task) => [task, await runTask(task, ["--help"])] as const),
-  );
-  for (const [task, { code, out, err }] of results) {
+async function runProcess(
+  spec: typeof API,
+  args: string[],
+  env: Record<string, string> = {},
+): Promise<TaskResult> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...denoArguments(spec, ["127.0.0.1"]), ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", ...env },
+  }).output();
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out, err };
+}
+
+/** Each task and process of the sample under its name, with what it makes of `args`. */
+async function* runAll(...args: string[]): AsyncGenerator<[task: string, result: TaskResult]> {
+  for (const task of TASKS) yield [task, await runTask(task, args)];
+  for (const spec of SAMPLE) {
+    yield [spec === API ? spec.name : `worker:${spec.name}`, await runProcess(spec, args)];
+  }
+}
+
+Deno.test("every task and process says with --help what it takes, how it ends, and gives an example", async () => {
+  for await (const [task, { code, out, err }] of runAll("--help")) {
     assertEquals([code, err], [0, ""], task);
-    for (
-      const part of [
-        `deno task ${task}`,
-        "--json ",
-        "--help ",
-        "64 for a wrong usage",
-        `Example: deno task ${task} `,
-      ]
-    ) {
-      assertStringIncludes(out, part, task);
-    }
-    assert(/nds with\s+0 /.test(out), `${task} does not say how it ends`);
+    const parts = ["--help ", "64 for a wrong usage", `Example: deno task ${task}`, `deno task ${task}`];
+    if (TELLING.includes(task)) parts.push("--json ");
+    for (const part of parts) assertStringIncludes(out, part, task);
+    assert(/nds\s+with\s+0 /.test(out), `${task} does not say how it ends`);
   }
 });
 
-Deno.test("every task of the command line ends with 64 and one line on standard error for a flag that there is not", async () => {
-  const results = await Promise.all(
-    TASKS.map(async (task) => [task, await runTask(task, ["--no-such"])] as const),
-  );
-  for (const [task, result] of results) {
+Deno.test("every task and process ends with 64 and one line on standard error for a flag that there is not", async () => {
+  for await (const [task, result] of runAll("--no-such")) {
     const err = `There is no flag --no-such (deno task ${task} --help says more)\n`;
     assertEquals(result, { code: 64, out: "", err });
   }
+});
+
+Deno.test("every process and task ends with 78 and one sentence that names the variable which is wrong", async () => {
+  const wrong = { DATABASE_URL: "no-url", AMQP_URL: "amqp://127.0.0.1:1", ORDERFLOW_API_URL: "no-url" };
+  const err =
+    "Cannot start: DATABASE_URL must be a URL such as postgres://user:password@127.0.0.1:5432/orderflow\n";
+  for (const spec of SAMPLE) {
+    assertEquals(await runProcess(spec, [], wrong), { code: 78, out: "", err }, spec.name);
+  }
+  for (const task of ["migrate", "audit"]) {
+    assertEquals(await runTask(task, [], { env: wrong }), { code: 78, out: "", err }, task);
+  }
+  const dev = await runTask("dev", [], { env: { ...wrong, ORDERFLOW_API_URL: "" } });
+  assertEquals([dev.code, dev.err], [78, err]);
+  for (const task of ["status", "replay", "redrive", "load"]) {
+    const flags = {
+      replay: ["--type=order.created", "--yes"],
+      redrive: ["--all", "--yes"],
+      load: ["--no-wait"],
+    };
+    const { code, err } = await runTask(
+      task,
+      Object.entries(flags).find(([name]) => name === task)?.[1] ?? [],
+      { env: wrong },
+    );
+    assertEquals([code, err], [
+      78,
+      "Cannot start: ORDERFLOW_API_URL must be a URL such as http://127.0.0.1:8000\n",
+    ], task);
+  }
+  const address = {
+    HOST: "192.0.2.1",
+    DATABASE_URL: "postgres://x@127.0.0.1:1/x",
+    AMQP_URL: "amqp://127.0.0.1:1",
+  };
+  const listening = await runProcess(API, [], address);
+  assertEquals(listening.code, 78);
+  assertStringIncludes(listening.err, "Cannot listen on HOST 192.0.2.1, PORT 8000: ");
+});
+
+Deno.test("a Deno that is too old is told so in one sentence, and this one is not", async () => {
+  const check = async (agent: string) => {
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["workers/dev/deno_version.sh"],
+      cwd: root,
+      env: { npm_config_user_agent: agent },
+    }).output();
+    return { code, err: new TextDecoder().decode(stderr) };
+  };
+  for (const version of ["1.46.3", "2.0.0", "2.8.9"]) {
+    const { code, err } = await check(`deno/${version} npm/? deno/${version} linux x86_64`);
+    assertEquals([code, err.split("\n").length], [78, 2]);
+    assertStringIncludes(err, `OrderFlow needs Deno 2.9 or later, and this is ${version}: run npm install`);
+  }
+  for (const version of [Deno.version.deno, "2.10.0", "2.81.0", "3.0.0"]) {
+    assertEquals(await check(`deno/${version} npm/?`), { code: 0, err: "" });
+  }
+  assertEquals(await check(""), { code: 0, err: "" });
 });

@@ -61,8 +61,8 @@ const FLAGS = {
   json: flag(onOff, "print the report as JSON; progress goes to standard error"),
 };
 const ENDS =
-  `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78 for a wrong
-configuration.`;
+  `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78
+for a wrong configuration.`;
 const usage = usageOf(
   "load",
   "puts load on a running system, and says how fast its orders were",

@@ -102,9 +102,7 @@ export function readConfig<N extends VariableName>(
     }
     return [name, parsed.data];
   });
-  if (faults.length > 0) {
-    throw new ConfigError(`Cannot start, the configuration is wrong:\n  ${faults.join("\n  ")}`);
-  }
+  if (faults.length > 0) throw new ConfigError(`Cannot start: ${faults.join("; ")}`);
   return Object.fromEntries(entries) as Config<N>;
 }
 

@@ -4,26 +4,23 @@
  * @module
  */
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
-import type { ProcessSpec } from "./processes.ts";
-import { pause, signalChild } from "../../shared/process/stop.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
+import { pause, signalChild } from "../../shared/process/stop.ts";
+import type { ProcessSpec } from "./processes.ts";
 
 /** Variables by name. */
 export type Environment = Readonly<Record<string, string>>;
 
 /** What Deno itself reads, to find its caches, certificates and telemetry settings. */
-const RUNTIME_VARIABLES = ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "NO_COLOR", "FORCE_COLOR"];
-const RUNTIME_PREFIXES = ["DENO_", "OTEL_"];
+const RUNTIME = /^(PATH|HOME|XDG_CACHE_HOME|TMPDIR|NO_COLOR|FORCE_COLOR|DENO_.*|OTEL_.*)$/;
 
 /**
  * The environment of a child: of `inherited` only OrderFlow's own variables and what Deno reads, then `set` over it.
  * Lines are for people, unless `LOG_FORMAT` says otherwise.
  */
 export function childEnvironment(inherited: Environment, set: Environment): Record<string, string> {
-  const wanted = (name: string) =>
-    name in VARIABLES || RUNTIME_VARIABLES.includes(name) ||
-    RUNTIME_PREFIXES.some((prefix) => name.startsWith(prefix));
-  const kept = Object.entries(inherited).filter(([name, value]) => wanted(name) && value !== "");
+  const kept = Object.entries(inherited)
+    .filter(([name, value]) => (name in VARIABLES || RUNTIME.test(name)) && value !== "");
   return { LOG_FORMAT: "pretty", ...Object.fromEntries(kept), ...set, [SUPERVISED_VARIABLE]: "1" };
 }
 
@@ -32,7 +29,7 @@ export function serviceName({ name }: ProcessSpec): Environment {
   return { OTEL_SERVICE_NAME: `orderflow-${name}` };
 }
 
-const DEFAULT_PORTS: Readonly<Record<string, string>> = {
+const DEFAULT_PORTS: Environment = {
   "postgres:": "5432",
   "postgresql:": "5432",
   "amqp:": "5672",
@@ -113,80 +110,57 @@ export function startChild(
 /** A longer line is printed in pieces of this many characters: what has no end must not fill the memory. */
 const MAX_LINE = 16_384;
 
-/**
- * Cuts a text that arrives in pieces into lines: `push` answers with the lines that a piece completes, `rest` with what is
- * left without a line end. A line of more than `maxLength` characters comes in pieces of at most that.
- */
-export function createLineSplitter(maxLength: number = MAX_LINE) {
+/** The lines of a stream, those of each piece as it comes. */
+async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string[]> {
   let rest = "";
-  return {
-    push(piece: string): string[] {
-      const lines = (rest + piece).split("\n");
-      const parts = pieces(lines.pop() ?? "", maxLength);
-      rest = parts.pop() ?? "";
-      return [...lines.flatMap((line) => pieces(line.replace(/\r$/, ""), maxLength)), ...parts];
-    },
-    rest(): string[] {
-      const last = rest === "" ? [] : [rest];
-      rest = "";
-      return last;
-    },
-  };
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split(/\r?\n/);
+    const parts = pieces(lines.pop() ?? "");
+    rest = parts.pop() ?? "";
+    yield [...lines.flatMap(pieces), ...parts];
+  }
+  if (rest !== "") yield [rest];
 }
 
-function pieces(line: string, maxLength: number): string[] {
-  const count = Math.max(1, Math.ceil(line.length / maxLength));
-  return Array.from({ length: count }, (_, i) => line.slice(i * maxLength, (i + 1) * maxLength));
+function pieces(line: string): string[] {
+  const count = Math.max(1, Math.ceil(line.length / MAX_LINE));
+  return Array.from({ length: count }, (_, i) => line.slice(i * MAX_LINE, (i + 1) * MAX_LINE));
 }
 
 /** ANSI foreground colours: cyan, yellow, magenta, green, blue, and their bright ones. Red is for nobody. */
 const COLOURS = [36, 33, 35, 32, 34, 96, 93, 95, 92, 94];
 
-/** Gives each of `names` the text in front of its lines: padded to the longest, in a colour of its own. */
-export function prefixes(names: readonly string[], coloured: boolean): (name: string) => string {
-  const width = Math.max(...names.map((name) => name.length));
-  return (name) => {
-    const text = `${name.padEnd(width)} | `;
-    const colour = COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length];
-    return coloured ? `\x1b[${colour}m${text}\x1b[0m` : text;
-  };
-}
+export type Printer = ReturnType<typeof createPrinter>;
 
-/** Prints whole lines in the order of the calls, each of which resolves when its lines are written. */
-export interface Printer {
-  /** Prints a text in the name of a process. */
-  line(name: string, text: string): Promise<void>;
-  /** Prints a text as it is. */
-  block(text: string): Promise<void>;
-  /** Prints what `stream` brings, line by line, until it ends. It is read no faster than it can be written. */
-  stream(name: string, stream: ReadableStream<Uint8Array>): Promise<void>;
-  /** Resolves once everything printed so far is written. */
-  flush(): Promise<void>;
-}
-
-/** Makes a printer on `write`, for lines of the processes `names`. */
+/**
+ * Makes a printer on `write`, for lines of the processes `names`, each of which has its name in front. Lines are written
+ * whole and in the order of the calls; each call resolves when its lines are written.
+ */
 export function createPrinter(
   names: readonly string[],
   coloured: boolean,
   write: (bytes: Uint8Array) => Promise<void>,
-): Printer {
-  const prefix = prefixes(names, coloured);
+) {
+  const width = Math.max(...names.map((name) => name.length));
   const encoder = new TextEncoder();
   let last = Promise.resolve();
   const print = (text: string) => last = last.then(() => write(encoder.encode(text)));
-  const lines = (name: string, texts: readonly string[]) =>
-    texts.length === 0 ? last : print(texts.map((text) => `${prefix(name)}${text}\n`).join(""));
+  const lines = (name: string, texts: readonly string[]) => {
+    const colour = COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length];
+    const front = `${name.padEnd(width)} | `;
+    const prefix = coloured ? `\x1b[${colour}m${front}\x1b[0m` : front;
+    return texts.length === 0 ? last : print(texts.map((text) => `${prefix}${text}\n`).join(""));
+  };
   return {
-    line: (name, text) => lines(name, text.split("\n")),
-    block: (text) => print(`${text}\n`),
+    /** Prints a text in the name of a process. */
+    line: (name: string, text: string) => lines(name, text.split("\n")),
+    /** Prints a text as it is. */
+    block: (text: string) => print(`${text}\n`),
+    /** Resolves once everything printed so far is written. */
     flush: () => last,
-    async stream(name, stream) {
-      const splitter = createLineSplitter();
-      const decoder = new TextDecoder();
-      for await (const bytes of stream) {
-        await lines(name, splitter.push(decoder.decode(bytes, { stream: true })));
-      }
-      await lines(name, splitter.rest());
+    /** Prints what `stream` brings, line by line, until it ends. It is read no faster than it can be written. */
+    async stream(name: string, stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+      for await (const texts of linesOf(stream)) await lines(name, texts);
     },
   };
 }
@@ -215,18 +189,8 @@ export function restartDelayMs(failures: number): number {
   return Math.min(MIN_DELAY_MS * 2 ** (failures - 1), MAX_DELAY_MS);
 }
 
-/** How many ends in a row there are after one more, of a process that ran for `ranMs`. */
-export function failuresAfter(failures: number, ranMs: number): number {
-  return ranMs >= HEALTHY_MS ? 1 : failures + 1;
-}
-
-/** Says in words how a process ended. */
-export function describeEnd(status: Pick<Deno.CommandStatus, "code" | "signal">): string {
-  return status.signal ? `was ended by ${status.signal}` : `ended with code ${status.code}`;
-}
-
 /** What happens around a process that is kept running. */
-export interface KeepRunningOptions {
+interface KeepRunningOptions {
   readonly start: () => Child;
   /** Told of each end that nobody asked for, with the pause before the next start. */
   readonly onEnd: (how: string, delayMs: number) => void;
@@ -236,42 +200,32 @@ export interface KeepRunningOptions {
   readonly onWrongConfiguration: () => void;
 }
 
-/** A process that is kept running. */
-export interface KeptProcess {
-  /** The id of the process that runs now, or ran last. */
-  readonly pid: number;
-  /** Ends the process, killing it after `graceMs`, and starts it again at once. */
-  restart(graceMs: number): Promise<void>;
-  /** Ends it: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
-  stop(graceMs: number): Promise<void>;
-  /** Kills it, without waiting. */
-  kill(): void;
-}
+export type KeptProcess = ReturnType<typeof keepRunning>;
 
 /** Starts a process and keeps it running until it is stopped or killed. */
-export function keepRunning(options: KeepRunningOptions): KeptProcess {
+export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: KeepRunningOptions) {
   const stopping = new AbortController();
   let skipPause = new AbortController();
-  let child = options.start();
+  let child = start();
   const running = run();
 
   async function run(): Promise<void> {
     for (let failures = 0;;) {
       const startedAt = performance.now();
-      const status = await child.ended;
+      const { code, signal } = await child.ended;
       if (stopping.signal.aborted) return;
       if (skipPause.signal.aborted) failures = 0;
-      else if (status.code === EXIT_CONFIG) return options.onWrongConfiguration();
+      else if (code === EXIT_CONFIG) return onWrongConfiguration();
       else {
-        failures = failuresAfter(failures, performance.now() - startedAt);
+        failures = performance.now() - startedAt >= HEALTHY_MS ? 1 : failures + 1;
         const delayMs = restartDelayMs(failures);
-        options.onEnd(describeEnd(status), delayMs);
+        onEnd(signal ? `was ended by ${signal}` : `ended with code ${code}`, delayMs);
         await pause(delayMs, AbortSignal.any([stopping.signal, skipPause.signal]));
         if (stopping.signal.aborted) return;
       }
       skipPause = new AbortController();
-      child = options.start();
-      options.onRestart(child.pid);
+      child = start();
+      onRestart(child.pid);
     }
   }
 
@@ -284,19 +238,23 @@ export function keepRunning(options: KeepRunningOptions): KeptProcess {
   }
 
   return {
-    get pid() {
+    /** The id of the process that runs now, or ran last. */
+    get pid(): number {
       return child.pid;
     },
-    async restart(graceMs) {
+    /** Ends the process, killing it after `graceMs`, and starts it again at once. */
+    async restart(graceMs: number): Promise<void> {
       skipPause.abort();
       await end(graceMs);
     },
-    async stop(graceMs) {
+    /** Ends it: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
+    async stop(graceMs: number): Promise<void> {
       stopping.abort();
       await end(graceMs);
       await running;
     },
-    kill() {
+    /** Kills it, without waiting. */
+    kill(): void {
       stopping.abort();
       child.signal("SIGKILL");
     },

@@ -3,23 +3,19 @@ import {
   addressOf,
   type Child,
   childEnvironment,
-  createLineSplitter,
   createPrinter,
   denoArguments,
-  describeEnd,
-  failuresAfter,
   joinAddress,
   keepRunning,
-  prefixes,
   restartDelayMs,
   serviceName,
 } from "./child.ts";
-import { API, CONSUMERS, metricsPorts, readSettings, RELAY } from "./processes.ts";
+import { API, CONSUMERS, metricsPorts, misspelt, readSettings, RELAY } from "./processes.ts";
 import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
 
-Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and nothing else", () => {
+Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, a LOG_FORMAT that somebody chose, and nothing else", () => {
   const inherited = {
     PATH: "/bin",
     HOME: "/home/me",
@@ -42,13 +38,9 @@ Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, and no
   });
 });
 
-Deno.test("childEnvironment() leaves a LOG_FORMAT that somebody chose", () => {
-  assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
-});
-
 Deno.test("childEnvironment() passes on what Deno's telemetry is told, serviceName() says whose it is", () => {
-  const otel = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_PROTOCOL: "console", OTEL_SERVICE_NAME: "shop" };
-  const { LOG_FORMAT: _, ORDERFLOW_SUPERVISED: __, ...passed } = childEnvironment(otel, serviceName(API));
+  const otel = { OTEL_DENO: "true", OTEL_SERVICE_NAME: "shop", LOG_FORMAT: "json" };
+  const { ORDERFLOW_SUPERVISED: _, ...passed } = childEnvironment(otel, serviceName(API));
   assertEquals(passed, { ...otel, OTEL_SERVICE_NAME: "orderflow-api" });
 });
 
@@ -79,29 +71,6 @@ Deno.test("denoArguments() runs a process under its permission set, with the add
   );
 });
 
-Deno.test("createLineSplitter() gives whole lines, however the text was cut", () => {
-  const splitter = createLineSplitter();
-  assertEquals(splitter.push("one\ntw"), ["one"]);
-  assertEquals(splitter.push("o\r\n\nthree"), ["two", ""]);
-  assertEquals(splitter.rest(), ["three"]);
-  assertEquals(splitter.rest(), []);
-});
-
-Deno.test("createLineSplitter() cuts what is longer than its limit, with or without a line end", () => {
-  const splitter = createLineSplitter(4);
-  assertEquals(splitter.push("abcdefghij"), ["abcd", "efgh"]);
-  assertEquals(splitter.push("k\nabcde\n"), ["ijk", "abcd", "e"]);
-  assertEquals(splitter.rest(), []);
-});
-
-Deno.test("prefixes() pads to the longest name, and colours only when told to", () => {
-  const plain = prefixes(["api", "outbox-relay"], false);
-  assertEquals(plain("api"), "api          | ");
-  const coloured = prefixes(["api", "outbox-relay"], true);
-  assertEquals(coloured("api"), "\x1b[36mapi          | \x1b[0m");
-  assertEquals(coloured("outbox-relay"), "\x1b[33moutbox-relay | \x1b[0m");
-});
-
 Deno.test("createPrinter() never mixes the lines of two streams, nor breaks a character in two", async () => {
   const written: string[] = [];
   const printer = createPrinter(["a", "b"], false, async (bytes) => {
@@ -112,7 +81,7 @@ Deno.test("createPrinter() never mixes the lines of two streams, nor breaks a ch
     new TextEncoder().encode("5 €").slice(0, 4),
     new TextEncoder().encode("5 €").slice(4),
   ];
-  const chunks = (...parts: (string | Uint8Array)[]) =>
+  const chunks = (...parts: (string | Uint8Array<ArrayBuffer>)[]) =>
     ReadableStream.from(
       parts.map((part) => typeof part === "string" ? new TextEncoder().encode(part) : part),
     );
@@ -132,22 +101,28 @@ Deno.test("createPrinter() never mixes the lines of two streams, nor breaks a ch
   assertEquals(lines.length, 7);
 });
 
+Deno.test("createPrinter() cuts a line that does not end, and puts each name in a colour of its own", async () => {
+  const written: string[] = [];
+  const printer = createPrinter(["api", "relay"], true, (bytes) => {
+    written.push(new TextDecoder().decode(bytes));
+    return Promise.resolve();
+  });
+  await printer.stream(
+    "relay",
+    ReadableStream.from([new TextEncoder().encode(`${"x".repeat(40_000)}\r\nrest`)]),
+  );
+  await printer.line("api", "line");
+  const prefix = "\x1b[33mrelay | \x1b[0m";
+  const lines = written.join("").trimEnd().split("\n");
+  assertEquals(lines.slice(0, 4).map((line) => line.replace(prefix, "").length), [16_384, 16_384, 7232, 4]);
+  assertEquals(lines[4], "\x1b[36mapi   | \x1b[0mline");
+});
+
 Deno.test("restartDelayMs() doubles from 200 ms up to 5 s", () => {
   assertEquals([1, 2, 3, 4, 5, 6, 50].map(restartDelayMs), [200, 400, 800, 1600, 3200, 5000, 5000]);
 });
 
-Deno.test("failuresAfter() counts ends in a row, and starts over after 10 s of running", () => {
-  assertEquals(failuresAfter(0, 100), 1);
-  assertEquals(failuresAfter(4, 9_999), 5);
-  assertEquals(failuresAfter(4, 10_000), 1);
-});
-
-Deno.test("describeEnd() names the signal, else the code", () => {
-  assertEquals(describeEnd({ code: 137, signal: "SIGKILL" }), "was ended by SIGKILL");
-  assertEquals(describeEnd({ code: 1, signal: null }), "ended with code 1");
-});
-
-Deno.test("keepRunning() starts a process again when it ends, and stops it for good", async () => {
+Deno.test("keepRunning() starts a process again when it ends, and stops it permanently", async () => {
   const seen: string[] = [];
   const { promise: restarted, resolve } = Promise.withResolvers<void>();
   const scripts = ["exit 3", "sleep 60"];
@@ -216,18 +191,12 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
   await output.cancel();
 });
 
-Deno.test("readSettings() embeds what has no URL, and only that", () => {
-  assertEquals(readSettings({}).databaseUrl, null);
+Deno.test("readSettings() embeds what has no URL, and has faults on by default, other than a process by itself", () => {
   const settings = readSettings({ DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" });
   assertEquals([settings.databaseUrl, settings.amqpUrl, settings.port], [null, "amqp://mq.example", 0]);
-});
-
-Deno.test("readSettings() has faults on unless told, other than a process that is started by itself", () => {
-  const enabled = (env: Record<string, string>) => readSettings(env).faultsEnabled;
-  assertEquals([enabled({}), enabled({ FAULTS_ENABLED: "false" }), enabled({ FAULTS_ENABLED: "true" })], [
+  assertEquals([settings.faultsEnabled, readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled], [
     true,
     false,
-    true,
   ]);
   assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false);
 });
@@ -240,19 +209,32 @@ Deno.test("readSettings() names every variable at fault, of whichever process", 
   for (const name of ["PORT", "CONSUMER_BATCH_SIZE", "AMQP_URL"]) assertStringIncludes(error.message, name);
 });
 
-Deno.test("metricsPorts() counts up from the first port, in the order of the processes", () => {
-  const ports = metricsPorts(9464, () => 0);
-  assertEquals(ports.get(RELAY), 9464);
-  assertEquals(CONSUMERS.map((spec) => ports.get(spec)), CONSUMERS.map((_, i) => 9465 + i));
+Deno.test("misspelt() finds names that nobody reads and that look like a known one, and no others", () => {
+  const text = `
+OUTBOX_PUBLISHR_ENABLED=false
+# LOG_LEVL=debug
+export Port=8001
+DATABASE_URL=postgres://x
+ORDERFLOW_HOM=/tmp/x
+OTEL_DENO=true
+COMPOSE_PROFILES=app
+HOSTNAME=box`;
+  assertEquals(misspelt(text), [
+    ["OUTBOX_PUBLISHR_ENABLED", "OUTBOX_PUBLISHER_ENABLED"],
+    ["Port", "PORT"],
+    ["ORDERFLOW_HOM", "ORDERFLOW_HOME"],
+  ]);
 });
 
-Deno.test("metricsPorts() takes free ones for 0, and none where nobody asks for metrics", () => {
+Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none for null, and never too few", () => {
+  const ports = metricsPorts(9464, () => 0);
+  assertEquals(
+    [RELAY, ...CONSUMERS].map((spec) => ports.get(spec)),
+    [RELAY, ...CONSUMERS].map((_, i) => 9464 + i),
+  );
   let next = 20_000;
   assertEquals([...metricsPorts(0, () => next++).values()].at(-1), 20_000 + CONSUMERS.length);
   assertEquals(metricsPorts(null, () => 0).size, 0);
-});
-
-Deno.test("metricsPorts() refuses a first port that leaves too few behind it", () => {
   const last = 65_535 - CONSUMERS.length;
   assertEquals(metricsPorts(last, () => 0).size, 1 + CONSUMERS.length);
   assertThrows(() => metricsPorts(last + 1, () => 0), ConfigError, `METRICS_PORT is ${last + 1}`);

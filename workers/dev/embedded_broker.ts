@@ -8,7 +8,7 @@ import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
 import { startLog } from "../../shared/process/log.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, stopOnSignals } from "../../shared/process/stop.ts";
-import { BROKER_PORT_VARIABLE } from "./processes.ts";
+import { BROKER_PASSWORD_VARIABLE, BROKER_PORT_VARIABLE, BROKER_USER } from "./processes.ts";
 
 if (import.meta.main) {
   try {
@@ -24,8 +24,10 @@ async function main(): Promise<void> {
   const config = readConfig(["LOG_LEVEL", "LOG_FORMAT"]);
   const log = await startLog("broker", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
   using stop = stopOnSignals(log, { supervised: isSupervised() });
+  const password = Deno.env.get(BROKER_PASSWORD_VARIABLE);
   const broker = startAmqpBroker({
     port: readPort(),
+    ...password ? { user: BROKER_USER, password } : {},
     log: ({ type, ...event }) => type === "memory alarm" ? log.warning(type, event) : log.debug(type, event),
   });
   log.info("Listening", { port: broker.port });

@@ -1,14 +1,15 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { signalChild } from "../../shared/process/stop.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import {
   devHome,
   type DevRun,
-  eventually,
   freeze,
   isRunning,
   orderCompletes,
   orderStatus,
+  PATIENCE_MS,
   processesIn,
   startDev,
 } from "./testdata/dev_run.ts";
@@ -28,11 +29,11 @@ async function noneRuns(pids: Iterable<number>): Promise<boolean> {
   return (await Promise.all([...pids].map(isRunning))).every((running) => !running);
 }
 
-Deno.test("deno task dev runs the whole system, revives what is killed, and leaves nothing behind", async () => {
+Deno.test("deno task dev runs the whole system, revives what is killed, leaves nothing behind, and goes on from there", async () => {
   await using home = await devHome();
   await using run = startDev(home, { METRICS_PORT: "0" });
   const url = await ready(run);
-  await orderCompletes(url);
+  const id = await orderCompletes(url);
   const [, metrics = ""] = await run.printed(/payments-order-created +\|.*Listening +url=(\S+)/);
   assertStringIncludes(await (await fetch(metrics)).text(), 'process="payments-order-created"');
   const processes = processesIn(run.output());
@@ -41,40 +42,29 @@ Deno.test("deno task dev runs the whole system, revives what is killed, and leav
     const [, pid] = await run.printed(new RegExp(`${name} started again \\(process (\\d+)\\)`));
     processes.set(name, Number(pid));
   }
-  await eventually(() => fetch(`${url}/readyz`).then(drained, () => false), "the API is back, and ready");
-  await eventually(
-    () => fetch(metrics).then(drained, () => false),
-    "the worker's metrics are where they were",
-  );
+  const answers = (at: string) => () => fetch(at).then(drained, () => false);
+  await eventually("the API is back, and ready", answers(`${url}/readyz`), PATIENCE_MS);
+  await eventually("the worker's metrics are where they were", answers(metrics), PATIENCE_MS);
   await orderCompletes(url);
-
   const env = await Deno.readTextFile(join(home.folder, "env"));
-  assertStringIncludes(env, "DATABASE_URL='postgres://");
-  assertStringIncludes(env, "AMQP_URL='amqp://");
-  run.process.kill("SIGTERM");
-  run.process.kill("SIGINT"); // comes twice from a terminal
-  assertEquals(await run.ended(), 0);
-  assert(await noneRuns(processes.values()), "a process is left");
-  await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
-  await assertRejects(() => Deno.stat(join(home.folder, POSTMASTER_PID)), Deno.errors.NotFound);
-});
+  const lines = ["DATABASE_URL='postgres://", "AMQP_URL='amqp://", `ORDERFLOW_API_URL='${url}'\n`];
+  for (const line of lines) assertStringIncludes(env, line);
 
-Deno.test("deno task dev leaves nothing running when it is killed, and the next one goes on from there", async () => {
-  await using home = await devHome();
-  await using run = startDev(home);
-  const id = await orderCompletes(await ready(run));
-  const processes = processesIn(run.output());
   run.process.kill("SIGKILL");
-  await eventually(() => noneRuns(processes.values()), "all processes end by themselves", run.output, 10_000);
+  await eventually("all processes end by themselves", () => noneRuns(processes.values()), PATIENCE_MS);
   const isThere = (path: string) => Deno.stat(join(home.folder, path)).then(() => true, () => false);
-  await eventually(async () => !await isThere(POSTMASTER_PID), "Postgres ends by itself", run.output, 10_000);
+  await eventually("Postgres ends by itself", async () => !await isThere(POSTMASTER_PID), PATIENCE_MS);
 
   await using next = startDev(home);
-  const url = await ready(next);
-  assertEquals(await orderStatus(url, id), "COMPLETED");
-  await orderCompletes(url);
+  const again = await ready(next);
+  assertEquals(await orderStatus(again, id), "COMPLETED");
+  await orderCompletes(again);
+  const others = processesIn(next.output());
   next.process.kill("SIGHUP"); // the terminal was closed
+  next.process.kill("SIGINT"); // comes as well, from some
   assertEquals(await next.ended(), 0);
+  assert(await noneRuns(others.values()), "a process is left");
+  assertEquals([await isThere("env"), await isThere(POSTMASTER_PID)], [false, false]);
 });
 
 Deno.test("deno task dev kills everything at once when somebody insists", async () => {
@@ -85,17 +75,22 @@ Deno.test("deno task dev kills everything at once when somebody insists", async 
   await freeze(processes.get("outbox-relay") ?? 0); // it will not stop when asked
   run.process.kill("SIGINT");
   await run.printed(/dev +\| stopping/);
-  await eventually(
-    () => {
-      signalChild(run.process, "SIGINT");
-      return noneRuns([run.process.pid]);
-    },
-    "it ends",
-    run.output,
-  );
+  await eventually("it ends", () => {
+    signalChild(run.process, "SIGINT");
+    return noneRuns([run.process.pid]);
+  }, PATIENCE_MS);
   assertEquals(await run.ended(), 130);
-  await eventually(() => noneRuns(processes.values()), "all processes are gone", run.output, 10_000);
+  await eventually("all processes are gone", () => noneRuns(processes.values()), PATIENCE_MS);
   await assertRejects(() => Deno.stat(join(home.folder, "env")), Deno.errors.NotFound);
+});
+
+Deno.test("deno task dev says nothing of errors when Ctrl-C ends what its start is waiting for", async () => {
+  await using home = await devHome();
+  await using run = startDev(home);
+  await run.printed(/initialising a Postgres database|starting the API/);
+  await new Deno.Command("kill", { args: ["-INT", "--", `-${run.process.pid}`] }).output(); // all of its group
+  assert([0, 130].includes(await run.ended()), run.output());
+  assert(!/cannot|could not|fail|error|gone/i.test(run.output()), run.output());
 });
 
 Deno.test("deno task dev says at once that a port is taken, and starts nothing", async () => {
@@ -103,28 +98,28 @@ Deno.test("deno task dev says at once that a port is taken, and starts nothing",
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   for (const variable of ["PORT", "METRICS_PORT"]) {
     await using run = startDev(home, { [variable]: `${listener.addr.port}` });
-    assertEquals(await run.ended(), 1);
-    const message =
-      `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or set ${variable} to another one.\n`;
-    assertEquals(run.output(), message);
+    assertEquals(await run.ended(), 78);
+    const [told, command] = run.output().split("another one: ");
+    assertEquals(told, `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or take `);
+    assertMatch(
+      command ?? "",
+      new RegExp(`^${variable}=\\d+ ORDERFLOW_HOME=${home.folder} deno task dev\n$`),
+    );
   }
 });
 
 Deno.test("deno task dev says that another one runs in the same folder", async () => {
   await using home = await devHome();
-  await using first = startDev(home);
-  await ready(first);
+  using _lock = await lockHome(homePaths("/", home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
-  assertStringIncludes(second.output(), `(process ${first.process.pid}). Stop that one first.`);
-  first.process.kill("SIGTERM");
-  assertEquals(await first.ended(), 0);
+  assertStringIncludes(second.output(), `(process ${Deno.pid}). Stop that one first.`);
 });
 
 Deno.test("deno task dev waits for a database that is not there yet, and can be stopped meanwhile", async () => {
   await using home = await devHome();
   await using run = startDev(home, { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
-  await run.printed(/cannot reach the database of DATABASE_URL \(connect ECONNREFUSED .*\); waiting for it/);
+  await run.printed(/the database of DATABASE_URL cannot be used \(connect ECONNREFUSED .*\); trying again/);
   run.process.kill("SIGTERM");
   assertEquals(await run.ended(), 0);
 });
@@ -157,7 +152,10 @@ Deno.test("deno task reset says what it would delete, deletes it, and then finds
     "",
   ]);
   assertEquals(home.left(), ["env", "postgres"]);
-  const done = await home.reset(); // nobody is asked: its standard input is no terminal
+  const unasked = await home.reset(); // its standard input is no terminal
+  assertEquals([unasked.code, unasked.out, home.left()], [64, "", ["env", "postgres"]]);
+  assertStringIncludes(unasked.err, "There is nobody to ask: add --yes");
+  const done = await home.reset("--yes");
   assertEquals([done.code, done.err], [0, ""]);
   assertStringIncludes(
     done.out,
@@ -173,16 +171,16 @@ Deno.test("deno task reset --json prints one object, and nothing else", async ()
   const found = [home.postgres, home.env];
   const dry = await home.reset("--json", "--dry-run");
   assertEquals([dry.code, JSON.parse(dry.out)], [0, { dryRun: true, found, deleted: [] }]);
-  const done = await home.reset("--json");
+  const done = await home.reset("--json", "--yes");
   assertEquals([done.code, JSON.parse(done.out)], [0, { dryRun: false, found, deleted: found }]);
-  const again = await home.reset("--json");
+  const again = await home.reset("--json", "--yes");
   assertEquals([again.code, JSON.parse(again.out)], [0, { dryRun: false, found: [], deleted: [] }]);
 });
 
 Deno.test("deno task reset ends with 1 while somebody uses the data, and with 64 for a wrong usage", async () => {
   await using home = await homeWithData();
   using _lock = await lockHome(home);
-  const taken = await home.reset("--json");
+  const taken = await home.reset("--json", "--yes");
   assertEquals([taken.code, taken.out], [1, ""]);
   assertStringIncludes(taken.err, `(process ${Deno.pid}). Stop that one first.`);
   const unknown = await home.reset("--force");

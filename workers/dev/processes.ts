@@ -45,6 +45,31 @@ export function readSettings(env: Environment) {
   };
 }
 
+/** How many letters must be left out, put in or replaced to make `b` of `a` (Levenshtein). */
+function distance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (above[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min((above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, replaced));
+    }
+    above = row;
+  }
+  return above.at(-1) ?? 0;
+}
+
+/** The names in the text of an env file that nobody reads, and that look like a known one, with that one. Pure. */
+export function misspelt(envFile: string): [name: string, known: string][] {
+  const known = [...Object.keys(VARIABLES), "ORDERFLOW_HOME"];
+  const given = [...envFile.matchAll(/^\s*(?:export\s+)?(\w+)\s*=/gm)].map(([, name = ""]) => name);
+  return given.filter((name) => !known.includes(name)).flatMap((name) => {
+    const near = known.map((each) => [each, distance(name.toUpperCase(), each)] as const)
+      .toSorted(([, a], [, b]) => a - b)[0];
+    return near && near[1] <= (name.length > 6 ? 2 : 1) ? [[name, near[0]]] : [];
+  });
+}
+
 const LAST_PORT = 65_535;
 
 /**
@@ -104,3 +129,7 @@ export const BROKER: ProcessSpec = {
 
 /** Where the embedded broker listens on 127.0.0.1: its URL must outlive a restart, so the supervisor picks the port. */
 export const BROKER_PORT_VARIABLE = "ORDERFLOW_BROKER_PORT";
+/** The password of its user; `deno task dev` makes one up for each run. */
+export const BROKER_PASSWORD_VARIABLE = "ORDERFLOW_BROKER_PASSWORD";
+/** Its user, where a password is given; otherwise both are `guest`. */
+export const BROKER_USER = "orderflow";

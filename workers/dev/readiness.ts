@@ -1,122 +1,87 @@
 /**
- * Whether the processes do their work, by what can be seen from outside, and the banner that says so.
+ * Whether the processes do their work, by what the API tells of them, and the banner that says so.
  *
  * @module
  */
-import { connect as connectBroker } from "amqplib";
-import type { Topology } from "../../shared/topology.ts";
-import { brokerUrls, readQueueDepths } from "../../shared/broker/connection.ts";
-import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { brokerUrls } from "../../shared/broker/connection.ts";
+import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { pause } from "../../shared/process/stop.ts";
-import { API, CONSUMERS, RELAY } from "./processes.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { ApiError, opsApi } from "../tools/ops_api.ts";
+import { API, CONSUMERS, PROCESSES } from "./processes.ts";
 
-/** One thing that must be so before the system counts as ready: one look at a process; a rejection counts as not yet. */
-interface Check {
-  readonly name: string;
-  readonly isReady: () => Promise<boolean>;
-}
-
-const POLL_MS = 60;
+const POLL_MS = 100;
+const ANSWER_MS = 5000;
 
 /**
- * Polls the checks until each has been met once, or until `stop`; answers whether all were met. After `patienceMs`
- * `onLate` is told, once, who is not ready; the wait goes on, because what they wait for may yet come.
+ * The names of those that do not do their work yet: whose process, by `pids`, is not heard of, or whose queue of
+ * `topology` nobody consumes. Pure.
+ */
+export function notReady(
+  { database, broker, figures }: SystemStatus,
+  topology: Topology,
+  pids: ReadonlyMap<string, number>,
+): string[] {
+  if (database !== "up" || broker !== "up" || !figures) return [API.name];
+  const heard = new Set(figures.processes.map(({ name, pid }) => `${name} ${pid}`));
+  const consumed = new Set(
+    figures.queues?.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue),
+  );
+  const idle = CONSUMERS.filter(({ queue }) => !consumed.has(topology.queues[queue].name));
+  return PROCESSES.filter((spec) =>
+    !heard.has(`${spec.name} ${pids.get(spec.name)}`) || idle.some(({ name }) => name === spec.name)
+  ).map(({ name }) => name);
+}
+
+/** Asks the API at `url` who is not ready. One that does not tell (`HOST` of a network, no token) counts as ready. */
+export function readinessOf(url: string, topology: Topology, stop: AbortSignal) {
+  const { ask } = opsApi(url, ANSWER_MS, stop);
+  return async (pids: ReadonlyMap<string, number>): Promise<string[]> => {
+    try {
+      return notReady(await ask(systemStatusSchema, "/ops/status"), topology, pids);
+    } catch (error) {
+      return error instanceof ApiError && (error.status === 401 || error.status === 403) ? [] : [API.name];
+    }
+  };
+}
+
+/**
+ * Looks again and again until nobody is named, or until `stop`; answers whether all were ready. After `patienceMs`
+ * `onLate` is told, once, who is not; the wait goes on, because what they wait for may yet come.
  */
 export async function untilReady(
-  checks: readonly Check[],
-  options: {
+  look: () => Promise<readonly string[]>,
+  { patienceMs, onLate, stop }: {
     readonly patienceMs: number;
     readonly onLate: (names: readonly string[]) => void;
     readonly stop: AbortSignal;
   },
 ): Promise<boolean> {
   const startedAt = performance.now();
-  let told = false;
-  let open = checks;
-  while (!options.stop.aborted) {
-    const met = await Promise.all(open.map((check) => check.isReady().catch(() => false)));
-    open = open.filter((_, i) => !met[i]);
-    if (open.length === 0) return true;
-    if (!told && performance.now() - startedAt > options.patienceMs) {
+  for (let told = false; !stop.aborted;) {
+    const late = await look();
+    if (late.length === 0) return true;
+    if (!told && performance.now() - startedAt > patienceMs) {
       told = true;
-      options.onLate(open.map(({ name }) => name));
+      onLate(late);
     }
-    await pause(POLL_MS, options.stop);
+    await pause(POLL_MS, stop);
   }
   return false;
 }
 
-/** Where the system can be looked at. */
-export interface System {
+/** What the banner tells; URLs are in full, and are shown without their passwords. */
+interface BannerFacts {
   readonly apiUrl: string;
   readonly databaseUrl: string;
   readonly amqpUrl: string;
-  /** The queues that must be consumed. */
-  readonly topology: Topology;
-}
-
-/** One check for each process. Disposing of them closes what they look through. */
-export function systemChecks(system: System): { checks: Check[] } & AsyncDisposable {
-  const { topology } = system;
-  const sql = connect(system.databaseUrl, { name: "dev", role: null, max: 1 });
-  const consumedQueues = createQueueReader(system.amqpUrl, topology);
-  const checks: Check[] = [
-    { name: API.name, isReady: () => apiIsReady(system.apiUrl) },
-    { name: RELAY.name, isReady: () => relayIsListening(sql) },
-    ...CONSUMERS.map(({ name, queue }) => {
-      return { name, isReady: async () => (await consumedQueues()).has(topology.queues[queue].name) };
-    }),
-  ];
-  return { checks, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
-}
-
-/** The API answers, and reaches database and broker. */
-async function apiIsReady(url: string): Promise<boolean> {
-  const response = await fetch(new URL("/readyz", url), { signal: AbortSignal.timeout(2000) });
-  await response.body?.cancel();
-  return response.ok;
-}
-
-/** The relay listens for wake-ups. Its sessions carry its name. */
-async function relayIsListening(sql: Sql): Promise<boolean> {
-  const rows = await sql`
-    select from pg_stat_activity
-    where datname = current_database() and application_name = 'orderflow outbox-relay' and query ilike 'listen%'`;
-  return rows.length > 0;
-}
-
-/**
- * Makes a look at the broker that answers with the queues that somebody consumes; none while it cannot be reached or a
- * queue is not declared yet. Looks asked for at the same time are one look.
- */
-function createQueueReader(amqpUrl: string, topology: Topology): () => Promise<Set<string>> {
-  const urls = brokerUrls(amqpUrl);
-  let looking: Promise<Set<string>> | null = null;
-  let looks = 0; // each at another node of a cluster: one of them may be down
-  const look = () => readConsumedQueues(urls[looks++ % urls.length] ?? urls[0], topology);
-  return () => looking ??= look().finally(() => looking = null);
-}
-
-async function readConsumedQueues(url: string, topology: Topology): Promise<Set<string>> {
-  const connection = await connectBroker(url, { timeout: 2000 });
-  connection.on("error", () => {});
-  try {
-    const channel = await connection.createChannel();
-    channel.on("error", () => {}); // a queue that is not there yet closes the channel; the rejection says so
-    const depths = await readQueueDepths(channel, topology);
-    return new Set(depths.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue));
-  } finally {
-    await connection.close().catch(() => {});
-  }
-}
-
-/** What the banner tells; URLs are in full, and are shown without their passwords. */
-export interface BannerFacts extends Omit<System, "topology"> {
   /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
   readonly home: string;
+  /** `deno task status`, as it can be pasted. */
+  readonly status: string;
   /** All that run: kill any of them and see it come back. */
   readonly processes: readonly { readonly name: string; readonly pid: number }[];
   /** How long the start took. */
@@ -138,6 +103,10 @@ export function banner(facts: BannerFacts): string {
   });
   const database = embedded.database ? `embedded, data in ${home}/postgres` : "as DATABASE_URL says";
   const broker = embedded.broker ? "embedded, in memory" : "as AMQP_URL says";
+  const texts = facts.processes.map(({ name, pid }) => `${name} ${pid}`);
+  const processes = Array.from({ length: Math.ceil(texts.length / PROCESSES_PER_LINE) }, (_, i) => {
+    return texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", ");
+  });
   return `
 ${RULE}
 OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.startMs / 1000).toFixed(1)} s).
@@ -148,18 +117,13 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
   RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
-  Processes   ${processLines(facts.processes).join(INDENT)}
+  Processes   ${processes.join(INDENT)}
 
   Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'
+  See it      ${facts.status}
+  Learn it    twelve lessons: specs/lessons/README.md
   Stop it     Ctrl-C
 ${RULE}`;
-}
-
-function processLines(processes: BannerFacts["processes"]): string[] {
-  const texts = processes.map(({ name, pid }) => `${name} ${pid}`);
-  return Array.from({ length: Math.ceil(texts.length / PROCESSES_PER_LINE) }, (_, i) => {
-    return texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", ");
-  });
 }
 
 /** A URL as it may be shown: with *** for a password. */

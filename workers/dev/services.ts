@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { type EmbeddedPostgres, startPostgres } from "../../shared/embedded/postgres.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause } from "../../shared/process/stop.ts";
-import { restartDelayMs } from "./child.ts";
+import { type Environment, restartDelayMs } from "./child.ts";
 
 /** The folder's variable, for a second `deno task dev` in the same checkout, and for tests. */
 export const HOME_VARIABLE = "ORDERFLOW_HOME";
@@ -51,17 +51,16 @@ export async function lockHome(paths: HomePaths): Promise<Deno.FsFile> {
 }
 
 /**
- * The text of an env file that a shell (`set -a; . .orderflow/env`) and Deno (`--env-file`) read alike: in single quotes
- * nothing has a meaning, and a URL can do without a quote of its own.
+ * Writes the env file, whole or not at all, readable by its owner only: a URL may hold a password. A shell
+ * (`set -a; . .orderflow/env`) and Deno (`--env-file`) read it alike: in single quotes nothing has a meaning, and a URL can
+ * do without a quote of its own.
  */
-export function envFileText(urls: Readonly<Record<string, string>>): string {
-  return Object.entries(urls).map(([name, url]) => `${name}='${url.replaceAll("'", "%27")}'\n`).join("");
-}
-
-/** Writes the env file, whole or not at all, readable by its owner only: a URL may hold a password. */
-export async function writeEnvFile(path: string, urls: Readonly<Record<string, string>>): Promise<void> {
+export async function writeEnvFile(path: string, variables: Environment): Promise<void> {
   const unfinished = `${path}.${Deno.pid}`;
-  await Deno.writeTextFile(unfinished, envFileText(urls), { mode: 0o600 });
+  const lines = Object.entries(variables).map(([name, value]) =>
+    `${name}='${value.replaceAll("'", "%27")}'\n`
+  );
+  await Deno.writeTextFile(unfinished, lines.join(""), { mode: 0o600 });
   await Deno.rename(unfinished, path);
 }
 
@@ -99,25 +98,18 @@ export function freePort(hostname: string): number {
   throw new Error(`cannot find a free port from ${FIRST_PORT} to ${LAST_PORT} on ${hostname}: free some`);
 }
 
-/** A database that is kept running; its URL stays the same when it is started again. */
-export interface EmbeddedDatabase {
-  readonly url: string;
-  /** Stops watching and stops the server. */
-  stop(): Promise<void>;
-}
-
 const LOOK_EVERY_MS = 500;
+
+/** A database that is kept running; its URL stays the same when it is started again. */
+export type EmbeddedDatabase = Awaited<ReturnType<typeof startEmbeddedDatabase>>;
 
 /**
  * Starts Postgres on `dataDir`. A server that no longer takes connections is started again on the same port, with growing
- * pauses for as long as that fails; the processes wait it out.
+ * pauses for as long as that fails; the processes wait it out. `stop` stops watching, and the server.
  *
  * Errors: those of `startPostgres` for the first start.
  */
-export async function startEmbeddedDatabase(
-  dataDir: string,
-  say: (message: string) => void,
-): Promise<EmbeddedDatabase> {
+export async function startEmbeddedDatabase(dataDir: string, say: (message: string) => void) {
   let server: EmbeddedPostgres = await startPostgres({ dataDir, onProgress: say });
   const { url } = server;
   const port = Number(new URL(url).port);
@@ -125,30 +117,30 @@ export async function startEmbeddedDatabase(
   const watching = watch();
 
   async function watch(): Promise<void> {
-    for (;;) {
-      await pause(LOOK_EVERY_MS, stopping.signal);
+    for (
+      let failures = 0;;
+      await pause(failures ? restartDelayMs(failures) : LOOK_EVERY_MS, stopping.signal)
+    ) {
       if (stopping.signal.aborted) return;
-      if (!await takesConnections(port)) await startAgain();
-    }
-  }
-
-  async function startAgain(): Promise<void> {
-    say("the embedded Postgres is gone; starting it again");
-    await server.stop(); // lets go of the folder
-    for (let failures = 1; !stopping.signal.aborted; failures++) {
+      if (failures === 0) {
+        if (await takesConnections(port)) continue;
+        say("the embedded Postgres is gone; starting it again");
+        await server.stop(); // lets go of the folder
+      }
       try {
         server = await startPostgres({ dataDir, port, onProgress: say });
-        return say("the embedded Postgres is back");
+        failures = 0;
+        say("the embedded Postgres is back");
       } catch (error) {
+        failures++;
         say(messageOf(error));
-        await pause(restartDelayMs(failures), stopping.signal);
       }
     }
   }
 
   return {
     url,
-    async stop() {
+    async stop(): Promise<void> {
       stopping.abort();
       await watching;
       await server.stop();
@@ -156,13 +148,8 @@ export async function startEmbeddedDatabase(
   };
 }
 
-async function takesConnections(port: number): Promise<boolean> {
-  try {
-    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-    return true;
-  } catch {
-    return false;
-  }
+function takesConnections(port: number): Promise<boolean> {
+  return Deno.connect({ hostname: "127.0.0.1", port }).then((socket) => (socket.close(), true), () => false);
 }
 
 /** A process above this one, by the name that the system shows for it. */

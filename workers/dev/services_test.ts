@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import {
-  envFileText,
   freePort,
   homePaths,
   HomeTakenError,
@@ -12,7 +11,10 @@ import {
   writeEnvFile,
 } from "./services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { banner, untilReady, withoutPassword } from "./readiness.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { figures, liveProcess, systemStatus } from "../tools/testdata/statuses.ts";
+import { CONSUMERS, PROCESSES, RELAY } from "./processes.ts";
+import { banner, notReady, untilReady, withoutPassword } from "./readiness.ts";
 
 const URLS = {
   DATABASE_URL: "postgres://me:p$HOME`'#&\\x@127.0.0.1:5432/orderflow?a=b c",
@@ -59,10 +61,6 @@ Deno.test("writeEnvFile() writes what a shell and Deno read alike, for the owner
   await assertRejects(() => Deno.stat(env), Deno.errors.NotFound);
 });
 
-Deno.test("envFileText() has one line per variable", () => {
-  assertEquals(envFileText({ A: "x", B: "it's" }), "A='x'\nB='it%27s'\n");
-});
-
 async function output(command: string, args: string[]): Promise<string> {
   const env = { PATH: Deno.env.get("PATH") ?? "", HOME: Deno.env.get("HOME") ?? "" };
   const { stdout } = await new Deno.Command(command, { args, clearEnv: true, env }).output();
@@ -99,31 +97,46 @@ Deno.test("parseStat() finds name and parent, whatever the name holds", () => {
   assertEquals(parseStat(""), null);
 });
 
-Deno.test("untilReady() waits until each check was met once, and a failing look is just not yet", async () => {
-  let looks = 0;
-  const checks = [
-    { name: "at once", isReady: () => Promise.resolve(true) },
-    {
-      name: "third time",
-      isReady: () => ++looks < 3 ? Promise.reject(new Error("refused")) : Promise.resolve(true),
-    },
-  ];
+Deno.test("untilReady() looks until nobody is named, and a failing look is just not yet", async () => {
+  const looks = [["api"], ["relay"], []];
   const stop = new AbortController().signal;
-  assertEquals(await untilReady(checks, { patienceMs: 60_000, onLate: () => {}, stop }), true);
-  assertEquals(looks, 3);
+  const look = () => Promise.resolve(looks.shift() ?? []);
+  assertEquals(await untilReady(look, { patienceMs: 60_000, onLate: () => {}, stop }), true);
+  assertEquals(looks, []);
 });
 
 Deno.test("untilReady() names once who is late, goes on waiting, and ends with the stop", async () => {
   const stop = new AbortController();
   const late: (readonly string[])[] = [];
   let looks = 0;
-  const checks = [
-    { name: "ready", isReady: () => Promise.resolve(true) },
-    { name: "never", isReady: () => (++looks === 3 && stop.abort(), Promise.resolve(false)) },
-  ];
+  const look = () => (++looks === 3 && stop.abort(), Promise.resolve(["never"]));
   const onLate = (names: readonly string[]) => late.push(names);
-  assertEquals(await untilReady(checks, { patienceMs: -1, onLate, stop: stop.signal }), false);
+  assertEquals(await untilReady(look, { patienceMs: -1, onLate, stop: stop.signal }), false);
   assertEquals(late, [["never"]]);
+});
+
+Deno.test("notReady() names whose process is not heard of, an earlier run's aside, and whose queue nobody consumes", () => {
+  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+  const pids = new Map(PROCESSES.map(({ name }, i) => [name, i + 1]));
+  const queues = Object.values(topology.queues).map(({ name }) => ({
+    queue: name,
+    messages: 0,
+    consumers: 1,
+  }));
+  const processes = PROCESSES.map(({ name }, i) => liveProcess({ name, pid: i + 1 }));
+  const named = (more: Parameters<typeof figures>[0]) =>
+    notReady(systemStatus(figures({ processes, queues, ...more })), topology, pids);
+  assertEquals(named({}), []);
+  assertEquals(named({ processes: processes.with(1, liveProcess({ name: RELAY.name, pid: 999 })) }), [
+    RELAY.name,
+  ]);
+  const unheard = queues.map((queue) => ({
+    ...queue,
+    consumers: queue.queue.startsWith("notifications") ? 0 : 1,
+  }));
+  assertEquals(named({ queues: unheard }), ["notifications-final-events"]);
+  assertEquals(named({ queues: null }).length, CONSUMERS.length);
+  assertEquals(notReady({ ...systemStatus(figures()), broker: "down" }, topology, pids), ["api"]);
 });
 
 const facts = {
@@ -132,6 +145,7 @@ const facts = {
   amqpUrl: "amqp://guest:sesame@127.0.0.1:5673",
   embedded: { database: true, broker: false },
   home: ".orderflow",
+  status: "ORDERFLOW_HOME=/tmp/h2 deno task status",
   processes: ["api", "one", "two", "three"].map((name, i) => ({ name, pid: 100 + i })),
   startMs: 1234,
 };
@@ -145,6 +159,9 @@ Deno.test("banner() tells URLs, what is embedded, every process and a line to tr
   assertStringIncludes(text, "amqp://guest:***@127.0.0.1:5673 (as AMQP_URL says)");
   assertStringIncludes(text, "api 100, one 101, two 102\n              three 103");
   assertStringIncludes(text, "curl -i http://127.0.0.1:8000/orders -H");
+  assertStringIncludes(text, "See it      ORDERFLOW_HOME=/tmp/h2 deno task status\n");
+  const [lessons = ""] = /specs\/lessons\/\S+/.exec(text) ?? [];
+  assert(Deno.statSync(new URL(`../../${lessons}`, import.meta.url)).isFile);
   assertEquals(text.includes("sesame"), false);
   const several = banner({ ...facts, amqpUrl: "amqp://u:sesame@a:5672,amqp://u:sesame@b:5672" });
   assertStringIncludes(several, "amqp://u:***@a:5672,amqp://u:***@b:5672 (as AMQP_URL says)");

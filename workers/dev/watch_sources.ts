@@ -12,40 +12,30 @@ import type { ProcessSpec } from "./processes.ts";
 /** How long the bundler may take, in milliseconds; it takes a tenth of a second. */
 const BUNDLE_TIMEOUT_MS = 20_000;
 
-/** Runs `ui/bundle_main.ts` under its permission set. Answers with what it said where it failed, and else with null. */
+/**
+ * Runs `ui/bundle_main.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`. Answers with what it
+ * said where it failed, and else with null.
+ */
 export async function bundlePage(
-  { root, env }: { readonly root: string; readonly env: Environment },
+  { root, env, stop }: { readonly root: string; readonly env: Environment; readonly stop?: AbortSignal },
 ): Promise<string | null> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bundle", "ui/bundle_main.ts"],
     cwd: root,
     clearEnv: true,
     env: { ...env },
-    signal: AbortSignal.timeout(BUNDLE_TIMEOUT_MS),
+    detached: true,
+    signal: AbortSignal.any([AbortSignal.timeout(BUNDLE_TIMEOUT_MS), ...stop ? [stop] : []]),
   }).output();
-  if (success) return null;
+  if (success || stop?.aborted) return null;
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   return text(stderr) || text(stdout) || `it took longer than ${BUNDLE_TIMEOUT_MS / 1000} s`;
 }
 
 /** The files of a process: its script and all that it imports, as absolute paths. */
-export type SourceGraph = ReadonlyMap<ProcessSpec, ReadonlySet<string>>;
-
-/** The processes that one of the changed files belongs to. */
-export function affectedBy(changed: readonly string[], graph: SourceGraph): ProcessSpec[] {
-  return [...graph].filter(([, files]) => changed.some((path) => files.has(path))).map(([spec]) => spec);
-}
+type SourceGraph = ReadonlyMap<ProcessSpec, ReadonlySet<string>>;
 
 const infoSchema = z.object({ modules: z.array(z.object({ specifier: z.string() })) });
-
-/** The files of this project out of what `deno info --json` prints. */
-export function localFiles(json: string, root: string): Set<string> {
-  const prefix = pathToFileURL(join(root, "/")).href;
-  const { modules } = infoSchema.parse(JSON.parse(json));
-  const own = modules.map(({ specifier }) => specifier.split("?", 1).join())
-    .filter((specifier) => specifier.startsWith(prefix) && !specifier.includes("/node_modules/"));
-  return new Set(own.map((specifier) => fileURLToPath(specifier)));
-}
 
 /**
  * Reads the graph of each process. Files that do not parse or are missing for the moment are part of it all the same;
@@ -57,11 +47,16 @@ export async function readGraph(
   before: SourceGraph = new Map(),
 ): Promise<SourceGraph> {
   const graph = new Map(before);
+  const own = pathToFileURL(join(root, "/")).href;
   for (const spec of specs) {
     const args = ["info", "-q", "--json", spec.entry];
-    const info = new Deno.Command(Deno.execPath(), { args, cwd: root, stderr: "null" });
-    const { success, stdout } = await info.output();
-    if (success) graph.set(spec, localFiles(new TextDecoder().decode(stdout), root));
+    const { success, stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: root, stderr: "null" })
+      .output();
+    if (!success) continue;
+    const { modules } = infoSchema.parse(JSON.parse(new TextDecoder().decode(stdout)));
+    const files = modules.map(({ specifier }) => specifier.split("?", 1).join())
+      .filter((specifier) => specifier.startsWith(own) && !specifier.includes("/node_modules/"));
+    graph.set(spec, new Set(files.map((specifier) => fileURLToPath(specifier))));
   }
   return graph;
 }
@@ -72,7 +67,7 @@ const SOURCE_FOLDERS = ["api", "shared", "ui", "workers"];
 const SETTLE_MS = 100;
 
 /** What is watched, and who is told. */
-export interface WatchOptions {
+interface WatchOptions {
   readonly root: string;
   readonly specs: readonly ProcessSpec[];
   /** Called when something of the page has changed, ahead of `onChange`, which waits for it. */
@@ -88,18 +83,18 @@ export async function watchSources({ root, specs, onPage, onChange, stop }: Watc
   if (stop.aborted) return;
   const watcher = Deno.watchFs(SOURCE_FOLDERS.map((folder) => join(root, folder)));
   stop.addEventListener("abort", () => watcher.close(), { once: true });
-  const changed = new Set<string>();
+  let changed = new Set<string>();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let settled = Promise.resolve();
 
   async function settle(): Promise<void> {
-    const isPage = [...changed].some((path) => isPageSource(path, root));
-    const affected = affectedBy([...changed], graph);
-    const theirs = [...changed].filter((path) => affected.some((spec) => graph.get(spec)?.has(path)));
-    changed.clear();
-    if (isPage && !stop.aborted) await onPage();
+    const paths = [...changed];
+    changed = new Set();
+    const theirs = (spec: ProcessSpec) => paths.filter((path) => graph.get(spec)?.has(path));
+    const affected = specs.filter((spec) => theirs(spec).length > 0);
+    if (paths.some((path) => isPageSource(path, root)) && !stop.aborted) await onPage();
     if (affected.length === 0 || stop.aborted) return;
-    onChange(affected, theirs);
+    onChange(affected, [...new Set(affected.flatMap(theirs))]);
     graph = await readGraph(specs, root, graph);
   }
 

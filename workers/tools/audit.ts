@@ -30,8 +30,8 @@ const FLAGS = {
   json: flag(onOff, "print the audit as JSON; progress goes to standard error"),
 };
 const ENDS =
-  `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a promise
-is broken, 64 for a wrong usage, 78 for a wrong configuration.`;
+  `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a
+promise is broken, 64 for a wrong usage, 78 for a wrong configuration.`;
 const usage = usageOf(
   "audit",
   "checks the promises over the whole database, and names what breaks them",

@@ -9,8 +9,8 @@ import { messageOf } from "../../shared/process/errors.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 
 const ends =
-  `DATABASE_URL names the database, DATABASE_ROLES=false makes no roles in it. Ends with 0 when the schema is up to date,
-1 when it could not be brought there, 64 for a wrong usage, 78 for a wrong configuration.`;
+  `DATABASE_URL names the database, DATABASE_ROLES=false makes no roles in it. Ends with 0 when the schema is up to
+date, 1 when it could not be brought there, 64 for a wrong usage, 78 for a wrong configuration.`;
 const usage = usageOf("migrate", "brings the schema of DATABASE_URL up to date", {}, ends, "");
 
 async function run(): Promise<number> {

@@ -68,7 +68,7 @@ const usage = usageOf(
 );
 
 /** Reads the flags; null for `--help`. Ages count back from now. Errors: `UsageError`, which names the flag at fault. */
-function readRedriveFlags(args: readonly string[]) {
+export function readRedriveFlags(args: readonly string[]) {
   const given = readFlags(args, { ...WHICH, ...HOW }, true);
   if (!given) return null;
   const { discard, because = null, all, consumer, reason, type, order, ...how } = given.flags;

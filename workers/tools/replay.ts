@@ -63,7 +63,7 @@ const usage = usageOf(
 const FLAG_OF: Readonly<Record<string, string>> = { orderId: "order", correlationId: "correlation-id" };
 
 /** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
-function readReplayFlags(args: readonly string[]) {
+export function readReplayFlags(args: readonly string[]) {
   const given = readFlags(args, { ...WHICH, ...HOW });
   if (!given) return null;
   const {

@@ -267,7 +267,7 @@ Deno.test("deno task status --watch prints the state again, outlives the API, an
   assertStringIncludes(printed, "  the database cannot be reached");
 });
 
-Deno.test("deno task status ends with 1 where the API is away, with 64 for a wrong usage, with 78 for a wrong token", async () => {
+Deno.test("deno task status ends with 1 where the API is away, or on another machine", async () => {
   const away = await runTask("status", ["--url=http://127.0.0.1:1"]);
   assertEquals([away.code, away.out], [1, ""]);
   assertStringIncludes(away.err, "Cannot reach the API at http://127.0.0.1:1: ");
@@ -277,7 +277,4 @@ Deno.test("deno task status ends with 1 where the API is away, with 64 for a wro
   assertStringIncludes(elsewhere.err, 'see "ops" in deno.json');
   const both = await runTask("status", ["--watch", "--json"]);
   assertEquals([both.code, both.out], [64, ""]);
-  assertStringIncludes(both.err, "--json prints one object: leave --watch away");
-  const short = await runTask("status", [], { env: { OPS_TOKEN: "short" } });
-  assertEquals([short.code, short.out], [78, ""]);
 });

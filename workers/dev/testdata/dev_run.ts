@@ -3,23 +3,23 @@
  *
  * @module
  */
-import { connect } from "amqplib";
 import { join } from "node:path";
 import { z } from "zod";
+import { eventually } from "../../../specs/support/eventually.ts";
+import { readOutput } from "../../../specs/support/read_output.ts";
 import { takeStackSlot } from "../../../specs/support/stack_slot.ts";
+import { testBroker } from "../../../specs/support/test_broker.ts";
 import { testDatabase } from "../../../specs/support/test_postgres.ts";
-import { QUEUES } from "../../../shared/topology.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
 import { signalChild } from "../../../shared/process/stop.ts";
-import { readOutput } from "../../../specs/support/read_output.ts";
 
 const ROOT = join(import.meta.dirname ?? "", "../../..");
+/** How long a whole system may take to start, or an order to complete, on a machine that runs other tests as well. */
+export const PATIENCE_MS = 60_000;
 
-/** Where a test's runs live. Disposing of it deletes all that they left. */
+/** Where a test's runs live: the folder that they use, and variables that keep them apart. Disposing deletes all of it. */
 export interface DevHome extends AsyncDisposable {
-  /** The folder that the runs use instead of `.orderflow`. */
   readonly folder: string;
-  /** Variables that keep the runs apart from everything else. */
   readonly env: Record<string, string>;
 }
 
@@ -34,74 +34,47 @@ export async function devHome(): Promise<DevHome> {
   });
   await Deno.chmod(folder, 0o711); // root's Postgres runs under another account, which must pass through
   const env: Record<string, string> = { ORDERFLOW_HOME: folder, PORT: "0", NO_COLOR: "1" };
-  const amqpUrl = Deno.env.get("AMQP_URL");
   if (Deno.env.get("DATABASE_URL")) env.DATABASE_URL = resources.use(await testDatabase()).url;
-  if (amqpUrl) {
-    Object.assign(env, { AMQP_URL: amqpUrl }, ownNames());
-    resources.defer(() => deleteTopology(amqpUrl, env));
-  }
+  if (Deno.env.get("AMQP_URL")) Object.assign(env, resources.use(await testBroker()).env);
   const owned = resources.move();
   return { folder, env, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-function ownNames(): Record<string, string> {
-  const prefix = `test.${crypto.randomUUID()}`;
-  const queues = Object.values(QUEUES).map(({ env, name }) => [env, `${prefix}.${name}`]);
-  return { RABBITMQ_EXCHANGE: `${prefix}.events`, ...Object.fromEntries(queues) };
-}
-
-async function deleteTopology(url: string, names: Record<string, string>): Promise<void> {
-  const connection = await connect(url);
-  const channel = await connection.createChannel();
-  for (const { env } of Object.values(QUEUES)) await channel.deleteQueue(names[env] ?? "");
-  await channel.deleteExchange(names.RABBITMQ_EXCHANGE ?? "");
-  await connection.close();
-}
-
 /** A run of the supervisor. */
-export interface DevRun extends AsyncDisposable {
-  /** The supervisor's process. */
-  readonly process: Deno.ChildProcess;
-  /** All that it has printed. */
-  output(): string;
-  /** Resolves with the match once it has printed what matches; fails after 30 s, or when it ends before. */
-  printed(pattern: RegExp): Promise<RegExpExecArray>;
-  /** Resolves with the exit code once it has ended; fails after 10 s. */
-  ended(): Promise<number>;
-}
+export type DevRun = ReturnType<typeof startDev>;
 
 /** Starts the supervisor in `home`. Disposing of it kills it, if it still runs. */
-export function startDev(home: DevHome, env: Record<string, string> = {}): DevRun {
+export function startDev(home: DevHome, env: Record<string, string> = {}) {
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "--no-prompt", "-P=dev", "workers/dev/main.ts"],
     cwd: ROOT,
     env: { ...home.env, ...env },
+    detached: true, // a group of its own, for a terminal's Ctrl-C to reach
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
   let code: number | null = null;
   const output = readOutput(process.stdout, process.stderr);
-  const over = Promise.all([process.status, output.ended])
-    .then(([status]) => code = status.code);
+  const over = Promise.all([process.status, output.ended]).then(([status]) => code = status.code);
   return {
     process,
+    /** All that it has printed. */
     output: output.text,
-    async printed(pattern) {
-      await eventually(
-        () => pattern.test(output.text()) || code !== null,
-        `it prints ${pattern}:\n`,
-        output.text,
-      );
+    /** Resolves with the match once it has printed what matches; fails after a minute, or when it ends before. */
+    async printed(pattern: RegExp): Promise<RegExpExecArray> {
+      const seen = () => pattern.test(output.text()) || code !== null || null;
+      await eventually(`${pattern}`, seen, PATIENCE_MS).catch(() => {});
       const match = pattern.exec(output.text());
-      if (!match) throw new Error(`it ended without printing ${pattern}:\n${output.text()}`);
+      if (!match) throw new Error(`it has not printed ${pattern}:\n${output.text()}`);
       return match;
     },
-    async ended() {
-      await eventually(() => code !== null, "it ends:\n", output.text, 10_000);
-      return code ?? -1;
+    /** Resolves with the exit code once it has ended; fails after half a minute. */
+    async ended(): Promise<number> {
+      return (await eventually(`the end of ${output.text()}`, () => code === null ? null : { code }, 30_000))
+        .code;
     },
-    async [Symbol.asyncDispose]() {
+    async [Symbol.asyncDispose](): Promise<void> {
       signalChild(process, "SIGKILL");
       await over;
     },
@@ -116,42 +89,30 @@ export function processesIn(output: string): Map<string, number> {
 
 const orderSchema = z.object({ id: z.string(), status: z.string() });
 
-/** Orders a course that has a seat, and resolves once the order is `COMPLETED`; fails after 30 s. Answers with its id. */
-export async function orderCompletes(apiUrl: string): Promise<string> {
-  const placed = await fetch(`${apiUrl}/ops/scenarios/order-success`, { method: "POST" });
-  const { id } = orderSchema.parse(await placed.json());
-  await eventually(async () => await orderStatus(apiUrl, id) === "COMPLETED", `order ${id} is completed`);
-  return id;
-}
-
 /** The status of an order. */
 export async function orderStatus(apiUrl: string, id: string): Promise<string> {
   return orderSchema.parse(await (await fetch(`${apiUrl}/orders/${id}`)).json()).status;
 }
 
+/** Orders a course that has a seat, and resolves once the order is `COMPLETED`. Answers with its id. */
+export async function orderCompletes(apiUrl: string): Promise<string> {
+  const placed = await fetch(`${apiUrl}/ops/scenarios/order-success`, { method: "POST" });
+  const { id } = orderSchema.parse(await placed.json());
+  await eventually(`order ${id}`, async () => await orderStatus(apiUrl, id) === "COMPLETED", PATIENCE_MS);
+  return id;
+}
+
+const succeeds = async (script: string, pid: number) =>
+  (await new Deno.Command("/bin/sh", { args: ["-c", script, "sh", `${pid}`] }).output()).success;
+
 /** Whether a process runs; one that has ended and that nobody has asked about does not. */
-export async function isRunning(pid: number): Promise<boolean> {
-  const script = 'kill -0 "$1" 2>/dev/null && ! grep -qs ") Z " "/proc/$1/stat"';
-  return (await new Deno.Command("/bin/sh", { args: ["-c", script, "sh", `${pid}`] }).output()).success;
+export function isRunning(pid: number): Promise<boolean> {
+  return succeeds('kill -0 "$1" 2>/dev/null && ! grep -qs ") Z " "/proc/$1/stat"', pid);
 }
 
 /** Stops a process in its tracks, so that it answers no signal but SIGKILL; resolves once that is so. */
 export async function freeze(pid: number): Promise<void> {
   Deno.kill(pid, "SIGSTOP");
-  const script = 'grep -qs ") T " "/proc/$1/stat" || ps -o stat= -p "$1" 2>/dev/null | grep -q T';
-  const isStopped = () => new Deno.Command("/bin/sh", { args: ["-c", script, "sh", `${pid}`] }).output();
-  await eventually(async () => (await isStopped()).success, `process ${pid} is stopped`);
-}
-
-/** Polls until `condition` holds; fails after `timeoutMs` with what was awaited and `details`. */
-export async function eventually(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  details: () => string = () => "",
-  timeoutMs = 30_000,
-): Promise<void> {
-  for (const deadline = Date.now() + timeoutMs; !(await condition());) {
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}${details()}`);
-    await new Promise((resolve) => setTimeout(resolve, 30));
-  }
+  const isStopped = 'grep -qs ") T " "/proc/$1/stat" || ps -o stat= -p "$1" 2>/dev/null | grep -q T';
+  await eventually(`process ${pid} is stopped`, () => succeeds(isStopped, pid));
 }

@@ -1,0 +1,104 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { insertHistory } from "../../specs/support/order_history.ts";
+import { runTask } from "../../specs/support/run_task.ts";
+import { migrate } from "../../shared/sql/migrate.ts";
+import { testDatabase } from "../../specs/support/test_postgres.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { writeEnvFile } from "../dev/services.ts";
+import { shellWord } from "./ops_api.ts";
+import { figures, systemStatus } from "./testdata/statuses.ts";
+
+shareTestSchema();
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const TOKEN = "a-token-of-enough-characters";
+
+/** An API that tells nothing but a state whose version is `name`; `tokens` are those that it was sent. */
+function fakeApi(name: string) {
+  const tokens: (string | null)[] = [];
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    tokens.push(request.headers.get("authorization"));
+    return Response.json({ ...systemStatus(figures({ deadLetters: { somebody: 1 } })), version: name });
+  });
+  return { port: server.addr.port, tokens, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+/** A task as people run it, with the files of variables. Answers with the JSON that it printed. */
+async function told(task: string, env: Record<string, string>) {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "-q", task, "--json"],
+    cwd: root,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  if (!text) throw new Error(new TextDecoder().decode(stderr));
+  return z.object({ version: z.string(), orders: z.int(), attention: z.array(z.string()) }).partial()
+    .parse(JSON.parse(text));
+}
+
+/** A folder as `deno task dev` has it while its system runs, whose name a shell must be told in quotes. */
+async function runningHome(variables: Record<string, string>) {
+  const folder = await Deno.makeTempDir({ prefix: "orderflow home " });
+  await writeEnvFile(`${folder}/env`, variables);
+  return { folder, [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
+}
+
+Deno.test("each task finds the system of its ORDERFLOW_HOME, where two run side by side", async () => {
+  await using first = fakeApi("first");
+  await using second = fakeApi("second");
+  await using one = await testSchema();
+  await using two = await testDatabase();
+  await migrate(two.url, { roles: true });
+  await insertHistory(one.sql, "COMPLETED");
+  const at = ({ port }: typeof first, url: string) => ({
+    ORDERFLOW_API_URL: `http://127.0.0.1:${port}`,
+    DATABASE_URL: url,
+  });
+  await using h1 = await runningHome({ ...at(first, one.url), OPS_TOKEN: TOKEN });
+  await using h2 = await runningHome(at(second, two.url));
+  for (const [{ folder }, version, orders] of [[h1, "first", 1], [h2, "second", 0]] as const) {
+    const status = await told("status", { ORDERFLOW_HOME: folder });
+    assertEquals(status.version, version);
+    const advice = status.attention?.find((line) => line.includes("1 dead letter")) ?? "";
+    assertStringIncludes(
+      advice,
+      `ORDERFLOW_HOME='${folder}' deno task redrive --consumer=somebody --dry-run`,
+    );
+    assertEquals((await told("audit", { ORDERFLOW_HOME: folder })).orders, orders);
+  }
+  assertEquals([first.tokens, second.tokens], [[`Bearer ${TOKEN}`], [null]]);
+  // What somebody says in the environment goes before what is written down.
+  const given = { ORDERFLOW_HOME: h1.folder, ORDERFLOW_API_URL: `http://127.0.0.1:${second.port}` };
+  assertEquals((await told("status", given)).version, "second");
+});
+
+Deno.test("a task looks at PORT where no system is written down", async () => {
+  await using api = fakeApi("alone");
+  await using nobody = await runningHome({});
+  const env = { ORDERFLOW_HOME: nobody.folder, PORT: `${api.port}` };
+  assertEquals((await told("status", env)).version, "alone");
+});
+
+Deno.test("a task never asks this machine through the proxy of HTTP_PROXY: the token is nobody else's", async () => {
+  await using api = fakeApi("direct");
+  let proxied = 0;
+  const proxy = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    proxied++;
+    return Response.json(null);
+  });
+  const at = `http://127.0.0.1:${proxy.addr.port}`;
+  const env = { OPS_TOKEN: TOKEN, HTTP_PROXY: at, http_proxy: at, ALL_PROXY: at, DENO_NO_UPDATE_CHECK: "1" };
+  for (const host of ["127.0.0.1", "localhost"]) {
+    const { out, err } = await runTask("status", ["--json", `--url=http://${host}:${api.port}`], { env });
+    assertStringIncludes(out, '"version":"direct"', err);
+  }
+  await proxy.shutdown();
+  assertEquals([proxied, api.tokens], [0, [`Bearer ${TOKEN}`, `Bearer ${TOKEN}`]]);
+});
+
+Deno.test("shellWord() leaves a plain word as it is, and puts any other in quotes", () => {
+  assertEquals(["/tmp/h2", "a b", "it's"].map(shellWord), ["/tmp/h2", "'a b'", `'it'\\''s'`]);
+});
