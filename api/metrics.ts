@@ -97,36 +97,22 @@ function routeOf(c: RequestContext): string {
   return matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
 }
 
-function gauge<L extends string = never>(
-  registry: Registry,
-  name: string,
-  help: string,
-  ...labelNames: L[]
-): Gauge<L> {
-  return new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
+function gaugesOf(registry: Registry) {
+  return (name: string, help: string, ...labelNames: string[]): Gauge<string> =>
+    new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
 }
 
 function createTableMetrics(registry: Registry, { opsSql, isSchemaReady }: MetricsDeps): () => Promise<void> {
-  const up = gauge(registry, "database_up", "Whether the database can be read: 1 or 0.");
-  const recent = gauge(registry, "orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
-  const unpublished = gauge(registry, "outbox_unpublished_events", "Events that wait for the relay.");
+  const gauge = gaugesOf(registry);
+  const up = gauge("database_up", "Whether the database can be read: 1 or 0.");
+  const recent = gauge("orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
+  const unpublished = gauge("outbox_unpublished_events", "Events that wait for the relay.");
   const oldest = gauge(
-    registry,
     "outbox_oldest_unpublished_seconds",
     "Age of the oldest event that waits for the relay.",
   );
-  const letters = gauge(
-    registry,
-    "dead_letters_open",
-    "Dead letters that nobody has dealt with.",
-    "consumer",
-  );
-  const retries = gauge(
-    registry,
-    "delayed_retries_waiting",
-    "Events that a consumer is to get once more.",
-    "consumer",
-  );
+  const letters = gauge("dead_letters_open", "Dead letters that nobody has dealt with.", "consumer");
+  const retries = gauge("delayed_retries_waiting", "Events that a consumer is to get once more.", "consumer");
   return async () => {
     const read = isSchemaReady() ? await withTimeout(READ_TIMEOUT_MS, readTables(opsSql)) : null;
     up.set(read ? 1 : 0);
@@ -158,14 +144,10 @@ async function readTables(sql: Sql) {
 }
 
 function createBrokerMetrics(registry: Registry, { readQueues }: MetricsDeps): () => Promise<void> {
-  const up = gauge(registry, "broker_up", "Whether the broker can be reached: 1 or 0.");
-  const waiting = gauge(registry, "queue_messages", "Messages that wait in a queue.", "queue");
-  const subscribed = gauge(
-    registry,
-    "queue_consumers",
-    "Consumers that are subscribed to a queue.",
-    "queue",
-  );
+  const gauge = gaugesOf(registry);
+  const up = gauge("broker_up", "Whether the broker can be reached: 1 or 0.");
+  const waiting = gauge("queue_messages", "Messages that wait in a queue.", "queue");
+  const subscribed = gauge("queue_consumers", "Consumers that are subscribed to a queue.", "queue");
   return async () => {
     const queues = await readQueues();
     up.set(queues ? 1 : 0);
