@@ -6,30 +6,22 @@
 import { Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { kindOfError, messageOf } from "../shared/process/errors.ts";
-import type { Logger } from "../shared/process/log.ts";
 import { traceIdOf } from "../shared/process/tracing.ts";
 import { correlation, traceRequests } from "./correlation.ts";
-import { type HealthDeps, healthRoutes } from "./health.ts";
+import type { AppDeps } from "./deps.ts";
+import { healthRoutes } from "./health.ts";
 import { type ApiEnv, type App, HttpProblem, nothingAt, problemResponse, unavailable } from "./http.ts";
-import { createMetrics, type MetricsDeps } from "./metrics.ts";
+import { createMetrics } from "./metrics.ts";
 import { openApiRoutes } from "./openapi/document.ts";
 import { described } from "./openapi/route.ts";
-import { type OpsAccess, opsAccess } from "./ops/access.ts";
-import { type LiveDeps, liveRoutes } from "./ops/live.ts";
-import { type OpsDeps, opsRoutes } from "./ops/ops.ts";
-import { type StatusDeps, statusRoutes } from "./ops/status.ts";
-import { type OrdersDeps, ordersRoutes } from "./orders.ts";
+import { opsAccess } from "./ops/access.ts";
+import { liveRoutes } from "./ops/live.ts";
+import { opsRoutes } from "./ops/ops.ts";
+import { statusRoutes } from "./ops/status.ts";
+import { ordersRoutes } from "./orders.ts";
 import { docsRoutes } from "./page/docs.ts";
-import { type PageDeps, pageRoutes } from "./page/page.ts";
+import { pageRoutes } from "./page/page.ts";
 import { answerDefaults, securityHeaders } from "./security_headers.ts";
-
-export interface AppDeps extends OrdersDeps, OpsDeps, HealthDeps, MetricsDeps, LiveDeps, StatusDeps {
-  readonly bundle: PageDeps["bundle"];
-  readonly access: OpsAccess;
-  /** Whether the runtime makes a span of each request; false by default. */
-  readonly isTraced?: boolean;
-  readonly log: Logger;
-}
 
 /** Makes the application. It opens nothing and listens nowhere: `app.request()` is enough to try it. */
 export function createApp(deps: AppDeps): App {

@@ -5,22 +5,14 @@
  */
 import { z } from "zod";
 import { withTimeout } from "../shared/process/stop.ts";
-import type { Sql } from "../shared/sql/connect.ts";
+import type { AppDeps } from "./deps.ts";
 import type { App } from "./http.ts";
 import { json, route, routes } from "./openapi/route.ts";
 
-/** What readiness depends on. */
-export interface HealthDeps {
-  /** The pool that orders are written over: what holds up the page or ops leaves the API able to serve. */
-  readonly ordersSql: Sql;
-  /** Whether the database has been reached since the process started, and its schema is up to date. */
-  readonly isSchemaReady: () => boolean;
-  /** Whether this process's connection to the broker is up at the moment. */
-  readonly isBrokerUp: () => boolean;
-}
-
 /** How long the database may take to answer before it counts as not reachable, in milliseconds. */
 const PROBE_TIMEOUT_MS = 2000;
+
+type HealthDeps = Pick<AppDeps, "ordersSql" | "isSchemaReady" | "isBrokerUp">;
 
 const part = z.enum(["up", "down"]);
 const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), database: part, broker: part });
@@ -32,17 +24,11 @@ const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), datab
 export function healthRoutes(deps: HealthDeps): App {
   return routes(
     "Health",
-    route({
-      on: "GET /healthz",
-      operationId: "readHealth",
-      summary: "Whether the process is up",
+    route("GET /healthz", "readHealth", "Whether the process is up", {
       answers: [json(200, "It is.", z.object({ status: z.literal("up") }))],
       handle: () => ({ status: "up" }),
     }),
-    route({
-      on: "GET /readyz",
-      operationId: "readReadiness",
-      summary: "Whether database and broker can be reached",
+    route("GET /readyz", "readReadiness", "Whether database and broker can be reached", {
       description: "Orders are accepted while only the broker is away.",
       answers: [
         json(200, "Both can.", readinessSchema),
@@ -57,7 +43,8 @@ export function healthRoutes(deps: HealthDeps): App {
   );
 }
 
-/** Whether database and broker can be reached; the database has two seconds to answer. */
+/** Whether database and broker can be reached; the database has two seconds to answer, over the pool that orders are written
+ * over: what holds up the page or ops leaves the API able to serve. */
 export async function readReadiness(
   { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {

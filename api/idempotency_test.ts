@@ -184,17 +184,6 @@ Deno.test("requests with one key at once, in one group: one creates the order, t
   assertEquals(await countOrders(db), 2);
 });
 
-Deno.test("a repeat at the very moment of the commit has the answer", async () => {
-  await using db = await testSchema();
-  const [one, two] = [appOn(db), appOn(db)];
-  for (let i = 0; i < 50; i++) {
-    const [first, second] = await Promise.all([post(one, `k${i}`), post(two, `k${i}`)]);
-    assertEquals(isReplay(first), !isReplay(second));
-    assertEquals(await answerOf(first), await answerOf(second));
-  }
-  assertEquals(await countOrders(db), 50);
-});
-
 Deno.test("groups that share keys, in whatever order they came, do not lock each other out", async () => {
   await using db = await testSchema();
   const [one, two] = [appOn(db), appOn(db)];
@@ -222,40 +211,6 @@ Deno.test("a key takes no statement more, and a repeat takes one", async () => {
     return statements.length;
   };
   assertEquals([await count(), await count("k"), await count("k"), await count("k2")], [1, 1, 2, 1]);
-});
-
-Deno.test("an answer lost between commit and client is given by another process", async () => {
-  await using db = await testSchema();
-  const place = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
-  const lost = place(order, { correlationId: "c", traceparent: null }, "k"); // nobody reads it
-  await eventually("the commit", async () => await countOrders(db) === 1);
-  const response = await post(appOn(db), "k");
-  assertEquals([response.status, isReplay(response)], [201, true]);
-  const [row] = await db.sql`select id from orders`;
-  assertEquals(idSchema.parse(await response.json()).id, row?.id);
-  assertEquals(await countEvents(db.sql), { "order.created": 1 });
-  await lost;
-});
-
-Deno.test("a key is written with its order or not at all", async () => {
-  await using db = await testSchema();
-  const place = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
-  const cause = { correlationId: "c", traceparent: null };
-  const results = await Promise.allSettled(
-    Array.from(
-      { length: 20 },
-      (_, i) => place({ ...order, amount: i === 7 ? "0.00" : "1.00" }, cause, `k${i}`),
-    ),
-  );
-  assertEquals(
-    results.map(({ status }) => status),
-    results.map((_, i) => i === 7 ? "rejected" : "fulfilled"),
-  );
-  const rows = await db.sql`select k.key from idempotency_keys k join orders o on o.id = k.order_id`;
-  assertEquals(
-    rows.map(({ key }) => key).toSorted(),
-    results.flatMap((_, i) => i === 7 ? [] : [`k${i}`]).toSorted(),
-  );
 });
 
 Deno.test("orders without a key do not touch the keys' table, and get an order each", async () => {

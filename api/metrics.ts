@@ -6,7 +6,6 @@
 import { matchedRoutes } from "hono/route";
 import { METHOD_NAME_ALL, METHODS } from "hono/router";
 import { Counter, Gauge, Histogram } from "@prometheus-io/client";
-import type { QueueDepth } from "../shared/broker/connection.ts";
 import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
 import { countRecentOrders, countUnpublished } from "../shared/ops/lists.ts";
 import { kindOfError } from "../shared/process/errors.ts";
@@ -14,19 +13,11 @@ import { createRegistry, type Registry } from "../shared/process/metrics.ts";
 import { withTimeout } from "../shared/process/stop.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { countWaitingRetries } from "../shared/sql/set_aside.ts";
+import type { AppDeps } from "./deps.ts";
 import type { App, Middleware, RequestContext } from "./http.ts";
 import { route, routes, text } from "./openapi/route.ts";
 
-/** What the figures are read from, each time they are asked for. */
-export interface MetricsDeps {
-  readonly opsSql: Sql;
-  /** Whether the database has been reached since the process started, and its schema is up to date. */
-  readonly isSchemaReady: () => boolean;
-  /** How many orders this process has created; 0 by default. */
-  readonly countCreated?: () => number;
-  /** The broker's own figures; null while it cannot be reached. */
-  readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
-}
+type MetricsDeps = Pick<AppDeps, "opsSql" | "isSchemaReady" | "countCreated" | "readQueues">;
 
 const BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 /** Orders whose statuses are counted: read in a few milliseconds, whatever the table has grown to. */
@@ -56,10 +47,7 @@ export function createMetrics(
   const timeRequests = createRequestTimer(registry);
   const readTables = createTableMetrics(registry, deps);
   const readBroker = createBrokerMetrics(registry, deps);
-  const metrics = route({
-    on: "GET /metrics",
-    operationId: "readMetrics",
-    summary: "Figures for Prometheus",
+  const metrics = route("GET /metrics", "readMetrics", "Figures for Prometheus", {
     answers: [text(200, "Requests, outbox, queues, dead letters.", "text/plain")],
     handle: async ({ c }) => {
       await Promise.all([readTables(), readBroker()]);
@@ -97,36 +85,22 @@ function routeOf(c: RequestContext): string {
   return matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
 }
 
-function gauge<L extends string = never>(
-  registry: Registry,
-  name: string,
-  help: string,
-  ...labelNames: L[]
-): Gauge<L> {
-  return new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
+function gaugesOf(registry: Registry) {
+  return (name: string, help: string, ...labelNames: string[]): Gauge<string> =>
+    new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
 }
 
 function createTableMetrics(registry: Registry, { opsSql, isSchemaReady }: MetricsDeps): () => Promise<void> {
-  const up = gauge(registry, "database_up", "Whether the database can be read: 1 or 0.");
-  const recent = gauge(registry, "orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
-  const unpublished = gauge(registry, "outbox_unpublished_events", "Events that wait for the relay.");
+  const gauge = gaugesOf(registry);
+  const up = gauge("database_up", "Whether the database can be read: 1 or 0.");
+  const recent = gauge("orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
+  const unpublished = gauge("outbox_unpublished_events", "Events that wait for the relay.");
   const oldest = gauge(
-    registry,
     "outbox_oldest_unpublished_seconds",
     "Age of the oldest event that waits for the relay.",
   );
-  const letters = gauge(
-    registry,
-    "dead_letters_open",
-    "Dead letters that nobody has dealt with.",
-    "consumer",
-  );
-  const retries = gauge(
-    registry,
-    "delayed_retries_waiting",
-    "Events that a consumer is to get once more.",
-    "consumer",
-  );
+  const letters = gauge("dead_letters_open", "Dead letters that nobody has dealt with.", "consumer");
+  const retries = gauge("delayed_retries_waiting", "Events that a consumer is to get once more.", "consumer");
   return async () => {
     const read = isSchemaReady() ? await withTimeout(READ_TIMEOUT_MS, readTables(opsSql)) : null;
     up.set(read ? 1 : 0);
@@ -158,14 +132,10 @@ async function readTables(sql: Sql) {
 }
 
 function createBrokerMetrics(registry: Registry, { readQueues }: MetricsDeps): () => Promise<void> {
-  const up = gauge(registry, "broker_up", "Whether the broker can be reached: 1 or 0.");
-  const waiting = gauge(registry, "queue_messages", "Messages that wait in a queue.", "queue");
-  const subscribed = gauge(
-    registry,
-    "queue_consumers",
-    "Consumers that are subscribed to a queue.",
-    "queue",
-  );
+  const gauge = gaugesOf(registry);
+  const up = gauge("broker_up", "Whether the broker can be reached: 1 or 0.");
+  const waiting = gauge("queue_messages", "Messages that wait in a queue.", "queue");
+  const subscribed = gauge("queue_consumers", "Consumers that are subscribed to a queue.", "queue");
   return async () => {
     const queues = await readQueues();
     up.set(queues ? 1 : 0);

@@ -10,18 +10,11 @@ import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
+import type { AppDeps } from "./deps.ts";
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
 import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
 import { NEW_ORDERS } from "./openapi/examples.ts";
 import { json, LOCATION, route, routes } from "./openapi/route.ts";
-import type { PlaceOrder } from "./place_orders.ts";
-
-/** What the routes need; `opsSql` may read the table `orders`. */
-export interface OrdersDeps {
-  readonly placeOrder: PlaceOrder;
-  readonly opsSql: Sql;
-  readonly readTimelines: ReadTimelines;
-}
 
 /** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
 const newOrderSchema = z.object({
@@ -30,14 +23,13 @@ const newOrderSchema = z.object({
   amount: amountSchema.meta({ description: "What it costs: a decimal string, more than zero." }),
 }, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
 
-/** The routes. */
-export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps): App {
+/** The routes; `opsSql` may read the table `orders`. */
+export function ordersRoutes(
+  { placeOrder, opsSql, readTimelines }: Pick<AppDeps, "placeOrder" | "opsSql" | "readTimelines">,
+): App {
   return routes(
     "Orders",
-    route({
-      on: "POST /",
-      operationId: "placeOrder",
-      summary: "Buy a course",
+    route("POST /", "placeOrder", "Buy a course", {
       description: "The order is stored together with its first event, and goes its way by itself from here.",
       parameters: [IDEMPOTENCY_KEY],
       body: { schema: newOrderSchema, examples: NEW_ORDERS },
@@ -58,10 +50,7 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
         return orderJson(order);
       },
     }),
-    route({
-      on: "GET /",
-      operationId: "listOrders",
-      summary: "Orders, newest first",
+    route("GET /", "listOrders", "Orders, newest first", {
       query: pageSchema,
       answers: [
         json(
@@ -75,19 +64,12 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
         return { orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit, byId) };
       },
     }),
-    route({
-      on: "GET /:id",
-      operationId: "readOrder",
-      summary: "An order as it stands",
+    route("GET /:id", "readOrder", "An order as it stands", {
       id: "order",
       answers: [json(200, "The order.", orderSchema)],
-      refusals: { 404: "There is no such order." },
       handle: async ({ id }) => orderJson(await orderOr404(opsSql, id)),
     }),
-    route({
-      on: "GET /:id/timeline",
-      operationId: "readTimeline",
-      summary: "An order's story",
+    route("GET /:id/timeline", "readTimeline", "An order's story", {
       id: "order",
       answers: [
         json(
@@ -96,7 +78,6 @@ export function ordersRoutes({ placeOrder, opsSql, readTimelines }: OrdersDeps):
           z.object({ order: orderSchema, timeline: z.array(timelineEntrySchema) }),
         ),
       ],
-      refusals: { 404: "There is no such order." },
       handle: async ({ id }) => {
         const { order, timeline } = await orderStory(opsSql, readTimelines, id);
         return { order: orderJson(order), timeline };

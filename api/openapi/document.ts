@@ -56,10 +56,7 @@ export function openApiRoutes(app: App): App {
   let document: object | undefined;
   return routes(
     "Page",
-    route({
-      on: "GET /openapi.json",
-      operationId: "readOpenApi",
-      summary: "This description",
+    route("GET /openapi.json", "readOpenApi", "This description", {
       answers: [json(200, "OpenAPI 3.1.", z.record(z.string(), z.unknown()))],
       handle: () => document ??= describe(app),
     }),
@@ -121,17 +118,22 @@ function refusalsOf({ id, query, body, refusals }: About): Readonly<Record<numbe
     ...(checked.length > 0
       ? { 400: `Not valid: ${checked.join(", or ")}. Each field at fault is named.` }
       : {}),
+    ...(id ? { 404: `There is no such ${wordsOf(id)}; or it has been pruned.` } : {}),
     ...(body ? { 413: "The body is too large.", 415: "The body is of another type." } : {}),
     ...refusals,
   };
 }
 
+/** `deadLetter` is a dead letter. */
+function wordsOf(id: string): string {
+  return id.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
 function parametersOf({ id, query, parameters = [] }: About): object[] {
-  const ofWhat = id?.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return [
     ...parameters,
     ...(id
-      ? fieldsOf("path", idPath, { description: `The id of the ${ofWhat}.`, example: EXAMPLE_IDS[id] })
+      ? fieldsOf("path", idPath, { description: `The id of the ${wordsOf(id)}.`, example: EXAMPLE_IDS[id] })
       : []),
     ...(query ? fieldsOf("query", query) : []),
   ];

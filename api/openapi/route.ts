@@ -80,11 +80,7 @@ export interface Checked<Query, Body> {
   body(): Promise<Body>;
 }
 
-interface RouteSpec<Query, Body> extends Omit<About, "tag"> {
-  /** The method, and the path below the group's. */
-  readonly on: `${"GET" | "POST" | "PUT"} /${string}`;
-  readonly operationId: string;
-  readonly summary: string;
+interface RouteSpec<Query, Body> extends Omit<About, "tag" | "operationId" | "summary"> {
   readonly query?: z.ZodType<Query>;
   readonly body?: Omit<NonNullable<About["body"]>, "schema"> & { readonly schema: z.ZodType<Body> };
   /** The first is that of success. */
@@ -95,20 +91,28 @@ interface RouteSpec<Query, Body> extends Omit<About, "tag"> {
 
 /** A route, ready to be registered. */
 export interface Route {
-  readonly on: string;
+  readonly method: string;
+  readonly path: string;
   readonly about: About;
   readonly handler: (c: RequestContext) => Promise<Response>;
 }
 
-/** Makes a route of its description. */
-export function route<Query, Body>({ on, handle, ...about }: RouteSpec<Query, Body>): Route {
-  const declared = <T>(schema: z.ZodType<T> | undefined, part: string): z.ZodType<T> => {
-    if (!schema) throw new Error(`${about.operationId} takes no ${part}`);
-    return schema;
+/** Makes a route of its method and path below the group's, the name of its operation, and its description. */
+export function route<Query, Body>(
+  on: `${"GET" | "POST" | "PUT"} /${string}`,
+  operationId: string,
+  summary: string,
+  { handle, query, body, ...about }: RouteSpec<Query, Body>,
+): Route {
+  const declared = <T>(part: T | undefined): T => {
+    if (part === undefined) {
+      throw new Error(`${operationId} asks for a part of the request that it does not declare`);
+    }
+    return part;
   };
   const readBody = async (c: RequestContext) => {
-    const schema = declared(about.body?.schema, "body");
-    const isOmitted = about.body?.optional && c.req.header("content-type") === undefined;
+    const { schema, optional } = declared(body);
+    const isOmitted = optional && c.req.header("content-type") === undefined;
     return parseOr400(schema, isOmitted ? {} : await readJson(c), "body");
   };
   const handler = async (c: RequestContext) => {
@@ -118,13 +122,15 @@ export function route<Query, Body>({ on, handle, ...about }: RouteSpec<Query, Bo
         return parseOr400(idPath, { id: c.req.param("id") }, "path").id;
       },
       get query() {
-        return parseOr400(declared(about.query, "query"), c.req.query(), "query");
+        return parseOr400(declared(query), c.req.query(), "query");
       },
       body: () => readBody(c),
     });
     return answer instanceof Response ? answer : c.json(answer, about.answers[0].status);
   };
-  return { on, about, handler };
+  const [method = "", path = ""] = on.split(" ");
+  const said = { ...about, ...(query ? { query } : {}), ...(body ? { body } : {}) };
+  return { method, path, about: { operationId, summary, ...said }, handler };
 }
 
 const ABOUT = new WeakMap<object, About>();
@@ -132,8 +138,7 @@ const ABOUT = new WeakMap<object, About>();
 /** An application of these routes, which belong together under `tag`. */
 export function routes(tag: string, ...all: readonly Route[]): App {
   const app = new Hono<ApiEnv>();
-  for (const { on, about, handler } of all) {
-    const [method = "", path = ""] = on.split(" ");
+  for (const { method, path, about, handler } of all) {
     app.on(method, path, described({ ...about, tag }, handler));
   }
   return app;

@@ -29,6 +29,7 @@ import {
 } from "../../shared/ops/dead_letters.ts";
 import { instantSchema } from "../../shared/ops/replays.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
+import type { AppDeps } from "../deps.ts";
 import {
   type App,
   byId,
@@ -41,12 +42,6 @@ import {
 } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, route, routes } from "../openapi/route.ts";
-
-export interface DeadLetterDeps {
-  readonly opsSql: Sql;
-  /** Sends to the broker; null while it cannot be reached. */
-  readonly publisher: () => Publisher | null;
-}
 
 /** Letters that one request deals with at most; more are for the next one. */
 const MAX_LETTERS = 1000;
@@ -87,12 +82,11 @@ const selectionSchema = z.strictObject({
 });
 const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
 
-const NO_LETTER = { 404: "There is no such letter." };
-const CLOSED = { ...NO_LETTER, 409: "The letter is closed." };
+const CLOSED = { 409: "The letter is closed." };
 const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter stays open." };
 
 /** Shows dead letters, has them redriven, and discards them. */
-export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
+export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" | "publisher">): App {
   const redrive = async (selection: LetterSelection, limit: number) => {
     const broker = publisher();
     if (broker) return await redriveLetters(opsSql, broker, selection, limit);
@@ -100,10 +94,7 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
   };
   return routes(
     "Dead letters",
-    route({
-      on: "GET /",
-      operationId: "listDeadLetters",
-      summary: "Dead letters, newest first",
+    route("GET /", "listDeadLetters", "Dead letters, newest first", {
       query: listSchema,
       answers: [json(200, "A page of dead letters.", deadLettersPageSchema)],
       handle: async ({ query: { cursor, ...filter } }) => {
@@ -111,30 +102,29 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
         return { deadLetters, nextCursor: nextCursor(deadLetters, filter.limit, byId) };
       },
     }),
-    route({
-      on: "POST /redrive",
-      operationId: "redriveDeadLetters",
-      summary: "Send all open letters that match to their consumers again",
-      description: "At most 1,000 at a time. Nobody else gets them.",
-      body: {
-        schema: selectionSchema,
-        examples: {
-          consumer: { summary: "All of one consumer", value: { consumer: "payments.order-created.v1" } },
-          unknown: {
-            summary: "A field that there is not: 400, rather than everything",
-            value: { consumers: [] },
-            "x-status": 400,
+    route(
+      "POST /redrive",
+      "redriveDeadLetters",
+      "Send all open letters that match to their consumers again",
+      {
+        description: "At most 1,000 at a time. Nobody else gets them.",
+        body: {
+          schema: selectionSchema,
+          examples: {
+            consumer: { summary: "All of one consumer", value: { consumer: "payments.order-created.v1" } },
+            unknown: {
+              summary: "A field that there is not: 400, rather than everything",
+              value: { consumers: [] },
+              "x-status": 400,
+            },
           },
         },
+        answers: [json(200, "What became of them.", redrivenSchema)],
+        refusals: BROKER_AWAY,
+        handle: async ({ body }) => await redrive(await body(), MAX_LETTERS),
       },
-      answers: [json(200, "What became of them.", redrivenSchema)],
-      refusals: BROKER_AWAY,
-      handle: async ({ body }) => await redrive(await body(), MAX_LETTERS),
-    }),
-    route({
-      on: "POST /discard",
-      operationId: "discardDeadLetters",
-      summary: "Discard all open letters that match",
+    ),
+    route("POST /discard", "discardDeadLetters", "Discard all open letters that match", {
       description: "At most 1,000 at a time.",
       body: {
         schema: selectionSchema.extend({ because }),
@@ -151,19 +141,12 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
         return { discarded: await discardLetters(opsSql, selection, because, MAX_LETTERS) };
       },
     }),
-    route({
-      on: "GET /:id",
-      operationId: "readDeadLetter",
-      summary: "One dead letter",
+    route("GET /:id", "readDeadLetter", "One dead letter", {
       id: "deadLetter",
       answers: [json(200, "The letter.", deadLetterSchema)],
-      refusals: NO_LETTER,
       handle: ({ id }) => letterOr404(opsSql, id),
     }),
-    route({
-      on: "POST /:id/redrive",
-      operationId: "redriveDeadLetter",
-      summary: "Send a letter to its consumer again",
+    route("POST /:id/redrive", "redriveDeadLetter", "Send a letter to its consumer again", {
       id: "deadLetter",
       answers: [json(200, "What became of it.", redrivenSchema)],
       refusals: { ...CLOSED, ...BROKER_AWAY },
@@ -172,10 +155,7 @@ export function deadLetterRoutes({ opsSql, publisher }: DeadLetterDeps): App {
         return await redrive({ ids: [id] }, 1);
       },
     }),
-    route({
-      on: "POST /:id/discard",
-      operationId: "discardDeadLetter",
-      summary: "Discard a letter",
+    route("POST /:id/discard", "discardDeadLetter", "Discard a letter", {
       id: "deadLetter",
       body: {
         schema: z.strictObject({ because }),

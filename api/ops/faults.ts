@@ -28,17 +28,11 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
   const points = Object.entries(FAULT_POINTS).map(([point, spec]) => ({ point, ...spec }));
   return routes(
     "Faults",
-    route({
-      on: "GET /",
-      operationId: "listFaults",
-      summary: "What is armed, and the points there are",
+    route("GET /", "listFaults", "What is armed, and the points there are", {
       answers: [json(200, "What is armed, in the order in which it strikes.", faultsSchema)],
       handle: async () => ({ armed: await listArmedFaults(sql), points }),
     }),
-    route({
-      on: "PUT /",
-      operationId: "putFaults",
-      summary: "Arm faults in the place of all there are",
+    route("PUT /", "putFaults", "Arm faults in the place of all there are", {
       body: {
         schema: putSchema(Object.values(topology.queues).map(({ name }) => name)),
         examples: {

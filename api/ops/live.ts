@@ -5,27 +5,20 @@
  * @module
  */
 import { livePulseSchema } from "../../shared/ops/live.ts";
+import type { AppDeps } from "../deps.ts";
 import { type App, unavailable } from "../http.ts";
 import { route, routes, text } from "../openapi/route.ts";
-import type { LiveClient, LiveFeed } from "./live_feed.ts";
-
-export interface LiveDeps {
-  /** Tells how everything stands; whoever made it closes it before the server, which waits for open streams. */
-  readonly live: LiveFeed;
-}
+import type { LiveClient } from "./live_feed.ts";
 
 /** What a browser waits before it connects again, in milliseconds. */
 const RECONNECT_MS = 1000;
 
 /** The stream: events named `pulse`, each a `LivePulse` as JSON. 503 when too many watch. */
-export function liveRoutes({ live }: LiveDeps): App {
+export function liveRoutes({ live }: Pick<AppDeps, "live">): App {
   const schema = livePulseSchema.meta({ ref: "LivePulse" });
   return routes(
     "Inspection",
-    route({
-      on: "GET /",
-      operationId: "watch",
-      summary: "How everything stands, as it changes",
+    route("GET /", "watch", "How everything stands, as it changes", {
       description:
         "Server-sent events named `pulse`; the schema is that of each one's data. The stream stays open.",
       answers: [{ ...text(200, "The stream."), content: { "text/event-stream": schema } }],

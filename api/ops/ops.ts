@@ -26,37 +26,27 @@ import type { ReadTimelines } from "../../shared/ops/timeline.ts";
 import { ORDER_STATUSES } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { listOrders, type OrderRow } from "../../shared/sql/orders.ts";
+import type { AppDeps } from "../deps.ts";
 import { type App, consumerSchema, nextCursor, pageQuery, problemResponse, unavailable } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, type Route, route, routes } from "../openapi/route.ts";
 import { orderStory } from "../orders.ts";
-import { type DeadLetterDeps, deadLetterRoutes } from "./dead_letters.ts";
+import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { outboxRoutes } from "./outbox.ts";
-import { type ReplayDeps, replayRoutes } from "./replays.ts";
-import { type ScenarioDeps, scenarioRoutes } from "./scenarios.ts";
-
-export interface OpsDeps extends DeadLetterDeps, ReplayDeps, ScenarioDeps {
-  /** Reads every table, and has outbox events published again; the role `orderflow_ops` may do that. */
-  readonly opsSql: Sql;
-  readonly readTimelines: ReadTimelines;
-  /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
-  readonly audit: (graceSeconds: number) => Promise<Audit>;
-}
+import { replayRoutes } from "./replays.ts";
+import { scenarioRoutes } from "./scenarios.ts";
 
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;
 
 /** The ops routes. */
-export function opsRoutes(deps: OpsDeps): App {
+export function opsRoutes(deps: AppDeps): App {
   const { opsSql, readTimelines } = deps;
   const app = routes(
     "Inspection",
     debugRoute(opsSql, readTimelines),
-    route({
-      on: "GET /orders",
-      operationId: "findOrders",
-      summary: "Orders by status and by id, newest first",
+    route("GET /orders", "findOrders", "Orders by status and by id, newest first", {
       description:
         "One request looks at 10,000 orders at most. `nextCursor` goes on from there, even from a page that " +
         "is not full.",
@@ -64,29 +54,27 @@ export function opsRoutes(deps: OpsDeps): App {
       answers: [json(200, "A page of orders.", ordersPageSchema)],
       handle: ({ query }) => findOrders(opsSql, query),
     }),
-    route({
-      on: "GET /orders/:id/timeline",
-      operationId: "readOpsTimeline",
-      summary: "An order's story, with its correlation id",
+    route("GET /orders/:id/timeline", "readOpsTimeline", "An order's story, with its correlation id", {
       id: "order",
       answers: [json(200, "The order and what happened to it, oldest entry first.", orderStorySchema)],
-      refusals: { 404: "There is no such order." },
       handle: ({ id }) => orderStory(opsSql, readTimelines, id),
     }),
-    route({
-      on: "GET /processed-events",
-      operationId: "listProcessedEvents",
-      summary: "The inbox: which consumer has processed which event",
-      query: processedSchema,
-      answers: [json(200, "A page of the inbox, newest events first.", inboxPageSchema)],
-      handle: async ({ query: { cursor, ...query } }) => {
-        const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
-        const before = cursor ? { eventId, consumer } : undefined;
-        const processedEvents = await listProcessed(opsSql, { ...query, before });
-        const cursorOf = (row: { eventId: string; consumer: string }) => `${row.eventId}~${row.consumer}`;
-        return { processedEvents, nextCursor: nextCursor(processedEvents, query.limit, cursorOf) };
+    route(
+      "GET /processed-events",
+      "listProcessedEvents",
+      "The inbox: which consumer has processed which event",
+      {
+        query: processedSchema,
+        answers: [json(200, "A page of the inbox, newest events first.", inboxPageSchema)],
+        handle: async ({ query: { cursor, ...query } }) => {
+          const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
+          const before = cursor ? { eventId, consumer } : undefined;
+          const processedEvents = await listProcessed(opsSql, { ...query, before });
+          const cursorOf = (row: { eventId: string; consumer: string }) => `${row.eventId}~${row.consumer}`;
+          return { processedEvents, nextCursor: nextCursor(processedEvents, query.limit, cursorOf) };
+        },
       },
-    }),
+    ),
     auditRoute(deps.audit),
   );
   app.route("/scenarios", scenarioRoutes(deps));
@@ -113,10 +101,7 @@ const debugSchema = z.object({
 });
 
 function debugRoute(sql: Sql, readTimelines: ReadTimelines): Route {
-  return route({
-    on: "GET /debug",
-    operationId: "readDebug",
-    summary: "The last ten of everything",
+  return route("GET /debug", "readDebug", "The last ten of everything", {
     answers: [
       json(200, "The newest orders with their stories, events, inbox rows and dead letters.", debugSchema),
     ],
@@ -201,12 +186,9 @@ const auditQuerySchema = z.object({
  * Audits on request, one audit at a time: each reads all that there is. Who asks the same question meanwhile gets the same
  * answer; for another grace there is a 503.
  */
-function auditRoute(audit: OpsDeps["audit"]): Route {
+function auditRoute(audit: AppDeps["audit"]): Route {
   let underWay: { readonly graceSeconds: number; readonly answer: Promise<Audit> } | null = null;
-  return route({
-    on: "GET /audit",
-    operationId: "readAudit",
-    summary: "What breaks the promises",
+  return route("GET /audit", "readAudit", "What breaks the promises", {
     description: "Reads the whole database in one snapshot, so one audit runs at a time.",
     query: auditQuerySchema,
     answers: [json(200, "What each check has found.", auditSchema)],

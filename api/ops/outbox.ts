@@ -49,10 +49,7 @@ const NO_EVENT = "There is no such event in the outbox. It may have been pruned.
 export function outboxRoutes(sql: Sql): App {
   return routes(
     "Outbox",
-    route({
-      on: "GET /",
-      operationId: "listEvents",
-      summary: "Events, newest first",
+    route("GET /", "listEvents", "Events, newest first", {
       query: listSchema,
       answers: [json(200, "A page of the outbox.", outboxPageSchema)],
       handle: async ({ query: { cursor, ...filter } }) => {
@@ -60,10 +57,7 @@ export function outboxRoutes(sql: Sql): App {
         return { events, nextCursor: nextCursor(events, filter.limit, byId) };
       },
     }),
-    route({
-      on: "POST /tick",
-      operationId: "tick",
-      summary: "Have the relay look now",
+    route("POST /tick", "tick", "Have the relay look now", {
       description: "Even a relay that is switched off publishes then. The answer waits for it, 2 s at most.",
       answers: [json(200, "What waited, and what still does.", tickedSchema)],
       handle: async () => {
@@ -72,23 +66,15 @@ export function outboxRoutes(sql: Sql): App {
         return { unpublishedBefore, unpublishedAfter: await settled(sql, unpublishedBefore) };
       },
     }),
-    route({
-      on: "GET /:id",
-      operationId: "readEvent",
-      summary: "One event",
+    route("GET /:id", "readEvent", "One event", {
       id: "event",
       answers: [json(200, "The event.", outboxEventSchema)],
-      refusals: { 404: NO_EVENT },
       handle: async ({ id }) => found(await findEvent(sql, id), NO_EVENT),
     }),
-    route({
-      on: "POST /:id/republish",
-      operationId: "republish",
-      summary: "Publish an event once more",
+    route("POST /:id/republish", "republish", "Publish an event once more", {
       description: "Consumers that have processed it absorb the repeat.",
       id: "event",
       answers: [json(202, "The event; the relay publishes it as soon as it can.", republishedSchema)],
-      refusals: { 404: NO_EVENT },
       handle: async ({ id }) => {
         const event = found(await republishEvent(sql, id), NO_EVENT);
         await tickRelay(sql);

@@ -4,7 +4,6 @@
  * @module
  */
 import { z } from "zod";
-import type { Binding } from "../../shared/broker/connection.ts";
 import {
   preparedReplaySchema,
   replayEventsPageSchema,
@@ -26,16 +25,10 @@ import {
   startReplay,
 } from "../../shared/ops/replays.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import type { AppDeps } from "../deps.ts";
 import { type App, byId, found, HttpProblem, invalid, nextCursor, pageQuery, pageSchema } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
-
-export interface ReplayDeps {
-  readonly opsSql: Sql;
-  readonly bindings: readonly Binding[];
-  /** How long the inbox remembers what was processed, in days. */
-  readonly retentionDays: number;
-}
 
 /** Messages that the answer of a dry run shows; the others are on further pages. */
 const FIRST_PAGE = 20;
@@ -56,19 +49,17 @@ const startSchema = z.strictObject({
     .meta({ description: "Messages per second at most." }),
 });
 
-const NO_REPLAY = { 404: "There is no such replay. It may have been pruned." };
 const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and no longer.";
 
 /** Prepares replays, shows what they consist of, starts and cancels them. The relay does the sending. */
-export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): App {
+export function replayRoutes(
+  { opsSql, bindings, retentionDays }: Pick<AppDeps, "opsSql" | "bindings" | "retentionDays">,
+): App {
   const horizonNow = () => new Date(Date.now() - retentionDays * DAY_MS);
   const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
   return routes(
     "Replays",
-    route({
-      on: "POST /",
-      operationId: "prepareReplay",
-      summary: "Write down what a replay would send",
+    route("POST /", "prepareReplay", "Write down what a replay would send", {
       description:
         "Sends nothing. What is started later is this very set: one message for each published event that " +
         "matches, and each consumer that is to get it.",
@@ -109,10 +100,7 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
         return { ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) };
       },
     }),
-    route({
-      on: "GET /",
-      operationId: "listReplays",
-      summary: "Replays, newest first",
+    route("GET /", "listReplays", "Replays, newest first", {
       query: pageSchema,
       answers: [json(200, "A page of replays.", replaysPageSchema)],
       handle: async ({ query: { limit, cursor } }) => {
@@ -120,32 +108,21 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
         return { replays, nextCursor: nextCursor(replays, limit, byId) };
       },
     }),
-    route({
-      on: "GET /:id",
-      operationId: "readReplay",
-      summary: "How far a replay is",
+    route("GET /:id", "readReplay", "How far a replay is", {
       id: "replay",
       answers: [json(200, "The replay.", replaySchema)],
-      refusals: NO_REPLAY,
       handle: ({ id }) => replayOr404(opsSql, id),
     }),
-    route({
-      on: "GET /:id/events",
-      operationId: "listReplayEvents",
-      summary: "A replay's messages, in the order of sending",
+    route("GET /:id/events", "listReplayEvents", "A replay's messages, in the order of sending", {
       id: "replay",
       query: eventsSchema,
       answers: [json(200, "A page of the messages.", replayEventsPageSchema)],
-      refusals: NO_REPLAY,
       handle: async ({ id, query: { limit, cursor } }) => {
         await replayOr404(opsSql, id);
         return await eventsOf(opsSql, id, limit, cursor);
       },
     }),
-    route({
-      on: "POST /:id/start",
-      operationId: "startReplay",
-      summary: "Send what was prepared",
+    route("POST /:id/start", "startReplay", "Send what was prepared", {
       id: "replay",
       body: {
         schema: startSchema,
@@ -153,7 +130,7 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
         examples: { rate: { summary: "50 messages per second", value: { ratePerSecond: 50 } } },
       },
       answers: [json(202, "The replay, running; the relay sends.", replaySchema)],
-      refusals: { ...NO_REPLAY, 409: "The replay is not `PREPARED`.", 422: TOO_OLD },
+      refusals: { 409: "The replay is not `PREPARED`.", 422: TOO_OLD },
       handle: async ({ id, body }) => {
         const { ratePerSecond } = await body();
         const { state, createdAt } = await replayOr404(opsSql, id);
@@ -173,13 +150,10 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
         );
       },
     }),
-    route({
-      on: "POST /:id/cancel",
-      operationId: "cancelReplay",
-      summary: "End a replay",
+    route("POST /:id/cancel", "cancelReplay", "End a replay", {
       id: "replay",
       answers: [json(200, "The replay, cancelled.", replaySchema)],
-      refusals: { ...NO_REPLAY, 409: "The replay has ended." },
+      refusals: { 409: "The replay has ended." },
       handle: async ({ id }) => {
         const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
         if (cancelled) return cancelled;
@@ -190,7 +164,7 @@ export function replayRoutes({ opsSql, bindings, retentionDays }: ReplayDeps): A
 }
 
 async function replayOr404(sql: Sql, id: string): Promise<ReplayRow> {
-  return found(await findReplay(sql, id), NO_REPLAY[404]);
+  return found(await findReplay(sql, id), "There is no such replay. It may have been pruned.");
 }
 
 async function eventsOf(sql: Sql, id: string, limit: number, after: number) {

@@ -5,28 +5,19 @@
  * @module
  */
 import type { Cause } from "../../shared/broker/message.ts";
-import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
+import { toQueue } from "../../shared/broker/publish.ts";
 import { orderSchema, type ScenarioInfo, scenariosSchema } from "../../shared/ops/answers.ts";
 import { armFaults } from "../../shared/ops/faults.ts";
 import { ORDER_ID } from "../../shared/process/tracing.ts";
 import { SCENARIO_USER } from "../../shared/scenarios.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
-import type { Topology } from "../../shared/topology.ts";
+import type { AppDeps } from "../deps.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import { orderJson } from "../orders.ts";
-import type { PlaceOrder } from "../place_orders.ts";
 import { faultsAreOff, headStart } from "./faults.ts";
 import { needsFaults, type Scenario, SCENARIOS } from "./scenario_list.ts";
 
-export interface ScenarioDeps {
-  readonly placeOrder: PlaceOrder;
-  readonly opsSql: Sql;
-  /** Sends to single queues; null while the broker cannot be reached. */
-  readonly publisher: () => Publisher | null;
-  /** The queues by their names; absent where `FAULTS_ENABLED` is off, and then nothing can be made to fail. */
-  readonly faults?: Topology;
-}
+type ScenarioDeps = Pick<AppDeps, "placeOrder" | "opsSql" | "publisher" | "faults">;
 
 const SCENARIO_AMOUNT = "49.90";
 /** How long the broker may take to confirm a scenario's message, in milliseconds. */
@@ -43,17 +34,11 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
   const scenarios = offeredScenarios(deps.faults !== undefined);
   return routes(
     "Scenarios",
-    route({
-      on: "GET /",
-      operationId: "listScenarios",
-      summary: "The scenarios that this instance offers",
+    route("GET /", "listScenarios", "The scenarios that this instance offers", {
       answers: [json(200, "Each with what to expect.", scenariosSchema)],
       handle: () => ({ scenarios }),
     }),
-    route({
-      on: "POST /:scenario",
-      operationId: "playScenario",
-      summary: "Place an order that goes as the scenario says",
+    route("POST /:scenario", "playScenario", "Place an order that goes as the scenario says", {
       parameters: [{
         name: "scenario",
         in: "path",
@@ -85,23 +70,24 @@ function scenarioOr404(c: RequestContext, { faults }: ScenarioDeps): Scenario {
   return scenario;
 }
 
-async function play({ courseId, faults, message }: Scenario, deps: ScenarioDeps, cause: Cause) {
-  const { placeOrder, opsSql, faults: topology } = deps;
-  const publisher = message ? deps.publisher() : null;
-  if (message && !publisher) throw brokerAway("no order was placed");
+async function play(
+  { courseId, fault, message }: Scenario,
+  { placeOrder, opsSql, publisher, faults: topology }: ScenarioDeps,
+  cause: Cause,
+) {
+  const broker = message ? publisher() : null;
+  if (message && !broker) throw brokerAway("no order was placed");
   const { correlationId, traceparent } = cause;
-  if (faults && topology) {
-    const armed = faults.map(({ point, times = 1, queue, delayMs = null }) => {
-      return { point, times, consumer: queue ? topology.queues[queue].name : null, correlationId, delayMs };
-    });
-    await armFaults(opsSql, armed, new Date());
+  if (fault && topology) {
+    const { point, times = 1, queue } = fault;
+    const consumer = queue ? topology.queues[queue].name : null;
+    await armFaults(opsSql, [{ point, times, consumer, correlationId, delayMs: null }], new Date());
     await headStart();
   }
   const order = await placeOrder({ userId: SCENARIO_USER, courseId, amount: SCENARIO_AMOUNT }, cause);
-  if (message && publisher && topology) {
-    const { queue, id, type, body } = message(order.id, cause);
-    const sent = { id, type, correlationId, traceparent, occurredAt: null, body };
-    const { confirmed } = await publisher.publish(
+  if (message && broker && topology) {
+    const { queue, ...sent } = { ...message(order.id, cause), correlationId, traceparent, occurredAt: null };
+    const { confirmed } = await broker.publish(
       [sent],
       toQueue(topology.queues[queue].name),
       CONFIRM_TIMEOUT_MS,

@@ -10,18 +10,10 @@ import { listReplays } from "../../shared/ops/replays.ts";
 import { kindOfError } from "../../shared/process/errors.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
-import type { Topology } from "../../shared/topology.ts";
-import { type HealthDeps, readReadiness } from "../health.ts";
+import type { AppDeps } from "../deps.ts";
+import { readReadiness } from "../health.ts";
 import type { App } from "../http.ts";
 import { json, route, routes } from "../openapi/route.ts";
-import type { LiveDeps } from "./live.ts";
-
-export interface StatusDeps extends HealthDeps, LiveDeps {
-  readonly opsSql: Sql;
-  /** Present where `FAULTS_ENABLED` is on. */
-  readonly faults?: Topology;
-}
 
 /** Orders whose statuses are counted. */
 const STATUS_ORDERS = 1000;
@@ -31,13 +23,10 @@ const STATUS_REPLAYS = 100;
 const FIGURES_MS = 3000;
 
 /** Tells the state of the system. That works while the database is away too: then there are no figures. */
-export function statusRoutes(deps: StatusDeps): App {
+export function statusRoutes(deps: AppDeps): App {
   return routes(
     "Inspection",
-    route({
-      on: "GET /",
-      operationId: "readStatus",
-      summary: "The whole system's state at once",
+    route("GET /", "readStatus", "The whole system's state at once", {
       description: "Answers while the database is away too, without figures.",
       answers: [json(200, "The state of the system.", systemStatusSchema)],
       handle: async (): Promise<SystemStatus> => {
@@ -57,7 +46,7 @@ function nullWhileAway(error: unknown): null {
   return null;
 }
 
-async function readFigures({ opsSql, live, faults }: StatusDeps): Promise<StatusFigures> {
+async function readFigures({ opsSql, live, faults }: AppDeps): Promise<StatusFigures> {
   const questions = [
     live.read(),
     countStatuses(opsSql, STATUS_ORDERS),

@@ -18,10 +18,7 @@ export function docsRoutes(bundle: string): App {
   const headers = contentPolicy("'none'");
   const app = new Hono<ApiEnv>();
   app.use(etag()); // the names have no hash: a browser asks each time, and is not sent 1.9 MB each time
-  const reference = route({
-    on: "GET /",
-    operationId: "readReference",
-    summary: "This reference",
+  const reference = route("GET /", "readReference", "This reference", {
     answers: [text(200, "The reference.", "text/html")],
     refusals: { 503: "It is not built." },
     handle: async ({ c }) => {
@@ -30,12 +27,9 @@ export function docsRoutes(bundle: string): App {
       throw unavailable("The reference is missing from ui/dist. Run: deno task ui:bundle", 3);
     },
   });
-  const files = fileRoute({
-    on: "GET /:name",
-    operationId: "readReferenceFile",
-    summary: "The reference's script and styles",
-    example: "reference.js",
+  const files = fileRoute("GET /:name", "readReferenceFile", "The reference's script and styles", {
     folder,
+    example: "reference.js",
     headers,
   });
   return app.route("/", routes("Page", reference, files));

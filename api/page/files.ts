@@ -51,18 +51,16 @@ async function orNull<T>(reading: Promise<T>): Promise<T | null> {
 
 /** The route of a bundle's scripts and styles. */
 export function fileRoute(
-  { folder, headers, ...about }: {
-    readonly on: `GET /${string}`;
-    readonly operationId: string;
-    readonly summary: string;
-    readonly example: string;
+  on: `GET /${string}`,
+  operationId: string,
+  summary: string,
+  { folder, example, headers }: {
     readonly folder: string;
+    readonly example: string;
     readonly headers?: Readonly<Record<string, string>>;
   },
 ): Route {
-  const { example, ...named } = about;
-  return route({
-    ...named,
+  return route(on, operationId, summary, {
     parameters: [{
       name: "name",
       in: "path",

@@ -10,28 +10,24 @@ import { type App, HttpProblem, mediaTypeOf, readBody, type RequestContext } fro
 import { LOCATION, route, routes, text } from "../openapi/route.ts";
 import { isCrossSite, isSame, OPS_COOKIE, signIn } from "../ops/access.ts";
 
-export interface LoginDeps {
-  /** The token to ask for; without one there is nothing to sign in to. */
-  readonly token: string | undefined;
-  /** The page that asks for the token, and says that the last one was wrong. */
-  readonly askAgain: (c: RequestContext) => Promise<Response>;
-}
-
 /** A wrong token is answered only after this time, in milliseconds. */
 const WRONG_TOKEN_MS = 500;
 /** Wrong tokens that wait for their answer at once; more are not looked at. Together: twenty guesses a second. */
 const MAX_WRONG_TOKENS = 10;
 const FORM = "application/x-www-form-urlencoded";
 
-/** `POST /login` and `POST /logout`, as the page's forms send them. */
-export function loginRoutes({ token, askAgain }: LoginDeps): App {
+/**
+ * `POST /login` and `POST /logout`, as the page's forms send them. Without a token there is nothing to sign in to;
+ * `askAgain` is the page that asks for it, and says that the last one was wrong.
+ */
+export function loginRoutes(
+  token: string | undefined,
+  askAgain: (c: RequestContext) => Promise<Response>,
+): App {
   let wrong = 0;
   return routes(
     "Page",
-    route({
-      on: "POST /login",
-      operationId: "logIn",
-      summary: "Sign in to the page",
+    route("POST /login", "logIn", "Sign in to the page", {
       body: {
         type: FORM,
         schema: z.object({ token: z.string() }),
@@ -63,10 +59,7 @@ export function loginRoutes({ token, askAgain }: LoginDeps): App {
         return c.redirect("/", 303);
       },
     }),
-    route({
-      on: "POST /logout",
-      operationId: "logOut",
-      summary: "Sign out of the page",
+    route("POST /logout", "logOut", "Sign out of the page", {
       answers: [{ ...text(303, "To the page, without the cookie."), headers: LOCATION }],
       refusals: { 403: "Another site's page has sent the request." },
       handle: ({ c }) => {

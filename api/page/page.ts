@@ -5,51 +5,33 @@
  */
 import { z } from "zod";
 import { ordersPageSchema, orderStorySchema } from "../../shared/ops/answers.ts";
-import type { ReadTimelines } from "../../shared/ops/timeline.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
-import type { Logger } from "../../shared/process/log.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
 import type { PageData } from "../../ui/page_data.ts";
 import { renderLogin, renderPage } from "../../ui/page.tsx";
 import { parseView } from "../../ui/url_state.ts";
+import type { AppDeps } from "../deps.ts";
 import { type App, HttpProblem, type ProblemStatus, type RequestContext } from "../http.ts";
 import { route, routes, text } from "../openapi/route.ts";
-import { OPS_SECURITY, type OpsAccess, refusalOf } from "../ops/access.ts";
-import type { LiveDeps } from "../ops/live.ts";
+import { OPS_SECURITY, refusalOf } from "../ops/access.ts";
 import { findOrders } from "../ops/ops.ts";
 import { offeredScenarios } from "../ops/scenarios.ts";
 import { orderStory } from "../orders.ts";
 import { contentPolicy, fileRoute, readPageFiles } from "./files.ts";
 import { loginRoutes } from "./login.ts";
 
-export interface PageDeps extends LiveDeps {
-  readonly opsSql: Sql;
-  readonly readTimelines: ReadTimelines;
-  /** The folder of the page's script and styles. */
-  readonly bundle: string;
-  /** Whether the database has been reached since the process started, and its schema is up to date. */
-  readonly isSchemaReady: () => boolean;
-  readonly faults?: unknown;
-  readonly access: OpsAccess;
-  readonly log: Logger;
-}
-
 /** What the page's data may take, in milliseconds: over a connection that is cut, questions wait. */
 const PAGE_WAIT_MS = 3000;
 
 /** The page, its files, and the way in. It answers before the schema is there, to say that it is not. */
-export function pageRoutes(deps: PageDeps): App {
+export function pageRoutes(deps: AppDeps): App {
   const { access, bundle } = deps;
   const askForToken = async (c: RequestContext, failed: boolean) => {
     const assets = await readPageFiles(bundle);
     const page = renderLogin({ failed, ...(assets ? { assets } : {}) });
     return html(c, 401, page, { "www-authenticate": "Bearer" });
   };
-  const page = route({
-    on: "GET /",
-    operationId: "readPage",
-    summary: "The debug page",
+  const page = route("GET /", "readPage", "The debug page", {
     security: OPS_SECURITY,
     answers: [
       text(200, "The page.", "text/html"),
@@ -65,18 +47,15 @@ export function pageRoutes(deps: PageDeps): App {
       return await debugPage(c, deps);
     },
   });
-  const files = fileRoute({
-    on: "GET /assets/:name",
-    operationId: "readAsset",
-    summary: "The page's script and styles",
-    example: "island-XOCXUP7F.js",
+  const files = fileRoute("GET /assets/:name", "readAsset", "The page's script and styles", {
     folder: bundle,
+    example: "island-XOCXUP7F.js",
   });
   return routes("Page", page, files)
-    .route("/", loginRoutes({ token: access.token, askAgain: (c) => askForToken(c, true) }));
+    .route("/", loginRoutes(access.token, (c) => askForToken(c, true)));
 }
 
-async function debugPage(c: RequestContext, deps: PageDeps): Promise<Response> {
+async function debugPage(c: RequestContext, deps: AppDeps): Promise<Response> {
   const assets = await readPageFiles(deps.bundle);
   if (!assets) return plainPage(c, 503, BUNDLE_MISSING, 3);
   try {
@@ -92,7 +71,7 @@ async function debugPage(c: RequestContext, deps: PageDeps): Promise<Response> {
 }
 
 async function pageData(
-  deps: PageDeps,
+  deps: AppDeps,
   query: URLSearchParams,
   assets: PageData["assets"],
 ): Promise<PageData> {
@@ -115,7 +94,7 @@ async function pageData(
 }
 
 /** A view may be of an order that is not there: of another database, say. */
-async function readStory({ opsSql, readTimelines }: PageDeps, id: string) {
+async function readStory({ opsSql, readTimelines }: AppDeps, id: string) {
   try {
     return await orderStory(opsSql, readTimelines, id);
   } catch (error) {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type AppDeps, createApp } from "../../api/app.ts";
+import { createApp } from "../../api/app.ts";
+import type { AppDeps } from "../../api/deps.ts";
 import { createLiveFeed } from "../../api/ops/live_feed.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
