@@ -16,6 +16,16 @@ Deno.test("renderPage() shows the orders as links with status, amount and age, w
   }
 });
 
+Deno.test("renderPage() says where the lessons are, and how many", () => {
+  const [, count, path = ""] = /(\w+) lessons, <code>(.*?)<\/code>/.exec(renderPage(testPage({}))) ?? [];
+  const lessons = Array.from(
+    Deno.readDirSync(new URL(`../${path}/../`, import.meta.url)),
+    ({ name }) => name,
+  );
+  assertEquals([count, lessons.filter((name) => /^\d\d-.*\.md$/.test(name)).length], ["twelve", 12]);
+  assert(lessons.includes("README.md") && path.endsWith("/README.md"), path);
+});
+
 Deno.test("renderPage() tells the selected order's story, without any script", () => {
   const view = { ...START_VIEW, order: REFUNDED.order.id };
   const html = renderPage(testPage({ view, story: REFUNDED }));

@@ -80,6 +80,9 @@ export function ScenariosPanel({ api, scenarios, onPlayed }: ScenariosPanelProps
           ))}
         </details>
       )}
+      <p class="scenario-lessons muted">
+        To learn with them: twelve lessons, <code>specs/lessons/README.md</code>
+      </p>
       <noscript>
         <p class="notice">Scenarios are played by the page's script, which does not run here.</p>
       </noscript>
