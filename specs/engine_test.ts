@@ -9,13 +9,7 @@ import { inEnvelope, type ParseEvent, type Tell } from "../shared/broker/message
 import { createPublisher, toExchange } from "../shared/broker/publish.ts";
 import { type Caused, type Queryable, rowset, type Statement } from "../shared/sql/connect.ts";
 import { insertingEvents } from "../shared/sql/outbox.ts";
-import {
-  clearSuspect,
-  countSuspect,
-  insertDeadLetters,
-  insertRetries,
-  uncountSuspect,
-} from "../shared/sql/set_aside.ts";
+import { createSetAside } from "../shared/sql/set_aside.ts";
 import { recordEach } from "../workers/consumer.ts";
 import { startRelay } from "../workers/relay/relay.ts";
 import { eventually } from "./support/eventually.ts";
@@ -133,13 +127,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     parse,
     types: ["ticket.opened"],
     handle: answer({ inbox: testInbox(sql, queue) }),
-    setAside: {
-      keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
-      keepRetries: (retries) => insertRetries(sql, retries, new Date()),
-      countSuspect: (body) => countSuspect(sql, queue, body),
-      uncountSuspect: (body) => uncountSuspect(sql, queue, body),
-      clearSuspect: (body) => clearSuspect(sql, queue, body),
-    },
+    setAside: createSetAside(sql, queue),
     observers: [],
     log: testLog,
   });

@@ -22,14 +22,8 @@ import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
 import { type Inbox, once, type WritingRows } from "../shared/sql/inbox.ts";
-import { announceRetries, createWakeUps } from "../shared/sql/outbox.ts";
-import {
-  clearSuspect,
-  countSuspect,
-  insertDeadLetters,
-  insertRetries,
-  uncountSuspect,
-} from "../shared/sql/set_aside.ts";
+import { createWakeUps } from "../shared/sql/outbox.ts";
+import { createSetAside } from "../shared/sql/set_aside.ts";
 import { type Faults, watchFaults } from "./faults/armed.ts";
 import { consumerSeams } from "./faults/seams.ts";
 
@@ -135,16 +129,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
       parse: topology.parse,
       types: bindings,
       handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
-      setAside: {
-        keepDeadLetters: (letters) => insertDeadLetters(sql, letters, new Date()),
-        keepRetries: async (retries) => {
-          await insertRetries(sql, retries, new Date());
-          await announceRetries(sql);
-        },
-        countSuspect: (body) => countSuspect(sql, queue, body),
-        uncountSuspect: (body) => uncountSuspect(sql, queue, body),
-        clearSuspect: (body) => clearSuspect(sql, queue, body),
-      },
+      setAside: createSetAside(sql, queue),
       observers: [
         ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
         ...(registry ? [createConsumerMetrics(registry, queue)] : []),

@@ -46,8 +46,3 @@ Deno.test("enroll() gives one seat per order, whatever is repeated or forgotten"
   assertEquals((await db.sql`select from enrollments`).count, 10);
   assertEquals(await countEvents(db.sql), { "enrollment.granted": 10 });
 });
-
-Deno.test("decideSeat() refuses the full course alone", () => {
-  assertEquals(decideSeat(RESERVED_COURSES.success).status, "GRANTED");
-  assertEquals(decideSeat(RESERVED_COURSES.enrollmentFailure).status, "FAILED");
-});

@@ -8,7 +8,6 @@ import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 
-/** How a connection is kept. */
 export interface BrokerOptions {
   /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
   readonly url: string;
@@ -196,7 +195,6 @@ export function renewsAtMost(renew: () => void, everyMs = RENEW_EVERY_MS): () =>
 
 const ANSWER_MS = 5000;
 
-/** One queue, as it stands. */
 export interface QueueDepth {
   readonly queue: string;
   /** Without those under way to a consumer. */

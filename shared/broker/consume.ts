@@ -7,7 +7,7 @@ import type { Channel, ChannelModel } from "amqplib";
 import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
-import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
+import type { SetAside } from "../sql/set_aside.ts";
 import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
 import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
 import type { ConsumerObserver } from "./observe.ts";
@@ -22,11 +22,9 @@ import {
   type RetryPolicy,
 } from "./settle.ts";
 
-/** What a consumer works with. */
 export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly url: string;
   readonly topology: Topology;
-  /** The queue's name, which is also the consumer's. */
   readonly queue: string;
   /** The most messages in one batch, which is one transaction. */
   readonly batchSize: number;
@@ -38,17 +36,6 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly setAside: SetAside;
   readonly observers: readonly ConsumerObserver[];
   readonly log: Logger;
-}
-
-/** Keeps, outside of the process, what is not settled by processing it. Messages are acked only once they are kept. */
-export interface SetAside {
-  keepDeadLetters(letters: readonly NewDeadLetter[]): Promise<void>;
-  keepRetries(retries: readonly NewRetry[]): Promise<void>;
-  /** Counts that a message is taken up alone, because it may kill its worker; answers with how often it was. */
-  countSuspect(body: Uint8Array): Promise<number>;
-  /** Takes one count back: the worker has survived it, but the message is to be looked at again. */
-  uncountSuspect(body: Uint8Array): Promise<void>;
-  clearSuspect(body: Uint8Array): Promise<void>;
 }
 
 /** RabbitMQ refuses more for quorum queues. */
@@ -73,7 +60,6 @@ const SUSPECT_RETURNS = 3;
 /** Its worker died this often while it was taken up alone: it is the one at fault. */
 const MAX_SUSPECT_ATTEMPTS = 3;
 
-/** A running consumer. */
 export type Consumer = Awaited<ReturnType<typeof startConsumer>>;
 
 /**
@@ -125,7 +111,6 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
   };
 }
 
-/** Settles batch after batch until `stop` is aborted. */
 async function settleBatches<E extends Envelope, T extends E["type"]>(
   options: ConsumerOptions<E, T>,
   unacked: Unacked<E>,

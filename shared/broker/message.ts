@@ -38,7 +38,6 @@ export interface Cause {
   readonly traceparent: string | null;
 }
 
-/** An event on its way to the outbox. */
 export interface OutgoingEvent<E extends Envelope = Envelope> {
   readonly event: E;
   readonly aggregateId: string;
@@ -69,12 +68,10 @@ export type ParsedEvent<E extends Envelope = Envelope> =
 /** Reads an event of a catalogue from a message body. Never throws. */
 export type ParseEvent<E extends Envelope = Envelope> = (body: Uint8Array) => ParsedEvent<E>;
 
-/** An event as a consumer's handler gets it. */
 export interface Received<E extends Envelope = Envelope> {
   readonly event: E;
   /** Of what the event causes. */
   readonly traceparent: string | null;
-  /** From 1. */
   readonly attempt: number;
   /**
    * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the

@@ -24,11 +24,9 @@ export interface OutgoingMessage {
   readonly isRepublished?: boolean;
 }
 
-/** Where messages go. */
 export interface Route {
   /** Empty for the default one, which knows every queue by its name. */
   readonly exchange: string;
-  /** Gives the routing key. */
   readonly keyOf: (message: OutgoingMessage) => string;
   /** Whether a message that no queue takes is to come back, and to count as refused. */
   readonly isMandatory: (message: OutgoingMessage) => boolean;
@@ -59,7 +57,6 @@ export interface PublishOutcome {
   readonly offence: string | null;
 }
 
-/** Publishes over one confirm channel. */
 export interface Publisher {
   /**
    * Sends all messages at once and resolves when the broker has answered for each, at the latest after `timeoutMs`.

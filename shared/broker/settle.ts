@@ -31,7 +31,6 @@ export type HandleBatch<E extends Envelope = Envelope> = (
 
 export type OfType<E extends Envelope, T extends E["type"]> = Extract<E, { readonly type: T }>;
 
-/** What of a delivery matters for its outcome. */
 export type Processable<E extends Envelope> = Pick<
   Delivery<E>,
   "parsed" | "traceparent" | "retryState" | "mayBeRepeat"
@@ -98,7 +97,6 @@ function outcomeOfError(error: unknown): Outcome {
     : { kind: "rejected", reason: "handler failed", detail };
 }
 
-/** What is to be done with the message. */
 export type NextStep =
   | { readonly kind: "ack" }
   /** Keep it unacked, and look at it again after `delayMs`. */
@@ -132,7 +130,6 @@ export interface Attempts {
   readonly ageMs: number;
 }
 
-/** How often and how long a message is tried again before it becomes a dead letter. */
 export interface RetryPolicy {
   readonly maxRetries: number;
   /** How old an event that comes too early may become before its retries are spent. */

@@ -249,7 +249,6 @@ export type ReplayJson = z.infer<typeof replaySchema>;
 export const replaysPageSchema = z.object({ replays: z.array(replaySchema), nextCursor });
 export type ReplaysPage = z.infer<typeof replaysPageSchema>;
 
-/** One message of a replay. */
 const replayEventSchema = z.object({
   position: count("Its place in the set, from 1 on."),
   eventId: id("The event's id."),

@@ -162,7 +162,6 @@ export async function findReplay(sql: Queryable, id: string): Promise<ReplayRow 
   return row;
 }
 
-/** One message of a replay. */
 export type ReplayEventRow = Row<ReplayEventJson>;
 
 /** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
@@ -247,7 +246,6 @@ export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefi
   return row;
 }
 
-/** One message of the frozen set. */
 export type ReplayMessage = Pick<ReplayEventRow, "position" | "eventId" | "consumer">;
 
 /** Up to `limit` messages of the replay `id` that are still to be sent, in the order of the set. */

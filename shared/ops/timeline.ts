@@ -13,7 +13,6 @@ import type { OutboxEventRow, ProcessedEventRow } from "./lists.ts";
 /** One thing that happened to an order. */
 export type TimelineEntry = Row<TimelineEntryJson>;
 
-/** An event of an order, with the consumers that have processed it, earliest first. */
 export interface TimelineEvent
   extends Pick<OutboxEventRow, "orderId" | "type" | "traceparent" | "retryCount"> {
   readonly eventId: string;
@@ -22,7 +21,6 @@ export interface TimelineEvent
   readonly processed: readonly Processing[];
 }
 
-/** What the inbox says of an event and one of its consumers. */
 interface Processing extends Pick<ProcessedEventRow, "consumer" | "duplicates" | "lastDuplicateAt"> {
   readonly at: Date;
 }

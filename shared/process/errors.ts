@@ -118,7 +118,6 @@ export function passesInTime(error: unknown): boolean {
   return kindOfError(error) !== "permanent";
 }
 
-/** How a chore is paced. */
 export interface ChoreOptions {
   /** The pause after a round that does not answer with another one. */
   readonly everyMs: number;

@@ -12,17 +12,13 @@ import { withTimeout } from "./stop.ts";
 
 /** What a running copy of a process says of itself. Its times are by its own clock. */
 export interface Heartbeat {
-  /** Which copy: a uuid, new at every start. */
   readonly instance: string;
-  /** The process's name, such as `outbox-relay`. */
   readonly process: string;
   readonly pid: number;
-  /** OrderFlow's. */
   readonly version: string;
   readonly startedAt: Date;
   /** When it last settled a batch; null before the first. */
   readonly lastBatchAt: Date | null;
-  /** What it has counted since it started. */
   readonly counts: Readonly<Record<string, number>>;
 }
 
@@ -80,7 +76,6 @@ export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
     .sort((a, b) => a.process.localeCompare(b.process) || b.startedAt.getTime() - a.startedAt.getTime());
 }
 
-/** What a process counts, for its heartbeat. */
 export type Counts = ReturnType<typeof createCounts>;
 
 /**

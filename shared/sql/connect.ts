@@ -37,18 +37,15 @@ export const KEYED_SETTINGS = {
   enable_mergejoin: "off",
 } as const;
 
-/** How a connection is opened. */
 export interface SessionOptions {
   /** Shown in `pg_stat_activity`, so that a lock or a slow query has a name. */
   readonly name: string;
   /** Null stays the user of the URL. */
   readonly role: string | null;
   readonly statementTimeoutMs?: number;
-  /** Of the session, such as those of the planner. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** How a pool of at most `max` connections is opened. */
 export type ConnectOptions = SessionOptions & { readonly max: number };
 
 /** How long one statement may take by default, in milliseconds. */

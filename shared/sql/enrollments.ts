@@ -6,9 +6,7 @@
 import { rowset } from "./connect.ts";
 import type { WritingRows } from "./inbox.ts";
 
-/** A decided seat on its way into the table. */
 export interface NewEnrollment {
-  /** A version 7 uuid. */
   readonly id: string;
   readonly orderId: string;
   readonly courseId: string;

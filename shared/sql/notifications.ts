@@ -9,9 +9,7 @@ import type { WritingRows } from "./inbox.ts";
 
 export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
 
-/** A notification on its way into the table. */
 export interface NewNotification {
-  /** A version 7 uuid. */
   readonly id: string;
   readonly orderId: string;
   readonly type: NotificationType;

@@ -9,13 +9,11 @@ import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 import { type EventOfRow, insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";
 import { type Inbox, markingProcessed } from "./inbox.ts";
 
-/** An order as the table has it. */
 export interface OrderRow {
   /** A version 7 uuid: the newest order has the highest. */
   readonly id: string;
   readonly userId: string;
   readonly courseId: string;
-  /** A decimal string of two places. */
   readonly amount: string;
   readonly status: OrderStatus;
   /** On all the order's events: 1 to 128 visible ASCII characters. */
@@ -29,7 +27,6 @@ export interface OrderRow {
 /** A new order; its status is `PENDING`. */
 export type NewOrder = Omit<OrderRow, "status" | "updatedAt">;
 
-/** An `Idempotency-Key`. */
 export interface IdempotencyKey {
   /** 1 to 255 visible ASCII characters. */
   readonly key: string;

@@ -32,7 +32,6 @@ export function insertingEvents(
     where ${where}`;
 }
 
-/** An event as the relay publishes it. */
 export interface ClaimedEvent {
   readonly id: string;
   readonly type: string;
@@ -43,7 +42,6 @@ export interface ClaimedEvent {
   readonly body: string;
   /** How often the broker has refused it so far. */
   readonly retryCount: number;
-  /** Whether an operator had it published again. */
   readonly isRepublished: boolean;
 }
 

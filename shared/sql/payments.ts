@@ -8,13 +8,10 @@ import type { WritingRows } from "./inbox.ts";
 
 export type PaymentStatus = "SUCCEEDED" | "FAILED" | "REFUND_SUCCEEDED";
 
-/** A settled charge on its way into the table. */
 export interface NewPayment {
-  /** A version 7 uuid. */
   readonly id: string;
   readonly orderId: string;
   readonly courseId: string;
-  /** A decimal string of two places. */
   readonly amount: string;
   readonly status: Exclude<PaymentStatus, "REFUND_SUCCEEDED">;
   /** Which attempt at the delivery got the provider's answer, from 1. */

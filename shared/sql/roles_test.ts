@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { MODULES } from "../topology.ts";
-import { DATABASE_ROLES, type DatabaseRole } from "./migrate.ts";
+import { DATABASE_ROLES } from "./migrate.ts";
 
 shareTestSchema();
 
@@ -34,41 +34,6 @@ Deno.test("a payments worker cannot write orders, nor read them, nor change what
   await assertDenied(() => sql`delete from processed_events`, "forget the inbox");
   await sql`reset role`;
   await assertDenied(() => sql`update orders set status = 'PAID'`, "write orders after a reset");
-});
-
-Deno.test("the orders module can add idempotency keys, and neither change nor forget one; no other module can", async () => {
-  await using db = await testSchema();
-  const add = (role: DatabaseRole) => db.as(role)`insert into idempotency_keys select from orders`;
-  const sql = db.as("orderflow_orders");
-  await add("orderflow_orders");
-  await assertDenied(() => sql`update idempotency_keys set key = key`, "change keys");
-  await assertDenied(() => sql`delete from idempotency_keys`, "forget keys");
-  await assertDenied(() => add("orderflow_payments"), "add keys as payments");
-});
-
-Deno.test("the relay can mark events and not change what they say", async () => {
-  await using db = await testSchema();
-  const sql = db.as("orderflow_relay");
-  await sql`update outbox_events set published_at = now()`;
-  await assertDenied(() => sql`update outbox_events set payload = '{}'`, "change a payload");
-  await assertDenied(() => sql`delete from outbox_events`, "delete events");
-});
-
-Deno.test("ops writes replays down and cannot say that they were sent; the relay can, and writes none down", async () => {
-  await using db = await testSchema();
-  const [ops, relay] = [db.as("orderflow_ops"), db.as("orderflow_relay")];
-  const id = crypto.randomUUID();
-  await ops`insert into replays (id, filter, total, already_processed, created_at) values (${id}, '{}', 1, 0, now())`;
-  await ops`insert into replay_events values (${id}, 1, ${id}, 'a')`;
-  await assertDenied(() => ops`update replays set sent = 1`, "ops says what was sent");
-  await assertDenied(() => ops`update replay_events set consumer = 'b'`, "ops changes the set");
-  await relay`update replays set last_error = 'none' where id = ${id}`;
-  await assertDenied(() => relay`update replays set total = 2`, "the relay changes the count");
-  await assertDenied(() => relay`delete from replay_events`, "the relay changes the set");
-  await assertDenied(
-    () => relay`insert into replay_events values (${id}, 2, ${id}, 'a')`,
-    "the relay adds to it",
-  );
 });
 
 Deno.test("the tables refuse a state without the data that belongs to it", async () => {

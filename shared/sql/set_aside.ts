@@ -5,7 +5,8 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type Queryable, rowset, storableText, uuids } from "./connect.ts";
+import { type Queryable, rowset, type Sql, storableText, uuids } from "./connect.ts";
+import { announceRetries } from "./outbox.ts";
 
 /** A message that is given up on. What of the event is null, its body does not say. */
 export interface NewDeadLetter {
@@ -113,7 +114,6 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
         last_failed_at = greatest(known.last_failed_at, excluded.last_failed_at), due_at = excluded.due_at`;
 }
 
-/** A retry that is due. */
 export type DueRetry = Omit<NewRetry, "aggregateId" | "error" | "delayMs">;
 
 /** Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends. */
@@ -174,31 +174,40 @@ export async function countWaitingRetries(
     group by consumer`;
 }
 
+/** What a consumer sets aside outside of its process. It acks a message only once that is kept. */
+export type SetAside = ReturnType<typeof createSetAside>;
+
 /**
- * Counts that `consumer` takes up a message alone; answers with how often it has, this time included. To be committed
- * before the message is looked at: if that kills the worker, the count stays.
+ * What the consumer named `consumer` sets aside, on `sql`. Suspects are messages that are taken up alone, because they may
+ * kill their worker: `countSuspect` counts that and answers with how often it was; to be committed before the message is
+ * looked at, so that the count stays if that kills the worker. `uncountSuspect` takes one back, for a message that the
+ * worker has survived and will look at again; `clearSuspect` forgets one that is settled.
  */
-export async function countSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<number> {
-  const [row] = await sql<{ attempts: number }[]>`
-    insert into suspect_deliveries (consumer, fingerprint, attempts, last_at)
-    values (${consumer}, sha256(decode(${body.toBase64()}, 'base64')), 1, now())
-    on conflict (consumer, fingerprint) do update
-    set attempts = suspect_deliveries.attempts + 1, last_at = now()
-    returning attempts`;
-  return row?.attempts ?? 1;
-}
-
-/** Takes one count back: `consumer` has survived the message, which is not settled yet. */
-export async function uncountSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<void> {
-  const suspect = sql`consumer = ${consumer} and fingerprint = sha256(decode(${body.toBase64()}, 'base64'))`;
-  await sql`
-    with last as (delete from suspect_deliveries where ${suspect} and attempts = 1)
-    update suspect_deliveries set attempts = attempts - 1 where ${suspect} and attempts > 1`;
-}
-
-/** Forgets a message that is settled. */
-export async function clearSuspect(sql: Queryable, consumer: string, body: Uint8Array): Promise<void> {
-  await sql`
-    delete from suspect_deliveries
-    where consumer = ${consumer} and fingerprint = sha256(decode(${body.toBase64()}, 'base64'))`;
+export function createSetAside(sql: Sql, consumer: string) {
+  const sha256 = (body: Uint8Array) => sql`sha256(decode(${body.toBase64()}, 'base64'))`;
+  const isThis = (body: Uint8Array) => sql`consumer = ${consumer} and fingerprint = ${sha256(body)}`;
+  return {
+    keepDeadLetters: (letters: readonly NewDeadLetter[]) => insertDeadLetters(sql, letters, new Date()),
+    async keepRetries(retries: readonly NewRetry[]): Promise<void> {
+      await insertRetries(sql, retries, new Date());
+      await announceRetries(sql);
+    },
+    async countSuspect(body: Uint8Array): Promise<number> {
+      const [row] = await sql<{ attempts: number }[]>`
+        insert into suspect_deliveries (consumer, fingerprint, attempts, last_at)
+        values (${consumer}, ${sha256(body)}, 1, now())
+        on conflict (consumer, fingerprint) do update
+        set attempts = suspect_deliveries.attempts + 1, last_at = now()
+        returning attempts`;
+      return row?.attempts ?? 1;
+    },
+    async uncountSuspect(body: Uint8Array): Promise<void> {
+      await sql`
+        with last as (delete from suspect_deliveries where ${isThis(body)} and attempts = 1)
+        update suspect_deliveries set attempts = attempts - 1 where ${isThis(body)} and attempts > 1`;
+    },
+    async clearSuspect(body: Uint8Array): Promise<void> {
+      await sql`delete from suspect_deliveries where ${isThis(body)}`;
+    },
+  };
 }

@@ -5,15 +5,13 @@ import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts"
 import { transaction } from "./connect.ts";
 import {
   claimDueRetries,
-  clearSuspect,
-  countSuspect,
   countWaitingRetries,
+  createSetAside,
   insertDeadLetters,
   insertRetries,
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  uncountSuspect,
 } from "./set_aside.ts";
 
 shareTestSchema();
@@ -88,18 +86,19 @@ shareTestSchema();
 Deno.test("countSuspect() counts per consumer and body, until uncountSuspect() takes it back or clearSuspect() forgets it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_payments");
+  const [payments, orders] = [createSetAside(sql, "payments"), createSetAside(sql, "orders")];
   const [body, other] = [new Uint8Array([0, 255, 1]), new Uint8Array([0, 255, 2])];
-  assertEquals(await countSuspect(sql, "payments", body), 1);
-  assertEquals(await countSuspect(sql, "payments", body), 2);
-  assertEquals(await countSuspect(sql, "orders", body), 1);
-  assertEquals(await countSuspect(sql, "payments", other), 1);
-  await uncountSuspect(sql, "payments", body);
-  assertEquals(await countSuspect(sql, "payments", body), 2);
-  await uncountSuspect(sql, "payments", other);
-  assertEquals(await countSuspect(sql, "payments", other), 1);
-  await clearSuspect(sql, "payments", body);
-  assertEquals(await countSuspect(sql, "payments", body), 1);
-  assertEquals(await countSuspect(sql, "payments", other), 2);
+  assertEquals(await payments.countSuspect(body), 1);
+  assertEquals(await payments.countSuspect(body), 2);
+  assertEquals(await orders.countSuspect(body), 1);
+  assertEquals(await payments.countSuspect(other), 1);
+  await payments.uncountSuspect(body);
+  assertEquals(await payments.countSuspect(body), 2);
+  await payments.uncountSuspect(other);
+  assertEquals(await payments.countSuspect(other), 1);
+  await payments.clearSuspect(body);
+  assertEquals(await payments.countSuspect(body), 1);
+  assertEquals(await payments.countSuspect(other), 2);
 });
 
 Deno.test("insertDeadLetters() writes in one order, so that two copies that keep the same letters cannot lock each other out", async () => {

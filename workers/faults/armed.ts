@@ -16,7 +16,6 @@ import {
 import type { Logger } from "../../shared/process/log.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 
-/** The faults of a process. */
 export interface Faults {
   /** Whether anything is armed anywhere. */
   anyArmed(): Promise<boolean>;

@@ -28,15 +28,14 @@ import type { Binding } from "../../shared/broker/connection.ts";
 
 /** A consumer's seams. Without faults both are what they wrap. */
 export interface ConsumerSeams {
-  /** Runs a statement as a transaction of its own, which may time out, or end the process before it commits. */
   readonly atomically: Atomically;
-  /** The handler: it may end the process after its transaction has committed. */
   handling<E extends Envelope>(handle: HandleBatch<E>): HandleBatch<E>;
 }
 
 /**
- * Makes the seams of the consumer named `consumer`. One batch is handled at a time, so a transaction is about the events
- * of the current batch.
+ * Makes the seams of the consumer named `consumer`: a transaction that may time out, or end the process before it commits,
+ * and a handler that may end it after that. One batch is handled at a time, so a transaction is about the events of the
+ * current batch.
  */
 export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null): ConsumerSeams {
   if (!faults) return { atomically: atomicallyOn(sql), handling: (handle) => handle };
@@ -104,14 +103,6 @@ export function withProviderFaults(
   };
 }
 
-/** What {@linkcode withPublisherFaults} works with. */
-export interface PublisherSeam {
-  readonly faults: Faults | null;
-  readonly bindings: readonly Binding[];
-  /** Takes the connection away. */
-  readonly cut: () => void;
-}
-
 const DELIVERY_POINTS = [
   "delivery.lost",
   "delivery.delayed",
@@ -119,13 +110,20 @@ const DELIVERY_POINTS = [
   "delivery.duplicate",
 ] as const satisfies readonly FaultPoint[];
 
+const isHolding = (point: FaultPoint) => point === "delivery.delayed" || point === "delivery.reordered";
+
 /**
  * A publisher that obeys what is armed; without faults the one it wraps. What is held back has been reported as
- * confirmed, as a broker would: a relay that ends meanwhile loses it, and reconciliation puts that right.
+ * confirmed, as a broker would: a relay that ends meanwhile loses it, and reconciliation puts that right. `cut` takes the
+ * connection away.
  */
 export function withPublisherFaults(
   publisher: Publisher,
-  { faults, bindings, cut }: PublisherSeam,
+  { faults, bindings, cut }: {
+    readonly faults: Faults | null;
+    readonly bindings: readonly Binding[];
+    readonly cut: () => void;
+  },
 ): Publisher {
   if (!faults) return publisher;
   const holds = createHolds();
@@ -133,16 +131,40 @@ export function withPublisherFaults(
   const consumersOf = (message: OutgoingMessage) =>
     bindings.filter(({ type }) => type === message.type).map(({ consumer }) => consumer);
 
-  const deliveryFault = async (message: OutgoingMessage): Promise<ArmedFault | null> => {
+  async function deliveryFault(message: OutgoingMessage): Promise<ArmedFault | null> {
     const target = { ...targetOf([message]), consumers: consumersOf(message) };
     for (const point of DELIVERY_POINTS) {
-      const isHolding = point === "delivery.delayed" || point === "delivery.reordered";
-      if (isHolding && holds.isFull()) continue;
-      const fault = await faults.strike(point, target);
+      if (isHolding(point) && !holds.takePlace()) continue;
+      const fault = await faults?.strike(point, target);
       if (fault) return fault;
+      if (isHolding(point)) holds.leavePlace();
     }
     return null;
-  };
+  }
+
+  /** Delivers a message as its fault has it. One for a single consumer leaves the others their copy as ever. */
+  async function deliver(
+    message: OutgoingMessage,
+    { point, consumer, delayMs }: ArmedFault,
+    route: Route,
+    timeoutMs: number,
+  ): Promise<PublishOutcome> {
+    const send = (to: Route) => publisher.publish([message], to, timeoutMs);
+    const struck = consumer === null ? route : toQueue(consumer);
+    const others = consumersOf(message).filter((other) => consumer !== null && other !== consumer).map(
+      toQueue,
+    );
+    const outcomes = await Promise.all((point === "delivery.duplicate" ? [route, struck] : others).map(send));
+    const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
+    if (failed) {
+      if (isHolding(point)) holds.leavePlace();
+      return failed;
+    }
+    const late = () => holds.hold(delayMs ?? FAULT_POINTS[point].delayMs ?? 0, () => void send(struck));
+    if (point === "delivery.delayed") late();
+    if (point === "delivery.reordered") holds.holdBehindLater(message.correlationId, late);
+    return { confirmed: [message.id], refused: [], unknown: [], offence: null };
+  }
 
   return {
     async publish(messages, route, timeoutMs) {
@@ -158,10 +180,7 @@ export function withPublisherFaults(
       const isCut = await faults.strike("relay.connection-lost", targetOf(messages)) !== null;
       const sending = [
         publisher.publish(messages.filter((message) => !struck.has(message)), route, timeoutMs),
-        ...[...struck].map(([message, fault]) => {
-          const send = (to: Route) => publisher.publish([message], to, timeoutMs);
-          return deliver(message, fault, { route, consumers: consumersOf(message), send, holds });
-        }),
+        ...[...struck].map(([message, fault]) => deliver(message, fault, route, timeoutMs)),
       ];
       if (isCut) cut();
       const outcome = merged(await Promise.all(sending));
@@ -174,50 +193,35 @@ export function withPublisherFaults(
   };
 }
 
-/** Delivers a message as its fault has it. One for a single consumer leaves the others their copy as ever. */
-async function deliver(
-  message: OutgoingMessage,
-  { point, consumer, delayMs }: ArmedFault,
-  { route, consumers, send, holds }: {
-    readonly route: Route;
-    readonly consumers: readonly string[];
-    readonly send: (to: Route) => Promise<PublishOutcome>;
-    readonly holds: ReturnType<typeof createHolds>;
-  },
-): Promise<PublishOutcome> {
-  const struck = consumer === null ? route : toQueue(consumer);
-  const others = consumer === null ? [] : consumers.filter((other) => other !== consumer).map(toQueue);
-  const outcomes = await Promise.all((point === "delivery.duplicate" ? [route, struck] : others).map(send));
-  const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
-  if (failed) return failed;
-  const wait = delayMs ?? FAULT_POINTS[point].delayMs ?? 0;
-  const late = () => void send(struck);
-  if (point === "delivery.delayed") holds.hold(wait, late);
-  if (point === "delivery.reordered") {
-    holds.holdBehindLater(message.correlationId, () => holds.hold(wait, late));
-  }
-  return { confirmed: [message.id], refused: [], unknown: [], offence: null };
-}
-
 /** Messages that are held back at once; a fault beyond them does not strike. */
-const MAX_HELD = 1000;
+export const MAX_HELD = 1000;
 /** How long a reordered message waits for a later one; then it goes anyway. */
 const MAX_HOLD_MS = 10_000;
 
-/** What is held back. It keeps no process alive: one that stops meanwhile loses what it holds. */
+/** What is held back, each in a place of its own. It keeps no process alive: one that stops meanwhile loses what it holds. */
 function createHolds() {
   const reordered = new Set<{ readonly correlationId: string | null; readonly release: () => void }>();
-  let held = 0;
+  let places = MAX_HELD;
+  const later = (ms: number, then: () => void) => {
+    const timer = setTimeout(then, ms);
+    Deno.unrefTimer(timer);
+    return timer;
+  };
   return {
-    isFull: () => held + reordered.size >= MAX_HELD,
+    /** To be taken before a message is held back; false where none is free. */
+    takePlace(): boolean {
+      if (places === 0) return false;
+      places--;
+      return true;
+    },
+    leavePlace: () => void places++,
     isAnyReordered: () => reordered.size > 0,
-    /** Runs `then` after `ms`. */
+    /** Runs `then` after `ms`, and frees the message's place. */
     hold(ms: number, then: () => void): void {
-      held++;
-      Deno.unrefTimer(setTimeout(() => {
-        held--;
+      later(ms, () => {
+        places++;
         then();
-      }, ms));
+      });
     },
     /** Runs `then` once a later message of the correlation id has gone, or after a while. */
     holdBehindLater(correlationId: string | null, then: () => void): void {
@@ -227,8 +231,7 @@ function createHolds() {
         then();
       };
       const one = { correlationId, release };
-      const timer = setTimeout(release, MAX_HOLD_MS);
-      Deno.unrefTimer(timer);
+      const timer = later(MAX_HOLD_MS, release);
       reordered.add(one);
     },
     releaseBehind(gone: readonly OutgoingMessage[]): void {

@@ -5,7 +5,7 @@ import { Crash, type FakeFaults, fakeFaults } from "../../specs/support/fake_fau
 import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import type { Faults } from "./armed.ts";
-import { consumerSeams, withProviderFaults, withPublisherFaults } from "./seams.ts";
+import { consumerSeams, MAX_HELD, withProviderFaults, withPublisherFaults } from "./seams.ts";
 import type { PaymentProvider } from "../payments/provider.ts";
 import {
   type OutgoingMessage,
@@ -291,6 +291,27 @@ Deno.test("delivery.reordered holds one back until a later one of its order has 
   await publish(message("c", "order-1"));
   await eventually("the overtaken one", () => sent.length === 4, 5000); // by itself it would go after 10 s
   assertEquals(sent.slice(2), [whole("c"), "a :orders"]);
+});
+
+Deno.test("no more messages are held back than there are places, however many are sent at once", async () => {
+  const { publish, sent, faults } = rig(armed("delivery.delayed", { times: 2 * MAX_HELD, delayMs: 50 }));
+  const messages = Array.from({ length: MAX_HELD + 1 }, (_, n) => message(`${n}`));
+  assertEquals((await publish(...messages)).confirmed.length, MAX_HELD + 1);
+  assertEquals([sent.length, faults.struck.length], [1, MAX_HELD]);
+  await eventually("all to have gone", () => sent.length === MAX_HELD + 1);
+  await publish(message("a"));
+  assertEquals(faults.struck.length, MAX_HELD + 1, "places are free again");
+  await eventually("the last one", () => sent.length === MAX_HELD + 2);
+});
+
+Deno.test("a place to hold back is left again by a message that the broker refuses", async () => {
+  const more = { consumer: "orders", times: 2 * MAX_HELD, delayMs: 20 };
+  const refused = Array.from({ length: MAX_HELD }, (_, n) => `${n}`);
+  const { publish, sent, faults } = rig(armed("delivery.delayed", more), new Set(refused));
+  await publish(...refused.map((id) => message(id)));
+  await publish(message("a"));
+  assertEquals(faults.struck.length, MAX_HELD + 1);
+  await eventually("the late one", () => sent.length === MAX_HELD + 2);
 });
 
 Deno.test("a message whose delivery was to fail, and which the broker refuses, counts as refused", async () => {

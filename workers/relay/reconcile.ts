@@ -157,7 +157,6 @@ async function sendAgain(
 
 /** What {@linkcode keepReconciling} works with. */
 export interface ReconcilingOptions extends ReconcilerOptions {
-  /** The connection that is up; null while there is none. */
   readonly wire: () => ReconcileWire | null;
   /** The pause between two passes, in milliseconds. */
   readonly intervalMs: number;

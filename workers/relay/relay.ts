@@ -19,7 +19,6 @@ import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 /** How long the broker may take to answer for a batch, in milliseconds. */
 export const CONFIRM_TIMEOUT_MS = 30_000;
 
-/** What became of one batch. */
 export interface RelayedBatch {
   readonly claimed: number;
   /** The id of the last event; null where there is none, or it had been refused before. */
@@ -107,7 +106,6 @@ export interface RelayOptions {
   readonly log: Logger;
 }
 
-/** A running relay. */
 export interface Relay {
   /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
   readonly running: Promise<void>;

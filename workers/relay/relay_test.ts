@@ -204,19 +204,6 @@ Deno.test("startRelay() begins no transaction while nobody wakes it and nothing 
   await sql.end({ timeout: 1 });
 });
 
-Deno.test("startRelay() finds by its poll what nobody woke it for", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const relay = startRelay({
-    ...options(db, wired),
-    pollIntervalMs: 20,
-  });
-  await appendEvents(db.sql, [orderCreated()]);
-  await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
-  await relay.stop();
-});
-
 Deno.test("startRelay() finds by its poll what was committed long after its id was made", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();

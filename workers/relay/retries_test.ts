@@ -5,7 +5,7 @@ import { declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
-import { insertRetries, type NewRetry, readNextDue } from "../../shared/sql/set_aside.ts";
+import { insertRetries, type NewRetry } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { newRetry } from "../../specs/support/test_events.ts";
@@ -38,31 +38,13 @@ Deno.test("sendDue() tells apart the same event for two consumers, of which one 
   await using wired = await wire(broker);
   const retry = retryFor(broker);
   await insertRetries(db.sql, [retry, { ...retry, consumer: "nobody" }], new Date());
-  const { sent, refused } = await sendDue(db.as("orderflow_relay"), wired.publisher);
+  const { sent, refused, nextDueInMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assertEquals([sent, refused.map(({ consumer, events }) => ({ consumer, events }))], [
     1,
     [{ consumer: "nobody", events: 1 }],
   ]);
   assertEquals((await readWaiting(db.sql)).map((row) => ({ ...row })), [{ consumer: "nobody" }]);
-});
-
-Deno.test("sendDue() keeps what has no queue to go to, and tries it again later", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  await insertRetries(db.sql, [{ ...retryFor(broker), consumer: "nobody" }], new Date());
-  const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
-  assert(nextMs !== null && nextMs > 0, String(nextMs));
-});
-
-Deno.test("sendDue() keeps all of it when the broker gives no answer", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  await insertRetries(db.sql, [retryFor(broker)], new Date());
-  await wired.model.close();
-  await sendDue(db.as("orderflow_relay"), wired.publisher);
-  assertEquals(await readNextDue(db.sql), 0);
+  assert(nextDueInMs !== null && nextDueInMs > 0, `${nextDueInMs}`); // and it is tried again later
 });
 
 Deno.test("sendDue() waits for a silent broker once, and for all consumers together no longer than for one", async () => {

@@ -20,15 +20,13 @@ import {
 } from "../../ops/dead_letters.ts";
 import {
   claimDueRetries,
-  clearSuspect,
-  countSuspect,
   countWaitingRetries,
+  createSetAside,
   insertDeadLetters,
   insertRetries,
   markRetriesSent,
   postponeRetries,
   readNextDue,
-  uncountSuspect,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
@@ -174,9 +172,9 @@ const CONSUMER: Statements = {
       firstSeenAt: NOW,
       delayMs: 1,
     }], NOW),
-  countSuspect: (sql) => countSuspect(sql, "a", BODY),
-  uncountSuspect: (sql) => uncountSuspect(sql, "a", BODY),
-  clearSuspect: (sql) => clearSuspect(sql, "a", BODY),
+  countSuspect: (sql) => createSetAside(sql, "a").countSuspect(BODY),
+  uncountSuspect: (sql) => createSetAside(sql, "a").uncountSuspect(BODY),
+  clearSuspect: (sql) => createSetAside(sql, "a").clearSuspect(BODY),
   ...FAULTS,
   ...HEARTBEATS,
   ...MIGRATED,
