@@ -8,7 +8,7 @@ import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
 import { startLog } from "../../shared/process/log.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, stopOnSignals } from "../../shared/process/stop.ts";
-import { BROKER_PORT_VARIABLE } from "./processes.ts";
+import { BROKER_PASSWORD_VARIABLE, BROKER_PORT_VARIABLE } from "./processes.ts";
 
 if (import.meta.main) {
   try {
@@ -26,6 +26,7 @@ async function main(): Promise<void> {
   using stop = stopOnSignals(log, { supervised: isSupervised() });
   const broker = startAmqpBroker({
     port: readPort(),
+    password: Deno.env.get(BROKER_PASSWORD_VARIABLE) || "guest",
     log: ({ type, ...event }) => type === "memory alarm" ? log.warning(type, event) : log.debug(type, event),
   });
   log.info("Listening", { port: broker.port });

@@ -27,6 +27,7 @@ import {
 import {
   API,
   BROKER,
+  BROKER_PASSWORD_VARIABLE,
   BROKER_PORT_VARIABLE,
   metricsPorts,
   PROCESSES,
@@ -176,11 +177,14 @@ async function bundle({ root, env, say }: Run): Promise<void> {
   if (failure !== null) say(`the debug page could not be bundled: ${failure}`);
 }
 
+/** The password is made up, and outlives a restart of the broker as the port does. */
 function startBroker(run: Run): string {
   const port = freePort("127.0.0.1");
   const address = joinAddress("127.0.0.1", port);
-  run.broker = keep(run, BROKER, { [BROKER_PORT_VARIABLE]: `${port}` }, [address]);
-  return `amqp://guest:guest@${address}`;
+  const password = crypto.getRandomValues(new Uint8Array(24)).toHex();
+  const env = { [BROKER_PORT_VARIABLE]: `${port}`, [BROKER_PASSWORD_VARIABLE]: password };
+  run.broker = keep(run, BROKER, env, [address]);
+  return `amqp://guest:${password}@${address}`;
 }
 
 async function startDatabase(run: Run): Promise<string> {

@@ -104,3 +104,6 @@ export const BROKER: ProcessSpec = {
 
 /** Where the embedded broker listens on 127.0.0.1: its URL must outlive a restart, so the supervisor picks the port. */
 export const BROKER_PORT_VARIABLE = "ORDERFLOW_BROKER_PORT";
+
+/** The embedded broker's password for the user `guest`, which is `guest` where this is unset: everybody knows that one. */
+export const BROKER_PASSWORD_VARIABLE = "ORDERFLOW_BROKER_PASSWORD";
