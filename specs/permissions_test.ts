@@ -12,7 +12,12 @@ import { testBroker } from "./support/test_broker.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 import { denoArguments } from "../workers/dev/child.ts";
 import { freePort } from "../workers/dev/services.ts";
-import { BROKER, BROKER_PORT_VARIABLE, PROCESSES } from "../workers/dev/processes.ts";
+import {
+  BROKER,
+  BROKER_PASSWORD_VARIABLE,
+  BROKER_PORT_VARIABLE,
+  PROCESSES,
+} from "../workers/dev/processes.ts";
 import { readOutput } from "./support/read_output.ts";
 
 shareTestSchema();
@@ -143,7 +148,7 @@ Deno.test("every entry of a permission set is used by a process that has it, and
     {
       set: "broker",
       entry: BROKER.entry,
-      env: { [BROKER_PORT_VARIABLE]: `${freePort("127.0.0.1")}` },
+      env: { [BROKER_PORT_VARIABLE]: `${freePort("127.0.0.1")}`, [BROKER_PASSWORD_VARIABLE]: "made up" },
       until: /Listening/,
     },
   ];

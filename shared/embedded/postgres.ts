@@ -6,7 +6,7 @@
  */
 import { join, resolve } from "node:path";
 import postgres from "postgres";
-import { absent, serverAccount } from "./postgres_account.ts";
+import { absent, runAs, serverAccount } from "./postgres_account.ts";
 import { postgresBinaries } from "./postgres_binaries.ts";
 import { type Cluster, databaseName, openCluster } from "./postgres_cluster.ts";
 import { eventually, type ServerProcess, startServer, stopLeftover } from "./postgres_process.ts";
@@ -62,33 +62,58 @@ const lockWaitMs = 2_000;
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
-  const report = options.onProgress ?? (() => {});
-  const durable = options.durable ?? true;
+  try {
+    const lock = await lockFolder(dataDir);
+    try {
+      const { url, stop } = await startLocked(dataDir, options);
+      let stopped: Promise<void> | undefined;
+      return { url, stop: () => stopped ??= stop().finally(() => lock.close()) };
+    } catch (error) {
+      lock.close();
+      throw error;
+    }
+  } catch (error) {
+    throw await withDiskAdvice(error, dataDir);
+  }
+}
+
+async function startLocked(dataDir: string, options: PostgresOptions): Promise<EmbeddedPostgres> {
+  const { durable = true, onProgress: report = () => {} } = options;
   const account = await serverAccount();
   const binaries = await postgresBinaries(account, report);
-  const lock = await lockFolder(dataDir);
+  const cluster = await openCluster(dataDir, account, binaries, durable, report);
+  await stopLeftover(cluster.data, report);
+  const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
+  const { server, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+  const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
   try {
-    const cluster = await openCluster(dataDir, account, binaries, durable, report);
-    await stopLeftover(cluster.data, report);
-    const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-    const { server, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
-    const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
-    try {
-      await createDatabase(`postgres://${address}/postgres`);
-    } catch (cause) {
-      await server.stop();
-      throw new Error(
-        `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
-          "changed, put it back, or delete the data with `deno task reset`",
-        { cause },
-      );
-    }
-    const stopOnce = once(() => server.stop().finally(() => lock.close()));
-    return { url: `postgres://${address}/${databaseName}`, stop: stopOnce };
-  } catch (error) {
-    lock.close();
-    throw error;
+    await createDatabase(`postgres://${address}/postgres`);
+  } catch (cause) {
+    await server.stop();
+    throw new Error(
+      `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
+        "changed, put it back, or delete the data with `deno task reset`",
+      { cause },
+    );
   }
+  return { url: `postgres://${address}/${databaseName}`, stop: server.stop };
+}
+
+/** Below this, the disk is the first to be suspected: a new cluster takes 40 MB, and its log grows by 16 MB at a time. */
+const suspectMb = 64;
+
+/** The error, with advice where the disk is full: that can show as anything, even as a server that logs nothing. */
+export async function withDiskAdvice(error: unknown, dataDir: string): Promise<unknown> {
+  const message = error instanceof Error ? error.message : String(error);
+  const script = 'df -Pk "$1" 2>/dev/null || df -Pk "$(dirname "$1")"';
+  const { output } = await runAs(undefined, "/bin/sh", ["-c", script, "sh", dataDir], { timeoutMs: 5_000 });
+  const freeMb = Math.floor(Number(output.trimEnd().split("\n").at(-1)?.split(/\s+/)[3]) / 1024);
+  if (!(freeMb < suspectMb) && !/No space left on device|Disk quota exceeded/.test(message)) return error;
+  return new Error(
+    `the disk that holds ${dataDir} is full (${freeMb} MB left): free some space, or put the data on another one. ` +
+      `What failed for it: ${message}`,
+    { cause: error },
+  );
 }
 
 /**
@@ -181,10 +206,4 @@ async function createDatabase(url: string): Promise<void> {
   } finally {
     await sql.end({ timeout: 5 });
   }
-}
-
-/** Runs the action at the first call, and returns that one run's promise to every caller. */
-function once(action: () => Promise<void>): () => Promise<void> {
-  let done: Promise<void> | undefined;
-  return () => done ??= action();
 }

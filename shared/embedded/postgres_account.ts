@@ -1,11 +1,9 @@
 /**
- * Under which account the embedded Postgres runs. Postgres refuses to run as root, so root hands over to an
- * unprivileged account; then neither the program nor its data may lie below a folder closed to that account.
+ * Under which account the embedded Postgres and its programs run. Postgres refuses to run as root, so root hands over to
+ * an unprivileged account; then neither the program nor its data may lie below a folder closed to that account.
  *
  * @module
  */
-import { signalChild } from "../process/stop.ts";
-
 /** The user and group ids that a server process runs with; `undefined` stands for the caller's own. */
 export type Account = { uid: number; gid: number } | undefined;
 
@@ -82,6 +80,18 @@ export async function runAs(
     return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped a
+ * child it refuses to signal it, and `status` tells of that a turn of the event loop later.
+ */
+export function signalChild(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

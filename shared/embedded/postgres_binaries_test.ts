@@ -1,6 +1,9 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { basename, dirname, join } from "node:path";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { dirname, join } from "node:path";
 import { reaches, serverAccount } from "./postgres_account.ts";
+import { openCluster } from "./postgres_cluster.ts";
+import { startServer } from "./postgres_process.ts";
+import { temporaryFolder } from "./testdata/postgres_runs.ts";
 import { copyOnce, linkLibraries, platformPackage, postgresBinaries } from "./postgres_binaries.ts";
 
 async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
@@ -22,9 +25,33 @@ Deno.test("platformPackage() names the package of each supported platform, and a
 Deno.test("postgresBinaries() finds programs that the server's account can run", async () => {
   const account = await serverAccount();
   const binaries = await postgresBinaries(account, () => {});
-  assertEquals([basename(binaries.initdb), basename(binaries.postgres)], ["initdb", "postgres"]);
   assertMatch(binaries.major, /^\d+$/);
-  assertEquals(await reaches(account, binaries.initdb, binaries.postgres), true);
+  assertEquals(
+    await reaches(account, join(binaries.folder, "bin/initdb"), join(binaries.folder, "bin/postgres")),
+    true,
+  );
+});
+
+Deno.test("a checkout's path may mean something to a shell: the database is initialised, and served", async () => {
+  await using temporary = await temporaryFolder();
+  const account = await serverAccount();
+  const { folder, major } = await postgresBinaries(account, () => {});
+  const odd = join(dirname(temporary.dataDir), 'a $HOME "b" `c`');
+  await Deno.mkdir(odd, { mode: 0o755 });
+  const programs = join(odd, "native");
+  await new Deno.Command("cp", { args: ["-a", folder, programs] }).output();
+  const dataDir = join(odd, "data");
+  await Deno.mkdir(dataDir, { mode: 0o755 });
+  const cluster = await openCluster(dataDir, account, { folder: programs, major }, false, () => {});
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  listener.close();
+  const { port } = listener.addr;
+  const result = await startServer(cluster, port, {
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+  });
+  assert(result.started, "log" in result ? result.log : "");
+  await result.server.stop();
 });
 
 Deno.test("linkLibraries() makes the links that an install script did not, once", async () => {

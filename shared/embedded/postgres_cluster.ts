@@ -13,7 +13,7 @@
  */
 import { join } from "node:path";
 import { absent, type Account, reachableRootFolder, reaches, runAs } from "./postgres_account.ts";
-import type { PostgresBinaries } from "./postgres_binaries.ts";
+import { type PostgresBinaries, withPlainPath } from "./postgres_binaries.ts";
 
 /** The superuser, and the database made for the application. */
 export const databaseName = "orderflow";
@@ -126,9 +126,9 @@ async function initialise(cluster: Cluster, folder: string, durable: boolean): P
   if (!durable) args.push("--no-sync");
   // Through a pipe that `sh` makes as `account`: that account may open no file or pipe of the caller's.
   const script = 'cat | "$@" --pwfile=/dev/stdin';
-  const { code, output } = await runAs(account, "/bin/sh", ["-c", script, "sh", binaries.initdb, ...args], {
-    stdin: password,
-    timeoutMs: 60_000,
+  const { code, output } = await withPlainPath(binaries, (folder) => {
+    const command = ["-c", script, "sh", join(folder, "bin/initdb"), ...args];
+    return runAs(account, "/bin/sh", command, { stdin: password, timeoutMs: 60_000 });
   });
   if (code !== 0) {
     await Deno.remove(unfinished, { recursive: true });

@@ -61,9 +61,9 @@ Deno.test("startPostgres() stops a server that was left behind without a leash",
   await using folder = await temporaryFolder();
   await (await start(folder)).stop();
   const account = await serverAccount();
-  const { postgres: program } = await postgresBinaries(account, () => {});
+  const { folder: programs } = await postgresBinaries(account, () => {});
   const data = await Deno.realPath(join(folder.dataDir, "server/data"));
-  const leftover = new Deno.Command(program, {
+  const leftover = new Deno.Command(join(programs, "bin/postgres"), {
     args: ["-D", data, "-c", "listen_addresses=", "-c", `unix_socket_directories=${data}`], // or it would end by itself
     ...account,
     cwd: "/",

@@ -4,8 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { signalChild } from "../process/stop.ts";
-import { absent, feed, runAs, serverEnvironment } from "./postgres_account.ts";
+import { absent, feed, runAs, serverEnvironment, signalChild } from "./postgres_account.ts";
 import type { Cluster } from "./postgres_cluster.ts";
 
 /** A running server process. */
@@ -52,7 +51,14 @@ export async function startServer(
   settings: Record<string, string>,
 ): Promise<StartResult> {
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  const server = [cluster.binaries.postgres, "-D", cluster.data, "-p", `${port}`, ...options];
+  const server = [
+    join(cluster.binaries.folder, "bin/postgres"),
+    "-D",
+    cluster.data,
+    "-p",
+    `${port}`,
+    ...options,
+  ];
   const child = new Deno.Command("/bin/sh", {
     args: ["-c", leash, "sh", cluster.log, ...server],
     ...cluster.account,

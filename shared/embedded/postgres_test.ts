@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import postgres from "postgres";
-import { removePostgres } from "./postgres.ts";
+import { removePostgres, withDiskAdvice } from "./postgres.ts";
 import {
   eventually,
   isAlive,
@@ -71,6 +71,18 @@ Deno.test("startPostgres() shows the server's log when it does not start", async
   );
   assertStringIncludes(error.message, "deno task reset");
   await using _server = await start(folder); // and the failure left nothing locked
+});
+
+Deno.test("withDiskAdvice() says that the disk is full where that is what failed, and leaves other errors alone", async () => {
+  const error = new Error("initdb failed: could not write: No space left on device");
+  const advised = await withDiskAdvice(error, "/nowhere/data");
+  assert(advised instanceof Error);
+  assertMatch(
+    advised.message,
+    /^the disk that holds \/nowhere\/data is full .*: free some space.*No space left/,
+  );
+  const other = new Error("something else");
+  assertEquals(await withDiskAdvice(other, "/tmp"), other);
 });
 
 Deno.test("startPostgres() says what is wrong when the password is lost", async () => {

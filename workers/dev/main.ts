@@ -222,6 +222,7 @@ async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Prom
   if (failure !== null) say(`the debug page could not be bundled: ${failure}`);
 }
 
+/** The password is made up, and outlives a restart of the broker as the port does. */
 function startBroker(run: Run): string {
   const port = freePort("127.0.0.1");
   const address = joinAddress("127.0.0.1", port);

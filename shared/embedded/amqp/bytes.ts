@@ -64,46 +64,6 @@ export function skip(reader: ByteReader, length: number): number {
   return start;
 }
 
-/** Reads an unsigned number of one byte. Errors, here and below: as `skip`. */
-export function readUint8(reader: ByteReader): number {
-  return reader.view.getUint8(skip(reader, 1));
-}
-
-/** Reads an unsigned number of two bytes. */
-export function readUint16(reader: ByteReader): number {
-  return reader.view.getUint16(skip(reader, 2));
-}
-
-/** Reads an unsigned number of four bytes. */
-export function readUint32(reader: ByteReader): number {
-  return reader.view.getUint32(skip(reader, 4));
-}
-
-/** Reads an unsigned number of eight bytes. Errors: 502 above 2^53 - 1 as well, where no tag or size of ours gets. */
-export function readUint64(reader: ByteReader): number {
-  const value = readUint32(reader) * 0x1_0000_0000 + readUint32(reader);
-  if (value > Number.MAX_SAFE_INTEGER) throw new AmqpError(502, `64-bit number ${value} is out of range`);
-  return value;
-}
-
-/** Reads UTF-8 after its length in one byte. */
-export function readShortString(reader: ByteReader): string {
-  const length = readUint8(reader);
-  return decodeText(reader, skip(reader, length), length);
-}
-
-/** Reads UTF-8 after its length in four bytes. */
-export function readLongString(reader: ByteReader): string {
-  const length = readUint32(reader);
-  return decodeText(reader, skip(reader, length), length);
-}
-
-/** Copies the next `length` bytes. */
-export function readBytes(reader: ByteReader, length: number): Uint8Array<ArrayBuffer> {
-  const start = skip(reader, length);
-  return reader.bytes.slice(start, start + length);
-}
-
 /** The text of `length` bytes at `start`. Names and keys are short ASCII: a loop beats the decoder's call there. */
 export function decodeText(reader: ByteReader, start: number, length: number): string {
   let text = "";
@@ -114,6 +74,31 @@ export function decodeText(reader: ByteReader, start: number, length: number): s
   }
   return text.length === length ? text : decoder.decode(reader.bytes.subarray(start, start + length));
 }
+
+/**
+ * Reads a value of the type that AMQP calls so: unsigned numbers of 1, 2, 4 and 8 bytes, UTF-8 after its length in 1 byte
+ * and in 4.
+ *
+ * Errors: as `skip`; 502 for a number above 2^53 - 1 as well, where no tag or size of ours gets.
+ */
+export const read = {
+  octet: (reader: ByteReader): number => reader.view.getUint8(skip(reader, 1)),
+  short: (reader: ByteReader): number => reader.view.getUint16(skip(reader, 2)),
+  long: (reader: ByteReader): number => reader.view.getUint32(skip(reader, 4)),
+  longlong(reader: ByteReader): number {
+    const value = read.long(reader) * 0x1_0000_0000 + read.long(reader);
+    if (value > Number.MAX_SAFE_INTEGER) throw new AmqpError(502, `64-bit number ${value} is out of range`);
+    return value;
+  },
+  shortstr(reader: ByteReader): string {
+    const length = read.octet(reader);
+    return decodeText(reader, skip(reader, length), length);
+  },
+  longstr(reader: ByteReader): string {
+    const length = read.long(reader);
+    return decodeText(reader, skip(reader, length), length);
+  },
+};
 
 /** An empty writer with room for `capacity` bytes. */
 export function byteWriter(capacity = 256): ByteWriter {
@@ -143,30 +128,39 @@ export function reserve(writer: ByteWriter, length: number): number {
   return start;
 }
 
-/** Writes an unsigned number of one byte. */
-export function writeUint8(writer: ByteWriter, value: number): void {
-  const start = reserve(writer, 1);
-  writer.view.setUint8(start, value);
-}
-
-/** Writes an unsigned number of two bytes. */
-export function writeUint16(writer: ByteWriter, value: number): void {
-  const start = reserve(writer, 2);
-  writer.view.setUint16(start, value);
-}
-
-/** Writes an unsigned number of four bytes. */
-export function writeUint32(writer: ByteWriter, value: number): void {
-  const start = reserve(writer, 4);
-  writer.view.setUint32(start, value);
-}
-
-/** Writes a safe integer as an unsigned number of eight bytes. */
-export function writeUint64(writer: ByteWriter, value: number): void {
-  const start = reserve(writer, 8);
-  writer.view.setUint32(start, Math.floor(value / 0x1_0000_0000));
-  writer.view.setUint32(start + 4, value % 0x1_0000_0000);
-}
+/**
+ * Writes a value of the type that AMQP calls so; a `longlong` takes safe integers, a `shortstr` is cut at a character's edge
+ * to the 255 bytes that its length can tell.
+ */
+export const write = {
+  octet(writer: ByteWriter, value: number): void {
+    const start = reserve(writer, 1);
+    writer.view.setUint8(start, value);
+  },
+  short(writer: ByteWriter, value: number): void {
+    const start = reserve(writer, 2);
+    writer.view.setUint16(start, value);
+  },
+  long(writer: ByteWriter, value: number): void {
+    const start = reserve(writer, 4);
+    writer.view.setUint32(start, value);
+  },
+  longlong(writer: ByteWriter, value: number): void {
+    const start = reserve(writer, 8);
+    writer.view.setUint32(start, Math.floor(value / 0x1_0000_0000));
+    writer.view.setUint32(start + 4, value % 0x1_0000_0000);
+  },
+  shortstr(writer: ByteWriter, text: string): void {
+    const start = reserve(writer, 1 + Math.min(text.length, 255) * 3);
+    const room = writer.bytes.subarray(start + 1, Math.min(writer.at, start + 256));
+    const { written } = encoder.encodeInto(text, room);
+    writer.view.setUint8(start, written);
+    writer.at = start + 1 + written;
+  },
+  longstr(writer: ByteWriter, text: string): void {
+    writeSized(writer, () => writeBytes(writer, encoder.encode(text)));
+  },
+};
 
 /** Writes bytes as they are. */
 export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
@@ -174,23 +168,9 @@ export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
   writer.bytes.set(bytes, start);
 }
 
-/** Writes UTF-8 after its length in one byte, cut at a character's edge to the 255 bytes which that can tell. */
-export function writeShortString(writer: ByteWriter, text: string): void {
-  const start = reserve(writer, 1 + Math.min(text.length, 255) * 3);
-  const room = writer.bytes.subarray(start + 1, Math.min(writer.at, start + 256));
-  const { written } = encoder.encodeInto(text, room);
-  writer.view.setUint8(start, written);
-  writer.at = start + 1 + written;
-}
-
 /** Writes what `body` writes after its own length in four bytes: long strings, tables, arrays. */
 export function writeSized(writer: ByteWriter, body: () => void): void {
   const start = reserve(writer, 4);
   body();
   writer.view.setUint32(start, writer.at - start - 4);
-}
-
-/** Writes UTF-8 after its length in four bytes. */
-export function writeLongString(writer: ByteWriter, text: string): void {
-  writeSized(writer, () => writeBytes(writer, encoder.encode(text)));
 }

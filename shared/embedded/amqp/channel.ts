@@ -22,9 +22,9 @@ export type Peer = {
   /** Whether deliveries should wait until the peer has read what it was sent. */
   isCongested(): boolean;
   /** What the client said it understands. */
-  readonly capabilities: ReadonlySet<string>;
+  capabilities: ReadonlySet<string>;
   /** The user name that a message's `user-id` property must agree with. */
-  readonly user: string;
+  user: string;
 };
 
 /** A consumer with what its channel knows of it. */
@@ -48,47 +48,33 @@ export type IncomingMessage = {
 };
 
 /** An open channel. */
-export type Channel = {
-  readonly id: number;
-  readonly peer: Peer;
-  readonly broker: Broker;
-  readonly consumers: Map<string, Consumer>;
-  /** By delivery tag, in the order of the tags. */
-  readonly deliveries: Map<number, Delivery>;
-  lastDeliveryTag: number;
-  /** Of the deliveries, those that consumers hold: what the channel's own prefetch limit counts. */
-  consumerDeliveries: number;
-  /** Prefetch limit of consumers still to come; 0 for none. */
-  prefetch: number;
-  /** Prefetch limit of the channel as a whole; 0 for none. */
-  channelPrefetch: number;
-  /** The queue declared last, which an empty queue name stands for. */
-  lastQueue: string;
-  incoming: IncomingMessage | undefined;
-  /** Publisher confirms, once selected: messages published, and those of them confirmed. */
-  confirms: { published: number; confirmed: number } | undefined;
-  /** After a `channel.close` from here, everything but its answer is ignored. */
-  closing: boolean;
-};
+export type Channel = ReturnType<typeof createChannel>;
 
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
 const MAX_QUORUM_PREFETCH = 2000;
 
 /** A channel just opened. */
-export function createChannel(id: number, peer: Peer, broker: Broker): Channel {
+export function createChannel(id: number, peer: Peer, broker: Broker) {
   return {
     id,
     peer,
     broker,
-    consumers: new Map(),
-    deliveries: new Map(),
+    consumers: new Map<string, Consumer>(),
+    /** By delivery tag, in the order of the tags. */
+    deliveries: new Map<number, Delivery>(),
     lastDeliveryTag: 0,
+    /** Of the deliveries, those that consumers hold: what the channel's own prefetch limit counts. */
     consumerDeliveries: 0,
+    /** Prefetch limit of consumers still to come; 0 for none. */
     prefetch: 0,
+    /** Prefetch limit of the channel as a whole; 0 for none. */
     channelPrefetch: 0,
+    /** The queue declared last, which an empty queue name stands for. */
     lastQueue: "",
-    incoming: undefined,
-    confirms: undefined,
+    incoming: undefined as IncomingMessage | undefined,
+    /** Publisher confirms, once selected: messages published, and those of them confirmed. */
+    confirms: undefined as { published: number; confirmed: number } | undefined,
+    /** After a `channel.close` from here, everything but its answer is ignored. */
     closing: false,
   };
 }

@@ -9,7 +9,7 @@ import {
   refuseDefaultExchange,
   removeBinding,
 } from "./broker.ts";
-import { AmqpError, type ByteReader, readBytes, readUint16, readUint64 } from "./bytes.ts";
+import { AmqpError, type ByteReader, read } from "./bytes.ts";
 import {
   abandonIncoming,
   acknowledge,
@@ -144,11 +144,11 @@ function beginMessage(channel: Channel, publish: MethodArguments<"basic.publish"
 export function receiveHeader(channel: Channel, payload: ByteReader): void {
   const { incoming, peer } = channel;
   if (!incoming || incoming.properties) throw new AmqpError(505, "content header where none was expected");
-  if (readUint16(payload) !== BASIC_CLASS) {
+  if (read.short(payload) !== BASIC_CLASS) {
     throw new AmqpError(505, "content header of another class than basic");
   }
-  readUint16(payload); // weight, unused
-  incoming.bodySize = readUint64(payload);
+  read.short(payload); // weight, unused
+  incoming.bodySize = read.longlong(payload);
   incoming.properties = payload.bytes.slice(payload.at, payload.end);
   const { expiration, userId } = checkProperties(payload);
   const most = channel.broker.limits.messageBytes;
@@ -177,7 +177,7 @@ export function receiveBody(channel: Channel, payload: ByteReader): void {
     throw new AmqpError(502, `content body longer than the ${incoming.bodySize} bytes announced`);
   }
   if (isExhausted(memory)) throw new AmqpError(506, "out of memory for messages on their way");
-  incoming.body.push(readBytes(payload, length));
+  incoming.body.push(payload.bytes.slice(payload.at, payload.end));
   incoming.receivedBytes += length;
   charge(memory, length);
   if (incoming.receivedBytes === incoming.bodySize) finishMessage(channel, incoming, incoming.properties);

@@ -1,14 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import {
-  AmqpError,
-  byteReader,
-  type ByteWriter,
-  byteWriter,
-  writeShortString,
-  writeUint16,
-} from "./bytes.ts";
-import { writeUint64, writeUint8, writtenBytes } from "./bytes.ts";
+import { AmqpError, byteReader, type ByteWriter, byteWriter, write, writtenBytes } from "./bytes.ts";
 import { type Field, type FieldTable, readTable, skipTable, writeTable } from "./field_table.ts";
 import * as frames from "./frames.ts";
 import { readMethod, writeMethod } from "./methods.ts";
@@ -29,9 +21,9 @@ const tables = fc.letrec<{ field: Field; table: FieldTable }>((tie) => ({
 const junk = fc.uint8Array({ maxLength: 200 }).map((bytes) => new Uint8Array(bytes));
 
 /** What `write` writes, into a buffer that grows again and again. */
-function written(write: (writer: ByteWriter) => void): Uint8Array<ArrayBuffer> {
+function written(fill: (writer: ByteWriter) => void): Uint8Array<ArrayBuffer> {
   const writer = byteWriter(1);
-  write(writer);
+  fill(writer);
   return writtenBytes(writer).slice();
 }
 
@@ -147,13 +139,13 @@ function encoded(
     2 ** Number(bit)
   );
   return written((writer) => {
-    writeUint16(writer, flags.reduce((sum, bit) => sum + bit));
-    if (contentType !== undefined) writeShortString(writer, contentType);
+    write.short(writer, flags.reduce((sum, bit) => sum + bit));
+    if (contentType !== undefined) write.shortstr(writer, contentType);
     if (headers) writeTable(writer, headers);
-    writeUint8(writer, 2);
-    if (expiration !== undefined) writeShortString(writer, expiration);
-    if (timestamp !== undefined) writeUint64(writer, timestamp);
-    if (appId !== undefined) writeShortString(writer, appId);
+    write.octet(writer, 2);
+    if (expiration !== undefined) write.shortstr(writer, expiration);
+    if (timestamp !== undefined) write.longlong(writer, timestamp);
+    if (appId !== undefined) write.shortstr(writer, appId);
   });
 }
 

@@ -134,8 +134,7 @@ conformanceTest("heartbeats keep an idle connection open, and a silent peer is d
 });
 
 conformanceTest("two hundred connections are served side by side", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   const connections = await Promise.all(Array.from({ length: 200 }, () => broker.connect()));
   await Promise.all(connections.map(async (connection) => {
     const publisher = await connection.createConfirmChannel();

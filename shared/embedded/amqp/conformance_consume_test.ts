@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { connect, type GetMessage } from "amqplib";
+import type { GetMessage } from "amqplib";
 import {
   bodies,
   closeReason,
@@ -13,8 +13,7 @@ import {
 import { connectWithChannel } from "./testdata/raw_client.ts";
 
 conformanceTest("basic.get tells tags and counts, and that a queue is empty", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   assertEquals(await channel.get(queue), false);
   await send(channel, queue, "ab");
   const first = await channel.get(queue);
@@ -33,8 +32,7 @@ conformanceTest("basic.get tells tags and counts, and that a queue is empty", as
 });
 
 conformanceTest("prefetch limits what a consumer holds, one by one as it acknowledges", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abcdef");
   await channel.prefetch(2);
   const inbox = await consumeInto(channel, queue);
@@ -63,8 +61,7 @@ conformanceTest("prefetch is per consumer, and with the global flag per channel 
 });
 
 conformanceTest("consumers of a queue take turns", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await channel.prefetch(10);
   const inboxes: Inbox[] = [];
   for (let index = 0; index < 4; index++) inboxes.push(await consumeInto(channel, queue));
@@ -74,8 +71,7 @@ conformanceTest("consumers of a queue take turns", async (broker) => {
 });
 
 conformanceTest("noAck deliveries are settled as they go out, whatever the prefetch", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abc");
   await channel.prefetch(1);
   const inbox = await consumeInto(channel, queue, { noAck: true });
@@ -92,8 +88,7 @@ function assertNever(): never {
 }
 
 conformanceTest("acknowledging with multiple settles everything up to the tag", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abcd");
   const inbox = await consumeInto(channel, queue);
   await until("all of them", () => inbox.messages.length === 4);
@@ -108,8 +103,7 @@ conformanceTest("acknowledging with multiple settles everything up to the tag", 
 });
 
 conformanceTest("an unknown delivery tag closes the channel with 406", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "a");
   const message = await channel.get(queue);
   assert(message);
@@ -120,8 +114,7 @@ conformanceTest("an unknown delivery tag closes the channel with 406", async (br
 });
 
 conformanceTest("requeued messages return to their places, marked as redelivered", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abcde");
   const taken: GetMessage[] = [];
   for (let index = 0; index < 3; index++) {
@@ -141,8 +134,7 @@ conformanceTest("requeued messages return to their places, marked as redelivered
 conformanceTest(
   "nack and reject without requeue drop the message where no dead-letter exchange is",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel);
+    const { channel, queue } = await broker.channelWithQueue();
     await send(channel, queue, "ab");
     const [first, second] = [await channel.get(queue), await channel.get(queue)];
     assert(first && second);
@@ -155,8 +147,7 @@ conformanceTest(
 );
 
 conformanceTest("nack with multiple and requeue returns everything outstanding", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abc");
   for (let index = 0; index < 3; index++) await channel.get(queue);
   channel.nackAll();
@@ -165,8 +156,7 @@ conformanceTest("nack with multiple and requeue returns everything outstanding",
 });
 
 conformanceTest("recover sends everything outstanding again", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "ab");
   const inbox = await consumeInto(channel, queue);
   await until("both", () => inbox.messages.length === 2);
@@ -192,8 +182,7 @@ conformanceTest("closing a channel returns what it held", async (broker) => {
 });
 
 conformanceTest("a consumer whose socket dies gives its messages to the others", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   const doomed = await connectWithChannel(broker.url);
   const options = { noLocal: false, noAck: false, exclusive: false, noWait: false };
   doomed.send(1, "basic.consume", {
@@ -214,8 +203,7 @@ conformanceTest("a consumer whose socket dies gives its messages to the others",
 });
 
 conformanceTest("cancel ends deliveries; what was delivered can still be acknowledged", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "a");
   const inbox = await consumeInto(channel, queue);
   await until("the first", () => inbox.messages.length === 1);
@@ -228,8 +216,7 @@ conformanceTest("cancel ends deliveries; what was delivered can still be acknowl
 });
 
 conformanceTest("consumers are told when their queue is deleted", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   const inbox = await consumeInto(channel, queue);
   const admin = await broker.channel();
   await admin.deleteQueue(queue);
@@ -269,20 +256,6 @@ conformanceTest("consuming from or getting of a missing queue is refused with 40
   assertEquals((await closeReason(one, () => one.consume("nowhere", () => {}))).code, 404);
   assertEquals((await closeReason(two, () => two.get("nowhere"))).code, 404);
 });
-
-conformanceTest(
-  "a queue waits for its messages while nobody consumes, across connections",
-  async (broker) => {
-    const publisher = await connect(broker.url);
-    const channel = await publisher.createConfirmChannel();
-    const queue = await broker.queue(channel);
-    await send(channel, queue, "abc");
-    await publisher.close();
-    const inbox = await consumeInto(await broker.channel(), queue, { noAck: true });
-    await until("all three", () => inbox.messages.length === 3);
-    assertEquals(bodies(inbox.messages), ["a", "b", "c"]);
-  },
-);
 
 conformanceTest("ten thousand messages arrive once each and in order", async (broker) => {
   const [publisher, consumer] = [await broker.channel(), await broker.channel()];

@@ -102,8 +102,9 @@ conformanceTest("without a dead-letter routing key a message keeps its own", asy
 conformanceTest(
   "a dead-letter exchange that is missing loses the message, and nothing else",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel, { deadLetterExchange: broker.unique("missing") });
+    const { channel, queue } = await broker.channelWithQueue({
+      deadLetterExchange: broker.unique("missing"),
+    });
     await send(channel, queue, "x");
     channel.reject(await take(channel, queue), false);
     assertEquals((await channel.checkQueue(queue)).messageCount, 0);
@@ -143,8 +144,7 @@ conformanceTest(
 conformanceTest(
   "a time to live of 0 lets a message live only with a consumer that takes it at once",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel, { messageTtl: 0 });
+    const { channel, queue } = await broker.channelWithQueue({ messageTtl: 0 });
     await send(channel, queue, "lost");
     assertEquals(await channel.get(queue), false);
     const inbox = await consumeInto(channel, queue);
@@ -219,8 +219,7 @@ conformanceTest(
 );
 
 conformanceTest("quorum queues drop past the limit where no dead-letter exchange is set", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel, {
+  const { channel, queue } = await broker.channelWithQueue({
     arguments: { "x-queue-type": "quorum", "x-delivery-limit": 0 },
   });
   await send(channel, queue, "x");
@@ -257,8 +256,7 @@ conformanceTest("quorum queues refuse a prefetch for the whole channel", async (
 
 conformanceTest("quorum queues refuse a prefetch above 2,000, as RabbitMQ 4 does", async (broker) => {
   if (!broker.isEmbedded) return; // RabbitMQ 3 does not
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel, { arguments: { "x-queue-type": "quorum" } });
+  const { channel, queue } = await broker.channelWithQueue({ arguments: { "x-queue-type": "quorum" } });
   await channel.prefetch(2001);
   assertEquals((await closeReason(channel, () => channel.consume(queue, () => {}))).code, 406);
 });

@@ -15,8 +15,7 @@ function settle(
 }
 
 conformanceTest("every message is confirmed, routed or not", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   const confirmed: number[] = [];
   for (let index = 0; index < 1000; index++) {
     const key = index % 3 === 0 ? "nowhere" : queue;
@@ -39,8 +38,7 @@ conformanceTest("every message is confirmed, routed or not", async (broker) => {
 conformanceTest(
   "a mandatory message that reaches no queue is returned before it is confirmed",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel);
+    const { channel, queue } = await broker.channelWithQueue();
     const events: string[] = [];
     let returned: Message | undefined;
     channel.on("return", (message: Message) => {
@@ -73,8 +71,7 @@ conformanceTest("publishing to a missing exchange closes the channel with 404", 
 });
 
 conformanceTest("messages confirmed before a channel error stay confirmed", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abc");
   await closeReason(channel, () => channel.publish("nowhere", "key", Buffer.from("x")));
   const other = await broker.channel();
@@ -93,8 +90,7 @@ conformanceTest("an invalid expiration and a foreign user id are refused with 40
 });
 
 conformanceTest("bodies of any size arrive as they were sent", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   // Around the edges of one frame (131,072 less 8), many frames, and none at all.
   for (const size of [0, 1, 131_063, 131_064, 131_065, 262_128, 1024 * 1024, 3_000_000]) {
     const body = new Uint8Array(size).map((_, index) => index * 31 + (index >> 8));
@@ -108,8 +104,7 @@ conformanceTest("bodies of any size arrive as they were sent", async (broker) =>
 });
 
 conformanceTest("all properties and header types arrive as they were sent", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   const headers = {
     text: "žluťoučký kůň",
     empty: "",

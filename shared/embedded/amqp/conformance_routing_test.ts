@@ -11,14 +11,6 @@ async function publishKeys(
   await channel.waitForConfirms();
 }
 
-conformanceTest("the default exchange routes to the queue of the key's name", async (broker) => {
-  const channel = await broker.channel();
-  const [one, two] = [await broker.queue(channel), await broker.queue(channel)];
-  await publishKeys(channel, "", [one, two, one]);
-  assertEquals(bodies(await fetchAll(channel, one)), [one, one]);
-  assertEquals(bodies(await fetchAll(channel, two)), [two]);
-});
-
 conformanceTest("direct exchanges route by equal keys", async (broker) => {
   const channel = await broker.channel();
   const exchange = await broker.exchange(channel, "direct");
@@ -68,17 +60,6 @@ conformanceTest("topic exchanges match * with one word and # with any number", a
     assertEquals(bodies(await fetchAll(channel, queue)).sort(), [...matched].sort(), `pattern "${pattern}"`);
     await channel.unbindQueue(queue, exchange, pattern);
   }
-});
-
-conformanceTest("a queue that several bindings match gets one copy", async (broker) => {
-  const channel = await broker.channel();
-  const exchange = await broker.exchange(channel, "topic");
-  const queue = await broker.queue(channel);
-  for (const pattern of ["order.*", "order.#", "#", "order.created"]) {
-    await channel.bindQueue(queue, exchange, pattern);
-  }
-  await publishKeys(channel, exchange, ["order.created"]);
-  assertEquals((await channel.checkQueue(queue)).messageCount, 1);
 });
 
 conformanceTest("binding and unbinding show at once, whatever was routed before", async (broker) => {

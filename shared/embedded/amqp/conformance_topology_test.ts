@@ -92,8 +92,7 @@ conformanceTest("quorum queues must be durable, shared, lasting and named", asyn
 conformanceTest(
   "a passive declare tells ready messages and consumers, and 404 where nothing is",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel);
+    const { channel, queue } = await broker.channelWithQueue();
     await send(channel, queue, "abc");
     assertEquals(await channel.checkQueue(queue), { queue, messageCount: 3, consumerCount: 0 });
     await channel.prefetch(1);
@@ -124,8 +123,7 @@ conformanceTest("server-named queues get names of their own", async (broker) => 
 });
 
 conformanceTest("an empty queue name stands for the queue declared last", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await channel.bindQueue("", "amq.direct", queue);
   channel.publish("amq.direct", queue, Buffer.from("x"));
   await channel.waitForConfirms();
@@ -154,8 +152,7 @@ conformanceTest("exclusive queues are locked to their connection and go with it"
 });
 
 conformanceTest("auto-delete queues go with their last consumer, not before", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel, { autoDelete: true });
+  const { channel, queue } = await broker.channelWithQueue({ autoDelete: true });
   const first = await consumeInto(channel, queue);
   const second = await consumeInto(channel, queue);
   await channel.cancel(first.tag);
@@ -167,8 +164,7 @@ conformanceTest("auto-delete queues go with their last consumer, not before", as
 conformanceTest(
   "queue.delete honours ifEmpty and ifUnused, tells the count, and is no error twice",
   async (broker) => {
-    const channel = await broker.channel();
-    const queue = await broker.queue(channel);
+    const { channel, queue } = await broker.channelWithQueue();
     await send(channel, queue, "ab");
     await assertRefused(broker, 406, "not empty", (other) => other.deleteQueue(queue, { ifEmpty: true }));
     const idle = await broker.queue(channel);
@@ -182,8 +178,7 @@ conformanceTest(
 );
 
 conformanceTest("queue.purge removes what is ready, and only that", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "abc");
   const out = await channel.get(queue);
   assertEquals(await channel.purgeQueue(queue), { messageCount: 2 });
@@ -237,11 +232,6 @@ conformanceTest("names and exchanges of the broker's own are refused with 403", 
   }
 });
 
-conformanceTest("the exchanges amq.direct, amq.fanout and amq.topic are there", async (broker) => {
-  const channel = await broker.channel();
-  for (const type of ["direct", "fanout", "topic"]) await channel.assertExchange(`amq.${type}`, type);
-});
-
 conformanceTest("exchange.delete honours ifUnused, and a missing exchange is no error", async (broker) => {
   const channel = await broker.channel();
   const exchange = await broker.exchange(channel, "direct");
@@ -267,8 +257,7 @@ conformanceTest("auto-delete exchanges go with their last binding", async (broke
 });
 
 conformanceTest("binding what is missing is refused with 404; unbinding it is no error", async (broker) => {
-  const channel = await broker.channel();
-  const queue = await broker.queue(channel);
+  const { channel, queue } = await broker.channelWithQueue();
   await assertRefused(broker, 404, "no queue", (other) => other.bindQueue("nowhere", "amq.topic", "key"));
   await assertRefused(broker, 404, "no exchange", (other) => other.bindQueue(queue, "nowhere", "key"));
   await channel.unbindQueue(queue, "amq.topic", "never bound");

@@ -14,7 +14,6 @@ import {
   discardBuffered,
   FRAME,
   type Frame,
-  type FrameReader,
   received,
   roomForMore,
   takeBytes,
@@ -34,7 +33,7 @@ import {
   START,
 } from "./handshake.ts";
 import { type Method, methodKey, readMethod } from "./methods.ts";
-import { createOutgoing, type Outgoing } from "./outgoing.ts";
+import { createOutgoing } from "./outgoing.ts";
 
 /** What happened on a connection, for a log. */
 export type ConnectionEvent =
@@ -60,38 +59,12 @@ export type ConnectionHost = {
 };
 
 /** A client's connection. */
-export type Connection = {
-  readonly host: ConnectionHost;
-  readonly socket: Deno.TcpConn;
-  /** The client's address and port. */
-  readonly name: string;
-  readonly frames: FrameReader;
-  readonly out: Outgoing;
-  readonly peer: Peer & { user: string; capabilities: ReadonlySet<string> };
-  readonly channels: Map<number, Channel>;
-  /** How far it has come; the stages of the handshake are named after what is awaited. */
-  stage: "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed";
-  frameMax: number;
-  channelMax: number;
-  /** How often bytes came from the client. */
-  reads: number;
-  /** Deliveries wait until the client has read more. */
-  congested: boolean;
-  /** Whether it ever published: only then does memory pressure concern it. */
-  publishes: boolean;
-  toldBlocked: boolean;
-  /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
-  paused: boolean;
-  /** Ends a pause that waits for memory. */
-  resume: () => void;
-  /** The bytes that come no longer make sense, and are thrown away until the client has closed. */
-  garbled: boolean;
-  /** Why it closed. */
-  reason: string;
-  /** Time limit of the handshake, later of the closing. */
-  deadline: ReturnType<typeof setTimeout> | undefined;
-  heartbeat: ReturnType<typeof setInterval> | undefined;
-};
+export type Connection = ReturnType<typeof createConnection>;
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+/** How far a connection has come; the stages of the handshake are named after what is awaited. */
+type Stage = "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed";
 
 /** Above so many unsent bytes a connection gets no more deliveries; below a quarter of it, it does again. */
 const CONGESTED_BYTES = 256 * 1024;
@@ -105,45 +78,54 @@ const TICKS_UNTIL_DEAD = 4;
 const PUBLISH_KEY = methodKey("basic.publish");
 
 /** A connection for an accepted socket; `serveConnection` serves it. */
-export function createConnection(host: ConnectionHost, socket: Deno.TcpConn): Connection {
+export function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
   const { hostname, port } = socket.remoteAddr;
   const { frameMax, channelMax } = host.limits;
-  const out = createOutgoing(
-    socket,
-    () => resumeDeliveries(connection),
-    () => dropSocket(connection, "write failed"),
-  );
-  const connection: Connection = {
+  const peer: Peer = {
+    user: "",
+    capabilities: new Set(),
+    send(channel, name, args, content) {
+      const writer = connection.out.writer();
+      writeMethodFrame(writer, channel, name, args);
+      if (content) writeContentFrames(writer, channel, content, connection.frameMax);
+      connection.out.flushSoon();
+    },
+    isCongested: () => connection.congested ||= connection.out.pendingBytes() > CONGESTED_BYTES,
+  };
+  const connection = {
     host,
     socket,
+    peer,
+    /** The client's address and port. */
     name: `${hostname}:${port}`,
     frames: createFrameReader(frameMax),
-    out,
-    peer: {
-      user: "",
-      capabilities: new Set(),
-      send(channel, name, args, content) {
-        const writer = out.writer();
-        writeMethodFrame(writer, channel, name, args);
-        if (content) writeContentFrames(writer, channel, content, connection.frameMax);
-        out.flushSoon();
-      },
-      isCongested: () => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
-    },
-    channels: new Map(),
-    stage: "header",
+    out: createOutgoing(
+      socket,
+      () => resumeDeliveries(connection),
+      () => dropSocket(connection, "write failed"),
+    ),
+    channels: new Map<number, Channel>(),
+    stage: "header" as Stage,
     frameMax,
     channelMax,
+    /** How often bytes came from the client. */
     reads: 0,
+    /** Deliveries wait until the client has read more. */
     congested: false,
+    /** Whether it ever published: only then does memory pressure concern it. */
     publishes: false,
     toldBlocked: false,
+    /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
     paused: false,
-    resume: () => {},
+    /** Ends a pause that waits for memory. */
+    resume: (): void => {},
+    /** The bytes that come no longer make sense, and are thrown away until the client has closed. */
     garbled: false,
+    /** Why it closed. */
     reason: "",
-    deadline: undefined,
-    heartbeat: undefined,
+    /** Time limit of the handshake, later of the closing. */
+    deadline: undefined as Timer,
+    heartbeat: undefined as Timer,
   };
   return connection;
 }

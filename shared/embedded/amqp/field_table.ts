@@ -2,16 +2,11 @@ import {
   AmqpError,
   type ByteReader,
   type ByteWriter,
-  readLongString,
-  readShortString,
-  readUint32,
-  readUint8,
+  read,
   reserve,
   skip,
-  writeLongString,
-  writeShortString,
+  write,
   writeSized,
-  writeUint8,
 } from "./bytes.ts";
 
 /** A field table in the order of the wire. */
@@ -27,35 +22,36 @@ export type Field = string | number | boolean | null | Date | readonly Field[] |
 const MAX_DEPTH = 32;
 
 /** The types of fixed size by their letter (RabbitMQ's errata to section 4.2.1): size in bytes, and how they are read. */
-const FIXED: Readonly<Record<string, readonly [size: number, read: (view: DataView, at: number) => Field]>> =
-  {
-    t: [1, (view, at) => view.getUint8(at) !== 0],
-    b: [1, (view, at) => view.getInt8(at)],
-    B: [1, (view, at) => view.getUint8(at)],
-    s: [2, (view, at) => view.getInt16(at)],
-    u: [2, (view, at) => view.getUint16(at)],
-    I: [4, (view, at) => view.getInt32(at)],
-    i: [4, (view, at) => view.getUint32(at)],
-    l: [8, (view, at) => Number(view.getBigInt64(at))],
-    L: [8, (view, at) => Number(view.getBigUint64(at))],
-    f: [4, (view, at) => view.getFloat32(at)],
-    d: [8, (view, at) => view.getFloat64(at)],
-    T: [8, (view, at) => new Date(Number(view.getBigUint64(at)) * 1000)],
-    D: [5, () => null],
-    V: [0, () => null],
-  };
+const FIXED: Readonly<
+  Record<string, readonly [size: number, valueAt: (view: DataView, at: number) => Field]>
+> = {
+  t: [1, (view, at) => view.getUint8(at) !== 0],
+  b: [1, (view, at) => view.getInt8(at)],
+  B: [1, (view, at) => view.getUint8(at)],
+  s: [2, (view, at) => view.getInt16(at)],
+  u: [2, (view, at) => view.getUint16(at)],
+  I: [4, (view, at) => view.getInt32(at)],
+  i: [4, (view, at) => view.getUint32(at)],
+  l: [8, (view, at) => Number(view.getBigInt64(at))],
+  L: [8, (view, at) => Number(view.getBigUint64(at))],
+  f: [4, (view, at) => view.getFloat32(at)],
+  d: [8, (view, at) => view.getFloat64(at)],
+  T: [8, (view, at) => new Date(Number(view.getBigUint64(at)) * 1000)],
+  D: [5, () => null],
+  V: [0, () => null],
+};
 
 /** Reads a table. Errors: `AmqpError` 502 when it is malformed, or nested deeper than 32. */
 export function readTable(reader: ByteReader, depth = 0): FieldTable {
   const table = new Map<string, Field>();
-  walk(reader, depth, () => table.set(readShortString(reader), readField(reader, depth)));
+  walk(reader, depth, () => table.set(read.shortstr(reader), readField(reader, depth)));
   return table;
 }
 
 /** Checks a table without keeping anything of it, and steps over it. Errors: as `readTable`. */
 export function skipTable(reader: ByteReader, depth = 0): void {
   walk(reader, depth, () => {
-    skip(reader, readUint8(reader));
+    skip(reader, read.octet(reader));
     skipField(reader, depth);
   });
 }
@@ -67,7 +63,7 @@ export function splitTable(
 ): void {
   walk(reader, 0, () => {
     const start = reader.at;
-    const name = readShortString(reader);
+    const name = read.shortstr(reader);
     skipField(reader, 0);
     visit(name, start, reader.at);
   });
@@ -75,7 +71,7 @@ export function splitTable(
 
 /** Writes a field's name and value, as they stand in a table; a number as a 64-bit integer, a date in whole seconds. */
 export function writeField(writer: ByteWriter, name: string, value: Field): void {
-  writeShortString(writer, name);
+  write.shortstr(writer, name);
   writeValue(writer, value);
 }
 
@@ -89,7 +85,7 @@ export function writeTable(writer: ByteWriter, table: FieldTable): void {
 /** Calls `step` until the length that a table or array begins with is used up. */
 function walk(reader: ByteReader, depth: number, step: () => void): void {
   if (depth > MAX_DEPTH) throw new AmqpError(502, `field table nested deeper than ${MAX_DEPTH}`);
-  const length = readUint32(reader);
+  const length = read.long(reader);
   const start = skip(reader, length);
   const outerEnd = reader.end;
   reader.at = start;
@@ -99,27 +95,27 @@ function walk(reader: ByteReader, depth: number, step: () => void): void {
 }
 
 function skipField(reader: ByteReader, depth: number): void {
-  const type = String.fromCharCode(readUint8(reader));
+  const type = String.fromCharCode(read.octet(reader));
   if (type === "F") return skipTable(reader, depth + 1);
   if (type === "A") return walk(reader, depth + 1, () => skipField(reader, depth + 1));
-  skip(reader, type === "S" || type === "x" ? readUint32(reader) : fixed(type)[0]);
+  skip(reader, type === "S" || type === "x" ? read.long(reader) : fixed(type)[0]);
 }
 
 function readField(reader: ByteReader, depth: number): Field {
-  const type = String.fromCharCode(readUint8(reader));
+  const type = String.fromCharCode(read.octet(reader));
   if (type === "F") return readTable(reader, depth + 1);
   if (type === "A") {
     const values: Field[] = [];
     walk(reader, depth + 1, () => values.push(readField(reader, depth + 1)));
     return values;
   }
-  if (type === "S") return readLongString(reader);
+  if (type === "S") return read.longstr(reader);
   if (type === "x") {
-    skip(reader, readUint32(reader));
+    skip(reader, read.long(reader));
     return null;
   }
-  const [size, read] = fixed(type);
-  return read(reader.view, skip(reader, size));
+  const [size, valueAt] = fixed(type);
+  return valueAt(reader.view, skip(reader, size));
 }
 
 function fixed(type: string) {
@@ -132,11 +128,11 @@ function writeValue(writer: ByteWriter, value: Field): void {
   if (value === null) return writeType(writer, "V");
   if (typeof value === "boolean") {
     writeType(writer, "t");
-    return writeUint8(writer, value ? 1 : 0);
+    return write.octet(writer, value ? 1 : 0);
   }
   if (typeof value === "string") {
     writeType(writer, "S");
-    return writeLongString(writer, value);
+    return write.longstr(writer, value);
   }
   if (typeof value === "number" || value instanceof Date) {
     writeType(writer, value instanceof Date ? "T" : "l");
@@ -153,5 +149,5 @@ function writeValue(writer: ByteWriter, value: Field): void {
 }
 
 function writeType(writer: ByteWriter, letter: string): void {
-  writeUint8(writer, letter.charCodeAt(0));
+  write.octet(writer, letter.charCodeAt(0));
 }

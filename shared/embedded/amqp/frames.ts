@@ -4,10 +4,8 @@ import {
   byteReader,
   type ByteWriter,
   reserve,
+  write,
   writeBytes,
-  writeUint16,
-  writeUint64,
-  writeUint8,
 } from "./bytes.ts";
 import { type MethodArguments, type MethodName, writeMethod } from "./methods.ts";
 
@@ -129,9 +127,9 @@ export function writeContentFrames(
   frameMax: number,
 ): void {
   const start = beginFrame(writer, FRAME.header, channel);
-  writeUint16(writer, BASIC_CLASS);
-  writeUint16(writer, 0);
-  writeUint64(writer, bodySize);
+  write.short(writer, BASIC_CLASS);
+  write.short(writer, 0);
+  write.longlong(writer, bodySize);
   writeBytes(writer, properties);
   endFrame(writer, start);
   const most = frameMax - FRAME_OVERHEAD;
@@ -150,12 +148,12 @@ export function writeHeartbeatFrame(writer: ByteWriter): void {
 }
 
 function beginFrame(writer: ByteWriter, type: number, channel: number): number {
-  writeUint8(writer, type);
-  writeUint16(writer, channel);
+  write.octet(writer, type);
+  write.short(writer, channel);
   return reserve(writer, 4);
 }
 
 function endFrame(writer: ByteWriter, sizeAt: number): void {
   writer.view.setUint32(sizeAt, writer.at - sizeAt - 4);
-  writeUint8(writer, FRAME_END);
+  write.octet(writer, FRAME_END);
 }

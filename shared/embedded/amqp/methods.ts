@@ -1,21 +1,5 @@
-import {
-  AmqpError,
-  type ByteReader,
-  type ByteWriter,
-  readLongString,
-  readShortString,
-  readUint16,
-  readUint32,
-  readUint64,
-  readUint8,
-  writeLongString,
-  writeShortString,
-  writeUint16,
-  writeUint32,
-  writeUint64,
-  writeUint8,
-} from "./bytes.ts";
-import { type FieldTable, readTable, writeTable } from "./field_table.ts";
+import { AmqpError, type ByteReader, type ByteWriter, read, write } from "./bytes.ts";
+import { readTable, writeTable } from "./field_table.ts";
 
 /**
  * Every method that is served, with its ids and its arguments in the order of the wire (AMQP 0-9-1 and RabbitMQ's
@@ -83,16 +67,7 @@ const METHODS = {
 export type MethodName = keyof typeof METHODS;
 
 /** What an argument of each type is in JavaScript. */
-type Values = {
-  bit: boolean;
-  octet: number;
-  short: number;
-  long: number;
-  longlong: number;
-  shortstr: string;
-  longstr: string;
-  table: FieldTable;
-};
+type Values = { [T in keyof typeof READ]: ReturnType<(typeof READ)[T]> } & { bit: boolean };
 type ArgumentType = keyof Values;
 
 /** The arguments that a line of the table lists. */
@@ -107,6 +82,9 @@ export type MethodArguments<N extends MethodName> = Listed<(typeof METHODS)[N]>;
 export type Method = {
   [N in MethodName]: { readonly name: N; readonly args: MethodArguments<N> };
 }[MethodName];
+
+const READ = { ...read, table: readTable };
+const WRITE = { ...write, table: writeTable };
 
 type Plan = {
   readonly name: MethodName;
@@ -124,7 +102,7 @@ export function methodKey(name: MethodName): number {
 
 /** Reads the payload of a method's frame. Errors: `AmqpError` 540 on a method not served, 502 on malformed arguments. */
 export function readMethod(reader: ByteReader): Method {
-  const key = readUint32(reader);
+  const key = read.long(reader);
   const plan = PLANS_BY_KEY.get(key);
   if (!plan) {
     throw new AmqpError(540, `method ${key >>> 16}.${key & 0xffff} is not served by the embedded broker`);
@@ -134,11 +112,11 @@ export function readMethod(reader: ByteReader): Method {
   let bitCount = 0;
   for (const { name, type } of plan.args) {
     if (type === "bit") {
-      if (bitCount % 8 === 0) bits = readUint8(reader);
+      if (bitCount % 8 === 0) bits = read.octet(reader);
       args[name] = (bits & (1 << (bitCount++ % 8))) !== 0;
     } else {
       bitCount = 0;
-      args[name] = readArgument(reader, type);
+      args[name] = READ[type](reader);
     }
   }
   // Sound: the plan that filled `args` was made from the very table that the type is derived from.
@@ -154,12 +132,12 @@ export function writeMethod<N extends MethodName>(
   const plan = PLANS.get(name);
   if (!plan) throw new TypeError(`No plan for the method ${name}`);
   const values = args as Readonly<Record<string, unknown>>;
-  writeUint32(writer, plan.key);
+  write.long(writer, plan.key);
   let bitCount = 0;
   for (const { name, type } of plan.args) {
     const value = values[name];
     if (type === "bit") {
-      if (bitCount % 8 === 0) writeUint8(writer, 0);
+      if (bitCount % 8 === 0) write.octet(writer, 0);
       if (value === true) {
         const last = writer.at - 1;
         writer.view.setUint8(last, writer.view.getUint8(last) | (1 << (bitCount % 8)));
@@ -167,7 +145,7 @@ export function writeMethod<N extends MethodName>(
       bitCount++;
     } else {
       bitCount = 0;
-      writeArgument(writer, type, value);
+      (WRITE[type] as (writer: ByteWriter, value: unknown) => void)(writer, value); // typed by `args`
     }
   }
 }
@@ -184,34 +162,4 @@ function planMethods(): ReadonlyMap<string, Plan> {
     plans.set(name, { name: name as MethodName, key: classId * 0x10000 + methodId, args });
   }
   return plans;
-}
-
-function readArgument(reader: ByteReader, type: Exclude<ArgumentType, "bit">): unknown {
-  switch (type) {
-    case "octet":
-      return readUint8(reader);
-    case "short":
-      return readUint16(reader);
-    case "long":
-      return readUint32(reader);
-    case "longlong":
-      return readUint64(reader);
-    case "shortstr":
-      return readShortString(reader);
-    case "longstr":
-      return readLongString(reader);
-    case "table":
-      return readTable(reader);
-  }
-}
-
-function writeArgument(writer: ByteWriter, type: Exclude<ArgumentType, "bit">, value: unknown): void {
-  if (type === "shortstr" && typeof value === "string") return writeShortString(writer, value);
-  if (type === "octet" && typeof value === "number") return writeUint8(writer, value);
-  if (type === "short" && typeof value === "number") return writeUint16(writer, value);
-  if (type === "long" && typeof value === "number") return writeUint32(writer, value);
-  if (type === "longlong" && typeof value === "number") return writeUint64(writer, value);
-  if (type === "table" && value instanceof Map) return writeTable(writer, value);
-  if (type === "longstr" && typeof value === "string") return writeLongString(writer, value);
-  throw new TypeError(`Cannot write ${Deno.inspect(value)} as a method argument of type ${type}`);
 }

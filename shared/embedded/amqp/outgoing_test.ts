@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { writeUint8 } from "./bytes.ts";
+import { write } from "./bytes.ts";
 import { createOutgoing } from "./outgoing.ts";
 
 async function microtasks(count: number): Promise<void> {
@@ -11,12 +11,12 @@ Deno.test("createOutgoing sends what is written in one turn in one write, in ord
   const socket = { write: (bytes: Uint8Array) => Promise.resolve(writes.push([...bytes]) && bytes.length) };
   const out = createOutgoing(socket, () => {}, () => {});
   for (const byte of [1, 2, 3]) {
-    writeUint8(out.writer(), byte);
+    write.octet(out.writer(), byte);
     out.flushSoon();
   }
   assertEquals(out.pendingBytes(), 3);
   await out.drained();
-  writeUint8(out.writer(), 4);
+  write.octet(out.writer(), 4);
   out.flushSoon();
   await out.drained();
   assertEquals(writes, [[1, 2, 3], [4]]);
@@ -29,7 +29,7 @@ Deno.test("createOutgoing leaves nothing behind, whenever a write falls into the
     const socket = { write: (bytes: Uint8Array) => Promise.resolve(sent.push(bytes[0] ?? -1) && 1) };
     const out = createOutgoing(socket, () => {}, () => {});
     for (const byte of [1, 2]) {
-      writeUint8(out.writer(), byte);
+      write.octet(out.writer(), byte);
       out.flushSoon();
       await microtasks(gap);
     }
@@ -43,7 +43,7 @@ Deno.test("createOutgoing reports a failed socket once, and drops what is writte
   const socket = { write: () => Promise.reject(new Error("gone")) };
   const out = createOutgoing(socket, () => {}, () => errors++);
   for (let round = 0; round < 3; round++) {
-    writeUint8(out.writer(), 1);
+    write.octet(out.writer(), 1);
     out.flushSoon();
     await out.drained();
   }

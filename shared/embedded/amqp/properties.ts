@@ -4,11 +4,11 @@ import {
   byteReader,
   byteWriter,
   decodeText,
-  readUint8,
+  read,
   skip,
+  write,
   writeBytes,
   writeSized,
-  writeUint16,
   writtenBytes,
 } from "./bytes.ts";
 import { type FieldTable, skipTable, splitTable, writeField } from "./field_table.ts";
@@ -72,7 +72,7 @@ export function withHeaders(
   const reader = byteReader(properties);
   const flags = readFlags(reader);
   const writer = byteWriter(properties.byteLength + 256);
-  writeUint16(writer, (flags | (0x8000 >> HEADERS)) & ~(dropExpiration ? 0x8000 >> EXPIRATION : 0));
+  write.short(writer, (flags | (0x8000 >> HEADERS)) & ~(dropExpiration ? 0x8000 >> EXPIRATION : 0));
   for (let index = 0; index < PROPERTY_TYPES.length; index++) {
     const isThere = (flags & (0x8000 >> index)) !== 0;
     const start = reader.at;
@@ -101,7 +101,7 @@ function readFlags(reader: ByteReader): number {
 
 function skipProperty(reader: ByteReader, index: number): void {
   const type = PROPERTY_TYPES[index];
-  if (type === "shortstr") skip(reader, readUint8(reader));
+  if (type === "shortstr") skip(reader, read.octet(reader));
   else if (type === "table") skipTable(reader);
   else skip(reader, type === "octet" ? 1 : 8);
 }

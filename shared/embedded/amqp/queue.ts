@@ -1,15 +1,7 @@
 import { type MemoryGauge, release, retain } from "./memory.ts";
 import type { DeathReason, Message } from "./message.ts";
 import type { QueueArguments } from "./queue_arguments.ts";
-import {
-  addReady,
-  countReady,
-  createReadyList,
-  peekReady,
-  putBackReady,
-  type ReadyList,
-  takeReady,
-} from "./ready_list.ts";
+import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./ready_list.ts";
 
 /** A message's place in one queue. */
 export type QueueEntry = {
@@ -44,30 +36,22 @@ export type QueueDeclaration = {
   readonly onDead: (queue: Queue, entry: QueueEntry, reason: DeathReason) => void;
 };
 
-/** A queue: messages that are ready, and consumers, of which those `inLine` take turns. */
-export type Queue = QueueDeclaration & {
-  readonly ready: ReadyList<QueueEntry>;
-  readonly consumers: Set<QueueConsumer>;
-  readonly inLine: Set<QueueConsumer>;
-  readyBytes: number;
-  nextPosition: number;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  timerAt: number;
-  deleted: boolean;
-};
+/** A queue. */
+export type Queue = ReturnType<typeof createQueue>;
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** An empty queue. */
-export function createQueue(declaration: QueueDeclaration): Queue {
+export function createQueue(declaration: QueueDeclaration) {
   return {
     ...declaration,
-    ready: createReadyList(),
-    consumers: new Set(),
-    inLine: new Set(),
+    ready: createReadyList<QueueEntry>(),
+    consumers: new Set<QueueConsumer>(),
+    /** Those of the consumers that take turns. */
+    inLine: new Set<QueueConsumer>(),
     readyBytes: 0,
     nextPosition: 0,
-    timer: undefined,
+    timer: undefined as ReturnType<typeof setTimeout> | undefined,
     timerAt: Infinity,
     deleted: false,
   };

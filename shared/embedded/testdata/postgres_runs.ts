@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
-import { signalChild } from "../../process/stop.ts";
+import { signalChild } from "../postgres_account.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
 import { parsePostmasterPid } from "../postgres_process.ts";
 

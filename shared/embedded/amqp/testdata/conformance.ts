@@ -63,6 +63,18 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
     return name;
   }
 
+  /** A channel with confirms, on a connection of its own. */
+  async function channel(): Promise<ConfirmChannel> {
+    const channel = await (await open()).createConfirmChannel();
+    channel.on("error", () => {});
+    return channel;
+  }
+
+  /** Declares a queue under a unique name. */
+  async function queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
+    return (await channel.assertQueue(unique("queue"), options)).queue;
+  }
+
   return {
     url,
     /** Whether it is the one of this project. */
@@ -74,15 +86,12 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
       const { product, version } = (await open()).connection.serverProperties;
       return product === "RabbitMQ" && version.startsWith("3.");
     },
-    /** A channel with confirms, on a connection of its own. */
-    async channel(): Promise<ConfirmChannel> {
-      const channel = await (await open()).createConfirmChannel();
-      channel.on("error", () => {});
-      return channel;
-    },
-    /** Declares a queue under a unique name. */
-    async queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
-      return (await channel.assertQueue(unique("queue"), options)).queue;
+    channel,
+    queue,
+    /** Both of the above. */
+    async channelWithQueue(options?: Options.AssertQueue) {
+      const opened = await channel();
+      return { channel: opened, queue: await queue(opened, options) };
     },
     /** Declares an exchange under a unique name. */
     async exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string> {
