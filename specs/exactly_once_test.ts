@@ -41,7 +41,7 @@ const EXPECTED = {
 };
 
 Deno.test("2,000 orders end with one charge, one seat and one notification each, and a repeat of every event changes nothing", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const { sql } = stack.db;
   await placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf });
   await settled(stack);

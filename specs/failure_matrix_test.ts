@@ -25,7 +25,7 @@ Deno.test("failure matrix", async (t) => {
     CONSUMER_EARLY_PATIENCE_MS: "0",
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "4000",
-  });
+  }, { apart: [] });
   const { sql } = stack.db;
   const ends = async (id: string, end: OrderEnd) => {
     await eventually(`${id} to end as ${JSON.stringify(end)}`, async () => {

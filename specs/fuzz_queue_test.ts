@@ -28,7 +28,7 @@ interface BadMessage {
 
 Deno.test("10,000 fuzzed messages become dead letters, each of them, and neither a process nor an order beside them suffers", async () => {
   await withFuzzSeed(async (seed) => {
-    await using stack = await startStack();
+    await using stack = await startStack({}, { apart: [] });
     const messages = badMessages(stack, seed);
     const orders = {
       orders: ORDERS,
@@ -50,7 +50,7 @@ Deno.test("10,000 fuzzed messages become dead letters, each of them, and neither
       graceSeconds: 0,
     });
     assertEquals(checks.filter(({ count }) => count > 0), []);
-    // Nobody starts a process again here: one that died would answer with another code than that of a clean stop.
+    // Nobody starts a process again here: one that gave up would answer with another code than that of a clean stop.
     const codes = await Promise.all(stack.processes.map(async (name) => `${name} ${await stack.stop(name)}`));
     assertEquals(codes, stack.processes.map((name) => `${name} 0`), "processes that died");
   });

@@ -26,7 +26,10 @@ const UNUSED: readonly string[] = [];
 
 Deno.test("the figures of running processes", async (t) => {
   const reconcileSoon = { OUTBOX_RECONCILE_INTERVAL_MS: "100", OUTBOX_RECONCILE_AFTER_MS: "2000" };
-  await using stack = await startStack({ FAULTS_ENABLED: "true", ...reconcileSoon }, { metrics: true });
+  await using stack = await startStack({ FAULTS_ENABLED: "true", ...reconcileSoon }, {
+    apart: [],
+    metrics: true,
+  });
   const { success, paymentFailure, enrollmentFailure } = RESERVED_COURSES;
   const courses = [success, paymentFailure, enrollmentFailure];
   await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: (n) => courses[n % 3] ?? success });

@@ -110,7 +110,7 @@ Deno.test("processes go on while a later release migrates, and start on a databa
   await migrate(database.url, { roles: true });
   await using db = schemaAt(database.url);
   await using broker = await testBroker();
-  await using stack = await startStack({}, { services: { db, broker } });
+  await using stack = await startStack({}, { apart: [], services: { db, broker } });
   const courses = Object.values(RESERVED_COURSES);
   const load = placeOrders(stack.url, {
     orders: 600,
@@ -121,7 +121,7 @@ Deno.test("processes go on while a later release migrates, and start on a databa
   await migrateAhead(db.sql);
   await load;
   for (const name of stack.processes) {
-    await stack.kill(name);
+    await stack.stop(name);
     stack.start(name);
   }
   await eventually("the API to be ready", async () => {
