@@ -169,7 +169,9 @@ export async function startStack(
   resources.defer(async () =>
     void await Promise.all([...running.keys()].map((name) => end(name, "SIGTERM")))
   );
-  if (logs && processes.some((name) => !apart.includes(name))) resources.use(await logInto(logs));
+  if ((logs || Deno.env.get("ORDERFLOW_TEST_LOGS")) && processes.some((name) => !apart.includes(name))) {
+    resources.use(await logInto(logs));
+  }
   for (const name of processes) start(name);
   if (processes.includes(API.name)) await untilReady(url);
   const owned = resources.move();
