@@ -1,11 +1,20 @@
 import { assertEquals } from "@std/assert";
 import { needsFaults, SCENARIOS } from "../api/ops/scenario_list.ts";
-import type { Sql } from "../shared/sql/connect.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { armFaults } from "../shared/ops/faults.ts";
+import type { Sql } from "../shared/sql/connect.ts";
 import { eventually } from "./support/eventually.ts";
-import { countHearings, countUnfinished, countUnpublished } from "./support/ledger.ts";
-import { COMPLETED, DECLINED, type OrderEnd, PENDING, readOrderEnd, REFUNDED } from "./support/order_end.ts";
+import {
+  COMPLETED,
+  countHearings,
+  countUnfinished,
+  countUnpublished,
+  DECLINED,
+  type OrderEnd,
+  PENDING,
+  readOrderEnd,
+  REFUNDED,
+} from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";

@@ -3,13 +3,13 @@ import { eventually } from "./support/eventually.ts";
 import { readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
+import { wipeBroker } from "./support/test_broker.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
-import { wipeBroker } from "./support/wipe_broker.ts";
 
 shareTestSchema();
 
-const ORDERS = 1000;
+const ORDERS = 500;
 
 Deno.test("wiping the broker in the middle of load costs nothing but a little time", async () => {
   await using stack = await startStack({
