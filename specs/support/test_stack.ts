@@ -196,7 +196,7 @@ async function untilReady(url: string): Promise<void> {
     const response = await fetch(`${url}/readyz`);
     await response.body?.cancel();
     return response.ok;
-  }, 30_000);
+  }, 60_000);
 }
 
 function specOf(name: string): ProcessSpec {
