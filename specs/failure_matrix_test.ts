@@ -1,13 +1,22 @@
+import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
-import { Buffer } from "node:buffer";
 import { makeEvent } from "../shared/events.ts";
-import type { QueueKey } from "../shared/topology.ts";
-import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
 import { runAudit } from "../shared/ops/audit.ts";
+import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
+import type { QueueKey } from "../shared/topology.ts";
 import { eventually } from "./support/eventually.ts";
-import { countHearings, countUnfinished, countUnpublished } from "./support/ledger.ts";
-import { COMPLETED, DECLINED, type OrderEnd, PENDING, readOrderEnd, REFUNDED } from "./support/order_end.ts";
+import {
+  COMPLETED,
+  countHearings,
+  countUnfinished,
+  countUnpublished,
+  DECLINED,
+  type OrderEnd,
+  PENDING,
+  readOrderEnd,
+  REFUNDED,
+} from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { type CuttableStack, startCuttableStack } from "./support/test_stack.ts";
@@ -25,7 +34,7 @@ Deno.test("failure matrix", async (t) => {
     CONSUMER_EARLY_PATIENCE_MS: "0",
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "4000",
-  });
+  }, { apart: [] });
   const { sql } = stack.db;
   const ends = async (id: string, end: OrderEnd) => {
     await eventually(`${id} to end as ${JSON.stringify(end)}`, async () => {

@@ -3,19 +3,19 @@ import { eventually } from "./support/eventually.ts";
 import { readLedger } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
+import { wipeBroker } from "./support/test_broker.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
-import { startStackInside } from "./support/test_stack.ts";
-import { wipeBroker } from "./support/wipe_broker.ts";
+import { startStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
-const ORDERS = 1000;
+const ORDERS = 500;
 
 Deno.test("wiping the broker in the middle of load costs nothing but a little time", async () => {
-  await using stack = await startStackInside({
+  await using stack = await startStack({
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "2000",
-  });
+  }, { apart: [] });
   const { db, broker } = stack;
   const load = placeOrders(stack.url, { orders: ORDERS, connections: 16 });
   for (const share of [0.3, 0.6]) {

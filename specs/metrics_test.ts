@@ -10,8 +10,7 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { insertRetries } from "../shared/sql/set_aside.ts";
 import { API, CONSUMERS, PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { figuresSay, tablesSay } from "./support/facts.ts";
-import { problemsOf, scrape, sumBy, usedMetrics } from "./support/metrics.ts";
+import { figuresSay, problemsOf, scrape, sumBy, tablesSay, usedMetrics } from "./support/metrics.ts";
 import { alertRules, dashboardQueries } from "./support/monitoring.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { settled } from "./support/settled.ts";
@@ -26,7 +25,10 @@ const UNUSED: readonly string[] = [];
 
 Deno.test("the figures of running processes", async (t) => {
   const reconcileSoon = { OUTBOX_RECONCILE_INTERVAL_MS: "100", OUTBOX_RECONCILE_AFTER_MS: "2000" };
-  await using stack = await startStack({ FAULTS_ENABLED: "true", ...reconcileSoon }, { metrics: true });
+  await using stack = await startStack({ FAULTS_ENABLED: "true", ...reconcileSoon }, {
+    apart: [],
+    metrics: true,
+  });
   const { success, paymentFailure, enrollmentFailure } = RESERVED_COURSES;
   const courses = [success, paymentFailure, enrollmentFailure];
   await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: (n) => courses[n % 3] ?? success });

@@ -1,14 +1,22 @@
-import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { assert, assertEquals } from "@std/assert";
 import { createOrderPlacer } from "../api/place_orders.ts";
-import type { OrderStatus } from "../shared/order_status.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/ops/audit.ts";
+import type { OrderStatus } from "../shared/order_status.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
-import { type HandBroker, handBroker, type Message, type Way, WAYS } from "./support/hand_broker.ts";
-import { history, type Step, type Story } from "./support/histories.ts";
+import {
+  type HandBroker,
+  handBroker,
+  history,
+  type Message,
+  type Step,
+  type Story,
+  type Way,
+  WAYS,
+} from "./support/hand_broker.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 

@@ -14,7 +14,7 @@ const ORDERS = 1000;
 const EVERY = 100;
 
 Deno.test("every process is stopped and started again under load, one after the other: nothing is lost, nor even done twice", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const codes: string[] = [];
   let ordered = 0;
   const load = keepOrdering(stack.url, {

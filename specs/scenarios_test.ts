@@ -40,7 +40,7 @@ const SCENARIOS = {
 };
 
 Deno.test("each scenario ends with exactly the payments, enrollments, notifications and events it should have", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const { sql } = stack.db;
   for (const [scenario, expected] of Object.entries(SCENARIOS)) {
     await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;

@@ -8,15 +8,19 @@ import { connect } from "amqplib";
 import { join } from "node:path";
 import { z } from "zod";
 import { readQueueDepths } from "../shared/broker/connection.ts";
-import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { type ExportedSpan, type OtlpCollector, startOtlpCollector } from "./support/otlp_collector.ts";
+import {
+  type ExportedSpan,
+  type OtlpCollector,
+  startOtlpCollector,
+  traceTree,
+} from "./support/otlp_collector.ts";
 import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
-import { traceTree } from "./support/trace_tree.ts";
 
 shareTestSchema();
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { withoutProgress } from "./progress_lines.ts";
+import { withoutProgress } from "./run_task.ts";
 
 /** What differs from run to run, and what stands for it when two lines are compared. */
 const VARYING: readonly (readonly [RegExp, string])[] = [

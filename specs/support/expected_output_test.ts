@@ -1,5 +1,7 @@
 import { assertEquals } from "@std/assert";
+import { startProgress } from "../../workers/tools/command.ts";
 import { isAsExpected } from "./expected_output.ts";
+import { withoutProgress } from "./run_task.ts";
 
 const order = "order 01a20441-ae89-7222-9369-984124b51d7d is PENDING\n";
 
@@ -36,4 +38,21 @@ Deno.test("isAsExpected() takes lines in any order where it is told to, each onc
   assertEquals(is("b\na", "a\nb"), true);
   assertEquals(is("b\na\na", "a\nb"), false);
   assertEquals(is("b", "a\nb"), false);
+});
+
+Deno.test("withoutProgress() takes out what slow work prints of itself, and leaves every other line", () => {
+  let printed = "[first]\n";
+  let nowMs = 0;
+  const pipe = { isTerminal: false, columns: () => 80, write: (text: string) => void (printed += text) };
+  const progress = startProgress("orders", 1000, pipe, () => nowMs);
+  for (const done of [0, 310, 1000]) {
+    nowMs += 5000;
+    progress.at(done);
+    progress.say(`note at ${done} %  of all`);
+  }
+  assertEquals(printed.split("\n").length, 8, "it prints lines of progress");
+  assertEquals(
+    withoutProgress(printed),
+    "[first]\nnote at 0 %  of all\nnote at 310 %  of all\nnote at 1000 %  of all\n",
+  );
 });

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { QUEUES } from "../../shared/topology.ts";
 import type { EventType } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import { QUEUES } from "../../shared/topology.ts";
 
 /** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */
 export const LEDGER_EVENTS: readonly EventType[] = [
@@ -105,4 +105,71 @@ export async function fingerprint(sql: Sql): Promise<Record<string, string>> {
   const [outbox] = await sql<{ print: string }[]>`
     select coalesce(md5(string_agg(id::text || payload::text, '|' order by id)), '') as print from outbox_events`;
   return { ...Object.fromEntries(entries), outbox_events: outbox?.print ?? "" };
+}
+
+/** What an order has come to. */
+export interface OrderEnd {
+  /** Its status. */
+  readonly status: string;
+  /** Its payments, such as `SUCCEEDED after 1`, which is the number of attempts. */
+  readonly payments: readonly string[];
+  /** Its seat decisions. */
+  readonly seats: readonly string[];
+  /** What was told of it. */
+  readonly notifications: readonly string[];
+  /** The dead letters whose body names it, such as `not JSON after 1`, whatever their state. */
+  readonly letters: readonly string[];
+}
+
+/** An order that went well, at the first attempt. */
+export const COMPLETED: OrderEnd = {
+  status: "COMPLETED",
+  payments: ["SUCCEEDED after 1"],
+  seats: ["GRANTED"],
+  notifications: ["ORDER_COMPLETED"],
+  letters: [],
+};
+
+/** An order whose card was declined. */
+export const DECLINED: OrderEnd = {
+  status: "PAYMENT_FAILED",
+  payments: ["FAILED after 1"],
+  seats: [],
+  notifications: ["PAYMENT_FAILED"],
+  letters: [],
+};
+
+/** An order for which there was no seat. */
+export const REFUNDED: OrderEnd = {
+  status: "REFUNDED",
+  payments: ["REFUND_SUCCEEDED after 1"],
+  seats: ["FAILED"],
+  notifications: ["ORDER_REFUNDED"],
+  letters: [],
+};
+
+/** An order that nothing has come of yet. */
+export const PENDING: OrderEnd = {
+  status: "PENDING",
+  payments: [],
+  seats: [],
+  notifications: [],
+  letters: [],
+};
+
+/** Reads what the order `id` has come to. */
+export async function readOrderEnd(sql: Sql, id: string): Promise<OrderEnd> {
+  const list = async (query: PromiseLike<readonly { what: string }[]>) =>
+    (await query).map(({ what }) => what);
+  const [order] = await sql<{ status: string }[]>`select status from orders where id = ${id}`;
+  return {
+    status: order?.status ?? "",
+    payments: await list(sql`
+      select status || ' after ' || attempt_count as what from payments where order_id = ${id}`),
+    seats: await list(sql`select status as what from enrollments where order_id = ${id}`),
+    notifications: await list(sql`select type as what from notifications where order_id = ${id}`),
+    letters: await list(sql`
+      select reason || ' after ' || attempts as what from dead_letters
+      where position(${id} in encode(body, 'escape')) > 0`),
+  };
 }

@@ -5,7 +5,6 @@
  */
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { withoutProgress } from "./progress_lines.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const tasksSchema = z.object({ tasks: z.record(z.string(), z.object({ command: z.string() })) });
@@ -59,4 +58,12 @@ export async function runTask(
   const { code, stdout, stderr } = await taskCommand(task, args, options).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, out: text(stdout), err: withoutProgress(text(stderr)) };
+}
+
+/** As `progressText` of `workers/tools/command.ts` begins. */
+const PROGRESS_LINES = /^\[#*-*\] +\d+ % {2}.*\n/gm;
+
+/** The text without lines of progress. */
+export function withoutProgress(text: string): string {
+  return text.replaceAll(PROGRESS_LINES, "");
 }

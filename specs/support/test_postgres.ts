@@ -31,22 +31,25 @@ export interface TestServer {
 /** An initialised database, copied for each server. Kept between runs, one for each user who runs tests. */
 const template = fileURLToPath(new URL(`../../.orderflow/test_template_${Deno.uid()}`, import.meta.url));
 
+/** Names the server that `run_tests.ts` has started for all files of a run; a file that is run by itself starts its own. */
+export const RUN_SERVER_VARIABLE = "ORDERFLOW_TEST_POSTGRES";
+
 /** The server that this test file shares between its tests, once its `beforeAll` hook has run. */
 let shared: TestServer | undefined;
 
 /**
- * Makes an empty database: `await using db = await testDatabase()` inside a test. It starts a server for it
- * (0.3 s), unless the file called {@linkcode shareTestServer} (0.05 s) or `DATABASE_URL` is set.
+ * Makes a database, a copy of the one named `source`, by default an empty one: `await using db = await testDatabase()`
+ * inside a test. It starts a server for it (0.3 s), unless the file called {@linkcode shareTestServer} (0.05 s).
  *
  * @throws Error if no server can be started or reached
  */
-export async function testDatabase(): Promise<TestDatabase> {
+export async function testDatabase(source?: string): Promise<TestDatabase> {
   const server = shared ?? await startTestServer();
   const stopOwn = async () => {
     if (server !== shared) await server.stop();
   };
   try {
-    const database = await databaseOn(server);
+    const database = await databaseOn(server, source);
     return {
       url: database.url,
       [Symbol.asyncDispose]: async () => {
@@ -60,10 +63,13 @@ export async function testDatabase(): Promise<TestDatabase> {
   }
 }
 
-/** Makes an empty database on a server that the caller has started. */
-export async function databaseOn(server: TestServer): Promise<TestDatabase> {
+/** As {@linkcode testDatabase}, on a server that the caller has started. */
+export async function databaseOn(server: TestServer, source = "template0"): Promise<TestDatabase> {
   const name = `orderflow_test_${crypto.randomUUID().replaceAll("-", "")}`;
-  await withConnection(server.url, (sql) => sql`create database ${sql(name)} template template0`);
+  await withConnection(
+    server.url,
+    (sql) => sql`create database ${sql(name)} template ${sql(source)} strategy file_copy`,
+  );
   const url = new URL(server.url);
   url.pathname = name;
   return {
@@ -90,16 +96,16 @@ export function shareTestServer(): void {
 }
 
 /**
- * The server of `DATABASE_URL`, or an embedded one on a temporary folder, which goes when it is stopped. `settings` are
- * the embedded one's, over those of tests, with which a crash loses the last commits.
+ * The server of `DATABASE_URL`, that of the run, or an embedded one on a temporary folder, which goes when it is stopped.
+ * `settings` ask for one of the caller's own, and are over those of tests, with which a crash loses the last commits.
  */
-export async function startTestServer(settings: Record<string, string> = {}): Promise<TestServer> {
-  const url = Deno.env.get("DATABASE_URL");
+export async function startTestServer(settings?: Record<string, string>): Promise<TestServer> {
+  const url = Deno.env.get("DATABASE_URL") || (settings ? undefined : Deno.env.get(RUN_SERVER_VARIABLE));
   if (url) return { url, stop: () => Promise.resolve(), crash: null };
   const dataDir = await Deno.makeTempDir({ prefix: "orderflow_test_" });
   await Deno.chmod(dataDir, 0o711); // root's server runs under another account, which must pass through
   await copyTemplate(dataDir);
-  const start = (port: number) => startPostgres({ dataDir, port, durable: false, settings });
+  const start = (port: number) => startPostgres({ dataDir, port, durable: false, settings: settings ?? {} });
   let server = await start(0);
   return {
     url: server.url,

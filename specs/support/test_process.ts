@@ -7,6 +7,7 @@ import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } fr
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
+import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { denoArguments } from "../../workers/dev/child.ts";
@@ -99,11 +100,13 @@ export function startInside(spec: ProcessSpec, env: Readonly<Record<string, stri
   };
 }
 
-/** Has what runs inside write its log as processes do, into a file of `folder` for each. Disposing ends that. */
-export async function logInto(folder: string): Promise<AsyncDisposable> {
+/** Has what runs inside write its log as processes do, into a file of `folder` for each, or out. Disposing ends that. */
+export async function logInto(folder: string | undefined): Promise<AsyncDisposable> {
   const format = getJsonLinesFormatter({ properties: "flatten", categorySeparator: "." });
-  const sink = (record: LogRecord) =>
-    Deno.writeTextFileSync(join(folder, `${record.category[1]}.log`), format(record), { append: true });
+  const sink = (record: LogRecord) => {
+    if (!folder) Deno.stdout.writeSync(new TextEncoder().encode(format(record)));
+    else Deno.writeTextFileSync(join(folder, `${record.category[1]}.log`), format(record), { append: true });
+  };
   await configure({
     reset: true,
     sinks: { sink },

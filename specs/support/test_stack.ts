@@ -80,8 +80,11 @@ export interface StackOptions {
   readonly logs?: string | undefined;
   /** The names of the processes to start; all, unless told. Without the API nothing is waited for. */
   readonly processes?: readonly string[];
-  /** Which of them run in the test's own process; none, by default. */
-  readonly inside?: (name: string) => boolean;
+  /**
+   * The names of those that are processes of their own; all, by default. The others run in the test's, which costs a
+   * third of the processor time. Whoever is to be killed, or ends itself by a fault, has to be apart.
+   */
+  readonly apart?: readonly string[];
   /** Whether the workers serve their metrics; they do not, unless told. */
   readonly metrics?: boolean;
 }
@@ -96,25 +99,20 @@ export interface ServiceUrls {
 
 const ALL = PROCESSES.map(({ name }) => name);
 
-/**
- * As {@linkcode startStack}, with every process in the test's own, but for those in `apart`: what one process works in is
- * compiled and kept once, and none has to be started. Whoever is to be killed, or ends itself, has to be apart.
- */
-export async function startStackInside(
-  env: Record<string, string> = {},
-  options: Omit<StackOptions, "inside"> & { readonly apart?: readonly string[] } = {},
-): Promise<TestStack> {
-  const { apart = [], ...others } = options;
-  return await startStack(env, { ...others, inside: (name) => !apart.includes(name) });
-}
-
 /** Starts processes on a database and queues of their own, and waits until the API is ready. */
 export async function startStack(
   env: Record<string, string> = {},
   options: StackOptions = {},
 ): Promise<TestStack> {
-  const { via = (urls) => urls, revive = false, services, logs, processes = ALL, metrics = false } = options;
-  const { inside = () => false } = options;
+  const {
+    via = (urls) => urls,
+    revive = false,
+    services,
+    logs,
+    processes = ALL,
+    apart = ALL,
+    metrics = false,
+  } = options;
   await using resources = new AsyncDisposableStack();
   resources.use(await takeStackSlot());
   const db = services?.db ?? resources.use(await testSchema());
@@ -143,7 +141,7 @@ export async function startStack(
     const spec = specOf(name);
     const own = ports.get(spec);
     const named = { ...childEnv, ...serviceName(spec), ...(own ? { METRICS_PORT: `${own}` } : {}) };
-    if (inside(name)) return startInside(spec, named);
+    if (!apart.includes(name)) return startInside(spec, named);
     return startTestProcess(spec, {
       addresses: own ? [...addresses, `127.0.0.1:${own}`] : addresses,
       env: named,
@@ -171,7 +169,9 @@ export async function startStack(
   resources.defer(async () =>
     void await Promise.all([...running.keys()].map((name) => end(name, "SIGTERM")))
   );
-  if (logs && processes.some(inside)) resources.use(await logInto(logs));
+  if ((logs || Deno.env.get("ORDERFLOW_TEST_LOGS")) && processes.some((name) => !apart.includes(name))) {
+    resources.use(await logInto(logs));
+  }
   for (const name of processes) start(name);
   if (processes.includes(API.name)) await untilReady(url);
   const owned = resources.move();
@@ -196,7 +196,7 @@ async function untilReady(url: string): Promise<void> {
     const response = await fetch(`${url}/readyz`);
     await response.body?.cancel();
     return response.ok;
-  }, 30_000);
+  }, 60_000);
 }
 
 function specOf(name: string): ProcessSpec {

@@ -1,5 +1,5 @@
 /**
- * The consumer that CONTRIBUTING.md adds, seen at work in a whole system of real processes. It is no test of this
+ * The consumer that CONTRIBUTING.md adds, seen at work in a whole system. It is no test of this
  * project, which has no such consumer: `specs/contributing_test.ts` runs it in a copy that has followed the steps.
  *
  * @module
@@ -23,7 +23,7 @@ const EACH = 100;
 const COURSES = Object.values(RESERVED_COURSES);
 
 Deno.test("the new consumer issues one certificate per granted seat and tells of it, killed, repeated or not, and nothing else changes", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [PROCESS] });
   const { sql } = stack.db;
   const courseOf = (n: number) => COURSES[n % COURSES.length] ?? "";
   const load = placeOrders(stack.url, { orders: EACH * COURSES.length, connections: 8, courseOf });

@@ -8,7 +8,7 @@ import { connect } from "amqplib";
 import { join } from "node:path";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
-import { eventually } from "./eventually.ts";
+import { eventually } from "../support/eventually.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
 const PROGRAMS = Deno.env.get("RABBITMQ_PROGRAMS") ?? "/usr/lib/rabbitmq/bin";
