@@ -175,10 +175,12 @@ async function readerEnvironment(home: DevHome, url: string): Promise<Record<str
   const curl = `PATH=\${PATH#*${delimiter}} exec curl --fail-with-body -sS "$@"`;
   await Deno.writeTextFile(join(bin, "curl"), `#!/bin/sh\n${curl}\n`, { mode: 0o755 });
   const urls = await Deno.readTextFile(join(home.folder, "env"));
+  const { PORT: _, ...names } = home.env; // the system's, not its readers'
   return {
-    ...home.env,
+    ...names,
     ...Object.fromEntries([...urls.matchAll(/^(\w+)='(.*)'$/gm)].map(([, name, value]) => [name, value])),
     API: url,
+    ORDERFLOW_API_URL: url,
     PATH: [bin, Deno.env.get("PATH")].join(delimiter),
   };
 }
