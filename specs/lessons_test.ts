@@ -77,11 +77,16 @@ Deno.test("what a lesson shows of the naive scripts is in them", () => {
 });
 
 Deno.test("what is pasted works in every shell: no comments and no bare question marks", () => {
-  const documents = [...lessons, "README.md"].map((name) => [name, read(name)] as const);
-  const others = ["README.md", "specs/using.md", "CONTRIBUTING.md"].map((name) =>
-    [name, readFrom(root)(name)] as const
-  );
-  for (const [name, text] of [...documents, ...others]) {
+  const inSpecs = [...Deno.readDirSync(new URL("specs", root))].map(({ name }) => `specs/${name}`);
+  const documents = [
+    "README.md",
+    "CONTRIBUTING.md",
+    ...inSpecs.filter((path) => path.endsWith(".md")),
+    "specs/monitoring/README.md",
+    ...names.filter((name) => name.endsWith(".md")).map((name) => `specs/lessons/${name}`),
+  ];
+  for (const name of documents) {
+    const text = readFrom(root)(name);
     for (const { info, text: commands } of fencedBlocks(text)) {
       if (info !== "sh") continue;
       const bare = commands.replaceAll(/"[^"]*"|'[^']*'/g, "''");
