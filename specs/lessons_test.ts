@@ -100,7 +100,7 @@ Deno.test("the commands of every lesson do what it says", async (t) => {
   const spansUrl = `http://127.0.0.1:${freePort()}`;
   await using run = startDev(home, { ...STARTED_WITH, OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl });
   const [, url = ""] = await run.printed(/OrderFlow is ready[^]* API +(\S+)\n[^]*Stop it/);
-  const env = { ...await readerEnvironment(home, url), OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl };
+  const env = { ...await readerEnvironment(home), OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl };
   for (const [document, section] of OTHERS) {
     await t.step(`${document}: ${section}`, async () => {
       const text = sectionOf(readFrom(root)(document), section).replaceAll("http://127.0.0.1:8000", url);
@@ -170,19 +170,16 @@ function renamed(text: string, names: ReadonlyMap<string, string>): string {
  * A reader's terminal: this very `deno` in front of the path, a `curl` that fails where the answer is an error, and the
  * services of the test, whatever `.orderflow` has.
  */
-async function readerEnvironment(home: DevHome, url: string): Promise<Record<string, string>> {
+async function readerEnvironment(home: DevHome): Promise<Record<string, string>> {
   const bin = join(home.folder, "bin");
   await Deno.mkdir(bin);
   await Deno.symlink(Deno.execPath(), join(bin, "deno"));
   const curl = `PATH=\${PATH#*${delimiter}} exec curl --fail-with-body -sS "$@"`;
   await Deno.writeTextFile(join(bin, "curl"), `#!/bin/sh\n${curl}\n`, { mode: 0o755 });
   const urls = await Deno.readTextFile(join(home.folder, "env"));
-  const { PORT: _, ...names } = home.env; // the system's, not its readers'
   return {
-    ...names,
+    ...home.env,
     ...Object.fromEntries([...urls.matchAll(/^(\w+)='(.*)'$/gm)].map(([, name, value]) => [name, value])),
-    API: url,
-    ORDERFLOW_API_URL: url,
     PATH: [bin, Deno.env.get("PATH")].join(delimiter),
   };
 }

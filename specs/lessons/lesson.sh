@@ -1,7 +1,13 @@
 # What the lessons have in common. Read it into a shell at the project's top: . specs/lessons/lesson.sh
-# For sh, bash and zsh. Needs curl and pgrep; API is where the system answers.
+# For sh, bash and zsh. Needs curl and pgrep. API is where the running system answers, unless you have set it.
 
-: "${API:=http://127.0.0.1:8000}"
+HOME_OF_IT=$(sh workers/dev/home.sh)
+if [ -z "${API:-}" ]; then
+  API=$(sed -n "s/^ORDERFLOW_API_URL='\(.*\)'/\1/p" "$HOME_OF_IT/env" 2> /dev/null || true)
+fi
+if [ -z "$API" ]; then
+  echo "No system runs, or there would be a file $HOME_OF_IT/env: start one with deno task dev." >&2
+fi
 
 # play SCENARIO: places an order that goes as the scenario says. ID is that order from here on.
 play() {
@@ -61,14 +67,14 @@ story() {
 
 # pid_of PROCESS: the id of a process that `deno task dev` keeps running, such as outbox-relay or broker.
 pid_of() {
-  pgrep -P "$(cat "${ORDERFLOW_HOME:-.orderflow}/lock")" -f "$(echo "$1" | tr - _)"
+  pgrep -P "$(cat "$HOME_OF_IT/lock")" -f "$(echo "$1" | tr - _)"
 }
 
 # naive SCRIPT …: runs a script of specs/lessons/naive on the services of the running system.
 naive() {
   script=$1
   shift
-  deno run -q --no-prompt -P=relay --env-file="${ORDERFLOW_HOME:-.orderflow}/env" "specs/lessons/naive/$script.ts" "$@"
+  deno run -q --no-prompt -P=relay --env-file="$HOME_OF_IT/env" "specs/lessons/naive/$script.ts" "$@"
 }
 
 # spans TRACE: takes the spans of one trace, as long as more of them come, and prints them as a tree.
