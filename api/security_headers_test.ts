@@ -28,6 +28,8 @@ interface Case {
 }
 
 const json = { "content-type": "application/json" };
+/** What a browser asks before another site's page may send an order (CORS): nothing lets it. */
+const foreign = { origin: "https://evil.example", "access-control-request-method": "POST" };
 const problem = "application/problem+json";
 const html = "text/html; charset=utf-8";
 
@@ -46,6 +48,9 @@ const CASES: readonly Case[] = [
     type: problem,
   },
   { path: "/orders", init: { method: "DELETE" }, status: 405, type: problem },
+  { path: "/orders", init: { headers: foreign }, status: 200, type: "application/json" },
+  { path: "/orders", init: { method: "OPTIONS", headers: foreign }, status: 405, type: problem },
+  { path: "/ops/outbox/tick", init: { method: "OPTIONS", headers: foreign }, status: 403, type: problem },
   { path: `/orders/${crypto.randomUUID()}`, status: 404, type: problem },
   { path: "/nope", status: 404, type: problem },
   { path: "/ops/debug", status: 200, type: "application/json" },

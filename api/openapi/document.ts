@@ -118,7 +118,7 @@ function refusalsOf({ id, query, body, refusals }: About): Readonly<Record<numbe
     ...(checked.length > 0
       ? { 400: `Not valid: ${checked.join(", or ")}. Each field at fault is named.` }
       : {}),
-    ...(id ? { 404: `There is no such ${wordsOf(id)}; or it has been pruned.` } : {}),
+    ...(id ? { 404: `There is no such ${wordsOf(id)}.` } : {}),
     ...(body ? { 413: "The body is too large.", 415: "The body is of another type." } : {}),
     ...refusals,
   };

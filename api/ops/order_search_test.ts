@@ -96,12 +96,3 @@ Deno.test("searchOrders() gives up after 10,000 orders, and says where to go on"
   const second = await searchOrders(db.sql, { limit: 20, status: "PAID", before: first.nextBefore ?? "" });
   assertEquals([second.orders.length, second.nextBefore], [1, null]);
 });
-
-Deno.test("GET /ops/orders/:id/timeline has the order's correlation id, the public timeline has not", async () => {
-  await using db = await testSchema();
-  const { app } = testApp(db);
-  const [id] = await insert(db, [{ correlationId: "mine" }]);
-  const of = async (path: string) => (await (await app.request(path)).json()).order.correlationId;
-  assertEquals(await of(`/ops/orders/${id}/timeline`), "mine");
-  assertEquals(await of(`/orders/${id}/timeline`), undefined);
-});
