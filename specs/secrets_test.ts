@@ -66,7 +66,7 @@ async function outputOf(
   const output = readOutput(child.stdout, child.stderr);
   try {
     if (until) {
-      await eventually(`${set} to print ${until}: ${output.text()}`, () => until.test(output.text()));
+      await eventually(`${set} to print ${until}`, () => until.test(output.text()), 60_000);
       await then?.();
     }
   } finally {

@@ -30,10 +30,21 @@ const brokerName = (fallback: string) =>
   z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be 1 to 200 letters, digits or any of . : _ -" })
     .default(fallback);
 
-const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow");
+const hasWholeEscapes = (url: string) => {
+  try {
+    return decodeURIComponent(url) !== null;
+  } catch {
+    return false;
+  }
+};
+const escapeError = "must have each % of a user or password written as %25";
+
+const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow")
+  .refine(hasWholeEscapes, { error: escapeError });
 const amqpUrlError =
   "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
-const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError });
+const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError })
+  .refine(hasWholeEscapes, { error: escapeError });
 
 const queueVariables = Object.fromEntries(
   Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),

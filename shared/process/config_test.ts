@@ -38,6 +38,21 @@ Deno.test("readConfig() takes one AMQP_URL or those of several nodes, each of th
   }
 });
 
+Deno.test("readConfig() refuses a URL with a lone percent sign, which nobody can decode", () => {
+  for (
+    const [name, url] of [["DATABASE_URL", "postgres://u:p%zz@h/x"], ["AMQP_URL", "amqp://u:50%@h"]] as const
+  ) {
+    const error = assertThrows(() => readConfig([name], from({ [name]: url })), ConfigError);
+    assertEquals(
+      error.message,
+      `Cannot start: ${name} must have each % of a user or password written as %25`,
+    );
+  }
+  assertEquals(readConfig(["AMQP_URL"], from({ AMQP_URL: "amqp://u:50%25@h" })), {
+    AMQP_URL: "amqp://u:50%25@h",
+  });
+});
+
 Deno.test("topologyOf() takes names from the environment and bindings from the topology", () => {
   const env = { RABBITMQ_EXCHANGE: "other", RABBITMQ_ORDERS_PAYMENT_EVENTS_QUEUE: "mine" };
   const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, from(env)));

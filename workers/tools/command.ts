@@ -181,12 +181,7 @@ export async function runCommand<O>(
 }
 
 /** How far work is: `done` of `total` things, whose name is a plural; null where nobody knows how many there are. */
-interface HowFar {
-  readonly unit: string;
-  readonly done: number;
-  readonly total: number | null;
-  readonly elapsedMs: number;
-}
+type HowFar = Readonly<{ unit: string; done: number; total: number | null; elapsedMs: number }>;
 
 /** Where the line goes: to a terminal, which can be drawn over and has so many columns now, or elsewhere. */
 interface Screen {
