@@ -80,7 +80,7 @@ export async function startServer(
     for (const [signal, waitMs] of shutdownSteps) {
       if (!running) break;
       signalChild(child, signal);
-      if (await settlesWithin(waitMs, exited)) break;
+      if (await eventually(() => !running, waitMs)) break;
     }
     await exited;
   };
@@ -158,22 +158,14 @@ async function disownPid(path: string, text: string): Promise<void> {
 }
 
 /** Polls a condition until it holds; false if it did not within `timeoutMs`. */
-export async function eventually(condition: () => Promise<boolean>, timeoutMs: number): Promise<boolean> {
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+): Promise<boolean> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() >= deadline) return false;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return true;
-}
-
-/** Waits for a promise, for at most `timeoutMs`; false if it did not settle by then. */
-async function settlesWithin(timeoutMs: number, promise: Promise<void>): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<false>((resolve) => timer = setTimeout(() => resolve(false), timeoutMs));
-  try {
-    return await Promise.race([promise.then(() => true as const), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -216,7 +216,7 @@ function nextFrame(connection: Connection): Frame | undefined {
   }
 }
 
-/** The key of a frame's method; of content, that of the publish which it belongs to does for replies. */
+/** The key of a frame's method; 0 for any other frame. */
 function keyOf({ type, payload: { view, at, end } }: Frame): number {
   return type === FRAME.method && end - at >= 4 ? view.getUint32(at) : 0;
 }

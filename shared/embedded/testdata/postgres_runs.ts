@@ -7,7 +7,7 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { signalChild } from "../postgres_account.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
-import { parsePostmasterPid } from "../postgres_process.ts";
+import { eventually as within, parsePostmasterPid } from "../postgres_process.ts";
 
 /** A data folder for one test; at the end its server is stopped and everything deleted. */
 export async function temporaryFolder(mode = 0o711): Promise<{ dataDir: string } & AsyncDisposable> {
@@ -113,8 +113,5 @@ export function isAlive(pid: number): boolean {
 
 /** Polls until the condition holds, for at most 10 s. */
 export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !(await condition());) {
-    if (Date.now() > deadline) throw new Error(`not within 10 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  if (!await within(condition, 10_000)) throw new Error(`not within 10 s: ${what}`);
 }
