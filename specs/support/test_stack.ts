@@ -215,6 +215,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** How long a process may take to stop, in milliseconds, before it is killed. */
 const STOP_MS = 5000;
+/** The same where nobody can be killed: longer, because all of them stop in one process. */
+const INSIDE_STOP_MS = 30_000;
 
 /** What a process is started with. */
 interface TestProcessOptions {
@@ -291,8 +293,8 @@ function startInside(spec: ProcessSpec, env: Readonly<Record<string, string>>): 
         throw new Error(`${spec.name} runs in the test's own process: start it apart`);
       }
       controller.abort();
-      const status = await withTimeout(STOP_MS, ended);
-      if (!status) throw new Error(`${spec.name} did not stop within ${STOP_MS} ms`);
+      const status = await withTimeout(INSIDE_STOP_MS, ended);
+      if (!status) throw new Error(`${spec.name} did not stop within ${INSIDE_STOP_MS} ms`);
       return status.code;
     },
   };
