@@ -1,13 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
-import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { runAudit } from "../shared/ops/audit.ts";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { tickRelay } from "../shared/sql/outbox.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { tickRelay } from "../shared/sql/outbox.ts";
-import { countUnpublished, fingerprint, readLedger } from "./support/ledger.ts";
+import { countUnpublished, fingerprint, readLedger, settled } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
-import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 

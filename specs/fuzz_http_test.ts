@@ -8,8 +8,7 @@ import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { bundlePage } from "../workers/dev/watch_sources.ts";
 import { FUZZ_RUNS, withFuzzSeed } from "./support/bad_messages.ts";
 import { type FuzzedRequest, fuzzedRequest, rawRequest } from "./support/fuzz_requests.ts";
-import { readLedger } from "./support/ledger.ts";
-import { settled } from "./support/settled.ts";
+import { readLedger, settled } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 

@@ -7,9 +7,8 @@ import { runAudit } from "../shared/ops/audit.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { badBody, FUZZ_RUNS, strangersEvent, withFuzzSeed } from "./support/bad_messages.ts";
 import { eventually } from "./support/eventually.ts";
-import { readLedger } from "./support/ledger.ts";
+import { readLedger, settled } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
-import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 

@@ -31,7 +31,7 @@ async function watch({ url }: TestStack): Promise<ReadableStreamDefaultReader<st
   return body.pipeThrough(new TextDecoderStream()).getReader();
 }
 
-Deno.test("the live feed follows real processes: what they count, who stops, who is killed; the API ends it", async () => {
+Deno.test("the live feed follows the processes: what they count, and who stops; the API ends it", async () => {
   await using stack = await startStack({}, { apart: [] });
   const reader = await watch(stack);
   const names = stack.processes.toSorted();

@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "./support/eventually.ts";
-import { readLedger } from "./support/ledger.ts";
+import { readLedger, settled } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
-import { settled } from "./support/settled.ts";
 import { wipeBroker } from "./support/test_broker.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";

@@ -1,8 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "./support/eventually.ts";
-import { countUnfinished, readLedger } from "./support/ledger.ts";
+import { countUnfinished, readLedger, settled } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
-import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startCuttableStack, startStack, type TestStack } from "./support/test_stack.ts";
 

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { runAudit } from "../shared/ops/audit.ts";
 import { balance, keepOrdering, readBooks } from "./chaos/ledger.ts";
 import { eventually } from "./support/eventually.ts";
-import { settled } from "./support/settled.ts";
+import { settled } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
 

@@ -12,13 +12,13 @@ import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
+import { settled } from "./support/ledger.ts";
 import {
   type ExportedSpan,
   type OtlpCollector,
   startOtlpCollector,
   traceTree,
 } from "./support/otlp_collector.ts";
-import { settled } from "./support/settled.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 

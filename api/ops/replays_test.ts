@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import {
   MAX_REPLAY_MESSAGES,
   type ReplayEventRow,
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import { insertPublished, type PublishedEventOptions } from "../../specs/support/published_events.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { testApp } from "../../specs/support/test_app.ts";
+import { insertPublished, type PublishedEventOptions } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import type { App } from "../http.ts";
 

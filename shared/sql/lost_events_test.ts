@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { insertPublished } from "../../specs/support/published_events.ts";
-import { orderCreated } from "../../specs/support/test_events.ts";
+import { insertPublished, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { insertCursors, sweepSendings } from "./lost_events.ts";
 

@@ -4,10 +4,10 @@
  *
  * @module
  */
+import type { z } from "zod";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Channel, connect as connectBroker } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
-import type { z } from "zod";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { makeEvent } from "../../shared/events.ts";
 import { readConfig } from "../../shared/process/config.ts";
@@ -16,7 +16,7 @@ import type { Sql } from "../../shared/sql/connect.ts";
 import { insertingEvents } from "../../shared/sql/outbox.ts";
 import { API, RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";
-import { settled } from "../support/settled.ts";
+import { settled } from "../support/ledger.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";

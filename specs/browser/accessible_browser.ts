@@ -11,7 +11,7 @@ shareBrowser();
 const VIEWS = ["order", "machine", "outbox", "inbox", "dead-letters", "replay", "faults"];
 
 Deno.test("axe finds nothing to object to in any view, wide or narrow, light or dark, and nothing is wider than the screen", async () => {
-  await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" });
+  await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" }, { apart: [] });
   for (const scenario of ["order-success", "enrollment-failure", "provider-down", "malformed-message"]) {
     const response = await fetch(`${stack.url}/ops/scenarios/${scenario}`, { method: "POST" });
     await response.body?.cancel();

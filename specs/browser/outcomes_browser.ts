@@ -12,7 +12,7 @@ shareBrowser();
 const END_MS = 60_000;
 
 Deno.test("each outcome, from the click to its final state on screen, without a reload", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   await using opened = await openPage(stack.url);
   const { page, troubles } = opened;
   await page.evaluate("window.untouched = true");

@@ -15,7 +15,7 @@ const PATIENCE_MS = 30_000;
 const MARKUP = "<img/src=x/onerror=window.hacked=1>";
 
 Deno.test("an event published again is absorbed, and the story shows it", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const id = await completed(stack);
   await using opened = await openPage(`${stack.url}/?order=${id}`);
   const { page, troubles } = opened;
@@ -28,7 +28,7 @@ Deno.test("an event published again is absorbed, and the story shows it", async 
 });
 
 Deno.test("a dead letter is redriven on the page, and its order ends", async () => {
-  await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" });
+  await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" }, { apart: [] });
   const id = await play(stack, "provider-down");
   await using opened = await openPage(`${stack.url}/?tab=dead-letters`);
   const { page, troubles } = opened;
@@ -49,7 +49,7 @@ Deno.test("a dead letter is redriven on the page, and its order ends", async () 
 });
 
 Deno.test("what happens elsewhere is seen in every tab, without a reload", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   await using opened = await openPage(stack.url);
   const second = await opened.context.newPage();
   await second.goto(`${stack.url}/?tab=machine`);
@@ -65,7 +65,7 @@ Deno.test("what happens elsewhere is seen in every tab, without a reload", async
 });
 
 Deno.test("a page whose server goes says so, keeps what it had, and comes back by itself", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const id = await completed(stack);
   await using opened = await openPage(`${stack.url}/?order=${id}`);
   const { page } = opened;
@@ -80,7 +80,7 @@ Deno.test("a page whose server goes says so, keeps what it had, and comes back b
 });
 
 Deno.test("paused, the page holds what it shows, counts what it misses, and goes on where things stand", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   await using opened = await openPage(stack.url);
   const { page, troubles } = opened;
   await page.locator(".live-live").waitFor({ timeout: PATIENCE_MS });
@@ -94,7 +94,7 @@ Deno.test("paused, the page holds what it shows, counts what it misses, and goes
 });
 
 Deno.test("the keyboard is enough: a scenario played, an event opened and closed", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   await using opened = await openPage(stack.url);
   const { page, troubles } = opened;
   await page.keyboard.press("Tab");
@@ -117,7 +117,7 @@ Deno.test("the keyboard is enough: a scenario played, an event opened and closed
 });
 
 Deno.test("the URL holds the view: shared, it shows the same; the back button goes back", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const id = await completed(stack);
   await play(stack, "payment-failure");
   await using opened = await openPage(stack.url);
@@ -140,7 +140,7 @@ Deno.test("the URL holds the view: shared, it shows the same; the back button go
 });
 
 Deno.test("without scripts the orders, their filters and a story can be read", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const id = await completed(stack);
   await using opened = await openPage(`${stack.url}/?order=${id}`, { scripts: false });
   const { page } = opened;
@@ -153,7 +153,7 @@ Deno.test("without scripts the orders, their filters and a story can be read", a
 });
 
 Deno.test("markup in what came from outside stays text, everywhere", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   const response = await fetch(`${stack.url}/orders`, {
     method: "POST",
     headers: { "content-type": "application/json", "x-correlation-id": MARKUP },
@@ -178,7 +178,7 @@ Deno.test("markup in what came from outside stays text, everywhere", async () =>
 
 Deno.test("with a token the page asks for it once, and keeps a cookie that no script can read", async () => {
   const token = "a-token-of-the-test";
-  await using stack = await startStack({ OPS_TOKEN: token });
+  await using stack = await startStack({ OPS_TOKEN: token }, { apart: [] });
   await using opened = await openPage(stack.url);
   const { page, context } = opened;
   await page.getByLabel("Token").fill("something else entirely");
@@ -200,7 +200,7 @@ Deno.test("with a token the page asks for it once, and keeps a cookie that no sc
 });
 
 Deno.test("hundreds of events per second do not freeze the page", async () => {
-  await using stack = await startStack();
+  await using stack = await startStack({}, { apart: [] });
   await using opened = await openPage(`${stack.url}/?tab=machine`);
   const { page, troubles } = opened;
   await page.locator(".live-live").waitFor({ timeout: PATIENCE_MS });

@@ -14,9 +14,8 @@ import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
 import { databaseOn, startTestServer } from "../support/test_postgres.ts";
-import { startTestProcess } from "../support/test_process.ts";
 import { schemaAt, type TestSchema } from "../support/test_schema.ts";
-import { type CuttableStack, startCuttableStack } from "../support/test_stack.ts";
+import { type CuttableStack, startCuttableStack, startTestProcess } from "../support/test_stack.ts";
 
 /**
  * What the processes are started with, so that a short run sees as much recovery as a long one: lost events are looked

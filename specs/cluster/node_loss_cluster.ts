@@ -4,7 +4,7 @@ import { z } from "zod";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { balance, keepOrdering, readBooks } from "../chaos/ledger.ts";
 import { eventually } from "../support/eventually.ts";
-import { settled } from "../support/settled.ts";
+import { settled } from "../support/ledger.ts";
 import { testTopology } from "../support/test_broker.ts";
 import { shareTestSchema, testSchema } from "../support/test_schema.ts";
 import { startStack, type TestStack } from "../support/test_stack.ts";

@@ -6,6 +6,8 @@
 import type { EventType } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { QUEUES } from "../../shared/topology.ts";
+import { eventually } from "./eventually.ts";
+import type { TestStack } from "./test_stack.ts";
 
 /** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */
 export const LEDGER_EVENTS: readonly EventType[] = [
@@ -172,4 +174,20 @@ export async function readOrderEnd(sql: Sql, id: string): Promise<OrderEnd> {
       select reason || ' after ' || attempts as what from dead_letters
       where position(${id} in encode(body, 'escape')) > 0`),
   };
+}
+
+/** Waits until every order is final, every event published, and each processed by all of its consumers. */
+export async function settled({ db, broker }: Pick<TestStack, "db" | "broker">): Promise<void> {
+  const { sql } = db;
+  const consumers = new Map(
+    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
+  );
+  await eventually("every order to end", async () => await countUnfinished(sql) === 0, 60_000);
+  await eventually(
+    "every event to be processed",
+    async () => await countUnprocessed(sql, consumers) === 0,
+    30_000,
+  );
+  // Last, because what was processed last has told of it, and nobody consumes that.
+  await eventually("every event to be published", async () => await countUnpublished(sql) === 0, 30_000);
 }

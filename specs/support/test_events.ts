@@ -6,8 +6,8 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Delivery, ParsedEvent } from "../../shared/broker/message.ts";
 import { type EventData, type EventType, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { Queryable, Sql } from "../../shared/sql/connect.ts";
 import { insertingEvents } from "../../shared/sql/outbox.ts";
 import type { NewDeadLetter, NewRetry } from "../../shared/sql/set_aside.ts";
@@ -108,4 +108,30 @@ export async function countEvents(sql: Sql): Promise<Record<string, number>> {
   const rows = await sql<{ type: string; count: number }[]>`
     select type, count(*)::int as count from outbox_events group by type order by type`;
   return Object.fromEntries(rows.map(({ type, count }) => [type, count]));
+}
+
+/** What an event is to be like, where it matters. */
+export interface PublishedEventOptions {
+  /** When it happened; now unless told. */
+  readonly at?: Date;
+  /** Its correlation id. */
+  readonly correlationId?: string;
+  /** Whether it has been published; it has, unless told. */
+  readonly published?: boolean;
+}
+
+/** Puts an event into the outbox, with the id that one of its time has. Answers with the id. */
+export async function insertPublished(
+  sql: Sql,
+  type: EventType,
+  data: EventData<EventType>,
+  options: PublishedEventOptions = {},
+): Promise<string> {
+  const { at = new Date(), correlationId = "test-correlation", published = true } = options;
+  const made = makeEvent(type, data, { correlationId, traceparent: null }, at);
+  // New ids are in order even within a millisecond; those of a given time are not.
+  const eventId = options.at ? uuidv7({ msecs: at.getTime() }) : made.event.eventId;
+  await appendEvents(sql, [{ ...made, event: { ...made.event, eventId } }]);
+  if (published) await sql`update outbox_events set published_at = ${at} where id = ${eventId}`;
+  return eventId;
 }

@@ -29,6 +29,9 @@ export function testInbox(sql: Sql, consumer: string): Inbox {
 /** A migrated database on the server of a run, to copy: a third of the time that migrating takes. */
 export const MIGRATED = "orderflow_migrated";
 
+/** What a test prepares may be much, on a machine that does much else: longer than a process waits, in milliseconds. */
+const OWNER_MS = 60_000;
+
 let shared: TestDatabase | undefined;
 
 /**
@@ -67,7 +70,13 @@ export function schemaAt(url: string, options: { readonly statementTimeoutMs?: n
   const pools: Sql[] = [];
   const sessions: Session[] = [];
   const pool = (role: DatabaseRole | null): Sql => {
-    const sql = connect(url, { name: "test", role, max: 4, ...options });
+    const sql = connect(url, {
+      name: "test",
+      role,
+      max: 4,
+      ...(role ? {} : { statementTimeoutMs: OWNER_MS }),
+      ...options,
+    });
     pools.push(sql);
     return sql;
   };

@@ -1,18 +1,24 @@
 /**
- * The whole system as real processes, each under its own permission set, for one test.
+ * The whole system for one test: as real processes, each under its own permission set, or in the test's own.
  *
  * @module
  */
-import type { Topology } from "../../shared/topology.ts";
+import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { brokerUrls } from "../../shared/broker/connection.ts";
-import { addressOf, childEnvironment, serviceName } from "../../workers/dev/child.ts";
-import { freePort } from "../../workers/dev/services.ts";
+import { ConfigError, type VariableName } from "../../shared/process/config.ts";
+import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
+import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
+import { signalChild, withTimeout } from "../../shared/process/stop.ts";
+import type { Topology } from "../../shared/topology.ts";
+import { addressOf, childEnvironment, denoArguments, serviceName } from "../../workers/dev/child.ts";
 import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
+import { freePort } from "../../workers/dev/services.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
 import { takeStackSlot } from "./stack_slot.ts";
 import { type TestBroker, testBroker } from "./test_broker.ts";
-import { logInto, startInside, startTestProcess, type TestProcess } from "./test_process.ts";
 import { type TestSchema, testSchema } from "./test_schema.ts";
 
 /** A running system. Disposing of it stops its processes and deletes its database and queues. */
@@ -203,4 +209,118 @@ function specOf(name: string): ProcessSpec {
   const spec = PROCESSES.find((spec) => spec.name === name);
   if (!spec) throw new Error(`There is no process ${name}`);
   return spec;
+}
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** How long a process may take to stop, in milliseconds, before it is killed. */
+const STOP_MS = 5000;
+/** The same where nobody can be killed: longer, because all of them stop in one process. */
+const INSIDE_STOP_MS = 30_000;
+
+/** What a process is started with. */
+interface TestProcessOptions {
+  /** All that it may connect to or listen on, as `host:port`. */
+  readonly addresses: readonly string[];
+  /** Its whole environment. */
+  readonly env: Record<string, string>;
+  /** A folder for what it writes, in a file of its name; else it is dropped, or shown with `ORDERFLOW_TEST_LOGS`. */
+  readonly logs?: string | undefined;
+}
+
+/** A process that was started. */
+export interface TestProcess {
+  /** Its process id. */
+  readonly pid: number;
+  /** Resolves once it has ended, by itself or not, and all that it wrote is kept. */
+  readonly ended: Promise<Deno.CommandStatus>;
+  /** Sends it a signal, and SIGKILL if it has not ended after 5 s; resolves with its exit code. */
+  end(signal: Deno.Signal): Promise<number>;
+}
+
+/** Starts a process. */
+export function startTestProcess(
+  spec: ProcessSpec,
+  { addresses, env, logs }: TestProcessOptions,
+): TestProcess {
+  const output = logs ? "piped" : Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
+  const child = new Deno.Command(Deno.execPath(), {
+    args: denoArguments(spec, addresses),
+    cwd: root,
+    clearEnv: true,
+    env,
+    stdin: "piped",
+    stdout: output,
+    stderr: output,
+  }).spawn();
+  const written = logs
+    ? [child.stdout, child.stderr].map((from) => append(from, join(logs, `${spec.name}.log`)))
+    : [];
+  const ended = child.status.then(async (status) => {
+    await Promise.all([...written, child.stdin.close().catch(() => {})]);
+    return status;
+  });
+  return {
+    pid: child.pid,
+    ended,
+    async end(signal) {
+      signalChild(child, signal);
+      await withTimeout(STOP_MS, child.status);
+      signalChild(child, "SIGKILL");
+      return (await ended).code;
+    },
+  };
+}
+
+/** Starts the work of a process in this one, under `env` alone. It cannot be killed. */
+function startInside(spec: ProcessSpec, env: Readonly<Record<string, string>>): TestProcess {
+  const controller = new AbortController();
+  const log = getLogger(["orderflow", spec.name]);
+  const work = async () => {
+    const { script }: { script: ProcessScript } = await import(`../../${spec.entry}`);
+    const config = readProcessConfig(script, (name) => env[name]);
+    await runWork<VariableName>(script, { config, log, stop: controller.signal });
+  };
+  const ended = work().then(() => 0, (error) => {
+    log.fatal("Cannot go on", { error });
+    return error instanceof ConfigError ? EXIT_CONFIG : 1;
+  }).then((code) => ({ code, success: code === 0, signal: null }));
+  return {
+    pid: Deno.pid,
+    ended,
+    async end(signal) {
+      if (signal === "SIGKILL") {
+        throw new Error(`${spec.name} runs in the test's own process: start it apart`);
+      }
+      controller.abort();
+      const status = await withTimeout(INSIDE_STOP_MS, ended);
+      if (!status) throw new Error(`${spec.name} did not stop within ${INSIDE_STOP_MS} ms`);
+      return status.code;
+    },
+  };
+}
+
+/** Has what runs inside write its log as processes do, into a file of `folder` for each, or out. Disposing ends that. */
+async function logInto(folder: string | undefined): Promise<AsyncDisposable> {
+  const format = getJsonLinesFormatter({ properties: "flatten", categorySeparator: "." });
+  const sink = (record: LogRecord) => {
+    if (!folder) Deno.stdout.writeSync(new TextEncoder().encode(format(record)));
+    else Deno.writeTextFileSync(join(folder, `${record.category[1]}.log`), format(record), { append: true });
+  };
+  await configure({
+    reset: true,
+    sinks: { sink },
+    loggers: [
+      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: [] },
+      { category: ["orderflow"], lowestLevel: "info", sinks: ["sink"] },
+    ],
+  });
+  return { [Symbol.asyncDispose]: reset };
+}
+
+async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
+  using file = await Deno.open(path, { append: true, create: true });
+  for await (const chunk of from) { // not pipeTo(file.writable), which writes nothing before the stream ends
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+  }
 }

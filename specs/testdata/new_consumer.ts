@@ -5,13 +5,12 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
+import { RESERVED_COURSES } from "../../shared/scenarios.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { eventually } from "../support/eventually.ts";
-import { fingerprint, readLedger } from "../support/ledger.ts";
+import { fingerprint, readLedger, settled } from "../support/ledger.ts";
 import { placeOrders } from "../support/place_orders.ts";
-import { settled } from "../support/settled.ts";
 import { shareTestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 

@@ -1,16 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
-import { eventually } from "../../specs/support/eventually.ts";
-import { insertPublished } from "../../specs/support/published_events.ts";
-import { type TestBroker, testBroker, testTopology } from "../../specs/support/test_broker.ts";
-import { newLetter, newRetry, orderCreated, paymentSucceeded } from "../../specs/support/test_events.ts";
-import { testLog } from "../../specs/support/test_log.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { declareTopology, readQueueDepths } from "../../shared/broker/connection.ts";
+import { bindingsOf, declareTopology, readQueueDepths } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
 import { claimOpenLetters, closeLetters } from "../../shared/ops/dead_letters.ts";
 import { republishEvent } from "../../shared/ops/lists.ts";
-import { runAudit } from "../../shared/ops/audit.ts";
 import { uuids } from "../../shared/sql/connect.ts";
 import { markingPublished } from "../../shared/sql/outbox.ts";
 import {
@@ -19,8 +13,18 @@ import {
   insertRetries,
   markRetriesSent,
 } from "../../shared/sql/set_aside.ts";
-import { bindingsOf } from "../../shared/broker/connection.ts";
 import type { Topology } from "../../shared/topology.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { type TestBroker, testBroker, testTopology } from "../../specs/support/test_broker.ts";
+import {
+  insertPublished,
+  newLetter,
+  newRetry,
+  orderCreated,
+  paymentSucceeded,
+} from "../../specs/support/test_events.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { createReconciler, keepReconciling, type Reconciler, type ReconcileWire } from "./reconcile.ts";
 
 shareTestSchema();

@@ -1,10 +1,9 @@
+import fc from "fast-check";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type ConfirmChannel, connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
-import fc from "fast-check";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
-import type { Topology } from "../../shared/topology.ts";
 import {
   cancelReplay,
   type DueReplay,
@@ -14,9 +13,10 @@ import {
   type ReplayFilter,
   startReplay,
 } from "../../shared/ops/replays.ts";
+import type { Topology } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { insertPublished } from "../../specs/support/published_events.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
+import { insertPublished } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import {
