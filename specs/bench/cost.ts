@@ -11,7 +11,7 @@ import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { startCutProxy, type Tap } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { placeOrders } from "../support/place_orders.ts";
-import { settled } from "../support/settled.ts";
+import { settled } from "../support/ledger.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 import type { Bench, BenchPart, BenchRow } from "./bench.ts";

@@ -168,6 +168,9 @@ export async function startStack(
   async function end(name: string, signal: Deno.Signal): Promise<number> {
     const child = running.get(name);
     if (!child) throw new Error(`${name} is not running`);
+    if (signal === "SIGKILL" && !apart.includes(name)) {
+      throw new Error(`${name} runs in the test's own process: start it apart`);
+    }
     running.delete(name);
     return await child.end(signal);
   }
@@ -288,10 +291,7 @@ function startInside(spec: ProcessSpec, env: Readonly<Record<string, string>>): 
   return {
     pid: Deno.pid,
     ended,
-    async end(signal) {
-      if (signal === "SIGKILL") {
-        throw new Error(`${spec.name} runs in the test's own process: start it apart`);
-      }
+    async end() {
       controller.abort();
       const status = await withTimeout(INSIDE_STOP_MS, ended);
       if (!status) throw new Error(`${spec.name} did not stop within ${INSIDE_STOP_MS} ms`);

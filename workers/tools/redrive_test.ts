@@ -91,7 +91,7 @@ const told = z.object({
 });
 
 Deno.test("deno task redrive sends what it has shown, tells what the broker refuses, and discards with a reason", async () => {
-  await using stack = await startStack({}, { processes: ["api"] });
+  await using stack = await startStack({}, { apart: [], processes: ["api"] });
   const { sql } = stack.db;
   const url = `--url=${stack.url}`;
   const { paymentsOrderCreated, ordersPaymentEvents } = stack.broker.topology.queues;

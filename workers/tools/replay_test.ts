@@ -63,7 +63,7 @@ const toldSchema = z.object({ id: z.string(), state: z.string(), total: z.number
 const token = "a-token-of-enough-characters";
 
 Deno.test("deno task replay sends what it has shown: a repeat is absorbed and counted, what was missing is processed", async () => {
-  await using stack = await startStack({ OPS_TOKEN: token });
+  await using stack = await startStack({ OPS_TOKEN: token }, { apart: [] });
   const { sql } = stack.db;
   await completedOrders(stack, 2);
   const messages = 2 * countHearings("enrollment.granted");
@@ -118,7 +118,7 @@ Deno.test("deno task replay sends what it has shown: a repeat is absorbed and co
 });
 
 Deno.test("deno task replay cancels the replay on Ctrl-C, and says how far it got", async () => {
-  await using stack = await startStack({}, { processes: ["api", "outbox-relay"] });
+  await using stack = await startStack({}, { apart: [], processes: ["api", "outbox-relay"] });
   for (let orders = 0; orders < 10; orders++) await insertHistory(stack.db.sql, "COMPLETED");
   const args = ["--type=order.created", "--rate=1", "--yes", `--url=${stack.url}`];
   const child = taskCommand("replay", args).spawn();

@@ -189,7 +189,7 @@ const toldSchema = z.object({
 });
 
 Deno.test("deno task status ends with 0 while all runs, with 2 and the reason when something is killed, stopped or put aside", async () => {
-  await using stack = await startStack(env);
+  await using stack = await startStack(env, { apart: ["outbox-relay"] });
   const url = `--url=${stack.url}`;
   const told = async () => {
     const { code, out, err } = await runTask("status", ["--json", url], { env });
