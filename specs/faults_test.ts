@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { needsFaults, SCENARIOS } from "../api/ops/scenario_list.ts";
+import { SCENARIOS } from "../api/ops/scenario_list.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { armFaults } from "../shared/ops/faults.ts";
 import type { Sql } from "../shared/sql/connect.ts";
@@ -159,7 +159,7 @@ Deno.test("PUT /ops/faults ends a process as often as it says, whoever's order i
   await auditIsClean(stack);
 });
 
-Deno.test("without FAULTS_ENABLED nobody looks at faults, and nothing offers them", async () => {
+Deno.test("without FAULTS_ENABLED nobody looks at faults", async () => {
   await using stack = await startStack({}, { apart: [] });
   const { sql } = stack.db;
   const everything = { times: 9, consumer: null, correlationId: null, delayMs: null };
@@ -173,16 +173,6 @@ Deno.test("without FAULTS_ENABLED nobody looks at faults, and nothing offers the
   await endsAs(sql, "order-success", id, COMPLETED);
   assertEquals(await left(sql), 36);
   assertEquals(stack.crashes, []);
-  const asks = [
-    ["GET", "/ops/faults"],
-    ["PUT", "/ops/faults"],
-    ...SCENARIOS.filter(needsFaults).map(({ name }) => ["POST", `/ops/scenarios/${name}`]),
-  ];
-  for (const [method = "", path = ""] of asks) {
-    const answer = await fetch(`${stack.url}${path}`, { method });
-    await answer.body?.cancel();
-    assertEquals(answer.status, 404, `${method} ${path}`);
-  }
 });
 
 /** Plays a scenario under a correlation id of its own; answers with its order's id. */
