@@ -3,6 +3,7 @@
  *
  * @module
  */
+import net from "node:net";
 import postgres from "postgres";
 import { endsConnection } from "../process/errors.ts";
 
@@ -62,7 +63,9 @@ export function connect(url: string, options: ConnectOptions): Sql {
 
 /** Opens a pool with settings of the client beside, or instead of, those that all have. */
 export function openPool(url: string, options: ConnectOptions, client: postgres.Options<never>): Sql {
+  const socket = { socket: createSockets() }; // a setting that the client's types leave out, and its README names
   return postgres(url, {
+    ...socket,
     max: options.max,
     connect_timeout: 5,
     // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
@@ -79,6 +82,35 @@ export function openPool(url: string, options: ConnectOptions, client: postgres.
       ...(options.role ? { role: options.role } : {}),
     },
   });
+}
+
+/** Where the client wants a socket to. */
+export interface SocketTarget {
+  /** Its hosts, each with the port at the same place, to be tried in turn. */
+  readonly host: readonly string[];
+  readonly port: readonly number[];
+  /** The path of a socket of Unix, if it is to be one. */
+  readonly path: string | false;
+}
+
+/**
+ * Makes what opens a pool's sockets. One that the other side ends before it has said anything has failed, as one that is
+ * refused has. That is how a proxy looks whose database is away, and the client (3.4.9) by itself takes it for a
+ * connection that has had its time: it fails no statement, and connects again at once, 250 times a second.
+ */
+export function createSockets(): (target: SocketTarget) => net.Socket {
+  let tries = 0;
+  return ({ host, port, path }) => {
+    const at = tries++ % host.length;
+    const target = path ? { path } : { host: host[at] ?? "localhost", port: port[at] ?? 5432 };
+    const socket = net.connect(target);
+    socket.once("end", () => {
+      if (socket.bytesRead === 0) {
+        socket.destroy(connectionLost("the connection was ended before any answer"));
+      }
+    });
+    return Object.assign(socket, target); // the client reads the host from it, for TLS and for its errors
+  };
 }
 
 /**
@@ -139,8 +171,8 @@ function observed(result: unknown, onFailure: (error: unknown) => void): unknown
 }
 
 /** The error of what was to be sent over a connection that is gone. */
-export function connectionLost(): Error {
-  const error = new Error("the connection was lost in the middle of the transaction");
+export function connectionLost(message = "the connection was lost in the middle of the transaction"): Error {
+  const error = new Error(message);
   return Object.assign(error, { code: "CONNECTION_CLOSED" });
 }
 

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import net from "node:net";
 import postgres from "postgres";
 import { endsConnection } from "../process/errors.ts";
 import {
   connectionLost,
+  createSockets,
   openPool,
   type Queryable,
   type SessionOptions,
+  type SocketTarget,
   type Statement,
   STATEMENT_TIMEOUT_MS,
 } from "./connect.ts";
@@ -88,15 +89,6 @@ export function openSession(url: string, options: SessionOptions): Session {
 
 type Connection = Awaited<ReturnType<typeof openConnection>>;
 
-/** Where the client wants a socket to; its types leave the setting out (`socket`, in its README). */
-interface SocketTarget {
-  /** Its hosts, each with the port at the same place, to be tried in turn. */
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  /** The path of a socket of Unix, if it is to be one. */
-  readonly path: string | false;
-}
-
 /** How much longer than the server a session waits for the end of a statement. */
 const ANSWER_MARGIN_MS = 2000;
 
@@ -104,17 +96,15 @@ const ANSWER_MARGIN_MS = 2000;
 async function openConnection(url: string, options: SessionOptions) {
   let isUp = false;
   let isOver = false;
-  let tries = 0;
   let onLost = () => {};
   const lose = () => {
     isOver = true;
     onLost();
   };
-  const socket = ({ host, port, path }: SocketTarget): net.Socket => {
+  const openSocket = createSockets();
+  const socket = (target: SocketTarget) => {
     if (isUp) throw connectionLost();
-    const at = tries++ % host.length;
-    const target = path ? { path } : { host: host[at] ?? "localhost", port: port[at] ?? 5432 };
-    return Object.assign(net.connect(target), target); // the client reads the host from it, for TLS and for its errors
+    return openSocket(target);
   };
   const client = { onclose: lose, max_lifetime: null, backoff: () => 0, socket };
   const sql = openPool(url, { ...options, max: 1 }, client);
