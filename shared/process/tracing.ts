@@ -11,9 +11,12 @@ export type { Attributes, Link, Span, SpanOptions, Tracer } from "@opentelemetry
 /** Which span of which trace something belongs to: ids in lower-case hex, not all zero. */
 export type TraceContext = Pick<SpanContext, "traceId" | "spanId" | "traceFlags">;
 
-/** Version 00 ends with the flags; a later one may go on, and is read that far; ff is forbidden. */
+/**
+ * Version 00 ends with the flags; a later one may go on, and is read that far; ff is forbidden. What follows is kept as it
+ * is, so it must be what a header and a column can hold: visible ASCII, and not much of it.
+ */
 const TRACEPARENT =
-  /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-(?<!^00.*).*)?$/s;
+  /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-(?<!^00.*)[\x21-\x7e]{0,200})?$/;
 
 /** Whether `text` is a valid `traceparent`. */
 export function isTraceparent(text: string): boolean {

@@ -42,6 +42,9 @@ Deno.test("parseTraceparent() keeps to the letter of the specification", () => {
     [`cc-${TRACE}-${SPAN}-01`, context], // a later version
     [`cc-${TRACE}-${SPAN}-01-what-the-future-will-be`, context],
     [`cc-${TRACE}-${SPAN}-01.what`, null],
+    [`cc-${TRACE}-${SPAN}-01-\0`, null], // no column holds it: its consumer would end at each delivery
+    [`cc-${TRACE}-${SPAN}-01-a\nb`, null],
+    [`cc-${TRACE}-${SPAN}-01-${"x".repeat(201)}`, null],
     [`00-${TRACE}-${SPAN}-01-more`, null],
     [`00-${TRACE}-${SPAN}-01\n`, null],
     [`ff-${TRACE}-${SPAN}-01`, null],

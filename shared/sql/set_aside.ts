@@ -85,7 +85,8 @@ export interface NewRetry {
 
 /**
  * Keeps events until they are due, in one statement. An event that is kept already, because a worker was killed between
- * this and its ack or because it was delivered twice, stays one: with the higher count of retries.
+ * this and its ack or because it was delivered twice, stays one: with the higher count of retries. One that has been sent
+ * since counts anew, by what its message says: a dead letter that is redriven comes without a past, and has all retries.
  */
 export async function insertRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
   const unique = new Map(retries.map((retry) => [`${retry.consumer} ${retry.eventId}`, retry]));
@@ -109,8 +110,10 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
     )
     order by "eventId"
     on conflict (event_id, consumer) do update
-    set error = excluded.error, retries = greatest(known.retries, excluded.retries),
-        first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
+    set error = excluded.error,
+        retries = case when known.due_at is null then excluded.retries else greatest(known.retries, excluded.retries) end,
+        first_seen_at = case when known.due_at is null then excluded.first_seen_at
+                             else least(known.first_seen_at, excluded.first_seen_at) end,
         last_failed_at = greatest(known.last_failed_at, excluded.last_failed_at), due_at = excluded.due_at`;
 }
 

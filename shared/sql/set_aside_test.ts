@@ -58,6 +58,17 @@ Deno.test("insertRetries() of an event that waits already keeps one row, with th
   ]);
 });
 
+Deno.test("insertRetries() of an event that was sent since counts as its message does: a redriven letter has no past", async () => {
+  await using db = await testSchema();
+  const relay = db.as("orderflow_relay");
+  const spent = newRetry(consumer, { retries: 3, firstSeenAt: new Date(now.getTime() - 86_400_000) });
+  await insertRetries(db.sql, [spent], new Date(now.getTime() - 1000));
+  await markRetriesSent(relay, await claimDueRetries(relay, 1));
+  await insertRetries(db.sql, [{ ...spent, retries: 1, firstSeenAt: now }], now);
+  const [row] = await db.sql`select retries, first_seen_at as "firstSeenAt" from delayed_retries`;
+  assertEquals(row, { retries: 1, firstSeenAt: now });
+});
+
 Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
