@@ -17,9 +17,8 @@ function treeOf(spans: readonly ExportedSpan[], parentId: string, origin: number
     .toSorted((a, b) => a.startedAt - b.startedAt)
     .flatMap(({ spanId, name, startedAt, endedAt }) => {
       const [at, took] = [startedAt - origin, endedAt - startedAt].map((ms) => ms.toFixed(1));
-      const line = `${at?.padStart(5)} + ${took?.padStart(4)} ms ${indent}${
-        name.replace("orderflow.events:", "")
-      }`;
+      const short = name.replace(/^(\w+) [^:]+:/, "$1 "); // without the exchange
+      const line = `${at?.padStart(5)} + ${took?.padStart(4)} ms ${indent}${short}`;
       return [line, ...treeOf(spans, spanId, origin, ` ${indent}`)];
     });
 }

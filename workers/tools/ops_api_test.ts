@@ -27,10 +27,12 @@ function fakeApi(name: string) {
 
 /** A task as people run it, with the files of variables. Answers with the JSON that it printed. */
 async function told(task: string, env: Record<string, string>) {
+  const { DATABASE_URL: _database, AMQP_URL: _broker, ...own } = Deno.env.toObject(); // those given to the tests
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", "-q", task, "--json"],
     cwd: root,
-    env: { NO_COLOR: "1", ...env },
+    clearEnv: true,
+    env: { ...own, NO_COLOR: "1", ...env },
     stdin: "null",
   }).output();
   const text = new TextDecoder().decode(stdout);
