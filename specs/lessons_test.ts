@@ -8,6 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { QUEUES } from "../shared/topology.ts";
+import { freePort } from "../workers/dev/services.ts";
 import { type DevHome, devHome, startDev } from "../workers/dev/testdata/dev_run.ts";
 import { eventually } from "./support/eventually.ts";
 import { isAsExpected } from "./support/expected_output.ts";
@@ -97,7 +98,7 @@ Deno.test("what is pasted works in every shell: no comments and no bare question
 
 Deno.test("the commands of every lesson do what it says", async (t) => {
   await using home = await devHome();
-  const spansUrl = `http://127.0.0.1:${freePort()}`;
+  const spansUrl = `http://127.0.0.1:${freePort("127.0.0.1")}`;
   await using run = startDev(home, { ...STARTED_WITH, OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl });
   const [, url = ""] = await run.printed(/OrderFlow is ready[^]* API +(\S+)\n[^]*Stop it/);
   const env = { ...await readerEnvironment(home), OTEL_EXPORTER_OTLP_ENDPOINT: spansUrl };
@@ -123,11 +124,6 @@ Deno.test("the commands of every lesson do what it says", async (t) => {
   run.process.kill("SIGTERM");
   assertEquals(await run.ended(), 0);
 });
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 /** Runs the steps of a lesson and compares what they print. */
 async function follow(
