@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { eventually } from "../support/eventually.ts";
+import { makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
 const PROGRAMS = Deno.env.get("RABBITMQ_PROGRAMS") ?? "/usr/lib/rabbitmq/bin";
@@ -31,6 +32,8 @@ export interface RabbitNode {
   stop(): Promise<void>;
   /** Ends it with SIGKILL. */
   kill(): Promise<void>;
+  /** Has it neither say nor do anything, its connections open, as behind a network that is cut; or go on. */
+  freeze(isFrozen: boolean): void;
 }
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
@@ -51,26 +54,26 @@ export interface RabbitCluster extends AsyncDisposable {
 export async function startRabbitCluster(names: readonly string[]): Promise<RabbitCluster> {
   await requirePrograms();
   await using resources = new AsyncDisposableStack();
-  const home = await Deno.makeTempDir({ prefix: "orderflow_cluster_" });
-  resources.defer(() => Deno.remove(home, { recursive: true }));
-  await Deno.writeTextFile(join(home, ".erlang.cookie"), crypto.randomUUID(), { mode: 0o400 });
-  await Deno.writeTextFile(join(home, "enabled_plugins"), "[].");
-  await Deno.writeTextFile(join(home, "rabbitmq.conf"), configuration(names));
-  const env = await startNameServer(home, resources);
-  const nodes = names.map((name) => createNode(name, home, env));
+  const { here, theirs } = resources.use(await makeHome("orderflow_cluster_"));
+  await Deno.writeTextFile(join(here, ".erlang.cookie"), crypto.randomUUID(), { mode: 0o400 });
+  await Deno.writeTextFile(join(here, "enabled_plugins"), "[].");
+  await Deno.writeTextFile(join(here, "rabbitmq.conf"), configuration(names));
+  const env = await startNameServer(theirs, resources);
+  const nodes = names.map((name) => createNode(name, theirs, env));
   for (const node of nodes) resources.defer(() => node.kill());
   await Promise.all(nodes.map((node) => node.start()));
   const owned = resources.move();
   return {
     nodes,
     url: nodes.map(({ url }) => url).join(","),
-    ask: (node, program, ...args) => run(program, ["-q", "-n", node.name, ...args], env),
+    ask: (node, program, ...args) =>
+      runProgram(join(PROGRAMS, program), ["-q", "-n", node.name, ...args], { env }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
 async function requirePrograms(): Promise<void> {
-  const server = join(PROGRAMS, "rabbitmq-server");
+  const server = join(SERVICES_ROOT, PROGRAMS, "rabbitmq-server");
   const isThere = await Deno.stat(server).then(() => true, () => false);
   if (!isThere) {
     throw new Error(
@@ -109,7 +112,8 @@ async function startNameServer(
     RABBITMQ_CONF_ENV_FILE: "/dev/null", // not the installed server's
     RABBITMQ_CONFIG_FILE: join(home, "rabbitmq.conf"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(home, "enabled_plugins"),
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
+    // The others give up a silent node after 8 s instead of a minute.
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1} net_ticktime 8",
     RABBITMQ_CTL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
     RUNNING_UNDER_SYSTEMD: "true", // the script becomes the server, so that the process is the node
   };
@@ -158,12 +162,17 @@ function createNode(name: string, home: string, env: Record<string, string>): Ra
       try {
         await eventually(`node ${name}`, () => canLogIn(url), START_MS);
       } catch (cause) {
-        const log = await Deno.readTextFile(join(home, "log", `${name}.log`)).catch(() => "no log");
+        const log = await Deno.readTextFile(join(SERVICES_ROOT, home, "log", `${name}.log`)).catch(() =>
+          "no log"
+        );
         throw new Error(`Node ${name} did not start; its log ends with\n${log.slice(-2000)}`, { cause });
       }
     },
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
+    freeze(isFrozen) {
+      if (child) signalChild(child, isFrozen ? "SIGSTOP" : "SIGCONT");
+    },
   };
 }
 
@@ -174,22 +183,7 @@ async function canLogIn(url: string): Promise<boolean> {
   return true;
 }
 
-function spawn(command: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
+function spawn(program: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
   const output = Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
-  return new Deno.Command(command, {
-    args: [...args],
-    clearEnv: true,
-    env,
-    stdin: "null",
-    stdout: output,
-    stderr: output,
-  }).spawn();
-}
-
-async function run(program: string, args: readonly string[], env: Record<string, string>): Promise<string> {
-  const command = new Deno.Command(join(PROGRAMS, program), { args: [...args], clearEnv: true, env });
-  const { success, stdout, stderr } = await command.output();
-  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  if (!success) throw new Error(`${program} ${args.join(" ")} failed: ${err || out}`);
-  return out ?? "";
+  return programOf(program, args, { env, stdin: "null", stdout: output, stderr: output }).spawn();
 }
