@@ -18,7 +18,7 @@ const part = z.enum(["up", "down"]);
 const readinessSchema = z.object({ status: z.enum(["ready", "not ready"]), database: part, broker: part });
 
 /**
- * `/healthz`: the process is up. `/readyz`: database and broker can be reached; 503 says which cannot. Orders are still
+ * `/healthz`: the process is up. `/readyz`: database and broker can be worked with; 503 says which cannot. Orders are still
  * accepted while only the broker is away: the outbox keeps their events.
  */
 export function healthRoutes(deps: HealthDeps): App {
@@ -43,12 +43,16 @@ export function healthRoutes(deps: HealthDeps): App {
   );
 }
 
-/** Whether database and broker can be reached; the database has two seconds to answer, over the pool that orders are written
- * over: what holds up the page or ops leaves the API able to serve. */
+/**
+ * Whether the database takes writes and the broker can be reached; the database has two seconds to answer, over the pool
+ * that orders are written over: what holds up the page or ops leaves the API able to serve.
+ */
 export async function readReadiness(
   { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
-  const answers = () => withTimeout(PROBE_TIMEOUT_MS, ordersSql`select 1`.then(() => true, () => false));
-  const database = isSchemaReady() && await answers() ? "up" : "down";
+  const isWritable = ordersSql<{ is: boolean }[]>`
+    select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as is`
+    .then(([writable]) => writable?.is === true, () => false);
+  const database = isSchemaReady() && await withTimeout(PROBE_TIMEOUT_MS, isWritable) ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
 }

@@ -39,6 +39,28 @@ Deno.test("a database outage is nobody's fault: the API says 503, each process s
   await Deno.remove(logs, { recursive: true });
 });
 
+Deno.test("connections to the database that go silent hold nobody up: an answer within 15 s, all ends right, and every process stops", async () => {
+  await using stack = await startCuttableStack();
+  await placeOrders(stack.url, { orders: 50, connections: 4 });
+  stack.wires.database.silence();
+  const statuses = Array.from({ length: 3 }, async () => {
+    const response = await post(stack, AbortSignal.timeout(15_000));
+    await response.body?.cancel();
+    return response.status;
+  });
+  await eventually("readiness to say so", async () => (await readiness(stack)).database === "down", 10_000);
+  assertEquals((await Promise.all(statuses)).filter((status) => status !== 201 && status !== 503), []);
+  await assertAllRight(stack);
+  assertEquals(stack.crashes, []);
+  const posts = Array.from(
+    { length: 3 },
+    () => post(stack).then((response) => response.body?.cancel(), () => {}),
+  );
+  stack.wires.database.silence();
+  assertEquals(await Promise.all(stack.processes.map(stack.stop)), stack.processes.map(() => 0));
+  await Promise.all(posts);
+});
+
 Deno.test("an API that starts while the database is away answers, says so, and serves once it is there", async () => {
   await using stack = await startCuttableStack({}, { processes: [] });
   stack.wires.database.cut();
@@ -86,8 +108,8 @@ Deno.test("while the broker is away orders are accepted, and they end once it is
   assertEquals(stack.crashes, []);
 });
 
-function post({ url }: TestStack): Promise<Response> {
-  return fetch(`${url}/ops/scenarios/order-success`, { method: "POST" });
+function post({ url }: TestStack, signal: AbortSignal | null = null): Promise<Response> {
+  return fetch(`${url}/ops/scenarios/order-success`, { method: "POST", signal });
 }
 
 async function readiness({ url }: TestStack): Promise<{ status: string; database: string; broker: string }> {

@@ -7,6 +7,8 @@ import { z } from "zod";
 import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
 import { areBrokerUrls } from "../broker/connection.ts";
+import { DATABASE_URL_FORM, parseDatabaseUrl } from "./database_url.ts";
+import { messageOf } from "./errors.ts";
 
 const wholeNumberIn = (min: number, max: number) => {
   const error = `must be a whole number from ${min} to ${max}`;
@@ -39,8 +41,13 @@ const hasWholeEscapes = (url: string) => {
 };
 const escapeError = "must have each % of a user or password written as %25";
 
-const databaseUrl = urlOf(["postgres:", "postgresql:"], "postgres://user:password@127.0.0.1:5432/orderflow")
-  .refine(hasWholeEscapes, { error: escapeError });
+const databaseUrl = z.string({ error: DATABASE_URL_FORM }).superRefine((text, context) => {
+  try {
+    parseDatabaseUrl(text);
+  } catch (error) {
+    context.addIssue(messageOf(error));
+  }
+});
 const amqpUrlError =
   "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
 const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError })

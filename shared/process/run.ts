@@ -14,7 +14,8 @@ import {
 import { kindOfError, retryWhileUnavailable } from "./errors.ts";
 import { type Logger, startLog } from "./log.ts";
 import { migrate } from "../sql/migrate.ts";
-import { stopOnSignals } from "./stop.ts";
+import { losePatience } from "../sql/socket.ts";
+import { aborted, stopOnSignals } from "./stop.ts";
 
 /** The variables of every process that talks to the database. */
 export const BASE_VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "LOG_LEVEL", "LOG_FORMAT"] as const;
@@ -60,6 +61,11 @@ export function readProcessConfig<N extends VariableName>(
   return readConfig([...BASE_VARIABLES, ...variables], get);
 }
 
+/** How long a statement may keep a process that stops, in milliseconds, where the database does not answer. */
+const STOP_ANSWER_MS = 3000;
+/** How long anything that is still open may keep a process whose work is done, in milliseconds. */
+const LINGER_MS = 1000;
+
 /**
  * Runs a process until a signal. Ends it with a code: 0, 78 for a wrong configuration, 1 for anything unforeseen. `--help`
  * prints what it reads; any other argument is a wrong usage (64).
@@ -71,8 +77,10 @@ export async function runProcess<N extends VariableName>(script: ProcessScript<N
     const base: Config<(typeof BASE_VARIABLES)[number]> = config;
     const log = await startLog(script.name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
     using stop = stopOnSignals(log, { supervised: isSupervised() });
+    aborted(stop.signal).then(() => losePatience(STOP_ANSWER_MS));
     try {
       await runWork(script, { config, log, stop: stop.signal });
+      Deno.unrefTimer(setTimeout(() => Deno.exit(0), LINGER_MS)); // the socket of a broker that has gone silent
     } catch (error) {
       if (error instanceof ConfigError) throw error;
       log.fatal("Cannot go on", { error });

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import net from "node:net";
 import postgres from "postgres";
+import { parseDatabaseUrl } from "../process/database_url.ts";
 import { endsConnection } from "../process/errors.ts";
+import { connectionLost, createSockets, type Entrance, LONG_GREETING, type OpenSocket } from "./socket.ts";
 
 /** A pool of connections; a query on it is a transaction of its own. */
 export type Sql = postgres.Sql;
@@ -61,56 +62,72 @@ export function connect(url: string, options: ConnectOptions): Sql {
   return openPool(url, options, {});
 }
 
-/** Opens a pool with settings of the client beside, or instead of, those that all have. */
-export function openPool(url: string, options: ConnectOptions, client: postgres.Options<never>): Sql {
-  const socket = { socket: createSockets() }; // a setting that the client's types leave out, and its README names
-  return postgres(url, {
+/** How much longer than the server a connection waits for the end of a statement. */
+const ANSWER_MARGIN_MS = 2000;
+
+/**
+ * How long a statement waits for a lock, in milliseconds. A row that somebody holds costs a queue this much for each halving
+ * of a batch (12 s of 250 messages); less than a migration waits for a table would have everybody fail behind it.
+ */
+const LOCK_TIMEOUT_MS = 1500;
+
+/**
+ * What every session needs of the server, whatever the database or the user has been given. `search_path` also keeps
+ * whoever may create a schema from putting a table before ours.
+ */
+const SESSION_SETTINGS = {
+  lock_timeout: LOCK_TIMEOUT_MS,
+  idle_in_transaction_session_timeout: 60_000,
+  jit: "off", // compiling a statement took 400 ms; none of ours runs that long
+  search_path: "public",
+  default_transaction_isolation: "read committed",
+  DateStyle: "ISO",
+  TimeZone: "UTC",
+  bytea_output: "hex",
+} as const;
+
+/**
+ * Opens a pool with settings of the client beside, or instead of, those that all have; `guard` is put around what opens its
+ * sockets.
+ */
+export function openPool(
+  url: string,
+  options: ConnectOptions,
+  client: postgres.Options<never>,
+  guard = (open: OpenSocket) => open,
+): Sql {
+  const target = parseDatabaseUrl(url);
+  const { user, password, database } = target;
+  const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
+  const patienceMs = statementTimeoutMs + ANSWER_MARGIN_MS;
+  const parameters: Entrance["parameters"] = () => ({
+    user: sql.options.user,
+    database: sql.options.database,
+    client_encoding: "UTF8",
+    application_name: `orderflow ${options.name}`,
+    statement_timeout: statementTimeoutMs,
+    ...SESSION_SETTINGS,
+    ...options.settings,
+    ...(options.role ? { role: options.role } : {}),
+  });
+  // A setting that the client's types leave out, and its README names. It knows where and how to connect, for all servers.
+  const socket = { socket: guard(createSockets({ target, patienceMs, parameters })) };
+  const sql: Sql = postgres({
     ...socket,
+    ...(user ? { user } : {}),
+    ...(password ? { password } : {}),
+    ...(database ? { database } : {}),
+    ssl: false,
     max: options.max,
-    connect_timeout: 5,
+    connect_timeout: 0, // the socket has its own, for each server
     // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),
     ...client,
     onnotice: () => {},
     fetch_types: false, // no arrays are sent or read as such, so a new connection need not ask for their types
-    connection: {
-      application_name: `orderflow ${options.name}`,
-      statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
-      idle_in_transaction_session_timeout: 60_000,
-      jit: "off", // compiling a statement took 400 ms; none of ours runs that long
-      ...options.settings,
-      ...(options.role ? { role: options.role } : {}),
-    },
+    connection: LONG_GREETING,
   });
-}
-
-/** Where the client wants a socket to. */
-export interface SocketTarget {
-  /** Its hosts, each with the port at the same place, to be tried in turn. */
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  /** The path of a socket of Unix, if it is to be one. */
-  readonly path: string | false;
-}
-
-/**
- * Makes what opens a pool's sockets. One that the other side ends before it has said anything has failed, as one that is
- * refused has. That is how a proxy looks whose database is away, and the client (3.4.9) by itself takes it for a
- * connection that has had its time: it fails no statement, and connects again at once, 250 times a second.
- */
-export function createSockets(): (target: SocketTarget) => net.Socket {
-  let tries = 0;
-  return ({ host, port, path }) => {
-    const at = tries++ % host.length;
-    const target = path ? { path } : { host: host[at] ?? "localhost", port: port[at] ?? 5432 };
-    const socket = net.connect(target);
-    socket.once("end", () => {
-      if (socket.bytesRead === 0) {
-        socket.destroy(connectionLost("the connection was ended before any answer"));
-      }
-    });
-    return Object.assign(socket, target); // the client reads the host from it, for TLS and for its errors
-  };
+  return sql;
 }
 
 /**
@@ -168,12 +185,6 @@ function observed(result: unknown, onFailure: (error: unknown) => void): unknown
       throw error;
     });
   return Object.assign(result, { then: observing });
-}
-
-/** The error of what was to be sent over a connection that is gone. */
-export function connectionLost(message = "the connection was lost in the middle of the transaction"): Error {
-  const error = new Error(message);
-  return Object.assign(error, { code: "CONNECTION_CLOSED" });
 }
 
 /**

@@ -3,46 +3,9 @@ import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { kindOfError } from "../process/errors.ts";
-import { withTimeout } from "../process/stop.ts";
 import { connect, type Sql, type Transaction, transaction } from "./connect.ts";
 
 shareTestSchema();
-
-Deno.test("a server that takes connections and hangs up at once is an outage for each statement, and is not asked without a pause", async () => {
-  await using db = await testSchema();
-  const { hostname, port } = new URL(db.url);
-  const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  let connections = 0;
-  let isAway = true;
-  const serving = (async () => {
-    for await (const client of proxy) {
-      connections++;
-      // Once it has been spoken to: what is closed with bytes unread is reset, and that the client takes for an error.
-      if (isAway) void client.read(new Uint8Array(1000)).finally(() => client.close());
-      else void relay(client, await Deno.connect({ hostname, port: Number(port) }));
-    }
-  })();
-  const through = new URL(db.url);
-  through.host = `127.0.0.1:${proxy.addr.port}`;
-  await using pool = poolOf(through.href);
-  for (let tries = 1; tries <= 3; tries++) {
-    const error = await withTimeout(10_000, pool.sql`select 1`.then(() => null, (error) => error));
-    assertEquals([kindOfError(error), connections], ["outage", tries]);
-  }
-  isAway = false;
-  await eventually("the pool to work", () => works(pool.sql));
-  await pool.sql.end();
-  proxy.close();
-  await serving;
-});
-
-/** Passes on what either side says, until one of them ends. */
-async function relay(client: Deno.Conn, server: Deno.Conn): Promise<void> {
-  await Promise.allSettled([
-    client.readable.pipeTo(server.writable),
-    server.readable.pipeTo(client.writable),
-  ]);
-}
 
 Deno.test("transaction() commits what its work did, and answers with what that answered", async () => {
   await using db = await testSchema();

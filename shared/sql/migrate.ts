@@ -5,6 +5,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
+import { ConfigError } from "../process/config.ts";
+import { parseDatabaseUrl } from "../process/database_url.ts";
 import { type Module, MODULES } from "../topology.ts";
 import { connect, type Sql, transaction } from "./connect.ts";
 import { MIGRATIONS as ALL } from "./migrations.ts";
@@ -41,19 +43,25 @@ const LOCK_TIMEOUT_MS = 1000;
 const MAX_LOCK_TRIES = 30;
 const LOCK_NOT_AVAILABLE = "55P03";
 
+/** No pooler has it by itself: that it arrived shows that a session's settings do. In milliseconds. */
+const STATEMENT_TIMEOUT_MS = 59_999;
+
 /**
  * Applies what is missing, in one transaction and under a lock: any number of processes may call this at once, one of
  * them does the work and the others find it done. With `roles`, it also creates the roles of the modules and gives them
- * their grants. Where nothing is missing it costs one query. What is there and not known here, of a later release, is left
+ * their grants. Where nothing is missing it costs three short queries. What is there and not known here, of a later release, is left
  * alone.
  *
- * Errors: with a message that says what to do, when the user of `url` may not create tables or roles; Postgres's own
+ * Errors: `ConfigError` where the database cannot be worked with as it is; with a message that says what to do, when the user of `url` may not create tables or roles; Postgres's own
  * (55P03) when a table is in use for a whole minute.
  */
 export async function migrate(url: string, options: { readonly roles: boolean }): Promise<void> {
-  const sql = connect(url, { name: "migrate", role: null, max: 1, statementTimeoutMs: 60_000 });
+  const settings = { lock_timeout: "0" }; // one migrates and the others wait for it; a table is not waited for
+  const timeout = { statementTimeoutMs: STATEMENT_TIMEOUT_MS, settings };
+  const sql = connect(url, { name: "migrate", role: null, max: 1, ...timeout });
   const wanted = [...MIGRATIONS, ...(options.roles ? [{ name: await fingerprint(ROLES), text: ROLES }] : [])];
   try {
+    await checkDatabase(sql).catch(explainConnection);
     if ((await missing(sql, wanted)).length === 0) return;
     for (let tries = 1;; tries++) {
       try {
@@ -67,6 +75,44 @@ export async function migrate(url: string, options: { readonly roles: boolean })
   } finally {
     await sql.end({ timeout: 5 });
   }
+}
+
+/** Checks what a session cannot set for itself (`SESSION_SETTINGS` in `connect.ts` has what it can). */
+async function checkDatabase(sql: Sql): Promise<void> {
+  const [found] = await sql`
+    select current_setting('server_encoding') as encoding, current_setting('statement_timeout') as timeout, (
+      select min(relnamespace::regnamespace::text) from pg_class
+      where relname = 'outbox_events' and relkind = 'r' and to_regclass('public.outbox_events') is null
+    ) as schema`;
+  if (found?.timeout !== `${STATEMENT_TIMEOUT_MS}ms`) throw new ConfigError(NO_POOLER);
+  if (found.encoding !== "UTF8") {
+    throw new ConfigError(
+      `Cannot start: DATABASE_URL names a database in ${found.encoding}, which cannot hold every text: ` +
+        "create database orderflow encoding 'UTF8' template template0;",
+    );
+  }
+  if (found.schema !== null) {
+    throw new ConfigError(
+      `Cannot start: DATABASE_URL names a database with these tables in the schema ${found.schema}: move them ` +
+        `to public (alter table … set schema public), where they belong, or name a database without them`,
+    );
+  }
+}
+
+const NO_POOLER = "Cannot start: DATABASE_URL leads to a pooler, such as PgBouncer, that does not pass on a session's " +
+  "settings: it must name PostgreSQL itself";
+
+/** An outage is waited out; where no waiting helps, says what to do. */
+function explainConnection(error: unknown): never {
+  const isPooler = error instanceof postgres.PostgresError && error.message.includes("startup parameter");
+  if (isPooler) throw new ConfigError(`${NO_POOLER} (${error.message})`, { cause: error });
+  const isForbidden = error instanceof Error && (error.name === "NotCapable" || / EPERM /.test(error.message));
+  if (!isForbidden) throw error;
+  throw new ConfigError(
+    `Cannot start: DATABASE_URL leads to where this process may not go (${error.message}): start it with ` +
+      "--allow-net or, for a socket of Unix, with --allow-read and --allow-write",
+    { cause: error },
+  );
 }
 
 async function applyMissing(sql: Sql, wanted: readonly Migration[], url: string): Promise<void> {
@@ -104,8 +150,8 @@ const INSUFFICIENT_PRIVILEGE = "42501";
  * needs somebody to put it right, and says so.
  */
 function explain(error: unknown, name: string, url: string): never {
-  if (!(error instanceof postgres.PostgresError) || !error.code.startsWith("42")) throw error;
-  const user = decodeURIComponent(new URL(url).username) || "<user>";
+  if (!(error instanceof postgres.PostgresError) || !/^(42|3F)/.test(error.code)) throw error;
+  const { user = "<user>" } = parseDatabaseUrl(url);
   const remedy = name.startsWith("roles_") && error.code === INSUFFICIENT_PRIVILEGE
     ? `The user may not create roles. Have a superuser run this once:\n${rolesByHand(user)}\n` +
       "or set DATABASE_ROLES=false, and every process runs as the user of DATABASE_URL, unrestricted."

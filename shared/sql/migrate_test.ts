@@ -1,8 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import postgres from "postgres";
+import { ConfigError } from "../process/config.ts";
 import { kindOfError } from "../process/errors.ts";
 import { connect, type Sql } from "./connect.ts";
 import { DATABASE_ROLES, migrate } from "./migrate.ts";
+import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
 
@@ -130,6 +132,74 @@ Deno.test("migrate() does not wait for what only somebody can put right: it says
     assertStringIncludes(error.message, "a database of its own");
   });
 });
+
+Deno.test("whatever a database's settings are, migrate() and every session find what they need", async () => {
+  await using database = await testDatabase();
+  const superuser = connect(database.url, { name: "test", role: null, max: 1 });
+  const name = new URL(database.url).pathname.slice(1);
+  const settings = {
+    datestyle: "German",
+    timezone: "America/St_Johns",
+    bytea_output: "escape",
+    default_transaction_isolation: "serializable",
+    search_path: "app",
+    statement_timeout: "1ms",
+    client_encoding: "LATIN1",
+  };
+  await superuser`create schema app`;
+  for (const [setting, value] of Object.entries(settings)) {
+    await superuser.unsafe(`alter database "${name}" set ${setting} = '${value}'`);
+  }
+  await superuser.end();
+  await migrate(database.url, { roles: true });
+  const sql = connect(database.url, { name: "test", role: "orderflow_orders", max: 1 });
+  const [found] = await sql`
+    select '2026-01-02T03:04:05Z'::timestamptz::text as at, '\\x00ff'::bytea::text as bytes, '💥' as text,
+           current_setting('transaction_isolation') as isolation, current_setting('lock_timeout') as lock,
+           (select relnamespace::regnamespace::text from pg_class where relname = 'orders') as schema`;
+  await sql.end();
+  assertEquals(found, {
+    at: "2026-01-02 03:04:05+00",
+    bytes: "\\x00ff",
+    text: "💥",
+    isolation: "read committed",
+    lock: "1500ms",
+    schema: "public",
+  });
+});
+
+Deno.test("migrate() refuses, with what to do, a database that cannot be worked with as it is", async () => {
+  await using database = await testDatabase();
+  const refused = async (url: string, why: string) => {
+    await assertRejects(() => migrate(url, { roles: false }), ConfigError, `Cannot start: DATABASE_URL ${why}`);
+  };
+  await using pooler = startPooler(database.url);
+  await refused(pooler.url, "leads to a pooler, such as PgBouncer");
+  const sql = connect(database.url, { name: "test", role: null, max: 1 });
+  await sql`create schema mine`;
+  await sql`create table mine.outbox_events ()`;
+  await refused(database.url, "names a database with these tables in the schema mine");
+  const latin = `latin_${crypto.randomUUID()}`;
+  await sql`
+    create database ${sql(latin)} encoding 'LATIN1' template template0 locale_provider libc lc_collate 'C' lc_ctype 'C'`;
+  const url = new URL(database.url);
+  url.pathname = latin;
+  await refused(url.href, "names a database in LATIN1");
+  await sql`drop database ${sql(latin)}`;
+  await sql.end();
+});
+
+/** As PgBouncer with `ignore_startup_parameters`: of what a client wants of its session only user and database arrive. */
+function startPooler(serviceUrl: string) {
+  const proxy = startCutProxy(serviceUrl, 5432, undefined, (greeting) => {
+    const words = new TextDecoder().decode(greeting.subarray(8)).split("\0");
+    const kept = words.slice(0, 4).map((word) => `${word}\0`).join("");
+    const bytes = new TextEncoder().encode(`\0\0\0\0\0\x03\0\0${kept}\0`);
+    new DataView(bytes.buffer).setUint32(0, bytes.length);
+    return bytes;
+  });
+  return proxy;
+}
 
 Deno.test("migrate() makes the roles as a user who may create roles and is no superuser", async () => {
   await using database = await testDatabase();

@@ -5,16 +5,8 @@
  */
 import postgres from "postgres";
 import { endsConnection } from "../process/errors.ts";
-import {
-  connectionLost,
-  createSockets,
-  openPool,
-  type Queryable,
-  type SessionOptions,
-  type SocketTarget,
-  type Statement,
-  STATEMENT_TIMEOUT_MS,
-} from "./connect.ts";
+import { openPool, type Queryable, type SessionOptions, type Statement } from "./connect.ts";
+import { connectionLost, type OpenSocket } from "./socket.ts";
 
 /** A connection of its own, on which one transaction follows the other. */
 export interface Session {
@@ -89,9 +81,6 @@ export function openSession(url: string, options: SessionOptions): Session {
 
 type Connection = Awaited<ReturnType<typeof openConnection>>;
 
-/** How much longer than the server a session waits for the end of a statement. */
-const ANSWER_MARGIN_MS = 2000;
-
 /** Opens a pool with one connection, which can make no other; `lose` gives it up. */
 async function openConnection(url: string, options: SessionOptions) {
   let isUp = false;
@@ -101,14 +90,12 @@ async function openConnection(url: string, options: SessionOptions) {
     isOver = true;
     onLost();
   };
-  const openSocket = createSockets();
-  const socket = (target: SocketTarget) => {
+  const once = (open: OpenSocket) => () => {
     if (isUp) throw connectionLost();
-    return openSocket(target);
+    return open();
   };
-  const client = { onclose: lose, max_lifetime: null, backoff: () => 0, socket };
-  const sql = openPool(url, { ...options, max: 1 }, client);
-  const answerMs = (options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS) + ANSWER_MARGIN_MS;
+  const client = { onclose: lose, max_lifetime: null, backoff: () => 0 };
+  const sql = openPool(url, { ...options, max: 1 }, client, once);
 
   /**
    * The result of `work`; rejects when the connection is lost. One at a time waits, with a promise of its own: one promise
@@ -128,18 +115,15 @@ async function openConnection(url: string, options: SessionOptions) {
 
   /**
    * Sends statements and answers with what they do. Refuses to once the connection is lost: they would leave over another
-   * one. It is lost with any error that is not the server's, and when there is no answer in time.
+   * one. It is lost with any error that is not the server's.
    */
   async function answered<T>(send: () => Promise<T>): Promise<T> {
     if (isOver) throw connectionLost();
-    const timer = setTimeout(lose, answerMs);
     try {
       return await whileUp(send());
     } catch (error) {
       if (endsConnection(error) || !(error instanceof postgres.PostgresError)) lose();
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

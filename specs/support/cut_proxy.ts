@@ -26,8 +26,16 @@ export interface Tap {
   readonly received: (bytes: Uint8Array) => void;
 }
 
-/** Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection. */
-export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () => Tap): CutProxy {
+/**
+ * Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection, and `rewrite`
+ * replaces what a client says first.
+ */
+export function startCutProxy(
+  serviceUrl: string,
+  defaultPort: number,
+  tap?: () => Tap,
+  rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
+): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
   const sockets = new Set<Deno.Conn>();
@@ -74,13 +82,15 @@ export function startCutProxy(serviceUrl: string, defaultPort: number, tap?: () 
     const silencesBefore = silences;
     let isClientsTurn = true;
     const seen = tap?.();
+    let isGreeted = false;
     const way = (isFromClient: boolean) =>
       new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
           (isFromClient ? seen?.sent : seen?.received)?.(chunk);
-          if (silences === silencesBefore) out.enqueue(chunk);
+          if (silences === silencesBefore) out.enqueue(isFromClient && !isGreeted ? rewrite(chunk) : chunk);
+          isGreeted ||= isFromClient;
         },
       });
     return [way(true), way(false)] as const;

@@ -74,7 +74,7 @@ export function schemaAt(url: string, options: { readonly statementTimeoutMs?: n
       name: "test",
       role,
       max: 4,
-      ...(role ? {} : { statementTimeoutMs: OWNER_MS }),
+      ...(role ? {} : { statementTimeoutMs: OWNER_MS, settings: { lock_timeout: "0" } }),
       ...options,
     });
     pools.push(sql);

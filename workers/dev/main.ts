@@ -7,6 +7,7 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brokerUrls } from "../../shared/broker/connection.ts";
 import { ConfigError, TOPOLOGY_VARIABLES, type VariableName } from "../../shared/process/config.ts";
+import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, pause, stopOnSignals } from "../../shared/process/stop.ts";
@@ -260,7 +261,7 @@ function startProcesses(
   run.say("starting the API, the outbox relay and the consumers");
   const { metricsHost, metricsPort, faultsEnabled } = run.settings;
   const set = { ...urls, PORT: `${port}`, FAULTS_ENABLED: `${faultsEnabled}` };
-  const services = [urls.DATABASE_URL, ...brokerUrls(urls.AMQP_URL)].map(addressOf);
+  const services = [...databaseAddresses(urls.DATABASE_URL), ...brokerUrls(urls.AMQP_URL).map(addressOf)];
   const ports = metricsPorts(metricsPort, () => freePort(metricsHost));
   for (const spec of PROCESSES) {
     const metrics = ports.get(spec);

@@ -1,0 +1,188 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import net from "node:net";
+import { startCutProxy } from "../../specs/support/cut_proxy.ts";
+import { eventually } from "../../specs/support/eventually.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { kindOfError } from "../process/errors.ts";
+import { withTimeout } from "../process/stop.ts";
+import { connect, type Sql, transaction } from "./connect.ts";
+
+shareTestSchema();
+
+Deno.test("a server that takes connections and hangs up at once is an outage for each statement, and is not asked without a pause", async () => {
+  await using db = await testSchema();
+  const { hostname, port } = new URL(db.url);
+  const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let connections = 0;
+  let isAway = true;
+  const serving = (async () => {
+    for await (const client of proxy) {
+      connections++;
+      // Once it has been spoken to: what is closed with bytes unread is reset, and that the client takes for an error.
+      if (isAway) void client.read(new Uint8Array(1000)).finally(() => client.close());
+      else void relay(client, await Deno.connect({ hostname, port: Number(port) }));
+    }
+  })();
+  const through = new URL(db.url);
+  through.host = `127.0.0.1:${proxy.addr.port}`;
+  await using pool = poolOf(through.href);
+  for (let tries = 1; tries <= 3; tries++) {
+    const error = await withTimeout(10_000, pool.sql`select 1`.then(() => null, (error) => error));
+    assertEquals([kindOfError(error), connections], ["outage", tries]);
+  }
+  isAway = false;
+  await eventually("the pool to work", () => works(pool.sql));
+  await pool.sql.end();
+  proxy.close();
+  await serving;
+});
+
+/** Passes on what either side says, until one of them ends. */
+async function relay(client: Deno.Conn, server: Deno.Conn): Promise<void> {
+  await Promise.allSettled([
+    client.readable.pipeTo(server.writable),
+    server.readable.pipeTo(client.writable),
+  ]);
+}
+
+Deno.test("a connection that goes silent is an outage for its statements, and is lost with all that were silent for as long", async () => {
+  await using db = await testSchema();
+  await using proxy = startCutProxy(db.url, 5432);
+  await using impatient = poolOf(proxy.url, { statementTimeoutMs: 100 });
+  await using other = poolOf(proxy.url);
+  await Promise.all([impatient, other].map(({ sql }) => sql`select 1`));
+  proxy.silence();
+  // With parameters, the client asks for their types first, and for the result only then.
+  const asked = [impatient.sql`select 1`, impatient.sql`select ${1}::int`];
+  const outcomes = await withTimeout(10_000, Promise.allSettled(asked));
+  const kinds = outcomes?.map((outcome) => outcome.status === "rejected" && kindOfError(outcome.reason));
+  assertEquals(kinds, ["outage", "outage"]);
+  assertEquals(await withTimeout(5000, works(other.sql)), true, "it waits for itself");
+  assertEquals(await works(impatient.sql), true);
+});
+
+Deno.test("a statement that follows at once on one whose connection was reset is answered", async () => {
+  await using db = await testSchema();
+  await using proxy = await startResettingProxy(db.url);
+  await using pool = poolOf(proxy.url);
+  await pool.sql`select 1`;
+  const sleeper = pool.sql`select pg_sleep(5)`.catch(() => pool.sql`select 7 as n`);
+  await eventually("the first one to run", async () => {
+    const rows = await db.sql`select from pg_stat_activity where wait_event = 'PgSleep'`;
+    return rows.length > 0;
+  });
+  proxy.reset();
+  assertEquals([...await withTimeout(5000, sleeper) ?? []], [{ n: 7 }]);
+  assertEquals([...await pool.sql`select 8 as n`], [{ n: 8 }]);
+});
+
+/** A proxy that can reset its connections, as a host does that has started anew. */
+async function startResettingProxy(serviceUrl: string) {
+  const { hostname, port } = new URL(serviceUrl);
+  const sockets: net.Socket[] = [];
+  const proxy = net.createServer((client) => {
+    const server = net.connect(Number(port), hostname);
+    sockets.push(client, server);
+    for (const socket of [client, server]) socket.on("error", () => {});
+    client.pipe(server).pipe(client);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const url = new URL(serviceUrl);
+  const address = proxy.address();
+  url.port = typeof address === "object" ? `${address?.port}` : "";
+  const reset = () => sockets.splice(0).forEach((socket) => socket.resetAndDestroy());
+  return {
+    url: url.href,
+    reset,
+    async [Symbol.asyncDispose]() {
+      reset();
+      await new Promise((resolve) => proxy.close(resolve));
+    },
+  };
+}
+
+const failures: Record<string, (sql: Sql, db: Sql) => Promise<unknown>> = {
+  "failed in the midst of its rows": (sql) => sql`select 1 / (5 - n) from generate_series(1, 9) n`,
+  "was lost in the midst of its rows": (sql, db) =>
+    sql`select n, repeat('x', 9000) from generate_series(1, 9000) n`.forEach(async ({ n }) => {
+      if (n === 1) await terminateTestSessions(db);
+    }),
+  "was ended with its session": (sql, db) => {
+    const slow = sql`select pg_sleep(5)`.execute();
+    return Promise.all([slow, sleeping(db).then(() => terminateTestSessions(db))]);
+  },
+};
+
+for (const [what, fail] of Object.entries(failures)) {
+  Deno.test(`a statement that ${what} leaves nothing to the next one`, async () => {
+    await using db = await testSchema();
+    await using proxy = startCutProxy(db.url, 5432);
+    await using pool = poolOf(proxy.url);
+    await assertRejects(() => fail(pool.sql, db.sql));
+    assertEquals([...await pool.sql`select 7 as n`], [{ n: 7 }]);
+  });
+}
+
+async function sleeping(db: Sql): Promise<void> {
+  await eventually("a statement to sleep", async () => {
+    return (await db`select from pg_stat_activity where wait_event = 'PgSleep'`).length > 0;
+  });
+}
+
+async function terminateTestSessions(db: Sql): Promise<void> {
+  await db`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = 'orderflow wire' and datname = current_database()`;
+}
+
+const READ_ONLY = "isolation level repeatable read read only";
+
+Deno.test("a connection to a server that takes no writes is lost at once, and comes back with the writes", async () => {
+  await using db = await testSchema();
+  await using pool = poolOf(db.url);
+  const place = () =>
+    pool.sql`insert into idempotency_keys values (gen_random_uuid(), sha256('x'), gen_random_uuid(), now())`;
+  const backend = async () => (await pool.sql`select pg_backend_pid() as pid`)[0]?.pid;
+  const name = new URL(db.url).pathname.slice(1);
+  const first = await backend();
+
+  const told = await assertRejects(() => pool.sql`set default_transaction_read_only = on`.then(place));
+  assertEquals(kindOfError(told), "outage", "the server has said so");
+  const second = await backend();
+  const refused = await assertRejects(() => transaction(pool.sql, (tx) => tx`delete from idempotency_keys`, READ_ONLY));
+  assertEquals(kindOfError(refused), "outage", "it has refused a statement (25006)");
+  assertEquals(new Set([first, second, await backend()]).size, 3);
+
+  await db.sql`alter database ${db.sql(name)} set default_transaction_read_only = on`;
+  await terminateTestSessions(db.sql);
+  await eventually("no new connection to be taken", async () => !await works(pool.sql));
+  const kept = await assertRejects(place, Error, "takes no writes");
+  assertEquals(kindOfError(kept), "outage");
+  await db.sql`alter database ${db.sql(name)} reset default_transaction_read_only`;
+  await eventually("writes", () => place().then(() => true, () => false), 2000);
+});
+
+Deno.test("of several servers one that can be used is found, in one try and again after each loss", async () => {
+  await using db = await testSchema();
+  await using proxy = startCutProxy(db.url, 5432);
+  const [, port] = new URL(proxy.url).host.split(":");
+  await using pool = poolOf(proxy.url.replace(/@[^/]+/, `@127.0.0.1:1,127.0.0.1:${port},127.0.0.1:2`));
+  for (let loss = 0; loss < 3; loss++) {
+    if (loss === 0) assertEquals(await works(pool.sql), true);
+    await eventually("an answer", () => works(pool.sql));
+    proxy.breakConnections();
+  }
+});
+
+/** One connection, so that the one that broke is the one that has to work again. */
+function poolOf(
+  url: string,
+  options: { readonly statementTimeoutMs?: number } = {},
+): AsyncDisposable & { readonly sql: Sql } {
+  const sql = connect(url, { name: "wire", role: null, max: 1, ...options });
+  return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
+}
+
+async function works(sql: Sql): Promise<boolean> {
+  return await sql`select 1`.then(() => true, () => false);
+}
