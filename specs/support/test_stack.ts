@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { brokerUrls } from "../../shared/broker/connection.ts";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
+import { databaseAddresses } from "../../shared/process/database_url.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
@@ -138,7 +139,7 @@ export async function startStack(
     ...env,
   });
   const addresses = [
-    addressOf(urls.database),
+    ...databaseAddresses(urls.database),
     ...brokerUrls(urls.broker).map(addressOf),
     `127.0.0.1:${port}`,
   ];
