@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { AmqpError, byteReader, type ByteWriter, byteWriter, write, writtenBytes } from "./bytes.ts";
-import { type Field, type FieldTable, readTable, skipTable, writeTable } from "./field_table.ts";
+import { type Field, type FieldTable, readTable, skipTable, writeTable } from "./bytes.ts";
 import * as frames from "./frames.ts";
 import { readMethod, writeMethod } from "./methods.ts";
-import { checkProperties, withHeaders } from "./properties.ts";
+import { checkProperties, withHeaders } from "./bytes.ts";
 
 const shortText = fc.string({ unit: "grapheme", maxLength: 20 });
 const flag = fc.boolean();
@@ -183,7 +183,7 @@ function feed(reader: frames.FrameReader, bytes: Uint8Array): Seen[] {
     const room = frames.roomForMore(reader);
     const part = bytes.subarray(offset, offset + room.byteLength);
     room.set(part);
-    frames.received(reader, part.byteLength);
+    reader.filled += part.byteLength;
     offset += part.byteLength;
     for (let frame = frames.takeFrame(reader); frame; frame = frames.takeFrame(reader)) {
       const { type, channel, payload: { bytes, at, end } } = frame;

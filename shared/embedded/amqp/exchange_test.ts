@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { topicMatches } from "./exchange.ts";
+import { topicMatches } from "./broker.ts";
 
 /** The rule as RabbitMQ's documentation states it, in the plainest way. */
 function matches(pattern: readonly string[], key: readonly string[]): boolean {

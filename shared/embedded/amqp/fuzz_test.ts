@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { connect } from "amqplib";
 import { byteWriter, writeBytes, writtenBytes } from "./bytes.ts";
 import { consumeInto, until } from "./testdata/conformance.ts";
-import type { Field, FieldTable } from "./field_table.ts";
+import type { Field, FieldTable } from "./bytes.ts";
 import { writeContentFrames, writeHeartbeatFrame, writeMethodFrame } from "./frames.ts";
-import { PROTOCOL_HEADER } from "./handshake.ts";
+import { PROTOCOL_HEADER } from "./connection.ts";
 import { type AmqpBrokerEvent, startAmqpBroker } from "./server.ts";
 
 /** Fixed, so that a failure can be looked at again. */

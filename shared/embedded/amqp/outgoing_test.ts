@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { write } from "./bytes.ts";
-import { createOutgoing } from "./outgoing.ts";
+import { createOutgoing } from "./frames.ts";
 
 async function microtasks(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await undefined;

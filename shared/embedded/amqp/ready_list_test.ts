@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./ready_list.ts";
+import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./queue.ts";
 
 Deno.test("a ready list gives items by position, whatever was taken and put back in whichever order", () => {
   const step = fc.oneof(
