@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
-import { signalChild } from "../postgres_account.ts";
+import { signalChild } from "../postgres_process.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
 import { eventually as within, parsePostmasterPid } from "../postgres_process.ts";
 
