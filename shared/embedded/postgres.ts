@@ -6,7 +6,7 @@
  */
 import { join, resolve } from "node:path";
 import postgres from "postgres";
-import { type Cluster, databaseName, openCluster, postgresBinaries } from "./postgres_cluster.ts";
+import { type Cluster, databaseName, openCluster, postgresBinaries } from "./postgres_files.ts";
 import {
   absent,
   eventually,

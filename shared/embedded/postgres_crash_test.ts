@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { postgresBinaries } from "./postgres_cluster.ts";
+import { postgresBinaries } from "./postgres_files.ts";
 import { serverAccount } from "./postgres_process.ts";
 import {
   eventually,

@@ -5,7 +5,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { Cluster } from "./postgres_cluster.ts";
+import type { Cluster } from "./postgres_files.ts";
 
 /** The user and group ids that a process runs with; `undefined` stands for the caller's own. */
 export type Account = { uid: number; gid: number } | undefined;

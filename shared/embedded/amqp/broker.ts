@@ -16,14 +16,7 @@ import type { MethodArguments } from "./methods.ts";
 import { createQueue, endQueue, enqueue, parseQueueArguments, type Queue, type QueueEntry } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */
-type BrokerLimits = {
-  readonly queues: number;
-  readonly exchanges: number;
-  readonly bindings: number;
-  readonly consumersPerChannel: number;
-  /** Bytes of one message's body. */
-  readonly messageBytes: number;
-};
+export const LIMITS = { queues: 10_000, exchanges: 1_000, bindings: 10_000, consumersPerChannel: 1_000 };
 
 /** A broker. */
 export type Broker = ReturnType<typeof createBroker>;
@@ -37,16 +30,15 @@ type Exchange = ReturnType<typeof createExchange>;
 const MAX_CACHED_ROUTES = 4096;
 
 /** A broker with the predeclared exchanges and nothing else. */
-export function createBroker(memory: MemoryGauge, limits: BrokerLimits) {
+export function createBroker(memory: MemoryGauge) {
   const predeclared = EXCHANGE_TYPES.map((type) => {
-    const declaration = { exchange: `amq.${type}`, durable: true, autoDelete: false, internal: false };
-    return [declaration.exchange, createExchange(type, declaration)] as const;
+    const flags = { durable: true, autoDelete: false, internal: false };
+    return [`amq.${type}`, createExchange(type, flags)] as const;
   });
   return {
-    exchanges: new Map(predeclared),
+    exchanges: new Map<string, Exchange>(predeclared),
     queues: new Map<string, Queue>(),
     memory,
-    limits,
     bindingCount: 0,
     /** Entries that queues gave up, while they are dead-lettered one after the other. */
     dead: [] as { readonly queue: Queue; readonly entry: QueueEntry; readonly reason: DeathReason }[],
@@ -55,14 +47,14 @@ export function createBroker(memory: MemoryGauge, limits: BrokerLimits) {
 
 function createExchange(
   type: typeof EXCHANGE_TYPES[number],
-  { exchange: name, durable, autoDelete, internal }: Omit<ExchangeDeclaration, "ticket" | "type" | "passive">,
+  { durable, autoDelete, internal }: { durable: boolean; autoDelete: boolean; internal: boolean },
 ) {
   return {
-    name,
     type,
-    durable,
     autoDelete,
     internal,
+    /** What a second declaration is compared by. */
+    declared: Object.entries({ type, durable, auto_delete: autoDelete, internal }),
     /** The queues that are bound, by binding key. */
     bindings: new Map<string, Set<Queue>>(),
     /** Queues by routing key, as worked out since the last change of bindings. */
@@ -193,24 +185,24 @@ export function declareQueue(
   const name = declare.queue || `amq.gen-${randomName()}`;
   if (declare.passive) return findQueue(broker, name, session);
   const args = parseQueueArguments(name, declare.arguments);
-  const owner = exclusive ? session : undefined;
+  const queue = createQueue({
+    name,
+    autoDelete,
+    owner: exclusive ? session : undefined,
+    args,
+    declared: [["durable", durable], ["auto_delete", autoDelete], ...args.declared],
+    memory: broker.memory,
+    onDead: (queue, entry, reason) => giveUp(broker, queue, entry, reason),
+  });
   const existing = broker.queues.get(name);
   if (existing) {
-    if (existing.owner !== owner) throw locked(name);
-    const properties = (is: Pick<Queue, "durable" | "autoDelete" | "args">): [string, Field][] => [
-      ["durable", is.durable],
-      ["auto_delete", is.autoDelete],
-      ...is.args.declared,
-    ];
-    checkEquivalent(`queue '${name}'`, properties(existing), properties({ durable, autoDelete, args }));
+    if (existing.owner !== queue.owner) throw locked(name);
+    checkEquivalent(`queue '${name}'`, existing, queue);
     return existing;
   }
   refuseReservedName("queue", declare.queue);
   if (args.type === "quorum") checkQuorumQueue(declare);
-  checkLimit(broker.queues.size, broker.limits.queues, `declare queue '${name}': queue limit`);
-  const onDead = (queue: Queue, entry: QueueEntry, reason: DeathReason) =>
-    giveUp(broker, queue, entry, reason);
-  const queue = createQueue({ name, durable, autoDelete, owner, args, memory: broker.memory, onDead });
+  checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;
 }
@@ -220,8 +212,8 @@ export function deleteQueue(broker: Broker, queue: Queue): number {
   if (queue.deleted) return 0;
   broker.queues.delete(queue.name);
   // Deleting is rare: a walk over all bindings saves an index of them by queue.
-  for (const exchange of [...broker.exchanges.values()]) {
-    for (const key of [...exchange.bindings.keys()]) removeBinding(broker, exchange, key, queue);
+  for (const [name, { bindings }] of [...broker.exchanges]) {
+    for (const key of [...bindings.keys()]) removeBinding(broker, name, key, queue);
   }
   return endQueue(queue);
 }
@@ -234,8 +226,6 @@ function findExchange(broker: Broker, name: string): Exchange {
   return exchange;
 }
 
-type ExchangeDeclaration = Omit<MethodArguments<"exchange.declare">, "noWait" | "arguments">;
-
 /** Makes the exchange, or finds it as it was made. Errors: `AmqpError` 403, 404, 406 or 540. */
 export function declareExchange(broker: Broker, declare: MethodArguments<"exchange.declare">): void {
   const { exchange: name } = declare;
@@ -244,21 +234,13 @@ export function declareExchange(broker: Broker, declare: MethodArguments<"exchan
   if (declare.type === "headers") throw notServed("a headers exchange");
   const type = EXCHANGE_TYPES.find((served) => served === declare.type);
   if (!type) throw new AmqpError(406, `unknown exchange type '${declare.type}'`);
+  const exchange = createExchange(type, declare);
   const existing = broker.exchanges.get(name);
-  if (existing) {
-    const properties = (is: Pick<ExchangeDeclaration, "type" | "durable" | "autoDelete" | "internal">) =>
-      Object.entries({
-        type: is.type,
-        durable: is.durable,
-        auto_delete: is.autoDelete,
-        internal: is.internal,
-      });
-    return checkEquivalent(`exchange '${name}'`, properties(existing), properties(declare));
-  }
+  if (existing) return checkEquivalent(`exchange '${name}'`, existing, exchange);
   refuseReservedName("exchange", name);
   if (declare.arguments.has("alternate-exchange")) throw notServed("an alternate exchange");
-  checkLimit(broker.exchanges.size, broker.limits.exchanges, `declare exchange '${name}': exchange limit`);
-  broker.exchanges.set(name, createExchange(type, declare));
+  checkLimit(broker.exchanges.size, LIMITS.exchanges, `declare exchange '${name}': exchange limit`);
+  broker.exchanges.set(name, exchange);
 }
 
 /** Deletes an exchange with its bindings; a missing one is no error. Errors: `AmqpError` 403 or 406. */
@@ -279,8 +261,7 @@ export function deleteExchange(broker: Broker, name: string, ifUnused: boolean):
 /** Binds a queue. Errors: `AmqpError` 404 without the exchange, 403 for the default one, 406 at the limit. */
 export function addBinding(broker: Broker, exchange: string, key: string, queue: Queue): void {
   const { bindings, routes } = findExchange(broker, exchange);
-  const { limits, bindingCount } = broker;
-  checkLimit(bindingCount, limits.bindings, `bind to exchange '${exchange}': binding limit`);
+  checkLimit(broker.bindingCount, LIMITS.bindings, `bind to exchange '${exchange}': binding limit`);
   const queues = bindings.get(key) ?? new Set();
   if (queues.has(queue)) return;
   bindings.set(key, queues.add(queue));
@@ -289,14 +270,14 @@ export function addBinding(broker: Broker, exchange: string, key: string, queue:
 }
 
 /** Unbinds what is bound; an auto-delete exchange goes with its last binding. */
-export function removeBinding(broker: Broker, exchange: Exchange, key: string, queue: Queue): void {
-  const { name, autoDelete, bindings, routes } = exchange;
-  const queues = bindings.get(key);
-  if (!queues?.delete(queue)) return;
-  if (queues.size === 0) bindings.delete(key);
-  routes.clear();
+export function removeBinding(broker: Broker, name: string, key: string, queue: Queue): void {
+  const exchange = broker.exchanges.get(name);
+  const queues = exchange?.bindings.get(key);
+  if (!exchange || !queues?.delete(queue)) return;
+  if (queues.size === 0) exchange.bindings.delete(key);
+  exchange.routes.clear();
   broker.bindingCount--;
-  if (autoDelete && bindings.size === 0) broker.exchanges.delete(name);
+  if (exchange.autoDelete && exchange.bindings.size === 0) broker.exchanges.delete(name);
 }
 
 /** Errors: `AmqpError` 403 for the default exchange, whose bindings are fixed. */
@@ -318,9 +299,11 @@ function checkLimit(count: number, limit: number, what: string): void {
   if (count >= limit) throw new AmqpError(406, `cannot ${what} in vhost '/' (${limit}) is reached`);
 }
 
-/** Errors: `AmqpError` 406 unless a declaration's properties repeat those that there are. */
-function checkEquivalent(what: string, current: [string, Field][], repeated: [string, Field][]): void {
-  const [was, is] = [new Map(current), new Map(repeated)];
+type Declared = { readonly declared: readonly [string, Field][] };
+
+/** Errors: `AmqpError` 406 unless a declaration repeats the first one. */
+function checkEquivalent(what: string, first: Declared, repeated: Declared): void {
+  const [was, is] = [new Map(first.declared), new Map(repeated.declared)];
   const described = (value: Field | undefined) => value === undefined ? "none" : `'${value}'`;
   for (const name of new Set([...was.keys(), ...is.keys()])) {
     const [before, now] = [described(was.get(name)), described(is.get(name))];

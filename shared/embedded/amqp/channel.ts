@@ -11,6 +11,7 @@ import {
   deleteExchange,
   deleteQueue,
   findQueue,
+  LIMITS,
   publish,
   randomName,
   refuseDefaultExchange,
@@ -59,6 +60,9 @@ export type Channel = ReturnType<typeof createChannel>;
 
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
 const MAX_QUORUM_PREFETCH = 2000;
+
+/** How long the body of a message may be. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 /** A channel just opened. */
 export function createChannel(id: number, peer: Peer, broker: Broker) {
@@ -156,9 +160,13 @@ export function handleChannelMethod(channel: Channel, method: Method): void {
       addBinding(broker, exchange, given === "" && routingKey === "" ? queue.name : routingKey, queue);
       return reply("queue.bind-ok", {});
     }
-    case "queue.unbind":
-      unbindQueue(channel, method.args);
+    case "queue.unbind": {
+      const { exchange, routingKey } = method.args;
+      refuseDefaultExchange(exchange);
+      const queue = queueIfThere(channel, method.args.queue);
+      if (queue) removeBinding(broker, exchange, routingKey, queue);
       return reply("queue.unbind-ok", {});
+    }
     case "queue.purge":
       return reply("queue.purge-ok", { messageCount: purge(namedQueue(channel, method.args.queue)) });
     case "queue.delete":
@@ -185,25 +193,19 @@ function queueName({ lastQueue }: Channel, given: string): string {
   return name;
 }
 
-/** Deleting a queue that is not there is no error, as in RabbitMQ. */
+/** As `namedQueue` for what is no error where there is no such queue: unbinding and deleting, as in RabbitMQ. */
+function queueIfThere(channel: Channel, given: string): Queue | undefined {
+  const name = queueName(channel, given);
+  return channel.broker.queues.has(name) ? findQueue(channel.broker, name, channel.peer) : undefined;
+}
+
 function deleteNamedQueue(channel: Channel, args: MethodArguments<"queue.delete">): number {
-  const name = queueName(channel, args.queue);
-  if (!channel.broker.queues.has(name)) return 0;
-  const queue = findQueue(channel.broker, name, channel.peer);
-  const refuse = (why: string) => new AmqpError(406, `queue '${name}' in vhost '/' ${why}`);
+  const queue = queueIfThere(channel, args.queue);
+  if (!queue) return 0;
+  const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
   if (args.ifUnused && queue.consumers.size > 0) throw refuse("in use");
   if (args.ifEmpty && countReady(queue.ready) > 0) throw refuse("not empty");
   return deleteQueue(channel.broker, queue);
-}
-
-/** Unbinding what is not there is no error, as in RabbitMQ. */
-function unbindQueue(channel: Channel, args: MethodArguments<"queue.unbind">): void {
-  const { queues, exchanges } = channel.broker;
-  refuseDefaultExchange(args.exchange);
-  const name = queueName(channel, args.queue);
-  const exchange = exchanges.get(args.exchange);
-  if (!exchange || !queues.has(name)) return;
-  removeBinding(channel.broker, exchange, args.routingKey, findQueue(channel.broker, name, channel.peer));
 }
 
 /**
@@ -222,7 +224,7 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
   const bodySize = read.longlong(payload);
   const properties = payload.bytes.slice(payload.at, payload.end);
   const { expiration, userId } = checkProperties(payload);
-  const most = channel.broker.limits.messageBytes;
+  const most = Math.min(MAX_MESSAGE_BYTES, channel.broker.memory.limit);
   if (bodySize > most) {
     throw new AmqpError(406, `message size ${bodySize} is larger than configured max size ${most}`);
   }
@@ -313,9 +315,9 @@ function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void
 }
 
 function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
-  const { consumers, broker, peer } = channel;
+  const { consumers, peer } = channel;
   const tag = args.consumerTag || `amq.ctag-${randomName()}`;
-  const most = broker.limits.consumersPerChannel;
+  const most = LIMITS.consumersPerChannel;
   if (consumers.has(tag)) throw new AmqpError(530, `attempt to reuse consumer tag '${tag}'`);
   if (consumers.size >= most) throw new AmqpError(530, `reached maximum (${most}) of consumers per channel`);
   const queue = namedQueue(channel, args.queue);

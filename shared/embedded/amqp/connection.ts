@@ -29,6 +29,7 @@ import {
   writeMethodFrame,
 } from "./frames.ts";
 import { type Method, type MethodArguments, methodKey, readMethod } from "./methods.ts";
+import type { AmqpBrokerOptions } from "./server.ts";
 
 /** What happened on a connection, for a log. */
 export type ConnectionEvent =
@@ -40,17 +41,9 @@ export type ConnectionEvent =
   );
 
 /** What all connections of a broker share. */
-export type ConnectionHost = {
+export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port" | "maxMemoryBytes">> & {
   readonly broker: Broker;
   readonly connections: Set<Connection>;
-  readonly maxConnections: number;
-  readonly user: string;
-  readonly password: string;
-  /** Seconds between heartbeats that clients are offered. */
-  readonly heartbeatSeconds: number;
-  /** How long a client may take from its first byte to `connection.open`. */
-  readonly handshakeTimeoutMs: number;
-  readonly log: (event: ConnectionEvent) => void;
 };
 
 type Timer = ReturnType<typeof setTimeout> | undefined;

@@ -30,18 +30,18 @@ const FRAME_OVERHEAD = 8;
 export type Frame = { readonly type: number; readonly channel: number; readonly payload: ByteReader };
 
 /** Splits what a socket delivers into frames, in one buffer that is read into again and again. */
-export type FrameReader = {
-  /** Longest frame to be taken, in bytes, overhead included. */
-  frameMax: number;
-  readonly buffer: ByteReader;
-  start: number;
-  /** Up to where the buffer is filled; who read from the socket moves it on. */
-  filled: number;
-};
+export type FrameReader = ReturnType<typeof createFrameReader>;
 
 /** A reader of frames up to `frameMax` bytes, two of which it has room for; the system gives memory only to what is filled. */
-export function createFrameReader(frameMax: number): FrameReader {
-  return { frameMax, buffer: byteReader(new Uint8Array(frameMax * 2)), start: 0, filled: 0 };
+export function createFrameReader(frameMax: number) {
+  return {
+    /** Longest frame to be taken, in bytes, overhead included. */
+    frameMax,
+    buffer: byteReader(new Uint8Array(frameMax * 2)),
+    start: 0,
+    /** Up to where the buffer is filled; who read from the socket moves it on. */
+    filled: 0,
+  };
 }
 
 /** Free room to read from the socket into once all whole frames are taken; `filled` is to be moved on by what came. */

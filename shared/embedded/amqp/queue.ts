@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { AmqpError, type FieldTable, notServed } from "./bytes.ts";
+import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
 
 /** A message's place in one queue. */
@@ -29,11 +29,12 @@ export type QueueConsumer = {
 /** What a new queue is made with. */
 type QueueDeclaration = {
   readonly name: string;
-  readonly durable: boolean;
   readonly autoDelete: boolean;
   /** The connection that an exclusive queue belongs to. */
   readonly owner: object | undefined;
   readonly args: QueueArguments;
+  /** What a second declaration is compared by. */
+  readonly declared: [string, Field][];
   readonly memory: MemoryGauge;
   /** Takes over an entry that the queue gives up: dead-letters it where so declared, and releases its message. */
   readonly onDead: (queue: Queue, entry: QueueEntry, reason: DeathReason) => void;
@@ -332,7 +333,7 @@ export function parseQueueArguments(queue: string, table: FieldTable) {
     deliveryLimit: type === "classic" || returns < 0 ? Infinity : returns,
     deadLetterExchange,
     deadLetterRoutingKey,
-    /** What a second declaration is compared by, as it was given; other arguments are ignored, as RabbitMQ does. */
+    /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
     declared: [...table].filter(([name]) => SERVED.includes(name)).concat([[
       "x-queue-type",
       type,

@@ -44,8 +44,6 @@ export type AmqpBroker = {
   stop(): Promise<void>;
 };
 
-const MIB = 1024 * 1024;
-
 /** After a failed accept (no file descriptors left, say): long enough not to spin, short enough not to matter. */
 const ACCEPT_RETRY_MS = 50;
 
@@ -58,7 +56,7 @@ const ACCEPT_RETRY_MS = 50;
  */
 export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
   const { hostname = "127.0.0.1", user = "guest", password = "guest", log = () => {} } = options;
-  const { maxMemoryBytes = 128 * MIB, maxConnections = 1000 } = options;
+  const { maxConnections = 1000, handshakeTimeoutMs = 10_000, heartbeatSeconds = 60 } = options;
   if (options.password === undefined && !/^(127\..*|::1|localhost)$/.test(hostname)) {
     throw new TypeError(
       `Cannot listen on ${hostname} with the password that everybody knows: give another one`,
@@ -69,21 +67,14 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
   const memory: MemoryGauge = {
     used: 0,
     raised: false,
-    limit: maxMemoryBytes,
+    limit: options.maxMemoryBytes ?? 128 * 1024 * 1024,
     onChange() {
       const { raised, used: usedBytes } = memory;
       log({ type: "memory alarm", raised, usedBytes });
       for (const connection of connections) tellMemoryAlarm(connection, raised);
     },
   };
-  const broker = createBroker(memory, {
-    queues: 10_000,
-    exchanges: 1_000,
-    bindings: 10_000,
-    consumersPerChannel: 1_000,
-    messageBytes: Math.min(16 * MIB, maxMemoryBytes),
-  });
-  const { heartbeatSeconds = 60, handshakeTimeoutMs = 10_000 } = options;
+  const broker = createBroker(memory);
   const bounds = { maxConnections, heartbeatSeconds, handshakeTimeoutMs };
   const host: ConnectionHost = { broker, connections, user, password, ...bounds, log };
   const listener = Deno.listen({ hostname, port: options.port ?? 0 });

@@ -1,12 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { dirname, join } from "node:path";
-import {
-  copyOnce,
-  linkLibraries,
-  openCluster,
-  platformPackage,
-  postgresBinaries,
-} from "./postgres_cluster.ts";
+import { copyOnce, linkLibraries, openCluster, platformPackage, postgresBinaries } from "./postgres_files.ts";
 import { serverAccount, startServer } from "./postgres_process.ts";
 import { temporaryFolder } from "./testdata/postgres_runs.ts";
 
