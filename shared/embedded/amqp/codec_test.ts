@@ -5,7 +5,6 @@ import {
   byteReader,
   type ByteWriter,
   byteWriter,
-  checkProperties,
   type Field,
   type FieldTable,
   readTable,
@@ -37,35 +36,14 @@ function written(fill: (writer: ByteWriter) => void): Uint8Array<ArrayBuffer> {
   return writtenBytes(writer).slice();
 }
 
-/** Whether `read` succeeds on honest bytes of which one is changed, and the end cut off; it may fail with a 502 only. */
-function takesDamage(
-  bytes: Uint8Array<ArrayBuffer>,
-  damage: number[],
-  read: (reader: ReturnType<typeof byteReader>) => unknown,
-) {
-  const [at = 0, byte = 0, cut = 0] = damage;
-  const copy = bytes.slice();
-  copy[at % copy.length] = byte;
-  try {
-    read(byteReader(copy.slice(0, cut % (copy.length + 1))));
-    return true;
-  } catch (error) {
-    assert(error instanceof AmqpError && error.code === 502, String(error));
-    return false;
-  }
-}
-
-const damages = fc.tuple(fc.nat(), fc.nat(255), fc.nat()).map((numbers) => [...numbers]);
-
-Deno.test("readTable() reads what writeTable() wrote, agrees with skipTable() on damage, and fails with 502 only", () => {
-  const property = fc.property(tables.table, damages, (table, damage) => {
+Deno.test("readTable() reads what writeTable() wrote, and skipTable() steps over it", () => {
+  fc.assert(fc.property(tables.table, (table) => {
     const bytes = written((writer) => writeTable(writer, table));
-    const reader = byteReader(bytes);
+    const [reader, skipper] = [byteReader(bytes), byteReader(bytes)];
     assertEquals(readTable(reader), table);
-    assertEquals(reader.at, reader.end);
-    assertEquals(takesDamage(bytes, damage, readTable), takesDamage(bytes, damage, skipTable));
-  });
-  fc.assert(property, { numRuns: 1000 });
+    skipTable(skipper);
+    assertEquals([reader.at, skipper.at], [reader.end, reader.end]);
+  }));
 });
 
 Deno.test("skipTable() refuses tables nested deeper than 32, however short", () => {
@@ -76,58 +54,19 @@ Deno.test("skipTable() refuses tables nested deeper than 32, however short", () 
   assertThrows(() => skip(33), AmqpError, "nested deeper than 32");
 });
 
-Deno.test("writeMethod() packs bits, and cuts short strings at a character", () => {
-  const ack = written((writer) => writeMethod(writer, "basic.ack", { deliveryTag: 258, multiple: true }));
-  assertEquals([...ack], [0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 1, 2, 1]);
-  const reason = "ž".repeat(200);
-  const blocked = written((writer) => writeMethod(writer, "connection.blocked", { reason }));
-  assertEquals(readMethod(byteReader(blocked)).args, { reason: "ž".repeat(127) });
+Deno.test("withHeaders() replaces a header of the same name, and repeats none", () => {
+  const properties = (table: FieldTable) =>
+    written((writer) => {
+      write.short(writer, 0x2000); // headers only
+      writeTable(writer, table);
+    });
+  const [given, replaced] = [new Map([["a", 1], ["b", 2]]), new Map([["b", 3]])];
+  assertEquals(withHeaders(properties(given), replaced), properties(new Map([["a", 1], ["b", 3]])));
 });
 
-type Properties = {
-  contentType?: string;
-  headers?: FieldTable;
-  expiration?: string;
-  timestamp?: number;
-  appId?: string;
-};
-
-const arbitraryProperties: fc.Arbitrary<Properties> = fc.record({
-  contentType: fc.string({ maxLength: 20 }),
-  headers: tables.table,
-  expiration: fc.nat().map(String),
-  timestamp: fc.nat(),
-  appId: shortText,
-}, { requiredKeys: [] });
-
-function encoded(
-  { contentType, headers, expiration, timestamp, appId }: Properties,
-): Uint8Array<ArrayBuffer> {
-  const bits = { 15: contentType, 13: headers, 12: "delivery-mode", 8: expiration, 6: timestamp, 3: appId };
-  const there = Object.entries(bits).filter(([, value]) => value !== undefined);
-  return written((writer) => {
-    write.short(writer, there.reduce((flags, [bit]) => flags + 2 ** Number(bit), 0));
-    if (contentType !== undefined) write.shortstr(writer, contentType);
-    if (headers) writeTable(writer, headers);
-    write.octet(writer, 2);
-    if (expiration !== undefined) write.shortstr(writer, expiration);
-    if (timestamp !== undefined) write.longlong(writer, timestamp);
-    if (appId !== undefined) write.shortstr(writer, appId);
-  });
-}
-
-Deno.test("checkProperties() finds the expiration; withHeaders() changes what it is told to, and not a byte else", () => {
-  const added: FieldTable = new Map([["added", "here"]]);
-  fc.assert(fc.property(arbitraryProperties, damages, (properties, damage) => {
-    const { expiration, ...others } = properties;
-    assertEquals(checkProperties(byteReader(encoded(properties))), { expiration, userId: undefined });
-    takesDamage(encoded(properties), damage, checkProperties);
-    const headers = new Map([...properties.headers ?? [], ...added]);
-    const extended = withHeaders(encoded(properties), added);
-    assertEquals(extended, encoded({ ...properties, headers }));
-    const again = withHeaders(extended, added, { dropExpiration: true }); // replaced, not repeated
-    assertEquals(again, encoded({ ...others, headers }));
-  }));
+Deno.test("writeMethod() cuts short strings at a character", () => {
+  const blocked = written((writer) => writeMethod(writer, "connection.blocked", { reason: "ž".repeat(200) }));
+  assertEquals(readMethod(byteReader(blocked)).args, { reason: "ž".repeat(127) });
 });
 
 function feed(reader: frames.FrameReader, bytes: Uint8Array): number[][] {
@@ -171,12 +110,6 @@ Deno.test("takeFrame() finds the same frames however the bytes are cut", () => {
     assertEquals(seen, expected);
   });
   fc.assert(property, { numRuns: 30 });
-});
-
-Deno.test("takeFrame() refuses a frame above frame-max as soon as its size is told", () => {
-  const reader = frames.createFrameReader(4096);
-  const begin = new Uint8Array([1, 0, 1, 0xff, 0xff, 0xff, 0xff]);
-  assertThrows(() => feed(reader, begin), AmqpError, "FRAME_ERROR - frame of 4294967303 bytes exceeds");
 });
 
 /** A socket that takes what is written, and the writes it took. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { GetMessage } from "amqplib";
 import {
   bodies,
@@ -69,13 +69,17 @@ conformanceTest("consumers of a queue take turns", async (broker) => {
   assertEquals(inboxes.map((inbox) => inbox.messages.length), [5, 5, 5, 5]);
 });
 
-conformanceTest("noAck deliveries are settled as they go out, whatever the prefetch", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "abc");
-  await channel.prefetch(1);
-  const inbox = await consumeInto(channel, queue, { noAck: true }, 3);
-  assertEquals((await closeReason(channel, () => channel.ack(inbox.messages[0]!))).code, 406);
-});
+conformanceTest(
+  "noAck deliveries are settled as they go out: their tags are unknown then",
+  async (broker) => {
+    const { channel, queue } = await broker.channelWithQueue();
+    await send(channel, queue, "abc");
+    await channel.prefetch(1);
+    const inbox = await consumeInto(channel, queue, { noAck: true }, 3);
+    const { code, message } = await closeReason(channel, () => channel.ack(inbox.messages[0]!));
+    assertEquals([code, message.includes("unknown delivery tag 1")], [406, true], message);
+  },
+);
 
 conformanceTest("acknowledging with multiple settles everything up to the tag", async (broker) => {
   const { channel, queue } = await broker.channelWithQueue();
@@ -87,17 +91,6 @@ conformanceTest("acknowledging with multiple settles everything up to the tag", 
   const other = await broker.channel();
   await untilReady(other, queue, 1);
   assertEquals(bodies(await fetchAll(other, queue)), "d");
-});
-
-conformanceTest("an unknown delivery tag closes the channel with 406", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "a");
-  const message = await channel.get(queue);
-  assert(message);
-  channel.ack(message);
-  const reason = await closeReason(channel, () => channel.ack(message));
-  assertEquals(reason.code, 406);
-  assert(reason.message.includes("unknown delivery tag 1"), reason.message);
 });
 
 conformanceTest("requeued messages return to their places, marked as redelivered", async (broker) => {
@@ -115,6 +108,12 @@ conformanceTest("requeued messages return to their places, marked as redelivered
   const messages = await fetchAll(channel, queue);
   assertEquals(bodies(messages), "a b c d e");
   assertEquals(redelivered(messages), [true, true, true, false, false]);
+
+  await send(channel, queue, "abc");
+  for (let index = 0; index < 3; index++) await channel.get(queue);
+  channel.nackAll();
+  await untilReady(channel, queue, 3);
+  assertEquals(bodies(await fetchAll(channel, queue)), "a b c");
 });
 
 conformanceTest("nack and reject without requeue drop what is not to be dead-lettered", async (broker) => {
@@ -129,15 +128,6 @@ conformanceTest("nack and reject without requeue drop what is not to be dead-let
   assertEquals(await ready(await broker.channel(), queue), 0);
 });
 
-conformanceTest("nack with multiple and requeue returns everything outstanding", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "abc");
-  for (let index = 0; index < 3; index++) await channel.get(queue);
-  channel.nackAll();
-  await untilReady(channel, queue, 3);
-  assertEquals(bodies(await fetchAll(channel, queue)), "a b c");
-});
-
 conformanceTest("recover sends everything outstanding again", async (broker) => {
   const { channel, queue } = await broker.channelWithQueue();
   await send(channel, queue, "ab");
@@ -146,19 +136,6 @@ conformanceTest("recover sends everything outstanding again", async (broker) => 
   await until("both again", () => messages.length === 4);
   assertEquals(bodies(messages), "a b a b");
   assertEquals(redelivered(messages), [false, false, true, true]);
-});
-
-conformanceTest("closing a channel returns what it held", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const doomed = await broker.channel();
-  await send(channel, queue, "abcd");
-  await doomed.prefetch(3);
-  await consumeInto(doomed, queue, {}, 3);
-  await doomed.close();
-  await untilReady(channel, queue, 4);
-  const messages = await fetchAll(channel, queue);
-  assertEquals(bodies(messages), "a b c d");
-  assertEquals(redelivered(messages), [true, true, true, false]);
 });
 
 conformanceTest("a consumer whose socket dies gives its messages to the others", async (broker) => {
@@ -202,15 +179,10 @@ conformanceTest("an exclusive consumer is alone, or refused with 403", async (br
   await broker.refuses(403, "in exclusive use", (third) => third.consume(queue, () => {}, consume));
 });
 
-conformanceTest("a consumer tag can be chosen, and used once on a channel", async (broker) => {
-  const connection = await broker.connect();
-  const channel = await broker.channel(connection);
-  const queue = await broker.queue(channel);
-  const mine = () => channel.consume(queue, () => {}, { consumerTag: "mine" });
-  assertEquals((await mine()).consumerTag, "mine");
-  const made = await channel.consume(queue, () => {});
-  assert(made.consumerTag.startsWith("amq.ctag-"), made.consumerTag);
-  assertEquals((await closeReason(connection, mine)).code, 530);
+conformanceTest("a consumer tag can be chosen, or is made up", async (broker) => {
+  const { channel, queue } = await broker.channelWithQueue();
+  assertEquals((await consumeInto(channel, queue, { consumerTag: "mine" })).tag, "mine");
+  assertMatch((await consumeInto(channel, queue)).tag, /^amq\.ctag-/);
 });
 
 conformanceTest("consuming from or getting of a missing queue is refused with 404", async (broker) => {

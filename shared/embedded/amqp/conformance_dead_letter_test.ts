@@ -134,11 +134,14 @@ conformanceTest("messages that are out do not expire; put back, they do", async 
   assertEquals(bodies(await fetchAll(channel, dead)), "left held");
 });
 
-conformanceTest("what drop-head drops is dead-lettered with the reason maxlen", async (broker) => {
-  const { channel, queue, dead } = await withDeadLetters(broker, { maxLength: 1 });
-  await send(channel, queue, "ab");
-  const letter = await take(channel, dead);
-  assertEquals([letter.content.toString(), deaths(letter)[0]?.["reason"]], ["a", "maxlen"]);
+conformanceTest("drop-head keeps the newest; what it drops is dead-lettered as maxlen", async (broker) => {
+  for (const limit of [{ maxLength: 2 }, { arguments: { "x-max-length-bytes": 5 } }]) {
+    const { channel, queue, dead } = await withDeadLetters(broker, limit);
+    await send(channel, queue, ["1", "222", "33"]);
+    const letter = await take(channel, dead);
+    assertEquals([letter.content.toString(), deaths(letter)[0]?.["reason"]], ["1", "maxlen"]);
+    assertEquals(bodies(await fetchAll(channel, queue)), "222 33");
+  }
 });
 
 conformanceTest("a cycle of expiry alone ends; one with a rejection goes on", async (broker) => {

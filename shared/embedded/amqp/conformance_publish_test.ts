@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { ConfirmChannel, Message, Options } from "amqplib";
-import { bodies, conformanceTest, fetchAll, ready, send, until, untilReady } from "./testdata/conformance.ts";
+import { conformanceTest, ready, send, until, untilReady } from "./testdata/conformance.ts";
 
 /** Publishes one message and says whether it was confirmed ("ack") or refused ("nack"). */
 function settle(
@@ -76,56 +76,69 @@ conformanceTest("bodies of any size arrive as they were sent", async (broker) =>
   }
 });
 
-conformanceTest("all properties and header types arrive as they were sent", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const plain = {
-    text: "žluťoučký kůň",
-    empty: "",
-    yes: true,
-    no: false,
-    none: null,
-    tiny: -5,
-    short: 1234,
-    int: -123_456,
-    long: 2 ** 45,
-    double: 0.1,
-    bytes: Buffer.from([0, 255, 206]),
-    list: ["a", 1, null, [true, { deep: 2.5 }]],
-    table: { inner: { inmost: "x" }, list: [] },
-    at: { "!": "timestamp", value: 1_700_000_000 },
-    price: { "!": "decimal", value: { places: 2, digits: 999 } },
-  };
-  const typed = {
-    byte: { "!": "uint8", value: 200 },
-    unsignedShort: { "!": "uint16", value: 60_000 },
-    unsigned: { "!": "uint32", value: 4_000_000_000 },
-    float: { "!": "float", value: 0.5 },
-  };
-  const properties = {
-    contentType: "application/json",
-    contentEncoding: "identity",
-    priority: 3,
-    correlationId: "c-1",
-    replyTo: "somewhere",
-    expiration: "60000",
-    messageId: "m-1",
-    timestamp: 1_700_000_000,
-    type: "order.created",
-    userId: "guest",
-    appId: "orderflow",
-  };
-  const headers = { ...plain, ...typed };
-  channel.sendToQueue(queue, Buffer.from("x"), { ...properties, persistent: true, headers });
-  await channel.waitForConfirms();
-  const [message] = await fetchAll(channel, queue);
-  assert(message);
-  const { headers: received, deliveryMode, clusterId: _clusterId, ...others } = message.properties;
-  assertEquals<unknown>(others, properties);
-  assertEquals(deliveryMode, 2);
-  const values = Object.entries(typed).map(([name, { value }]) => [name, value]);
-  const expected = JSON.stringify({ ...plain, ...Object.fromEntries(values) });
-  assertEquals(JSON.parse(JSON.stringify(received)), JSON.parse(expected));
-});
+conformanceTest(
+  "all properties and header types arrive as they were sent, dead-lettered too",
+  async (broker) => {
+    const { channel, queue: dead } = await broker.channelWithQueue();
+    const queue = await broker.queue(channel, { deadLetterExchange: "", deadLetterRoutingKey: dead });
+    const plain = {
+      text: "žluťoučký kůň",
+      empty: "",
+      yes: true,
+      no: false,
+      none: null,
+      tiny: -5,
+      short: 1234,
+      int: -123_456,
+      long: 2 ** 45,
+      double: 0.1,
+      bytes: Buffer.from([0, 255, 206]),
+      list: ["a", 1, null, [true, { deep: 2.5 }]],
+      table: { inner: { inmost: "x" }, list: [] },
+      at: { "!": "timestamp", value: 1_700_000_000 },
+      price: { "!": "decimal", value: { places: 2, digits: 999 } },
+    };
+    const typed = {
+      byte: { "!": "uint8", value: 200 },
+      unsignedShort: { "!": "uint16", value: 60_000 },
+      unsigned: { "!": "uint32", value: 4_000_000_000 },
+      float: { "!": "float", value: 0.5 },
+    };
+    const properties = {
+      contentType: "application/json",
+      contentEncoding: "identity",
+      priority: 3,
+      correlationId: "c-1",
+      replyTo: "somewhere",
+      messageId: "m-1",
+      timestamp: 1_700_000_000,
+      type: "order.created",
+      userId: "guest",
+      appId: "orderflow",
+    };
+    const headers = { ...plain, ...typed };
+    channel.sendToQueue(queue, Buffer.from("x"), {
+      ...properties,
+      expiration: 60_000,
+      persistent: true,
+      headers,
+    });
+    await channel.waitForConfirms();
+    const values = Object.entries(typed).map(([name, { value }]) => [name, value]);
+    const expected = JSON.parse(JSON.stringify({ ...plain, ...Object.fromEntries(values) }));
+    for (const [from, expiration] of [[queue, "60000"], [dead, undefined]] as const) {
+      await untilReady(channel, from, 1);
+      const message = await channel.get(from);
+      assert(message);
+      channel.nack(message, false, false);
+      const { headers: received, deliveryMode, clusterId: _clusterId, ...others } = message.properties;
+      assertEquals<unknown>(others, { ...properties, expiration });
+      assertEquals(deliveryMode, 2);
+      const own = Object.entries(received ?? {}).filter(([name]) => !name.startsWith("x-"));
+      assertEquals(JSON.parse(JSON.stringify(Object.fromEntries(own))), expected);
+    }
+  },
+);
 
 conformanceTest("reject-publish refuses what is over x-max-length in one of the queues", async (broker) => {
   const channel = await broker.channel();
@@ -140,14 +153,4 @@ conformanceTest("reject-publish refuses what is over x-max-length in one of the 
   await untilReady(channel, roomy, 4);
   await channel.get(full, { noAck: true });
   assertEquals(await settle(channel, exchange, ""), "ack"); // room again
-});
-
-conformanceTest("drop-head keeps the newest up to x-max-length and x-max-length-bytes", async (broker) => {
-  const channel = await broker.channel();
-  const byCount = await broker.queue(channel, { maxLength: 2 });
-  const byBytes = await broker.queue(channel, { arguments: { "x-max-length-bytes": 5 } });
-  await send(channel, byCount, ["1", "2", "3", "4"]);
-  await send(channel, byBytes, ["111", "22", "333"]);
-  assertEquals(bodies(await fetchAll(channel, byCount)), "3 4");
-  assertEquals(bodies(await fetchAll(channel, byBytes)), "22 333");
 });

@@ -149,8 +149,7 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     reads: 0,
     /** Deliveries wait until the client has read more. */
     congested: false,
-    /** Whether it ever published: only then does memory pressure concern it. */
-    publishes: false,
+    /** Whether the client knows that its publishing waits for memory. */
     toldBlocked: false,
     /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
     paused: false,
@@ -174,16 +173,13 @@ export function forceClose(connection: Connection): void {
   connection.resume();
 }
 
-/** Tells a publishing connection that the memory alarm was raised or cleared, and reads on in the latter case. */
-export function tellMemoryAlarm(connection: Connection, raised: boolean): void {
-  const { publishes, toldBlocked, stage, capabilities } = connection;
-  const isNews = stage === "running" && publishes && raised !== toldBlocked;
-  if (isNews && capabilities.has("connection.blocked")) {
-    connection.toldBlocked = raised;
-    if (raised) connection.send(0, "connection.blocked", { reason: "low on memory" });
-    else connection.send(0, "connection.unblocked", {});
+/** Lets a connection publish again that had to wait for memory. */
+export function unblock(connection: Connection): void {
+  if (connection.toldBlocked && connection.stage === "running") {
+    connection.send(0, "connection.unblocked", {});
   }
-  if (!raised) connection.resume();
+  connection.toldBlocked = false;
+  connection.resume();
 }
 
 /**
@@ -194,10 +190,12 @@ async function handleInput(connection: Connection): Promise<void> {
   const { frames, host: { broker: { memory } }, out } = connection;
   if (connection.stage === "header" && !acceptHeader(connection)) return;
   for (let frame = nextFrame(connection); frame; frame = nextFrame(connection)) {
-    if (keyOf(frame) === PUBLISH_KEY) connection.publishes = true;
     while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
       confirmAll(connection);
-      tellMemoryAlarm(connection, true);
+      if (!connection.toldBlocked && connection.capabilities.has("connection.blocked")) {
+        connection.toldBlocked = true;
+        connection.send(0, "connection.blocked", { reason: "low on memory" });
+      }
       await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
     }
     handleFrame(connection, frame);

@@ -5,7 +5,7 @@ import {
   type ConnectionHost,
   forceClose,
   serveConnection,
-  tellMemoryAlarm,
+  unblock,
 } from "./connection.ts";
 import type { MemoryGauge } from "./message.ts";
 
@@ -71,7 +71,7 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
     onChange() {
       const { raised, used: usedBytes } = memory;
       log({ type: "memory alarm", raised, usedBytes });
-      for (const connection of connections) tellMemoryAlarm(connection, raised);
+      if (!raised) connections.forEach(unblock);
     },
   };
   const broker = createBroker(memory);
