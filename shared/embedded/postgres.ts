@@ -6,10 +6,16 @@
  */
 import { join, resolve } from "node:path";
 import postgres from "postgres";
-import { absent, runAs, serverAccount } from "./postgres_account.ts";
-import { postgresBinaries } from "./postgres_binaries.ts";
-import { type Cluster, databaseName, openCluster } from "./postgres_cluster.ts";
-import { eventually, type ServerProcess, startServer, stopLeftover } from "./postgres_process.ts";
+import { type Cluster, databaseName, openCluster, postgresBinaries } from "./postgres_files.ts";
+import {
+  absent,
+  eventually,
+  readIfThere,
+  runAs,
+  serverAccount,
+  startServer,
+  stopLeftover,
+} from "./postgres_process.ts";
 
 /** How to run an embedded Postgres. */
 export interface PostgresOptions {
@@ -62,17 +68,14 @@ const lockWaitMs = 2_000;
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
+  let lock: Deno.FsFile | undefined;
   try {
-    const lock = await lockFolder(dataDir);
-    try {
-      const { url, stop } = await startLocked(dataDir, options);
-      let stopped: Promise<void> | undefined;
-      return { url, stop: () => stopped ??= stop().finally(() => lock.close()) };
-    } catch (error) {
-      lock.close();
-      throw error;
-    }
+    lock = await lockFolder(dataDir);
+    const { url, stop } = await startLocked(dataDir, options);
+    let stopped: Promise<void> | undefined;
+    return { url, stop: () => stopped ??= stop().finally(() => lock?.close()) };
   } catch (error) {
+    lock?.close();
     throw await withDiskAdvice(error, dataDir);
   }
 }
@@ -84,19 +87,19 @@ async function startLocked(dataDir: string, options: PostgresOptions): Promise<E
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const { server, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+  const { stop, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
   const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
   try {
     await createDatabase(`postgres://${address}/postgres`);
   } catch (cause) {
-    await server.stop();
+    await stop();
     throw new Error(
       `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
         "changed, put it back, or delete the data with `deno task reset`",
       { cause },
     );
   }
-  return { url: `postgres://${address}/${databaseName}`, stop: server.stop };
+  return { url: `postgres://${address}/${databaseName}`, stop };
 }
 
 /** Below this, the disk is the first to be suspected: a new cluster takes 40 MB, and its log grows by 16 MB at a time. */
@@ -157,20 +160,20 @@ async function startOnPort(
   cluster: Cluster,
   wanted: number,
   settings: Record<string, string>,
-): Promise<{ server: ServerProcess; port: number }> {
+): Promise<{ stop: () => Promise<void>; port: number }> {
   const memory = join(dataDir, "port");
-  let preferred = Number(await Deno.readTextFile(memory).catch(absent)) || 0;
+  let preferred = Number(await readIfThere(memory)) || 0;
   for (let start = 1;; start++) {
     const port = wanted || freePort(preferred);
     const result = await startServer(cluster, port, settings);
-    if (result.started) {
+    if ("stop" in result) {
       await Deno.writeTextFile(memory, `${port}`);
-      return { server: result.server, port };
+      return { ...result, port };
     }
-    const { reason } = result;
-    const passing = reason === "still stopping" || (reason === "port taken" && !wanted);
-    if (!passing || start === maxStarts) throw startError(dataDir, port, reason, result.log);
-    if (reason === "port taken") preferred = 0;
+    const { failure, log } = result;
+    const passing = failure === "still stopping" || (failure === "port taken" && !wanted);
+    if (!passing || start === maxStarts) throw startError(dataDir, port, failure, log);
+    if (failure === "port taken") preferred = 0;
     else await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

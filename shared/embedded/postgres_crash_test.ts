@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { serverAccount } from "./postgres_account.ts";
-import { postgresBinaries } from "./postgres_binaries.ts";
+import { postgresBinaries } from "./postgres_files.ts";
+import { serverAccount } from "./postgres_process.ts";
 import {
   eventually,
   isAlive,
@@ -13,25 +13,22 @@ import {
   temporaryFolder,
 } from "./testdata/postgres_runs.ts";
 
-Deno.test("startPostgres() ends its server when its process is killed, and the next start finds all data", async () => {
+Deno.test("a server ends when its process is killed, not at the terminal's Ctrl-C; the next start finds all data", async () => {
   await using folder = await temporaryFolder();
-  const supervisor = await supervise(folder.dataDir, "postgres:");
-  await query(supervisor.url, "create table kept as select 'still here' as value");
+  const first = await supervise(folder.dataDir, "postgres:");
+  Deno.kill(-first.child.pid, "SIGINT"); // what a terminal does: signals the whole process group
+  await first.waitFor("SIGINT");
+  await query(first.url, "create table kept as select 'still here' as value");
   const pid = await serverPid(folder.dataDir);
-  supervisor.child.kill("SIGKILL");
-  await supervisor.end();
+  first.child.kill("SIGKILL");
+  await first.end();
   await eventually(() => !isAlive(pid), "the server ends");
-  await using server = await start(folder);
-  assertEquals(await query(server.url, "select value from kept"), { value: "still here" });
-});
 
-Deno.test("startPostgres() can follow at once on a process that was killed", async () => {
-  await using folder = await temporaryFolder();
-  const supervisor = await supervise(folder.dataDir, "postgres:");
-  supervisor.child.kill("SIGKILL");
-  await using server = await start(folder);
-  assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });
-  await supervisor.end();
+  const second = await supervise(folder.dataDir, "postgres:");
+  second.child.kill("SIGKILL");
+  await using server = await start(folder); // follows at once
+  assertEquals(await query(server.url, "select value from kept"), { value: "still here" });
+  await second.end();
 });
 
 Deno.test("startPostgres() starts over after it was killed while initialising", async () => {
@@ -48,20 +45,11 @@ Deno.test("startPostgres() starts over after it was killed while initialising", 
   assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });
 });
 
-Deno.test("startPostgres() is not reached by the terminal's Ctrl-C", async () => {
-  await using folder = await temporaryFolder();
-  const supervisor = await supervise(folder.dataDir, "postgres:");
-  Deno.kill(-supervisor.child.pid, "SIGINT"); // what a terminal does: signals the whole process group
-  await supervisor.waitFor("SIGINT");
-  assertEquals(await query(supervisor.url, "select 'well' as state"), { state: "well" });
-  await supervisor.end();
-});
-
-Deno.test("startPostgres() stops a server that was left behind without a leash", async () => {
+Deno.test("startPostgres() stops a server left behind without a leash, and no other program whose id it had", async () => {
   await using folder = await temporaryFolder();
   await (await start(folder)).stop();
   const account = await serverAccount();
-  const { folder: programs } = await postgresBinaries(account, () => {});
+  const { programs } = await postgresBinaries(account, () => {});
   const data = await Deno.realPath(join(folder.dataDir, "server/data"));
   const leftover = new Deno.Command(join(programs, "bin/postgres"), {
     args: ["-D", data, "-c", "listen_addresses=", "-c", `unix_socket_directories=${data}`], // or it would end by itself
@@ -71,25 +59,18 @@ Deno.test("startPostgres() stops a server that was left behind without a leash",
     stdout: "null",
     stderr: "null",
   }).spawn();
-  const isReady = async () =>
-    /^ready *$/m.test(await Deno.readTextFile(postmasterPid(folder.dataDir)).catch(() => ""));
+  const pidFile = postmasterPid(folder.dataDir);
+  const isReady = async () => /^ready *$/m.test(await Deno.readTextFile(pidFile).catch(() => ""));
   await eventually(isReady, "it is ready"); // stopped before that, it ends with 1
-  await using server = await start(folder);
+  const first = await start(folder);
   assertEquals((await leftover.status).code, 0);
-  assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });
-});
+  await first.stop();
 
-Deno.test("startPostgres() is not misled by a postmaster.pid whose process id is another program's", async () => {
-  await using folder = await temporaryFolder();
-  await (await start(folder)).stop();
-  const account = await serverAccount();
   const bystander = new Deno.Command("/bin/sleep", { args: ["60"], ...account, cwd: "/" }).spawn();
   try {
-    const data = await Deno.realPath(join(folder.dataDir, "server/data"));
     const stale = `${bystander.pid}\n${data}\n1\n5432\n\n127.0.0.1\n   1234         0\nready   \n`;
-    const path = postmasterPid(folder.dataDir);
-    await Deno.writeTextFile(path, stale, { mode: 0o600 });
-    if (account) await Deno.chown(path, account.uid, account.gid);
+    await Deno.writeTextFile(pidFile, stale, { mode: 0o600 });
+    if (account) await Deno.chown(pidFile, account.uid, account.gid);
     await using server = await start(folder);
     assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });
     assert(isAlive(bystander.pid));

@@ -1,31 +1,125 @@
 /**
- * The server process of an embedded Postgres: started on a leash, watched until it is ready, stopped.
+ * Programs and the server of an embedded Postgres as processes: under which account they run, how the server is started on a
+ * leash, watched until it is ready, and stopped.
  *
  * @module
  */
 import { join } from "node:path";
-import { absent, feed, runAs, serverEnvironment, signalChild } from "./postgres_account.ts";
-import type { Cluster } from "./postgres_cluster.ts";
+import type { Cluster } from "./postgres_files.ts";
 
-/** A running server process. */
-export interface ServerProcess {
-  /** Stops it: fast shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL. May be called again. */
-  stop(): Promise<void>;
+/** The user and group ids that a process runs with; `undefined` stands for the caller's own. */
+export type Account = { uid: number; gid: number } | undefined;
+
+/** Environment of every Postgres program: nothing of the caller's `PG*`, and messages in English. */
+const environment = { LC_ALL: "C", PATH: "/usr/local/bin:/usr/bin:/bin" };
+
+/**
+ * Picks an unprivileged account out of the text of `/etc/passwd`: `nobody`, else another that every system
+ * has for services. The account must be listed there, because `initdb` looks its own name up.
+ */
+export function unprivilegedAccount(passwd: string): Account {
+  const rows = passwd.split("\n").map((line) => line.split(":"));
+  for (const name of ["nobody", "postgres", "daemon"]) {
+    const row = rows.find((fields) => fields[0] === name);
+    // `>>> 0`: macOS writes nobody's id as -2, the system call takes it unsigned.
+    const [uid, gid] = [Number(row?.[2]) >>> 0, Number(row?.[3]) >>> 0];
+    if (uid !== 0) return { uid, gid };
+  }
+  return undefined;
 }
 
-/** What a start came to: a server that accepts connections, or why there is none. */
-export type StartResult =
-  | { started: true; server: ServerProcess }
-  | { started: false; reason: StartFailure; log: string };
+/**
+ * The account to run Postgres with, which refuses to run as root: the caller's own, or an unprivileged one when the caller is
+ * root. Then neither the programs nor the data may lie below a folder closed to that account.
+ *
+ * @throws Error if the caller is root and the system has no account to hand over to
+ */
+export async function serverAccount(): Promise<Account> {
+  if (Deno.uid() !== 0) return undefined;
+  const account = unprivilegedAccount(await Deno.readTextFile("/etc/passwd"));
+  if (account) return account;
+  throw new Error(
+    "Postgres does not run as root, and /etc/passwd has none of the accounts nobody, postgres, daemon: " +
+      "add one, run as another user, or set DATABASE_URL to a Postgres server",
+  );
+}
+
+/**
+ * Runs a program to its end under `account`, from the root folder and with an empty environment. Answers with its exit code
+ * and everything it printed, standard error last.
+ *
+ * @param options `stdin`: text fed to it; `timeoutMs`: after that it is killed, which shows as a failed run
+ */
+export async function runAs(
+  account: Account,
+  command: string,
+  args: string[],
+  { stdin = "", timeoutMs }: { stdin?: string; timeoutMs: number },
+): Promise<{ code: number; output: string }> {
+  const child = new Deno.Command(command, {
+    args,
+    ...account,
+    cwd: "/",
+    clearEnv: true,
+    env: environment,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const timer = setTimeout(() => signalChild(child, "SIGKILL"), timeoutMs);
+  try {
+    await feed(child.stdin, stdin);
+    const { code, stdout, stderr } = await child.output();
+    return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Sends `signal` to `child`; one that has ended takes none. Nobody can ask first: from the moment in which Deno has reaped a
+ * child it refuses to signal it, and `status` tells of that a turn of the event loop later.
+ */
+export function signalChild(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Writes a text to a child's standard input and closes it; a child that has gone already is no error. */
+async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    if (text) await writer.write(new TextEncoder().encode(text));
+    await writer.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
+
+/**
+ * Whether `account` can read every file and enter every folder of `paths`. Asks the kernel, so modes, groups
+ * and ACLs all count.
+ */
+export async function reaches(account: Account, ...paths: string[]): Promise<boolean> {
+  const script =
+    'for path; do if test -d "$path"; then test -x "$path"; else test -r "$path"; fi || exit; done';
+  return (await runAs(account, "/bin/sh", ["-c", script, "sh", ...paths], { timeoutMs: 5_000 })).code === 0;
+}
 
 /** Why a server did not start: `port taken` and `still stopping` pass when tried again. */
-export type StartFailure = "port taken" | "still stopping" | "not ready in time" | "other";
+type StartFailure = "port taken" | "still stopping" | "not ready in time" | "other";
 
 /** How long a server may take to get ready. Long, because recovery after a crash replays the log. */
 const readyTimeoutMs = 60_000;
-const fastShutdownMs = 4_000;
-/** Postgres itself kills backends that ignore an immediate shutdown after 5 s. */
-const immediateShutdownMs = 6_000;
+
+/**
+ * Signals to stop a server with, and how long to wait after each: PostgreSQL documentation, section 18.5. Postgres itself
+ * kills backends that ignore an immediate shutdown (SIGQUIT) after 5 s.
+ */
+const shutdownSteps: [Deno.Signal, number][] = [["SIGINT", 4_000], ["SIGQUIT", 6_000], ["SIGKILL", 0]];
 
 /**
  * Becomes the server ("$2" and on), logging to "$1", after leaving behind a watcher that waits for a line on
@@ -40,31 +134,25 @@ exec 3<&0 </dev/null >"$log" 2>&1
 exec "$@" 3<&-`;
 
 /**
- * Starts a server on a cluster and waits until it accepts connections on 127.0.0.1.
+ * Starts a server on a cluster and waits until it accepts connections on 127.0.0.1; answers with what stops it (fast
+ * shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL), or why there is none.
  *
  * It has a session of its own, so a terminal's Ctrl-C does not reach it: it outlives the workers that drain.
  * It does not outlive this process.
  */
 export async function startServer(
-  cluster: Cluster,
+  { account, programs, data, log: logPath }: Cluster,
   port: number,
   settings: Record<string, string>,
-): Promise<StartResult> {
+): Promise<{ stop: () => Promise<void> } | { failure: StartFailure; log: string }> {
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  const server = [
-    join(cluster.binaries.folder, "bin/postgres"),
-    "-D",
-    cluster.data,
-    "-p",
-    `${port}`,
-    ...options,
-  ];
+  const server = [join(programs, "bin/postgres"), "-D", data, "-p", `${port}`, ...options];
   const child = new Deno.Command("/bin/sh", {
-    args: ["-c", leash, "sh", cluster.log, ...server],
-    ...cluster.account,
+    args: ["-c", leash, "sh", logPath, ...server],
+    ...account,
     cwd: "/",
     clearEnv: true,
-    env: serverEnvironment,
+    env: environment,
     detached: true,
     stdin: "piped",
     stdout: "null",
@@ -84,20 +172,16 @@ export async function startServer(
     }
     await exited;
   };
-  const ready = async () => !running || await isReady(cluster, child.pid);
-  const inTime = await eventually(ready, readyTimeoutMs);
-  if (inTime && running) return { started: true, server: { stop } };
+  const isReady = async () => {
+    const { pid, state } = parsePostmasterPid(await readIfThere(join(data, "postmaster.pid")) ?? "");
+    return pid === child.pid && state === "ready";
+  };
+  const inTime = await eventually(async () => !running || await isReady(), readyTimeoutMs);
+  if (inTime && running) return { stop };
   await stop();
-  const log = (await Deno.readTextFile(cluster.log).catch(absent)) ?? "";
-  return { started: false, reason: inTime ? startFailure(log) : "not ready in time", log };
+  const log = await readIfThere(logPath) ?? "";
+  return { failure: inTime ? startFailure(log) : "not ready in time", log };
 }
-
-/** Signals to stop a server with, and how long to wait after each: PostgreSQL documentation, section 18.5. */
-const shutdownSteps: [Deno.Signal, number][] = [
-  ["SIGINT", fastShutdownMs],
-  ["SIGQUIT", immediateShutdownMs],
-  ["SIGKILL", 0],
-];
 
 /** Reads the reason of a failed start off the server's log. */
 export function startFailure(log: string): StartFailure {
@@ -113,12 +197,6 @@ export function parsePostmasterPid(text: string): { pid: number | undefined; sta
   return { pid: pid > 0 ? pid : undefined, state: lines[7] };
 }
 
-async function isReady(cluster: Cluster, pid: number): Promise<boolean> {
-  const text = await Deno.readTextFile(join(cluster.data, "postmaster.pid")).catch(absent);
-  const found = parsePostmasterPid(text ?? "");
-  return found.pid === pid && found.state === "ready";
-}
-
 /**
  * Makes way for a new server: stops one that a killed process left on this data folder, and clears a
  * `postmaster.pid` that would block the start. The caller holds the lock, so nobody else is starting one.
@@ -127,16 +205,20 @@ async function isReady(cluster: Cluster, pid: number): Promise<boolean> {
  */
 export async function stopLeftover(data: string, onProgress: (message: string) => void): Promise<void> {
   const path = join(data, "postmaster.pid");
-  const text = await Deno.readTextFile(path).catch(absent);
+  const text = await readIfThere(path);
   if (text === undefined) return;
   const { pid } = parsePostmasterPid(text);
   if (pid === undefined) return await Deno.remove(path); // the crash was before the id was written
-  if (!(await servesData(pid, data))) return await disownPid(path, text);
+  if (!(await servesData(pid, data))) {
+    // Postgres refuses to start while the process in `postmaster.pid` lives, though it may be some other program by now.
+    // Deleting the file would also delete the note by which Postgres sees that a crashed server's backends still use the
+    // data; so only the process id is replaced, by one that no system gives out.
+    return await Deno.writeTextFile(path, text.replace(/^\s*\d+/, "2147483647"));
+  }
   onProgress(`stopping the Postgres that an earlier run left behind (process ${pid})`);
-  const gone = async () => (await Deno.stat(path).catch(absent)) === undefined;
   for (const [signal, waitMs] of shutdownSteps.slice(0, 2)) {
     Deno.kill(pid, signal);
-    if (await eventually(gone, waitMs)) return;
+    if (await eventually(async () => await readIfThere(path) === undefined, waitMs)) return;
   }
   throw new Error(`the Postgres that an earlier run left behind does not stop: end process ${pid}`);
 }
@@ -146,15 +228,6 @@ async function servesData(pid: number, data: string): Promise<boolean> {
   const script = 'cat "/proc/$1/cmdline" 2>/dev/null || ps -ww -o args= -p "$1"';
   const { output } = await runAs(undefined, "/bin/sh", ["-c", script, "sh", `${pid}`], { timeoutMs: 5_000 });
   return output.replaceAll("\0", " ").includes(`postgres -D ${data} `);
-}
-
-/**
- * Postgres refuses to start while the process in `postmaster.pid` lives, though it may be some other program
- * by now. Deleting the file would also delete the note by which Postgres sees that a crashed server's
- * backends still use the data; so only the process id is replaced, by one that no system gives out.
- */
-async function disownPid(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text.replace(/^\s*\d+/, "2147483647"));
 }
 
 /** Polls a condition until it holds; false if it did not within `timeoutMs`. */
@@ -168,4 +241,14 @@ export async function eventually(
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return true;
+}
+
+/** Turns "no such file" into `undefined`; any other failure stays one. */
+export function absent(error: unknown): undefined {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}
+
+/** The text of a file, if there is one. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return await Deno.readTextFile(path).catch(absent);
 }

@@ -12,68 +12,57 @@ import {
   temporaryFolder,
 } from "./testdata/postgres_runs.ts";
 
-Deno.test("startPostgres() serves an empty database in UTF-8, on loopback, to who has the password", async () => {
+Deno.test("startPostgres() serves an empty database, on loopback, to who has the password, and one process a folder", async () => {
   await using folder = await temporaryFolder();
   await using server = await start({ ...folder, durable: true });
   assertMatch(server.url, /^postgres:\/\/orderflow:[0-9a-f]{48}@127\.0\.0\.1:\d+\/orderflow$/);
-  const row = await query(
+  const { version, ...row } = await query(
     server.url,
     `select current_setting('server_version') as version, pg_encoding_to_char(encoding) as encoding,
             datlocale as locale, current_setting('listen_addresses') as addresses,
             current_setting('unix_socket_directories') as sockets, current_setting('fsync') as fsync
        from pg_database where datname = current_database()`,
   );
-  assertMatch(row.version ?? "", /^18\./);
-  assertEquals({ ...row, version: "" }, {
-    version: "",
-    encoding: "UTF8",
-    locale: "C.UTF-8",
-    addresses: "127.0.0.1",
-    sockets: "",
-    fsync: "on",
-  });
-  await assertRejects(
-    () => query(server.url.replace(/:[0-9a-f]{48}@/, ":wrong@"), "select 1"),
-    Error,
-    "password authentication failed",
-  );
+  assertMatch(version ?? "", /^18\./);
+  const expected = { encoding: "UTF8", locale: "C.UTF-8", addresses: "127.0.0.1", sockets: "", fsync: "on" };
+  assertEquals(row, expected);
+  const wrong = server.url.replace(/:[0-9a-f]{48}@/, ":wrong@");
+  await assertRejects(() => query(wrong, "select 1"), Error, "password authentication failed");
   assertEquals((await Deno.stat(join(folder.dataDir, "password"))).mode! & 0o777, 0o600);
+  await assertRejects(() => start(folder), Error, `process ${Deno.pid} runs the embedded Postgres`);
+
+  await using beside = await temporaryFolder(); // and in another folder, another server
+  await using other = await start({ ...beside, settings: { max_connections: "17" } });
+  assertEquals(await query(other.url, "show max_connections"), { max_connections: "17" });
+  assertEquals(await query(server.url, "show max_connections"), { max_connections: "200" });
 });
 
-Deno.test("startPostgres() keeps data and port between runs, and reports what takes long only then", async () => {
+Deno.test("startPostgres() keeps data and port between runs, and says what keeps a server from starting", async () => {
   await using folder = await temporaryFolder();
-  const messages: string[] = [];
-  const options = { ...folder, onProgress: (message: string) => messages.push(message) };
-  const first = await start(options);
+  const nonsense = { ...folder, settings: { shared_buffers: "nonsense" } };
+  const { message } = await assertRejects(() => start(nonsense), Error);
+  assertStringIncludes(message, 'invalid value for parameter "shared_buffers": "nonsense"'); // the server's log
+  assertStringIncludes(message, "deno task reset");
+
+  const first = await start(folder);
   await query(first.url, "create table kept as select 'still here' as value");
   await first.stop();
-  assertEquals(messages.at(-1), "initialising a Postgres database");
-  messages.length = 0;
-  await using second = await start(options);
+  const messages: string[] = [];
+  const second = await start({ ...folder, onProgress: (message) => messages.push(message) });
   assertEquals(second.url, first.url);
   assertEquals(await query(second.url, "select value from kept"), { value: "still here" });
-  assertEquals(messages, []);
-});
+  assertEquals(messages, []); // only what takes long is told of
+  await second.stop();
 
-Deno.test("startPostgres() serves folders side by side, and applies the caller's settings over its own", async () => {
-  await using first = await temporaryFolder();
-  await using second = await temporaryFolder();
-  await using one = await start({ ...first, settings: { max_connections: "17" } });
-  await using two = await start(second);
-  assertEquals(await query(one.url, "show max_connections"), { max_connections: "17" });
-  assertEquals(await query(two.url, "show max_connections"), { max_connections: "200" });
-  assertEquals(await query(two.url, "show fsync"), { fsync: "off" });
-});
+  const port = Number(new URL(first.url).port);
+  using _taken = Deno.listen({ hostname: "127.0.0.1", port });
+  await assertRejects(() => start({ ...folder, port }), Error, `cannot start Postgres on port ${port}`);
+  const third = await start(folder);
+  assert(new URL(third.url).port !== `${port}`);
+  await third.stop();
 
-Deno.test("startPostgres() shows the server's log when it does not start", async () => {
-  await using folder = await temporaryFolder();
-  const error = await assertRejects(
-    () => start({ ...folder, settings: { shared_buffers: "nonsense" } }),
-    Error,
-    'invalid value for parameter "shared_buffers": "nonsense"',
-  );
-  assertStringIncludes(error.message, "deno task reset");
-  await using _server = await start(folder); // and the failure left nothing locked
+  await Deno.remove(join(folder.dataDir, "password"));
+  await assertRejects(() => start(folder), Error, 'if its file "password" was changed');
 });
 
 Deno.test("withDiskAdvice() says that the disk is full where that is what failed, and leaves other errors alone", async () => {
@@ -86,32 +75,6 @@ Deno.test("withDiskAdvice() says that the disk is full where that is what failed
   );
   const other = new Error("something else");
   assertEquals(await withDiskAdvice(other, "/tmp"), other);
-});
-
-Deno.test("startPostgres() says what is wrong when the password is lost", async () => {
-  await using folder = await temporaryFolder();
-  await (await start(folder)).stop();
-  await Deno.remove(join(folder.dataDir, "password"));
-  await assertRejects(() => start(folder), Error, 'if its file "password" was changed');
-});
-
-Deno.test("startPostgres() takes another port if the last one is taken, but not if it was asked for", async () => {
-  await using folder = await temporaryFolder();
-  const first = await start(folder);
-  await first.stop();
-  const port = Number(new URL(first.url).port);
-  using _taken = Deno.listen({ hostname: "127.0.0.1", port });
-  await using second = await start(folder);
-  assert(new URL(second.url).port !== `${port}`);
-  await second.stop();
-  await assertRejects(() => start({ ...folder, port }), Error, `cannot start Postgres on port ${port}`);
-});
-
-Deno.test("startPostgres() refuses a folder that is in use, and leaves its server alone", async () => {
-  await using folder = await temporaryFolder();
-  await using server = await start(folder);
-  await assertRejects(() => start(folder), Error, `process ${Deno.pid} runs the embedded Postgres`);
-  assertEquals(await query(server.url, "select 'well' as state"), { state: "well" });
 });
 
 Deno.test("stop() ends the server, connected clients or not, and may be called again", async () => {

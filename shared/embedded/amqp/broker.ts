@@ -1,39 +1,65 @@
-import { AmqpError } from "./bytes.ts";
-import { bind, createExchange, type Exchange, type ExchangeType, route, unbind } from "./exchange.ts";
-import { type MemoryGauge, release } from "./memory.ts";
-import { deadLetter, type DeathReason, isAutomaticCycle, type Message } from "./message.ts";
+/**
+ * Everything that clients share: exchanges with their bindings, queues, and how messages get from one to the other.
+ *
+ * @module
+ */
+import { AmqpError, type Field, notServed } from "./bytes.ts";
+import {
+  deadLetter,
+  type DeathReason,
+  isAutomaticCycle,
+  type MemoryGauge,
+  type Message,
+  release,
+} from "./message.ts";
 import type { MethodArguments } from "./methods.ts";
-import { createQueue, endQueue, enqueue, type Queue, type QueueEntry } from "./queue.ts";
-import { checkEquivalentArguments, parseQueueArguments } from "./queue_arguments.ts";
+import { createQueue, endQueue, enqueue, parseQueueArguments, type Queue, type QueueEntry } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */
-export type BrokerLimits = {
-  readonly queues: number;
-  readonly exchanges: number;
-  readonly bindings: number;
-  readonly consumersPerChannel: number;
-  /** Bytes of one message's body. */
-  readonly messageBytes: number;
-};
+export const LIMITS = { queues: 10_000, exchanges: 1_000, bindings: 10_000, consumersPerChannel: 1_000 };
 
-/** Everything that clients share: exchanges, queues, and the memory that messages take. */
-export type Broker = {
-  readonly exchanges: Map<string, Exchange>;
-  readonly queues: Map<string, Queue>;
-  readonly memory: MemoryGauge;
-  readonly limits: BrokerLimits;
-  bindingCount: number;
-  /** Entries that queues gave up, while they are dead-lettered one after the other. */
-  readonly dead: { readonly queue: Queue; readonly entry: QueueEntry; readonly reason: DeathReason }[];
-};
+/** A broker. */
+export type Broker = ReturnType<typeof createBroker>;
+
+const EXCHANGE_TYPES = ["direct", "fanout", "topic"] as const;
+
+/** An exchange. */
+type Exchange = ReturnType<typeof createExchange>;
+
+/** More routing keys than this are worked out anew: the cache must not grow with what publishers make up. */
+const MAX_CACHED_ROUTES = 4096;
 
 /** A broker with the predeclared exchanges and nothing else. */
-export function createBroker(memory: MemoryGauge, limits: BrokerLimits): Broker {
-  const predeclared = (["direct", "fanout", "topic"] as const).map((type) => {
-    const name = `amq.${type}`;
-    return [name, createExchange({ name, type, durable: true, autoDelete: false, internal: false })] as const;
+export function createBroker(memory: MemoryGauge) {
+  const predeclared = EXCHANGE_TYPES.map((type) => {
+    const flags = { durable: true, autoDelete: false, internal: false };
+    return [`amq.${type}`, createExchange(type, flags)] as const;
   });
-  return { exchanges: new Map(predeclared), queues: new Map(), memory, limits, bindingCount: 0, dead: [] };
+  return {
+    exchanges: new Map<string, Exchange>(predeclared),
+    queues: new Map<string, Queue>(),
+    memory,
+    bindingCount: 0,
+    /** Entries that queues gave up, while they are dead-lettered one after the other. */
+    dead: [] as { readonly queue: Queue; readonly entry: QueueEntry; readonly reason: DeathReason }[],
+  };
+}
+
+function createExchange(
+  type: typeof EXCHANGE_TYPES[number],
+  { durable, autoDelete, internal }: { durable: boolean; autoDelete: boolean; internal: boolean },
+) {
+  return {
+    type,
+    autoDelete,
+    internal,
+    /** What a second declaration is compared by. */
+    declared: Object.entries({ type, durable, auto_delete: autoDelete, internal }),
+    /** The queues that are bound, by binding key. */
+    bindings: new Map<string, Set<Queue>>(),
+    /** Queues by routing key, as worked out since the last change of bindings. */
+    routes: new Map<string, readonly Queue[]>(),
+  };
 }
 
 /**
@@ -54,10 +80,56 @@ export function publish(broker: Broker, message: Message): "enqueued" | "unrouta
   return outcome;
 }
 
+/** The queues that a message reaches, each once. */
 function routed(broker: Broker, { exchange: name, routingKey }: Message): readonly Queue[] {
-  if (name !== "") return route(findExchange(broker, name), routingKey);
-  const queue = broker.queues.get(routingKey);
-  return queue ? [queue] : [];
+  if (name === "") {
+    const queue = broker.queues.get(routingKey);
+    return queue ? [queue] : [];
+  }
+  const { type, bindings, routes } = findExchange(broker, name);
+  const cached = routes.get(routingKey);
+  if (cached) return cached;
+  const queues = new Set<Queue>();
+  for (const [pattern, bound] of bindings) {
+    const matches = type === "fanout" ||
+      (type === "direct" ? pattern === routingKey : topicMatches(pattern, routingKey));
+    if (matches) bound.forEach((queue) => queues.add(queue));
+  }
+  if (routes.size >= MAX_CACHED_ROUTES) routes.clear();
+  const found = [...queues];
+  routes.set(routingKey, found);
+  return found;
+}
+
+/**
+ * Whether a topic pattern matches a key: words divided by dots, where `*` stands for exactly one word and `#` for any number
+ * of words, none included (section 3.1.3.3). An empty text has no words.
+ *
+ * Where a word does not fit, the last `#` takes one word more and what follows it is tried again; an earlier `#` never needs
+ * to, so the time grows with the product of both lengths, not exponentially.
+ */
+export function topicMatches(pattern: string, key: string): boolean {
+  const wanted = pattern === "" ? [] : pattern.split(".");
+  const words = key === "" ? [] : key.split(".");
+  let at = 0; // in `wanted`
+  let next = 0; // in `words`
+  let afterHash = -1; // in `wanted`, after the last `#`
+  let taken = 0; // in `words`, where what follows that `#` was tried
+  while (next < words.length || at < wanted.length) {
+    if (wanted[at] === "#") {
+      afterHash = ++at;
+      taken = next;
+    } else if (next < words.length && (wanted[at] === "*" || wanted[at] === words[next])) {
+      at++;
+      next++;
+    } else if (afterHash >= 0 && taken < words.length) {
+      next = ++taken;
+      at = afterHash;
+    } else {
+      return false;
+    }
+  }
+  return true;
 }
 
 /** One dead letter may push out another: a loop, not a recursion as long as the chain. */
@@ -72,10 +144,10 @@ function giveUp(broker: Broker, queue: Queue, entry: QueueEntry, reason: DeathRe
 }
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
-function bury(broker: Broker, queue: Queue, { message }: QueueEntry, reason: DeathReason): void {
-  const { deadLetterExchange: exchange, deadLetterRoutingKey: routingKey = message.routingKey } = queue.args;
+function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
+  const { deadLetterExchange: exchange, deadLetterRoutingKey: routingKey = message.routingKey } = args;
   if (exchange !== undefined && (exchange === "" || broker.exchanges.has(exchange))) {
-    const letter = deadLetter(message, { queue: queue.name, reason, exchange, routingKey });
+    const letter = deadLetter(message, name, reason, { exchange, routingKey });
     for (const target of routed(broker, letter)) {
       if (!isAutomaticCycle(letter.deaths, target.name)) enqueue(target, letter);
     }
@@ -95,12 +167,12 @@ export function findQueue(broker: Broker, name: string, session: object): Queue 
   return queue;
 }
 
-/** The exchange of this name. Errors: `AmqpError` 404 when it is missing, 403 for the default one. */
-export function findExchange(broker: Broker, name: string): Exchange {
-  refuseDefaultExchange(name);
-  const exchange = broker.exchanges.get(name);
-  if (!exchange) throw new AmqpError(404, `no exchange '${name}' in vhost '/'`);
-  return exchange;
+function locked(name: string): AmqpError {
+  return new AmqpError(
+    405,
+    `cannot obtain exclusive access to locked queue '${name}' in vhost '/'. It could be originally declared on ` +
+      "another connection or the exclusive property value does not match that of the original declaration.",
+  );
 }
 
 /** Makes the queue, or finds it as it was made. Errors: `AmqpError` 403, 404, 405, 406 or 540. */
@@ -113,30 +185,24 @@ export function declareQueue(
   const name = declare.queue || `amq.gen-${randomName()}`;
   if (declare.passive) return findQueue(broker, name, session);
   const args = parseQueueArguments(name, declare.arguments);
-  const owner = exclusive ? session : undefined;
+  const queue = createQueue({
+    name,
+    autoDelete,
+    owner: exclusive ? session : undefined,
+    args,
+    declared: [["durable", durable], ["auto_delete", autoDelete], ...args.declared],
+    memory: broker.memory,
+    onDead: (queue, entry, reason) => giveUp(broker, queue, entry, reason),
+  });
   const existing = broker.queues.get(name);
   if (existing) {
-    if (existing.owner !== owner) throw locked(name);
-    checkEquivalent(
-      `queue '${name}'`,
-      ["durable", existing.durable, durable],
-      ["auto_delete", existing.autoDelete, autoDelete],
-    );
-    checkEquivalentArguments(name, existing.args.declared, args.declared);
+    if (existing.owner !== queue.owner) throw locked(name);
+    checkEquivalent(`queue '${name}'`, existing, queue);
     return existing;
   }
   refuseReservedName("queue", declare.queue);
   if (args.type === "quorum") checkQuorumQueue(declare);
-  checkLimit(broker.queues.size, broker.limits.queues, `declare queue '${name}': queue limit`);
-  const queue = createQueue({
-    name,
-    durable,
-    autoDelete,
-    owner,
-    args,
-    memory: broker.memory,
-    onDead: (queue, entry, reason) => giveUp(broker, queue, entry, reason),
-  });
+  checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;
 }
@@ -146,34 +212,35 @@ export function deleteQueue(broker: Broker, queue: Queue): number {
   if (queue.deleted) return 0;
   broker.queues.delete(queue.name);
   // Deleting is rare: a walk over all bindings saves an index of them by queue.
-  for (const exchange of [...broker.exchanges.values()]) {
-    for (const key of [...exchange.bindings.keys()]) removeBinding(broker, exchange, key, queue);
+  for (const [name, { bindings }] of [...broker.exchanges]) {
+    for (const key of [...bindings.keys()]) removeBinding(broker, name, key, queue);
   }
   return endQueue(queue);
 }
 
+/** The exchange of this name. Errors: `AmqpError` 404 when it is missing, 403 for the default one. */
+function findExchange(broker: Broker, name: string): Exchange {
+  refuseDefaultExchange(name);
+  const exchange = broker.exchanges.get(name);
+  if (!exchange) throw new AmqpError(404, `no exchange '${name}' in vhost '/'`);
+  return exchange;
+}
+
 /** Makes the exchange, or finds it as it was made. Errors: `AmqpError` 403, 404, 406 or 540. */
 export function declareExchange(broker: Broker, declare: MethodArguments<"exchange.declare">): void {
-  const { exchange: name, durable, autoDelete, internal } = declare;
+  const { exchange: name } = declare;
   if (declare.passive) return void findExchange(broker, name);
   refuseDefaultExchange(name);
-  const type = exchangeType(declare.type);
+  if (declare.type === "headers") throw notServed("a headers exchange");
+  const type = EXCHANGE_TYPES.find((served) => served === declare.type);
+  if (!type) throw new AmqpError(406, `unknown exchange type '${declare.type}'`);
+  const exchange = createExchange(type, declare);
   const existing = broker.exchanges.get(name);
-  if (existing) {
-    return checkEquivalent(
-      `exchange '${name}'`,
-      ["type", existing.type, type],
-      ["durable", existing.durable, durable],
-      ["auto_delete", existing.autoDelete, autoDelete],
-      ["internal", existing.internal, internal],
-    );
-  }
+  if (existing) return checkEquivalent(`exchange '${name}'`, existing, exchange);
   refuseReservedName("exchange", name);
-  if (declare.arguments.has("alternate-exchange")) {
-    throw new AmqpError(540, "alternate exchanges are not served by the embedded broker");
-  }
-  checkLimit(broker.exchanges.size, broker.limits.exchanges, `declare exchange '${name}': exchange limit`);
-  broker.exchanges.set(name, createExchange({ name, type, durable, autoDelete, internal }));
+  if (declare.arguments.has("alternate-exchange")) throw notServed("an alternate exchange");
+  checkLimit(broker.exchanges.size, LIMITS.exchanges, `declare exchange '${name}': exchange limit`);
+  broker.exchanges.set(name, exchange);
 }
 
 /** Deletes an exchange with its bindings; a missing one is no error. Errors: `AmqpError` 403 or 406. */
@@ -192,21 +259,25 @@ export function deleteExchange(broker: Broker, name: string, ifUnused: boolean):
 }
 
 /** Binds a queue. Errors: `AmqpError` 404 without the exchange, 403 for the default one, 406 at the limit. */
-export function addBinding(broker: Broker, exchangeName: string, key: string, queue: Queue): void {
-  const exchange = findExchange(broker, exchangeName);
-  checkLimit(
-    broker.bindingCount,
-    broker.limits.bindings,
-    `bind to exchange '${exchangeName}': binding limit`,
-  );
-  if (bind(exchange, key, queue)) broker.bindingCount++;
+export function addBinding(broker: Broker, exchange: string, key: string, queue: Queue): void {
+  const { bindings, routes } = findExchange(broker, exchange);
+  checkLimit(broker.bindingCount, LIMITS.bindings, `bind to exchange '${exchange}': binding limit`);
+  const queues = bindings.get(key) ?? new Set();
+  if (queues.has(queue)) return;
+  bindings.set(key, queues.add(queue));
+  routes.clear();
+  broker.bindingCount++;
 }
 
-/** Unbinds; an auto-delete exchange goes with its last binding. */
-export function removeBinding(broker: Broker, exchange: Exchange, key: string, queue: Queue): void {
-  if (!unbind(exchange, key, queue)) return;
+/** Unbinds what is bound; an auto-delete exchange goes with its last binding. */
+export function removeBinding(broker: Broker, name: string, key: string, queue: Queue): void {
+  const exchange = broker.exchanges.get(name);
+  const queues = exchange?.bindings.get(key);
+  if (!exchange || !queues?.delete(queue)) return;
+  if (queues.size === 0) exchange.bindings.delete(key);
+  exchange.routes.clear();
   broker.bindingCount--;
-  if (exchange.autoDelete && exchange.bindings.size === 0) broker.exchanges.delete(exchange.name);
+  if (exchange.autoDelete && exchange.bindings.size === 0) broker.exchanges.delete(name);
 }
 
 /** Errors: `AmqpError` 403 for the default exchange, whose bindings are fixed. */
@@ -219,26 +290,25 @@ export function randomName(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-function exchangeType(type: string): ExchangeType {
-  if (type === "direct" || type === "fanout" || type === "topic") return type;
-  if (type === "headers") throw new AmqpError(540, "headers exchanges are not served by the embedded broker");
-  throw new AmqpError(406, `unknown exchange type '${type}'`);
-}
-
 function refuseReservedName(kind: string, name: string): void {
-  if (name.startsWith("amq.")) {
-    throw new AmqpError(403, `${kind} name '${name}' contains reserved prefix 'amq.*'`);
-  }
+  if (!name.startsWith("amq.")) return;
+  throw new AmqpError(403, `${kind} name '${name}' contains reserved prefix 'amq.*'`);
 }
 
 function checkLimit(count: number, limit: number, what: string): void {
   if (count >= limit) throw new AmqpError(406, `cannot ${what} in vhost '/' (${limit}) is reached`);
 }
 
-function checkEquivalent(what: string, ...properties: [name: string, was: unknown, is: unknown][]): void {
-  for (const [name, was, is] of properties) {
-    if (was === is) continue;
-    const why = `received '${is}' but current is '${was}'`;
+type Declared = { readonly declared: readonly [string, Field][] };
+
+/** Errors: `AmqpError` 406 unless a declaration repeats the first one. */
+function checkEquivalent(what: string, first: Declared, repeated: Declared): void {
+  const [was, is] = [new Map(first.declared), new Map(repeated.declared)];
+  const described = (value: Field | undefined) => value === undefined ? "none" : `'${value}'`;
+  for (const name of new Set([...was.keys(), ...is.keys()])) {
+    const [before, now] = [described(was.get(name)), described(is.get(name))];
+    if (before === now) continue;
+    const why = `received ${now} but current is ${before}`;
     throw new AmqpError(406, `inequivalent arg '${name}' for ${what} in vhost '/': ${why}`);
   }
 }
@@ -250,12 +320,4 @@ function checkQuorumQueue({ queue, durable, exclusive, autoDelete }: MethodArgum
   const invalid = { "non-durable": !durable, "exclusive-owner": exclusive, "auto-delete": autoDelete };
   const [name] = Object.entries(invalid).find(([, isSo]) => isSo) ?? [];
   if (name) throw new AmqpError(406, `invalid property '${name}' for queue '${queue}' in vhost '/'`);
-}
-
-function locked(name: string): AmqpError {
-  return new AmqpError(
-    405,
-    `cannot obtain exclusive access to locked queue '${name}' in vhost '/'. It could be originally declared on ` +
-      "another connection or the exclusive property value does not match that of the original declaration.",
-  );
 }

@@ -1,10 +1,10 @@
 /**
- * Numbers, texts and bytes as AMQP 0-9-1 lays them out (section 4.2.5): a cursor to read with, a buffer to write to.
+ * What AMQP 0-9-1 lays out in bytes (section 4.2.5): numbers and texts, field tables, the properties of a message.
  *
  * @module
  */
 
-/** Reply codes of AMQP 0-9-1 (section 1.8, plus RabbitMQ's 312 and 313) that are sent, and how each reply text begins. */
+/** Reply codes that are sent (section 1.8, and RabbitMQ's), and how each reply text begins. */
 const REPLY_CODES = {
   320: "CONNECTION_FORCED",
   403: "ACCESS_REFUSED",
@@ -32,10 +32,11 @@ export class AmqpError extends Error {
   constructor(readonly code: keyof typeof REPLY_CODES, detail: string) {
     super(`${REPLY_CODES[code]} - ${detail}`);
   }
+}
 
-  get closesConnection(): boolean {
-    return this.code < 403 || this.code > 406;
-  }
+/** The refusal of what RabbitMQ serves and this broker does not. */
+export function notServed(what: string): AmqpError {
+  return new AmqpError(540, `${what} is not served by the embedded broker`);
 }
 
 /** A cursor over bytes that belong to someone else: `at` is the next one to read, nothing is read from `end` on. */
@@ -54,7 +55,7 @@ export function byteReader(bytes: Uint8Array<ArrayBuffer>): ByteReader {
 }
 
 /** Steps over `length` bytes and answers with the offset they begin at. Errors: `AmqpError` 502 when fewer are left. */
-export function skip(reader: ByteReader, length: number): number {
+function skip(reader: ByteReader, length: number): number {
   const start = reader.at;
   const left = reader.end - start;
   if (length > left) {
@@ -64,8 +65,9 @@ export function skip(reader: ByteReader, length: number): number {
   return start;
 }
 
-/** The text of `length` bytes at `start`. Names and keys are short ASCII: a loop beats the decoder's call there. */
-export function decodeText(reader: ByteReader, start: number, length: number): string {
+/** Names and keys are short ASCII: a loop beats the decoder's call there. */
+function readText(reader: ByteReader, length: number): string {
+  const start = skip(reader, length);
   let text = "";
   for (let offset = start; length <= 40 && offset < start + length; offset++) {
     const code = reader.view.getUint8(offset);
@@ -79,7 +81,7 @@ export function decodeText(reader: ByteReader, start: number, length: number): s
  * Reads a value of the type that AMQP calls so: unsigned numbers of 1, 2, 4 and 8 bytes, UTF-8 after its length in 1 byte
  * and in 4.
  *
- * Errors: as `skip`; 502 for a number above 2^53 - 1 as well, where no tag or size of ours gets.
+ * Errors: `AmqpError` 502 beyond the reader's end, and for a number above 2^53 - 1, where no tag or size of ours gets.
  */
 export const read = {
   octet: (reader: ByteReader): number => reader.view.getUint8(skip(reader, 1)),
@@ -90,14 +92,8 @@ export const read = {
     if (value > Number.MAX_SAFE_INTEGER) throw new AmqpError(502, `64-bit number ${value} is out of range`);
     return value;
   },
-  shortstr(reader: ByteReader): string {
-    const length = read.octet(reader);
-    return decodeText(reader, skip(reader, length), length);
-  },
-  longstr(reader: ByteReader): string {
-    const length = read.long(reader);
-    return decodeText(reader, skip(reader, length), length);
-  },
+  shortstr: (reader: ByteReader): string => readText(reader, read.octet(reader)),
+  longstr: (reader: ByteReader): string => readText(reader, read.long(reader)),
 };
 
 /** An empty writer with room for `capacity` bytes. */
@@ -112,10 +108,10 @@ export function writtenBytes(writer: ByteWriter): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Makes room for `length` more bytes and answers with the offset they begin at. Look at `bytes` and `view` only
- * afterwards: both are new ones when the buffer had to grow.
+ * Makes room for `length` more bytes, which end at `at` then, and answers with the view to write them through: another one
+ * than before when the buffer had to grow.
  */
-export function reserve(writer: ByteWriter, length: number): number {
+function room(writer: ByteWriter, length: number): DataView {
   const start = writer.at;
   const needed = start + length;
   if (needed > writer.bytes.byteLength) {
@@ -125,7 +121,7 @@ export function reserve(writer: ByteWriter, length: number): number {
     writer.view = new DataView(grown.buffer);
   }
   writer.at = needed;
-  return start;
+  return writer.view;
 }
 
 /**
@@ -133,29 +129,22 @@ export function reserve(writer: ByteWriter, length: number): number {
  * to the 255 bytes that its length can tell.
  */
 export const write = {
-  octet(writer: ByteWriter, value: number): void {
-    const start = reserve(writer, 1);
-    writer.view.setUint8(start, value);
-  },
-  short(writer: ByteWriter, value: number): void {
-    const start = reserve(writer, 2);
-    writer.view.setUint16(start, value);
-  },
-  long(writer: ByteWriter, value: number): void {
-    const start = reserve(writer, 4);
-    writer.view.setUint32(start, value);
-  },
+  octet: (writer: ByteWriter, value: number): void => room(writer, 1).setUint8(writer.at - 1, value),
+  short: (writer: ByteWriter, value: number): void => room(writer, 2).setUint16(writer.at - 2, value),
+  long: (writer: ByteWriter, value: number): void => room(writer, 4).setUint32(writer.at - 4, value),
   longlong(writer: ByteWriter, value: number): void {
-    const start = reserve(writer, 8);
-    writer.view.setUint32(start, Math.floor(value / 0x1_0000_0000));
-    writer.view.setUint32(start + 4, value % 0x1_0000_0000);
+    write.long(writer, Math.floor(value / 0x1_0000_0000));
+    write.long(writer, value % 0x1_0000_0000);
   },
   shortstr(writer: ByteWriter, text: string): void {
-    const start = reserve(writer, 1 + Math.min(text.length, 255) * 3);
-    const room = writer.bytes.subarray(start + 1, Math.min(writer.at, start + 256));
-    const { written } = encoder.encodeInto(text, room);
-    writer.view.setUint8(start, written);
-    writer.at = start + 1 + written;
+    const start = writer.at + 1;
+    room(writer, 1 + Math.min(text.length, 255) * 3);
+    const { written } = encoder.encodeInto(
+      text,
+      writer.bytes.subarray(start, Math.min(writer.at, start + 255)),
+    );
+    writer.view.setUint8(start - 1, written);
+    writer.at = start + written;
   },
   longstr(writer: ByteWriter, text: string): void {
     writeSized(writer, () => writeBytes(writer, encoder.encode(text)));
@@ -164,13 +153,209 @@ export const write = {
 
 /** Writes bytes as they are. */
 export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
-  const start = reserve(writer, bytes.byteLength);
-  writer.bytes.set(bytes, start);
+  room(writer, bytes.byteLength);
+  writer.bytes.set(bytes, writer.at - bytes.byteLength);
 }
 
-/** Writes what `body` writes after its own length in four bytes: long strings, tables, arrays. */
+/** Writes what `body` writes after its own length in four bytes: long strings, tables, arrays, a frame's payload. */
 export function writeSized(writer: ByteWriter, body: () => void): void {
-  const start = reserve(writer, 4);
+  write.long(writer, 0);
+  const start = writer.at;
   body();
-  writer.view.setUint32(start, writer.at - start - 4);
+  writer.view.setUint32(start - 4, writer.at - start);
+}
+
+/** A field table in the order of the wire. */
+export type FieldTable = ReadonlyMap<string, Field>;
+
+/**
+ * A table's value as the broker itself uses it: every integer a number, bytes and decimals null. Messages do not take this
+ * way: their headers stay the bytes that came.
+ */
+export type Field = string | number | boolean | null | Date | readonly Field[] | FieldTable;
+
+/** Deeper tables are refused: no honest client nests so far, and a hostile one must not exhaust the stack. */
+const MAX_DEPTH = 32;
+
+/** The types of fixed size by their letter (RabbitMQ's errata to section 4.2.1): size in bytes, and how they are read. */
+const FIXED: Readonly<Record<string, readonly [number, (view: DataView, at: number) => Field]>> = {
+  t: [1, (view, at) => view.getUint8(at) !== 0],
+  b: [1, (view, at) => view.getInt8(at)],
+  B: [1, (view, at) => view.getUint8(at)],
+  s: [2, (view, at) => view.getInt16(at)],
+  u: [2, (view, at) => view.getUint16(at)],
+  I: [4, (view, at) => view.getInt32(at)],
+  i: [4, (view, at) => view.getUint32(at)],
+  l: [8, (view, at) => Number(view.getBigInt64(at))],
+  L: [8, (view, at) => Number(view.getBigUint64(at))],
+  f: [4, (view, at) => view.getFloat32(at)],
+  d: [8, (view, at) => view.getFloat64(at)],
+  T: [8, (view, at) => new Date(Number(view.getBigUint64(at)) * 1000)],
+  D: [5, () => null],
+  V: [0, () => null],
+};
+
+/** Reads a table. Errors: `AmqpError` 502 when it is malformed, or nested deeper than 32. */
+export function readTable(reader: ByteReader, depth = 0): FieldTable {
+  const table = new Map<string, Field>();
+  walk(reader, depth, () => table.set(read.shortstr(reader), readField(reader, depth)));
+  return table;
+}
+
+/** Checks a table without keeping anything of it, and steps over it. Errors: as `readTable`. */
+export function skipTable(reader: ByteReader, depth = 0): void {
+  walk(reader, depth, () => {
+    skip(reader, read.octet(reader));
+    skipField(reader, depth);
+  });
+}
+
+/** Writes a table: a number as a 64-bit integer, a date in whole seconds. */
+export function writeTable(writer: ByteWriter, table: FieldTable): void {
+  writeSized(writer, () => writeFields(writer, table));
+}
+
+function writeFields(writer: ByteWriter, table: FieldTable): void {
+  for (const [name, value] of table) {
+    write.shortstr(writer, name);
+    writeField(writer, value);
+  }
+}
+
+/** Calls `step` until the length that a table or array begins with is used up. */
+function walk(reader: ByteReader, depth: number, step: () => void): void {
+  if (depth > MAX_DEPTH) throw new AmqpError(502, `field table nested deeper than ${MAX_DEPTH}`);
+  const length = read.long(reader);
+  const start = skip(reader, length);
+  const outerEnd = reader.end;
+  reader.at = start;
+  reader.end = start + length;
+  while (reader.at < reader.end) step();
+  reader.end = outerEnd;
+}
+
+function skipField(reader: ByteReader, depth: number): void {
+  const type = String.fromCharCode(read.octet(reader));
+  if (type === "F") return skipTable(reader, depth + 1);
+  if (type === "A") return walk(reader, depth + 1, () => skipField(reader, depth + 1));
+  skip(reader, type === "S" || type === "x" ? read.long(reader) : fixed(type)[0]);
+}
+
+function readField(reader: ByteReader, depth: number): Field {
+  const type = String.fromCharCode(read.octet(reader));
+  if (type === "F") return readTable(reader, depth + 1);
+  if (type === "A") {
+    const values: Field[] = [];
+    walk(reader, depth + 1, () => values.push(readField(reader, depth + 1)));
+    return values;
+  }
+  if (type === "S") return read.longstr(reader);
+  if (type === "x") {
+    skip(reader, read.long(reader));
+    return null;
+  }
+  const [size, valueAt] = fixed(type);
+  return valueAt(reader.view, skip(reader, size));
+}
+
+function fixed(type: string) {
+  const found = FIXED[type];
+  if (!found) throw new AmqpError(502, `unknown field type ${JSON.stringify(type)} in a table`);
+  return found;
+}
+
+function writeField(writer: ByteWriter, value: Field): void {
+  const writeType = (letter: string) => write.octet(writer, letter.charCodeAt(0));
+  if (value === null) {
+    writeType("V");
+  } else if (typeof value === "boolean") {
+    writeType("t");
+    write.octet(writer, value ? 1 : 0);
+  } else if (typeof value === "string") {
+    writeType("S");
+    write.longstr(writer, value);
+  } else if (typeof value === "number" || value instanceof Date) {
+    writeType(value instanceof Date ? "T" : "l");
+    const integer = BigInt(Math.trunc(value instanceof Date ? +value / 1000 : value));
+    room(writer, 8).setBigInt64(writer.at - 8, integer);
+  } else if (value instanceof Map) {
+    writeType("F");
+    writeTable(writer, value);
+  } else {
+    writeType("A");
+    const items = [...value.values()];
+    writeSized(writer, () => items.forEach((item) => writeField(writer, item)));
+  }
+}
+
+/** How many basic properties there are, and the places of some among them (class basic): the first flag bit is the first's. */
+const PROPERTIES = 14;
+const [HEADERS, DELIVERY_MODE, PRIORITY, EXPIRATION, TIMESTAMP, USER_ID] = [2, 3, 4, 7, 9, 11];
+
+/**
+ * Checks raw properties (flags and values, as in a content header) from end to end, headers included, and answers with those
+ * that the broker itself needs.
+ *
+ * Errors: `AmqpError` 502 when they are malformed.
+ */
+export function checkProperties(reader: ByteReader) {
+  const flags = readFlags(reader);
+  let expiration: string | undefined;
+  let userId: string | undefined;
+  for (let index = 0; index < PROPERTIES; index++) {
+    if (!(flags & (0x8000 >> index))) continue;
+    if (index === EXPIRATION) expiration = read.shortstr(reader);
+    else if (index === USER_ID) userId = read.shortstr(reader);
+    else skipProperty(reader, index);
+  }
+  if (reader.at !== reader.end) throw new AmqpError(502, "content header goes on after its last property");
+  return { expiration, userId };
+}
+
+/**
+ * Raw properties with these headers in place of any of the same names, and with `dropExpiration` without their expiration;
+ * all others stay byte for byte.
+ */
+export function withHeaders(
+  properties: Uint8Array<ArrayBuffer>,
+  headers: FieldTable,
+  { dropExpiration = false } = {},
+): Uint8Array<ArrayBuffer> {
+  const reader = byteReader(properties);
+  const flags = readFlags(reader);
+  const writer = byteWriter(properties.byteLength + 256);
+  const copyOtherHeaders = () => {
+    const start = reader.at;
+    const name = read.shortstr(reader);
+    skipField(reader, 0);
+    if (!headers.has(name)) writeBytes(writer, properties.subarray(start, reader.at));
+  };
+  write.short(writer, (flags | (0x8000 >> HEADERS)) & ~(dropExpiration ? 0x8000 >> EXPIRATION : 0));
+  for (let index = 0; index < PROPERTIES; index++) {
+    const isThere = (flags & (0x8000 >> index)) !== 0;
+    const start = reader.at;
+    if (index === HEADERS) {
+      writeSized(writer, () => {
+        if (isThere) walk(reader, 0, copyOtherHeaders);
+        writeFields(writer, headers);
+      });
+    } else if (isThere) {
+      skipProperty(reader, index);
+      if (index !== EXPIRATION || !dropExpiration) writeBytes(writer, properties.subarray(start, reader.at));
+    }
+  }
+  return writtenBytes(writer).slice();
+}
+
+function readFlags(reader: ByteReader): number {
+  const flags = read.short(reader);
+  if (flags & 3) throw new AmqpError(502, "content header has property flags that class basic does not know");
+  return flags;
+}
+
+/** All are short strings but the headers, two octets and the time stamp. */
+function skipProperty(reader: ByteReader, index: number): void {
+  if (index === HEADERS) skipTable(reader);
+  else if (index === DELIVERY_MODE || index === PRIORITY) skip(reader, 1);
+  else skip(reader, index === TIMESTAMP ? 8 : read.octet(reader));
 }

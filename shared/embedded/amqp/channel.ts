@@ -1,11 +1,30 @@
-import { type Broker, deleteQueue, findQueue, randomName } from "./broker.ts";
-import { AmqpError } from "./bytes.ts";
-import type { Content } from "./frames.ts";
-import { charge, release } from "./memory.ts";
-import type { MethodArguments, MethodName } from "./methods.ts";
-import { withHeaders } from "./properties.ts";
+/**
+ * A channel: the methods that come on it, the messages being sent to it, its consumers and what they have not acknowledged.
+ *
+ * @module
+ */
+import {
+  addBinding,
+  type Broker,
+  declareExchange,
+  declareQueue,
+  deleteExchange,
+  deleteQueue,
+  findQueue,
+  LIMITS,
+  publish,
+  randomName,
+  refuseDefaultExchange,
+  removeBinding,
+} from "./broker.ts";
+import { AmqpError, type ByteReader, checkProperties, read, withHeaders } from "./bytes.ts";
+import { BASIC_CLASS, type Content } from "./frames.ts";
+import { charge, type Message, release } from "./message.ts";
+import type { Method, MethodArguments, MethodName } from "./methods.ts";
 import {
   addConsumer,
+  countReady,
+  purge,
   putBack,
   type Queue,
   type QueueConsumer,
@@ -14,7 +33,6 @@ import {
   takeNext,
   wakeConsumer,
 } from "./queue.ts";
-import { countReady } from "./ready_list.ts";
 
 /** The connection as its channels see it; exclusive queues belong to it. */
 export type Peer = {
@@ -37,21 +55,14 @@ type Delivery = {
   readonly consumer: Consumer | undefined;
 };
 
-/** A message whose frames are still arriving: its properties with the content header. */
-export type IncomingMessage = {
-  readonly publish: MethodArguments<"basic.publish">;
-  properties: Uint8Array<ArrayBuffer> | undefined;
-  expiration: number | undefined;
-  bodySize: number;
-  readonly body: Uint8Array<ArrayBuffer>[];
-  receivedBytes: number;
-};
-
 /** An open channel. */
 export type Channel = ReturnType<typeof createChannel>;
 
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
 const MAX_QUORUM_PREFETCH = 2000;
+
+/** How long the body of a message may be. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 /** A channel just opened. */
 export function createChannel(id: number, peer: Peer, broker: Broker) {
@@ -71,7 +82,11 @@ export function createChannel(id: number, peer: Peer, broker: Broker) {
     channelPrefetch: 0,
     /** The queue declared last, which an empty queue name stands for. */
     lastQueue: "",
-    incoming: undefined as IncomingMessage | undefined,
+    /** The `basic.publish` whose content is still arriving. */
+    publishing: undefined as MethodArguments<"basic.publish"> | undefined,
+    /** The message it publishes, once its content header is there. */
+    message: undefined as Message | undefined,
+    receivedBytes: 0,
     /** Publisher confirms, once selected: messages published, and those of them confirmed. */
     confirms: undefined as { published: number; confirmed: number } | undefined,
     /** After a `channel.close` from here, everything but its answer is ignored. */
@@ -83,7 +98,7 @@ export function createChannel(id: number, peer: Peer, broker: Broker) {
 export function endChannel(channel: Channel): void {
   const { deliveries, consumers } = channel;
   channel.closing = true;
-  abandonIncoming(channel);
+  abandonMessage(channel);
   for (const consumer of consumers.values()) removeConsumer(consumer.queue, consumer);
   requeue(takeDeliveries(channel, 0, true));
   for (const { queue } of consumers.values()) deleteIfUnused(channel, queue);
@@ -91,10 +106,197 @@ export function endChannel(channel: Channel): void {
   deliveries.clear();
 }
 
-/** Forgets a message that will not be completed. */
-export function abandonIncoming(channel: Channel): void {
-  if (channel.incoming) charge(channel.broker.memory, -channel.incoming.receivedBytes);
-  channel.incoming = undefined;
+/**
+ * Does what a method asks of an open channel, and replies.
+ *
+ * Errors: an `AmqpError` where channel or connection must close for it; 503 for a method that only a server sends.
+ */
+export function handleChannelMethod(channel: Channel, method: Method): void {
+  const { id, peer, broker } = channel;
+  function reply<N extends MethodName>(name: N, args: MethodArguments<N>): void {
+    if (!("noWait" in method.args && method.args.noWait)) peer.send(id, name, args);
+  }
+  if (channel.publishing) throw new AmqpError(505, `${method.name} amid the content of a message`);
+  switch (method.name) {
+    case "basic.publish":
+      if (method.args.immediate) throw new AmqpError(540, "immediate=true");
+      channel.publishing = method.args;
+      return;
+    case "basic.ack":
+      return acknowledge(channel, method.args);
+    case "basic.nack":
+      return refuseDelivery(channel, method.args);
+    case "basic.reject":
+      return refuseDelivery(channel, { ...method.args, multiple: false });
+    case "basic.get":
+      return getMessage(channel, method.args);
+    case "basic.qos":
+      setPrefetch(channel, method.args);
+      return reply("basic.qos-ok", {});
+    case "basic.consume":
+      return startConsumer(channel, method.args);
+    case "basic.cancel":
+      cancelConsumer(channel, method.args.consumerTag);
+      return reply("basic.cancel-ok", { consumerTag: method.args.consumerTag });
+    case "basic.recover":
+      if (!method.args.requeue) throw new AmqpError(540, "requeue=false");
+      refuseDelivery(channel, { deliveryTag: 0, multiple: true, requeue: true });
+      return reply("basic.recover-ok", {});
+    case "confirm.select":
+      channel.confirms ??= { published: 0, confirmed: 0 };
+      return reply("confirm.select-ok", {});
+    case "queue.declare": {
+      const { queue: given, passive } = method.args;
+      const name = passive ? queueName(channel, given) : given;
+      const { name: queue, ready, consumers } = declareQueue(broker, { ...method.args, queue: name }, peer);
+      channel.lastQueue = queue;
+      const counts = { messageCount: countReady(ready), consumerCount: consumers.size };
+      return reply("queue.declare-ok", { queue, ...counts });
+    }
+    case "queue.bind": {
+      const { exchange, queue: given, routingKey } = method.args;
+      const queue = namedQueue(channel, given);
+      // An empty key beside an empty queue name stands for the queue's name (section 1.7.2.3.3).
+      addBinding(broker, exchange, given === "" && routingKey === "" ? queue.name : routingKey, queue);
+      return reply("queue.bind-ok", {});
+    }
+    case "queue.unbind": {
+      const { exchange, routingKey } = method.args;
+      refuseDefaultExchange(exchange);
+      const queue = queueIfThere(channel, method.args.queue);
+      if (queue) removeBinding(broker, exchange, routingKey, queue);
+      return reply("queue.unbind-ok", {});
+    }
+    case "queue.purge":
+      return reply("queue.purge-ok", { messageCount: purge(namedQueue(channel, method.args.queue)) });
+    case "queue.delete":
+      return reply("queue.delete-ok", { messageCount: deleteNamedQueue(channel, method.args) });
+    case "exchange.declare":
+      declareExchange(broker, method.args);
+      return reply("exchange.declare-ok", {});
+    case "exchange.delete":
+      deleteExchange(broker, method.args.exchange, method.args.ifUnused);
+      return reply("exchange.delete-ok", {});
+    default:
+      throw new AmqpError(503, `${method.name} is not for a client to send here`);
+  }
+}
+
+/** The queue that a method names, the one declared last by an empty name. Errors: `AmqpError` 404 or 405. */
+function namedQueue(channel: Channel, given: string): Queue {
+  return findQueue(channel.broker, queueName(channel, given), channel.peer);
+}
+
+function queueName({ lastQueue }: Channel, given: string): string {
+  const name = given || lastQueue;
+  if (name === "") throw new AmqpError(404, "no previously declared queue");
+  return name;
+}
+
+/** As `namedQueue` for what is no error where there is no such queue: unbinding and deleting, as in RabbitMQ. */
+function queueIfThere(channel: Channel, given: string): Queue | undefined {
+  const name = queueName(channel, given);
+  return channel.broker.queues.has(name) ? findQueue(channel.broker, name, channel.peer) : undefined;
+}
+
+function deleteNamedQueue(channel: Channel, args: MethodArguments<"queue.delete">): number {
+  const queue = queueIfThere(channel, args.queue);
+  if (!queue) return 0;
+  const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
+  if (args.ifUnused && queue.consumers.size > 0) throw refuse("in use");
+  if (args.ifEmpty && countReady(queue.ready) > 0) throw refuse("not empty");
+  return deleteQueue(channel.broker, queue);
+}
+
+/**
+ * Takes a content header.
+ *
+ * Errors: `AmqpError` 505 when none was due, 502 when it is malformed, 406 when its expiration is not a whole number, its
+ * user id not the connection's, or the body too long.
+ */
+export function receiveHeader(channel: Channel, payload: ByteReader): void {
+  const { publishing, peer } = channel;
+  if (!publishing || channel.message) throw new AmqpError(505, "content header where none was expected");
+  if (read.short(payload) !== BASIC_CLASS) {
+    throw new AmqpError(505, "content header of another class than basic");
+  }
+  read.short(payload); // weight, unused
+  const bodySize = read.longlong(payload);
+  const properties = payload.bytes.slice(payload.at, payload.end);
+  const { expiration, userId } = checkProperties(payload);
+  const most = Math.min(MAX_MESSAGE_BYTES, channel.broker.memory.limit);
+  if (bodySize > most) {
+    throw new AmqpError(406, `message size ${bodySize} is larger than configured max size ${most}`);
+  }
+  if (userId !== undefined && userId !== peer.user) {
+    throw new AmqpError(406, `user_id property set to '${userId}' but authenticated user was '${peer.user}'`);
+  }
+  channel.message = {
+    exchange: publishing.exchange,
+    routingKey: publishing.routingKey,
+    properties,
+    body: [],
+    bodySize,
+    expiration: parseExpiration(expiration),
+    deaths: [],
+    firstDeath: undefined,
+    references: 0,
+  };
+  if (bodySize === 0) finishMessage(channel, channel.message, publishing.mandatory);
+}
+
+function parseExpiration(expiration: string | undefined): number | undefined {
+  if (expiration === undefined) return undefined;
+  const milliseconds = /^-?\d{1,15}$/.test(expiration) ? Number(expiration) : NaN;
+  if (milliseconds >= 0) return milliseconds;
+  const why = Number.isNaN(milliseconds) ? "no_integer" : `{value_negative,${milliseconds}}`;
+  throw new AmqpError(406, `invalid expiration '${expiration}': ${why}`);
+}
+
+/**
+ * Takes a piece of the body; the message is published with its last one.
+ *
+ * Errors: `AmqpError` 505 when no body was due, 502 when it is longer than announced, 506 at twice the memory's limit:
+ * messages on their way alone take so much that waiting for their publishers would not bound it.
+ */
+export function receiveBody(channel: Channel, payload: ByteReader): void {
+  const { publishing, message, broker: { memory } } = channel;
+  if (!publishing || !message) throw new AmqpError(505, "content body where none was expected");
+  const length = payload.end - payload.at;
+  if (length === 0) return;
+  if (channel.receivedBytes + length > message.bodySize) {
+    throw new AmqpError(502, `content body longer than the ${message.bodySize} bytes announced`);
+  }
+  if (memory.used > memory.limit * 2) throw new AmqpError(506, "out of memory for messages on their way");
+  message.body.push(payload.bytes.slice(payload.at, payload.end));
+  channel.receivedBytes += length;
+  charge(memory, length);
+  if (channel.receivedBytes === message.bodySize) finishMessage(channel, message, publishing.mandatory);
+}
+
+function finishMessage(channel: Channel, message: Message, mandatory: boolean): void {
+  const { id, peer, confirms, broker } = channel;
+  const { exchange, routingKey } = message;
+  const outcome = publish(broker, message);
+  abandonMessage(channel); // only now: its memory is the queues' by now, and the alarm does not flicker
+  if (outcome === "unroutable" && mandatory) {
+    peer.send(id, "basic.return", { replyCode: 312, replyText: "NO_ROUTE", exchange, routingKey }, message);
+  }
+  if (!confirms) return;
+  if (outcome !== "refused") {
+    confirms.published++; // confirmed once the input at hand is handled
+  } else { // a refusal has a frame of its own, after the confirms of everything before it
+    sendConfirms(channel);
+    confirms.confirmed = ++confirms.published;
+    peer.send(id, "basic.nack", { deliveryTag: confirms.published, multiple: false, requeue: false });
+  }
+}
+
+/** Forgets the message that was arriving, and gives its memory back. */
+function abandonMessage(channel: Channel): void {
+  charge(channel.broker.memory, -channel.receivedBytes);
+  channel.publishing = channel.message = undefined;
+  channel.receivedBytes = 0;
 }
 
 /** Acknowledges the published messages not yet confirmed, in one frame. */
@@ -105,32 +307,17 @@ export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
   peer.send(id, "basic.ack", { deliveryTag: confirms.published, multiple });
 }
 
-/** The queue that a method names, the one declared last by an empty name. Errors: `AmqpError` 404 or 405. */
-export function namedQueue(channel: Channel, given: string): Queue {
-  return findQueue(channel.broker, queueName(channel, given), channel.peer);
-}
-
-/** A queue's name as a method gives it. Errors: `AmqpError` 404 when it is empty and none was declared. */
-export function queueName(channel: Channel, given: string): string {
-  const name = given || channel.lastQueue;
-  if (name === "") throw new AmqpError(404, "no previously declared queue");
-  return name;
-}
-
-/** `basic.qos`: a limit for the consumers still to come, or with `global` for the channel as a whole. */
-export function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
+/** A limit for the consumers still to come, or with `global` for the channel as a whole. */
+function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
   if (args.prefetchSize !== 0) throw new AmqpError(540, `prefetch_size!=0 (${args.prefetchSize})`);
-  if (args.global) channel.channelPrefetch = args.prefetchCount;
-  else channel.prefetch = args.prefetchCount;
-  channel.peer.send(channel.id, "basic.qos-ok", {});
+  channel[args.global ? "channelPrefetch" : "prefetch"] = args.prefetchCount;
   wakeConsumers(channel);
 }
 
-/** `basic.consume`. Errors: `AmqpError` 403, 404, 405, 406, 530 or 540 as from RabbitMQ. */
-export function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
-  const { consumers, broker, peer } = channel;
+function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
+  const { consumers, peer } = channel;
   const tag = args.consumerTag || `amq.ctag-${randomName()}`;
-  const most = broker.limits.consumersPerChannel;
+  const most = LIMITS.consumersPerChannel;
   if (consumers.has(tag)) throw new AmqpError(530, `attempt to reuse consumer tag '${tag}'`);
   if (consumers.size >= most) throw new AmqpError(530, `reached maximum (${most}) of consumers per channel`);
   const queue = namedQueue(channel, args.queue);
@@ -141,127 +328,8 @@ export function startConsumer(channel: Channel, args: MethodArguments<"basic.con
   }
   const consumer = createConsumer(channel, queue, tag, args);
   consumers.set(tag, consumer);
-  if (!args.noWait) peer.send(channel.id, "basic.consume-ok", { consumerTag: tag });
+  if (!args.noWait) peer.send(channel.id, "basic.consume-ok", { consumerTag: tag }); // before the first delivery
   addConsumer(queue, consumer);
-}
-
-/** `basic.cancel`; an unknown tag is no error. */
-export function cancelConsumer(
-  channel: Channel,
-  { consumerTag, noWait }: MethodArguments<"basic.cancel">,
-): void {
-  const consumer = channel.consumers.get(consumerTag);
-  if (consumer) {
-    channel.consumers.delete(consumerTag);
-    removeConsumer(consumer.queue, consumer);
-    deleteIfUnused(channel, consumer.queue);
-  }
-  if (!noWait) channel.peer.send(channel.id, "basic.cancel-ok", { consumerTag });
-}
-
-/** `basic.get`. Errors: `AmqpError` 404 or 405. */
-export function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void {
-  const { id, peer } = channel;
-  const queue = namedQueue(channel, args.queue);
-  const entry = takeNext(queue);
-  if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
-  const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: countReady(queue.ready) }, contentOf(queue, entry));
-}
-
-/** `basic.ack`. Errors: `AmqpError` 406 on a tag that is not outstanding. */
-export function acknowledge(channel: Channel, args: MethodArguments<"basic.ack">): void {
-  const { memory } = channel.broker;
-  for (const { entry } of takeDeliveries(channel, args.deliveryTag, args.multiple)) {
-    release(memory, entry.message);
-  }
-  wakeConsumers(channel);
-}
-
-/** `basic.nack`, `basic.reject`, `basic.recover`. Errors: `AmqpError` 406 on a tag that is not outstanding. */
-export function refuseDelivery(channel: Channel, args: MethodArguments<"basic.nack">): void {
-  const taken = takeDeliveries(channel, args.deliveryTag, args.multiple);
-  if (args.requeue) {
-    requeue(taken);
-  } else {
-    for (const { queue, entry } of taken) {
-      if (queue.deleted) release(queue.memory, entry.message);
-      else queue.onDead(queue, entry, "rejected");
-    }
-  }
-  wakeConsumers(channel);
-}
-
-/** Lets consumers take messages again that could not, where their limits and their connection now allow it. */
-export function wakeConsumers(channel: Channel): void {
-  for (const consumer of channel.consumers.values()) wakeConsumer(consumer.queue, consumer);
-}
-
-/**
- * Takes deliveries out of the channel: the one with this tag, or with `multiple` all up to it, tag 0 meaning all.
- *
- * Errors: `AmqpError` 406 on a tag that is not outstanding.
- */
-function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
-  const { deliveries } = channel;
-  const isAll = multiple && tag === 0;
-  if (!isAll && !deliveries.has(tag)) throw new AmqpError(406, `unknown delivery tag ${tag}`);
-  const taken: Delivery[] = [];
-  const take = (next: number, delivery: Delivery | undefined) => {
-    if (!delivery) return;
-    deliveries.delete(next);
-    taken.push(delivery);
-    if (!delivery.consumer) return;
-    delivery.consumer.unacknowledged--;
-    channel.consumerDeliveries--;
-  };
-  if (!multiple) take(tag, deliveries.get(tag));
-  else {
-    for (const [next, delivery] of deliveries) {
-      if (!isAll && next > tag) break;
-      take(next, delivery);
-    }
-  }
-  return taken;
-}
-
-function requeue(deliveries: readonly Delivery[]): void {
-  for (const [queue, taken] of Map.groupBy(deliveries, ({ queue }) => queue)) {
-    putBack(queue, taken.map(({ entry }) => entry));
-  }
-}
-
-function deleteIfUnused(channel: Channel, queue: Queue): void {
-  if (queue.autoDelete && queue.consumers.size === 0) deleteQueue(channel.broker, queue);
-}
-
-/**
- * Gives an entry that goes out the channel's next delivery tag, and keeps it until it is acknowledged; with `noAck` it is
- * settled at once. Answers with what a delivery tells of it.
- */
-function sendOut(channel: Channel, delivery: Delivery, noAck: boolean) {
-  const { entry: { message, returns }, consumer } = delivery;
-  const deliveryTag = ++channel.lastDeliveryTag;
-  if (noAck) {
-    release(channel.broker.memory, message);
-  } else {
-    channel.deliveries.set(deliveryTag, delivery);
-    if (consumer) {
-      consumer.unacknowledged++;
-      channel.consumerDeliveries++;
-    }
-  }
-  const { exchange, routingKey } = message;
-  return { deliveryTag, redelivered: returns > 0, exchange, routingKey };
-}
-
-/** A message as it goes out: quorum queues tell how often it came back before. */
-function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
-  if (queue.args.type !== "quorum" || returns === 0) return message;
-  return {
-    ...message,
-    properties: withHeaders(message.properties, new Map([["x-delivery-count", returns]])),
-  };
 }
 
 function checkQuorumPrefetch({ channelPrefetch, prefetch }: Channel, { name }: Queue): void {
@@ -291,17 +359,8 @@ function createConsumer(
     canTake: () => !peer.isCongested() && (noAck || hasRoom()),
     deliver(entry) {
       const content = contentOf(queue, entry);
-      const { deliveryTag, redelivered, exchange, routingKey } = sendOut(
-        channel,
-        { queue, entry, consumer },
-        noAck,
-      );
-      peer.send(
-        id,
-        "basic.deliver",
-        { consumerTag: tag, deliveryTag, redelivered, exchange, routingKey },
-        content,
-      );
+      const sent = sendOut(channel, { queue, entry, consumer }, noAck);
+      peer.send(id, "basic.deliver", { ...sent, consumerTag: tag }, content);
     },
     cancelled() {
       channel.consumers.delete(tag);
@@ -310,4 +369,109 @@ function createConsumer(
     },
   };
   return consumer;
+}
+
+/** An unknown tag is no error. */
+function cancelConsumer(channel: Channel, tag: string): void {
+  const consumer = channel.consumers.get(tag);
+  if (!consumer) return;
+  channel.consumers.delete(tag);
+  removeConsumer(consumer.queue, consumer);
+  deleteIfUnused(channel, consumer.queue);
+}
+
+function deleteIfUnused(channel: Channel, queue: Queue): void {
+  if (queue.autoDelete && queue.consumers.size === 0) deleteQueue(channel.broker, queue);
+}
+
+/** Lets consumers take messages again that could not, where their limits and their connection now allow it. */
+export function wakeConsumers(channel: Channel): void {
+  for (const consumer of channel.consumers.values()) wakeConsumer(consumer.queue, consumer);
+}
+
+function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void {
+  const { id, peer } = channel;
+  const queue = namedQueue(channel, args.queue);
+  const entry = takeNext(queue);
+  if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
+  const content = contentOf(queue, entry);
+  const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: countReady(queue.ready) }, content);
+}
+
+/** A message as it goes out: quorum queues tell how often it came back before. */
+function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
+  if (queue.args.type !== "quorum" || returns === 0) return message;
+  const properties = withHeaders(message.properties, new Map([["x-delivery-count", returns]]));
+  return { ...message, properties };
+}
+
+/**
+ * Gives an entry that goes out the channel's next delivery tag, and keeps it until it is acknowledged; with `noAck` it is
+ * settled at once. Answers with what a delivery tells of it.
+ */
+function sendOut(channel: Channel, delivery: Delivery, noAck: boolean) {
+  const { entry: { message, returns }, consumer } = delivery;
+  const deliveryTag = ++channel.lastDeliveryTag;
+  if (noAck) {
+    release(channel.broker.memory, message);
+  } else {
+    channel.deliveries.set(deliveryTag, delivery);
+    if (consumer) {
+      consumer.unacknowledged++;
+      channel.consumerDeliveries++;
+    }
+  }
+  const { exchange, routingKey } = message;
+  return { deliveryTag, redelivered: returns > 0, exchange, routingKey };
+}
+
+function acknowledge(channel: Channel, args: MethodArguments<"basic.ack">): void {
+  const { memory } = channel.broker;
+  for (const { entry } of takeDeliveries(channel, args.deliveryTag, args.multiple)) {
+    release(memory, entry.message);
+  }
+  wakeConsumers(channel);
+}
+
+/** `basic.nack`, `basic.reject`, `basic.recover`. */
+function refuseDelivery(channel: Channel, args: MethodArguments<"basic.nack">): void {
+  const taken = takeDeliveries(channel, args.deliveryTag, args.multiple);
+  if (args.requeue) {
+    requeue(taken);
+  } else {
+    for (const { queue, entry } of taken) {
+      if (queue.deleted) release(queue.memory, entry.message);
+      else queue.onDead(queue, entry, "rejected");
+    }
+  }
+  wakeConsumers(channel);
+}
+
+function requeue(deliveries: readonly Delivery[]): void {
+  for (const [queue, taken] of Map.groupBy(deliveries, ({ queue }) => queue)) {
+    putBack(queue, taken.map(({ entry }) => entry));
+  }
+}
+
+/**
+ * Takes deliveries out of the channel: the one with this tag, or with `multiple` all up to it, tag 0 meaning all.
+ *
+ * Errors: `AmqpError` 406 on a tag that is not outstanding.
+ */
+function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
+  const { deliveries } = channel;
+  const last = multiple && tag === 0 ? Infinity : tag;
+  const named = deliveries.get(tag);
+  if (!named && last === tag) throw new AmqpError(406, `unknown delivery tag ${tag}`);
+  const taken: Delivery[] = [];
+  for (const [next, delivery] of named && !multiple ? [[tag, named] as const] : deliveries) {
+    if (next > last) break;
+    deliveries.delete(next);
+    taken.push(delivery);
+    if (!delivery.consumer) continue;
+    delivery.consumer.unacknowledged--;
+    channel.consumerDeliveries--;
+  }
+  return taken;
 }

@@ -1,71 +1,84 @@
+/**
+ * A client's connection from its first byte to its last: handshake, frames for its channels, heartbeats, closing.
+ *
+ * @module
+ */
+import { timingSafeEqual } from "node:crypto";
 import { type Broker, deleteQueue } from "./broker.ts";
-import { AmqpError, writeBytes } from "./bytes.ts";
+import { AmqpError, type Field, writeBytes } from "./bytes.ts";
 import {
   type Channel,
   createChannel,
   endChannel,
+  handleChannelMethod,
   type Peer,
+  receiveBody,
+  receiveHeader,
   sendConfirms,
   wakeConsumers,
 } from "./channel.ts";
-import { handleChannelMethod, receiveBody, receiveHeader } from "./channel_methods.ts";
 import {
   createFrameReader,
-  discardBuffered,
+  createOutgoing,
   FRAME,
   type Frame,
-  received,
   roomForMore,
-  takeBytes,
   takeFrame,
   writeContentFrames,
   writeHeartbeatFrame,
   writeMethodFrame,
 } from "./frames.ts";
-import {
-  clientCapabilities,
-  type Credentials,
-  HEADER_ANSWER,
-  type Limits,
-  logIn,
-  negotiate,
-  PROTOCOL_HEADER,
-  START,
-} from "./handshake.ts";
-import { type Method, methodKey, readMethod } from "./methods.ts";
-import { createOutgoing } from "./outgoing.ts";
+import { type Method, type MethodArguments, methodKey, readMethod } from "./methods.ts";
+import type { AmqpBrokerOptions } from "./server.ts";
 
 /** What happened on a connection, for a log. */
 export type ConnectionEvent =
-  | { readonly type: "connection opened"; readonly peer: string; readonly user: string }
-  | { readonly type: "connection closed"; readonly peer: string; readonly reason: string }
-  | {
-    readonly type: "channel closed";
-    readonly peer: string;
-    readonly channel: number;
-    readonly reason: string;
-  };
+  & { readonly peer: string }
+  & (
+    | { readonly type: "connection opened"; readonly user: string }
+    | { readonly type: "connection closed"; readonly reason: string }
+    | { readonly type: "channel closed"; readonly channel: number; readonly reason: string }
+  );
 
 /** What all connections of a broker share. */
-export type ConnectionHost = {
+export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port" | "maxMemoryBytes">> & {
   readonly broker: Broker;
-  readonly credentials: Credentials;
-  readonly limits: Limits;
-  /** How long a client may take from its first byte to `connection.open`. */
-  readonly handshakeTimeoutMs: number;
-  readonly log: (event: ConnectionEvent) => void;
-  /** Errors: an `AmqpError` when the broker has as many open connections as it may. */
-  readonly admit: () => void;
+  readonly connections: Set<Connection>;
 };
-
-/** A client's connection. */
-export type Connection = ReturnType<typeof createConnection>;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
 /** How far a connection has come; the stages of the handshake are named after what is awaited. */
 type Stage = "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed";
 
+/** A client's connection. */
+export type Connection = ReturnType<typeof createConnection>;
+
+/** What a client opens the conversation with: `AMQP`, 0, 0, 9, 1 (section 4.2.2). */
+export const PROTOCOL_HEADER = new Uint8Array([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]);
+/** What RabbitMQ 4 answers anything else with, before it hangs up: the header of AMQP 1.0 over SASL. */
+const HEADER_ANSWER = new Uint8Array([0x41, 0x4d, 0x51, 0x50, 3, 1, 0, 0]);
+
+const CAPABILITIES = ("publisher_confirms basic.nack consumer_cancel_notify connection.blocked " +
+  "authentication_failure_close per_consumer_qos").split(" ");
+
+/** The broker's first word. */
+const START: MethodArguments<"connection.start"> = {
+  versionMajor: 0,
+  versionMinor: 9,
+  serverProperties: new Map<string, Field>([
+    ["capabilities", new Map(CAPABILITIES.map((name) => [name, true]))],
+    ["product", "Embedded AMQP broker"],
+    ["version", "1.0.0"],
+  ]),
+  mechanisms: "PLAIN",
+  locales: "en_US",
+};
+
+/** Bytes of a frame at most, overhead included, and the smallest that both sides must accept for it (section 4.9). */
+const FRAME_MAX = 128 * 1024;
+const FRAME_MIN_SIZE = 4096;
+const CHANNEL_MAX = 2047;
 /** Above so many unsent bytes a connection gets no more deliveries; below a quarter of it, it does again. */
 const CONGESTED_BYTES = 256 * 1024;
 /** Above so many, nothing more is read from it either: it asks for more than it reads. */
@@ -77,43 +90,66 @@ const TICKS_UNTIL_DEAD = 4;
 
 const PUBLISH_KEY = methodKey("basic.publish");
 
-/** A connection for an accepted socket; `serveConnection` serves it. */
-export function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
+/** Serves an accepted socket until it is closed and everything its connection held is given back. Never rejects. */
+export async function serveConnection(host: ConnectionHost, socket: Deno.TcpConn): Promise<void> {
+  const connection = createConnection(host, socket);
+  const { frames } = connection;
+  host.connections.add(connection);
+  setDeadline(connection, host.handshakeTimeoutMs, "handshake timed out");
+  try {
+    while (connection.stage !== "closed") {
+      const length = await socket.read(roomForMore(frames));
+      if (length === null) break;
+      connection.reads++;
+      frames.filled += length;
+      await handleInput(connection);
+    }
+  } catch (error) {
+    connection.reason ||= error instanceof Error ? error.message : String(error);
+  }
+  dropSocket(connection, "closed by the client without a word");
+  clearTimeout(connection.deadline);
+  clearInterval(connection.heartbeat);
+  endChannels(connection);
+  host.connections.delete(connection);
+  host.log({ type: "connection closed", peer: connection.name, reason: connection.reason });
+}
+
+function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
   const { hostname, port } = socket.remoteAddr;
-  const { frameMax, channelMax } = host.limits;
+  const out = createOutgoing(
+    socket,
+    () => resumeDeliveries(connection),
+    () => dropSocket(connection, "write failed"),
+  );
   const peer: Peer = {
     user: "",
     capabilities: new Set(),
     send(channel, name, args, content) {
-      const writer = connection.out.writer();
+      const writer = out.writer();
       writeMethodFrame(writer, channel, name, args);
       if (content) writeContentFrames(writer, channel, content, connection.frameMax);
-      connection.out.flushSoon();
+      out.flushSoon();
     },
-    isCongested: () => connection.congested ||= connection.out.pendingBytes() > CONGESTED_BYTES,
+    isCongested: () => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
   };
   const connection = {
+    ...peer,
     host,
     socket,
-    peer,
     /** The client's address and port. */
     name: `${hostname}:${port}`,
-    frames: createFrameReader(frameMax),
-    out: createOutgoing(
-      socket,
-      () => resumeDeliveries(connection),
-      () => dropSocket(connection, "write failed"),
-    ),
+    frames: createFrameReader(FRAME_MAX),
+    out,
     channels: new Map<number, Channel>(),
     stage: "header" as Stage,
-    frameMax,
-    channelMax,
+    frameMax: FRAME_MAX,
+    channelMax: CHANNEL_MAX,
     /** How often bytes came from the client. */
     reads: 0,
     /** Deliveries wait until the client has read more. */
     congested: false,
-    /** Whether it ever published: only then does memory pressure concern it. */
-    publishes: false,
+    /** Whether the client knows that its publishing waits for memory. */
     toldBlocked: false,
     /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
     paused: false,
@@ -130,28 +166,6 @@ export function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
   return connection;
 }
 
-/** Serves a connection until it is closed and everything it held is given back. Never rejects. */
-export async function serveConnection(connection: Connection): Promise<void> {
-  const { host, socket, frames } = connection;
-  setDeadline(connection, host.handshakeTimeoutMs, "handshake timed out");
-  try {
-    while (connection.stage !== "closed") {
-      const length = await socket.read(roomForMore(frames));
-      if (length === null) break;
-      connection.reads++;
-      received(frames, length);
-      await handleInput(connection);
-    }
-  } catch (error) {
-    connection.reason ||= error instanceof Error ? error.message : String(error);
-  }
-  dropSocket(connection, "closed by the client without a word");
-  clearTimeout(connection.deadline);
-  clearInterval(connection.heartbeat);
-  endChannels(connection);
-  host.log({ type: "connection closed", peer: connection.name, reason: connection.reason });
-}
-
 /** Asks the client to close because the broker stops, and sees to it that the connection ends soon. */
 export function forceClose(connection: Connection): void {
   if (connection.stage !== "running") return dropSocket(connection, "broker stopped");
@@ -159,17 +173,13 @@ export function forceClose(connection: Connection): void {
   connection.resume();
 }
 
-/** Tells a publishing connection that the memory alarm was raised or cleared, and reads on in the latter case. */
-export function tellMemoryAlarm(connection: Connection, raised: boolean): void {
-  const { peer, publishes, toldBlocked, stage } = connection;
-  if (
-    stage === "running" && publishes && raised !== toldBlocked && peer.capabilities.has("connection.blocked")
-  ) {
-    connection.toldBlocked = raised;
-    if (raised) peer.send(0, "connection.blocked", { reason: "low on memory" });
-    else peer.send(0, "connection.unblocked", {});
+/** Lets a connection publish again that had to wait for memory. */
+export function unblock(connection: Connection): void {
+  if (connection.toldBlocked && connection.stage === "running") {
+    connection.send(0, "connection.unblocked", {});
   }
-  if (!raised) connection.resume();
+  connection.toldBlocked = false;
+  connection.resume();
 }
 
 /**
@@ -180,16 +190,18 @@ async function handleInput(connection: Connection): Promise<void> {
   const { frames, host: { broker: { memory } }, out } = connection;
   if (connection.stage === "header" && !acceptHeader(connection)) return;
   for (let frame = nextFrame(connection); frame; frame = nextFrame(connection)) {
-    if (keyOf(frame) === PUBLISH_KEY) connection.publishes = true;
     while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
       confirmAll(connection);
-      tellMemoryAlarm(connection, true);
+      if (!connection.toldBlocked && connection.capabilities.has("connection.blocked")) {
+        connection.toldBlocked = true;
+        connection.send(0, "connection.blocked", { reason: "low on memory" });
+      }
       await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
     }
     handleFrame(connection, frame);
   }
   confirmAll(connection);
-  if (connection.garbled || isClosed(connection)) discardBuffered(frames);
+  if (connection.garbled || isClosed(connection)) frames.start = frames.filled = 0;
   if (out.pendingBytes() > OVERFULL_BYTES) await pause(connection, out.drained());
 }
 
@@ -202,6 +214,21 @@ async function pause(connection: Connection, until: Promise<void>): Promise<void
 
 function confirmAll({ channels }: Connection): void {
   for (const channel of channels.values()) sendConfirms(channel);
+}
+
+function acceptHeader(connection: Connection): boolean {
+  const { frames } = connection;
+  const { length } = PROTOCOL_HEADER;
+  if (frames.filled < length) return false;
+  frames.start = length;
+  if (PROTOCOL_HEADER.every((byte, index) => byte === frames.buffer.bytes[index])) {
+    connection.stage = "start-ok";
+    connection.send(0, "connection.start", START);
+  } else {
+    writeBytes(connection.out.writer(), HEADER_ANSWER);
+    closeAfterFlush(connection, "not an AMQP 0-9-1 client");
+  }
+  return true;
 }
 
 /** The next frame, if it has come; closes the connection on bytes that are none. */
@@ -221,22 +248,6 @@ function keyOf({ type, payload: { view, at, end } }: Frame): number {
   return type === FRAME.method && end - at >= 4 ? view.getUint32(at) : 0;
 }
 
-function acceptHeader(connection: Connection): boolean {
-  const header = takeBytes(connection.frames, PROTOCOL_HEADER.byteLength);
-  if (!header) return false;
-  if (header.every((byte, index) => byte === PROTOCOL_HEADER[index])) {
-    connection.stage = "start-ok";
-    connection.peer.send(0, "connection.start", START);
-  } else {
-    connection.stage = "closing";
-    connection.garbled = true;
-    connection.reason = "not an AMQP 0-9-1 client";
-    writeBytes(connection.out.writer(), HEADER_ANSWER);
-    closeAfterFlush(connection);
-  }
-  return true;
-}
-
 function handleFrame(connection: Connection, frame: Frame): void {
   const key = keyOf(frame) || PUBLISH_KEY; // whose frames headers and bodies are
   try {
@@ -247,9 +258,9 @@ function handleFrame(connection: Connection, frame: Frame): void {
   }
 }
 
-function handleContent(connection: Connection, { type, channel: id, payload }: Frame): void {
-  if (connection.stage === "closing") return;
-  const channel = connection.channels.get(id);
+function handleContent({ stage, channels }: Connection, { type, channel: id, payload }: Frame): void {
+  if (stage === "closing") return;
+  const channel = channels.get(id);
   if (!channel) throw new AmqpError(504, `content on channel ${id}, which is not open`);
   if (channel.closing) return;
   if (type === FRAME.header) receiveHeader(channel, payload);
@@ -257,7 +268,7 @@ function handleContent(connection: Connection, { type, channel: id, payload }: F
 }
 
 function handleMethod(connection: Connection, channelId: number, method: Method): void {
-  const { stage, channels, peer } = connection;
+  const { stage, channels } = connection;
   if (stage === "closing") {
     if (method.name === "connection.close-ok") dropSocket(connection, "closed");
     else if (method.name === "connection.close") answerClose(connection);
@@ -273,7 +284,7 @@ function handleMethod(connection: Connection, channelId: number, method: Method)
     sendConfirms(channel);
     endChannel(channel);
     channels.delete(channelId);
-    peer.send(channelId, "channel.close-ok", {});
+    connection.send(channelId, "channel.close-ok", {});
   } else if (!channel.closing) {
     if (method.name === "channel.open") throw new AmqpError(504, "second 'channel.open' seen");
     handleChannelMethod(channel, method);
@@ -282,42 +293,80 @@ function handleMethod(connection: Connection, channelId: number, method: Method)
 
 /** The steps of the handshake, in their order; then only `connection.close` may come on channel 0. */
 function handleConnectionMethod(connection: Connection, method: Method): void {
-  const { stage, peer, host, name } = connection;
+  const { stage, host, name } = connection;
   if (method.name === "connection.close") {
     answerClose(connection);
   } else if (stage === "start-ok" && method.name === "connection.start-ok") {
-    peer.user = logIn(method.args, host.credentials);
-    peer.capabilities = clientCapabilities(method.args.clientProperties);
-    const { channelMax, frameMax, heartbeatSeconds } = host.limits;
-    peer.send(0, "connection.tune", { channelMax, frameMax, heartbeat: heartbeatSeconds });
+    logIn(connection, method.args);
+    const { heartbeatSeconds: heartbeat } = host;
+    connection.send(0, "connection.tune", { channelMax: CHANNEL_MAX, frameMax: FRAME_MAX, heartbeat });
     connection.stage = "tune-ok";
   } else if (stage === "tune-ok" && method.name === "connection.tune-ok") {
-    Object.assign(connection, negotiate(method.args, host.limits));
+    const { frameMax, channelMax, heartbeat } = method.args;
+    connection.channelMax = agreed("channel_max", channelMax, 1, CHANNEL_MAX);
+    connection.frameMax = agreed("frame_max", frameMax, FRAME_MIN_SIZE, FRAME_MAX);
     connection.frames.frameMax = connection.frameMax;
-    startHeartbeat(connection, method.args.heartbeat);
+    startHeartbeat(connection, heartbeat);
     connection.stage = "open";
   } else if (stage === "open" && method.name === "connection.open") {
     const { virtualHost } = method.args;
     if (virtualHost !== "/") throw new AmqpError(530, `vhost ${virtualHost} not found`);
-    host.admit();
+    if ([...host.connections].filter(({ stage }) => stage === "running").length >= host.maxConnections) {
+      const limit = `connection limit (${host.maxConnections}) is reached`;
+      throw new AmqpError(530, `access to vhost '/' refused: ${limit}`);
+    }
     clearTimeout(connection.deadline);
     connection.stage = "running";
-    peer.send(0, "connection.open-ok", { knownHosts: "" });
-    host.log({ type: "connection opened", peer: name, user: peer.user });
+    connection.send(0, "connection.open-ok", { knownHosts: "" });
+    host.log({ type: "connection opened", peer: name, user: connection.user });
   } else {
     const awaited = stage === "running" ? "" : `, waiting for connection.${stage}`;
     throw new AmqpError(503, `${method.name} on channel 0${awaited}`);
   }
 }
 
+/**
+ * Takes in who the client is, and what it understands. The response is `[authzid] NUL user NUL password` (RFC 4616).
+ *
+ * Errors: `AmqpError` 403 on another mechanism than PLAIN, and on another user or password than the broker's.
+ */
+function logIn(connection: Connection, args: MethodArguments<"connection.start-ok">): void {
+  const { mechanism, response, clientProperties } = args;
+  const { user, password } = connection.host;
+  if (mechanism !== "PLAIN") {
+    throw new AmqpError(403, `authentication mechanism '${mechanism}' is not served, only PLAIN`);
+  }
+  const encoder = new TextEncoder();
+  const given = encoder.encode(response.slice(response.indexOf("\0")));
+  const wanted = encoder.encode(`\0${user}\0${password}`);
+  if (given.byteLength !== wanted.byteLength || !timingSafeEqual(given, wanted)) {
+    const why = "For details see the broker logfile.";
+    throw new AmqpError(403, `Login was refused using authentication mechanism PLAIN. ${why}`);
+  }
+  connection.user = user;
+  const listed = clientProperties.get("capabilities");
+  const names = listed instanceof Map ? [...listed.keys()].filter((name) => listed.get(name) === true) : [];
+  connection.capabilities = new Set(names);
+}
+
+/** What the client's `connection.tune-ok` leaves of a limit; its zero means "yours". Errors: `AmqpError` 530. */
+function agreed(name: string, wanted: number, least: number, most: number): number {
+  const value = wanted || most;
+  if (value >= least && value <= most) return value;
+  const why = value > most
+    ? `higher than the maximum allowed value (${most})`
+    : `lower than the minimum allowed value (${least})`;
+  throw new AmqpError(530, `negotiated ${name} = ${wanted} is ${why}`);
+}
+
 function openChannel(connection: Connection, id: number, method: Method): void {
-  const { channelMax, channels, peer, host } = connection;
+  const { channelMax, channels, host } = connection;
   if (method.name !== "channel.open") throw new AmqpError(504, "expected 'channel.open'");
   if (id > channelMax) {
     throw new AmqpError(504, `channel ${id} is above the negotiated channel-max of ${channelMax}`);
   }
-  channels.set(id, createChannel(id, peer, host.broker));
-  peer.send(id, "channel.open-ok", { channelId: "" });
+  channels.set(id, createChannel(id, connection, host.broker));
+  connection.send(id, "channel.open-ok", { channelId: "" });
 }
 
 /**
@@ -356,13 +405,13 @@ function resumeDeliveries(connection: Connection): void {
 
 /** Closes what an error concerns, the channel or the whole connection; `key` names the method at fault. */
 function closeFor(connection: Connection, id: number, error: AmqpError, key: number): void {
-  const { channels, peer, host, name } = connection;
-  const channel = channels.get(id);
-  if (error.closesConnection || !channel) return closeConnection(connection, error, key);
+  const channel = connection.channels.get(id);
+  const isOfChannel = error.code >= 403 && error.code <= 406;
+  if (!isOfChannel || !channel) return closeConnection(connection, error, key);
   sendConfirms(channel);
   endChannel(channel);
-  peer.send(id, "channel.close", closeArguments(error, key));
-  host.log({ type: "channel closed", peer: name, channel: id, reason: error.message });
+  connection.send(id, "channel.close", closeArguments(error, key));
+  connection.host.log({ type: "channel closed", peer: connection.name, channel: id, reason: error.message });
 }
 
 /** Sends `connection.close`; the client has a set time to answer it. */
@@ -371,32 +420,32 @@ function closeConnection(connection: Connection, error: AmqpError, key: number):
   connection.stage = "closing";
   connection.reason = error.message;
   endChannels(connection);
-  connection.peer.send(0, "connection.close", closeArguments(error, key));
+  connection.send(0, "connection.close", closeArguments(error, key));
   setDeadline(connection, CLOSE_MS, error.message);
 }
 
-/** Answers the client's `connection.close` and closes the socket once the answer is out. */
 function answerClose(connection: Connection): void {
-  connection.peer.send(0, "connection.close-ok", {});
-  connection.stage = "closing";
-  connection.garbled = true;
-  connection.reason ||= "closed by the client";
-  closeAfterFlush(connection);
+  connection.send(0, "connection.close-ok", {});
+  closeAfterFlush(connection, "closed by the client");
 }
 
-function closeAfterFlush(connection: Connection): void {
-  const { out, reason } = connection;
+/** Closes the socket once what is written is out; what still comes is not looked at. */
+function closeAfterFlush(connection: Connection, reason: string): void {
+  connection.stage = "closing";
+  connection.garbled = true;
+  connection.reason ||= reason;
   setDeadline(connection, CLOSE_MS, reason);
-  out.flushSoon();
-  out.drained().then(() => dropSocket(connection, reason));
+  connection.out.flushSoon();
+  connection.out.drained().then(() => dropSocket(connection, reason));
 }
 
 /** Ends all channels and what belongs to the connection alone: its exclusive queues. */
-function endChannels({ channels, peer, host: { broker } }: Connection): void {
+function endChannels(connection: Connection): void {
+  const { channels, host: { broker } } = connection;
   for (const channel of channels.values()) endChannel(channel);
   channels.clear();
   for (const queue of [...broker.queues.values()]) {
-    if (queue.owner === peer) deleteQueue(broker, queue);
+    if (queue.owner === connection) deleteQueue(broker, queue);
   }
 }
 

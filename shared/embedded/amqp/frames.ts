@@ -1,11 +1,17 @@
+/**
+ * The two ends of a socket: what it delivers is split into frames, what is written leaves in as few writes as can be.
+ *
+ * @module
+ */
 import {
   AmqpError,
   type ByteReader,
   byteReader,
   type ByteWriter,
-  reserve,
+  byteWriter,
   write,
   writeBytes,
+  writtenBytes,
 } from "./bytes.ts";
 import { type MethodArguments, type MethodName, writeMethod } from "./methods.ts";
 
@@ -19,58 +25,34 @@ export const BASIC_CLASS = 60;
 const FRAME_END = 0xce;
 /** What a frame adds to its payload: type, channel and size before it, the end octet after it. */
 const FRAME_OVERHEAD = 8;
-const INITIAL_BYTES = 16 * 1024;
 
 /** A frame whose payload lies in the reader's own buffer: use it before the next read, copy what must stay. */
 export type Frame = { readonly type: number; readonly channel: number; readonly payload: ByteReader };
 
 /** Splits what a socket delivers into frames, in one buffer that is read into again and again. */
-export type FrameReader = {
-  /** Longest frame to be taken, in bytes, overhead included. No more than two such frames are buffered. */
-  frameMax: number;
-  buffer: ByteReader;
-  start: number;
-  filled: number;
-  /** Bytes that the frame being received needs in the buffer; known, and checked, once its size is. */
-  wanted: number;
-};
+export type FrameReader = ReturnType<typeof createFrameReader>;
 
-/** A reader of frames up to `frameMax` bytes. */
-export function createFrameReader(frameMax: number): FrameReader {
-  return { frameMax, buffer: byteReader(new Uint8Array(INITIAL_BYTES)), start: 0, filled: 0, wanted: 0 };
+/** A reader of frames up to `frameMax` bytes, two of which it has room for; the system gives memory only to what is filled. */
+export function createFrameReader(frameMax: number) {
+  return {
+    /** Longest frame to be taken, in bytes, overhead included. */
+    frameMax,
+    buffer: byteReader(new Uint8Array(frameMax * 2)),
+    start: 0,
+    /** Up to where the buffer is filled; who read from the socket moves it on. */
+    filled: 0,
+  };
 }
 
-/** Free room to read from the socket into, at least one byte; tell `received` how much of it was filled. */
+/** Free room to read from the socket into once all whole frames are taken; `filled` is to be moved on by what came. */
 export function roomForMore(reader: FrameReader): Uint8Array<ArrayBuffer> {
-  const { buffer, start, filled, wanted, frameMax } = reader;
-  const capacity = buffer.bytes.byteLength;
-  if (start > 0 || filled === capacity || wanted > capacity) {
-    // A reader that keeps up reads 16 KiB at a time; one that found its buffer full gets longer reads.
-    const isFull = filled - start === capacity;
-    const size = Math.max(wanted, isFull ? Math.min(filled * 2, frameMax * 2) : 0, capacity);
-    if (size > capacity) {
-      const grown = new Uint8Array(size);
-      grown.set(buffer.bytes.subarray(start, filled));
-      reader.buffer = byteReader(grown);
-    } else if (start < filled) {
-      buffer.bytes.copyWithin(0, start, filled);
-    }
+  const { buffer: { bytes }, start, filled } = reader;
+  if (start > 0) {
+    bytes.copyWithin(0, start, filled);
     reader.filled -= start;
     reader.start = 0;
   }
-  return reader.buffer.bytes.subarray(reader.filled);
-}
-
-/** Takes in the first `length` bytes of the room given last. */
-export function received(reader: FrameReader, length: number): void {
-  reader.filled += length;
-}
-
-/** The next `length` bytes, or undefined while fewer have come: for the protocol header. */
-export function takeBytes(reader: FrameReader, length: number): Uint8Array<ArrayBuffer> | undefined {
-  if (reader.filled - reader.start < length) return undefined;
-  reader.start += length;
-  return reader.buffer.bytes.slice(reader.start - length, reader.start);
+  return bytes.subarray(reader.filled);
 }
 
 /** Takes the next whole frame; undefined while it is on its way. Errors: 501 on a bad type, end octet or size. */
@@ -86,24 +68,17 @@ export function takeFrame(reader: FrameReader): Frame | undefined {
   if (length > frameMax) {
     throw new AmqpError(501, `frame of ${length} bytes exceeds the frame-max of ${frameMax}`);
   }
-  reader.wanted = length;
   if (available < length) return undefined;
   const end = start + length - 1;
   if (view.getUint8(end) !== FRAME_END) throw new AmqpError(501, `frame does not end with ${FRAME_END}`);
   reader.start += length;
-  reader.wanted = 0;
   return { type, channel: view.getUint16(start + 1), payload: { bytes, view, at: start + 7, end } };
-}
-
-/** Forgets what is buffered, for a peer whose bytes no longer mean anything. */
-export function discardBuffered(reader: FrameReader): void {
-  reader.start = reader.filled = reader.wanted = 0;
 }
 
 /** What of a message goes over the wire after its method: raw properties (flags included) and the body's pieces. */
 export type Content = {
   readonly properties: Uint8Array<ArrayBuffer>;
-  readonly body: readonly Uint8Array<ArrayBuffer>[];
+  readonly body: Uint8Array<ArrayBuffer>[];
   readonly bodySize: number;
 };
 
@@ -128,7 +103,7 @@ export function writeContentFrames(
 ): void {
   const start = beginFrame(writer, FRAME.header, channel);
   write.short(writer, BASIC_CLASS);
-  write.short(writer, 0);
+  write.short(writer, 0); // weight, unused
   write.longlong(writer, bodySize);
   writeBytes(writer, properties);
   endFrame(writer, start);
@@ -147,13 +122,83 @@ export function writeHeartbeatFrame(writer: ByteWriter): void {
   endFrame(writer, beginFrame(writer, FRAME.heartbeat, 0));
 }
 
+/** Answers with where the payload begins. */
 function beginFrame(writer: ByteWriter, type: number, channel: number): number {
   write.octet(writer, type);
   write.short(writer, channel);
-  return reserve(writer, 4);
+  write.long(writer, 0); // the size, once it is known
+  return writer.at;
 }
 
-function endFrame(writer: ByteWriter, sizeAt: number): void {
-  writer.view.setUint32(sizeAt, writer.at - sizeAt - 4);
+function endFrame(writer: ByteWriter, start: number): void {
+  writer.view.setUint32(start - 4, writer.at - start);
   write.octet(writer, FRAME_END);
+}
+
+/** What goes out to one peer. */
+export type Outgoing = ReturnType<typeof createOutgoing>;
+
+/** What the buffer may keep between bursts. */
+const KEPT_BYTES = 256 * 1024;
+
+/**
+ * Buffers for `socket`: everything written in one turn of the event loop leaves in one write. `onDrain` is called after each
+ * write the socket took, `onError` once should it fail; after that everything written is dropped.
+ */
+export function createOutgoing(
+  socket: { write(bytes: Uint8Array): Promise<number> },
+  onDrain: () => void,
+  onError: () => void,
+) {
+  let filling = byteWriter(1024);
+  let spare = byteWriter(1024);
+  let inFlight = 0;
+  let progress = 0;
+  let flushing: Promise<void> | undefined;
+  let failed = false;
+
+  async function flush(): Promise<void> {
+    await undefined; // let the code that writes now finish first
+    try {
+      while (filling.at > 0 && !failed) await sendFilled();
+    } catch {
+      failed = true;
+      inFlight = 0;
+      filling.at = 0;
+      onError();
+    }
+    flushing = undefined; // at once after the last look at what is pending, or a write in between would be left
+  }
+
+  async function sendFilled(): Promise<void> {
+    const sending = filling;
+    filling = spare;
+    inFlight = sending.at;
+    const bytes = writtenBytes(sending);
+    for (let sent = 0; sent < bytes.byteLength;) {
+      const count = await socket.write(sent === 0 ? bytes : bytes.subarray(sent));
+      sent += count;
+      inFlight -= count;
+      progress++;
+    }
+    spare = sending.bytes.byteLength > KEPT_BYTES ? byteWriter(1024) : sending;
+    spare.at = 0;
+    onDrain();
+  }
+
+  return {
+    /** The buffer to write to; after writing, call `flushSoon`. */
+    writer: () => filling,
+    /** Sends what has been written once the running code is done, or after the write already under way. */
+    flushSoon(): void {
+      if (failed) filling.at = 0;
+      else flushing ??= flush();
+    },
+    /** Bytes written but not yet taken by the socket. */
+    pendingBytes: () => filling.at + inFlight,
+    /** How often the socket has taken bytes: a peer that reads nothing stops this. */
+    progress: () => progress,
+    /** Resolves once nothing is pending, or the socket has failed. */
+    drained: () => flushing ?? Promise.resolve(),
+  };
 }

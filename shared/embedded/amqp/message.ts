@@ -1,8 +1,12 @@
+/**
+ * What a published message is: the memory that it takes, and the deaths that it died.
+ *
+ * @module
+ */
+import { type Field, type FieldTable, withHeaders } from "./bytes.ts";
 import type { Content } from "./frames.ts";
-import type { Field, FieldTable } from "./field_table.ts";
-import { withHeaders } from "./properties.ts";
 
-/** A published message; queues share it, and it never changes apart from its count of references. */
+/** A published message; queues share it, and once routed it never changes apart from its count of references. */
 export type Message = Content & {
   readonly exchange: string;
   readonly routingKey: string;
@@ -15,34 +19,74 @@ export type Message = Content & {
   references: number;
 };
 
+/** Counts the bytes that messages take, and tells when publishers must wait. */
+export type MemoryGauge = {
+  used: number;
+  /** Whether publishers must wait: from above the limit down to 90 % of it, so that it does not flicker. */
+  raised: boolean;
+  readonly limit: number;
+  /** Told of every raise and clearance. */
+  readonly onChange: () => void;
+};
+
+const CLEAR_AT = 0.9;
+
+/** What the objects around a body take: with these figures the process grows by about what is counted. */
+const MESSAGE_OVERHEAD_BYTES = 768;
+/** And those of its place in each queue, ready or out. */
+const ENTRY_OVERHEAD_BYTES = 256;
+/** And the buffer of each piece of the body, one per frame it came in. */
+const PIECE_OVERHEAD_BYTES = 384;
+
+/** Charges bytes, or with a negative number gives them back. */
+export function charge(memory: MemoryGauge, bytes: number): void {
+  memory.used += bytes;
+  const raised = memory.used > memory.limit * (memory.raised ? CLEAR_AT : 1);
+  if (raised === memory.raised) return;
+  memory.raised = raised;
+  memory.onChange();
+}
+
+/** Takes a reference for a place in a queue; the first one charges the message's own memory as well. */
+export function retain(memory: MemoryGauge, message: Message): void {
+  charge(memory, ENTRY_OVERHEAD_BYTES + (message.references++ === 0 ? messageBytes(message) : 0));
+}
+
+/** Gives a reference back; the last one gives back the message's own memory as well. */
+export function release(memory: MemoryGauge, message: Message): void {
+  charge(memory, -ENTRY_OVERHEAD_BYTES - (--message.references === 0 ? messageBytes(message) : 0));
+}
+
+function messageBytes({ properties, body, bodySize }: Message): number {
+  return MESSAGE_OVERHEAD_BYTES + properties.byteLength + bodySize + body.length * PIECE_OVERHEAD_BYTES;
+}
+
 /** Why a message was dead-lettered. */
 export type DeathReason = "expired" | "rejected" | "maxlen" | "delivery_limit";
 
 /** All deaths of a message in one queue for one reason; `at`, exchange, key and expiration are those of the first. */
-export type Death = {
+type Death = Pick<Message, "exchange" | "routingKey" | "expiration"> & {
   readonly queue: string;
   readonly reason: DeathReason;
   readonly count: number;
   readonly at: Date;
-  readonly exchange: string;
-  readonly routingKey: string;
-  readonly expiration: number | undefined;
 };
 
-/** Where a message died, and where it goes from there. */
-export type Burial = Pick<Death, "queue" | "reason" | "exchange" | "routingKey">;
-
 /**
- * The message to publish to `exchange` after its death in `queue`: the same body and properties, with RabbitMQ's headers of
+ * The message to publish to `target` after its death in `queue`: the same body and properties, with RabbitMQ's headers of
  * its deaths, and without its expiration, which would kill it again.
  */
-export function deadLetter(message: Message, { queue, reason, exchange, routingKey }: Burial): Message {
-  const isSame = (past: Death) => past.queue === queue && past.reason === reason;
-  const past = message.deaths.find(isSame);
-  const { exchange: from, routingKey: key, expiration } = message;
+export function deadLetter(
+  message: Message,
+  queue: string,
+  reason: DeathReason,
+  target: Pick<Message, "exchange" | "routingKey">,
+): Message {
+  const { exchange, routingKey, expiration } = message;
+  const past = message.deaths.find((death) => death.queue === queue && death.reason === reason);
   const latest: Death = past
     ? { ...past, count: past.count + 1 }
-    : { queue, reason, count: 1, at: new Date(), exchange: from, routingKey: key, expiration };
+    : { queue, reason, count: 1, at: new Date(), exchange, routingKey, expiration };
   const deaths = [latest, ...message.deaths.filter((death) => death !== past)];
   const firstDeath = message.firstDeath ?? latest;
   const headers: FieldTable = new Map<string, Field>([
@@ -51,16 +95,7 @@ export function deadLetter(message: Message, { queue, reason, exchange, routingK
     ...summary("x-last-death", latest),
   ]);
   const properties = withHeaders(message.properties, headers, { dropExpiration: true });
-  return {
-    ...message,
-    exchange,
-    routingKey,
-    properties,
-    expiration: undefined,
-    deaths,
-    firstDeath,
-    references: 0,
-  };
+  return { ...message, ...target, properties, expiration: undefined, deaths, firstDeath, references: 0 };
 }
 
 /**

@@ -1,5 +1,4 @@
-import { AmqpError, type ByteReader, type ByteWriter, read, write } from "./bytes.ts";
-import { readTable, writeTable } from "./field_table.ts";
+import { type ByteReader, type ByteWriter, notServed, read, readTable, write, writeTable } from "./bytes.ts";
 
 /**
  * Every method that is served, with its ids and its arguments in the order of the wire (AMQP 0-9-1 and RabbitMQ's
@@ -55,7 +54,6 @@ const METHODS = {
   "basic.get-empty": "60.72 clusterId:shortstr",
   "basic.ack": "60.80 deliveryTag:longlong multiple:bit",
   "basic.reject": "60.90 deliveryTag:longlong requeue:bit",
-  "basic.recover-async": "60.100 requeue:bit",
   "basic.recover": "60.110 requeue:bit",
   "basic.recover-ok": "60.111",
   "basic.nack": "60.120 deliveryTag:longlong multiple:bit requeue:bit",
@@ -63,7 +61,6 @@ const METHODS = {
   "confirm.select-ok": "85.11",
 } as const;
 
-/** A method's name, `class.method`. */
 export type MethodName = keyof typeof METHODS;
 
 /** What an argument of each type is in JavaScript. */
@@ -92,7 +89,7 @@ type Plan = {
   readonly args: readonly { readonly name: string; readonly type: ArgumentType }[];
 };
 
-const PLANS = planMethods();
+const PLANS: ReadonlyMap<string, Plan> = new Map(Object.entries(METHODS).map(planMethod));
 const PLANS_BY_KEY = new Map([...PLANS.values()].map((plan) => [plan.key, plan]));
 
 /** Class id in the upper, method id in the lower 16 bits: what the payload of a method's frame begins with. */
@@ -104,9 +101,7 @@ export function methodKey(name: MethodName): number {
 export function readMethod(reader: ByteReader): Method {
   const key = read.long(reader);
   const plan = PLANS_BY_KEY.get(key);
-  if (!plan) {
-    throw new AmqpError(540, `method ${key >>> 16}.${key & 0xffff} is not served by the embedded broker`);
-  }
+  if (!plan) throw notServed(`method ${key >>> 16}.${key & 0xffff}`);
   const args: Record<string, unknown> = {};
   let bits = 0;
   let bitCount = 0;
@@ -150,16 +145,12 @@ export function writeMethod<N extends MethodName>(
   }
 }
 
-function planMethods(): ReadonlyMap<string, Plan> {
-  const plans = new Map<string, Plan>();
-  for (const [name, line] of Object.entries(METHODS)) {
-    const [ids = "", ...listed] = line.split(" ");
-    const [classId = 0, methodId = 0] = ids.split(".").map(Number);
-    const args = listed.map((argument) => {
-      const [name = "", type = ""] = argument.split(":");
-      return { name, type: type as ArgumentType };
-    });
-    plans.set(name, { name: name as MethodName, key: classId * 0x10000 + methodId, args });
-  }
-  return plans;
+function planMethod([name, line]: [string, string]): [string, Plan] {
+  const [ids = "", ...listed] = line.split(" ");
+  const [classId = 0, methodId = 0] = ids.split(".").map(Number);
+  const args = listed.map((argument) => {
+    const [name = "", type = ""] = argument.split(":");
+    return { name, type: type as ArgumentType };
+  });
+  return [name, { name: name as MethodName, key: classId * 0x10000 + methodId, args }];
 }

@@ -1,7 +1,10 @@
-import { type MemoryGauge, release, retain } from "./memory.ts";
-import type { DeathReason, Message } from "./message.ts";
-import type { QueueArguments } from "./queue_arguments.ts";
-import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./ready_list.ts";
+/**
+ * A queue: what its arguments ask for, its messages in their order, and the consumers that take turns.
+ *
+ * @module
+ */
+import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
+import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
 
 /** A message's place in one queue. */
 export type QueueEntry = {
@@ -24,13 +27,14 @@ export type QueueConsumer = {
 };
 
 /** What a new queue is made with. */
-export type QueueDeclaration = {
+type QueueDeclaration = {
   readonly name: string;
-  readonly durable: boolean;
   readonly autoDelete: boolean;
   /** The connection that an exclusive queue belongs to. */
   readonly owner: object | undefined;
   readonly args: QueueArguments;
+  /** What a second declaration is compared by. */
+  readonly declared: [string, Field][];
   readonly memory: MemoryGauge;
   /** Takes over an entry that the queue gives up: dead-letters it where so declared, and releases its message. */
   readonly onDead: (queue: Queue, entry: QueueEntry, reason: DeathReason) => void;
@@ -80,18 +84,16 @@ export function takeNext(queue: Queue): QueueEntry | undefined {
 
 /** Puts entries back where they came from, or gives them up where the delivery limit is passed. */
 export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
+  for (const entry of entries) entry.returns++;
+  if (queue.deleted) return entries.forEach(({ message }) => release(queue.memory, message));
+  const isGivenUp = ({ returns }: QueueEntry) => returns > queue.args.deliveryLimit;
   for (const entry of entries) {
-    entry.returns++;
-    if (queue.deleted) {
-      release(queue.memory, entry.message);
-    } else if (entry.returns > queue.args.deliveryLimit) {
-      queue.onDead(queue, entry, "delivery_limit");
-    } else {
-      putBackReady(queue.ready, entry);
-      queue.readyBytes += entry.message.bodySize;
-    }
+    if (isGivenUp(entry)) continue;
+    putBackReady(queue.ready, entry);
+    queue.readyBytes += entry.message.bodySize;
   }
-  if (!queue.deleted) dispatch(queue, performance.now());
+  for (const entry of entries.filter(isGivenUp)) queue.onDead(queue, entry, "delivery_limit");
+  dispatch(queue, performance.now());
 }
 
 /** Removes every ready message; answers with how many there were. */
@@ -198,4 +200,143 @@ function armTimer(queue: Queue): void {
     dropExpired(queue, performance.now());
     armTimer(queue);
   }, Math.ceil(delay));
+}
+
+/**
+ * Ready messages in the order of their positions, also after some went out and came back. Whatever comes back was at the head
+ * once, so it precedes everything still waiting: `returned` stands in front of `waiting`.
+ */
+type ReadyList<T extends Positioned> = { readonly waiting: Line<T>; readonly returned: Line<T> };
+
+type Positioned = { readonly position: number };
+
+/** Slots before `head` are empty; they are cut off once they are half of all. */
+type Line<T> = { readonly items: (T | undefined)[]; head: number };
+
+const MIN_CUT = 1024;
+
+/** An empty list. */
+export function createReadyList<T extends Positioned>(): ReadyList<T> {
+  return { waiting: { items: [], head: 0 }, returned: { items: [], head: 0 } };
+}
+
+/** How many there are. */
+export function countReady({ waiting, returned }: ReadyList<Positioned>): number {
+  return waiting.items.length - waiting.head + returned.items.length - returned.head;
+}
+
+/** The item of lowest position, left where it is. */
+export function peekReady<T extends Positioned>({ waiting, returned }: ReadyList<T>): T | undefined {
+  return returned.items[returned.head] ?? waiting.items[waiting.head];
+}
+
+/** Adds an item whose position is above all earlier ones. */
+export function addReady<T extends Positioned>({ waiting }: ReadyList<T>, item: T): void {
+  waiting.items.push(item);
+}
+
+/** Takes the item of lowest position. */
+export function takeReady<T extends Positioned>({ waiting, returned }: ReadyList<T>): T | undefined {
+  return takeFirst(returned) ?? takeFirst(waiting);
+}
+
+function takeFirst<T>(line: Line<T>): T | undefined {
+  const { items } = line;
+  const item = items[line.head];
+  if (item === undefined) return undefined;
+  items[line.head++] = undefined;
+  if (line.head === items.length || (line.head >= MIN_CUT && line.head * 2 >= items.length)) {
+    items.splice(0, line.head);
+    line.head = 0;
+  }
+  return item;
+}
+
+/**
+ * Puts an item back that was taken before, at the place that bisection finds. In the order in which they went out, 100,000
+ * come back within 20 ms; in the worst order (backwards, one by one), each costs 16 µs, less than its frame does.
+ */
+export function putBackReady<T extends Positioned>(
+  { returned: { items, head } }: ReadyList<T>,
+  item: T,
+): void {
+  let [low, high] = [head, items.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((items[middle]?.position ?? 0) < item.position) low = middle + 1;
+    else high = middle;
+  }
+  items.splice(low, 0, item);
+}
+
+/** What a queue's arguments ask for; limits are `Infinity` where none is asked for, times in milliseconds. */
+export type QueueArguments = ReturnType<typeof parseQueueArguments>;
+
+const SERVED = ("x-queue-type x-message-ttl x-max-length x-max-length-bytes x-overflow x-delivery-limit " +
+  "x-dead-letter-exchange x-dead-letter-routing-key").split(" ");
+
+/** RabbitMQ serves them, and they change what a queue does: to ignore them would deceive. */
+const NOT_SERVED = ["x-expires", "x-max-priority", "x-single-active-consumer"];
+
+/** RabbitMQ 4's for quorum queues; negative stands for none. */
+const DEFAULT_DELIVERY_LIMIT = 20;
+
+/**
+ * Reads the arguments of a queue's declaration.
+ *
+ * Errors: `AmqpError` 406 on one that is invalid, worded as RabbitMQ does; 540 on one that only RabbitMQ serves.
+ */
+export function parseQueueArguments(queue: string, table: FieldTable) {
+  const refused = NOT_SERVED.find((name) => table.has(name));
+  if (refused) throw notServed(`queue argument '${refused}'`);
+  const invalid = (name: string, why: string) =>
+    new AmqpError(406, `invalid arg '${name}' for queue '${queue}' in vhost '/'${why}`);
+  const text = (name: string) => {
+    const value = table.get(name);
+    if (value === undefined || typeof value === "string") return value;
+    throw invalid(name, `: "expected longstr, got ${Deno.inspect(value)}"`);
+  };
+  const limit = (name: string, least = 0) => {
+    const value = table.get(name) ?? Infinity;
+    if (value === Infinity) return value;
+    if (!Number.isInteger(value)) throw invalid(name, `: "expected integer, got ${Deno.inspect(value)}"`);
+    if (Number(value) < least) throw invalid(name, `: {value_negative,${value}}`);
+    return Number(value);
+  };
+
+  const type = text("x-queue-type") ?? "classic";
+  if (type !== "classic" && type !== "quorum") {
+    throw invalid("x-queue-type", `: "unsupported queue type '${type}'"`);
+  }
+  if (type === "classic" && table.has("x-delivery-limit")) {
+    throw invalid("x-delivery-limit", " of queue type rabbit_classic_queue");
+  }
+  const overflow = text("x-overflow") ?? "drop-head";
+  if (overflow !== "drop-head" && overflow !== "reject-publish") {
+    throw invalid("x-overflow", ": invalid_overflow");
+  }
+  const deadLetterExchange = text("x-dead-letter-exchange");
+  const deadLetterRoutingKey = text("x-dead-letter-routing-key");
+  if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
+    throw invalid("x-dead-letter-routing-key", ": routing_key_but_no_dlx_defined");
+  }
+  const returns = table.has("x-delivery-limit")
+    ? limit("x-delivery-limit", -Infinity)
+    : DEFAULT_DELIVERY_LIMIT;
+  return {
+    type,
+    messageTtl: limit("x-message-ttl"),
+    maxLength: limit("x-max-length"),
+    maxLengthBytes: limit("x-max-length-bytes"),
+    overflow,
+    /** How often a message may come back; from then on it is dead-lettered. */
+    deliveryLimit: type === "classic" || returns < 0 ? Infinity : returns,
+    deadLetterExchange,
+    deadLetterRoutingKey,
+    /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
+    declared: [...table].filter(([name]) => SERVED.includes(name)).concat([[
+      "x-queue-type",
+      type,
+    ]]),
+  };
 }

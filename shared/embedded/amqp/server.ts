@@ -1,15 +1,13 @@
 import { createBroker, deleteQueue } from "./broker.ts";
-import { AmqpError } from "./bytes.ts";
 import {
   type Connection,
   type ConnectionEvent,
   type ConnectionHost,
-  createConnection,
   forceClose,
   serveConnection,
-  tellMemoryAlarm,
+  unblock,
 } from "./connection.ts";
-import type { MemoryGauge } from "./memory.ts";
+import type { MemoryGauge } from "./message.ts";
 
 /** What the broker tells a log. */
 export type AmqpBrokerEvent =
@@ -46,8 +44,6 @@ export type AmqpBroker = {
   stop(): Promise<void>;
 };
 
-const MIB = 1024 * 1024;
-
 /** After a failed accept (no file descriptors left, say): long enough not to spin, short enough not to matter. */
 const ACCEPT_RETRY_MS = 50;
 
@@ -60,7 +56,7 @@ const ACCEPT_RETRY_MS = 50;
  */
 export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
   const { hostname = "127.0.0.1", user = "guest", password = "guest", log = () => {} } = options;
-  const { maxMemoryBytes = 128 * MIB, maxConnections = 1000 } = options;
+  const { maxConnections = 1000, handshakeTimeoutMs = 10_000, heartbeatSeconds = 60 } = options;
   if (options.password === undefined && !/^(127\..*|::1|localhost)$/.test(hostname)) {
     throw new TypeError(
       `Cannot listen on ${hostname} with the password that everybody knows: give another one`,
@@ -71,55 +67,31 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
   const memory: MemoryGauge = {
     used: 0,
     raised: false,
-    limit: maxMemoryBytes,
+    limit: options.maxMemoryBytes ?? 128 * 1024 * 1024,
     onChange() {
       const { raised, used: usedBytes } = memory;
       log({ type: "memory alarm", raised, usedBytes });
-      for (const connection of connections) tellMemoryAlarm(connection, raised);
+      if (!raised) connections.forEach(unblock);
     },
   };
-  const broker = createBroker(memory, {
-    queues: 10_000,
-    exchanges: 1_000,
-    bindings: 10_000,
-    consumersPerChannel: 1_000,
-    messageBytes: Math.min(16 * MIB, maxMemoryBytes),
-  });
-  const host: ConnectionHost = {
-    broker,
-    credentials: { user, password },
-    limits: { frameMax: 128 * 1024, channelMax: 2047, heartbeatSeconds: options.heartbeatSeconds ?? 60 },
-    handshakeTimeoutMs: options.handshakeTimeoutMs ?? 10_000,
-    log,
-    admit() {
-      const open = [...connections].filter(({ stage }) => stage === "running").length;
-      if (open < maxConnections) return;
-      throw new AmqpError(
-        530,
-        `access to vhost '/' refused: connection limit (${maxConnections}) is reached`,
-      );
-    },
-  };
+  const broker = createBroker(memory);
+  const bounds = { maxConnections, heartbeatSeconds, handshakeTimeoutMs };
+  const host: ConnectionHost = { broker, connections, user, password, ...bounds, log };
   const listener = Deno.listen({ hostname, port: options.port ?? 0 });
   const { port } = listener.addr;
-
-  function serve(socket: Deno.TcpConn): void {
-    // As many again may be shaking hands or closing; beyond that there is no telling them why.
-    if (connections.size >= maxConnections * 2) return socket.close();
-    socket.setNoDelay(true);
-    const connection = createConnection(host, socket);
-    connections.add(connection);
-    const run = serveConnection(connection).finally(() => {
-      connections.delete(connection);
-      running.delete(run);
-    });
-    running.add(run);
-  }
 
   async function acceptUntilClosed(): Promise<void> {
     for (;;) {
       try {
-        serve(await listener.accept());
+        const socket = await listener.accept();
+        // As many again may be shaking hands or closing; beyond that there is no telling them why.
+        if (running.size >= maxConnections * 2) {
+          socket.close();
+          continue;
+        }
+        socket.setNoDelay(true);
+        const run = serveConnection(host, socket).finally(() => running.delete(run));
+        running.add(run);
       } catch (error) {
         if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
@@ -138,6 +110,6 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
     for (const queue of [...broker.queues.values()]) deleteQueue(broker, queue);
   }
 
-  const [login, secret] = [user, password].map(encodeURIComponent);
-  return { url: `amqp://${login}:${secret}@${hostname}:${port}`, port, stop: () => stopping ??= stop() };
+  const credentials = [user, password].map(encodeURIComponent).join(":");
+  return { url: `amqp://${credentials}@${hostname}:${port}`, port, stop: () => stopping ??= stop() };
 }

@@ -1,21 +1,30 @@
 import { assertEquals, assertGreater, assertLess, assertRejects, assertThrows } from "@std/assert";
-import { connect } from "amqplib";
-import { consumeInto, send, until } from "./testdata/conformance.ts";
-import { connectRaw, connectWithChannel, exchangeBytes } from "./testdata/raw_client.ts";
+import { type Channel, connect } from "amqplib";
 import { type AmqpBroker, type AmqpBrokerEvent, type AmqpBrokerOptions, startAmqpBroker } from "./server.ts";
+import { closeReason, consumeInto, send, until } from "./testdata/conformance.ts";
+import {
+  connectConsumer,
+  connectRaw,
+  connectWithChannel,
+  exchangeBytes,
+  PUBLISH,
+} from "./testdata/raw_client.ts";
 
-/** Runs a test against a broker of its own, and hands over what the broker logs. */
-async function withBroker(
+/** Registers a test against a broker of its own, and hands over what the broker logs. */
+function brokerTest(
+  name: string,
   options: AmqpBrokerOptions,
   body: (broker: AmqpBroker, events: AmqpBrokerEvent[]) => Promise<void>,
-): Promise<void> {
-  const events: AmqpBrokerEvent[] = [];
-  const broker = startAmqpBroker({ ...options, log: (event) => events.push(event) });
-  try {
-    await body(broker, events);
-  } finally {
-    await broker.stop();
-  }
+): void {
+  Deno.test(`startAmqpBroker ${name}`, async () => {
+    const events: AmqpBrokerEvent[] = [];
+    const broker = startAmqpBroker({ ...options, log: (event) => events.push(event) });
+    try {
+      await body(broker, events);
+    } finally {
+      await broker.stop();
+    }
+  });
 }
 
 Deno.test("startAmqpBroker listens on a free port unless told which", async () => {
@@ -26,22 +35,19 @@ Deno.test("startAmqpBroker listens on a free port unless told which", async () =
   await startAmqpBroker({ port: broker.port }).stop(); // the port is free again
 });
 
-Deno.test("startAmqpBroker lets in who has its user and password, which its URL holds", async () => {
-  await withBroker({ user: "me", password: "p@ss/word%" }, async (broker, events) => {
-    await (await connect(broker.url)).close();
-    await assertRejects(
-      () => connect(`amqp://guest:guest@127.0.0.1:${broker.port}`),
-      Error,
-      "ACCESS_REFUSED",
-    );
-    assertEquals(events.flatMap((event) => event.type === "connection opened" ? event.user : []), ["me"]);
-  });
+const mine = { user: "me", password: "p@ss/word%" };
+
+brokerTest("lets in who has its user and password, which its URL holds", mine, async (broker, events) => {
+  await (await connect(broker.url)).close();
+  const guest = `amqp://guest:guest@127.0.0.1:${broker.port}`;
+  await assertRejects(() => connect(guest), Error, "ACCESS_REFUSED");
+  assertEquals(events.flatMap((event) => event.type === "connection opened" ? event.user : []), ["me"]);
   assertThrows(() => startAmqpBroker({ hostname: "0.0.0.0" }), TypeError, "give another one");
 });
 
 // The sanitizers fail this test should a timer, socket or pending operation stay behind.
 Deno.test("stop closes connections with 320 and leaves nothing, called twice too", async () => {
-  const broker = startAmqpBroker({ heartbeatSeconds: 1 });
+  const broker = startAmqpBroker({ heartbeatSeconds: 1, maxMemoryBytes: 100_000 });
   const connection = await connect(broker.url);
   const channel = await connection.createConfirmChannel();
   channel.on("error", () => {});
@@ -49,164 +55,150 @@ Deno.test("stop closes connections with 320 and leaves nothing, called twice too
   await send(channel, "with timers", ["left behind"]);
   await consumeInto(channel, "with timers");
   const silent = await connectRaw(broker.url); // never answers
-  const closed = new Promise<Error & { code?: number } | undefined>((resolve) =>
-    connection.once("close", resolve)
-  );
+  const stopped = await connect(broker.url); // waits for memory
+  const blocked = new Promise((resolve) => stopped.once("blocked", resolve));
+  stopped.on("error", () => {});
+  const publisher = await stopped.createChannel();
+  publisher.on("error", () => {});
+  await publisher.assertQueue("q");
+  for (let index = 0; index < 100; index++) publisher.sendToQueue("q", Buffer.alloc(10_000));
+  await blocked;
+  const closed = new Promise<{ code?: number } | undefined>((resolve) => connection.once("close", resolve));
   await Promise.all([broker.stop(), broker.stop()]);
   assertEquals((await closed)?.code, 320);
   await broker.stop();
   silent.close();
 });
 
-Deno.test("startAmqpBroker closes a connection whose handshake takes too long", async () => {
-  await withBroker({ handshakeTimeoutMs: 50 }, async (broker, events) => {
-    assertEquals((await exchangeBytes(broker.url, new TextEncoder().encode("AMQP"))).length, 0);
-    const answer = await exchangeBytes(broker.url, new Uint8Array([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]));
-    assertEquals(answer[0], 1); // connection.start came, then the end
-    const reasons = events.map((event) => event.type === "connection closed" ? event.reason : "");
-    assertEquals(reasons, ["handshake timed out", "handshake timed out"]);
-  });
+brokerTest("ends a handshake that takes too long", { handshakeTimeoutMs: 50 }, async (broker, events) => {
+  const header = [0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1];
+  assertEquals(await exchangeBytes(broker.url, new Uint8Array(header.slice(0, 4))), []);
+  const [type] = await exchangeBytes(broker.url, new Uint8Array(header));
+  assertEquals(type, 1); // connection.start came, then the end
+  const reasons = events.map((event) => event.type === "connection closed" ? event.reason : "");
+  assertEquals(reasons, ["handshake timed out", "handshake timed out"]);
 });
 
-Deno.test("startAmqpBroker refuses connections above the limit with 530, and takes them again later", async () => {
-  await withBroker({ maxConnections: 2 }, async (broker) => {
+brokerTest(
+  "refuses connections above the limit, and takes them again",
+  { maxConnections: 2 },
+  async (broker) => {
     const [one, two] = [await connect(broker.url), await connect(broker.url)];
-    const third = await connectRaw(broker.url);
-    assertEquals(await third.closeCode(), 530);
-    third.close();
+    assertEquals(await (await connectRaw(broker.url)).closeCode(), 530);
     await two.close();
-    await until("room for another", async () => {
-      try {
-        await (await connect(broker.url)).close();
-        return true;
-      } catch {
-        return false;
-      }
-    });
+    const isThereRoom = () =>
+      connect(broker.url).then((third) => third.close()).then(() => true, () => false);
+    await until("room for another", isThereRoom);
     await one.close();
-  });
-});
+  },
+);
 
-Deno.test("startAmqpBroker refuses methods that it does not serve with 540", async () => {
-  await withBroker({}, async (broker) => {
-    for (const method of [[0, 90, 0, 10], [0, 40, 0, 30], [0, 99, 0, 1]]) { // tx.select, exchange.bind, unheard of
-      const client = await connectWithChannel(broker.url);
-      client.write(new Uint8Array([1, 0, 1, 0, 0, 0, method.length, ...method, 0xce]));
-      assertEquals(await client.closeCode(), 540);
-      client.close();
-    }
-  });
-});
-
-Deno.test("startAmqpBroker refuses a message above the limit with 406 before its body comes", async () => {
-  await withBroker({ maxMemoryBytes: 100_000 }, async (broker) => {
+brokerTest("refuses what it does not serve with 540", {}, async (broker) => {
+  const methods = [[0, 90, 0, 10], [0, 20, 0, 20], [0, 40, 0, 30], [0, 99, 0, 1]]; // tx.select, channel.flow, exchange.bind, unheard of
+  for (const method of methods) {
     const client = await connectWithChannel(broker.url);
-    client.send(1, "basic.publish", {
-      ticket: 0,
-      exchange: "",
-      routingKey: "q",
-      mandatory: false,
-      immediate: false,
-    });
-    client.write(new Uint8Array([2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0xce])); // a petabyte
+    client.write(new Uint8Array([1, 0, 1, 0, 0, 0, method.length, ...method, 0xce]));
+    assertEquals(await client.closeCode(), 540);
+  }
+  const attempts: ((channel: Channel) => Promise<unknown>)[] = [
+    (channel) => channel.assertExchange("x", "headers"),
+    (channel) => channel.assertExchange("x", "topic", { alternateExchange: "other" }),
+    (channel) => channel.assertQueue("q", { maxPriority: 5 }),
+    (channel) => channel.assertQueue("q", { expires: 1000 }),
+  ];
+  for (const attempt of attempts) {
+    const connection = await connect(broker.url);
+    const channel = await connection.createChannel();
+    channel.on("error", () => {});
+    assertEquals((await closeReason(connection, () => attempt(channel))).code, 540);
+  }
+});
+
+/** A content header frame on a channel: a message without properties whose body has so many bytes. */
+function contentHeader(channel: number, bodySize: number): Uint8Array {
+  const frame = new Uint8Array([2, 0, channel, 0, 0, 0, 14, 0, 60, 0, 0, ...new Uint8Array(10), 0xce]);
+  new DataView(frame.buffer).setBigUint64(11, BigInt(bodySize));
+  return frame;
+}
+
+brokerTest(
+  "refuses too large a message before its body comes",
+  { maxMemoryBytes: 100_000 },
+  async (broker) => {
+    const client = await connectWithChannel(broker.url);
+    client.send(1, "basic.publish", PUBLISH);
+    client.write(contentHeader(1, 2 ** 50));
     assertEquals((await client.expect("channel.close")).replyCode, 406);
     client.close();
+  },
+);
+
+const small = { maxMemoryBytes: 2_000_000 };
+
+brokerTest("holds publishers off above maxMemoryBytes until there is room", small, async (broker, events) => {
+  const [publishing, consuming] = [await connect(broker.url), await connect(broker.url)];
+  const [publisher, consumer] = [await publishing.createConfirmChannel(), await consuming.createChannel()];
+  const told: string[] = [];
+  publishing.on("blocked", () => told.push("blocked"));
+  publishing.on("unblocked", () => told.push("unblocked"));
+  await publisher.assertQueue("q");
+  let confirmed = 0;
+  for (let index = 0; index < 500; index++) {
+    publisher.sendToQueue("q", Buffer.alloc(10_000, index), {}, () => confirmed++);
+  }
+  await until("the publisher to be told", () => told.length === 1);
+  const { messageCount } = await consumer.checkQueue("q"); // other connections go on
+  assertGreater(messageCount, 150);
+  assertLess(messageCount, 200); // 2 MB take some 175 messages of 10,000 bytes and overhead
+  let received = 0;
+  await consumer.prefetch(20);
+  await consumer.consume("q", (message) => {
+    if (!message) return;
+    assertEquals(message.content[0], received++ % 256);
+    consumer.ack(message);
   });
+  await until("every message", () => received === 500 && confirmed === 500);
+  await until("the all-clear", () => told.at(-1) === "unblocked");
+  const peak = Math.max(...events.map((event) => event.type === "memory alarm" ? event.usedBytes : 0));
+  assertLess(peak, small.maxMemoryBytes + 2 * 131_072);
+  await Promise.all([publishing.close(), consuming.close()]);
 });
 
-Deno.test("startAmqpBroker holds publishers off above maxMemoryBytes until a consumer made room", async () => {
-  const maxMemoryBytes = 2_000_000;
-  await withBroker({ maxMemoryBytes }, async (broker, events) => {
-    const [publishing, consuming] = [await connect(broker.url), await connect(broker.url)];
-    const [publisher, consumer] = [await publishing.createConfirmChannel(), await consuming.createChannel()];
-    const told: string[] = [];
-    publishing.on("blocked", () => told.push("blocked"));
-    publishing.on("unblocked", () => told.push("unblocked"));
-    await publisher.assertQueue("q");
-    let confirmed = 0;
-    for (let index = 0; index < 500; index++) {
-      publisher.sendToQueue("q", Buffer.alloc(10_000, index), {}, () => confirmed++);
-    }
-    await until("the publisher to be told", () => told.length === 1);
-    const { messageCount } = await consumer.checkQueue("q"); // other connections go on
-    assertGreater(messageCount, 150);
-    assertLess(messageCount, 200); // 2 MB take some 175 messages of 10,000 bytes and overhead
-    let received = 0;
-    await consumer.prefetch(20);
-    await consumer.consume("q", (message) => {
-      if (!message) return;
-      assertEquals(message.content[0], received++ % 256);
-      consumer.ack(message);
-    });
-    await until("every message", () => received === 500 && confirmed === 500);
-    await until("the all-clear", () => told.at(-1) === "unblocked");
-    const peak = Math.max(...events.map((event) => event.type === "memory alarm" ? event.usedBytes : 0));
-    assertLess(peak, maxMemoryBytes + 2 * 131_072);
-    await Promise.all([publishing.close(), consuming.close()]);
-  });
-});
-
-Deno.test("startAmqpBroker closes publishers with 506 whose unfinished messages alone exhaust the memory", async () => {
-  await withBroker({ maxMemoryBytes: 100_000 }, async (broker) => {
+brokerTest(
+  "closes with 506 what unfinished messages exhaust",
+  { maxMemoryBytes: 100_000 },
+  async (broker) => {
     const client = await connectRaw(broker.url);
-    await client.expect("connection.open-ok");
     const piece = new Uint8Array(8 + 60_000);
     new DataView(piece.buffer).setUint32(3, 60_000);
     piece[piece.length - 1] = 0xce;
     for (let id = 1; id <= 5; id++) { // each begins a message of 90,000 bytes, and none is ever finished
       client.send(id, "channel.open", { outOfBand: "" });
-      const publish = { ticket: 0, exchange: "", routingKey: "q", mandatory: false, immediate: false };
-      client.send(id, "basic.publish", publish);
-      client.write(
-        new Uint8Array([2, 0, id, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0, 0, 1, 0x5f, 0x90, 0, 0, 0xce]),
-      );
+      client.send(id, "basic.publish", PUBLISH);
+      client.write(contentHeader(id, 90_000));
     }
     for (let id = 1; id <= 5; id++) {
       piece.set([3, 0, id]);
       client.write(piece);
     }
     assertEquals(await client.closeCode(), 506);
-    client.close();
-  });
-});
+  },
+);
 
-Deno.test("a stopped publisher does not keep the broker from stopping", async () => {
-  const broker = startAmqpBroker({ maxMemoryBytes: 100_000 });
+const large = { maxMemoryBytes: 200_000_000 };
+
+brokerTest("sends a consumer that does not read no more than a bound", large, async (broker) => {
   const connection = await connect(broker.url);
-  connection.on("error", () => {});
-  const channel = await connection.createChannel();
-  channel.on("error", () => {});
+  const channel = await connection.createConfirmChannel();
   await channel.assertQueue("q");
-  const blocked = new Promise((resolve) => connection.once("blocked", resolve));
-  for (let index = 0; index < 100; index++) channel.sendToQueue("q", Buffer.alloc(10_000));
-  await blocked;
-  await broker.stop();
-});
-
-Deno.test("a consumer that does not read is sent no more than a bound, and holds nobody up", async () => {
-  await withBroker({ maxMemoryBytes: 200_000_000 }, async (broker) => {
-    const connection = await connect(broker.url);
-    const channel = await connection.createConfirmChannel();
-    await channel.assertQueue("q");
-    const lazy = await connectWithChannel(broker.url);
-    const options = { noLocal: false, noAck: false, exclusive: false, noWait: false };
-    lazy.send(1, "basic.consume", {
-      ticket: 0,
-      queue: "q",
-      consumerTag: "lazy",
-      ...options,
-      arguments: new Map(),
-    });
-    await lazy.expect("basic.consume-ok"); // and never reads again
-    const total = 300;
-    for (let index = 0; index < total; index++) channel.sendToQueue("q", Buffer.alloc(100_000));
-    await channel.waitForConfirms();
-    const { messageCount } = await channel.checkQueue("q");
-    assertGreater(messageCount, total / 2); // 30 MB published: sockets took some, the broker a bound of its own
-    const inbox = await consumeInto(channel, "q");
-    await until("the reading consumer to get the rest", () => inbox.messages.length === messageCount);
-    lazy.close();
-    await until("the lazy one's messages too", () => inbox.messages.length === total);
-    await connection.close();
-  });
+  const lazy = await connectConsumer(broker.url, "q"); // and never reads again
+  const total = 300;
+  for (let index = 0; index < total; index++) channel.sendToQueue("q", Buffer.alloc(100_000));
+  await channel.waitForConfirms();
+  const { messageCount } = await channel.checkQueue("q");
+  assertGreater(messageCount, total / 2); // 30 MB published: sockets took some, the broker a bound of its own
+  const { messages } = await consumeInto(channel, "q", {}, messageCount); // nobody is held up
+  lazy.close();
+  await until("the lazy one's messages too", () => messages.length === total);
+  await connection.close();
 });

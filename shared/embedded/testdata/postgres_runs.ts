@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
-import { signalChild } from "../postgres_account.ts";
+import { signalChild } from "../postgres_process.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
 import { eventually as within, parsePostmasterPid } from "../postgres_process.ts";
 
@@ -37,18 +37,6 @@ export async function query(url: string, text: string): Promise<Record<string, s
   }
 }
 
-/** Another process that runs an embedded Postgres. */
-export interface Supervisor {
-  /** The process. */
-  child: Deno.ChildProcess;
-  /** Where its server can be reached, once it has printed that. */
-  url: string;
-  /** Resolves once the process has printed the text; after 30 s it kills the process and rejects. */
-  waitFor(text: string): Promise<void>;
-  /** Asks the process to stop, unless it was killed, and waits for its end. */
-  end(): Promise<void>;
-}
-
 /**
  * Runs run_postgres.ts in a process group of its own, and resolves once it has printed the text `until`.
  *
@@ -58,7 +46,7 @@ export async function supervise(
   dataDir: string,
   until: string,
   options: { command?: Deno.CommandOptions; project?: string } = {},
-): Promise<Supervisor> {
+) {
   const project = options.project ?? join(import.meta.dirname ?? "", "../../..");
   const script = join(project, "shared/embedded/testdata/run_postgres.ts");
   const child = new Deno.Command(Deno.execPath(), {
@@ -71,6 +59,7 @@ export async function supervise(
   }).spawn();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let output = "";
+  /** Resolves once the process has printed the text; after 30 s it kills the process and rejects. */
   const waitFor = async (text: string) => {
     const timer = setTimeout(() => signalChild(child, "SIGKILL"), 30_000);
     while (!output.includes(text)) {
@@ -81,6 +70,7 @@ export async function supervise(
     clearTimeout(timer);
   };
   await waitFor(until);
+  /** Asks the process to stop, unless it was killed, and waits for its end. */
   const end = async () => {
     await child.stdin.close().catch(() => {}); // closed already if it was killed
     await child.status;

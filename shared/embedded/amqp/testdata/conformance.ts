@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assert } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   type Channel,
   type ChannelModel,
@@ -17,6 +17,9 @@ import { startAmqpBroker } from "../server.ts";
 
 /** A broker under test, with what a test opens on it; everything is taken down after the test. */
 export type BrokerUnderTest = ReturnType<typeof brokerUnderTest>;
+
+/** Arguments of a quorum queue. */
+export const QUORUM = { arguments: { "x-queue-type": "quorum" } };
 
 const WAIT_MS = 10_000;
 
@@ -48,54 +51,52 @@ export function conformanceTest(name: string, body: (broker: BrokerUnderTest) =>
 function brokerUnderTest(url: string, isEmbedded: boolean) {
   const connections: ChannelModel[] = [];
   const names: string[] = [];
-
-  async function open(): Promise<ChannelModel> {
-    const connection = await connect(url, { noDelay: true });
-    connection.on("error", () => {}); // tests look at the errors they expect; others show as a failed action
-    connections.push(connection);
-    return connection;
-  }
-
-  /** A name that nothing else has, for a queue or exchange that is deleted after the test. */
-  function unique(prefix: string): string {
-    const name = `conformance.${prefix}.${crypto.randomUUID().slice(0, 13)}`;
-    names.push(name);
-    return name;
-  }
-
-  /** A channel with confirms, on a connection of its own. */
-  async function channel(): Promise<ConfirmChannel> {
-    const channel = await (await open()).createConfirmChannel();
-    channel.on("error", () => {});
-    return channel;
-  }
-
-  /** Declares a queue under a unique name. */
-  async function queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
-    return (await channel.assertQueue(unique("queue"), options)).queue;
-  }
-
-  return {
+  const broker = {
     url,
     /** Whether it is the one of this project. */
     isEmbedded,
-    connect: open,
-    unique,
+    async connect(): Promise<ChannelModel> {
+      const connection = await connect(url, { noDelay: true });
+      connection.on("error", () => {}); // tests look at the errors they expect; others show as a failed action
+      connections.push(connection);
+      return connection;
+    },
+    /** A name that nothing else has, for a queue or exchange that is deleted after the test. */
+    unique(prefix: string): string {
+      const name = `conformance.${prefix}.${crypto.randomUUID().slice(0, 13)}`;
+      names.push(name);
+      return name;
+    },
     /** Whether it says that it is a RabbitMQ 3, which answers some things otherwise than 4. */
     async isRabbitMq3(): Promise<boolean> {
-      const { product, version } = (await open()).connection.serverProperties;
+      const { product, version } = (await broker.connect()).connection.serverProperties;
       return product === "RabbitMQ" && version.startsWith("3.");
     },
-    channel,
-    queue,
+    /** A channel with confirms, on a connection of its own unless one is given. */
+    async channel(connection?: ChannelModel): Promise<ConfirmChannel> {
+      const channel = await (connection ?? await broker.connect()).createConfirmChannel();
+      channel.on("error", () => {});
+      return channel;
+    },
+    /** Declares a queue under a unique name. */
+    async queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
+      return (await channel.assertQueue(broker.unique("queue"), options)).queue;
+    },
     /** Both of the above. */
     async channelWithQueue(options?: Options.AssertQueue) {
-      const opened = await channel();
-      return { channel: opened, queue: await queue(opened, options) };
+      const channel = await broker.channel();
+      return { channel, queue: await broker.queue(channel, options) };
     },
     /** Declares an exchange under a unique name. */
     async exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string> {
-      return (await channel.assertExchange(unique("exchange"), type, options)).exchange;
+      return (await channel.assertExchange(broker.unique("exchange"), type, options)).exchange;
+    },
+    /** Asserts that the broker closes a fresh channel for the action, with this code and text. */
+    async refuses(code: number, text: string, action: (channel: ConfirmChannel) => unknown): Promise<void> {
+      const channel = await broker.channel();
+      const reason = await closeReason(channel, () => action(channel));
+      assertEquals(reason.code, code, reason.message);
+      assertStringIncludes(reason.message, text);
     },
     /** Closes all connections, but those that the test or the server closed. */
     async disconnect(): Promise<void> {
@@ -111,6 +112,7 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
       await connection.close();
     },
   };
+  return broker;
 }
 
 /** Resolves once `condition` holds; fails after ten seconds, saying what was waited for. */
@@ -138,27 +140,39 @@ export async function closeReason(
 }
 
 /** Messages as they come to a consumer, and whether the server cancelled it. */
-export type Inbox = { readonly tag: string; readonly messages: ConsumeMessage[]; cancelled: boolean };
+export type Inbox = { tag: string; readonly messages: ConsumeMessage[]; cancelled: boolean };
 
-/** Consumes into an array. */
+/** Consumes into an array, and waits until so many have come. */
 export async function consumeInto(
   channel: Channel,
   queue: string,
   options?: Options.Consume,
+  count = 0,
 ): Promise<Inbox> {
-  const messages: ConsumeMessage[] = [];
-  const state = { cancelled: false };
-  const { consumerTag: tag } = await channel.consume(queue, (message) => {
-    if (message) messages.push(message);
-    else state.cancelled = true;
+  const inbox: Inbox = { tag: "", messages: [], cancelled: false };
+  const { consumerTag } = await channel.consume(queue, (message) => {
+    if (message) inbox.messages.push(message);
+    else inbox.cancelled = true;
   }, options);
-  return Object.assign(state, { tag, messages });
+  inbox.tag = consumerTag;
+  await until(`${count} messages`, () => inbox.messages.length >= count);
+  return inbox;
 }
 
 /** Sends texts to a queue, one message each, and waits for the confirms. */
 export async function send(channel: ConfirmChannel, queue: string, texts: Iterable<string>): Promise<void> {
   for (const text of texts) channel.sendToQueue(queue, Buffer.from(text));
   await channel.waitForConfirms();
+}
+
+/** How many messages are ready in a queue. */
+export async function ready(channel: Channel, queue: string): Promise<number> {
+  return (await channel.checkQueue(queue)).messageCount;
+}
+
+/** Resolves once so many messages are ready in a queue. */
+export async function untilReady(channel: Channel, queue: string, count: number): Promise<void> {
+  await until(`${count} messages in ${queue}`, async () => await ready(channel, queue) === count);
 }
 
 /** Fetches what is in a queue, acknowledging it. */
@@ -171,7 +185,7 @@ export async function fetchAll(channel: Channel, queue: string): Promise<Consume
   }
 }
 
-/** The bodies as text, one after the other. */
-export function bodies(messages: readonly { content: Uint8Array }[]): string[] {
-  return messages.map((message) => new TextDecoder().decode(message.content));
+/** The bodies as one text, divided by spaces. */
+export function bodies(messages: readonly { content: Uint8Array }[]): string {
+  return messages.map((message) => new TextDecoder().decode(message.content)).join(" ");
 }

@@ -5,12 +5,15 @@
  */
 import { assert } from "@std/assert";
 import { byteWriter, writtenBytes } from "../bytes.ts";
-import { createFrameReader, FRAME, received, roomForMore, takeFrame, writeMethodFrame } from "../frames.ts";
-import { PROTOCOL_HEADER } from "../handshake.ts";
+import { PROTOCOL_HEADER } from "../connection.ts";
+import { createFrameReader, FRAME, roomForMore, takeFrame, writeMethodFrame } from "../frames.ts";
 import { type Method, type MethodArguments, type MethodName, readMethod } from "../methods.ts";
 
 /** A broker that stays silent for longer fails the test. */
 const WAIT_MS = 10_000;
+
+/** A publish to the queue `q`; its content is to follow. */
+export const PUBLISH = { ticket: 0, exchange: "", routingKey: "q", mandatory: false, immediate: false };
 
 /** A connection on which nothing happens by itself, heartbeats included. */
 export type RawClient = Awaited<ReturnType<typeof connectRaw>>;
@@ -49,33 +52,46 @@ export async function connectRaw(
 /** A raw client on which channel 1 is open. */
 export async function connectWithChannel(url: string): Promise<RawClient> {
   const client = await connectRaw(url);
-  await client.expect("connection.open-ok");
   client.send(1, "channel.open", { outOfBand: "" });
   await client.expect("channel.open-ok");
   return client;
 }
 
-/** Sends bytes on a new connection and answers with everything that comes until the broker closes it. */
-export async function exchangeBytes(url: string, bytes: Uint8Array): Promise<Uint8Array> {
+/** A raw client that consumes a queue. */
+export async function connectConsumer(url: string, queue: string): Promise<RawClient> {
+  const client = await connectWithChannel(url);
+  const flags = { noLocal: false, noAck: false, exclusive: false, noWait: false };
+  client.send(1, "basic.consume", { ticket: 0, queue, consumerTag: "raw", ...flags, arguments: new Map() });
+  await client.expect("basic.consume-ok");
+  return client;
+}
+
+/** Sends bytes on a new connection, and nothing more with `hangUp`; answers with what comes until the broker closes it. */
+export async function exchangeBytes(
+  url: string,
+  bytes: Uint8Array,
+  { hangUp = false } = {},
+): Promise<number[]> {
   const { hostname, port } = new URL(url);
   using socket = await Deno.connect({ hostname, port: Number(port) });
-  await socket.write(bytes);
   const answer: number[] = [];
-  const buffer = new Uint8Array(4096);
+  const buffer = new Uint8Array(64 * 1024);
+  try {
+    await socket.write(bytes);
+    if (hangUp) await socket.closeWrite();
+  } catch {
+    // the broker closed first
+  }
   for (;;) {
     const length = await readOrEnd(socket, buffer);
-    if (length === null) return new Uint8Array(answer);
+    if (length === null) return answer;
     answer.push(...buffer.subarray(0, length));
   }
 }
 
 /** A reset by the broker is an end like any other. */
 async function readOrEnd(socket: Deno.TcpConn, buffer: Uint8Array): Promise<number | null> {
-  try {
-    return await socket.read(buffer);
-  } catch {
-    return null;
-  }
+  return await socket.read(buffer).catch(() => null);
 }
 
 function rawClient(socket: Deno.TcpConn) {
@@ -103,7 +119,7 @@ function rawClient(socket: Deno.TcpConn) {
       clearTimeout(timer);
       assert(!timedOut, `Waited ${WAIT_MS} ms for the broker to send something, or to close`);
       if (length === null) return undefined;
-      received(frames, length);
+      frames.filled += length;
     }
   }
 
@@ -135,24 +151,17 @@ function rawClient(socket: Deno.TcpConn) {
         if (method.name === name) return method.args as MethodArguments<N>;
       }
     },
-    /** The reply code of the broker's `connection.close`, or undefined when it closes the socket without one. */
+    /**
+     * Reads on until the broker closes, hangs up as well, and answers with the reply code of its `connection.close`, or with
+     * undefined when it closed the socket without one.
+     */
     async closeCode(): Promise<number | undefined> {
       for (;;) {
         const method = await nextMethod();
-        if (!method || method.name === "connection.close") return method?.args.replyCode;
+        if (method && method.name !== "connection.close") continue;
+        close();
+        return method?.args.replyCode;
       }
-    },
-    /** Reads up to the next heartbeat, over everything else. */
-    async heartbeat(): Promise<void> {
-      for (;;) {
-        const frame = await nextFrame();
-        assert(frame, "The connection ended before a heartbeat");
-        if (frame.type === FRAME.heartbeat) return;
-      }
-    },
-    /** Reads until the broker has closed the socket. */
-    async closed(): Promise<void> {
-      while (await nextFrame());
     },
     /** Closes the socket without a word. */
     close,

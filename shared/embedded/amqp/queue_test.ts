@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./ready_list.ts";
+import { addReady, countReady, createReadyList, peekReady, putBackReady, takeReady } from "./queue.ts";
 
 Deno.test("a ready list gives items by position, whatever was taken and put back in whichever order", () => {
   const step = fc.oneof(
-    fc.record({ type: fc.constantFrom("add" as const, "take" as const), times: fc.nat(60) }),
+    fc.record({ type: fc.constantFrom("add" as const, "take" as const), times: fc.nat(2000) }),
     fc.record({ type: fc.constant("put back" as const), times: fc.nat() }),
   );
-  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
     const list = createReadyList<{ position: number }>();
     const model: number[] = [];
     const out: number[] = [];
@@ -27,16 +27,10 @@ Deno.test("a ready list gives items by position, whatever was taken and put back
       for (let time = 0; type === "take" && time < times; time++) {
         const item = takeReady(list);
         assertEquals(item?.position, model.shift());
-        if (item) out.push(item.position);
+        if (!item) break;
+        out.push(item.position);
       }
       assertEquals([countReady(list), peekReady(list)?.position], [model.length, model[0]]);
     }
   }));
-});
-
-Deno.test("a ready list keeps the order over many sizes, up and down", () => {
-  const list = createReadyList<{ position: number }>();
-  for (let position = 0; position < 100_000; position++) addReady(list, { position });
-  for (let position = 0; position < 100_000; position++) assertEquals(takeReady(list)?.position, position);
-  assertEquals(takeReady(list), undefined);
 });
