@@ -150,7 +150,6 @@ export async function runChaos(
   return {
     passed: audit.ok && toBeZero.every((n) => n === 0),
     plan,
-    /** What the processes were started with. */
     settings: CHAOS_SETTINGS,
     services: { restart: database.restartIs, wipe: broker.wipeIs },
     /** Those that struck, by kind. */

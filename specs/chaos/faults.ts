@@ -47,7 +47,6 @@ interface KindOfFault {
   readonly targets: readonly string[];
   /** From and to, in milliseconds: long enough to hurt, short enough to leave time for the next one. */
   readonly lastsMs?: readonly [number, number];
-  /** How many messages it is about, from and to. */
   readonly messages?: readonly [number, number];
   /** Lets it strike; resolves when it is over, which is not to say that the system has recovered. */
   readonly inject: (fault: Fault, system: ChaosSystem, record: FaultRecord) => Promise<void>;

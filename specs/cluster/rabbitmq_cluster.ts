@@ -23,19 +23,16 @@ export interface RabbitNode {
   readonly name: string;
   /** The port on which it takes clients. */
   readonly port: number;
-  /** Where it is, as an AMQP URL. */
   readonly url: string;
   /** Starts it on the data that it has, and resolves once a client can log in. */
   start(): Promise<void>;
   /** Stops it as a service manager does, with SIGTERM. */
   stop(): Promise<void>;
-  /** Ends it with SIGKILL. */
   kill(): Promise<void>;
 }
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
 export interface RabbitCluster extends AsyncDisposable {
-  /** Its nodes, running or not. */
   readonly nodes: readonly RabbitNode[];
   /** All of them in one text, as `AMQP_URL` takes it. */
   readonly url: string;
