@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { sectionOf } from "./support/markdown.ts";
+import { type FencedBlock, fencedBlocks, sectionOf } from "./support/markdown.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
@@ -24,11 +24,11 @@ const AT_WORK = "specs/testdata/new_consumer.ts";
 Deno.test("an event, a table and a consumer that are added as CONTRIBUTING.md says cost eight files, pass the checks and work", async () => {
   await using copy = await copyOfProject();
   const markdown = await Deno.readTextFile(join(root, "CONTRIBUTING.md"));
-  const steps = RECIPES.flatMap((heading) => stepsOf(markdown, heading));
+  const steps = RECIPES.flatMap((heading) => fencedBlocks(sectionOf(markdown, heading))).map(stepOf);
   const edits = steps.filter((step) => step.kind !== "run");
-  const paths = (
-    kind: "insert" | "new",
-  ) => [...new Set(edits.filter((edit) => edit.kind === kind).map(({ path }) => path))];
+  const paths = (kind: Step["kind"]) => [
+    ...new Set(edits.filter((edit) => edit.kind === kind).map(({ path }) => path)),
+  ];
   const [changed, created] = [paths("insert"), paths("new")];
   assert(changed.length <= MAX_CHANGED && created.length <= MAX_NEW, [...changed, ...created].join(", "));
   const touched = [...changed, ...created];
@@ -130,64 +130,24 @@ async function deno(project: string, ...args: string[]): Promise<void> {
   throw new Error(`In the copy, \`deno ${args.join(" ")}\` ${ended}:\n${printed}`);
 }
 
-/** A file that is new, with all its text. */
-interface NewFile {
-  /** What kind of step it is. */
-  readonly kind: "new";
-  /** Its path from the project's root. */
-  readonly path: string;
-  /** Its text. */
-  readonly text: string;
-}
-
-/** Lines that go right before or after a line of a file. */
-interface Insertion {
-  /** What kind of step it is. */
-  readonly kind: "insert";
-  /** The file's path from the project's root. */
-  readonly path: string;
-  /** On which side of the line. */
-  readonly where: "before" | "after";
-  /** What that line has, and no other of the file. */
-  readonly at: string;
-  /** The lines, each with its end. */
-  readonly text: string;
-}
-
-/** Commands to be run in the project's root. */
-interface Commands {
-  /** What kind of step it is. */
-  readonly kind: "run";
-  /** One command each, without what a shell would have to read. */
-  readonly commands: readonly string[];
-}
-
-/** One step of a recipe. */
-type Step = NewFile | Insertion | Commands;
+/** One step of a recipe: a new file, lines before or after the one line that has `at`, or commands. */
+type Step =
+  | { readonly kind: "new"; readonly path: string; readonly text: string }
+  | {
+    readonly kind: "insert";
+    readonly path: string;
+    readonly where: "before" | "after";
+    readonly at: string;
+    readonly text: string;
+  }
+  | { readonly kind: "run"; readonly commands: readonly string[] };
 
 const CODE = "(?:`` (.+?) ``|`([^`]+)`)";
 const NEW_FILE = new RegExp(`New file ${CODE}:$`);
 const INSERTION = new RegExp(`In ${CODE}, (before|after) ${CODE}:$`);
 
-/**
- * The steps under the heading of the second level `heading`, in their order.
- *
- * Errors: when the section is not there, or has a block that is no step.
- */
-function stepsOf(markdown: string, heading: string): Step[] {
-  const section = sectionOf(markdown, heading);
-  if (section === "") throw new Error(`There is no section "${heading}"`);
-  const steps: Step[] = [];
-  let end = 0;
-  for (const block of section.matchAll(/^```\w*\n([^]*?)^```$/gm)) {
-    const paragraph = section.slice(end, block.index).trim().split(/\n\n/).at(-1) ?? "";
-    steps.push(stepOf(paragraph.replaceAll("\n", " "), block[1] ?? ""));
-    end = block.index + block[0].length;
-  }
-  return steps;
-}
-
-function stepOf(paragraph: string, text: string): Step {
+/** What a block says is to be done, by the paragraph before it. Errors: when that does not say it. */
+function stepOf({ paragraph, text }: FencedBlock): Step {
   const created = NEW_FILE.exec(paragraph);
   if (created) return { kind: "new", path: created[1] ?? created[2] ?? "", text };
   const inserted = INSERTION.exec(paragraph);
@@ -201,67 +161,18 @@ function stepOf(paragraph: string, text: string): Step {
 }
 
 /**
- * The file's `text` with the lines of a step in it, as far indented as the line that they go beside.
+ * The file's `text` with the lines of a step in it; as far indented as that line.
  *
  * Errors: unless exactly one line has what the step names.
  */
-function withInsertion(text: string, { path, where, at, text: inserted }: Insertion): string {
+function withInsertion(text: string, { path, where, at, text: inserted }: Step & { kind: "insert" }): string {
   const lines = text.split("\n");
   const found = lines.flatMap((line, i) => line.includes(at) ? [i] : []);
   const [index] = found;
   if (index === undefined || found.length > 1) {
     throw new Error(`${path} must have \`${at}\` in one line, and has it in ${found.length}`);
   }
-  const indent = /^ */.exec(lines[index] ?? "")?.join() ?? "";
-  const block = dedented(inserted.replace(/\n$/, "").split("\n")).map((line) => line && `${indent}${line}`);
+  const indent = /^ */.exec(lines[index] ?? "")?.[0] ?? "";
+  const block = inserted.trimEnd().split("\n").map((line) => line && `${indent}${line}`);
   return lines.toSpliced(where === "before" ? index : index + 1, 0, ...block).join("\n");
 }
-
-/** The lines without the blanks that all of them begin with. */
-function dedented(lines: readonly string[]): string[] {
-  const widths = lines.filter((line) => line !== "").map((line) => line.search(/[^ ]/));
-  return lines.map((line) => line.slice(Math.min(...widths)));
-}
-
-const recipe = (block: string) =>
-  `# A document\n\n## Add it\n\n${block}\n\n## Another section\n\nRun:\n\n\`\`\`sh\nno\n\`\`\`\n`;
-const insertion = (where: "before" | "after", at: string, text: string): Insertion => ({
-  kind: "insert",
-  path: "a.ts",
-  where,
-  at,
-  text,
-});
-
-Deno.test("stepsOf() reads what the paragraph before each block says, and no further than the section", () => {
-  const steps = stepsOf(
-    recipe(
-      "**One.** Why. New file\n`a/b.ts`:\n\n```ts\nx\n```\n\nIn `a.md`, after `` `c`, `d` ``:\n\n```text\n| c |\n```\n\n" +
-        "**Last.** Run:\n\n```sh\ndeno fmt\ndeno task ok\n```",
-    ),
-    "Add it",
-  );
-  assertEquals(steps, [
-    { kind: "new", path: "a/b.ts", text: "x\n" },
-    { kind: "insert", path: "a.md", where: "after", at: "`c`, `d`", text: "| c |\n" },
-    { kind: "run", commands: ["deno fmt", "deno task ok"] },
-  ]);
-});
-
-Deno.test("stepsOf() refuses a block without a place, and a section that is not there", () => {
-  assertThrows(() => stepsOf(recipe("Such as:\n\n```ts\nx\n```"), "Add it"), Error, "Such as:");
-  assertThrows(() => stepsOf(recipe(""), "Add that"), Error, "Add that");
-});
-
-Deno.test("withInsertion() puts lines beside the one that has the text, as far indented as that is", () => {
-  assertEquals(withInsertion("a\n  b\nc\n", insertion("before", "b", "x\n  y\n")), "a\n  x\n    y\n  b\nc\n");
-  assertEquals(
-    withInsertion("a\n  b\nc\n", insertion("after", "b", "    x\n\n    y\n")),
-    "a\n  b\n  x\n\n  y\nc\n",
-  );
-});
-
-Deno.test("withInsertion() refuses a text that no line has, or more than one", () => {
-  assertThrows(() => withInsertion("a\nb\n", insertion("after", "c", "x\n")), Error, "has it in 0");
-  assertThrows(() => withInsertion("ab\nb\n", insertion("after", "b", "x\n")), Error, "has it in 2");
-});

@@ -1,50 +1,40 @@
 import { assertEquals } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "amqplib";
-import { runAudit } from "../shared/ops/audit.ts";
-import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { tickRelay } from "../shared/sql/outbox.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { countUnpublished, fingerprint, readLedger, settled } from "./support/ledger.ts";
-import { placeOrders } from "./support/place_orders.ts";
+import {
+  balance,
+  countUnpublished,
+  fingerprint,
+  ledgerOf,
+  readBooks,
+  readLedger,
+  settled,
+  violations,
+} from "./support/ledger.ts";
+import { keepOrdering, mixedCourse, placeOrders } from "./support/place_orders.ts";
+import { wipeBroker } from "./support/test_broker.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
 const ORDERS = 1000;
-/** Of ten orders, eight succeed, one is declined and one finds no seat. */
-const courseOf = (n: number) =>
-  n % 10 === 8
-    ? RESERVED_COURSES.paymentFailure
-    : n % 10 === 9
-    ? RESERVED_COURSES.enrollmentFailure
-    : RESERVED_COURSES.success;
+/** So many orders lie between two restarts, and between two kills. */
+const EVERY = 100;
+const EXPECTED = ledgerOf({ success: 800, paymentFailure: 100, enrollmentFailure: 100 });
 
-const EXPECTED = {
-  orders: { COMPLETED: 800, PAYMENT_FAILED: 100, REFUNDED: 100 },
-  payments: { FAILED: 100, REFUND_SUCCEEDED: 100, SUCCEEDED: 800 },
-  enrollments: { FAILED: 100, GRANTED: 800 },
-  notifications: { ORDER_COMPLETED: 800, ORDER_REFUNDED: 100, PAYMENT_FAILED: 100 },
-  events: {
-    "enrollment.failed": 100,
-    "enrollment.granted": 800,
-    "notification.sent": 1000,
-    "order.created": 1000,
-    "payment.failed": 100,
-    "payment.succeeded": 900,
-    "refund.requested": 100,
-    "refund.succeeded": 100,
-  },
-  deadLetters: 0,
-};
-
-Deno.test("1,000 orders end with one charge, one seat and one notification each, and a repeat of every event changes nothing", async () => {
+Deno.test("1,000 orders end with one charge, one seat and one notification each although every process is restarted, and a repeat of every event changes nothing", async () => {
   await using stack = await startStack({}, { apart: [] });
   const { sql } = stack.db;
-  await placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf });
+  await orderWhileAllRestart(stack);
   await settled(stack);
   assertEquals(await readLedger(sql), EXPECTED);
+  // Who is asked to stop finishes and acks what it has in hand: nobody gets it a second time.
+  const [inbox] = await sql`select sum(duplicates)::int as repeats from processed_events`;
+  assertEquals(inbox?.repeats, 0, "events that were processed and came again");
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
@@ -64,46 +54,67 @@ Deno.test("1,000 orders end with one charge, one seat and one notification each,
   assertEquals(await violations(stack), []);
 });
 
-Deno.test("orders all end right although every worker is killed in the middle of them", async () => {
-  await using stack = await startStack();
+/** Stops and starts every process under load, one after the other: no order may be lost, nor one be made twice. */
+async function orderWhileAllRestart(stack: TestStack): Promise<void> {
+  const codes: string[] = [];
+  let ordered = 0;
+  const load = keepOrdering(stack.url, {
+    orders: ORDERS,
+    connections: 16,
+    // Ahead of the restarts, but not by so much that there would be no load beneath the last of them.
+    async gate() {
+      while (codes.length < stack.processes.length && ordered >= (codes.length + 2) * EVERY) await delay(5);
+    },
+    stop: AbortSignal.timeout(120_000),
+    onAccepted: (count) => ordered = count,
+  });
+  for (const name of stack.processes) {
+    await eventually(`load for ${name}`, () => ordered >= (codes.length + 1) * EVERY, 60_000);
+    codes.push(`${name} ${await stack.stop(name)}`);
+    stack.start(name);
+  }
+  const { accepted, answeredTwice, unanswered } = await load;
+  await settled(stack);
+  assertEquals(codes, stack.processes.map((name) => `${name} 0`), "processes that did not stop cleanly");
+  assertEquals([accepted.size, unanswered], [ORDERS, 0]);
+  const books = await readBooks(stack.db.sql);
+  assertEquals(balance({ accepted, answeredTwice }, books), { lost: 0, duplicated: 0, stuck: 0, wrong: 0 });
+}
+
+Deno.test("orders all end right although every worker is killed in the middle of them, and the broker loses all that it has", async () => {
+  const reconcileSoon = { OUTBOX_RECONCILE_INTERVAL_MS: "100", OUTBOX_RECONCILE_AFTER_MS: "2000" };
+  await using stack = await startStack(reconcileSoon);
+  const { db: { sql }, broker } = stack;
+  const load = placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf: mixedCourse });
   const workers = stack.processes.filter((name) => name !== "api");
-  const load = placeOrders(stack.url, { orders: ORDERS, connections: 16, courseOf });
   for (const [i, name] of workers.entries()) {
     // Each at a time of its own, while there is work for it.
-    await eventually(`order ${(i + 1) * 100}`, async () => {
-      const [row] = await stack.db.sql`select count(*)::int as count from orders`;
-      return row?.count >= (i + 1) * 100;
+    await eventually(`order ${(i + 1) * EVERY}`, async () => {
+      const [row] = await sql`select count(*)::int as count from orders`;
+      return row?.count >= (i + 1) * EVERY;
     }, 60_000);
     await stack.kill(name);
     stack.start(name);
+    if (i % 3 === 2) await wipeBroker(broker.url, broker.topology);
   }
   await load;
   await settled(stack);
-  assertEquals(await readLedger(stack.db.sql), EXPECTED);
+  assertEquals(await readLedger(sql), EXPECTED);
   assertEquals(await violations(stack), []);
 });
-
-/** What the audit of a system at rest finds. */
-async function violations({ db, broker }: TestStack) {
-  const { checks } = await runAudit(db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
-  return checks.filter(({ count }) => count > 0);
-}
 
 /** Stops the consumers, each of which finishes what it has in hand and gives back the rest; then nothing may be left. */
 async function nothingLeft(stack: TestStack): Promise<void> {
   const connection = await connect(stack.broker.url);
   const channel = await connection.createChannel();
-  const queues = async () => {
-    const { topology } = stack.broker;
-    return await Promise.all(Object.values(topology.queues).map(({ name }) => channel.checkQueue(name)));
-  };
+  const names = Object.values(stack.broker.topology.queues).map(({ name }) => name);
+  const queues = () => Promise.all(names.map((name) => channel.checkQueue(name)));
   const codes = await Promise.all(CONSUMERS.map(async ({ name }) => `${name} ${await stack.stop(name)}`));
   assertEquals(codes.filter((code) => !code.endsWith(" 0")), [], "processes that did not stop cleanly");
   // The broker may count a consumer for a moment longer, and its messages come back only then.
-  await eventually(
-    "nobody to be subscribed",
-    async () => (await queues()).every((q) => q.consumerCount === 0),
-  );
+  await eventually("nobody to be subscribed", async () => {
+    return (await queues()).every(({ consumerCount }) => consumerCount === 0);
+  });
   const left = (await queues()).filter(({ messageCount }) => messageCount > 0);
   assertEquals(left, [], "messages that nobody consumes");
   await connection.close();

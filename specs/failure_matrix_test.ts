@@ -1,10 +1,16 @@
+/**
+ * What fails, and how it ends: every scenario, every row of the failure matrix, and crashes at the worst moments.
+ *
+ * @module
+ */
 import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
+import { SCENARIOS } from "../api/ops/scenario_list.ts";
 import { makeEvent } from "../shared/events.ts";
-import { runAudit } from "../shared/ops/audit.ts";
 import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
-import type { QueueKey } from "../shared/topology.ts";
+import type { Sql } from "../shared/sql/connect.ts";
+import { CONSUMED_TYPES, type QueueKey } from "../shared/topology.ts";
 import { eventually } from "./support/eventually.ts";
 import {
   COMPLETED,
@@ -12,162 +18,290 @@ import {
   countUnfinished,
   countUnpublished,
   DECLINED,
+  LEDGER_EVENTS,
+  ledgerOf,
   type OrderEnd,
   PENDING,
+  readLedger,
   readOrderEnd,
   REFUNDED,
+  settled,
+  violations,
 } from "./support/ledger.ts";
-import { placeOrders } from "./support/place_orders.ts";
+import { type Course, placeOrders } from "./support/place_orders.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
-import { type CuttableStack, startCuttableStack } from "./support/test_stack.ts";
+import { startCuttableStack, startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
 /** So much time for three delayed retries (10.5 s, give or take a fifth) on a busy machine. */
 const RETRIES_MS = 60_000;
 
-/** The rows of the failure matrix, each by its name, on one system: what is slow goes on while others are looked at. */
+/** The scenarios without a failure, with the course of their orders. */
+const OUTCOMES: Readonly<Record<string, Course>> = {
+  "order-success": "success",
+  "payment-failure": "paymentFailure",
+  "enrollment-failure": "enrollmentFailure",
+};
+
+/** By row of the matrix, the scenarios that end no process; all are played at once. */
+const ROWS: Readonly<Record<string, Readonly<Record<string, OrderEnd>>>> = {
+  "card declined: no retry, no dead letter, order PAYMENT_FAILED": { "payment-failure": DECLINED },
+  "no seat left: no retry, no dead letter, refund": {
+    "enrollment-failure": REFUNDED,
+    "refund-failing": REFUNDED,
+  },
+  "duplicate delivery: no effect": { "duplicate-delivery": COMPLETED },
+  "event ahead of its time: tried again soon": { "event-too-early": COMPLETED },
+  "what is slow costs time, and nothing else": { "provider-slow": COMPLETED, "delayed-delivery": COMPLETED },
+  "invalid payload, unknown version, illegal transition: a dead letter at once": {
+    "malformed-message": { ...COMPLETED, letters: ["not JSON after 1"] },
+    "invalid-payload": { ...COMPLETED, letters: ["invalid payload after 1"] },
+    "unknown-version": { ...COMPLETED, letters: ["unknown version after 1"] },
+  },
+  "database times out in a consumer: retried with delay": { "database-timeout": COMPLETED },
+  "payment provider times out: retried before any failure; a dead letter after 3": {
+    "provider-timeout": { ...COMPLETED, payments: ["SUCCEEDED after 3"] },
+    "provider-down": { ...PENDING, letters: ["retries exhausted after 4"] },
+  },
+  "the broker lost its messages: reconciliation sends again what a consumer lacks": {
+    "lost-message": COMPLETED,
+  },
+};
+
+/** Those that end a process or a connection, with whom they end. */
+const ROUGH: Readonly<Record<string, readonly string[]>> = {
+  "broker-connection-lost": [],
+  "crash-before-publish": ["outbox-relay"],
+  "crash-after-confirm": ["outbox-relay"],
+  "crash-before-commit": ["payments-order-created"],
+  "crash-after-commit": ["payments-order-created"],
+  "poison-message": Array.from({ length: 6 }, () => "payments-order-created"),
+};
+/** It waits for its order, which the first system has no patience for. */
+const ILLEGAL = "illegal-transition";
+
+Deno.test("every scenario has its end in a test", () => {
+  const tested = [
+    ...Object.values(ROWS).flatMap(Object.keys),
+    ...Object.keys(ROUGH),
+    "order-success",
+    ILLEGAL,
+  ];
+  assertEquals(tested.toSorted(), SCENARIOS.map(({ name }) => name).toSorted());
+});
+
+Deno.test("where nothing fails a scenario ends with exactly the rows and events it should have, and nobody looks at faults", async () => {
+  await using stack = await startStack({}, { apart: [] });
+  const { sql } = stack.db;
+  const everything = { times: 9, consumer: null, correlationId: null, delayMs: null };
+  const points = [
+    "relay.crash-before-publish",
+    "delivery.lost",
+    "consumer.crash-before-commit",
+    "provider.failing",
+  ];
+  await armFaults(sql, points.map((point) => ({ point: point as FaultPoint, ...everything })), new Date());
+  for (const [scenario, course] of Object.entries(OUTCOMES)) {
+    await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
+    const id = await play(stack, scenario);
+    await settled(stack);
+    const expected = ledgerOf({ [course]: 1 });
+    assertEquals(await readLedger(sql), expected);
+    assertEquals(await violations(stack), []);
+    await assertTold(stack.url, id, Object.keys(expected.events), Object.keys(expected.orders)[0]);
+    const [row] = await sql`select count(distinct correlation_id)::int as ids, min(correlation_id) as id,
+      count(distinct traceparent)::int as traces from outbox_events`;
+    assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1 });
+  }
+  assertEquals([await strikesLeft(sql), stack.crashes], [36, []]);
+});
+
+/** The timeline has every event as emitted and published, each that has consumers as processed, and the last status. */
+async function assertTold(
+  url: string,
+  id: string,
+  types: string[],
+  status: string | undefined,
+): Promise<void> {
+  const response = await fetch(`${url}/orders/${id}/timeline`);
+  const { timeline }: { timeline: { kind: string; eventType: string; to?: string }[] } = await response
+    .json();
+  const typesOf = (kind: string) => {
+    const told = new Set(timeline.filter((entry) => entry.kind === kind).map(({ eventType }) => eventType));
+    return LEDGER_EVENTS.filter((type) => told.has(type)).toSorted();
+  };
+  assertEquals([typesOf("emitted"), typesOf("published")], [types, types]);
+  assertEquals(typesOf("processed"), types.filter((type) => CONSUMED_TYPES.has(type)));
+  assertEquals(timeline.findLast(({ kind }) => kind === "status")?.to, status);
+}
+
+/** The rows of the failure matrix on one system: all that is slow is under way while others are looked at. */
 Deno.test("failure matrix", async (t) => {
   await using stack = await startCuttableStack({
     FAULTS_ENABLED: "true",
-    PAYMENT_PROVIDER_TIMEOUT_MS: "500",
+    PAYMENT_PROVIDER_TIMEOUT_MS: "3000", // a slow provider takes 2 s
     CONSUMER_EARLY_PATIENCE_MS: "0",
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
-    OUTBOX_RECONCILE_AFTER_MS: "4000",
+    OUTBOX_RECONCILE_AFTER_MS: "8000", // longer than whatever is only slow
   }, { apart: [] });
   const { sql } = stack.db;
-  const ends = async (id: string, end: OrderEnd) => {
-    await eventually(`${id} to end as ${JSON.stringify(end)}`, async () => {
-      return JSON.stringify(await readOrderEnd(sql, id)) === JSON.stringify(end);
-    }, RETRIES_MS).catch(() => {}); // what it came to instead says more
-    assertEquals(await readOrderEnd(sql, id), end);
-  };
-  await t.step("broker unreachable while publishing: retried until it is back, no dead letter", async () => {
-    // Cut with confirms in flight, so that what has no answer is among it.
-    const load = placeOrders(stack.url, { orders: 400, connections: 16 });
-    await eventually("a part to be published", async () => {
-      const [row] =
-        await sql`select count(*)::int as count from outbox_events where published_at is not null`;
-      return row?.count >= 100;
+  const beside = placeOrders(stack.url, { orders: 50, connections: 4 });
+  const names = Object.values(ROWS).flatMap(Object.keys);
+  const ids = new Map(await Promise.all(names.map(async (name) => [name, await play(stack, name)] as const)));
+  const databaseFails = await playWith(stack, "database.timeout", 100, "enrollmentsPaymentSucceeded");
+  const unpaid = await playWith(stack, "provider.failing", 100, "paymentsOrderCreated");
+  await sendEnrollmentGranted(stack, unpaid);
+  await beside;
+
+  for (const [row, scenarios] of Object.entries(ROWS)) {
+    await t.step(row, async () => {
+      for (const [name, end] of Object.entries(scenarios)) await endsAs(sql, name, ids.get(name), end);
     });
-    stack.wires.broker.cut();
-    await eventually("the API to notice", async () => !await isReady(stack));
-    const id = await play(stack, "order-success");
-    await load;
-    await eventually("events to wait", async () => await countUnpublished(sql) > 0);
-    stack.wires.broker.restore();
-    await ends(id, COMPLETED);
-    await eventually("all of them to end", async () => await countUnfinished(sql) === 0, 30_000);
-    const [row] = await sql`select max(retry_count) as most from outbox_events`;
-    assertEquals(row?.most, 0, "an outage is no event's fault");
+  }
+
+  await t.step("each leaves its marks, and nobody else bears them", async () => {
+    const hearings = countHearings("order.created", "payment.succeeded", "enrollment.granted");
+    const repeated = ids.get("duplicate-delivery") ?? "";
+    await eventually("the repeats to be absorbed", async () => await repeats(sql, repeated) === hearings);
+    const marked = await sql`
+      select e.order_id as id, sum(p.duplicates)::int as duplicates
+      from processed_events p join outbox_events e on e.id = p.event_id where p.duplicates > 0 group by 1`;
+    assertEquals(marked.map((row) => ({ ...row })), [{ id: repeated, duplicates: hearings }]);
+    assertEquals(await paidAfterMs(sql, ids.get("provider-slow")) >= 1900, true);
+    assertEquals(await paidAfterMs(sql, ids.get("delayed-delivery")) >= 2900, true);
+    assertEquals(await seatCameFirst(stack, ids.get("event-too-early")), true);
+    assertEquals(await strikesLeft(sql, "scenario-%"), 0, "each fault has struck as often as it was armed");
   });
 
-  const slow = {
-    timesOut: await play(stack, "database-timeout"),
-    databaseFails: await playWith(stack, "database.timeout", 100, "enrollmentsPaymentSucceeded"),
-    providerIsAway: await play(stack, "provider-timeout"),
-    providerIsDown: await playWith(stack, "provider.failing", 100, "paymentsOrderCreated"),
-    unpaid: await playWith(stack, "provider.failing", 100, "paymentsOrderCreated"),
-  };
-  await sendEnrollmentGranted(stack, slow.unpaid);
-
-  await t.step("card declined: no retry, no dead letter, order PAYMENT_FAILED", async () => {
-    await ends(await play(stack, "payment-failure"), DECLINED);
-  });
-
-  await t.step("duplicate delivery: no effect", async () => {
-    const id = await play(stack, "duplicate-delivery");
-    await ends(id, COMPLETED);
-    await eventually("the repeats to be absorbed", async () => {
-      const [row] = await sql`
-        select coalesce(sum(p.duplicates), 0)::int as count
-        from processed_events p join outbox_events e on e.id = p.event_id where e.order_id = ${id}`;
-      return row?.count === countHearings("order.created", "payment.succeeded", "enrollment.granted");
-    });
-    await ends(id, COMPLETED);
-  });
-
-  await t.step("event ahead of its time: tried again soon", async () => {
-    await ends(await play(stack, "event-too-early"), COMPLETED);
-  });
-
-  await t.step("no seat left: no retry, no dead letter, refund", async () => {
-    await ends(await play(stack, "enrollment-failure"), REFUNDED);
-  });
-
-  await t.step("invalid payload, unknown version, illegal transition: a dead letter at once", async () => {
-    const reasons = {
-      "malformed-message": "not JSON",
-      "invalid-payload": "invalid payload",
-      "unknown-version": "unknown version",
-    };
-    for (const [scenario, reason] of Object.entries(reasons)) {
-      await ends(await play(stack, scenario), { ...COMPLETED, letters: [`${reason} after 1`] });
-    }
-    const id = await play(stack, "payment-failure");
-    await ends(id, DECLINED);
+  await t.step("illegal transition: a dead letter at once", async () => {
+    const id = ids.get("payment-failure") ?? "";
     await sendEnrollmentGranted(stack, id);
-    await ends(id, { ...DECLINED, letters: ["illegal transition after 1"] });
+    await endsAs(sql, "a seat without payment", id, { ...DECLINED, letters: ["illegal transition after 1"] });
   });
 
-  await t.step("database times out in a consumer: retried with delay; a dead letter after 3", async () => {
-    await ends(slow.timesOut, COMPLETED);
-    const paid = { ...COMPLETED, status: "PAID", seats: [], notifications: [] };
-    await ends(slow.databaseFails, { ...paid, letters: ["retries exhausted after 4"] });
-  });
-
-  await t.step("payment provider times out: retried before any failure; a dead letter after 3", async () => {
-    await ends(slow.providerIsAway, { ...COMPLETED, payments: ["SUCCEEDED after 3"] });
-    await ends(slow.providerIsDown, { ...PENDING, letters: ["retries exhausted after 4"] });
-  });
-
-  await t.step("event ahead of its time, and of its delayed retries too: a dead letter after 3", async () => {
-    const both = ["retries exhausted after 4", "too early after 4"];
-    await eventually("both letters", async () => {
-      return (await readOrderEnd(sql, slow.unpaid)).letters.length === both.length;
-    }, RETRIES_MS);
-    const { letters, ...rest } = await readOrderEnd(sql, slow.unpaid);
-    assertEquals({ ...rest, letters: letters.toSorted() }, { ...PENDING, letters: both });
-  });
+  await t.step(
+    "database times out for good, event ahead of its delayed retries too: a dead letter after 3",
+    async () => {
+      const paid = { ...COMPLETED, status: "PAID", seats: [], notifications: [] };
+      await endsAs(sql, "database", databaseFails, { ...paid, letters: ["retries exhausted after 4"] });
+      await endsAs(sql, "too early", unpaid, {
+        ...PENDING,
+        letters: ["retries exhausted after 4", "too early after 4"],
+      });
+    },
+  );
 
   await t.step("one action puts a dead letter right", async () => {
     await replaceFaults(sql, [], new Date());
-    for (const orderId of [slow.databaseFails, slow.providerIsDown, slow.unpaid]) {
+    for (const orderId of [databaseFails, ids.get("provider-down") ?? "", unpaid]) {
       await deadLetters(stack, "redrive", { orderId, reason: "retries exhausted" });
       await eventually("the order", async () => (await readOrderEnd(sql, orderId)).status === "COMPLETED");
     }
-    await deadLetters(stack, "discard", { orderId: slow.unpaid, because: "nobody knew of that seat" });
+    await deadLetters(stack, "discard", { orderId: unpaid, because: "nobody knew of that seat" });
   });
 
-  await t.step("the broker lost its messages: reconciliation sends again what a consumer lacks", async () => {
-    await ends(await play(stack, "lost-message"), COMPLETED);
+  await t.step("broker unreachable while publishing: retried until it is back, no dead letter", async () => {
+    const letters = (await readLedger(sql)).deadLetters;
+    // Cut with confirms in flight, so that what has no answer is among it.
+    const load = placeOrders(stack.url, { orders: 400, connections: 16 });
+    await eventually("a part to be published", async () => {
+      const [row] = await sql`select count(*)::int as count from orders`;
+      return row?.count >= 200;
+    });
+    stack.wires.broker.cut();
+    await eventually("the API to notice", async () => {
+      const answer = await (await fetch(`${stack.url}/readyz`)).json();
+      return answer.broker === "down";
+    });
+    const id = await play(stack, "order-success");
+    await load;
+    assertEquals(await countUnpublished(sql) > 0, true, "events wait");
+    stack.wires.broker.restore();
+    await endsAs(sql, "order-success", id, COMPLETED);
+    await settled(stack);
+    const [row] = await sql`select max(retry_count) as most from outbox_events`;
+    assertEquals(
+      [row?.most, (await readLedger(sql)).deadLetters],
+      [0, letters],
+      "an outage is no event's fault",
+    );
   });
 
-  await t.step("and nobody beside them was harmed", async () => {
-    await placeOrders(stack.url, { orders: 20, connections: 4 });
-    await eventually("the audit to be clean", async () => {
-      const { checks } = await runAudit(stack.db.as("orderflow_ops"), stack.broker.topology, {
-        graceSeconds: 0,
-      });
-      return checks.every(({ count }) => count === 0);
-    }, 30_000);
-    assertEquals(stack.crashes, []);
-  });
+  assertEquals([await violations(stack), await countUnfinished(sql), stack.crashes], [[], 0, []]);
 });
 
-async function play(
-  { url }: CuttableStack,
-  scenario: string,
-  headers: Record<string, string> = {},
-): Promise<string> {
-  const response = await fetch(`${url}/ops/scenarios/${scenario}`, { method: "POST", headers });
-  assertEquals(response.status, 201, scenario);
-  return (await response.json()).id;
+Deno.test("a crash ends its process as often as it is armed, and the order ends right all the same", async (t) => {
+  await using stack = await startStack(
+    // No reconciliation: a second copy of the poison message would be processed once the first has used up the crashes.
+    { FAULTS_ENABLED: "true", OUTBOX_RECONCILE_AFTER_MS: "86400000" },
+    { revive: true, apart: ["outbox-relay", "payments-order-created", "orders-payment-events"] },
+  );
+  const { sql } = stack.db;
+  const struck = async (before: number, ended: readonly string[]) => {
+    await eventually("all to have struck", async () => await strikesLeft(sql) === 0);
+    // A crash is seen a moment after what it interrupted.
+    await eventually("the processes to end", () => stack.crashes.length >= before + ended.length);
+    assertEquals(stack.crashes.slice(before).toSorted(), ended.toSorted());
+  };
+  for (const [name, ended] of Object.entries(ROUGH)) {
+    await t.step(name, async () => {
+      const before = stack.crashes.length;
+      const id = await play(stack, name);
+      const letters = name === "poison-message" ? ["kills its worker after 1"] : [];
+      await endsAs(sql, name, id, { ...letters.length > 0 ? PENDING : COMPLETED, letters });
+      await struck(before, ended);
+      if (letters.length > 0) {
+        await deadLetters(stack, "redrive", { orderId: id });
+        await endsAs(sql, name, id, { ...COMPLETED, letters });
+      }
+      if (name === "crash-after-confirm" || name === "crash-after-commit") {
+        await eventually(`the repeat of ${name} to be absorbed`, async () => await repeats(sql, id) === 1);
+      }
+    });
+  }
+
+  await t.step("PUT /ops/faults, whoever's order it is", async () => {
+    const before = stack.crashes.length;
+    const consumer = stack.broker.topology.queues.ordersPaymentEvents.name;
+    await send(stack, "PUT", "/ops/faults", {
+      faults: [{ point: "relay.crash-after-confirm", times: 2 }, {
+        point: "consumer.crash-before-commit",
+        consumer,
+      }],
+    });
+    await endsAs(sql, "order-success", await play(stack, "order-success"), COMPLETED);
+    await struck(before, ["orders-payment-events", "outbox-relay", "outbox-relay"]);
+  });
+
+  await t.step(ILLEGAL, async () => {
+    const end = { ...COMPLETED, letters: ["illegal transition after 1"] };
+    await endsAs(sql, ILLEGAL, await play(stack, ILLEGAL), end);
+  });
+  await settled(stack);
+  assertEquals(await violations(stack), []);
+});
+
+async function send({ url }: TestStack, method: string, path: string, body?: unknown, headers = {}) {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const answer = await response.json();
+  assertEquals(response.ok, true, `${path}: ${response.status} ${JSON.stringify(answer)}`);
+  return answer;
+}
+
+/** Plays a scenario under a correlation id of its own; answers with its order's id. */
+async function play(stack: TestStack, name: string, correlationId = `scenario-${name}`): Promise<string> {
+  const headers = { "x-correlation-id": correlationId };
+  return (await send(stack, "POST", `/ops/scenarios/${name}`, undefined, headers)).id;
 }
 
 /** Places an order for which, and for which alone, a fault is armed. */
 async function playWith(
-  stack: CuttableStack,
+  stack: TestStack,
   point: FaultPoint,
   times: number,
   queue: QueueKey,
@@ -175,18 +309,20 @@ async function playWith(
   const correlationId = crypto.randomUUID();
   const consumer = stack.broker.topology.queues[queue].name;
   await armFaults(stack.db.sql, [{ point, times, consumer, correlationId, delayMs: null }], new Date());
-  return await play(stack, "order-success", { "x-correlation-id": correlationId });
+  return await play(stack, "order-success", correlationId);
+}
+
+/** Deals with the one dead letter that is meant. */
+async function deadLetters(stack: TestStack, action: "redrive" | "discard", body: object): Promise<void> {
+  const answer = await send(stack, "POST", `/ops/dead-letters/${action}`, body);
+  assertEquals(answer.redriven ?? answer.discarded, 1, JSON.stringify(answer));
 }
 
 /** Tells the order that it has a seat, past everyone who could know. */
-async function sendEnrollmentGranted({ broker }: CuttableStack, orderId: string): Promise<void> {
+async function sendEnrollmentGranted({ broker }: TestStack, orderId: string): Promise<void> {
   const data = { orderId, enrollmentId: crypto.randomUUID(), courseId: orderId };
-  const { event } = makeEvent(
-    "enrollment.granted",
-    data,
-    { correlationId: "matrix", traceparent: null },
-    new Date(),
-  );
+  const cause = { correlationId: "matrix", traceparent: null };
+  const { event } = makeEvent("enrollment.granted", data, cause, new Date());
   const model = await connect(broker.url);
   const channel = await model.createConfirmChannel();
   channel.sendToQueue(broker.topology.queues.ordersLifecycleEvents.name, Buffer.from(JSON.stringify(event)));
@@ -194,21 +330,48 @@ async function sendEnrollmentGranted({ broker }: CuttableStack, orderId: string)
   await model.close();
 }
 
-async function isReady({ url }: CuttableStack): Promise<boolean> {
-  const response = await fetch(`${url}/readyz`);
-  await response.body?.cancel();
-  return response.ok;
+/** Waits until the order has come to what is `wanted`, no more and no less. */
+async function endsAs(sql: Sql, name: string, id = "", wanted: OrderEnd): Promise<void> {
+  const isThere = async () => JSON.stringify(await readOrderEnd(sql, id)) === JSON.stringify(wanted);
+  await eventually(`${name} to end`, isThere, RETRIES_MS).catch(() => {}); // what it came to instead says more
+  assertEquals(await readOrderEnd(sql, id), wanted, name);
+  const twice = await sql`
+    select type from outbox_events where order_id = ${id} group by type having count(*) > 1`;
+  assertEquals(twice.length, 0, `${name} has an event twice`);
 }
 
-async function deadLetters(
-  { url }: CuttableStack,
-  action: string,
-  body: Record<string, string>,
-): Promise<void> {
-  const response = await fetch(`${url}/ops/dead-letters/${action}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  assertEquals(response.status, 200, await response.text());
+/** Strikes that are yet to come, of faults for such orders. */
+async function strikesLeft(sql: Sql, correlationIds = "%"): Promise<number> {
+  const [row] = await sql<{ left: number }[]>`
+    select coalesce(sum(remaining), 0)::int as left from faults
+    where coalesce(correlation_id, '') like ${correlationIds}`;
+  return row?.left ?? 0;
+}
+
+/** How often an event of the order came again. */
+async function repeats(sql: Sql, orderId: string): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select coalesce(sum(p.duplicates), 0)::int as count
+    from processed_events p join outbox_events e on e.id = p.event_id where e.order_id = ${orderId}`;
+  return row?.count ?? 0;
+}
+
+/** How long after its order the payment was recorded, in milliseconds. */
+async function paidAfterMs(sql: Sql, id = ""): Promise<number> {
+  const [row] = await sql<{ ms: number }[]>`
+    select (extract(epoch from p.created_at - o.created_at) * 1000)::int as ms
+    from orders o join payments p on p.order_id = o.id where o.id = ${id}`;
+  return row?.ms ?? 0;
+}
+
+/** Whether the grant had been published when the order was yet to hear of its payment. */
+async function seatCameFirst({ db, broker }: TestStack, id = ""): Promise<boolean> {
+  const [row] = await db.sql<{ first: boolean }[]>`
+    select granted.published_at < heard.processed_at as first
+    from outbox_events granted, outbox_events paid
+    join processed_events heard on heard.event_id = paid.id
+    where granted.order_id = ${id} and granted.type = 'enrollment.granted'
+      and paid.order_id = ${id} and paid.type = 'payment.succeeded'
+      and heard.consumer = ${broker.topology.queues.ordersPaymentEvents.name}`;
+  return row?.first ?? false;
 }

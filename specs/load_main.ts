@@ -94,7 +94,6 @@ export const loadReportSchema = z.object({
   orders: z.number().int(),
   /** From the first request to the last answer. */
   seconds: z.number(),
-  /** Orders created per second of that. */
   perSecond: z.number(),
   /** From a request (at a rate: from when it was due) to its answer. */
   post: quantilesSchema,
@@ -104,9 +103,7 @@ export const loadReportSchema = z.object({
   end: z.object({
     /** From the first request to the last end. */
     seconds: z.number(),
-    /** Orders brought to a final state per second of that. */
     perSecond: z.number(),
-    /** Orders by final state. */
     statuses: z.record(z.string(), z.number().int()),
     /** From a request to its order's end. */
     latency: quantilesSchema,

@@ -3,25 +3,25 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { parse } from "yaml";
+import { z } from "zod";
+import { VARIABLES } from "../shared/process/config.ts";
 import { EXIT_CONFIG } from "../shared/process/run.ts";
-import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { insertRetries } from "../shared/sql/set_aside.ts";
-import { API, CONSUMERS, PROCESSES, RELAY } from "../workers/dev/processes.ts";
+import { API, CONSUMERS, metricsPorts, PROCESSES, RELAY, WORKERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { settled } from "./support/ledger.ts";
-import { figuresSay, problemsOf, scrape, sumBy, tablesSay, usedMetrics } from "./support/metrics.ts";
-import { alertRules, dashboardQueries } from "./support/monitoring.ts";
-import { placeOrders } from "./support/place_orders.ts";
-import { orderCreated } from "./support/test_events.ts";
+import { readLedger, settled } from "./support/ledger.ts";
+import { type Exported, labelsIn, readExposition, type Series, seriesNames } from "./support/monitoring.ts";
+import { mixedCourse, placeOrders } from "./support/place_orders.ts";
+import { newRetry } from "./support/test_events.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
-/** Metrics that are not on the dashboard, on purpose. */
-const UNUSED: readonly string[] = [];
+const read = (name: string) => Deno.readTextFileSync(new URL(`monitoring/${name}`, import.meta.url));
 
 Deno.test("the figures of running processes", async (t) => {
   const reconcileSoon = { OUTBOX_RECONCILE_INTERVAL_MS: "100", OUTBOX_RECONCILE_AFTER_MS: "2000" };
@@ -29,16 +29,15 @@ Deno.test("the figures of running processes", async (t) => {
     apart: [],
     metrics: true,
   });
-  const { success, paymentFailure, enrollmentFailure } = RESERVED_COURSES;
-  const courses = [success, paymentFailure, enrollmentFailure];
-  await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: (n) => courses[n % 3] ?? success });
+  await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: mixedCourse });
 
   await t.step("say what happened: orders, a duplicate, a retry and a dead letter", async () => {
     await post(stack, "PUT", "/ops/faults", { faults: [{ point: "provider.failing", times: 1 }] });
     await placeOrders(stack.url, { orders: 1, connections: 1 });
     await post(stack, "POST", "/ops/scenarios/malformed-message");
     await settled(stack);
-    await post(stack, "POST", `/ops/outbox/${await anOrderCreated(stack.db.sql)}/republish`);
+    const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created' limit 1`;
+    await post(stack, "POST", `/ops/outbox/${event?.id}/republish`);
     // A process counts right after its commit, so the tables may be a moment ahead.
     await eventually("the figures to be what the tables say", async () => {
       assertEquals(figuresSay(await scrape(stack)), await tablesSay(stack.db.sql));
@@ -56,37 +55,39 @@ Deno.test("the figures of running processes", async (t) => {
       sumBy(metrics, "orderflow_queue_consumers", ({ queue }) => queue),
       Object.fromEntries(queues),
     );
-    const up = ["orderflow_database_up", "orderflow_broker_up"].map((name) =>
-      sumBy(metrics, name, () => "up")
-    );
-    assertEquals(up, [{ up: 1 }, { up: 1 }]);
+    for (const name of ["orderflow_database_up", "orderflow_broker_up"]) {
+      assertEquals(total(metrics, name), 1);
+    }
   });
 
   await t.step("say what the broker has lost, and what was sent again", async () => {
     await post(stack, "POST", "/ops/scenarios/lost-message");
     await eventually("the lost event to be sent again", async () => {
-      const { all = 0 } = sumBy(await scrape(stack), "orderflow_relay_resent_events_total", () => "all");
-      return all >= 1;
+      return total(await scrape(stack), "orderflow_relay_resent_events_total") >= 1;
     });
   });
 
-  await keepOneRetryWaiting(stack);
+  // So that the gauge of waiting retries has a series.
+  const consumer = stack.broker.topology.queues.paymentsOrderCreated.name;
+  await insertRetries(stack.db.sql, [newRetry(consumer, { delayMs: 3_600_000 })], new Date());
   const metrics = await scrape(stack);
 
-  await t.step("are all that the dashboard and the alerts ask for", async () => {
-    for (const { where, expression, mentioned } of [...await dashboardQueries(), ...await alertRules()]) {
+  await t.step("are all that the dashboard and the alerts ask for", () => {
+    for (const { where, expression, mentioned } of [...dashboardQueries(), ...alertQueries()]) {
       assertEquals(problemsOf(expression, mentioned, metrics), [], `${where}: ${expression}`);
     }
   });
 
-  await t.step("are all on the dashboard, but for those that are left out on purpose", async () => {
-    const used = usedMetrics((await dashboardQueries()).map(({ expression }) => expression), metrics);
-    assertEquals([...metrics.keys()].filter((name) => !used.has(name)).toSorted(), UNUSED.toSorted());
+  await t.step("are all on the dashboard", () => {
+    const asked = new Set(
+      dashboardQueries().flatMap(({ expression }) => selectorsIn(expression)).map(([name]) => name),
+    );
+    const unused = [...metrics].filter(([name, { type }]) => seriesNames(name, type).isDisjointFrom(asked));
+    assertEquals(unused.map(([name]) => name), []);
   });
 
-  await t.step("are those of monitoring's table", async () => {
-    const document = await Deno.readTextFile(new URL("monitoring/README.md", import.meta.url));
-    const table = [...document.matchAll(/^\| (`\w+` .*\| (?:counter|gauge|histogram) .*) \|$/gm)];
+  await t.step("are those of monitoring's table", () => {
+    const table = [...read("README.md").matchAll(/^\| (`\w+` .*\| (?:counter|gauge|histogram) .*) \|$/gm)];
     const rows = table.map(([, row = ""]) => row.split("|").map((cell) => cell.trim()).join(" | "));
     const exported = [...metrics].map(([name, { type, labels, from, help }]) =>
       [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), whoIs(from), help].join(" | ")
@@ -105,8 +106,55 @@ Deno.test("the figures of running processes", async (t) => {
   });
 });
 
-async function post(stack: TestStack, method: string, path: string, body?: unknown): Promise<void> {
-  const response = await fetch(`${stack.url}${path}`, {
+Deno.test("problemsOf() finds names, labels and values that nobody exports, and what is no PromQL", () => {
+  const exposition = `# HELP x_total Some.\n# TYPE x_total counter\nx_total{consumer="a b"} 3
+# HELP y_seconds Some.\n# TYPE y_seconds histogram\ny_seconds_bucket{le="1"} 1\ny_seconds_sum 0.5\ny_seconds_count 1
+# HELP z None yet.\n# TYPE z gauge\n`;
+  const metrics = merged([["api", exposition]]);
+  const right = "histogram_quantile(0.9, sum by (le, job) (rate(y_seconds_bucket[$__rate_interval]))) > 1";
+  assertEquals(problemsOf(right, ["job"], metrics), []);
+  const wrong: [expression: string, problem: string, mentioned?: string][] = [
+    ["sum(rate(x_totals[5m]))", "nobody exports x_totals"],
+    ["sum by (queue) (x_total)", "x_total has no label queue"],
+    ['x_total{queue="a"}', "x_total has no label queue"],
+    ['x_total{consumer="c"}', 'x_total never has consumer="c"'],
+    ["sum by (le) (y_seconds_sum)", "y_seconds_sum has no label le"],
+    ["rate(z[5m])", "z is no counter"],
+    ["sum by (consumer) (x_total)", "the result has no label queue", "queue"],
+    ["average(x_total)", "there is no function average()"],
+    ["sum(x_total", "its brackets do not match"],
+  ];
+  for (const [expression, problem, mentioned] of wrong) {
+    const found = problemsOf(expression, mentioned ? [mentioned] : [], metrics);
+    assert(found.includes(problem), `${expression}: ${found}`);
+  }
+});
+
+Deno.test("every alert has a section that says what to do, and no section is left over", () => {
+  const sections = [...read("README.md").matchAll(/^### (\w+)\n\n(.+)/gm)].map(([, name]) => name);
+  assertEquals(alertRules.map(({ alert }) => alert).toSorted(), sections.toSorted());
+  for (const { alert, annotations } of alertRules) {
+    assertEquals(annotations.runbook, `specs/monitoring/README.md#${alert.toLowerCase()}`);
+  }
+});
+
+Deno.test("the example for Prometheus scrapes the API and all workers where deno task dev has them", () => {
+  const text = read("prometheus.yaml");
+  const { rule_files, scrape_configs } = z.object({
+    rule_files: z.array(z.string()),
+    scrape_configs: z.array(
+      z.object({ static_configs: z.array(z.object({ targets: z.array(z.string()) })) }),
+    ),
+  }).parse(parse(text));
+  const ports = [VARIABLES.PORT.parse(undefined), ...metricsPorts(9464, () => 0).values()];
+  const targets = scrape_configs.flatMap((job) => job.static_configs.flatMap(({ targets }) => targets));
+  assertEquals(targets, ports.map((port) => `127.0.0.1:${port}`));
+  for (const file of rule_files) read(file);
+  for (const { name } of WORKERS) assertStringIncludes(text, name); // as they are called in docker-compose.yml
+});
+
+async function post({ url }: TestStack, method: string, path: string, body?: unknown): Promise<void> {
+  const response = await fetch(`${url}${path}`, {
     method,
     headers: { "content-type": "application/json" },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -115,37 +163,224 @@ async function post(stack: TestStack, method: string, path: string, body?: unkno
   assert(response.ok, `${path}: ${response.status} ${text}`);
 }
 
-async function anOrderCreated(sql: Sql): Promise<string> {
-  const [row] = await sql<
-    { id: string }[]
-  >`select id from outbox_events where type = 'order.created' limit 1`;
-  return row?.id ?? "";
-}
-
-/** So that the gauge of waiting retries has a series. */
-async function keepOneRetryWaiting({ db, broker }: TestStack): Promise<void> {
-  const { event, traceparent } = orderCreated();
-  const { eventId, type, correlationId, data: { orderId: aggregateId } } = event;
-  const now = new Date();
-  await insertRetries(db.sql, [{
-    consumer: broker.topology.queues.paymentsOrderCreated.name,
-    eventId,
-    eventType: type,
-    aggregateId,
-    correlationId,
-    traceparent,
-    body: new TextEncoder().encode(JSON.stringify(event)),
-    error: "for this test",
-    retries: 1,
-    firstSeenAt: now,
-    delayMs: 3_600_000,
-  }], now);
-}
-
 /** Which processes they are, in a word. */
 function whoIs(processes: readonly string[]): string {
   if (processes.length === PROCESSES.length) return "all";
   if (processes.length === CONSUMERS.length) return "consumers";
   if (processes.every((name) => name.startsWith("orders-"))) return "orders' consumers";
   return processes.map((name) => name === RELAY.name ? "relay" : name === API.name ? "API" : name).join(", ");
+}
+
+/** A metric, the processes that export it, and the labels of all its series but `le`. */
+interface Metric extends Exported {
+  readonly from: readonly string[];
+  readonly labels: readonly string[];
+}
+type Metrics = ReadonlyMap<string, Metric>;
+
+/** Asks every process for its figures; answers with all metrics by name, each with the series of all. */
+async function scrape(stack: TestStack): Promise<Metrics> {
+  const urls = [[API.name, stack.url] as const, ...stack.metricsUrls];
+  return merged(
+    await Promise.all(urls.map(async ([process, url]) => {
+      const response = await fetch(`${url}/metrics`);
+      const text = await response.text();
+      if (!response.ok) throw new Error(`${url}/metrics answered ${response.status}: ${text}`);
+      return [process, text] as const;
+    })),
+  );
+}
+
+function merged(expositions: readonly (readonly [process: string, text: string])[]): Metrics {
+  const metrics = new Map<string, Metric>();
+  for (const [process, text] of expositions) {
+    for (const [name, exported] of readExposition(text)) {
+      const known = metrics.get(name);
+      const series = [...known?.series ?? [], ...exported.series];
+      const labels = new Set(series.flatMap((one) => Object.keys(one.labels)));
+      labels.delete("le");
+      metrics.set(name, { ...exported, series, from: [...known?.from ?? [], process], labels: [...labels] });
+    }
+  }
+  return metrics;
+}
+
+type Labels = Series["labels"];
+
+/** The values of a series, added up by what `keyOf` makes of their labels. Zeroes are left out: a table has no row for them. */
+function sumBy(
+  metrics: Metrics,
+  name: string,
+  keyOf: (labels: Labels) => string | null | undefined,
+): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const series of [...metrics.values()].flatMap(({ series }) => series)) {
+    const key = series.name === name ? keyOf(series.labels) : null;
+    if (typeof key === "string" && series.value !== 0) sums[key] = (sums[key] ?? 0) + series.value;
+  }
+  return sums;
+}
+
+function total(metrics: Metrics, name: string, keep: (labels: Labels) => boolean = () => true): number {
+  return sumBy(metrics, name, (labels) => keep(labels) ? "all" : null).all ?? 0;
+}
+
+/** What happened, as the processes' figures have it. */
+function figuresSay(metrics: Metrics) {
+  const messages = (outcome: string) =>
+    sumBy(metrics, "orderflow_consumer_messages_total", (l) => l.outcome === outcome ? l.consumer : null);
+  const created = total(metrics, "orderflow_orders_created_total");
+  const came = sumBy(metrics, "orderflow_order_transitions_total", ({ to }) => to);
+  const left = sumBy(metrics, "orderflow_order_transitions_total", ({ from }) => from);
+  const balance = Object.entries({ ...came, PENDING: created })
+    .map(([status, count]) => [status, count - (left[status] ?? 0)] as const);
+  return {
+    created,
+    orders: Object.fromEntries(balance.filter(([, count]) => count !== 0)),
+    recent: sumBy(metrics, "orderflow_orders_recent", ({ status }) => status),
+    processed: messages("done"),
+    processedWithLatency: sumBy(metrics, "orderflow_consumer_event_latency_seconds_count", (l) => l.consumer),
+    duplicates: messages("duplicate"),
+    failed: messages("failed"),
+    retriesWaiting: total(metrics, "orderflow_consumer_retries_total") -
+      total(metrics, "orderflow_relay_retries_sent_total"),
+    deadLetters: sumBy(metrics, "orderflow_consumer_dead_letters_total", (l) => `${l.consumer} ${l.reason}`),
+    published: total(metrics, "orderflow_relay_events_total", ({ outcome }) => outcome === "published"),
+    publishedWithLatency: total(metrics, "orderflow_relay_event_latency_seconds_count"),
+    unpublished: total(metrics, "orderflow_outbox_unpublished_events"),
+  };
+}
+
+/** The same as the tables have it, where one event was published twice. */
+async function tablesSay(sql: Sql): Promise<ReturnType<typeof figuresSay>> {
+  type Rows = { key: string; count: number }[];
+  const by = async (rows: PromiseLike<Rows>) =>
+    Object.fromEntries((await rows).filter(({ count }) => count > 0).map(({ key, count }) => [key, count]));
+  const { orders } = await readLedger(sql);
+  const processed = await by(sql<Rows>`
+    select consumer as key, count(*)::int from processed_events group by 1`);
+  const [counts] = await sql<Record<"published" | "unpublished" | "waiting", number>[]>`
+    select count(published_at)::int + 1 as published, (count(*) - count(published_at))::int as unpublished,
+           (select count(*)::int from delayed_retries where due_at is not null) as waiting
+    from outbox_events`;
+  const { published = 0, unpublished = 0, waiting = 0 } = counts ?? {};
+  return {
+    created: Object.values(orders).reduce((sum, count) => sum + count, 0),
+    orders,
+    recent: orders,
+    processed,
+    processedWithLatency: processed,
+    duplicates: await by(sql<Rows>`
+      select consumer as key, sum(duplicates)::int as count from processed_events group by 1`),
+    failed: await by(sql<Rows>`
+      select consumer as key, sum(retries)::int as count from delayed_retries group by 1`),
+    retriesWaiting: waiting,
+    deadLetters: await by(sql<Rows>`
+      select consumer || ' ' || reason as key, count(*)::int from dead_letters group by 1`),
+    published,
+    publishedWithLatency: published,
+    unpublished,
+  };
+}
+
+/** An expression in the files, and the labels that the text around it mentions. */
+interface Query {
+  readonly where: string;
+  readonly expression: string;
+  readonly mentioned: readonly string[];
+}
+
+function dashboardQueries(): Query[] {
+  const target = z.object({ expr: z.string(), legendFormat: z.string() });
+  const panel = z.object({ title: z.string(), targets: z.array(target).default([]) });
+  const { panels } = z.object({ panels: z.array(panel) }).parse(JSON.parse(read("grafana-dashboard.json")));
+  return panels.flatMap(({ title, targets }) =>
+    targets.map(({ expr, legendFormat }) => ({
+      where: `panel "${title}"`,
+      expression: expr,
+      mentioned: [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, label = ""]) => label),
+    }))
+  );
+}
+
+/** As Prometheus takes them (https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/). */
+const ruleSchema = z.strictObject({
+  alert: z.string(),
+  expr: z.string(),
+  for: z.string().regex(/^(\d+(ms|[smhdwy]))+$/).optional(),
+  labels: z.strictObject({ severity: z.enum(["critical", "warning"]) }),
+  annotations: z.strictObject({ summary: z.string(), description: z.string(), runbook: z.string() }),
+});
+const alertRules = z.strictObject({
+  groups: z.array(z.strictObject({ name: z.string(), rules: z.array(ruleSchema) })),
+}).parse(parse(read("alerts.yaml"))).groups.flatMap(({ rules }) => rules);
+
+function alertQueries(): Query[] {
+  return alertRules.map(({ alert, expr, annotations }) => ({
+    where: `alert ${alert}`,
+    expression: expr,
+    mentioned: [...Object.values(annotations).join(" ").matchAll(/\$labels\.(\w+)/g)].map(([, l = ""]) => l),
+  }));
+}
+
+const GROUPING = /\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([\w\s,]*)\)/g;
+const FUNCTIONS = "sum max min count rate irate increase deriv histogram_quantile time".split(" ");
+/** Labels that Prometheus adds to everything that it scrapes. */
+const SCRAPED = ["job", "instance"];
+
+/** The series that an expression selects, each with its matchers as they stand there. */
+function selectorsIn(expression: string): [series: string, matchers: string][] {
+  const plain = expression.replaceAll(/\[[^\]]*\]/g, "").replaceAll(GROUPING, "").replaceAll(
+    /\w+\s*(?=\()/g,
+    "",
+  );
+  return [...plain.matchAll(/\b([a-z_]\w*)(?:\{([^}]*)\})?/g)]
+    .filter(([, name = ""]) => !["and", "or", "unless"].includes(name))
+    .map(([, name = "", matchers = ""]) => [name, matchers]);
+}
+
+/** What is wrong with an expression: no full check of PromQL, but of each name in it. */
+function problemsOf(expression: string, mentioned: readonly string[], metrics: Metrics): string[] {
+  const problems: string[] = [];
+  const count = (character: string) => expression.split(character).length;
+  if (count("(") !== count(")") || count("{") !== count("}")) problems.push("its brackets do not match");
+  const grouped = [...expression.matchAll(GROUPING)].flatMap(([, labels = ""]) => labels.match(/\w+/g) ?? []);
+  const called = [...expression.replaceAll(GROUPING, "").matchAll(/(\w+)\s*(?=\()/g)].map(([, name = ""]) =>
+    name
+  );
+  const operators = ["and", "or", "unless", "by"];
+  problems.push(
+    ...called.filter((name) => ![...FUNCTIONS, ...operators].includes(name)).map((name) =>
+      `there is no function ${name}()`
+    ),
+  );
+  const selected = selectorsIn(expression);
+  for (const [series, matchers] of selected) {
+    // What Prometheus itself says of each target (https://prometheus.io/docs/concepts/jobs_instances/).
+    const up: Metric = { type: "gauge", help: "", series: [], from: [], labels: [] };
+    const found = series === "up"
+      ? up
+      : [...metrics].find(([name, { type }]) => seriesNames(name, type).has(series))?.[1];
+    if (!found) {
+      problems.push(`nobody exports ${series}`);
+      continue;
+    }
+    const labels = [...found.labels, ...SCRAPED, ...series.endsWith("_bucket") ? ["le"] : []];
+    const asked = [...[...matchers.matchAll(/(\w+)\s*[=!]/g)].map(([, label = ""]) => label), ...grouped];
+    problems.push(
+      ...asked.filter((label) => !labels.includes(label)).map((l) => `${series} has no label ${l}`),
+    );
+    for (const [label, value] of Object.entries(labelsIn(matchers))) {
+      const occurs = found.series.some((one) => one.labels[label] === value);
+      if (!occurs) problems.push(`${series} never has ${label}="${value}"`);
+    }
+    const isRated = new RegExp(`\\b(i?rate|increase)\\s*\\(\\s*${series}\\b`).test(expression);
+    if (found.type === "gauge" && isRated) problems.push(`${series} is no counter`);
+  }
+  const matched = selected.flatMap(([, matchers]) => Object.keys(labelsIn(matchers)));
+  const kept = /\b(sum|max|min|count)\b/.test(expression) ? grouped : [...SCRAPED, ...matched];
+  problems.push(
+    ...mentioned.filter((label) => !kept.includes(label)).map((l) => `the result has no label ${l}`),
+  );
+  return problems;
 }

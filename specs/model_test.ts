@@ -1,24 +1,37 @@
+/**
+ * Whatever the broker, the relay and the processes do, orders end right and are right at every moment.
+ *
+ * @module
+ */
 import fc from "fast-check";
 import { assert, assertEquals } from "@std/assert";
 import { createOrderPlacer } from "../api/place_orders.ts";
+import { bindingsOf } from "../shared/broker/connection.ts";
+import {
+  type HandleBatch,
+  type OfType,
+  type Outcome,
+  type Processable,
+  processBatch,
+} from "../shared/broker/settle.ts";
+import { type DomainEvent, parseEvent } from "../shared/events.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
+import { TransientError } from "../shared/process/errors.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import type { Sql } from "../shared/sql/connect.ts";
-import { createWakeUps } from "../shared/sql/outbox.ts";
-import {
-  type HandBroker,
-  handBroker,
-  history,
-  type Message,
-  type Step,
-  type Story,
-  type Way,
-  WAYS,
-} from "./support/hand_broker.ts";
+import { connect, type Sql } from "../shared/sql/connect.ts";
+import type { DatabaseRole } from "../shared/sql/migrate.ts";
+import { claimingEvents, createWakeUps, markingPublished } from "../shared/sql/outbox.ts";
+import { type QueueKey, QUEUES, type Topology } from "../shared/topology.ts";
+import { enroll } from "../workers/enrollments_payment_succeeded.ts";
+import { notify } from "../workers/notifications_final_events.ts";
+import { moveEach } from "../workers/orders/move_orders.ts";
+import { createFakeProvider, type PaymentProvider } from "../workers/payments/provider.ts";
+import { charge } from "../workers/payments_order_created.ts";
+import { refund } from "../workers/payments_refund_requested.ts";
 import { testLog } from "./support/test_log.ts";
-import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./support/test_schema.ts";
 
 shareTestSchema();
 
@@ -234,3 +247,191 @@ async function allDone(work: readonly Promise<void>[]): Promise<void> {
 function picked<T>(from: readonly T[], picks: readonly number[]): T[] {
   return picks.flatMap((n) => from.slice(n % from.length).slice(0, 1));
 }
+
+/** How the delivery of a batch can go. */
+const WAYS = ["fine", "dies before its commit", "dies before its ack", "provider is silent"] as const;
+type Way = (typeof WAYS)[number];
+
+interface Message extends Processable<DomainEvent> {
+  readonly eventId: string;
+}
+type Process = (batch: readonly Message[]) => Promise<ReadonlyMap<Message, Outcome>>;
+type HandBroker = Awaited<ReturnType<typeof handBroker>>;
+
+/** The setting that marks the sessions of consumers who die when they commit. */
+const DIES = "orderflow_test.dies";
+
+/**
+ * A broker, a relay and the consumers in one process: the test decides who gets what, in which order, and who dies.
+ * Disposing of it closes its pools.
+ */
+async function handBroker(db: TestSchema, topology: Topology) {
+  await letCommitsFail(db.sql);
+  await using resources = new AsyncDisposableStack();
+  const dying = (role: DatabaseRole): Sql => {
+    const sql = connect(db.url, { name: "test", role, max: 4, settings: { [DIES]: "on" } });
+    resources.defer(() => sql.end({ timeout: 2 }));
+    return sql;
+  };
+  /** What money has moved, by the keys that the provider was given: orders for charges, payments for refunds. */
+  const money = { charged: new Set<string>(), refunded: new Set<string>() };
+  const provider = recordingProvider(money);
+  const fine = consumersOn((role) => db.as(role), topology, provider);
+  const ways: Readonly<Record<Way, ReadonlyMap<string, Process>>> = {
+    "fine": fine,
+    "dies before its ack": fine,
+    "dies before its commit": consumersOn(dying, topology, provider),
+    "provider is silent": consumersOn((role) => db.as(role), topology, silentProvider),
+  };
+  const bindings = bindingsOf(topology);
+  const queues = () => new Map([...fine.keys()].map((consumer) => [consumer, new Map<string, Message>()]));
+  const [pending, acked] = [queues(), queues()];
+  const relaySql = db.as("orderflow_relay");
+  const owned = resources.move();
+  return {
+    consumers: [...fine.keys()],
+    money,
+    pending: (consumer: string) => [...pending.get(consumer)?.values() ?? []],
+    acked: (consumer: string) => [...acked.get(consumer)?.values() ?? []],
+    /** Publishes all that the outbox holds. One that `dies` does so before it has marked anything: all comes again. */
+    async relay(dies: boolean): Promise<void> {
+      const claimed = await claimingEvents(relaySql, 10_000);
+      for (const { id: eventId, type, body, traceparent } of claimed) {
+        const parsed = parseEvent(new TextEncoder().encode(body));
+        const retryState = { retries: 0, firstSeenAt: new Date() };
+        for (const { consumer } of bindings.filter((binding) => binding.type === type)) {
+          pending.get(consumer)?.set(eventId, {
+            eventId,
+            parsed,
+            traceparent,
+            retryState,
+            mayBeRepeat: false,
+          });
+        }
+      }
+      if (!dies) await markingPublished(relaySql, claimed.map(({ id }) => id));
+    },
+    /**
+     * Has a consumer handle a batch. What it has processed is acked, unless it died before; all else is pending, whether
+     * or not it was. Answers with its outcomes, or with null where it died before its commit.
+     */
+    async deliver(consumer: string, batch: readonly Message[], way: Way): Promise<readonly Outcome[] | null> {
+      const process = ways[way].get(consumer);
+      if (!process) throw new Error(`There is no consumer ${consumer}`);
+      for (const message of batch) pending.get(consumer)?.set(message.eventId, message);
+      let outcomes: ReadonlyMap<Message, Outcome>;
+      try {
+        outcomes = await process(batch.map((message) => ({ ...message })));
+      } catch (error) {
+        if (error instanceof Error && error.message === way && way === "dies before its commit") return null;
+        throw error;
+      }
+      for (const [message, { kind }] of way === "dies before its ack" ? [] : outcomes) {
+        if (kind !== "done" && kind !== "duplicate") continue;
+        pending.get(consumer)?.delete(message.eventId);
+        acked.get(consumer)?.set(message.eventId, message);
+      }
+      return [...outcomes.values()];
+    },
+    /** Empties all queues, and forgets all money. */
+    reset(): void {
+      for (const queue of [...pending.values(), ...acked.values(), ...Object.values(money)]) queue.clear();
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Makes commits of the sessions that are marked fail, with all that they hold written: nothing of it stays. */
+async function letCommitsFail(sql: Sql): Promise<void> {
+  await sql`
+    create function fail_commit() returns trigger language plpgsql as $$
+    begin
+      if current_setting('orderflow_test.dies', true) = 'on' then
+        raise exception 'dies before its commit' using errcode = '53100';
+      end if;
+      return null;
+    end $$`;
+  await sql`
+    create constraint trigger fail_commit after insert or update on processed_events
+    deferrable initially deferred for each row execute function fail_commit()`;
+}
+
+/** The consumers of the purchase as their scripts make them, by their names. */
+function consumersOn(
+  as: (role: DatabaseRole) => Sql,
+  { queues }: Topology,
+  provider: PaymentProvider,
+): ReadonlyMap<string, Process> {
+  const pools = new Map<DatabaseRole, Sql>(); // one a role: a given Postgres has connections for others as well
+  const deps = (module: "orders" | "payments" | "enrollments" | "notifications", queue: QueueKey) => {
+    const sql = pools.getOrInsertComputed(`orderflow_${module}`, as);
+    return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
+  };
+  const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
+  const made: [string, Process][] = [];
+  function add<Q extends QueueKey>(
+    queue: Q,
+    handle: HandleBatch<OfType<DomainEvent, (typeof QUEUES)[Q]["bindings"][number]>>,
+  ): void {
+    const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
+    made.push([queues[queue].name, (batch) => processBatch(batch, types, handle)]);
+  }
+  add("paymentsOrderCreated", charge({ ...deps("payments", "paymentsOrderCreated"), ...asking }));
+  add("ordersPaymentEvents", moveEach(deps("orders", "ordersPaymentEvents")));
+  add("enrollmentsPaymentSucceeded", enroll(deps("enrollments", "enrollmentsPaymentSucceeded")));
+  add("ordersLifecycleEvents", moveEach(deps("orders", "ordersLifecycleEvents")));
+  add("paymentsRefundRequested", refund({ ...deps("payments", "paymentsRefundRequested"), ...asking }));
+  add("notificationsFinalEvents", notify(deps("notifications", "notificationsFinalEvents")));
+  return new Map(made);
+}
+
+/** The fake provider, which keeps a record of what it did, by its idempotency keys. */
+function recordingProvider({ charged, refunded }: HandBroker["money"]): PaymentProvider {
+  const fake = createFakeProvider({ latencyMs: 0 });
+  return {
+    async charge(request, signal) {
+      const result = await fake.charge(request, signal);
+      if (result.kind === "charged") charged.add(request.idempotencyKey);
+      return result;
+    },
+    async refund(request, signal) {
+      refunded.add(request.idempotencyKey);
+      return await fake.refund(request, signal);
+    },
+  };
+}
+
+const isSilent = () => Promise.reject(new TransientError("the provider is silent"));
+const silentProvider: PaymentProvider = { charge: isSilent, refund: isSilent };
+
+/** How an order is to go. */
+type Story = "success" | "declined" | "noSeat";
+
+const weighted = <T>(...values: readonly (readonly [weight: number, value: T])[]) =>
+  fc.oneof(...values.map(([weight, value]) => ({ weight, arbitrary: fc.constant(value) })));
+const stories = fc.constantFrom<Story[]>("success", "declined", "noSeat");
+
+/** A consumer that is handed a batch: numbers that pick among what is there at that time. */
+const hand = fc.record({
+  /** Among the consumers for whom something waits. */
+  consumer: fc.nat(5),
+  /** Among the messages that wait; one may be picked twice. */
+  pending: fc.array(fc.nat(20), { maxLength: 8, size: "max" }),
+  /** Among those that the consumer has acked. */
+  repeats: fc.array(fc.nat(20), { maxLength: 2 }),
+  way: weighted<Way>([5, WAYS[0]], [2, WAYS[1]], [1, WAYS[2]], [1, WAYS[3]]),
+});
+
+/** Orders are placed, the relay runs, then some consumers get a batch each, all at once; of two for one each is a copy's. */
+const step = fc.record({
+  place: fc.oneof({ weight: 4, arbitrary: fc.constant<Story[]>([]) }, fc.array(stories, { maxLength: 2 })),
+  relay: weighted<"works" | "dies" | "sleeps">([6, "works"], [1, "dies"], [2, "sleeps"]),
+  hands: fc.array(hand, { minLength: 1, maxLength: 4, size: "max" }),
+});
+type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+
+/** The orders at its start, and what happens then, in 20 steps at most. */
+const history = fc.record({
+  first: fc.array(stories, { minLength: 1, maxLength: 4 }),
+  steps: fc.array(step, { maxLength: 20, size: "max" }),
+});

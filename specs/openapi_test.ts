@@ -3,26 +3,20 @@
  *
  * @module
  */
-import { appendEvents } from "./support/test_events.ts";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
+import { z } from "zod";
 import { EXAMPLE_IDS } from "../api/openapi/examples.ts";
 import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
-import { makeEvent } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import {
-  type DescribedRequest,
-  describedRequests,
-  documentSchema,
-  type OpenApiDocument,
-} from "./support/described_requests.ts";
+import { insertPublished } from "./support/test_events.ts";
 import { type TestApp, testApp } from "./support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -103,9 +97,8 @@ Deno.test("/openapi.json describes every route that there is, and nothing else",
   }
 });
 
-function operationsOf({ paths }: OpenApiDocument) {
-  return Object.values(paths).flatMap((methods) => Object.values(methods));
-}
+const operationsOf = ({ paths }: OpenApiDocument) =>
+  Object.values(paths).flatMap((methods) => Object.values(methods));
 
 Deno.test("every example of /openapi.json gets the status, the headers and the body that are described", async () => {
   await using db = await testSchema();
@@ -208,24 +201,13 @@ function closed(value: unknown): object {
 async function makeExamples(sql: Sql): Promise<void> {
   const { order, event, deadLetter, replay } = EXAMPLE_IDS;
   const [at, courseId, amount] = [new Date(), RESERVED_COURSES.success, "49.90"];
-  const tables = [
-    "orders",
-    "outbox_events",
-    "processed_events",
-    "dead_letters",
-    "replay_events",
-    "replays",
-    "faults",
-    "idempotency_keys",
-  ];
-  for (const table of tables) await sql`delete from ${sql(table)}`;
+  await sql`
+    truncate orders, outbox_events, processed_events, dead_letters, replay_events, replays, faults, idempotency_keys`;
   await sql`
     insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
     values (${order}, ${SCENARIO_USER}, ${courseId}, ${amount}, 'PENDING', 'examples', ${at}, ${at})`;
-  const data = { orderId: order, userId: SCENARIO_USER, courseId, amount };
-  const made = makeEvent("order.created", data, { correlationId: "examples", traceparent: null }, at);
-  await appendEvents(sql, [{ ...made, event: { ...made.event, eventId: event } }]);
-  await sql`update outbox_events set published_at = ${at}`;
+  await insertPublished(sql, "order.created", { orderId: order, userId: SCENARIO_USER, courseId, amount });
+  await sql`update outbox_events set id = ${event}, payload = jsonb_set(payload, '{eventId}', to_jsonb(${event}::text))`;
   await sql`
     insert into processed_events (event_id, consumer, processed_at) values (${event}, ${CONSUMER}, ${at})`;
   await sql`
@@ -236,4 +218,98 @@ async function makeExamples(sql: Sql): Promise<void> {
     insert into replays (id, filter, total, already_processed, created_at)
     values (${replay}, ${sql.json({ orderId: order })}, 1, 1, ${at})`;
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
+}
+
+const contentSchema = z.record(
+  z.string(),
+  z.object({
+    schema: z.unknown().optional(),
+    examples: z.record(z.string(), z.object({ value: z.unknown(), "x-status": z.number().optional() }))
+      .default({}),
+  }),
+);
+const operationSchema = z.object({
+  operationId: z.string(),
+  tags: z.array(z.string()).length(1),
+  parameters: z.array(z.object({
+    name: z.string(),
+    in: z.enum(["path", "query", "header"]),
+    example: z.unknown().optional(),
+  })).default([]),
+  requestBody: z.object({ required: z.boolean(), content: contentSchema }).optional(),
+  responses: z.record(
+    z.string(),
+    z.object({
+      headers: z.record(z.string(), z.object({ required: z.boolean().optional() })).default({}),
+      content: contentSchema.default({}),
+    }),
+  ),
+  security: z.array(z.unknown()).optional(),
+});
+type Operation = z.infer<typeof operationSchema>;
+/** What is looked at of the document. */
+const documentSchema = z.object({
+  openapi: z.string(),
+  tags: z.array(z.object({ name: z.string() })),
+  paths: z.record(z.string(), z.record(z.string(), operationSchema)),
+});
+type OpenApiDocument = z.infer<typeof documentSchema>;
+
+type DescribedRequest = ReturnType<typeof requestsOf>[number];
+
+/**
+ * Every request that can be made of the examples: each body, and without one where it may be left away; of the query's
+ * fields none, each alone, and all together. Its status is the one that the document promises.
+ *
+ * Errors: throws where a part of a path has no example.
+ */
+function describedRequests({ paths }: OpenApiDocument): DescribedRequest[] {
+  return Object.entries(paths).flatMap(([template, operations]) =>
+    Object.entries(operations).flatMap(([method, operation]) =>
+      requestsOf(method.toUpperCase(), template, operation)
+    )
+  );
+}
+
+function requestsOf(method: string, template: string, operation: Operation) {
+  const examples = (place: string) =>
+    operation.parameters.filter((parameter) => parameter.in === place && parameter.example !== undefined)
+      .map(({ name, example }): [string, string] => [name, String(example)]);
+  const inPath = new Map(examples("path"));
+  const path = template.replaceAll(/\{(\w+)\}/g, (_, name) => {
+    const example = inPath.get(name);
+    if (example === undefined) throw new Error(`${method} ${template} has no example for ${name}`);
+    return encodeURIComponent(example);
+  });
+  const query = examples("query");
+  const queries = [[], ...query.map((pair) => [pair]), ...query.length > 1 ? [query] : []];
+  const success = Math.min(...Object.keys(operation.responses).map(Number));
+  return bodiesOf(operation).flatMap(({ name, headers, body, status = success }) =>
+    queries.map((pairs) => ({
+      name: [operation.operationId, name, new URLSearchParams(pairs)].filter(String).join(" "),
+      method,
+      template,
+      url: pairs.length > 0 ? `${path}?${new URLSearchParams(pairs)}` : path,
+      headers: { ...Object.fromEntries(examples("header")), ...headers },
+      body,
+      status,
+      operation,
+    }))
+  );
+}
+
+type Body = { name: string; headers?: Record<string, string>; body?: string; status?: number | undefined };
+
+function bodiesOf({ requestBody }: Operation): Body[] {
+  if (!requestBody) return [{ name: "" }];
+  const bodies = Object.entries(requestBody.content).flatMap(([type, { examples }]) =>
+    Object.entries(examples).map(([name, { value, "x-status": status }]): Body => {
+      const isForm = type.endsWith("form-urlencoded");
+      const body = isForm
+        ? `${new URLSearchParams(z.record(z.string(), z.string()).parse(value))}`
+        : JSON.stringify(value);
+      return { name, headers: { "content-type": type }, body, status };
+    })
+  );
+  return requestBody.required ? bodies : [...bodies, { name: "without a body" }];
 }

@@ -13,12 +13,7 @@ import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import { settled } from "./support/ledger.ts";
-import {
-  type ExportedSpan,
-  type OtlpCollector,
-  startOtlpCollector,
-  traceTree,
-} from "./support/otlp_collector.ts";
+import { type ExportedSpan, type OtlpCollector, startOtlpCollector } from "./lessons/spans.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
@@ -344,4 +339,22 @@ async function linkedFrom(
     return ids.every((id) => links.includes(id));
   });
   return linking();
+}
+
+/**
+ * The spans below the one with the id `rootId`, a line for each that `lineOf` makes, indented by two spaces for each
+ * generation; siblings stand in the order of their lines.
+ */
+function traceTree(
+  spans: readonly ExportedSpan[],
+  rootId: string,
+  lineOf: (span: ExportedSpan) => string,
+): string[] {
+  const children = Map.groupBy(spans, ({ parentId }) => parentId);
+  const below = (id: string): string[][] =>
+    (children.get(id) ?? []).map((span) => [
+      lineOf(span),
+      ...below(span.spanId).flat().map((line) => `  ${line}`),
+    ]).toSorted(([a = ""], [b = ""]) => a < b ? -1 : a > b ? 1 : 0);
+  return below(rootId).flat();
 }

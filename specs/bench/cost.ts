@@ -1,7 +1,6 @@
 // deno-lint-ignore-file no-control-regex -- the regular expressions find messages among bytes
 /**
- * What one order costs. Under load: what the database has counted, the messages that went through the broker, and where
- * the processor time of the machine went. At rest: what it asks of the services, counted on the wire, where a proxy stands
+ * What one order costs. Under load: what the database has counted, and where the processor time of the machine went. At rest: what it asks of the services, counted on the wire, where a proxy stands
  * before the database and one before the broker, so that no server needs a setting for it.
  *
  * @module
@@ -21,16 +20,15 @@ const CONNECTIONS = 64;
 
 export const costPart: BenchPart = {
   name: "cost",
-  about: "what one order costs: commits, rows, log, messages, bytes and processor time",
+  about: "what one order costs: commits, rows, write-ahead log and processor time",
   async run(bench) {
     const warmUp = bench.size(500, 20);
     const orders = bench.size(6000, 60);
     await using db = await bench.services.database();
     const before = await readDatabase(db.sql);
-    const { cpuSeconds } = await flow(bench, db, warmUp, orders);
+    const cpuSeconds = await flow(bench, db, warmUp, orders);
     await sessionsEnded(db.sql);
     const after = await readDatabase(db.sql);
-    const { published, publishedBytes, delivered, deliveredBytes } = await readMessages(db.sql);
     const row = (what: string, unit: string, ours: number, note = ""): BenchRow => {
       return { what: `one order: ${what}`, unit, ours, beside: null, goal: null, note };
     };
@@ -41,16 +39,9 @@ export const costPart: BenchPart = {
     const inPlace = (100 * perOrder(({ updatedInPlace }) => updatedInPlace) / updated).toFixed(0);
     return [
       row("commits", "", perOrder(({ commits }) => commits), besides),
-      ...after.statements === null
-        ? []
-        : [row("statements", "", perOrder(({ statements }) => statements ?? 0), besides)],
       row("rows inserted", "", perOrder(({ inserted }) => inserted)),
       row("rows updated", "", updated, `${inPlace} % without touching an index (HOT)`),
       row("write-ahead log", "bytes", perOrder(({ walBytes }) => walBytes), "with first images of pages"),
-      row("messages published", "", published / all),
-      row("bytes published", "bytes", publishedBytes / all, "bodies alone"),
-      row("messages delivered", "", delivered / all),
-      row("bytes delivered", "bytes", deliveredBytes / all, "bodies alone"),
       ...[...cpuSeconds].filter(([name]) => name !== "others" && name !== "benchmark")
         .toSorted(([, a], [, b]) => b - a)
         .map(([name, seconds]) => row(`processor time of ${name}`, "ms", seconds * 1000 / orders)),
@@ -99,44 +90,15 @@ async function sessionsEnded(sql: Sql): Promise<void> {
 }
 
 /** What a database has counted so far, and the server's whole write-ahead log. A session hands in its own when it ends. */
-interface DatabaseCounts {
-  readonly commits: number;
-  readonly inserted: number;
-  readonly updated: number;
-  /** Rows updated in their page without touching an index (HOT). */
-  readonly updatedInPlace: number;
-  readonly walBytes: number;
-  /** Null where the server does not load `pg_stat_statements`. */
-  readonly statements: number | null;
-}
-
-async function readDatabase(sql: Sql): Promise<DatabaseCounts> {
-  const [row] = await sql<(Omit<DatabaseCounts, "statements"> & { readonly canCount: boolean })[]>`
+async function readDatabase(sql: Sql) {
+  const [row] = await sql<
+    Record<"commits" | "inserted" | "updated" | "updatedInPlace" | "walBytes", number>[]
+  >`
     select xact_commit::float8 as commits, tup_inserted::float8 as inserted, tup_updated::float8 as updated,
            (select coalesce(sum(n_tup_hot_upd), 0)::float8 from pg_stat_user_tables) as "updatedInPlace",
-           pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as "walBytes",
-           current_setting('shared_preload_libraries') like '%pg_stat_statements%' as "canCount"
+           pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as "walBytes"
     from pg_stat_database where datname = current_database()`;
   if (!row) throw new Error("Cannot read what the database has counted: it answered with no row");
-  if (!row.canCount) return { ...row, statements: null };
-  await sql`create extension if not exists pg_stat_statements`;
-  const [counted] = await sql<{ calls: number }[]>`
-    select coalesce(sum(calls), 0)::float8 as calls
-    from pg_stat_statements join pg_database on pg_database.oid = dbid where datname = current_database()`;
-  return { ...row, statements: counted?.calls ?? 0 };
-}
-
-/** Messages and bytes of their bodies, by what the outbox and the inbox say; none was sent twice without failures. */
-async function readMessages(sql: Sql) {
-  const [row] = await sql<Record<"published" | "publishedBytes" | "delivered" | "deliveredBytes", number>[]>`
-    with published as (
-      select id, octet_length(payload::text) as bytes from outbox_events where published_at is not null
-    )
-    select (select count(*)::float8 from published) as published,
-           (select coalesce(sum(bytes), 0)::float8 from published) as "publishedBytes",
-           count(*)::float8 as delivered, coalesce(sum(bytes), 0)::float8 as "deliveredBytes"
-    from processed_events join published on id = event_id`;
-  if (!row) throw new Error("Cannot count messages: the database answered with no row");
   return row;
 }
 

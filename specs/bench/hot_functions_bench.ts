@@ -5,13 +5,10 @@
  * @module
  */
 import { Registry } from "@prometheus-io/client";
-import { nextStep, planAcks } from "../../shared/broker/settle.ts";
+import { planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";
 import { makeEvent, parseEvent } from "../../shared/events.ts";
-import { decideTransition } from "../../shared/order_status.ts";
 import { rowset } from "../../shared/sql/connect.ts";
-import { firstIdOf } from "../../shared/sql/outbox.ts";
-import { isTraceparent, traceIdOf } from "../../shared/process/tracing.ts";
 import { deliveryOf } from "../support/test_events.ts";
 import { decideBatch } from "../../workers/orders/move_orders.ts";
 
@@ -37,20 +34,7 @@ Deno.bench("makeEvent: an event with a new id", () => {
   makeEvent("payment.succeeded", first.event.data, { correlationId: uuid(0), traceparent }, now);
 });
 
-Deno.bench("decideTransition: one step of the state machine", () => {
-  decideTransition("PENDING", "payment.succeeded");
-});
-
 Deno.bench(`decideBatch: ${BATCH} events on as many orders`, () => void decideBatch(received, statuses, now));
-
-Deno.bench("nextStep: what is to be done with a message", () => {
-  nextStep(
-    { kind: "early", awaits: "PAID" },
-    { retries: 0, looks: 3, unackedMs: 20, ageMs: 20 },
-    { maxRetries: 3, earlyMs: 300_000 },
-    0.5,
-  );
-});
 
 Deno.bench(`planAcks: ${BATCH} deliveries, one of which stays`, () => void planAcks(tags, [BATCH + 1]));
 
@@ -68,9 +52,3 @@ const batch = {
 Deno.bench(`createConsumerMetrics: the figures of ${BATCH} messages`, () => observer.settled(batch));
 
 Deno.bench(`rowset: ${BATCH} events as one parameter`, () => void rowset(paid));
-
-Deno.bench("isTraceparent: the header of a message", () => void isTraceparent(traceparent));
-
-Deno.bench("traceIdOf: for a line of the log", () => void traceIdOf(traceparent));
-
-Deno.bench("firstIdOf: a time as an id", () => void firstIdOf(now));

@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import { eventually } from "../support/eventually.ts";
 import { dueAfter, openConnection, parseAnswer, sendOrders } from "./send_orders.ts";
 
@@ -48,15 +47,16 @@ function startRaw(bytes: string, closes: boolean): Api {
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
 const created = (n: number) => Response.json({ id: idOf(n), status: "PENDING" }, { status: 201 });
 
-Deno.test("as many orders as asked for, over every connection, in chunks and on connections that close", async () => {
+Deno.test("as many orders as asked for, over every connection, and on new ones for those that close", async () => {
   const addresses = new Set<number>();
   let count = 0;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (_, { remoteAddr }) => {
     if ("port" in remoteAddr) addresses.add(remoteAddr.port);
     const n = count++;
-    if (n < 25) return created(n);
-    const body = ReadableStream.from([bytes(`{"id":"${idOf(n)}`), bytes('"}')]);
-    return new Response(body, { status: 201, headers: n % 2 === 0 ? { connection: "close" } : {} });
+    return Response.json({ id: idOf(n) }, {
+      status: 201,
+      headers: n % 5 === 4 ? { connection: "close" } : {},
+    });
   });
   const sent = await sendOrders(`http://127.0.0.1:${server.addr.port}/`, { orders: 50, connections: 4 });
   await server.shutdown();
@@ -126,41 +126,23 @@ Deno.test("an answer that does not come is waited for only so long", async () =>
   await assertRejects(() => connection.send(), Error, "there was no answer within 0.05 s"); // on a new one
 });
 
-const bytes = (text: string) => new TextEncoder().encode(text);
-const answer = (lines: readonly string[], body = "") => bytes(`${[...lines, "", ""].join("\r\n")}${body}`);
-
-Deno.test("whatever the body and its chunks, an answer is there when its last byte is, and not before", () => {
-  fc.assert(fc.property(fc.array(fc.string({ minLength: 1, unit: "grapheme" })), fc.nat(), (parts, cut) => {
-    const body = parts.join("");
-    const chunks = parts.map((part) => `${bytes(part).length.toString(16)};ext=1\r\n${part}\r\n`).join("");
-    const answers = [
-      answer(["HTTP/1.1 200", "Transfer-Encoding: chunked"], `${chunks}0\r\nx-sum: 1\r\n\r\n`),
-      answer(["HTTP/1.1 200 OK", `Content-Length: ${bytes(body).length}`, "connection: keep-alive"], body),
-    ];
-    for (const whole of answers) {
-      assertEquals(parseAnswer(whole.subarray(0, cut % whole.length)), null);
-      assertEquals(parseAnswer(whole), { status: 200, body, closes: false });
-    }
-  }));
-  const closing = ["HTTP/1.1 503 Busy", "content-length: 0", "Connection: keep-alive, Close"];
-  assertEquals(parseAnswer(answer(closing)), { status: 503, body: "", closes: true });
-});
-
-Deno.test("what is no answer, or one of unclear length, is refused and not waited for", () => {
+Deno.test("an answer is there when its last byte is, and what is none, or one of unclear length, is refused", () => {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const answer = (lines: readonly string[], body = "") => bytes(`${[...lines, "", ""].join("\r\n")}${body}`);
+  const body = '{"id":"…"}';
+  const whole = answer(
+    ["HTTP/1.1 200 OK", `Content-Length: ${bytes(body).length}`, "Connection: Close"],
+    body,
+  );
+  for (let cut = 0; cut < whole.length; cut++) assertEquals(parseAnswer(whole.subarray(0, cut)), null);
+  assertEquals(parseAnswer(whole), { status: 200, body, closes: true });
   const refused: readonly [Uint8Array, string][] = [
     [answer(["HTTP/1.0 200 OK", "content-length: 0"]), "is no status line"],
-    [answer(["220 mail.example ESMTP"]), "is no status line"],
     [answer(["HTTP/1.1 100 Continue"]), "is no status line"],
     [answer(["HTTP/1.1 200 OK"]), "length is unclear"],
-    [answer(["HTTP/1.1 200 OK", "content-length: -1"]), "length is unclear"],
     [answer(["HTTP/1.1 200 OK", "content-length: 1", "content-length: 2"]), "length is unclear"],
-    [answer(["HTTP/1.1 200 OK", "content-length: 1", "transfer-encoding: chunked"]), "length is unclear"],
-    [answer(["HTTP/1.1 200 OK", "transfer-encoding: gzip, chunked"]), "length is unclear"],
+    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"]), "length is unclear"],
     [answer(["HTTP/1.1 200 OK", "content-length: 1"], "ab"), "1 bytes follow"],
-    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "zz\r\n"), "no size of a chunk"],
-    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "0".repeat(101)), "no size of a chunk"],
-    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "1\r\nabcd\r\n"), "is not 1 bytes long"],
-    [answer(["HTTP/1.1 200 OK", "transfer-encoding: chunked"], "0\r\n\r\n!"), "1 bytes follow"],
   ];
   for (const [given, why] of refused) assertThrows(() => parseAnswer(given), Error, why);
 });

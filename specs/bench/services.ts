@@ -114,27 +114,15 @@ function runLoad(values: object, ...more: string[]): Promise<LoadReport> {
   return runScript("specs/load_main.ts", [...flags, ...more, "--json"], loadReportSchema);
 }
 
-/** Processor time in seconds by name, and the seconds that it was used in. */
-export interface MachineUsage {
-  readonly seconds: number;
-  readonly cpuSeconds: ReadonlyMap<string, number>;
-}
-
 /**
- * Starts a meter of the whole machine; whoever calls it is told what was used since then, nothing where there is no /proc.
+ * Starts a meter of the whole machine; whoever calls it is told the processor time in seconds since then, nothing where
+ * there is no /proc.
  * The processes of `ours` go by their names; the others by `postgres`, `broker`, `benchmark` (whoever reads the meter) and
  * `others`. Those that have ended meanwhile are left out.
  */
-export async function startMachineMeter(
-  ours: ReadonlyMap<string, number>,
-): Promise<() => Promise<MachineUsage>> {
-  const startedMs = performance.now();
+export async function startMachineMeter(ours: ReadonlyMap<string, number>) {
   const before = await readMachine();
-  return async () => {
-    const after = await readMachine();
-    const seconds = (performance.now() - startedMs) / 1000;
-    return { seconds, cpuSeconds: usedBetween(before, after, ours, Deno.pid) };
-  };
+  return async () => usedBetween(before, await readMachine(), ours, Deno.pid);
 }
 
 /**
@@ -179,17 +167,4 @@ export function usedBetween(before: string, after: string, ours: ReadonlyMap<str
     used.set(name, (used.get(name) ?? 0) + cpuSeconds - (earlier.get(pid)?.cpuSeconds ?? 0));
   }
   return used;
-}
-
-/** What uses less than this share of a core is not worth a word. */
-const WORTH_TELLING = 0.02;
-
-/** The shares of a core, the largest first: `postgres 0.61, api 0.34`. */
-export function describeShares({ seconds, cpuSeconds }: MachineUsage): string {
-  return [...cpuSeconds]
-    .map(([name, used]) => [name, used / seconds] as const)
-    .filter(([, share]) => share >= WORTH_TELLING)
-    .toSorted(([, a], [, b]) => b - a)
-    .map(([name, share]) => `${name} ${share.toFixed(2)}`)
-    .join(", ");
 }

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { z } from "zod";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Channel, connect as connectBroker } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
@@ -20,16 +19,9 @@ import { settled } from "../support/ledger.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
-import {
-  type Bench,
-  type BenchPart,
-  type BenchRow,
-  median,
-  type Quantiles,
-  quantilesSchema,
-} from "./bench.ts";
-import { insertsSchema, measure, spanSchema, speedSchema, tellEnds } from "./measure_main.ts";
-import { describeShares, putLoad, putLoadUnseen, startFlowStack, startMachineMeter } from "./services.ts";
+import { type Bench, type BenchPart, type BenchRow, median, type Quantiles } from "./bench.ts";
+import { bareFlow, insertOneByOne, publishOutbox, runChains, tellEnds, timeOrders } from "./bare_main.ts";
+import { putLoad, putLoadUnseen, startFlowStack } from "./services.ts";
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;
 const mean = (a: number, b: number) => (a + b) / 2;
@@ -52,15 +44,14 @@ export const acceptPart: BenchPart = {
         const { perSecond, post, cpuShare } = await putLoadUnseen(stack.url, { orders, connections });
         return { perSecond, ...post, cpuShare };
       };
-      const naive = (orders: number) =>
-        measure({ what: "inserts", database: db.url, orders, connections }, insertsSchema);
+      const naive = (orders: number) => insertOneByOne(db.url, orders, connections);
       rows.push(...acceptRows(connections, atLeast, await inTurns(bench, connections, ours, naive)));
     }
     return rows;
   },
 };
 
-type Round = z.infer<typeof insertsSchema>;
+type Round = Awaited<ReturnType<typeof insertOneByOne>>;
 type MeasureRound = (orders: number) => Promise<Round>;
 /** What was measured over one number of connections: `POST /orders`, and the naive inserts. */
 type Rounds = Readonly<Record<"ours" | "naive", readonly Round[]>>;
@@ -126,29 +117,21 @@ export const relayPart: BenchPart = {
     }
     await using broker = services.broker();
     const { exchange } = broker.topology;
-    const job = {
-      what: "publish",
-      database: db.url,
-      broker: broker.url,
-      exchange,
-      window: 2 * BATCH,
-    } as const;
-    const bare = () => whileEmptied(broker, events, () => measure(job, speedSchema));
+    const bare = () =>
+      whileEmptied(broker, events, () => publishOutbox(db.url, broker.url, exchange, 2 * BATCH));
     say("amqplib alone");
     const before = await bare();
-    say(`the relay, after ${Math.round(before.perSecond)}/s`);
-    const relay = await whileEmptied(broker, events, () => drain(db, broker, events));
-    say(`amqplib alone, after ${Math.round(relay.perSecond)}/s`);
+    say(`the relay, after ${Math.round(before)}/s`);
+    const ours = await whileEmptied(broker, events, () => drain(db, broker, events));
+    say(`amqplib alone, after ${Math.round(ours)}/s`);
     const after = await bare();
-    const shares = `the relay used ${percent(relay.cpuShare)}, amqplib alone ` +
-      percent(mean(before.cpuShare, after.cpuShare));
     return [{
       what: `relay, backlog of ${events.toLocaleString("en")}: events`,
       unit: "/s",
-      ours: relay.perSecond,
-      beside: mean(before.perSecond, after.perSecond),
+      ours,
+      beside: mean(before, after),
       goal: { atLeast: 0.8 },
-      note: `amqplib alone before and after; of a core ${shares}`,
+      note: "amqplib alone before and after",
     }];
   },
 };
@@ -164,11 +147,10 @@ function orderCreated() {
  * Starts a relay on a full outbox and waits until it is empty. By the database's clock, from the end of the first batch
  * to the end of the last: until then the relay starts and connects.
  */
-async function drain(db: TestSchema, broker: TestBroker, events: number) {
+async function drain(db: TestSchema, broker: TestBroker, events: number): Promise<number> {
   await using relay = await startStack({}, { services: { db, broker }, processes: [RELAY.name] });
   const { sql } = db;
   await eventually("the relay to publish", () => isPublished(sql, "asc"), 30_000);
-  const readMeter = await startMachineMeter(relay.pids());
   await eventually("the outbox to be empty", async () => {
     await delay(LOOK_EVERY_MS);
     if (relay.crashes.length > 0) throw new Error("the relay has ended");
@@ -178,7 +160,6 @@ async function drain(db: TestSchema, broker: TestBroker, events: number) {
       select not exists (select from outbox_events where published_at is null) as is`;
     return rest?.is;
   }, DRAIN_MS);
-  const { cpuSeconds, seconds } = await readMeter();
   const [times] = await sql<{ events: number; seconds: number }[]>`
     with marked as (select published_at from outbox_events where published_at is not null),
          first as (select published_at from marked order by published_at offset ${BATCH - 1} limit 1)
@@ -188,7 +169,7 @@ async function drain(db: TestSchema, broker: TestBroker, events: number) {
   if (!times || times.events !== events - BATCH) {
     throw new Error(`The relay marked ${times?.events} events after its first batch, not ${events - BATCH}`);
   }
-  return { perSecond: times.events / times.seconds, cpuShare: (cpuSeconds.get(RELAY.name) ?? 0) / seconds };
+  return times.events / times.seconds;
 }
 
 /** Whether the event with the lowest id, which the relay takes first, or the one with the highest is published. */
@@ -244,9 +225,14 @@ export const flowPart: BenchPart = {
   about: "orders per second from POST to the end, beside the same messages through the broker alone",
   async run(bench) {
     const orders = bench.size(30_000, 100);
-    const before = await bareFlow(bench, orders);
-    const { load, shares } = await flow(bench, orders);
-    const after = await bareFlow(bench, orders);
+    const bare = async () => {
+      bench.say(`the messages of ${orders} orders through the broker alone`);
+      await using broker = bench.services.broker();
+      return await bareFlow(broker, orders);
+    };
+    const before = await bare();
+    const load = await flow(bench, orders);
+    const after = await bare();
     const { isBrokerEmbedded } = bench.services;
     return [{
       what: "flow: POST to final state",
@@ -258,7 +244,6 @@ export const flowPart: BenchPart = {
         ...(isBrokerEmbedded ? ["goal is on RabbitMQ: the embedded broker writes nothing to disk"] : []),
         `beside it ${before.toFixed(0)} before and ${after.toFixed(0)} after`,
         `load generator ${load.cpuShare.toFixed(2)} of a core while it sent`,
-        `cores used: ${shares}`,
       ].join("; "),
     }];
   },
@@ -269,22 +254,7 @@ async function flow(bench: Bench, orders: number) {
   bench.say("warming up");
   await putLoad(stack, { orders: bench.size(500, 20), connections: CONNECTIONS });
   bench.say(`${orders} orders`);
-  const readMeter = await startMachineMeter(stack.pids());
-  const load = await putLoad(stack, { orders, connections: CONNECTIONS });
-  return { load, shares: describeShares(await readMeter()) };
-}
-
-/**
- * Orders per second whose messages go through the broker with nothing done for them. One process publishes and one
- * consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
- */
-async function bareFlow({ services, say }: Bench, orders: number): Promise<number> {
-  say(`the messages of ${orders} orders through the broker alone`);
-  await using broker = services.broker();
-  const half = (what: "flow out" | "flow in") =>
-    measure({ what, broker: broker.url, names: broker.env, orders }, spanSchema);
-  const [published, consumed] = await Promise.all([half("flow out"), half("flow in")]);
-  return orders / ((Math.max(published.endedMs, consumed.endedMs) - published.startedMs) / 1000);
+  return await putLoad(stack, { orders, connections: CONNECTIONS });
 }
 
 /** Between two orders or chains with nothing beside them: each has ended long before the next one comes. */
@@ -323,13 +293,13 @@ export const latencyPart: BenchPart = {
 async function latencies({ services, size, say }: Bench) {
   await using stack = await startFlowStack(services);
   await tellEnds(stack.db.sql);
-  const job = { what: "orders", database: stack.db.url, api: stack.url } as const;
+  const time = (count: number, everyMs: number) => timeOrders(stack.db.url, stack.url, { count, everyMs });
   say("warming up");
   await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
   await settled(stack);
   const count = size(150, 5);
   say(`${count} orders one by one`);
-  const idle = await measure({ ...job, count, everyMs: IDLE_EVERY_MS }, quantilesSchema);
+  const idle = await time(count, IDLE_EVERY_MS);
   say("orders as fast as they go");
   const { end } = await putLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
   await settled(stack);
@@ -338,7 +308,7 @@ async function latencies({ services, size, say }: Bench) {
   say(`${measured} orders at half that rate`);
   const orders = Math.min(rate * BUSY_SECONDS, size(Infinity, 60));
   const [busy, load] = await Promise.all([
-    measure({ ...job, count: measured, everyMs: BUSY_EVERY_MS }, quantilesSchema),
+    time(measured, BUSY_EVERY_MS),
     putLoad(stack, { orders, connections: CONNECTIONS, rate }),
   ]);
   const beside = `beside ${load.perSecond.toFixed(0)} of at most ${end.perSecond.toFixed(0)} orders/s`;
@@ -352,12 +322,5 @@ async function bareChains({ services, size, say }: Bench): Promise<Quantiles> {
   await using db = await services.database();
   await using broker = services.broker();
   const queue = broker.topology.queues.paymentsOrderCreated.name;
-  const job = {
-    what: "chains",
-    database: db.url,
-    broker: broker.url,
-    queue,
-    everyMs: IDLE_EVERY_MS,
-  } as const;
-  return await measure({ ...job, count }, quantilesSchema);
+  return await runChains(db.url, broker.url, queue, { count, everyMs: IDLE_EVERY_MS });
 }

@@ -6,9 +6,9 @@
 import { assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import { runAudit } from "../../shared/ops/audit.ts";
-import { balance, keepOrdering, readBooks } from "../chaos/ledger.ts";
 import { eventually } from "../support/eventually.ts";
-import { settled } from "../support/ledger.ts";
+import { balance, readBooks, settled } from "../support/ledger.ts";
+import { keepOrdering } from "../support/place_orders.ts";
 import type { TestStack } from "../support/test_stack.ts";
 
 const ORDERS = 2000;
@@ -28,7 +28,6 @@ export async function ordersSurvive(stack: TestStack, trouble: () => Promise<voi
     connections: 8,
     gate: pace(over.promise),
     stop: AbortSignal.timeout(LOAD_MS),
-    onAccepted() {},
   });
   await trouble().finally(over.resolve);
   const { accepted, answeredTwice, unanswered } = await load;

@@ -24,13 +24,11 @@ export interface RabbitNode {
   readonly name: string;
   /** The port on which it takes clients. */
   readonly port: number;
-  /** Where it is, as an AMQP URL. */
   readonly url: string;
   /** Starts it on the data that it has, and resolves once a client can log in. */
   start(): Promise<void>;
   /** Stops it as a service manager does, with SIGTERM. */
   stop(): Promise<void>;
-  /** Ends it with SIGKILL. */
   kill(): Promise<void>;
   /** Has it neither say nor do anything, its connections open, as behind a network that is cut; or go on. */
   freeze(isFrozen: boolean): void;
@@ -38,7 +36,6 @@ export interface RabbitNode {
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
 export interface RabbitCluster extends AsyncDisposable {
-  /** Its nodes, running or not. */
   readonly nodes: readonly RabbitNode[];
   /** All of them in one text, as `AMQP_URL` takes it. */
   readonly url: string;

@@ -6,11 +6,9 @@
 
 /** A running proxy. Disposing of it closes all connections. */
 export interface CutProxy extends AsyncDisposable {
-  /** The URL of the service, by way of the proxy. */
   readonly url: string;
   /** Breaks all connections, and refuses new ones until restored. */
   cut(): void;
-  /** Lets connections through again. */
   restore(): void;
   /** Breaks all connections; new ones are let through, unless the wire is cut. */
   breakConnections(): void;
@@ -77,7 +75,6 @@ export function startCutProxy(
     }
   }
 
-  /** The two ways of a new connection: from the client, and to it. */
   function watchConnection() {
     const silencesBefore = silences;
     let isClientsTurn = true;

@@ -8,13 +8,11 @@ import type { Faults } from "../../workers/faults/armed.ts";
 
 /** What stands in for the end of the process. */
 export class Crash extends Error {
-  /** The error's name. */
   override name = "Crash";
 }
 
 /** Armed faults, and those that have struck. */
 export interface FakeFaults extends Faults {
-  /** The points that have struck, once for each time. */
   readonly struck: readonly FaultPoint[];
 }
 

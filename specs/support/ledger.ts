@@ -1,12 +1,16 @@
 /**
- * What the tables of all modules say, for comparison.
+ * What the tables of all modules say, for comparison: what is still to be done, what every order has come to, and whether
+ * a client that knows of every order finds each of them there, once and right.
  *
  * @module
  */
 import type { EventType } from "../../shared/events.ts";
+import { runAudit } from "../../shared/ops/audit.ts";
+import { isFinal, type OrderStatus } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
+import type { Course, KeptOrders } from "./place_orders.ts";
 import type { TestStack } from "./test_stack.ts";
 
 /** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */
@@ -27,25 +31,9 @@ export function countHearings(...types: readonly EventType[]): number {
   return types.reduce((sum, type) => sum + heard.filter((bound) => bound === type).length, 0);
 }
 
-/** How often each outcome stands in each table. */
-export interface Ledger {
-  /** The number of orders by status. */
-  readonly orders: Readonly<Record<string, number>>;
-  /** The number of payments by status. */
-  readonly payments: Readonly<Record<string, number>>;
-  /** The number of enrollments by status. */
-  readonly enrollments: Readonly<Record<string, number>>;
-  /** The number of notifications by type. */
-  readonly notifications: Readonly<Record<string, number>>;
-  /** The number of outbox events by type, published or not, as far as they are {@linkcode LEDGER_EVENTS}. */
-  readonly events: Readonly<Record<string, number>>;
-  /** The number of dead letters, whatever their state. */
-  readonly deadLetters: number;
-}
-
-/** Counts by outcome. */
-export async function readLedger(sql: Sql): Promise<Ledger> {
-  const count = async (table: string, column: string) => {
+/** How often each outcome stands in each table; of the outbox how often each of {@linkcode LEDGER_EVENTS}. */
+export async function readLedger(sql: Sql) {
+  const count = async (table: string, column: string): Promise<Record<string, number>> => {
     const rows = await sql<{ key: string; count: number }[]>`
       select ${sql(column)} as key, count(*)::int as count from ${sql(table)} group by 1 order by 1`;
     return Object.fromEntries(rows.map(({ key, count }) => [key, count]));
@@ -63,6 +51,35 @@ export async function readLedger(sql: Sql): Promise<Ledger> {
   };
 }
 
+/** The ledger of so many orders of each kind, none of which met a failure. */
+export function ledgerOf(
+  { success = 0, paymentFailure = 0, enrollmentFailure = 0 }: Partial<Record<Course, number>>,
+) {
+  const some = (counts: Record<string, number>) =>
+    Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+  return {
+    orders: some({ COMPLETED: success, PAYMENT_FAILED: paymentFailure, REFUNDED: enrollmentFailure }),
+    payments: some({ FAILED: paymentFailure, REFUND_SUCCEEDED: enrollmentFailure, SUCCEEDED: success }),
+    enrollments: some({ FAILED: enrollmentFailure, GRANTED: success }),
+    notifications: some({
+      ORDER_COMPLETED: success,
+      ORDER_REFUNDED: enrollmentFailure,
+      PAYMENT_FAILED: paymentFailure,
+    }),
+    events: some({
+      "enrollment.failed": enrollmentFailure,
+      "enrollment.granted": success,
+      "notification.sent": success + paymentFailure + enrollmentFailure,
+      "order.created": success + paymentFailure + enrollmentFailure,
+      "payment.failed": paymentFailure,
+      "payment.succeeded": success + enrollmentFailure,
+      "refund.requested": enrollmentFailure,
+      "refund.succeeded": enrollmentFailure,
+    }),
+    deadLetters: 0,
+  };
+}
+
 /** How many orders have not reached a final status. */
 export async function countUnfinished(sql: Sql): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
@@ -77,10 +94,7 @@ export async function countUnpublished(sql: Sql): Promise<number> {
   return row?.count ?? 0;
 }
 
-/**
- * Whether every event that has a consumer has been processed by each of its consumers. Only then have all effects of
- * what was published taken place, notifications included.
- */
+/** How many pairs there are of an event and one of its consumers that has neither processed it nor set it aside. */
 export async function countUnprocessed(
   sql: Sql,
   consumers: ReadonlyMap<string, readonly string[]>,
@@ -91,9 +105,43 @@ export async function countUnprocessed(
     from outbox_events e
     join jsonb_to_recordset(${
     JSON.stringify(pairs)
-  }::text::jsonb) as b (consumer text, type text) on b.type = e.type
-    where not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)`;
+  }::text::jsonb) as b (consumer text, type text) using (type)
+    where not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
+      and not exists (
+        select from dead_letters d where d.event_id = e.id and d.consumer = b.consumer and d.state <> 'REDRIVEN')`;
   return row?.count ?? 0;
+}
+
+type Settling = {
+  readonly db: { readonly sql: Sql };
+  readonly broker: Pick<TestStack["broker"], "topology">;
+};
+
+/**
+ * What is left to be done: all 0 when the system is at rest. What is processed last has told of it, so published is counted
+ * last.
+ */
+export async function readUnsettled({ db: { sql }, broker }: Settling) {
+  const consumers = new Map(
+    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
+  );
+  const unprocessed = await countUnprocessed(sql, consumers);
+  return { unprocessed, unpublished: await countUnpublished(sql) };
+}
+
+/** Waits until every order is final, every event published, and each processed by all of its consumers. */
+export async function settled(system: Settling): Promise<void> {
+  await eventually("every order to end", async () => await countUnfinished(system.db.sql) === 0, 60_000);
+  await eventually("every event to be published and processed", async () => {
+    const { unprocessed, unpublished } = await readUnsettled(system);
+    return unprocessed + unpublished === 0;
+  }, 30_000);
+}
+
+/** What the audit finds of a system at rest. */
+export async function violations({ db, broker }: Pick<TestStack, "db" | "broker">) {
+  const { checks } = await runAudit(db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
+  return checks.filter(({ count }) => count > 0);
 }
 
 /** A fingerprint of every row that business state consists of, in the order of their keys. */
@@ -109,20 +157,24 @@ export async function fingerprint(sql: Sql): Promise<Record<string, string>> {
   return { ...Object.fromEntries(entries), outbox_events: outbox?.print ?? "" };
 }
 
-/** What an order has come to. */
+/** What an order has come to: `payments` such as `SUCCEEDED after 1` (attempts), `letters` such as `not JSON after 1`. */
 export interface OrderEnd {
-  /** Its status. */
   readonly status: string;
-  /** Its payments, such as `SUCCEEDED after 1`, which is the number of attempts. */
   readonly payments: readonly string[];
-  /** Its seat decisions. */
   readonly seats: readonly string[];
-  /** What was told of it. */
   readonly notifications: readonly string[];
-  /** The dead letters whose body names it, such as `not JSON after 1`, whatever their state. */
+  /** The dead letters whose body names it, whatever their state. */
   readonly letters: readonly string[];
 }
 
+/** An order that nothing has come of yet. */
+export const PENDING: OrderEnd = {
+  status: "PENDING",
+  payments: [],
+  seats: [],
+  notifications: [],
+  letters: [],
+};
 /** An order that went well, at the first attempt. */
 export const COMPLETED: OrderEnd = {
   status: "COMPLETED",
@@ -131,31 +183,19 @@ export const COMPLETED: OrderEnd = {
   notifications: ["ORDER_COMPLETED"],
   letters: [],
 };
-
 /** An order whose card was declined. */
 export const DECLINED: OrderEnd = {
+  ...PENDING,
   status: "PAYMENT_FAILED",
   payments: ["FAILED after 1"],
-  seats: [],
   notifications: ["PAYMENT_FAILED"],
-  letters: [],
 };
-
 /** An order for which there was no seat. */
 export const REFUNDED: OrderEnd = {
   status: "REFUNDED",
   payments: ["REFUND_SUCCEEDED after 1"],
   seats: ["FAILED"],
   notifications: ["ORDER_REFUNDED"],
-  letters: [],
-};
-
-/** An order that nothing has come of yet. */
-export const PENDING: OrderEnd = {
-  status: "PENDING",
-  payments: [],
-  seats: [],
-  notifications: [],
   letters: [],
 };
 
@@ -172,22 +212,42 @@ export async function readOrderEnd(sql: Sql, id: string): Promise<OrderEnd> {
     notifications: await list(sql`select type as what from notifications where order_id = ${id}`),
     letters: await list(sql`
       select reason || ' after ' || attempts as what from dead_letters
-      where position(${id} in encode(body, 'escape')) > 0`),
+      where position(${id} in encode(body, 'escape')) > 0 order by what`),
   };
 }
 
-/** Waits until every order is final, every event published, and each processed by all of its consumers. */
-export async function settled({ db, broker }: Pick<TestStack, "db" | "broker">): Promise<void> {
-  const { sql } = db;
-  const consumers = new Map(
-    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
-  );
-  await eventually("every order to end", async () => await countUnfinished(sql) === 0, 60_000);
-  await eventually(
-    "every event to be processed",
-    async () => await countUnprocessed(sql, consumers) === 0,
-    30_000,
-  );
-  // Last, because what was processed last has told of it, and nobody consumes that.
-  await eventually("every event to be published", async () => await countUnpublished(sql) === 0, 30_000);
+const OUTCOME: Readonly<Record<Course, OrderStatus>> = {
+  success: "COMPLETED",
+  paymentFailure: "PAYMENT_FAILED",
+  enrollmentFailure: "REFUNDED",
+};
+
+/** The status of every order by its id, and how many events the outbox has beyond one of a type for an order. */
+export async function readBooks(sql: Sql) {
+  const orders = await sql<{ id: string; status: OrderStatus }[]>`select id, status from orders`;
+  const [row] = await sql<{ beyondOne: number }[]>`
+    select (count(*) - count(distinct (order_id, type)))::int as "beyondOne" from outbox_events`;
+  return { orders: new Map(orders.map(({ id, status }) => [id, status])), beyondOne: row?.beyondOne ?? 0 };
+}
+
+/**
+ * What the client knows of, against what the tables have; all are to be 0. `lost` counts accepted orders that are not
+ * there; `duplicated` orders that nobody has been told of or two were, and events beyond one (the tables of the modules
+ * have a unique key on the order); `stuck` orders without a final status; `wrong` another end than the course's. Pure.
+ */
+export function balance(
+  { accepted, answeredTwice }: Pick<KeptOrders, "accepted" | "answeredTwice">,
+  { orders, beyondOne }: Awaited<ReturnType<typeof readBooks>>,
+) {
+  const statuses = [...orders.values()];
+  const isWrong = ([id, course]: readonly [string, Course]) => {
+    const status = orders.get(id);
+    return status !== undefined && isFinal(status) && status !== OUTCOME[course];
+  };
+  return {
+    lost: [...accepted.keys()].filter((id) => !orders.has(id)).length,
+    duplicated: [...orders.keys()].filter((id) => !accepted.has(id)).length + answeredTwice + beyondOne,
+    stuck: statuses.filter((status) => !isFinal(status)).length,
+    wrong: [...accepted].filter(isWrong).length,
+  };
 }

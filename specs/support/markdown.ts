@@ -10,8 +10,8 @@ export interface FencedBlock {
   readonly info: string;
   /** Its lines, without the fences. */
   readonly text: string;
-  /** Whether nothing but empty lines stands between the block before and this one. */
-  readonly followsBlock: boolean;
+  /** The paragraph before it; empty right behind another block. */
+  readonly paragraph: string;
 }
 
 const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
@@ -20,9 +20,9 @@ const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
 export function fencedBlocks(markdown: string): FencedBlock[] {
   let end = 0;
   return [...markdown.matchAll(FENCED)].map(({ 0: whole, 1: info = "", 2: text = "", index }) => {
-    const followsBlock = end > 0 && markdown.slice(end, index).trim() === "";
+    const paragraph = markdown.slice(end, index).trim().split(/\n\n/).at(-1)?.replaceAll("\n", " ") ?? "";
     end = index + whole.length;
-    return { info: info.trim(), text, followsBlock };
+    return { info: info.trim(), text, paragraph };
   });
 }
 
@@ -37,9 +37,11 @@ export function headingsOf(markdown: string, level: number): string[] {
   return [...proseOf(markdown).matchAll(pattern)].map(([, text = ""]) => text.trim());
 }
 
-/** What stands under the heading of the second level `heading`, up to the next one; empty where it is not there. */
+/** What stands under the heading of the second level `heading`, up to the next one. Errors: when it is not there. */
 export function sectionOf(markdown: string, heading: string): string {
-  return markdown.split(/^## /m).find((part) => part.startsWith(`${heading}\n`))?.slice(heading.length) ?? "";
+  const section = markdown.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  if (section === undefined) throw new Error(`There is no section "${heading}"`);
+  return section.slice(heading.length);
 }
 
 /** What stands in backticks. */

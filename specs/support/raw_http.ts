@@ -6,30 +6,13 @@
 import { withTimeout } from "../../shared/process/stop.ts";
 
 /** A connection that a test writes bytes to. Disposing of it closes it. */
-export interface RawConnection extends AsyncDisposable {
-  /** Writes text as Latin-1; the server may have hung up, which is no error. */
-  send(text: string): Promise<void>;
-  /** Resolves once all is read that the server has to say: with that, and whether it hung up within `ms`. */
-  read(ms?: number): Promise<RawAnswer>;
-  /** All that has come so far. Nothing is read before `read` or `until`. */
-  until(wanted: (text: string) => boolean, ms?: number): Promise<string>;
-}
-
-/** What a server answered with. */
-export interface RawAnswer {
-  /** The status codes of all the answers that came. */
-  readonly statuses: readonly number[];
-  /** All of it as text. */
-  readonly text: string;
-  /** Whether the server closed the connection. */
-  readonly ended: boolean;
-}
+export type RawConnection = Awaited<ReturnType<typeof connectRaw>>;
 
 /** How long an answer is waited for, in milliseconds. */
 const ANSWER_MS = 5000;
 
-/** Connects to the server at `url`. */
-export async function connectRaw(url: string): Promise<RawConnection> {
+/** Connects to the server at `url`. Nothing is read before `read` or `until`. */
+export async function connectRaw(url: string) {
   const { hostname, port } = new URL(url);
   const socket = await Deno.connect({ hostname, port: Number(port) });
   let text = "";
@@ -52,6 +35,7 @@ export async function connectRaw(url: string): Promise<RawConnection> {
     heard.resolve();
   }
 
+  /** All that has come once `wanted` is content with it, the server has hung up, or `ms` are over. */
   async function until(wanted: (text: string) => boolean, ms = ANSWER_MS): Promise<string> {
     reading ??= readAll();
     const deadline = performance.now() + ms;
@@ -62,16 +46,20 @@ export async function connectRaw(url: string): Promise<RawConnection> {
   }
 
   return {
-    async send(bytes) {
+    /** Writes text as Latin-1; the server may have hung up, which is no error and for `read` to tell. */
+    async send(bytes: string): Promise<void> {
       const data = Uint8Array.from(bytes, (letter) => letter.charCodeAt(0));
       try {
         for (let at = 0; at < data.length;) at += await socket.write(data.subarray(at));
       } catch {
-        // Whether it hung up is for `read` to tell.
+        // As said.
       }
     },
+    /** Says that no more will be sent. */
+    finish: () => socket.closeWrite().catch(() => {}),
     until,
-    async read(ms) {
+    /** All that the server has to say, and whether it hung up within `ms`. */
+    async read(ms?: number) {
       await until(() => false, ms);
       const hungUp = ended; // before this side closes
       return { text, ended: hungUp, statuses: statusesIn(text) };
@@ -89,7 +77,7 @@ export function statusesIn(text: string): number[] {
 }
 
 /** Sends one request and answers with what came of it. `head` has the lines of the head without `connection`. */
-export async function rawRequest(url: string, head: readonly string[], body = ""): Promise<RawAnswer> {
+export async function rawRequest(url: string, head: readonly string[], body = "") {
   await using connection = await connectRaw(url);
   await connection.send([...head, "connection: close", "", body].join("\r\n"));
   return await connection.read();

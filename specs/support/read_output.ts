@@ -4,16 +4,11 @@
  * @module
  */
 
-/** The output of a process. */
-export interface ReadOutput {
-  /** All that it has written so far. */
-  readonly text: () => string;
-  /** Resolves when nothing more can come. */
-  readonly ended: Promise<void>;
-}
-
-/** Reads `streams`, such as a child's standard output and error, into one text, in the order in which it comes. */
-export function readOutput(...streams: readonly ReadableStream<Uint8Array<ArrayBuffer>>[]): ReadOutput {
+/**
+ * Reads `streams`, such as a child's standard output and error, into one text, in the order in which it comes. `text` is
+ * all that has come so far; `ended` resolves when nothing more can come.
+ */
+export function readOutput(...streams: readonly ReadableStream<Uint8Array<ArrayBuffer>>[]) {
   let text = "";
   const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
     for await (const part of stream.pipeThrough(new TextDecoderStream())) text += part;

@@ -11,7 +11,6 @@ const tasksSchema = z.object({ tasks: z.record(z.string(), z.object({ command: z
 
 /** How a task is run. */
 export interface TaskOptions {
-  /** Variables besides those of the test. */
   readonly env?: Readonly<Record<string, string>>;
   /** Addresses, as `host:port`, in the place of the set's own. */
   readonly net?: readonly string[];
@@ -19,9 +18,7 @@ export interface TaskOptions {
 
 /** What a task came to. */
 export interface TaskResult {
-  /** Its exit code. */
   readonly code: number;
-  /** What it has printed. */
   readonly out: string;
   /** What it has said on standard error, but for how far long work was. */
   readonly err: string;

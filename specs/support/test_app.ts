@@ -15,13 +15,8 @@ import { runAudit } from "../../shared/ops/audit.ts";
 import { testLog } from "./test_log.ts";
 import type { TestSchema } from "./test_schema.ts";
 
-/** An application, and what it is made of. */
-export interface TestApp {
-  /** The application. */
-  readonly app: ReturnType<typeof createApp>;
-  /** What it was made of. */
-  readonly deps: AppDeps;
-}
+/** An application, and what it was made of. */
+export type TestApp = { readonly app: ReturnType<typeof createApp>; readonly deps: AppDeps };
 
 /** Makes the application as the API's process does, but for what `more` replaces. */
 export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
@@ -52,10 +47,7 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
 }
 
 /** An application that listens. Disposing of it ends its streams and its server. */
-export interface ServedApp extends AsyncDisposable {
-  /** Where it listens. */
-  readonly url: string;
-}
+export type ServedApp = AsyncDisposable & { readonly url: string };
 
 /** Serves `app` on a free port of 127.0.0.1. */
 export function serve({ app, deps }: TestApp): ServedApp {

@@ -12,7 +12,6 @@ import { eventually } from "./eventually.ts";
 
 /** A broker with names that no other test uses. Disposing of it deletes what has those names. */
 export interface TestBroker extends AsyncDisposable {
-  /** Where the broker is, as an AMQP URL. */
   readonly url: string;
   /** The exchange and the queues under those names; whoever connects declares them. */
   readonly topology: Topology;

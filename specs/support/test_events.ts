@@ -110,17 +110,16 @@ export async function countEvents(sql: Sql): Promise<Record<string, number>> {
   return Object.fromEntries(rows.map(({ type, count }) => [type, count]));
 }
 
-/** What an event is to be like, where it matters. */
-export interface PublishedEventOptions {
-  /** When it happened; now unless told. */
+export type PublishedEventOptions = {
   readonly at?: Date;
-  /** Its correlation id. */
   readonly correlationId?: string;
-  /** Whether it has been published; it has, unless told. */
   readonly published?: boolean;
-}
+};
 
-/** Puts an event into the outbox, with the id that one of its time has. Answers with the id. */
+/**
+ * Puts an event into the outbox, by default one that happened now and has been published, with the id that one of its time
+ * has. Answers with the id.
+ */
 export async function insertPublished(
   sql: Sql,
   type: EventType,

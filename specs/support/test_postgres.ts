@@ -4,6 +4,7 @@
  * @module
  */
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { removePostgres, startPostgres } from "../../shared/embedded/postgres.ts";
@@ -17,7 +18,6 @@ export interface TestDatabase extends AsyncDisposable {
 
 /** A Postgres server for tests. */
 export interface TestServer {
-  /** Where it is; the user may create roles and databases. */
   url: string;
   /** Stops it and deletes its data, if it is ours. */
   stop(): Promise<void>;
@@ -41,26 +41,15 @@ let shared: TestServer | undefined;
  * Makes a database, a copy of the one named `source`, by default an empty one: `await using db = await testDatabase()`
  * inside a test. It starts a server for it (0.3 s), unless the file called {@linkcode shareTestServer} (0.05 s).
  *
- * @throws Error if no server can be started or reached
+ * Errors: when no server can be started or reached.
  */
 export async function testDatabase(source?: string): Promise<TestDatabase> {
+  await using resources = new AsyncDisposableStack();
   const server = shared ?? await startTestServer();
-  const stopOwn = async () => {
-    if (server !== shared) await server.stop();
-  };
-  try {
-    const database = await databaseOn(server, source);
-    return {
-      url: database.url,
-      [Symbol.asyncDispose]: async () => {
-        await database[Symbol.asyncDispose]();
-        await stopOwn();
-      },
-    };
-  } catch (error) {
-    await stopOwn();
-    throw error;
-  }
+  if (server !== shared) resources.defer(() => server.stop());
+  const { url } = resources.use(await databaseOn(server, source));
+  const owned = resources.move();
+  return { url, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** As {@linkcode testDatabase}, on a server that the caller has started. */
@@ -161,5 +150,64 @@ async function withConnection(
     await run(sql);
   } finally {
     await sql.end({ timeout: 5 });
+  }
+}
+
+/** Connections of one whole system with the test's own; the most that was seen is 40. */
+const STACK_CONNECTIONS = 40;
+/** Left to tests that run no system, and to whoever else uses the server. */
+const OTHER_CONNECTIONS = 20;
+/** Any number that no other lock of this project has. */
+const LOCK_CLASS = 7_203_115;
+/** Every test that is ahead has long ended by then. */
+const SLOT_WAIT_MS = 900_000;
+const SLOT_LOOK_MS = 200;
+
+let held: { users: number; readonly slot: Promise<AsyncDisposable> } | undefined;
+
+/**
+ * Waits until one more whole system may run on the server of `DATABASE_URL`: no more than it has connections for. Without
+ * that variable everybody has a server of their own and nobody waits. Systems of one test file share a slot, so that
+ * nobody waits for a second one with the first in hand.
+ *
+ * Errors: when the server cannot be asked, or no slot comes free within 15 minutes.
+ */
+export async function takeStackSlot(): Promise<AsyncDisposable> {
+  const url = Deno.env.get("DATABASE_URL");
+  if (!url) return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  const mine = held ??= { users: 0, slot: lockSlot(url) };
+  mine.users++;
+  const slot = await mine.slot.catch((error) => {
+    held = undefined; // whoever comes next asks anew
+    throw error;
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      if (--mine.users > 0) return;
+      held = undefined;
+      await slot[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Locks a slot for as long as a connection is open: a test that is killed gives it back. */
+async function lockSlot(url: string): Promise<AsyncDisposable> {
+  const sql = postgres(url, { max: 1, connect_timeout: 10, max_lifetime: null, onnotice: () => {} });
+  const close = () => sql.end({ timeout: 2 });
+  try {
+    const [row] = await sql<{ count: number }[]>`select current_setting('max_connections')::int as count`;
+    const slots = Math.max(Math.floor(((row?.count ?? 0) - OTHER_CONNECTIONS) / STACK_CONNECTIONS), 1);
+    for (const until = performance.now() + SLOT_WAIT_MS; performance.now() < until;) {
+      for (let slot = 0; slot < slots; slot++) {
+        const [lock] = await sql<{ ours: boolean }[]>`
+          select pg_try_advisory_lock(${LOCK_CLASS}::int, ${slot}::int) as ours`;
+        if (lock?.ours) return { [Symbol.asyncDispose]: close };
+      }
+      await delay(SLOT_LOOK_MS);
+    }
+    throw new Error(`None of ${slots} slots for a whole system came free within ${SLOT_WAIT_MS} ms`);
+  } catch (error) {
+    await close();
+    throw error;
   }
 }

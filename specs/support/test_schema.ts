@@ -11,13 +11,10 @@ import { RUN_SERVER_VARIABLE, shareTestServer, type TestDatabase, testDatabase }
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
 export interface TestSchema extends AsyncDisposable {
-  /** Where it is, as a database user who owns everything. */
   readonly url: string;
   /** A pool as the owner of everything, for looking. */
   readonly sql: Sql;
-  /** A pool under the role of a process. */
   as(role: DatabaseRole): Sql;
-  /** A session under the role of a process. */
   session(role: DatabaseRole): Session;
 }
 

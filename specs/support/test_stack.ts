@@ -18,31 +18,25 @@ import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/de
 import { freePort } from "../../workers/dev/services.ts";
 import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
-import { takeStackSlot } from "./stack_slot.ts";
+import { takeStackSlot } from "./test_postgres.ts";
 import { type TestBroker, testBroker } from "./test_broker.ts";
 import { type TestSchema, testSchema } from "./test_schema.ts";
 
 /** A running system. Disposing of it stops its processes and deletes its database and queues. */
 export interface TestStack extends AsyncDisposable {
-  /** Where the API listens. */
   readonly url: string;
-  /** Its database, migrated. */
   readonly db: TestSchema;
   /** Where its broker is, as an AMQP URL, and the names of the exchange and the queues on it. */
   readonly broker: { readonly url: string; readonly topology: Topology };
-  /** The names of its processes. */
   readonly processes: readonly string[];
   /** Where each worker serves its metrics, without a path, by its name; none unless asked for. */
   readonly metricsUrls: ReadonlyMap<string, string>;
-  /** The ids of the processes that run now, by name. */
   pids(): Map<string, number>;
   /** Sends SIGKILL to a process and resolves when it is gone. */
   kill(name: string): Promise<void>;
-  /** Starts a process that is not running. */
   start(name: string): void;
   /** Stops a process as the supervisor does; resolves with its exit code. */
   stop(name: string): Promise<number>;
-  /** Starts one more copy of a process, which is its caller's to end. */
   startCopy(name: string): TestProcess;
   /** Which processes ended although nobody told them to, once for each time. */
   readonly crashes: readonly string[];
@@ -83,7 +77,6 @@ export interface StackOptions {
   readonly revive?: boolean;
   /** The database, migrated, and the broker, both their caller's to dispose of; unless told, the test's own. */
   readonly services?: { readonly db: TestSchema; readonly broker: Omit<TestBroker, keyof AsyncDisposable> };
-  /** A folder for what the processes write, a file for each. */
   readonly logs?: string | undefined;
   /** The names of the processes to start; all, unless told. Without the API nothing is waited for. */
   readonly processes?: readonly string[];
@@ -98,7 +91,6 @@ export interface StackOptions {
 
 /** Where the services are. */
 export interface ServiceUrls {
-  /** The database's URL. */
   readonly database: string;
   /** The broker's URL, or those of a cluster's nodes, as in `AMQP_URL`. */
   readonly broker: string;
@@ -222,19 +214,8 @@ const STOP_MS = 5000;
 /** The same where nobody can be killed: longer, because all of them stop in one process. */
 const INSIDE_STOP_MS = 30_000;
 
-/** What a process is started with. */
-interface TestProcessOptions {
-  /** All that it may connect to or listen on, as `host:port`. */
-  readonly addresses: readonly string[];
-  /** Its whole environment. */
-  readonly env: Record<string, string>;
-  /** A folder for what it writes, in a file of its name; else it is dropped, or shown with `ORDERFLOW_TEST_LOGS`. */
-  readonly logs?: string | undefined;
-}
-
 /** A process that was started. */
 export interface TestProcess {
-  /** Its process id. */
   readonly pid: number;
   /** Resolves once it has ended, by itself or not, and all that it wrote is kept. */
   readonly ended: Promise<Deno.CommandStatus>;
@@ -242,10 +223,17 @@ export interface TestProcess {
   end(signal: Deno.Signal): Promise<number>;
 }
 
-/** Starts a process. */
+/**
+ * Starts a process with `env` as its whole environment, which may connect to or listen on `addresses` (`host:port`). What
+ * it writes goes into a file of its name in the folder `logs`; else it is dropped, or shown with `ORDERFLOW_TEST_LOGS`.
+ */
 export function startTestProcess(
   spec: ProcessSpec,
-  { addresses, env, logs }: TestProcessOptions,
+  { addresses, env, logs }: {
+    readonly addresses: readonly string[];
+    readonly env: Record<string, string>;
+    readonly logs?: string | undefined;
+  },
 ): TestProcess {
   const output = logs ? "piped" : Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
   const child = new Deno.Command(Deno.execPath(), {

@@ -6,8 +6,6 @@
  */
 import nodeAssert, { AssertionError } from "node:assert/strict";
 
-export { AssertionError };
-
 /** An error of its own for a message: how node types a plain text here differs between its versions. */
 function failure(message: string | undefined): AssertionError | undefined {
   return message === undefined ? undefined : new AssertionError({ message });
@@ -28,16 +26,6 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   nodeAssert.notDeepStrictEqual(actual, expected, failure(msg));
 }
 
-/** Fails unless the two are the same value (`Object.is`). */
-export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  nodeAssert.strictEqual(actual, expected, failure(msg));
-}
-
-/** Fails if `actual` is null or undefined, and narrows its type. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  assert(actual !== undefined && actual !== null, msg ?? `Expected a value, got ${actual}`);
-}
-
 /** Fails unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
   assert(
@@ -54,11 +42,6 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
 /** Fails unless `actual` is greater than `expected`. */
 export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
   assert(actual > expected, msg ?? `Expected ${actual} > ${expected}`);
-}
-
-/** Fails unless `actual` is greater than or equal to `expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  assert(actual >= expected, msg ?? `Expected ${actual} >= ${expected}`);
 }
 
 /** Fails unless `actual` is less than `expected`. */
@@ -118,9 +101,4 @@ export async function assertRejects<E extends Error = Error>(
     return checkError(error, cls, includes, msg);
   }
   throw new AssertionError({ message: msg ?? "Expected the promise to reject" });
-}
-
-/** Fails always. */
-export function fail(msg?: string): never {
-  throw new AssertionError({ message: msg ? `Failed assertion: ${msg}` : "Failed assertion." });
 }

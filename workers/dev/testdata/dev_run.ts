@@ -7,9 +7,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { eventually } from "../../../specs/support/eventually.ts";
 import { readOutput } from "../../../specs/support/read_output.ts";
-import { takeStackSlot } from "../../../specs/support/stack_slot.ts";
 import { testBroker } from "../../../specs/support/test_broker.ts";
-import { testDatabase } from "../../../specs/support/test_postgres.ts";
+import { takeStackSlot, testDatabase } from "../../../specs/support/test_postgres.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
 import { signalChild } from "../../../shared/process/stop.ts";
 

@@ -1,6 +1,6 @@
 /**
- * What the parts of the benchmark measure in a process of its own: the services without OrderFlow, and single orders. One
- * argument, a job as JSON; prints its report as JSON.
+ * What is measured beside OrderFlow: its services without it. And single orders, one at a time. All of it runs in the
+ * benchmark's own process, which does nothing else meanwhile; the two halves of the bare flow are processes of their own.
  *
  * @module
  */
@@ -17,60 +17,17 @@ import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
 import { eventually } from "../support/eventually.ts";
-import { type Quantiles, quantiles, quantilesSchema, runScript } from "./bench.ts";
+import type { TestBroker } from "../support/test_broker.ts";
+import { type Quantiles, quantiles, runScript } from "./bench.ts";
 
-const count = z.number().int().min(1).max(1_000_000);
-const url = z.string().min(1);
-
-const flow = { broker: url, names: z.record(z.string(), z.string()), orders: count };
-const pace = { count, everyMs: count };
-
-/** What can be measured. */
-const jobSchema = z.discriminatedUnion("what", [
-  /** Rows into `naive_orders`, each in a transaction of its own, over so many connections. */
-  z.object({ what: z.literal("inserts"), database: url, orders: count, connections: count }),
-  /** The bodies of a full outbox through amqplib, `window` of them without their confirm at once. */
-  z.object({ what: z.literal("publish"), database: url, broker: url, exchange: z.string(), window: count }),
-  /** One half of the messages of so many orders through the broker. `names`: exchange and queues, as variables. */
-  z.object({ what: z.literal("flow out"), ...flow }),
-  z.object({ what: z.literal("flow in"), ...flow }),
-  /** Bare chains of commits and hops, one every `everyMs`, through a durable queue that is empty. */
-  z.object({ what: z.literal("chains"), database: url, broker: url, queue: z.string(), ...pace }),
-  /** Orders, one every `everyMs`, until the database has told of their ends: see `tellEnds`. */
-  z.object({ what: z.literal("orders"), database: url, api: url, ...pace }),
-]);
-
-type Job = z.infer<typeof jobSchema>;
-type JobOf<What extends Job["what"]> = Extract<Job, { what: What }>;
-
-/** What "publish" reports, and "inserts" with the times of single inserts. */
-export const speedSchema = z.object({ perSecond: z.number(), cpuShare: z.number() });
-export const insertsSchema = speedSchema.extend(quantilesSchema.shape);
-/** What a half of the flow reports: from its first publish or subscription to its last confirm or delivery. */
-export const spanSchema = z.object({ startedMs: z.number(), endedMs: z.number() });
-
-/** Measures in a process of its own; the job says what. Errors: those of {@linkcode runScript}. */
-export function measure<T>(job: Job, schema: z.ZodType<T>): Promise<T> {
-  return runScript("specs/bench/measure_main.ts", [JSON.stringify(job)], schema);
-}
-
-/** Starts a clock of time and processor time. */
-function startClock(): () => { seconds: number; cpuShare: number } {
-  const before = process.cpuUsage();
-  const startedMs = performance.now();
-  return () => {
-    const seconds = (performance.now() - startedMs) / 1000;
-    const { user, system } = process.cpuUsage(before);
-    return { seconds, cpuShare: (user + system) / 1e6 / seconds };
-  };
-}
-
-async function insertOneByOne({ database, orders, connections }: JobOf<"inserts">) {
+/** Rows into `naive_orders`, each in a transaction of its own, over so many connections. */
+export async function insertOneByOne(database: string, orders: number, connections: number) {
   const sql = connect(database, { name: "naive inserts", role: null, max: connections });
   // Every connection is open before the clock starts, as the API's are.
   await Promise.all(Array.from({ length: connections }, () => sql`select pg_sleep(0.05)`));
   const latencies: number[] = [];
-  const clock = startClock();
+  const cpuBefore = process.cpuUsage();
+  const startedMs = performance.now();
   let left = orders;
   await Promise.all(Array.from({ length: connections }, async () => {
     while (left-- > 0) {
@@ -79,9 +36,10 @@ async function insertOneByOne({ database, orders, connections }: JobOf<"inserts"
       latencies.push(performance.now() - sentMs);
     }
   }));
-  const { seconds, cpuShare } = clock();
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(cpuBefore);
   await sql.end({ timeout: 2 });
-  return { perSecond: orders / seconds, cpuShare, ...quantiles(latencies) };
+  return { perSecond: orders / seconds, cpuShare: (user + system) / 1e6 / seconds, ...quantiles(latencies) };
 }
 
 function insertOrder(sql: Sql, table: "orders" | "naive_orders") {
@@ -130,8 +88,16 @@ async function publishAll(
   await promise;
 }
 
-/** Everything is in memory before the clock starts: no claim, no mark. */
-async function publishOutbox({ database, broker, exchange, window }: JobOf<"publish">) {
+/**
+ * The bodies of a full outbox through amqplib, `window` of them without their confirm at once. Everything is in memory
+ * before the clock starts: no claim, no mark.
+ */
+export async function publishOutbox(
+  database: string,
+  broker: string,
+  exchange: string,
+  window: number,
+): Promise<number> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const rows = await sql<(EventAbout & { readonly traceparent: string | null; readonly body: string })[]>`
     select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
@@ -142,11 +108,11 @@ async function publishOutbox({ database, broker, exchange, window }: JobOf<"publ
     messageOf(row, row.body, { mandatory: true, headers: { traceparent: row.traceparent } })
   );
   const model = await connectBroker(broker, { noDelay: true });
-  const clock = startClock();
+  const startedMs = performance.now();
   await publishAll(model, exchange, messages, messages.length, window);
-  const { seconds, cpuShare } = clock();
+  const seconds = (performance.now() - startedMs) / 1000;
   await model.close();
-  return { perSecond: messages.length / seconds, cpuShare };
+  return messages.length / seconds;
 }
 
 interface EventAbout {
@@ -182,6 +148,31 @@ const ACK_EVERY = 250;
 /** Orders whose events are made, before the clock starts; all further orders' are the same again. */
 const DISTINCT_ORDERS = 1000;
 
+const flowSchema = z.object({
+  half: z.enum(["out", "in"]),
+  broker: z.string(),
+  /** Exchange and queues, as variables. */
+  names: z.record(z.string(), z.string()),
+  orders: z.number(),
+});
+type FlowJob = z.infer<typeof flowSchema>;
+/** From the first publish or subscription to the last confirm or delivery. */
+const spanSchema = z.object({ startedMs: z.number(), endedMs: z.number() });
+type Span = z.infer<typeof spanSchema>;
+
+/**
+ * Orders per second whose messages go through the broker with nothing done for them. One process publishes and one
+ * consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
+ */
+export async function bareFlow({ url, env: names }: TestBroker, orders: number): Promise<number> {
+  const half = (half: FlowJob["half"]) => {
+    const job: FlowJob = { half, broker: url, names, orders };
+    return runScript("specs/bench/bare_main.ts", [JSON.stringify(job)], spanSchema);
+  };
+  const [published, consumed] = await Promise.all([half("out"), half("in")]);
+  return orders / ((Math.max(published.endedMs, consumed.endedMs) - published.startedMs) / 1000);
+}
+
 /** The events of one new order that goes well, in the order in which they happen, as long as those of any other. */
 function messagesOfOrder(): Message[] {
   const now = new Date();
@@ -209,7 +200,7 @@ function queuesOfFlow({ queues }: Topology, orders: number) {
   return all.filter(({ messages }) => messages > 0);
 }
 
-async function publishFlow({ broker, names, orders }: JobOf<"flow out">) {
+async function publishFlow({ broker, names, orders }: FlowJob): Promise<Span> {
   const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
   const connection = await connectBroker(broker, { noDelay: true });
   const channel = await connection.createChannel();
@@ -226,7 +217,7 @@ async function publishFlow({ broker, names, orders }: JobOf<"flow out">) {
   return { startedMs, endedMs };
 }
 
-async function consumeFlow({ broker, names, orders }: JobOf<"flow in">) {
+async function consumeFlow({ broker, names, orders }: FlowJob): Promise<Span> {
   const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
   const startedMs = now();
   const ended = await Promise.all(
@@ -262,11 +253,13 @@ const now = () => performance.timeOrigin + performance.now();
 /** Runs before the first that counts. */
 const WARM_UP = 20;
 
+interface Pace {
+  readonly count: number;
+  readonly everyMs: number;
+}
+
 /** Begins with `once` every `everyMs` milliseconds, whether or not the one before has ended; how long they took. */
-async function paced(
-  { count, everyMs }: { readonly count: number; readonly everyMs: number },
-  once: () => Promise<void>,
-): Promise<Quantiles> {
+async function paced({ count, everyMs }: Pace, once: () => Promise<void>): Promise<Quantiles> {
   const running: Promise<number>[] = [];
   const startedMs = performance.now();
   for (let n = 0; n < WARM_UP + count; n++) {
@@ -283,7 +276,12 @@ async function paced(
  * What an order waits for, and nothing else, in one process: five commits (among them that of `PAID`, which happens beside
  * the seat's) and three hops, each of which is a publish with its confirm and its delivery.
  */
-async function runChains({ database, broker, queue, ...pace }: JobOf<"chains">): Promise<Quantiles> {
+export async function runChains(
+  database: string,
+  broker: string,
+  queue: string,
+  pace: Pace,
+): Promise<Quantiles> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const publishing = await connectBroker(broker, { noDelay: true });
   const consuming = await connectBroker(broker, { noDelay: true });
@@ -318,7 +316,7 @@ const END_CHANNEL = "bench_ends";
 const PROBE_USER = "00000000-0000-0000-0000-0000000000be";
 
 /**
- * Has the database tell of the end of each order that "orders" places, by a notification that leaves with the commit. It
+ * Has the database tell of the end of each order that `timeOrders` places, by a notification that leaves with the commit. It
  * costs that transaction one, and nobody has to look: nothing but the order is on its way meanwhile.
  */
 export async function tellEnds(sql: Sql): Promise<void> {
@@ -331,8 +329,8 @@ export async function tellEnds(sql: Sql): Promise<void> {
 
 const createdSchema = z.object({ id: z.string() });
 
-/** From before the request leaves until this process has been told that the order's last commit is done. */
-async function placeOrders({ database, api, ...pace }: JobOf<"orders">): Promise<Quantiles> {
+/** From before each order's request leaves until this process has been told that its last commit is done: see `tellEnds`. */
+export async function timeOrders(database: string, api: string, pace: Pace): Promise<Quantiles> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const ended = new Map<string, PromiseWithResolvers<void>>();
   const endOf = (id: string) => ended.getOrInsertComputed(id, () => Promise.withResolvers<void>());
@@ -348,16 +346,7 @@ async function placeOrders({ database, api, ...pace }: JobOf<"orders">): Promise
   return took;
 }
 
-function report(job: Job): Promise<unknown> {
-  if (job.what === "inserts") return insertOneByOne(job);
-  if (job.what === "publish") return publishOutbox(job);
-  if (job.what === "flow out") return publishFlow(job);
-  if (job.what === "flow in") return consumeFlow(job);
-  if (job.what === "chains") return runChains(job);
-  return placeOrders(job);
-}
-
 if (import.meta.main) {
-  const job = jobSchema.parse(JSON.parse(Deno.args[0] ?? ""));
-  console.log(JSON.stringify(await report(job)));
+  const job = flowSchema.parse(JSON.parse(Deno.args[0] ?? ""));
+  console.log(JSON.stringify(await (job.half === "out" ? publishFlow(job) : consumeFlow(job))));
 }
