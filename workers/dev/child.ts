@@ -29,17 +29,12 @@ export function serviceName({ name }: ProcessSpec): Environment {
   return { OTEL_SERVICE_NAME: `orderflow-${name}` };
 }
 
-const DEFAULT_PORTS: Environment = {
-  "postgres:": "5432",
-  "postgresql:": "5432",
-  "amqp:": "5672",
-  "amqps:": "5671",
-};
+const DEFAULT_PORTS: Environment = { "amqp:": "5672", "amqps:": "5671" };
 
 /** The address that a service's URL names, as `host:port`; without a port, the one of its protocol. */
 export function addressOf(serviceUrl: string): string {
   const { protocol, hostname, port } = new URL(serviceUrl);
-  return `${hostname}:${port || DEFAULT_PORTS[protocol]}`;
+  return `${hostname}:${port || (DEFAULT_PORTS[protocol] ?? "5432")}`;
 }
 
 /** Host and port as one address, an IPv6 one in brackets. */
@@ -107,7 +102,7 @@ export function startChild(
   return { pid: child.pid, ended, signal: (name) => signalChild(child, name) };
 }
 
-/** A longer line is printed in pieces of this many characters: what has no end must not fill the memory. */
+/** A line that is longer, and has no end yet, is printed as far as it has come: it must not fill the memory. */
 const MAX_LINE = 16_384;
 
 /** The lines of a stream, those of each piece as it comes. */
@@ -115,16 +110,14 @@ async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncG
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split(/\r?\n/);
-    const parts = pieces(lines.pop() ?? "");
-    rest = parts.pop() ?? "";
-    yield [...lines.flatMap(pieces), ...parts];
+    rest = lines.pop() ?? "";
+    if (rest.length > MAX_LINE) {
+      lines.push(rest);
+      rest = "";
+    }
+    yield lines;
   }
   if (rest !== "") yield [rest];
-}
-
-function pieces(line: string): string[] {
-  const count = Math.max(1, Math.ceil(line.length / MAX_LINE));
-  return Array.from({ length: count }, (_, i) => line.slice(i * MAX_LINE, (i + 1) * MAX_LINE));
 }
 
 /** ANSI foreground colours: cyan, yellow, magenta, green, blue, and their bright ones. Red is for nobody. */
@@ -146,10 +139,10 @@ export function createPrinter(
   let last = Promise.resolve();
   const print = (text: string) => last = last.then(() => write(encoder.encode(text)));
   const lines = (name: string, texts: readonly string[]) => {
-    const colour = COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length];
+    const colour = COLOURS[names.indexOf(name) % COLOURS.length];
     const front = `${name.padEnd(width)} | `;
     const prefix = coloured ? `\x1b[${colour}m${front}\x1b[0m` : front;
-    return texts.length === 0 ? last : print(texts.map((text) => `${prefix}${text}\n`).join(""));
+    return print(texts.map((text) => `${prefix}${text}\n`).join(""));
   };
   return {
     /** Prints a text in the name of a process. */
@@ -189,21 +182,19 @@ export function restartDelayMs(failures: number): number {
   return Math.min(MIN_DELAY_MS * 2 ** (failures - 1), MAX_DELAY_MS);
 }
 
-/** What happens around a process that is kept running. */
-interface KeepRunningOptions {
-  readonly start: () => Child;
-  /** Told of each end that nobody asked for, with the pause before the next start. */
-  readonly onEnd: (how: string, delayMs: number) => void;
-  /** Told of each start but the first one. */
-  readonly onRestart: (pid: number) => void;
-  /** Called when the process says that its configuration is wrong: it is not started again. */
-  readonly onWrongConfiguration: () => void;
-}
-
 export type KeptProcess = ReturnType<typeof keepRunning>;
 
-/** Starts a process and keeps it running until it is stopped or killed. */
-export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: KeepRunningOptions) {
+/**
+ * Starts a process and keeps it running until it is stopped or killed. `onEnd` is told of each end that nobody asked for,
+ * with the pause before the next start; `onRestart` of each start but the first one. One that says that its configuration
+ * is wrong is not started again.
+ */
+export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
+  readonly start: () => Child;
+  readonly onEnd: (how: string, delayMs: number) => void;
+  readonly onRestart: (pid: number) => void;
+  readonly onWrongConfiguration: () => void;
+}) {
   const stopping = new AbortController();
   let skipPause = new AbortController();
   let child = start();

@@ -15,162 +15,118 @@ import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
 
-Deno.test("childEnvironment() passes on OrderFlow's variables and Deno's, a LOG_FORMAT that somebody chose, and nothing else", () => {
-  const inherited = {
+Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its telemetry's, and nothing else", () => {
+  const passed = {
     PATH: "/bin",
-    HOME: "/home/me",
     DENO_DIR: "/cache",
     OPS_TOKEN: "sixteen characters",
-    PORT: "8000",
-    HOST: "", // empty counts as unset
-    AWS_SECRET_ACCESS_KEY: "secret",
-    PGPASSWORD: "secret",
+    OTEL_DENO: "true",
   };
-  assertEquals(childEnvironment(inherited, { PORT: "8001", DATABASE_URL: "postgres://x" }), {
-    PATH: "/bin",
-    HOME: "/home/me",
-    DENO_DIR: "/cache",
-    OPS_TOKEN: "sixteen characters",
-    PORT: "8001",
-    DATABASE_URL: "postgres://x",
-    LOG_FORMAT: "pretty",
-    ORDERFLOW_SUPERVISED: "1",
-  });
+  const kept = { AWS_SECRET_ACCESS_KEY: "secret", PGPASSWORD: "secret", HOST: "" }; // empty counts as unset
+  const inherited = { ...passed, ...kept, PORT: "8000", OTEL_SERVICE_NAME: "shop" };
+  const set = { PORT: "8001", DATABASE_URL: "postgres://x", ...serviceName(API) };
+  const own = { OTEL_SERVICE_NAME: "orderflow-api", ORDERFLOW_SUPERVISED: "1" };
+  assertEquals(childEnvironment(inherited, set), { LOG_FORMAT: "pretty", ...passed, ...set, ...own });
+  assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
 });
 
-Deno.test("childEnvironment() passes on what Deno's telemetry is told, serviceName() says whose it is", () => {
-  const otel = { OTEL_DENO: "true", OTEL_SERVICE_NAME: "shop", LOG_FORMAT: "json" };
-  const { ORDERFLOW_SUPERVISED: _, ...passed } = childEnvironment(otel, serviceName(API));
-  assertEquals(passed, { ...otel, OTEL_SERVICE_NAME: "orderflow-api" });
-});
-
-Deno.test("addressOf() knows the ports of the protocols", () => {
+Deno.test("denoArguments() runs a process under its permission set, with the addresses of its services' URLs", () => {
   const urls = [
     "postgres://u:p@127.0.0.1:5433/x",
     "postgresql://db.example/x",
     "amqp://localhost",
     "amqps://mq.example",
   ];
-  assertEquals(urls.map(addressOf), [
-    "127.0.0.1:5433",
-    "db.example:5432",
-    "localhost:5672",
-    "mq.example:5671",
-  ]);
-  assertEquals(addressOf("amqp://[::1]:5673"), "[::1]:5673");
-});
-
-Deno.test("joinAddress() puts an IPv6 address in brackets", () => {
-  assertEquals([joinAddress("0.0.0.0", 80), joinAddress("::", 80)], ["0.0.0.0:80", "[::]:80"]);
-});
-
-Deno.test("denoArguments() runs a process under its permission set, with the addresses told", () => {
+  const addresses = ["127.0.0.1:5433", "db.example:5432", "localhost:5672", "mq.example:5671"];
+  assertEquals(urls.map(addressOf), addresses);
+  assertEquals([addressOf("amqp://[::1]:5673"), joinAddress("::1", 5673)], ["[::1]:5673", "[::1]:5673"]);
   assertEquals(
-    denoArguments(API, ["a:1", "[::1]:2"]).join(" "),
-    "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,[::1]:2 api/main.ts",
+    denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
+    "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
   );
 });
+
+const encoder = new TextEncoder();
+const chunks = (...parts: (string | Uint8Array<ArrayBuffer>)[]) =>
+  ReadableStream.from(parts.map((part) => typeof part === "string" ? encoder.encode(part) : part));
+
+/** A printer, and the lines that it has written. */
+function printing(names: string[], coloured: boolean) {
+  let written = "";
+  const printer = createPrinter(names, coloured, async (bytes) => {
+    await Promise.resolve();
+    written += new TextDecoder().decode(bytes);
+  });
+  return { printer, lines: () => written.trimEnd().split("\n") };
+}
 
 Deno.test("createPrinter() never mixes the lines of two streams, nor breaks a character in two", async () => {
-  const written: string[] = [];
-  const printer = createPrinter(["a", "b"], false, async (bytes) => {
-    await Promise.resolve();
-    written.push(new TextDecoder().decode(bytes));
-  });
-  const [euro, rest] = [
-    new TextEncoder().encode("5 €").slice(0, 4),
-    new TextEncoder().encode("5 €").slice(4),
-  ];
-  const chunks = (...parts: (string | Uint8Array<ArrayBuffer>)[]) =>
-    ReadableStream.from(
-      parts.map((part) => typeof part === "string" ? new TextEncoder().encode(part) : part),
-    );
+  const { printer, lines } = printing(["a", "b"], false);
+  const euro = encoder.encode("5 €");
   await Promise.all([
-    printer.stream("a", chunks("first ", "half\nsec", "ond\n")),
-    printer.stream("b", chunks(euro, rest, "\nno line end")),
+    printer.stream("a", chunks("first ", "half\nsec", "ond\r\n")),
+    printer.stream("b", chunks(euro.slice(0, 4), euro.slice(4), "\nno line end")),
   ]);
   await printer.line("a", "two\nlines");
-  const lines = written.join("").split("\n");
-  assertEquals(lines.filter((line) => line.startsWith("a")), [
-    "a | first half",
-    "a | second",
-    "a | two",
-    "a | lines",
-  ]);
-  assertEquals(lines.filter((line) => line.startsWith("b")), ["b | 5 €", "b | no line end"]);
-  assertEquals(lines.length, 7);
+  const of = (name: string) => lines().filter((line) => line.startsWith(name));
+  assertEquals(of("a"), ["a | first half", "a | second", "a | two", "a | lines"]);
+  assertEquals(of("b"), ["b | 5 €", "b | no line end"]);
 });
 
-Deno.test("createPrinter() cuts a line that does not end, and puts each name in a colour of its own", async () => {
-  const written: string[] = [];
-  const printer = createPrinter(["api", "relay"], true, (bytes) => {
-    written.push(new TextDecoder().decode(bytes));
-    return Promise.resolve();
-  });
-  await printer.stream(
-    "relay",
-    ReadableStream.from([new TextEncoder().encode(`${"x".repeat(40_000)}\r\nrest`)]),
-  );
+Deno.test("createPrinter() prints a line that does not end in pieces, and puts each name in a colour of its own", async () => {
+  const { printer, lines } = printing(["api", "relay"], true);
+  await printer.stream("relay", chunks("x".repeat(17_000), "x".repeat(100), "y\nrest"));
   await printer.line("api", "line");
-  const prefix = "\x1b[33mrelay | \x1b[0m";
-  const lines = written.join("").trimEnd().split("\n");
-  assertEquals(lines.slice(0, 4).map((line) => line.replace(prefix, "").length), [16_384, 16_384, 7232, 4]);
-  assertEquals(lines[4], "\x1b[36mapi   | \x1b[0mline");
+  const texts = lines().map((line) => line.replace("\x1b[33mrelay | \x1b[0m", ""));
+  assertEquals(texts.map((text) => text.length), [17_000, 101, 4, "\x1b[36mapi   | \x1b[0mline".length]);
+  assertEquals(texts.at(-1), "\x1b[36mapi   | \x1b[0mline");
 });
 
-Deno.test("restartDelayMs() doubles from 200 ms up to 5 s", () => {
-  assertEquals([1, 2, 3, 4, 5, 6, 50].map(restartDelayMs), [200, 400, 800, 1600, 3200, 5000, 5000]);
-});
-
-Deno.test("keepRunning() starts a process again when it ends, and stops it permanently", async () => {
+/** Keeps a shell running that does first one script, then the next. `seen` are the ends and the wrong configurations. */
+function keepShell(scripts: string[], onRestart: () => void = () => {}) {
   const seen: string[] = [];
-  const { promise: restarted, resolve } = Promise.withResolvers<void>();
-  const scripts = ["exit 3", "sleep 60"];
-  const kept = keepRunning({
-    start: () => shell(scripts.shift() ?? "exit 0"),
-    onEnd: (how, delayMs) => seen.push(`${how}, ${delayMs}`),
-    onRestart: () => resolve(),
-    onWrongConfiguration: () => seen.push("wrong configuration"),
-  });
-  await restarted;
+  const [ended, wrong] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const start = (): Child => {
+    const script = scripts.shift() ?? "exit 0";
+    const child = new Deno.Command("/bin/sh", { args: ["-c", script], stdout: "null" }).spawn();
+    return { pid: child.pid, ended: child.status, signal: (name) => signalChild(child, name) };
+  };
+  const onEnd = (how: string, delayMs: number) => {
+    seen.push(`${how}, ${delayMs}`);
+    ended.resolve();
+  };
+  const kept = keepRunning({ start, onEnd, onRestart, onWrongConfiguration: wrong.resolve });
+  return { kept, seen, scripts, ended: ended.promise, wrong: wrong.promise };
+}
+
+Deno.test("keepRunning() starts a process again after a pause that grows, and stops it permanently", async () => {
+  assertEquals([1, 2, 3, 5, 6, 50].map(restartDelayMs), [200, 400, 800, 3200, 5000, 5000]);
+  const restarted = Promise.withResolvers<void>();
+  const { kept, seen, scripts } = keepShell(["exit 3", "sleep 60"], restarted.resolve);
+  await restarted.promise;
   await kept.stop(5000);
-  assertEquals(seen, ["ended with code 3, 200"]);
-  assertEquals(scripts, []);
+  assertEquals([seen, scripts], [["ended with code 3, 200"], []]);
 });
 
 Deno.test("keepRunning() restarts at once on demand, cutting a pause short", async () => {
-  const { promise: ended, resolve: onEnd } = Promise.withResolvers<void>();
+  const restarted = Promise.withResolvers<void>();
   let restarts = 0;
-  const { promise: restarted, resolve: onRestart } = Promise.withResolvers<void>();
-  const scripts = ["exit 1", "sleep 60", "sleep 60"];
-  const kept = keepRunning({
-    start: () => shell(scripts.shift() ?? "exit 0"),
-    onEnd: () => onEnd(),
-    onRestart: () => {
-      if (++restarts === 2) onRestart();
-      else kept.restart(5000);
-    },
-    onWrongConfiguration: () => {},
+  const { kept, ended } = keepShell(["exit 1", "sleep 60", "sleep 60"], () => {
+    if (++restarts === 2) restarted.resolve();
+    else kept.restart(5000);
   });
   await ended;
   await kept.restart(5000);
-  await restarted;
+  await restarted.promise;
   await kept.stop(5000);
   assertEquals(restarts, 2);
 });
 
 Deno.test("keepRunning() does not start again what says that its configuration is wrong", async () => {
-  const { promise: wrong, resolve } = Promise.withResolvers<void>();
-  let starts = 0;
-  const kept = keepRunning({
-    start: () => (starts++, shell(`exit ${EXIT_CONFIG}`)),
-    onEnd: () => {},
-    onRestart: () => {},
-    onWrongConfiguration: resolve,
-  });
+  const { kept, scripts, wrong } = keepShell([`exit ${EXIT_CONFIG}`, "not this one"]);
   await wrong;
   await kept.stop(5000);
-  assertEquals(starts, 1);
+  assertEquals(scripts, ["not this one"]);
 });
 
 Deno.test("keepRunning() kills a process that does not stop when asked", async () => {
@@ -191,22 +147,18 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
   await output.cancel();
 });
 
-Deno.test("readSettings() embeds what has no URL, and has faults on by default, other than a process by itself", () => {
-  const settings = readSettings({ DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" });
-  assertEquals([settings.databaseUrl, settings.amqpUrl, settings.port], [null, "amqp://mq.example", 0]);
-  assertEquals([settings.faultsEnabled, readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled], [
-    true,
-    false,
-  ]);
-  assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false);
-});
-
-Deno.test("readSettings() names every variable at fault, of whichever process", () => {
-  const error = assertThrows(
-    () => readSettings({ PORT: "x", CONSUMER_BATCH_SIZE: "0", AMQP_URL: "no" }),
-    ConfigError,
-  );
-  for (const name of ["PORT", "CONSUMER_BATCH_SIZE", "AMQP_URL"]) assertStringIncludes(error.message, name);
+Deno.test("readSettings() embeds what has no URL, has faults on by default, and names every variable at fault", () => {
+  const { databaseUrl, amqpUrl, port, faultsEnabled } = readSettings({
+    DATABASE_URL: " ",
+    AMQP_URL: "amqp://mq.example",
+    PORT: "0",
+  });
+  assertEquals([databaseUrl, amqpUrl, port, faultsEnabled], [null, "amqp://mq.example", 0, true]);
+  assertEquals(readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled, false);
+  assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false, "a process by itself has them off");
+  const wrong = { PORT: "x", CONSUMER_BATCH_SIZE: "0", AMQP_URL: "no" };
+  const { message } = assertThrows(() => readSettings(wrong), ConfigError);
+  for (const name of Object.keys(wrong)) assertStringIncludes(message, name);
 });
 
 Deno.test("misspelt() finds names that nobody reads and that look like a known one, and no others", () => {
@@ -216,7 +168,6 @@ OUTBOX_PUBLISHR_ENABLED=false
 export Port=8001
 DATABASE_URL=postgres://x
 ORDERFLOW_HOM=/tmp/x
-OTEL_DENO=true
 COMPOSE_PROFILES=app
 HOSTNAME=box`;
   assertEquals(misspelt(text), [
@@ -227,20 +178,16 @@ HOSTNAME=box`;
 });
 
 Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none for null, and never too few", () => {
-  const ports = metricsPorts(9464, () => 0);
-  assertEquals(
-    [RELAY, ...CONSUMERS].map((spec) => ports.get(spec)),
-    [RELAY, ...CONSUMERS].map((_, i) => 9464 + i),
-  );
-  let next = 20_000;
-  assertEquals([...metricsPorts(0, () => next++).values()].at(-1), 20_000 + CONSUMERS.length);
-  assertEquals(metricsPorts(null, () => 0).size, 0);
+  let free = 20_000;
+  const portsFrom = (first: number | null) => {
+    const ports = metricsPorts(first, () => free++);
+    return [RELAY, ...CONSUMERS].map((spec) => ports.get(spec));
+  };
+  const counted = (first: number) => [RELAY, ...CONSUMERS].map((_, i) => first + i);
+  assertEquals(portsFrom(9464), counted(9464));
+  assertEquals(portsFrom(0), counted(20_000));
+  assertEquals(portsFrom(null), counted(0).map(() => undefined));
   const last = 65_535 - CONSUMERS.length;
-  assertEquals(metricsPorts(last, () => 0).size, 1 + CONSUMERS.length);
-  assertThrows(() => metricsPorts(last + 1, () => 0), ConfigError, `METRICS_PORT is ${last + 1}`);
+  assertEquals(portsFrom(last), counted(last));
+  assertThrows(() => portsFrom(last + 1), ConfigError, `METRICS_PORT is ${last + 1}`);
 });
-
-function shell(script: string): Child {
-  const child = new Deno.Command("/bin/sh", { args: ["-c", `${script}`] }).spawn();
-  return { pid: child.pid, ended: child.status, signal: (name) => signalChild(child, name) };
-}

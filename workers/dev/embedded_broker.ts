@@ -10,34 +10,29 @@ import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, stopOnSignals } from "../../shared/process/stop.ts";
 import { BROKER_PASSWORD_VARIABLE, BROKER_PORT_VARIABLE, BROKER_USER } from "./processes.ts";
 
-if (import.meta.main) {
-  try {
-    await main();
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    console.error(error.message);
-    Deno.exit(EXIT_CONFIG);
-  }
-}
-
-async function main(): Promise<void> {
+async function run(): Promise<void> {
   const config = readConfig(["LOG_LEVEL", "LOG_FORMAT"]);
   const log = await startLog("broker", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
   using stop = stopOnSignals(log, { supervised: isSupervised() });
+  const port = Number(Deno.env.get(BROKER_PORT_VARIABLE));
+  if (!(port > 0 && port < 65_536)) {
+    throw new ConfigError(`Cannot start, ${BROKER_PORT_VARIABLE} must be a port from 1 to 65535`);
+  }
   const password = Deno.env.get(BROKER_PASSWORD_VARIABLE);
   const broker = startAmqpBroker({
-    port: readPort(),
+    port,
     ...password ? { user: BROKER_USER, password } : {},
     log: ({ type, ...event }) => type === "memory alarm" ? log.warning(type, event) : log.debug(type, event),
   });
-  log.info("Listening", { port: broker.port });
+  log.info("Listening", { port });
   await aborted(stop.signal);
   await broker.stop();
 }
 
-function readPort(): number {
-  const text = Deno.env.get(BROKER_PORT_VARIABLE) ?? "";
-  const port = Number(text);
-  if (/^\d{1,5}$/.test(text) && port > 0 && port < 65_536) return port;
-  throw new ConfigError(`Cannot start, ${BROKER_PORT_VARIABLE} must be a port from 1 to 65535`);
+if (import.meta.main) {
+  await run().catch((error) => {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    Deno.exit(EXIT_CONFIG);
+  });
 }

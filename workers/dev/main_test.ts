@@ -93,28 +93,23 @@ Deno.test("deno task dev says nothing of errors when Ctrl-C ends what its start 
   assert(!/cannot|could not|fail|error|gone/i.test(run.output()), run.output());
 });
 
-Deno.test("deno task dev says at once that a port is taken, and starts nothing", async () => {
+Deno.test("deno task dev says at once that a port is taken, or its folder, and starts nothing", async () => {
   await using home = await devHome();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
   for (const variable of ["PORT", "METRICS_PORT"]) {
-    await using run = startDev(home, { [variable]: `${listener.addr.port}` });
+    await using run = startDev(home, { [variable]: `${port}` });
     assertEquals(await run.ended(), 78);
-    const [told, command] = run.output().split("another one: ");
-    assertEquals(told, `Port ${listener.addr.port} on 127.0.0.1 is taken. Stop what uses it, or take `);
-    assertMatch(
-      command ?? "",
-      // As Deno was started: who has it from npx alone is told to go on with that.
-      new RegExp(`^${variable}=\\d+ ORDERFLOW_HOME=${home.folder} (npx -y deno@[\\d.]+|deno) task dev\n$`),
-    );
+    // As Deno was started: who has it from npx alone is told to go on with that.
+    const command = `${variable}=\\d+ ORDERFLOW_HOME=${home.folder} (npx -y deno@[\\d.]+|deno) task dev`;
+    const advice = `Stop what uses it, or take another one: ${command}`;
+    assertMatch(run.output(), new RegExp(`^Port ${port} on 127.0.0.1 is taken. ${advice}\n$`));
   }
-});
-
-Deno.test("deno task dev says that another one runs in the same folder", async () => {
-  await using home = await devHome();
   using _lock = await lockHome(homePaths("/", home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
-  assertStringIncludes(second.output(), `(process ${Deno.pid}). Stop that one first.`);
+  const taken = `runs already with ${home.folder} (process ${Deno.pid}). Stop that one first.\n`;
+  assertEquals(second.output(), `\`deno task dev\` ${taken}`);
 });
 
 Deno.test("deno task dev waits for a database that is not there yet, and can be stopped meanwhile", async () => {
@@ -146,46 +141,32 @@ async function homeWithData() {
 
 Deno.test("deno task reset says what it would delete, deletes it, and then finds nothing", async () => {
   await using home = await homeWithData();
-  const dry = await home.reset("--dry-run");
-  assertEquals([dry.code, dry.out, dry.err], [
-    0,
-    `Would delete ${home.postgres}\nWould delete ${home.env}\n`,
-    "",
-  ]);
-  assertEquals(home.left(), ["env", "postgres"]);
-  const unasked = await home.reset(); // its standard input is no terminal
-  assertEquals([unasked.code, unasked.out, home.left()], [64, "", ["env", "postgres"]]);
-  assertStringIncludes(unasked.err, "There is nobody to ask: add --yes");
-  const done = await home.reset("--yes");
-  assertEquals([done.code, done.err], [0, ""]);
-  assertStringIncludes(
-    done.out,
-    `To be deleted: ${home.postgres}\nTo be deleted: ${home.env}\nDeleted the embedded data in `,
-  );
-  assertEquals(home.left(), ["lock"]);
-  const again = await home.reset("--yes");
-  assertEquals([again.code, again.out], [0, `There is no embedded data in ${home.home}.\n`]);
+  const { postgres, env } = home;
+  const steps: [flags: string[], code: number, out: string, left: string[]][] = [
+    [["--dry-run"], 0, `Would delete ${postgres}\nWould delete ${env}\n`, ["env", "postgres"]],
+    [[], 64, "", ["env", "postgres"]], // its standard input is no terminal
+    [["--yes"], 0, `To be deleted: ${postgres}\nTo be deleted: ${env}\nDeleted the embedded data in `, [
+      "lock",
+    ]],
+    [["--yes"], 0, `There is no embedded data in ${home.home}.\n`, ["lock"]],
+  ];
+  for (const [flags, code, out, left] of steps) {
+    const told = await home.reset(...flags);
+    assertEquals([told.code, told.out.slice(0, out.length), home.left()], [code, out, left]);
+  }
 });
 
-Deno.test("deno task reset --json prints one object, and nothing else", async () => {
+Deno.test("deno task reset --json prints one object, and nothing else; it ends with 1 while somebody uses the data", async () => {
   await using home = await homeWithData();
   const found = [home.postgres, home.env];
+  {
+    using _lock = await lockHome(home);
+    const taken = await home.reset("--json", "--yes");
+    assertEquals([taken.code, taken.out], [1, ""]);
+    assertStringIncludes(taken.err, `(process ${Deno.pid}). Stop that one first.`);
+  }
   const dry = await home.reset("--json", "--dry-run");
   assertEquals([dry.code, JSON.parse(dry.out)], [0, { dryRun: true, found, deleted: [] }]);
   const done = await home.reset("--json", "--yes");
   assertEquals([done.code, JSON.parse(done.out)], [0, { dryRun: false, found, deleted: found }]);
-  const again = await home.reset("--json", "--yes");
-  assertEquals([again.code, JSON.parse(again.out)], [0, { dryRun: false, found: [], deleted: [] }]);
-});
-
-Deno.test("deno task reset ends with 1 while somebody uses the data, and with 64 for a wrong usage", async () => {
-  await using home = await homeWithData();
-  using _lock = await lockHome(home);
-  const taken = await home.reset("--json", "--yes");
-  assertEquals([taken.code, taken.out], [1, ""]);
-  assertStringIncludes(taken.err, `(process ${Deno.pid}). Stop that one first.`);
-  const unknown = await home.reset("--force");
-  assertEquals([unknown.code, unknown.out], [64, ""]);
-  assertStringIncludes(unknown.err, "There is no flag --force");
-  assertEquals(home.left(), ["env", "lock", "postgres"]);
 });

@@ -9,37 +9,43 @@ import { pause } from "../../shared/process/stop.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { Topology } from "../../shared/topology.ts";
 import { ApiError, opsApi } from "../tools/ops_api.ts";
-import { API, CONSUMERS, PROCESSES } from "./processes.ts";
+import { API, CONSUMERS } from "./processes.ts";
 
 const POLL_MS = 100;
 const ANSWER_MS = 5000;
+const PATIENCE_MS = 30_000;
+
+/** A process that runs: who it is, and its id. */
+type Running = Readonly<{ name: string; pid: number }>;
 
 /**
- * The names of those that do not do their work yet: whose process, by `pids`, is not heard of, or whose queue of
- * `topology` nobody consumes. Pure.
+ * The names of those of `running` that do not do their work yet: who is not heard of, or whose queue of `topology` nobody
+ * consumes. Pure.
  */
 export function notReady(
   { database, broker, figures }: SystemStatus,
   topology: Topology,
-  pids: ReadonlyMap<string, number>,
+  running: readonly Running[],
 ): string[] {
   if (database !== "up" || broker !== "up" || !figures) return [API.name];
   const heard = new Set(figures.processes.map(({ name, pid }) => `${name} ${pid}`));
-  const consumed = new Set(
-    figures.queues?.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue),
-  );
-  const idle = CONSUMERS.filter(({ queue }) => !consumed.has(topology.queues[queue].name));
-  return PROCESSES.filter((spec) =>
-    !heard.has(`${spec.name} ${pids.get(spec.name)}`) || idle.some(({ name }) => name === spec.name)
-  ).map(({ name }) => name);
+  const consumed = figures.queues?.filter(({ consumers }) => consumers > 0).map(({ queue }) => queue) ?? [];
+  const idle = CONSUMERS.filter(({ queue }) => !consumed.includes(topology.queues[queue].name));
+  return running.map(({ name }) => name)
+    .filter((name, i) => !heard.has(`${name} ${running[i]?.pid}`) || idle.some((spec) => spec.name === name));
 }
 
 /** Asks the API at `url` who is not ready. One that does not tell (`HOST` of a network, no token) counts as ready. */
-export function readinessOf(url: string, topology: Topology, stop: AbortSignal) {
+export function readinessOf(
+  url: string,
+  topology: Topology,
+  running: () => readonly Running[],
+  stop: AbortSignal,
+) {
   const { ask } = opsApi(url, ANSWER_MS, stop);
-  return async (pids: ReadonlyMap<string, number>): Promise<string[]> => {
+  return async (): Promise<string[]> => {
     try {
-      return notReady(await ask(systemStatusSchema, "/ops/status"), topology, pids);
+      return notReady(await ask(systemStatusSchema, "/ops/status"), topology, running());
     } catch (error) {
       return error instanceof ApiError && (error.status === 401 || error.status === 403) ? [] : [API.name];
     }
@@ -47,16 +53,14 @@ export function readinessOf(url: string, topology: Topology, stop: AbortSignal) 
 }
 
 /**
- * Looks again and again until nobody is named, or until `stop`; answers whether all were ready. After `patienceMs`
- * `onLate` is told, once, who is not; the wait goes on, because what they wait for may yet come.
+ * Looks again and again until nobody is named, or until `stop`; answers whether all were ready. After `patienceMs` it says,
+ * once, who is not; the wait goes on, because what they wait for may yet come.
  */
 export async function untilReady(
   look: () => Promise<readonly string[]>,
-  { patienceMs, onLate, stop }: {
-    readonly patienceMs: number;
-    readonly onLate: (names: readonly string[]) => void;
-    readonly stop: AbortSignal;
-  },
+  say: (text: string) => void,
+  stop: AbortSignal,
+  patienceMs = PATIENCE_MS,
 ): Promise<boolean> {
   const startedAt = performance.now();
   for (let told = false; !stop.aborted;) {
@@ -64,18 +68,18 @@ export async function untilReady(
     if (late.length === 0) return true;
     if (!told && performance.now() - startedAt > patienceMs) {
       told = true;
-      onLate(late);
+      say(`not ready after ${patienceMs / 1000} s, see their lines; still waiting for ${late.join(", ")}`);
     }
     await pause(POLL_MS, stop);
   }
   return false;
 }
 
-/** What the banner tells; URLs are in full, and are shown without their passwords. */
-interface BannerFacts {
-  readonly apiUrl: string;
-  readonly databaseUrl: string;
-  readonly amqpUrl: string;
+/** Where the API and its services are; URLs in full, which are shown without their passwords. */
+export type ServiceUrls = Readonly<Record<"apiUrl" | "databaseUrl" | "amqpUrl", string>>;
+
+/** What else the banner tells. */
+interface BannerFacts extends ServiceUrls {
   /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
@@ -83,8 +87,7 @@ interface BannerFacts {
   /** `deno task status`, as it can be pasted. */
   readonly status: string;
   /** All that run: kill any of them and see it come back. */
-  readonly processes: readonly { readonly name: string; readonly pid: number }[];
-  /** How long the start took. */
+  readonly processes: readonly Running[];
   readonly startMs: number;
 }
 
@@ -103,9 +106,9 @@ export function banner(facts: BannerFacts): string {
   });
   const database = embedded.database ? `embedded, data in ${home}/postgres` : "as DATABASE_URL says";
   const broker = embedded.broker ? "embedded, in memory" : "as AMQP_URL says";
-  const texts = facts.processes.map(({ name, pid }) => `${name} ${pid}`);
-  const processes = Array.from({ length: Math.ceil(texts.length / PROCESSES_PER_LINE) }, (_, i) => {
-    return texts.slice(i * PROCESSES_PER_LINE, (i + 1) * PROCESSES_PER_LINE).join(", ");
+  const processes = facts.processes.map(({ name, pid }, i) => {
+    const separator = i === 0 ? "" : i % PROCESSES_PER_LINE === 0 ? INDENT : ", ";
+    return `${separator}${name} ${pid}`;
   });
   return `
 ${RULE}
@@ -117,7 +120,7 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
   RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
-  Processes   ${processes.join(INDENT)}
+  Processes   ${processes.join("")}
 
   Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'
   See it      ${facts.status}
@@ -127,6 +130,6 @@ ${RULE}`;
 }
 
 /** A URL as it may be shown: with *** for a password. */
-export function withoutPassword(text: string): string {
+function withoutPassword(text: string): string {
   return text.replace(/(:\/\/[^:/?#]*):[^/?#]+@/, "$1:***@"); // a URL of several hosts is none for URL
 }

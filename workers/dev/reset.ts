@@ -11,23 +11,23 @@ import {
   EXIT_DONE,
   EXIT_NOT_DONE,
   type FlagValues,
+  isWanted,
   readFlags,
   refuseUnasked,
   runCommand,
+  teller,
   usageOf,
 } from "../tools/command.ts";
 import { HOME_VARIABLE, homePaths, lockHome, removeEnvFile } from "./services.ts";
 
-const ENDS =
-  `The data is in .orderflow, or in the folder that ORDERFLOW_HOME names. A deno task dev that uses it must be stopped
-first. Without a terminal nobody can be asked: then it takes --yes.
-
-Ends with 0 when the data is gone, 1 when it is not, 64 for a wrong usage.`;
 const usage = usageOf(
   "reset",
   "deletes the data of the embedded Postgres, and nothing else",
   { "How:": ASKING },
-  ENDS,
+  `The data is in .orderflow, or in the folder that ORDERFLOW_HOME names. A deno task dev that uses it must be stopped
+first. Without a terminal nobody can be asked: then it takes --yes.
+
+Ends with 0 when the data is gone, 1 when it is not, 64 for a wrong usage.`,
   "--yes",
 );
 
@@ -36,24 +36,21 @@ async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   refuseUnasked(flags);
   const home = homePaths(fileURLToPath(new URL("../..", import.meta.url)), Deno.env.get(HOME_VARIABLE));
   const found = [home.postgres, home.env].filter((path) => lstatSync(path, { throwIfNoEntry: false }));
-  const tell = (line: string, deleted: readonly string[] = []) => {
-    console.log(json ? JSON.stringify({ dryRun, found, deleted }) : line);
+  const tell = teller(json);
+  const looked = { dryRun, found, deleted: [] };
+  if (found.length === 0 || dryRun) {
+    const lines = found.map((path) => `Would delete ${path}`);
+    tell(lines.join("\n") || `There is no embedded data in ${home.shown}.`, looked);
     return EXIT_DONE;
-  };
-  if (found.length === 0) return tell(`There is no embedded data in ${home.shown}.`);
-  if (dryRun) return tell(found.map((path) => `Would delete ${path}`).join("\n"));
-  if (!json) console.log(found.map((path) => `To be deleted: ${path}`).join("\n"));
-  if (!yes && !confirm("All orders in it are lost. Delete it?")) {
-    console.error("Nothing has been deleted.");
-    return EXIT_NOT_DONE;
   }
+  tell(found.map((path) => `To be deleted: ${path}`).join("\n"));
+  if (!isWanted(yes, "All orders in it are lost. Delete it?")) return EXIT_NOT_DONE;
   using _lock = await lockHome(home);
   await removePostgres(home.postgres);
   removeEnvFile(home.env);
-  return tell(
-    `Deleted the embedded data in ${home.shown}; the next \`deno task dev\` starts from nothing.`,
-    found,
-  );
+  const next = "the next `deno task dev` starts from nothing";
+  tell(`Deleted the embedded data in ${home.shown}; ${next}.`, { ...looked, deleted: found });
+  return EXIT_DONE;
 }
 
 if (import.meta.main) {

@@ -4,7 +4,7 @@
  * @module
  */
 import { join, resolve } from "node:path";
-import { type EmbeddedPostgres, startPostgres } from "../../shared/embedded/postgres.ts";
+import { startPostgres } from "../../shared/embedded/postgres.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause } from "../../shared/process/stop.ts";
 import { type Environment, restartDelayMs } from "./child.ts";
@@ -25,25 +25,18 @@ export function homePaths(root: string, given: string | undefined) {
   return { shown, home, lock: join(home, "lock"), env: join(home, "env"), postgres: join(home, "postgres") };
 }
 
-/** The folder is in use by another process, which the message names. */
-export class HomeTakenError extends Error {
-  override name = "HomeTakenError";
-}
-
 /**
  * Locks the folder for this process, making it where it is missing. The system drops the lock when the process ends,
  * however it does.
  *
- * Errors: `HomeTakenError` when another process holds it.
+ * Errors: when another process holds it, which the message names.
  */
-export async function lockHome(paths: HomePaths): Promise<Deno.FsFile> {
-  await Deno.mkdir(paths.home, { recursive: true });
-  const file = await Deno.open(paths.lock, { read: true, write: true, create: true });
+export async function lockHome({ home, lock }: HomePaths): Promise<Deno.FsFile> {
+  await Deno.mkdir(home, { recursive: true });
+  const file = await Deno.open(lock, { read: true, write: true, create: true });
   if (!await file.tryLock(true)) {
     const holder = (await new Response(file.readable).text()).trim();
-    throw new HomeTakenError(
-      `\`deno task dev\` runs already with ${paths.home} (process ${holder}). Stop that one first.`,
-    );
+    throw new Error(`\`deno task dev\` runs already with ${home} (process ${holder}). Stop that one first.`);
   }
   await file.truncate();
   await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
@@ -100,27 +93,22 @@ export function freePort(hostname: string): number {
 
 const LOOK_EVERY_MS = 500;
 
-/** A database that is kept running; its URL stays the same when it is started again. */
-export type EmbeddedDatabase = Awaited<ReturnType<typeof startEmbeddedDatabase>>;
-
 /**
  * Starts Postgres on `dataDir`. A server that no longer takes connections is started again on the same port, with growing
- * pauses for as long as that fails; the processes wait it out. `stop` stops watching, and the server.
+ * pauses for as long as that fails; the processes wait it out. Disposing stops watching, and the server.
  *
  * Errors: those of `startPostgres` for the first start.
  */
 export async function startEmbeddedDatabase(dataDir: string, say: (message: string) => void) {
-  let server: EmbeddedPostgres = await startPostgres({ dataDir, onProgress: say });
+  let server = await startPostgres({ dataDir, onProgress: say });
   const { url } = server;
   const port = Number(new URL(url).port);
   const stopping = new AbortController();
   const watching = watch();
 
   async function watch(): Promise<void> {
-    for (
-      let failures = 0;;
-      await pause(failures ? restartDelayMs(failures) : LOOK_EVERY_MS, stopping.signal)
-    ) {
+    for (let failures = 0;;) {
+      await pause(failures ? restartDelayMs(failures) : LOOK_EVERY_MS, stopping.signal);
       if (stopping.signal.aborted) return;
       if (failures === 0) {
         if (await takesConnections(port)) continue;
@@ -140,7 +128,7 @@ export async function startEmbeddedDatabase(dataDir: string, say: (message: stri
 
   return {
     url,
-    async stop(): Promise<void> {
+    async [Symbol.asyncDispose](): Promise<void> {
       stopping.abort();
       await watching;
       await server.stop();
@@ -152,57 +140,39 @@ function takesConnections(port: number): Promise<boolean> {
   return Deno.connect({ hostname: "127.0.0.1", port }).then((socket) => (socket.close(), true), () => false);
 }
 
-/** A process above this one, by the name that the system shows for it. */
-interface Ancestor {
-  readonly pid: number;
-  readonly name: string;
-}
-
-/**
- * The ids of those of `ancestors` (nearest first) that wait for this process and so live as long: `deno task`, then
- * `npx` or `npm` and the shell in between. Nobody beyond: with `nohup` this process may outlive a login shell.
- */
-export function launchers(ancestors: readonly Ancestor[]): number[] {
-  const npm = ancestors.findIndex(({ name }) => name.startsWith("npm"));
-  return ancestors.slice(0, npm === -1 ? 1 : npm + 1).map(({ pid }) => pid);
-}
-
-/**
- * Resolves with true once a process that started this one, `deno task` included, is gone; with false at `stop`. Above
- * `deno task` it can look on Linux only.
- */
-export async function launchersGone(stop: AbortSignal): Promise<boolean> {
-  const parent = Deno.ppid;
-  const above = launchers(await readAncestors(parent));
-  while (!stop.aborted) {
-    if (Deno.ppid !== parent || !above.every(isAlive)) return true;
-    await pause(LOOK_EVERY_MS, stop);
-  }
-  return false;
-}
-
 /** From `deno task` up to `npx`, there are as many at most. */
-const MAX_ANCESTORS = 3;
+const MAX_LAUNCHERS = 3;
 
-async function readAncestors(parent: number): Promise<Ancestor[]> {
-  const found: Ancestor[] = [];
-  if (Deno.build.os !== "linux") return found;
-  for (let pid = parent; pid > 1 && found.length < MAX_ANCESTORS;) {
-    // Deno keeps /proc to itself; what another program may read there is not its concern.
-    const cat = new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" });
-    const { stdout } = await cat.output();
-    const stat = parseStat(new TextDecoder().decode(stdout));
-    if (!stat) break;
-    found.push({ pid, name: stat.name });
-    pid = stat.parent;
+/**
+ * The ids of those processes that wait for this one and so live as long: its parent, which is `deno task`, then `npx` or
+ * `npm` and the shell in between. Nobody beyond: with `nohup` this process may outlive a login shell. `statOf` reads
+ * `/proc/<pid>/stat` (proc(5)), which has the name in brackets and the parent; it is empty where there is none.
+ */
+export async function launchers(parent: number, statOf: (pid: number) => Promise<string>): Promise<number[]> {
+  const above: number[] = [];
+  for (let pid = parent; pid > 1 && above.length < MAX_LAUNCHERS;) {
+    const [, name = "", next] = /^\d+ \((.*)\) \S (\d+) /s.exec(await statOf(pid)) ?? [];
+    above.push(pid);
+    if (name.startsWith("npm")) return above;
+    pid = Number(next ?? 0);
   }
-  return found;
+  return above.slice(0, 1);
 }
 
-/** Name and parent out of the text of `/proc/<pid>/stat` (proc(5)); null for a process that is gone. */
-export function parseStat(text: string): { name: string; parent: number } | null {
-  const [, name, parent] = /^\d+ \((.*)\) \S (\d+) /s.exec(text) ?? [];
-  return name === undefined || parent === undefined ? null : { name, parent: Number(parent) };
+/** Deno keeps /proc to itself; what another program may read there is not its concern. Empty but on Linux. */
+async function readStat(pid: number): Promise<string> {
+  const cat = new Deno.Command("cat", { args: [`/proc/${pid}/stat`], stderr: "null" });
+  return new TextDecoder().decode((await cat.output()).stdout);
+}
+
+/**
+ * Resolves once a process that started this one, `deno task` included, is gone, or at `stop`. Above `deno task` it can look
+ * on Linux only.
+ */
+export async function launchersGone(stop: AbortSignal): Promise<void> {
+  const parent = Deno.ppid;
+  const above = await launchers(parent, readStat);
+  while (!stop.aborted && Deno.ppid === parent && above.every(isAlive)) await pause(LOOK_EVERY_MS, stop);
 }
 
 function isAlive(pid: number): boolean {

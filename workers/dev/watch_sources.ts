@@ -66,30 +66,29 @@ const SOURCE_FOLDERS = ["api", "shared", "ui", "workers"];
 /** An editor writes a file in several steps, and "save all" several files: changes this close are one. */
 const SETTLE_MS = 100;
 
-/** What is watched, and who is told. */
-interface WatchOptions {
+/**
+ * Watches the sources until `stop`. `onChange` is told of the processes to start again, and of the files of theirs that
+ * changed; ahead of it `onPage`, where something of the page has. The graph is read again after each change, since imports
+ * may have changed.
+ */
+export async function watchSources({ root, specs, onPage, onChange, stop }: {
   readonly root: string;
   readonly specs: readonly ProcessSpec[];
-  /** Called when something of the page has changed, ahead of `onChange`, which waits for it. */
   readonly onPage: () => Promise<void>;
-  /** Called with the processes to start again and the files of theirs that changed. */
   readonly onChange: (specs: readonly ProcessSpec[], changed: readonly string[]) => void;
   readonly stop: AbortSignal;
-}
-
-/** Watches the sources until `stop`. The graph is read again after each change, since imports may have changed. */
-export async function watchSources({ root, specs, onPage, onChange, stop }: WatchOptions): Promise<void> {
+}): Promise<void> {
   let graph = await readGraph(specs, root);
   if (stop.aborted) return;
   const watcher = Deno.watchFs(SOURCE_FOLDERS.map((folder) => join(root, folder)));
   stop.addEventListener("abort", () => watcher.close(), { once: true });
-  let changed = new Set<string>();
+  const changed = new Set<string>();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let settled = Promise.resolve();
 
   async function settle(): Promise<void> {
     const paths = [...changed];
-    changed = new Set();
+    changed.clear();
     const theirs = (spec: ProcessSpec) => paths.filter((path) => graph.get(spec)?.has(path));
     const affected = specs.filter((spec) => theirs(spec).length > 0);
     if (paths.some((path) => isPageSource(path, root)) && !stop.aborted) await onPage();

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  cannot,
   countOf,
   EXIT_DONE,
   EXIT_FOUND,
@@ -17,10 +18,9 @@ import {
   usageOf,
   wholeNumber,
 } from "./command.ts";
-import { ConfigError, readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
-import { messageOf } from "../../shared/process/errors.ts";
+import { type Config, readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { type Audit, AUDIT_CHECKS, AUDIT_GRACE_SECONDS, runAudit } from "../../shared/ops/audit.ts";
-import { connect } from "../../shared/sql/connect.ts";
+import { connect, type Sql } from "../../shared/sql/connect.ts";
 
 const FLAGS = {
   grace: flag(
@@ -29,36 +29,29 @@ const FLAGS = {
   ),
   json: flag(onOff, "print the audit as JSON; progress goes to standard error"),
 };
-const ENDS =
-  `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a
-promise is broken, 64 for a wrong usage, 78 for a wrong configuration.`;
 const usage = usageOf(
   "audit",
   "checks the promises over the whole database, and names what breaks them",
   { "How:": FLAGS },
-  ENDS,
+  `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a
+promise is broken, 64 for a wrong usage, 78 for a wrong configuration.`,
   "--grace=0",
 );
+const VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "RETENTION_DAYS", ...TOPOLOGY_VARIABLES] as const;
 
 async function run({ grace, json }: FlagValues<typeof FLAGS>): Promise<number> {
-  const config = readConfig(["DATABASE_URL", "DATABASE_ROLES", "RETENTION_DAYS", ...TOPOLOGY_VARIABLES]);
+  const config = readConfig(VARIABLES);
   const role = config.DATABASE_ROLES ? "orderflow_ops" : null;
   const sql = connect(config.DATABASE_URL, { name: "audit", role, max: 1 });
+  const audit = await auditWithProgress(sql, config, grace).finally(() => sql.end({ timeout: 1 }));
+  console.log(json ? JSON.stringify(audit) : reportOf(audit).join("\n"));
+  return audit.ok ? EXIT_DONE : EXIT_FOUND;
+}
+
+async function auditWithProgress(sql: Sql, config: Config<typeof VARIABLES[number]>, graceSeconds: number) {
   using progress = startProgress("checks", AUDIT_CHECKS.length);
-  progress.at(0);
-  const options = { graceSeconds: grace, retentionDays: config.RETENTION_DAYS, onProgress: progress.at };
-  try {
-    const audit = await runAudit(sql, topologyOf(config), options);
-    progress[Symbol.dispose]();
-    console.log(json ? JSON.stringify(audit) : reportOf(audit).join("\n"));
-    return audit.ok ? EXIT_DONE : EXIT_FOUND;
-  } catch (error) {
-    throw error instanceof ConfigError
-      ? error
-      : new Error(`Cannot audit: ${messageOf(error)}`, { cause: error });
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
+  const options = { graceSeconds, retentionDays: config.RETENTION_DAYS, onProgress: progress.at };
+  return await runAudit(sql, topologyOf(config), options).catch(cannot("audit"));
 }
 
 /** A line for each check, then what has been found. */

@@ -16,18 +16,14 @@ export const EXIT_NOT_DONE = 1;
 /** It was done, and has found what somebody should see to. */
 export const EXIT_FOUND = 2;
 
-const UNITS = [["d", 86_400], ["h", 3600], ["min", 60], ["s", 1]] as const;
-
 /** Seconds in their two largest units (or `parts`), such as `34 s`, `3 min 4 s` or `2 d`; the rest is cut off. */
 export function duration(seconds: number, parts = 2): string {
-  let left = Math.max(Math.floor(seconds), 0);
-  const first = UNITS.findIndex(([, size]) => left >= size);
-  const counts = UNITS.slice(first < 0 ? -1 : first).slice(0, parts).map(([unit, size]) => {
-    const count = Math.floor(left / size);
-    left -= count * size;
-    return [count, unit] as const;
-  });
-  return counts.filter(([count], i) => i === 0 || count > 0).map((part) => part.join(" ")).join(" ");
+  const all = Math.max(seconds, 0);
+  const counts =
+    ([[all / 86_400, "d"], [all / 3600 % 24, "h"], [all / 60 % 60, "min"], [all % 60, "s"]] as const)
+      .map(([count, unit]) => [Math.floor(count), unit] as const);
+  const first = counts.findIndex(([count]) => count > 0);
+  return counts.slice(first).slice(0, parts).filter(([count], i) => i === 0 || count > 0).flat().join(" ");
 }
 
 /** A number with the word for so many: `1 message`, `2 messages`. */
@@ -61,7 +57,7 @@ export function flag<T extends z.ZodType>(schema: T, about: string, value = "<te
 /** What a task takes: the schema of each flag's value by the flag's name. */
 export type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
 /** The values that `F` makes of what was given. */
-export type FlagValues<F extends Flags> = { readonly [K in keyof F]: z.infer<F[K]> };
+export type FlagValues<F extends Flags> = Readonly<z.infer<z.ZodObject<F>>>;
 
 const isSwitch = (schema: z.ZodType<unknown>) => schema.safeParse(true).success;
 
@@ -73,18 +69,18 @@ export function usageOf(
   ends: string,
   example: string,
 ) {
+  const line = (flag: string, about = "") => `  ${flag.padEnd(29)}${about}\n`;
   const lineOf = ([name, schema]: [string, z.ZodType<unknown>]) => {
-    const { data } = schema.safeParse(undefined);
-    const value = isSwitch(schema) ? "" : `=${data ?? schema.meta()?.title}`;
-    return `  ${`--${name}${value}`.padEnd(29)}${schema.description}`;
+    const value = schema.safeParse(undefined).data ?? schema.meta()?.title;
+    return line(`--${name}${isSwitch(schema) ? "" : `=${value}`}`, schema.description);
   };
-  const all = Object.entries(groups).flatMap((
-    [head, flags],
-  ) => ["", head, ...Object.entries(flags).map(lineOf)]);
-  const help = `  ${"--help".padEnd(29)}print this`;
-  return `deno task ${task}: ${about}\n${all.join("\n")}\n${help}\n\n${ends}\n\nExample: ${
-    `deno task ${task} ${example}`.trimEnd()
-  }`;
+  const listed = Object.entries(groups)
+    .map(([head, flags]) => `\n${head}\n${Object.entries(flags).map(lineOf).join("")}`);
+  const called = `deno task ${task}`;
+  return `${called}: ${about}\n${listed.join("")}${line("--help", "print this")}
+${ends}
+
+Example: ${`${called} ${example}`.trimEnd()}`;
 }
 
 /**
@@ -123,13 +119,10 @@ export function readFlags<F extends Flags>(
   if (!takesRest && positionals.length > 0) {
     throw new UsageError(`${JSON.stringify(positionals[0])} is no flag, and nothing else is taken`);
   }
-  const checked = Object.entries(flags).map(([name, schema]) => {
-    const { success, data, error } = schema.safeParse(values[name]);
-    if (success) return [name, data];
-    const takes = error.issues[0]?.message ?? "is not valid";
-    throw new UsageError(`--${name} ${takes}, not ${JSON.stringify(values[name])}`);
-  });
-  return { flags: Object.fromEntries(checked) as FlagValues<F>, rest: positionals };
+  const { success, data, error } = z.object(flags).safeParse(values);
+  if (success) return { flags: data, rest: positionals };
+  const { path: [name], message } = error.issues[0] ?? { path: [], message: "are not valid" };
+  throw new UsageError(`--${String(name)} ${message}, not ${JSON.stringify(values[String(name)])}`);
 }
 
 /** The flags of a task that asks before it does something, and can say what that would be. */
@@ -145,15 +138,35 @@ export function refuseUnasked({ "dry-run": dryRun, yes, json }: FlagValues<typeo
   throw new UsageError("There is nobody to ask: add --yes, or --dry-run to look only");
 }
 
-/** A task of the command line. */
+/** For `catch`: says what could not be done. A wrong configuration speaks for itself. */
+export function cannot(action: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof ConfigError) throw error;
+    throw new Error(`Cannot ${action}: ${messageOf(error)}`, { cause: error });
+  };
+}
+
+/** Whether to do what was shown: `--yes`, or somebody at the terminal says so. */
+export function isWanted(yes: boolean, question: string): boolean {
+  const wanted = yes || confirm(question);
+  if (!wanted) console.error("Nothing has been done.");
+  return wanted;
+}
+
+/** Prints a text or, with `--json`, the object that says all that the texts do. */
+export function teller(json: boolean): (text: string, value?: object) => void {
+  return (text, value) => {
+    if (!json) console.log(text);
+    else if (value) console.log(JSON.stringify(value));
+  };
+}
+
+/** A task of the command line: the text of its `--help`, what reads its arguments (null for `--help`), and its work. */
 interface Command<O> {
-  /** Its name, as in `deno task <name>`. */
   readonly task: string;
-  /** What `--help` prints: what it does, its flags with their defaults, its exit codes, an example. */
   readonly usage: string;
-  /** Reads its arguments; null for `--help`. Errors: `UsageError`. */
   readonly read: (args: readonly string[]) => O | null;
-  /** Does its work, and answers with the exit code. */
+  /** Answers with the exit code. */
   readonly run: (options: O) => Promise<number>;
 }
 
@@ -171,17 +184,11 @@ export async function runCommand<O>(
     console.log(usage);
     return EXIT_DONE;
   } catch (error) {
-    if (error instanceof UsageError) {
-      console.error(`${error.message} (deno task ${task} --help says more)`);
-      return EXIT_USAGE;
-    }
-    console.error(messageOf(error));
-    return error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE;
+    const isUsage = error instanceof UsageError;
+    console.error(`${messageOf(error)}${isUsage ? ` (deno task ${task} --help says more)` : ""}`);
+    return isUsage ? EXIT_USAGE : error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE;
   }
 }
-
-/** How far work is: `done` of `total` things, whose name is a plural; null where nobody knows how many there are. */
-type HowFar = Readonly<{ unit: string; done: number; total: number | null; elapsedMs: number }>;
 
 /** Where the line goes: to a terminal, which can be drawn over and has so many columns now, or elsewhere. */
 interface Screen {
@@ -197,14 +204,13 @@ const REDRAW_MS = 100;
 const PLAIN_LINE_MS = 5000;
 
 /** A line such as `[###---]  50 %  100 of 200 orders, 25/s, 4 s left`; work of nothing is complete. Pure. */
-export function progressText({ unit, done, total, elapsedMs }: HowFar): string {
+export function progressText(unit: string, done: number, total: number, elapsedMs: number): string {
   const rate = elapsedMs >= RATE_AFTER_MS ? done * 1000 / elapsedMs : 0;
   const speed = rate >= 0.1 ? `, ${rate.toFixed(rate < 10 ? 1 : 0)}/s` : "";
-  if (total === null) return `${done} ${unit}${speed}`;
   const share = total === 0 ? 1 : Math.min(done / total, 1);
+  const bar = "#".repeat(Math.floor(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "-");
   const percent = String(Math.floor(share * 100)).padStart(3);
   const left = rate > 0 && done < total ? `, ${duration((total - done) / rate)} left` : "";
-  const bar = "#".repeat(Math.floor(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "-");
   return `[${bar}] ${percent} %  ${done} of ${total} ${unit}${speed}${left}`;
 }
 
@@ -215,46 +221,43 @@ export function progressText({ unit, done, total, elapsedMs }: HowFar): string {
  */
 export function startProgress(
   unit: string,
-  total: number | null,
+  total: number,
   screen: Screen = standardError(),
   now: () => number = () => performance.now(),
 ) {
   const { isTerminal } = screen;
+  const everyMs = isTerminal ? REDRAW_MS : PLAIN_LINE_MS;
+  const clear = isTerminal ? "\r\x1b[K" : "";
   const startedMs = now();
-  let done = 0;
-  let shown = false;
-  let shownMs = startedMs - (isTerminal ? REDRAW_MS : 0);
+  let [done, shownMs] = [0, startedMs];
 
   function show(): void {
     shownMs = now();
-    const line = progressText({ unit, done, total, elapsedMs: shownMs - startedMs });
+    const line = progressText(unit, done, total, shownMs - startedMs);
     screen.write(isTerminal ? `\r${line.slice(0, Math.max(screen.columns() - 1, 0))}\x1b[K` : `${line}\n`);
-    shown = true;
   }
 
-  const clear = () => isTerminal && shown ? "\r\x1b[K" : "";
+  if (isTerminal) show();
   return {
     at(next: number): void {
       done = next;
-      if (now() - shownMs >= (isTerminal ? REDRAW_MS : PLAIN_LINE_MS)) show();
+      if (now() - shownMs >= everyMs) show();
     },
     say(line: string): void {
-      screen.write(`${clear()}${line}\n`);
-      if (isTerminal && shown) show();
+      screen.write(`${clear}${line}\n`);
+      if (isTerminal) show();
     },
     [Symbol.dispose](): void {
-      if (clear()) screen.write(clear());
-      shown = false;
+      if (isTerminal) screen.write(clear);
     },
   };
 }
 
 function standardError(): Screen {
-  const encoder = new TextEncoder();
   return {
     isTerminal: Deno.stderr.isTerminal(),
     columns: () => Deno.consoleSize().columns,
-    write: (text) => void Deno.stderr.writeSync(encoder.encode(text)),
+    write: (text) => void Deno.stderr.writeSync(new TextEncoder().encode(text)),
   };
 }
 
@@ -295,6 +298,21 @@ export function tableLines<R>(
   return (padded[0] ?? []).map((_, row) => {
     return cut(padded.map((column) => column[row]).join(GAP).trimEnd(), maxWidth);
   });
+}
+
+/** Rows of a set that are shown. */
+const SHOWN = 10;
+
+/** The first rows of a set of `total`, by their `cells`, and how many more there are; `where` says where those are. */
+export function listed<R>(
+  rows: readonly R[],
+  total: number,
+  cells: readonly Column<R>["cell"][],
+  where = "",
+): string[] {
+  const lines = tableLines(rows.slice(0, SHOWN), cells.map((cell) => ({ cell })));
+  const more = total - lines.length;
+  return [...lines, ...more > 0 ? [`and ${more} more${where}`] : []].map((line) => `  ${line}`);
 }
 
 /** The text, at most `columns` characters of it; what was cut ends in `…`. */

@@ -12,7 +12,6 @@ import { messageOf } from "../../shared/process/errors.ts";
 export class ApiError extends Error {
   override name = "ApiError";
 
-  /** An error with the status code that it came with. */
   constructor(readonly status: number | null, message: string) {
     super(message);
   }
@@ -34,10 +33,7 @@ export function runningApi(): string {
 }
 
 /** As `fetch`, but to a loopback address never through a proxy, which `HTTP_PROXY` may name: requests carry a token. */
-export async function fetchDirectly(
-  url: string,
-  init: RequestInit,
-): Promise<{ status: number; body: string }> {
+async function fetchDirectly(url: string, init: RequestInit): Promise<{ status: number; text: string }> {
   const { protocol, hostname, port } = new URL(url);
   const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
   const address = {
@@ -46,7 +42,7 @@ export async function fetchDirectly(
   };
   using client = isLoopback ? Deno.createHttpClient({ proxy: { transport: "tcp", ...address } }) : undefined;
   const response = await fetch(url, { ...init, ...client ? { client } : {} });
-  return { status: response.status, body: await response.text() };
+  return { status: response.status, text: await response.text() };
 }
 
 /** A question to `path`, such as `/ops/replays`; its answer is what `schema` makes of the JSON. */
@@ -57,15 +53,10 @@ export type AskOps = <T>(
   body?: object,
 ) => Promise<T>;
 
-const problem = z.object({
-  detail: z.string(),
-  errors: z.array(z.object({ field: z.string(), detail: z.string() })).default([]),
-});
-
 /**
  * The API of the running system, or the one at the `given` URL, which is asked with the token of `OPS_TOKEN` where that is
- * set. An answer may take `timeoutMs`, and ends with `stop`. `advise` makes `deno task <task>` out of a task and its flags, so that it can be
- * pasted and is about this same system.
+ * set. An answer may take `timeoutMs`, and ends with `stop`. `advise` makes `deno task <task>` out of a task and its
+ * flags, so that it can be pasted and is about this same system.
  *
  * Errors: `ConfigError` for a wrong token. A question rejects with `UsageError` where the API says that a value is not
  * valid (400), with the fields at fault; with `ApiError` where it refuses otherwise, cannot be reached, or gives another
@@ -73,12 +64,11 @@ const problem = z.object({
  */
 export function opsApi(given: string | undefined, timeoutMs: number, stop: AbortSignal | null = null) {
   const { OPS_TOKEN: token } = readConfig(["OPS_TOKEN"]);
-  const running = runningApi();
   const home = Deno.env.get("ORDERFLOW_HOME");
-  const url = given ?? running;
+  const url = given ?? runningApi();
 
   const ask: AskOps = async (schema, path, method = undefined, body = undefined) => {
-    const { status, body: text } = await fetchDirectly(`${url}${path}`, {
+    const { status, text } = await fetchDirectly(`${url}${path}`, {
       method: method ?? "GET",
       body: body ? JSON.stringify(body) : null,
       headers: {
@@ -91,18 +81,15 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
     });
     const json = jsonOf(text);
     if (status >= 300) throw refusal(status, json);
-    const answer = z.safeParse(schema, json);
-    if (answer.success) return answer.data;
-    throw new ApiError(
-      status,
-      `${method ?? "GET"} ${path} gave no such answer as expected: is ${url} OrderFlow?`,
-    );
+    const { success, data } = z.safeParse(schema, json);
+    if (success) return data;
+    const question = `${method ?? "GET"} ${path}`;
+    throw new ApiError(status, `${question} gave no such answer as expected: is ${url} OrderFlow?`);
   };
 
   const advise = (task: string, isOfApi = true) => {
-    return `${home ? `ORDERFLOW_HOME=${shellWord(home)} ` : ""}deno task ${task}${
-      given && isOfApi ? ` --url=${given}` : ""
-    }`;
+    const flag = given && isOfApi ? ` --url=${given}` : "";
+    return `${home ? `ORDERFLOW_HOME=${shellWord(home)} ` : ""}deno task ${task}${flag}`;
   };
 
   function whyNoAnswer(error: unknown): string {
@@ -130,10 +117,15 @@ function jsonOf(text: string): unknown {
   }
 }
 
+const problemSchema = z.object({
+  detail: z.string(),
+  errors: z.array(z.object({ field: z.string(), detail: z.string() })).default([]),
+});
+
 function refusal(status: number, json: unknown): ApiError | UsageError {
-  const told = problem.safeParse(json).data;
-  if (!told) return new ApiError(status, `The API answered ${status} without saying why.`);
-  const fields = told.errors.map(({ field, detail }) => `${field} ${detail}`.trim());
-  if (status === 400) return new UsageError(fields.join("; ") || told.detail);
-  return new ApiError(status, [told.detail, ...fields].join(" "));
+  const { data } = problemSchema.safeParse(json);
+  if (!data) return new ApiError(status, `The API answered ${status} without saying why.`);
+  const fields = data.errors.map(({ field, detail }) => `${field} ${detail}`.trim());
+  if (status === 400) return new UsageError(fields.join("; ") || data.detail);
+  return new ApiError(status, [data.detail, ...fields].join(" "));
 }

@@ -1,7 +1,7 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { z } from "zod";
 import { UsageError } from "./command.ts";
-import { readRedriveFlags, showLetters, showOutcome } from "./redrive.ts";
+import { readRedriveFlags, showOutcome } from "./redrive.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { systemStatusSchema } from "../../shared/ops/live.ts";
@@ -11,37 +11,16 @@ import { newLetter } from "../../specs/support/test_events.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
 
-const letter = {
-  id: "0190",
-  consumer: "payments.order-created.v1",
-  eventType: "order.created",
-  orderId: "7",
-  reason: "retries exhausted",
-  lastFailedAt: "2026-11-22T12:00:00.000Z",
-  state: "OPEN" as const,
-  resolution: null,
-};
-
-Deno.test("showLetters() has the count and the first ten in columns", () => {
-  const broken = { ...letter, eventType: null, orderId: null, reason: "invalid" };
-  assertEquals(showLetters({ letters: [letter, broken], more: false }), [
-    "2 dead letters, oldest first:",
-    "  0190  2026-11-22T12:00:00.000Z  payments.order-created.v1  order.created  retries exhausted, order 7",
-    "  0190  2026-11-22T12:00:00.000Z  payments.order-created.v1  no event       invalid",
-  ]);
-  const many = showLetters({ letters: Array(12).fill(letter), more: true });
-  assertEquals(many.slice(11), [
-    "  and 2 more",
-    "There are more: these are the newest 12. Run it again for the rest.",
-  ]);
-  assertEquals(showLetters({ letters: [letter], more: false })[0], "1 dead letter, oldest first:");
-});
-
-Deno.test("showOutcome() has a line for each kind of end, and why the broker refused", () => {
-  const none = { redriven: 0, alreadyProcessed: 0, discarded: 0, gone: 0, refused: [], untouched: 0 };
-  assertEquals(showOutcome(none), []);
+Deno.test("showOutcome() has a line for each kind of end, and why the broker refused the first ten", () => {
   const refused = Array.from({ length: 11 }, (_, i) => ({ id: `${i}`, error: "NO_ROUTE" }));
-  const lines = showOutcome({ ...none, redriven: 3, alreadyProcessed: 1, gone: 2, refused, untouched: 4 });
+  const lines = showOutcome({
+    redriven: 3,
+    alreadyProcessed: 1,
+    discarded: 0,
+    gone: 2,
+    refused,
+    untouched: 4,
+  });
   assertEquals(lines.slice(0, 6), [
     "3 dead letters sent to their consumers again.",
     "1 dead letter closed unsent: their consumers have processed the event meanwhile.",
@@ -51,23 +30,16 @@ Deno.test("showOutcome() has a line for each kind of end, and why the broker ref
     "  0: NO_ROUTE",
   ]);
   assertEquals([lines.length, lines.at(-1)], [16, "  and 1 more"]);
-  assertEquals(showOutcome({ ...none, discarded: 1 }), ["1 dead letter discarded."]);
 });
 
 shareTestSchema();
 
 /** Puts `count` letters in, each of another order, given up on `minutesAgo`. Answers with their ids, oldest first. */
-async function insertLetters(
-  sql: Sql,
-  consumer: string,
-  count: number,
-  minutesAgo: number,
-): Promise<string[]> {
+async function insertLetters(sql: Sql, consumer: string, count: number, minutesAgo: number) {
   const letters = Array.from({ length: count }, () => newLetter(consumer));
   await insertDeadLetters(sql, letters, new Date(Date.now() - minutesAgo * 60_000));
-  const rows = await sql<
-    { id: string }[]
-  >`select id from dead_letters where consumer = ${consumer} order by id`;
+  const rows = await sql<{ id: string }[]>`
+    select id from dead_letters where consumer = ${consumer} order by id`;
   return rows.map(({ id }) => id);
 }
 
@@ -81,64 +53,55 @@ const told = z.object({
   action: z.string(),
   more: z.boolean(),
   letters: z.array(z.object({ id: z.string() })),
-  outcome: z.object({
-    redriven: z.int(),
-    alreadyProcessed: z.int(),
-    discarded: z.int(),
-    gone: z.int(),
-    refused: z.array(z.object({ id: z.string(), error: z.string() })),
-  }).nullable(),
+  outcome: z.unknown(),
 });
 
 Deno.test("deno task redrive sends what it has shown, tells what the broker refuses, and discards with a reason", async () => {
   await using stack = await startStack({}, { apart: [], processes: ["api"] });
   const { sql } = stack.db;
-  const url = `--url=${stack.url}`;
-  const { paymentsOrderCreated, ordersPaymentEvents } = stack.broker.topology.queues;
-  const old = await insertLetters(sql, paymentsOrderCreated.name, 130, 60); // more than one batch
+  const redrive = (...args: string[]) => runTask("redrive", [...args, `--url=${stack.url}`]);
+  const { paymentsOrderCreated: { name }, ordersPaymentEvents } = stack.broker.topology.queues;
+  const old = await insertLetters(sql, name, 130, 60); // more than one batch
   await insertLetters(sql, ordersPaymentEvents.name, 2, 0);
   const [unroutable = ""] = await insertLetters(sql, "no.such.queue", 1, 0);
-  const [processed] = await sql`
+  await sql`
     insert into processed_events
-    select event_id, consumer, now() from dead_letters where id = ${old[0] ?? ""} returning event_id`;
-  assertEquals(processed !== undefined, true);
+    select event_id, consumer, now() from dead_letters where id = ${old[0] ?? ""}`;
 
-  const filter = [`--consumer=${paymentsOrderCreated.name}`, "--older-than=30m", url];
-  const dry = await runTask("redrive", ["--dry-run", ...filter]);
+  const filter = [`--consumer=${name}`, "--older-than=30m"];
+  const dry = await redrive("--dry-run", ...filter);
   assertEquals([dry.code, dry.err], [0, ""]);
-  assertStringIncludes(dry.out, `130 dead letters, oldest first:\n  ${old[0]}  `);
-  assertStringIncludes(dry.out, "  and 120 more\nNothing has been done.\n");
+  const [first, ...shown] = dry.out.split("\n");
+  assertEquals(first, "130 dead letters, oldest first:");
+  assertMatch(shown[0] ?? "", new RegExp(`^  ${old[0]}  \\S+Z  ${name}  order.created  .+, order \\S+$`));
+  assertEquals(shown.slice(10), ["  and 120 more", "Nothing has been done.", ""]);
   assertEquals(await countBy(sql), { OPEN: 133 });
 
-  const done = await runTask("redrive", ["--yes", "--json", ...filter]);
+  const done = await redrive("--yes", "--json", ...filter);
   assertEquals([done.code, done.err], [0, ""]);
-  const { action, more, letters, outcome } = told.parse(JSON.parse(done.out));
-  assertEquals([action, more, letters.map(({ id }) => id)], ["redrive", false, old]);
-  assertEquals(outcome, { redriven: 129, alreadyProcessed: 1, discarded: 0, gone: 0, refused: [] });
+  const { letters, ...rest } = told.parse(JSON.parse(done.out));
+  assertEquals(letters.map(({ id }) => id), old);
+  const outcome = { redriven: 129, alreadyProcessed: 1, discarded: 0, refused: [], gone: 0, untouched: 0 };
+  assertEquals(rest, { action: "redrive", more: false, outcome });
   assertEquals(await countBy(sql), { OPEN: 3, redriven: 129, "already processed": 1 });
   await eventually("the messages in their queue", async () => {
     const { figures } = systemStatusSchema.parse(await (await fetch(`${stack.url}/ops/status`)).json());
-    return figures?.queues?.find(({ queue }) => queue === paymentsOrderCreated.name)?.messages === 129;
+    return figures?.queues?.find(({ queue }) => queue === name)?.messages === 129;
   });
 
-  const refused = await runTask("redrive", [unroutable, "--yes", url]);
+  const refused = await redrive(unroutable, "--yes");
   assertEquals([refused.code, refused.err], [2, ""]);
-  assertStringIncludes(refused.out, "1 dead letter left open: the broker did not take them.\n");
   assertStringIncludes(refused.out, `  ${unroutable}: returned by the broker: NO_ROUTE`);
-  const why = "--because=a test of ours";
-  const discarded = await runTask("redrive", ["--all", "--discard", why, "--yes", url]);
+  const discarded = await redrive("--all", "--discard", "--because=a test of ours", "--yes");
   assertEquals([discarded.code, discarded.err], [0, ""]);
   assertStringIncludes(discarded.out, "3 dead letters discarded.\n");
   assertEquals(await countBy(sql), { "a test of ours": 3, redriven: 129, "already processed": 1 });
 
-  const none = await runTask("redrive", ["--all", "--yes", "--json", url]);
+  const none = await redrive("--all", "--yes", "--json");
   assertEquals([none.code, told.parse(JSON.parse(none.out)).letters], [0, []]);
-  const closed = await runTask("redrive", [unroutable, "--yes", url]);
+  const closed = await redrive(unroutable, "--yes");
   assertEquals([closed.code, closed.out], [1, ""]);
   assertStringIncludes(closed.err, `${unroutable} is closed: DISCARDED, a test of ours. Nothing was done.`);
-  const unknown = await runTask("redrive", [crypto.randomUUID(), "--yes", url]);
-  assertEquals([unknown.code, unknown.out], [1, ""]);
-  assertStringIncludes(unknown.err, "There is no such dead letter.");
 });
 
 Deno.test("readRedriveFlags() names what is wrong with the flags", () => {

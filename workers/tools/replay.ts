@@ -9,12 +9,13 @@ import {
   EXIT_DONE,
   EXIT_NOT_DONE,
   flag,
+  isWanted,
+  listed,
   readFlags,
   refuseUnasked,
   runCommand,
   startProgress,
-  tableLines,
-  text,
+  teller,
   UsageError,
   usageOf,
   wholeNumber,
@@ -23,7 +24,6 @@ import { idSchema } from "../../shared/events.ts";
 import {
   type PreparedReplay,
   preparedReplaySchema,
-  type ReplayEventJson,
   replayEventsPageSchema,
   type ReplayJson,
   replaySchema,
@@ -32,13 +32,14 @@ import { DEFAULT_REPLAY_RATE, MAX_REPLAY_RATE, replayFilterSchema } from "../../
 import { ApiError, type AskOps, opsApi, urlFlag } from "./ops_api.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 
+const { type, from, to, orderId, correlationId, consumer } = replayFilterSchema.shape;
 const WHICH = {
-  type: flag(text.optional(), "only of this type", "order.created"),
-  from: flag(text.optional(), "only those that happened then or later", "2026-11-22T17:00:00Z"),
-  to: flag(text.optional(), "only those that happened before then", "2026-11-22T18:00:00Z"),
-  order: flag(text.optional(), "only those about this order", "<uuid>"),
-  "correlation-id": flag(text.optional(), "only those with this correlation id", "<id>"),
-  consumer: flag(text.optional(), "only for this consumer, not for each that is bound to the type", "<name>"),
+  type: flag(type, "only of this type", "order.created"),
+  from: flag(from, "only those that happened then or later", "2026-11-22T17:00:00Z"),
+  to: flag(to, "only those that happened before then", "2026-11-22T18:00:00Z"),
+  order: flag(orderId, "only those about this order", "<uuid>"),
+  "correlation-id": flag(correlationId, "only those with this correlation id", "<id>"),
+  consumer: flag(consumer, "only for this consumer, not for each that is bound to the type", "<name>"),
 };
 const HOW = {
   start: flag(
@@ -60,72 +61,44 @@ const usage = usageOf(
   "Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.",
   "--type=order.created --from=2026-11-22T17:00:00Z --dry-run",
 );
-const FLAG_OF: Readonly<Record<string, string>> = { orderId: "order", correlationId: "correlation-id" };
 
 /** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
 export function readReplayFlags(args: readonly string[]) {
-  const given = readFlags(args, { ...WHICH, ...HOW });
+  const given = readFlags(args, { ...WHICH, ...HOW })?.flags;
   if (!given) return null;
-  const {
-    start,
-    rate,
-    "dry-run": dryRun,
-    yes,
-    json,
-    url,
-    order: orderId,
-    "correlation-id": correlationId,
-    ...rest
-  } = given.flags;
-  const filter = JSON.parse(JSON.stringify({ ...rest, orderId, correlationId })); // without what is undefined
-  const parsed = replayFilterSchema.safeParse(filter);
-  if (start !== undefined && Object.keys(filter).length > 0) {
+  const { start, rate, "dry-run": dryRun, yes, json, url, order, "correlation-id": correlationId, ...rest } =
+    given;
+  const filter = { ...rest, ...order && { orderId: order }, ...correlationId && { correlationId } };
+  const isFiltered = Object.keys(filter).length > 0;
+  if (start && isFiltered) {
     throw new UsageError("--start takes the set as it was shown: leave the filters away");
   }
-  if (start === undefined && !parsed.success) {
-    const [issue] = parsed.error.issues;
-    const name = issue?.path[0]?.toString();
-    if (name === undefined) throw new UsageError("Say which events: at least one filter, or --start");
-    throw new UsageError(`--${FLAG_OF[name] ?? name} ${issue?.message ?? "is not valid"}`);
-  }
-  refuseUnasked(given.flags);
-  return { start, filter: parsed.data ?? {}, rate, dryRun, yes, json, url };
+  if (!start && !isFiltered) throw new UsageError("Say which events: at least one filter, or --start");
+  refuseUnasked(given);
+  return { start, filter, rate, dryRun, yes, json, url };
 }
 
 const ROOT = "/ops/replays";
 /** How long the API may take to answer, in milliseconds: a set may take a minute to write down. */
 const ANSWER_MS = 75_000;
-/** Messages of the set that are shown. */
-const SHOWN = 10;
 
 /** The set: its count, and its first messages. */
-export function showSet(
-  { id, total, alreadyProcessed }: Pick<ReplayJson, "id" | "total" | "alreadyProcessed">,
-  events: readonly Pick<ReplayEventJson, "consumer" | "type" | "orderId" | "occurredAt">[],
-): string[] {
-  const shown = events.slice(0, SHOWN);
-  const table = tableLines(shown, [
-    { cell: ({ occurredAt }) => occurredAt ?? "pruned" },
-    { cell: ({ type }) => type ?? "-" },
-    { cell: ({ orderId }) => orderId ? `order ${orderId}` : "-" },
-    { cell: ({ consumer }) => consumer },
-  ]);
+export function showSet({ id, total, alreadyProcessed, events }: PreparedReplay): string[] {
   const repeat = "of them their consumer has processed: it will absorb those, and count the repeat.";
   return [
     `Replay ${id}: ${countOf(total, "message")}.`,
     ...alreadyProcessed > 0 ? [`${alreadyProcessed} ${repeat}`] : [],
-    ...table.map((line) => `  ${line}`),
-    ...total > shown.length ? [`  and ${total - shown.length} more: ${ROOT}/${id}/events`] : [],
+    ...listed(events, total, [
+      ({ occurredAt }) => occurredAt ?? "pruned",
+      ({ type }) => type ?? "-",
+      ({ orderId }) => orderId ? `order ${orderId}` : "-",
+      ({ consumer }) => consumer,
+    ], `: ${ROOT}/${id}/events`),
   ];
 }
 
 /** How a replay ended. */
-export function showEnd(
-  { state, sent, total, skipped, reason }: Pick<
-    ReplayJson,
-    "state" | "sent" | "total" | "skipped" | "reason"
-  >,
-): string {
+export function showEnd({ state, sent, total, skipped, reason }: ReplayJson): string {
   const left = skipped > 0 ? `, ${skipped} of them skipped: their events are too old or pruned` : "";
   if (state === "DONE") return `Done: ${countOf(sent, "message")}${left}.`;
   return `Cancelled after ${sent} of ${countOf(total, "message")}${left}: ${reason ?? "no reason given"}.`;
@@ -173,33 +146,25 @@ async function send(ask: AskOps, { id, total }: ReplayJson, ratePerSecond: numbe
 
 async function run(options: NonNullable<ReturnType<typeof readReplayFlags>>): Promise<number> {
   const { start, filter, url, rate, dryRun, yes, json } = options;
-  const say = (text: string, value?: object) => {
-    if (!json) console.log(text);
-    else if (value) console.log(JSON.stringify(value));
-  };
+  const tell = teller(json);
   const { ask, advise } = opsApi(url, ANSWER_MS);
+  const at = `${ROOT}/${start}`;
   const replay: PreparedReplay = start === undefined
     ? await ask(preparedReplaySchema, ROOT, "POST", filter)
-    : {
-      ...await ask(replaySchema, `${ROOT}/${start}`),
-      ...await ask(replayEventsPageSchema, `${ROOT}/${start}/events`),
-    };
-  say(showSet(replay, replay.events).join("\n"));
-  if (replay.total === 0) {
-    say("Nothing to send: no published event matches that has a consumer.", replay);
+    : { ...await ask(replaySchema, at), ...await ask(replayEventsPageSchema, `${at}/events`) };
+  const { id, total } = replay;
+  tell(showSet(replay).join("\n"));
+  if (dryRun || total === 0) {
+    const next = `Nothing has been sent. Send exactly these with: ${advise(`replay --start=${id}`)}`;
+    tell(total > 0 ? next : "Nothing to send: no published event matches that has a consumer.", replay);
     return EXIT_DONE;
   }
-  if (dryRun) {
-    say(`Nothing has been sent. Send exactly these with: ${advise(`replay --start=${replay.id}`)}`, replay);
-    return EXIT_DONE;
-  }
-  if (!yes && !confirm(`Send ${countOf(replay.total, "message")}, at most ${rate} a second?`)) {
-    await ask(replaySchema, `${ROOT}/${replay.id}/cancel`, "POST");
-    console.error("Nothing has been sent.");
+  if (!isWanted(yes, `Send ${countOf(total, "message")}, at most ${rate} a second?`)) {
+    await ask(replaySchema, `${ROOT}/${id}/cancel`, "POST");
     return EXIT_NOT_DONE;
   }
   const end = await send(ask, replay, rate);
-  say(showEnd(end), end);
+  tell(showEnd(end), end);
   return end.state === "DONE" ? EXIT_DONE : EXIT_NOT_DONE;
 }
 

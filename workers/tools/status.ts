@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { stripVTControlCharacters } from "node:util";
 import {
   type Column,
   countOf,
@@ -30,36 +31,6 @@ import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { opsApi, urlFlag } from "./ops_api.ts";
 
-/** To the terminal's second screen (ECMA-48 and xterm's control sequences), with the cursor hidden. */
-const ENTER_SCREEN = "\x1b[?1049h\x1b[?25l";
-/** Back to the first one, as it was. */
-const LEAVE_SCREEN = "\x1b[?25h\x1b[?1049l";
-
-/** How many rows of a terminal a line takes; colours take none. */
-function rowsOf(line: string, columns: number): number {
-  // deno-lint-ignore no-control-regex -- the escape character is what colours start with
-  return Math.max(Math.ceil(line.replaceAll(/\x1b\[\d+m/g, "").length / columns), 1);
-}
-
-/**
- * A frame as one piece of text: each line is written over the old one and its rest cleared, then what is below; nothing is
- * ever blank in between. What does not fit on a screen of so many characters and lines is left away, and the last line
- * says so. Pure.
- */
-export function frameOf(
-  lines: readonly string[],
-  { columns, rows }: { readonly columns: number; readonly rows: number },
-): string {
-  const fits = (count: number, room: number) =>
-    lines.slice(0, count).reduce((used, line) => used + rowsOf(line, columns), 0) <= room;
-  let count = lines.length;
-  if (!fits(count, rows)) { while (count > 0 && !fits(count, rows - 1)) count--; // the last row is for the hint
-   }
-  const hidden = lines.length - count;
-  const hint = hidden > 0 ? [`… ${hidden} more lines: make the window larger`.slice(0, columns)] : [];
-  return `\x1b[H${[...lines.slice(0, count), ...hint].map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`;
-}
-
 /** An event that waits this long for the relay, in seconds, is not on its way: the relay looks every second. */
 const OUTBOX_OLD_S = 30;
 
@@ -72,36 +43,42 @@ export function findTroubles(
   expected: readonly string[],
   advise: (task: string, isOfApi?: boolean) => string,
 ): string[] {
-  const services = [
-    ...database === "up" ? [] : ["the database cannot be reached: nothing goes on until it is back"],
-    ...broker === "up" ? [] : ["the broker cannot be reached: events wait in the outbox until it is back"],
-  ];
-  if (!figures) {
-    const late = "the database does not answer in time: there are no figures";
-    return database === "up" ? [...services, late] : services;
+  const troubles: string[] = [];
+  if (database !== "up") troubles.push("the database cannot be reached: nothing goes on until it is back");
+  if (broker !== "up") {
+    troubles.push("the broker cannot be reached: events wait in the outbox until it is back");
   }
+  if (!figures && database === "up") {
+    troubles.push("the database does not answer in time: there are no figures");
+  }
+  if (!figures) return troubles;
   const { processes, queues, outbox: { pending, oldestSeconds }, deadLetters } = figures;
-  const silent = processes.filter(({ isStale }) => isStale).map(({ name, pid, host, seenAt }) => {
+  for (const { name, pid, host, seenAt } of processes.filter(({ isStale }) => isStale)) {
     const silence = duration((Date.parse(at) - Date.parse(seenAt)) / 1000);
-    return `${name} (process ${pid} on ${host}) has been silent for ${silence}: it was killed, or is stuck`;
-  });
-  const missing = expected.filter((name) => !processes.some((process) => process.name === name)).map((name) =>
-    `no ${name} runs: start one with ${advise(name === "api" ? name : `worker:${name}`, false)}`
-  );
-  const unheard = (queues ?? []).filter(({ consumers }) => consumers === 0).map(({ queue, messages }) =>
-    `nobody consumes ${queue}, where ${countOf(messages, "message waits", "messages wait")}`
-  );
-  const unsent = oldestSeconds < OUTBOX_OLD_S ? [] : [
-    `${countOf(pending, "event waits", "events wait")} in the outbox, the oldest for ${
-      duration(oldestSeconds)
-    }: ` +
-    "is the relay running, and does the broker take it? /ops/outbox?published=false has its last error",
-  ];
-  const letters = Object.entries(deadLetters).map(([consumer, count]) => {
+    troubles.push(
+      `${name} (process ${pid} on ${host}) has been silent for ${silence}: it was killed, or is stuck`,
+    );
+  }
+  for (const name of expected.filter((name) => !processes.some((process) => process.name === name))) {
+    const task = name === "api" ? name : `worker:${name}`;
+    troubles.push(`no ${name} runs: start one with ${advise(task, false)}`);
+  }
+  for (const { queue, messages } of queues?.filter(({ consumers }) => consumers === 0) ?? []) {
+    troubles.push(`nobody consumes ${queue}, where ${countOf(messages, "message waits", "messages wait")}`);
+  }
+  if (oldestSeconds >= OUTBOX_OLD_S) {
+    troubles.push(
+      `${countOf(pending, "event waits", "events wait")} in the outbox, the oldest for ${
+        duration(oldestSeconds)
+      }: ` +
+        "is the relay running, and does the broker take it? /ops/outbox?published=false has its last error",
+    );
+  }
+  for (const [consumer, count] of Object.entries(deadLetters)) {
     const look = advise(`redrive --consumer=${consumer} --dry-run`);
-    return `${countOf(count, "dead letter")} of ${consumer}: look at them with ${look}`;
-  });
-  return [...services, ...silent, ...missing, ...unheard, ...unsent, ...letters];
+    troubles.push(`${countOf(count, "dead letter")} of ${consumer}: look at them with ${look}`);
+  }
+  return troubles;
 }
 
 interface View {
@@ -122,23 +99,21 @@ export function statusLines(status: SystemStatus, troubles: readonly string[], v
   const service = (name: string, state: string) => `${name} ${state === "up" ? good(state) : bad(state)}`;
   const table = <R>(rows: readonly R[], columns: readonly Column<R>[], isBad: (row: R) => boolean) => {
     const [heads = "", ...lines] = tableLines(rows, columns, view.columns);
-    return ["", dim(heads), ...rows.map((row, i) => isBad(row) ? bad(lines[i] ?? "") : lines[i] ?? "")];
+    return ["", dim(heads), ...rows.map((row, i) => (isBad(row) ? bad : String)(lines[i] ?? ""))];
   };
-  return [
+  const services = [service("database", database), service("broker", broker)];
+  const lines = [
     cut(`OrderFlow ${version} at ${view.url}, ${at}`, view.columns),
-    `${service("database", database)}   ${service("broker", broker)}${
-      figures ? `   faults ${figures.faults ? "on" : "off"}` : ""
-    }`,
-    ...troubles.length === 0
-      ? [good("Everything is in order.")]
-      : [bad("Needs attention:"), ...troubles.map((trouble) => bad(`  ${trouble}`))],
-    ...figures
-      ? [
-        ...table(figures.processes, processColumns(Date.parse(at)), ({ isStale }) => isStale),
-        ...table(queueRows(figures), QUEUE_COLUMNS, (row) => row.consumers === 0 || row.deadLetters > 0),
-        ...factLines(figures).map((line) => cut(line, view.columns)),
-      ]
-      : [],
+    [...services, ...figures ? [`faults ${figures.faults ? "on" : "off"}`] : []].join("   "),
+    troubles.length === 0 ? good("Everything is in order.") : bad("Needs attention:"),
+    ...troubles.map((trouble) => bad(`  ${trouble}`)),
+  ];
+  if (!figures) return lines;
+  return [
+    ...lines,
+    ...table(figures.processes, processColumns(Date.parse(at)), ({ isStale }) => isStale),
+    ...table(queueRows(figures), QUEUE_COLUMNS, (row) => row.consumers === 0 || row.deadLetters > 0),
+    ...factLines(figures).map((line) => cut(line, view.columns)),
   ];
 }
 
@@ -162,14 +137,14 @@ function processColumns(nowMs: number): Column<LiveProcess>[] {
   ];
 }
 
-/** Every queue, and whoever else has retries or dead letters; null for what the broker does not tell. */
+/** Every queue, and whoever else has retries or dead letters; `?` for what the broker does not tell. */
 function queueRows({ queues, retries, deadLetters }: StatusFigures) {
-  const known = new Map((queues ?? []).map((queue) => [queue.queue, queue]));
+  const known = new Map(queues?.map((queue) => [queue.queue, queue]));
   const names = new Set([...known.keys(), ...Object.keys(retries), ...Object.keys(deadLetters)]);
   return [...names].map((queue) => ({
     queue,
-    messages: known.get(queue)?.messages ?? null,
-    consumers: known.get(queue)?.consumers ?? null,
+    messages: known.get(queue)?.messages ?? "?",
+    consumers: known.get(queue)?.consumers ?? "?",
     retries: retries[queue] ?? 0,
     deadLetters: deadLetters[queue] ?? 0,
   }));
@@ -177,33 +152,32 @@ function queueRows({ queues, retries, deadLetters }: StatusFigures) {
 
 const QUEUE_COLUMNS: readonly Column<ReturnType<typeof queueRows>[number]>[] = [
   { head: "QUEUE", cell: ({ queue }) => queue },
-  { head: "MESSAGES", cell: ({ messages }) => `${messages ?? "?"}`, isFigure: true },
-  { head: "CONSUMERS", cell: ({ consumers }) => `${consumers ?? "?"}`, isFigure: true, leaveAway: 1 },
+  { head: "MESSAGES", cell: ({ messages }) => `${messages}`, isFigure: true },
+  { head: "CONSUMERS", cell: ({ consumers }) => `${consumers}`, isFigure: true, leaveAway: 1 },
   { head: "RETRIES", cell: ({ retries }) => `${retries}`, isFigure: true },
   { head: "LETTERS", cell: ({ deadLetters }) => `${deadLetters}`, isFigure: true },
 ];
 
 function factLines({ outbox, orders, latency, rates, replays, faults }: StatusFigures): string[] {
+  const fact = (label: string, text: string) => `${label.padEnd(10)}${text}`;
   const oldest = outbox.pending > 0 ? `, the oldest for ${duration(outbox.oldestSeconds)}` : "";
   const newest = Object.values(orders).reduce((sum, count) => sum + count, 0);
-  const ms = (value: number | null) => `${value?.toFixed(0) ?? "?"} ms`;
   const perSecond = rates.orders >= 0.05 ? `; ${rates.orders.toFixed(1)}/s come in` : "";
+  const [half, most] = [latency.p50, latency.p99].map((ms) => `${ms?.toFixed(0) ?? "?"} ms`);
   const armed = (faults ?? []).map(({ point, consumer, times }) =>
     `${times} x ${point}${consumer === null ? "" : ` at ${consumer}`}`
   );
-  const facts = [
-    ["outbox", `${outbox.pending} waiting${oldest}`],
-    ["orders", newest === 0 ? "none yet" : `of the newest ${newest}: ${listOf(orders)}${perSecond}`],
+  return [
+    fact("outbox", `${outbox.pending} waiting${oldest}`),
+    fact("orders", newest === 0 ? "none yet" : `of the newest ${newest}: ${listOf(orders)}${perSecond}`),
     ...latency.p50 === null
       ? []
-      : [["latency", `half of them ended within ${ms(latency.p50)}, 99 % within ${ms(latency.p99)}`]],
-    ...replays.map(({ id, sent, total, lastError }) => [
-      "replay",
-      `${id}: ${sent} of ${total} messages sent${lastError === null ? "" : `, ${lastError}`}`,
-    ]),
-    ...armed.length > 0 ? [["faults", armed.join(", ")]] : [],
+      : [fact("latency", `half of them ended within ${half}, 99 % within ${most}`)],
+    ...replays.map(({ id, sent, total, lastError }) =>
+      fact("replay", `${id}: ${sent} of ${total} messages sent${lastError === null ? "" : `, ${lastError}`}`)
+    ),
+    ...armed.length > 0 ? [fact("faults", armed.join(", "))] : [],
   ];
-  return facts.map(([label = "", text]) => `${label.padEnd(10)}${text}`);
 }
 
 /** The largest first: what is cut off on a narrow terminal matters least. */
@@ -217,19 +191,22 @@ const FLAGS = {
   url: urlFlag,
   json: flag(onOff, 'print one JSON object; "attention" lists what needs it'),
 };
-const ENDS =
+const usage = usageOf(
+  "status",
+  "the whole system's state",
+  { "How:": FLAGS },
   `Needs attention: a database or broker that is away, a process that is silent or missing, a queue without a consumer,
 events that wait in the outbox for half a minute, dead letters.
 
 Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
-attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`;
-const usage = usageOf("status", "the whole system's state", { "How:": FLAGS }, ENDS, "--watch");
+attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
+  "--watch",
+);
 
 /** The API asks the database and the broker, which may take two seconds and one; in milliseconds. */
 const ANSWER_MS = 8000;
 /** Between two looks of `--watch`, in milliseconds. */
 const WATCH_MS = 1000;
-const EXPECTED = PROCESSES.map(({ name }) => name);
 
 async function run({ watch, url: given, json }: FlagValues<typeof FLAGS>): Promise<number> {
   if (json && watch) throw new UsageError("--json prints one object: leave --watch away");
@@ -238,7 +215,7 @@ async function run({ watch, url: given, json }: FlagValues<typeof FLAGS>): Promi
   const isTerminal = Deno.stdout.isTerminal();
   const look = async () => {
     const status = await ask(systemStatusSchema, "/ops/status");
-    const troubles = findTroubles(status, EXPECTED, advise);
+    const troubles = findTroubles(status, PROCESSES.map(({ name }) => name), advise);
     const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
     const lines = statusLines(status, troubles, { url, columns, isColoured: isTerminal && !Deno.noColor });
     return { status, troubles, lines };
@@ -252,11 +229,15 @@ async function run({ watch, url: given, json }: FlagValues<typeof FLAGS>): Promi
   return troubles.length === 0 ? EXIT_DONE : EXIT_FOUND;
 }
 
+/** To the terminal's second screen (ECMA-48 and xterm's control sequences), with the cursor hidden. */
+const ENTER_SCREEN = "\x1b[?1049h\x1b[?25l";
+/** Back to the first one, as it was. */
+const LEAVE_SCREEN = "\x1b[?25h\x1b[?1049l";
+
 /** Shows the state until `stop`, whatever becomes of the API. Where nothing can be drawn over, it is printed again. */
 async function keepShowing(look: () => Promise<readonly string[]>, stop: AbortSignal): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal();
-  const encoder = new TextEncoder();
-  const write = (text: string) => void Deno.stdout.writeSync(encoder.encode(text));
+  const write = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
   let lines: readonly string[] = [];
   if (isTerminal) write(ENTER_SCREEN);
   try {
@@ -270,6 +251,24 @@ async function keepShowing(look: () => Promise<readonly string[]>, stop: AbortSi
   } finally {
     if (isTerminal) write(`${LEAVE_SCREEN}${lines.join("\n")}\n`); // the last state stays to be read
   }
+}
+
+/**
+ * A frame as one piece of text: each line is written over the old one and its rest cleared, then what is below; nothing is
+ * ever blank in between. What does not fit on the screen, lines that wrap counted, is left away, and the last row says so.
+ */
+export function frameOf(
+  lines: readonly string[],
+  { columns, rows }: { readonly columns: number; readonly rows: number },
+): string {
+  let used = 0;
+  const lastRows = lines.map((line) =>
+    used += Math.ceil(stripVTControlCharacters(line).length / columns) || 1
+  );
+  const shown = lines.filter((_, i) => (lastRows[i] ?? 0) <= (used > rows ? rows - 1 : rows));
+  const hidden = lines.length - shown.length;
+  const hint = hidden > 0 ? [`… ${hidden} more lines: make the window larger`.slice(0, columns)] : [];
+  return `\x1b[H${[...shown, ...hint].map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`;
 }
 
 if (import.meta.main) {
