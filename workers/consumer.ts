@@ -56,6 +56,7 @@ const CONSUMER_VARIABLES = [
   ...METRICS_VARIABLES,
   "CONSUMER_BATCH_SIZE",
   "CONSUMER_MAX_RETRIES",
+  "CONSUMER_MAX_MESSAGE_BYTES",
   "CONSUMER_EARLY_PATIENCE_MS",
 ] as const;
 
@@ -127,6 +128,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
       batchSize: config.CONSUMER_BATCH_SIZE,
       retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
       parse: topology.parse,
+      maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
       types: bindings,
       handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
       setAside: createSetAside(sql, queue),

@@ -74,6 +74,22 @@ Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, t
   );
 });
 
+Deno.test("a letter whose body was cut is not sent, whoever asks, and says why", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  await insertDeadLetters(db.sql, [newLetter(wired.queue, { cutFrom: 5_000_000 })], new Date());
+  const [row] = await db.sql`select id from dead_letters`;
+  const app = appOn(db, wired.publisher);
+  for (const path of [`${row?.id}/redrive`, "redrive"]) {
+    const answer = await (await app.request(`/ops/dead-letters/${path}`, post({}))).json();
+    assertEquals([answer.redriven, answer.refused[0].id], [0, row?.id]);
+    assert(answer.refused[0].error.startsWith("only its beginning was kept"), answer.refused[0].error);
+  }
+  assertEquals(await wired.take(wired.queue), []);
+  assertEquals((await db.sql`select from dead_letters where state = 'OPEN'`).count, 1);
+});
+
 Deno.test("a redriven event goes on with the trace that it began in", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();

@@ -30,6 +30,8 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly batchSize: number;
   readonly retryPolicy: RetryPolicy;
   readonly parse: ParseEvent<E>;
+  /** A larger message is a dead letter before it is decoded. */
+  readonly maxMessageBytes: number;
   /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
   readonly handle: HandleBatch<OfType<E, T>>;
@@ -40,6 +42,8 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
 
 /** RabbitMQ refuses more for quorum queues. */
 const MAX_PREFETCH = 2000;
+/** In one batch, which may have to be written down as dead letters in one statement. */
+const MAX_BATCH_BYTES = 4 << 20;
 
 /**
  * How long a consumer collects before it takes the next batch, for each message in the last one: nothing when idle, more
@@ -69,6 +73,7 @@ export type Consumer = Awaited<ReturnType<typeof startConsumer>>;
  */
 export async function startConsumer<E extends Envelope, T extends E["type"]>(options: ConsumerOptions<E, T>) {
   const { queue, batchSize, log } = options;
+  const limits = { parse: options.parse, maxBytes: options.maxMessageBytes };
   const stopping = new AbortController();
   const unacked = createUnacked<E>();
 
@@ -87,7 +92,7 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
     unacked.follow(channel);
     await channel.consume(queue, (message) => {
-      if (message) unacked.add(receive(channel, message, options.parse, new Date()));
+      if (message) unacked.add(receive(channel, message, limits, new Date()));
       else void closeChannel(channel); // the queue was deleted: connect and declare anew
     });
     log.info("Subscribed", { queue });
@@ -254,10 +259,17 @@ function createUnacked<E extends Envelope>() {
         };
       }),
     wake: () => wake(),
-    /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
+    /**
+     * Takes out the next batch: up to `limit` that are due and no more than `MAX_BATCH_BYTES`, oldest first; a suspect, or
+     * one that is larger by itself, is a batch of its own.
+     */
     take(limit: number) {
-      const suspect = ready.slice(0, limit).findIndex(isSuspect);
-      return ready.splice(0, suspect < 0 ? limit : Math.max(suspect, 1));
+      let bytes = 0;
+      const end = ready.slice(0, limit).findIndex((delivery) => {
+        bytes += delivery.message.content.length;
+        return isSuspect(delivery) || bytes > MAX_BATCH_BYTES;
+      });
+      return ready.splice(0, end < 0 ? limit : Math.max(end, 1));
     },
     all: (): readonly Delivery<E>[] => [...ready, ...later],
   };

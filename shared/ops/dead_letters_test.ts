@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { claimOpenLetters, listDeadLetters } from "./dead_letters.ts";
+import { claimOpenLetters, findDeadLetter, listDeadLetters } from "./dead_letters.ts";
 import { insertDeadLetters, type NewDeadLetter } from "../sql/set_aside.ts";
 
 shareTestSchema();
@@ -46,6 +46,22 @@ Deno.test("insertDeadLetters() counts a message that comes again on its open let
       ["payments", 2, "later", "OPEN", "{"],
     ],
   );
+});
+
+Deno.test("lists and claims read no more than a bound, however large the letters are", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_ops");
+  const large = [1, 2, 3].map((n) => new Uint8Array(9 << 20).fill(n));
+  for (const body of large) await insertDeadLetters(db.sql, [letter(body)], new Date());
+  await insertDeadLetters(db.sql, [letter(new Uint8Array([4]), { cutFrom: 20 << 20 })], new Date());
+  const listed = await listDeadLetters(sql, { limit: 10 });
+  assertEquals(listed.map(({ body, bodyBytes }) => [body.length, bodyBytes]), [
+    [1, 20 << 20],
+    ...large.map(() => [4096, 9 << 20]),
+  ]);
+  assertEquals((await findDeadLetter(sql, listed[1]?.id ?? ""))?.body.length, 1 << 20);
+  const claimed = await claimOpenLetters(sql, {}, 10);
+  assertEquals(claimed.map(({ body: [first], isCut }) => [first, isCut]), [[1, false], [2, false]]);
 });
 
 Deno.test("a letter keeps the trace of the message that it is of, for whoever redrives it", async () => {

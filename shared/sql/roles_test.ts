@@ -61,6 +61,10 @@ Deno.test("the tables refuse a state without the data that belongs to it", async
     "replays_running_is_due": () =>
       sql`insert into replays (id, filter, state, total, already_processed, rate, created_at, started_at)
           values (${id}, '{}', 'RUNNING', 1, 0, 5, ${at}, ${at})`,
+    "orders_amount_is_a_number": () =>
+      sql`insert into orders values (${id}, ${id}, ${id}, 'NaN', 'PENDING', 'c', ${at}, ${at})`,
+    "payments_amount_is_a_number": () =>
+      sql`insert into payments values (${id}, ${id}, ${id}, 'NaN', 'SUCCEEDED', 1, 'r', null, null, ${at}, ${at})`,
     "orders_amount_check": () =>
       sql`insert into orders values (${id}, ${id}, ${id}, 0, 'PENDING', 'c', ${at}, ${at})`,
   };

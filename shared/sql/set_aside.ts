@@ -17,8 +17,9 @@ export interface NewDeadLetter {
   readonly aggregateId: string | null;
   readonly correlationId: string | null;
   readonly traceparent: string | null;
-  /** Byte for byte. */
+  /** Byte for byte; only its beginning where `cutFrom` says how many bytes it had. */
   readonly body: Uint8Array;
+  readonly cutFrom?: number | null;
   /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
   /** Why, in full; the first 2,000 characters are kept. */
@@ -48,14 +49,14 @@ export async function insertDeadLetters(
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, reason, detail,
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, cut_from, reason, detail,
       attempts, first_failed_at, last_failed_at
     )
     select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent",
-           decode("body", 'base64'), "reason", left("detail", 2000), "attempts", ${now}, ${now}
+           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", ${now}, ${now}
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
-      "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "body" text, "cutFrom" integer, "reason" text, "detail" text, "attempts" integer
     )
     order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
@@ -119,14 +120,25 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
 
 export type DueRetry = Omit<NewRetry, "aggregateId" | "error" | "delayMs">;
 
-/** Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends. */
+/** Bytes of bodies that are claimed at once; the first retry is, whatever it has. */
+const CLAIMED_BYTES = 16 << 20;
+
+/**
+ * Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends; fewer where
+ * their bodies are large.
+ */
 export async function claimDueRetries(sql: Queryable, limit: number): Promise<DueRetry[]> {
   return await sql<DueRetry[]>`
+    with claimed as materialized (
+      select * from delayed_retries where due_at <= now()
+      order by due_at limit ${limit}
+      for update skip locked
+    ), sized as (
+      select *, sum(octet_length(body)) over (order by due_at, event_id, consumer) - octet_length(body) as before from claimed
+    )
     select consumer, event_id as "eventId", event_type as "eventType", correlation_id as "correlationId", traceparent,
            body, retries, first_seen_at as "firstSeenAt"
-    from delayed_retries where due_at <= now()
-    order by due_at limit ${limit}
-    for update skip locked`;
+    from sized where before < ${CLAIMED_BYTES} order by due_at`;
 }
 
 type RetryKey = Pick<DueRetry, "consumer" | "eventId">;

@@ -81,6 +81,16 @@ Deno.test("claimDueRetries() leaves alone what another relay has claimed", async
   });
 });
 
+Deno.test("claimDueRetries() takes no more bytes at once than a relay can hold", async () => {
+  await using db = await testSchema();
+  const retries = [1, 2, 3].map(() => newRetry(consumer, { body: new Uint8Array(9 << 20) }));
+  for (const retry of retries) await insertRetries(db.sql, [retry], now);
+  const relay = db.as("orderflow_relay");
+  const first = await claimDueRetries(relay, 10);
+  await markRetriesSent(relay, first);
+  assertEquals([first.length, (await claimDueRetries(relay, 10)).length], [2, 1]);
+});
+
 Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");

@@ -56,6 +56,7 @@ function kept({ event, traceparent }: ReceivedEvent) {
 /** A delivery of what was parsed, as observers see it. */
 export function deliveryOf(parsed: ParsedEvent): Omit<Delivery, "channel" | "message"> {
   return {
+    cutFrom: null,
     parsed,
     span: null,
     traceparent: null,
