@@ -126,7 +126,6 @@ async function anOrderCreated(sql: Sql): Promise<string> {
 async function keepOneRetryWaiting({ db, broker }: TestStack): Promise<void> {
   const { event, traceparent } = orderCreated();
   const { eventId, type, correlationId, data: { orderId: aggregateId } } = event;
-  const now = new Date();
   await insertRetries(db.sql, [{
     consumer: broker.topology.queues.paymentsOrderCreated.name,
     eventId,
@@ -137,9 +136,9 @@ async function keepOneRetryWaiting({ db, broker }: TestStack): Promise<void> {
     body: new TextEncoder().encode(JSON.stringify(event)),
     error: "for this test",
     retries: 1,
-    firstSeenAt: now,
+    ageMs: 0,
     delayMs: 3_600_000,
-  }], now);
+  }]);
 }
 
 /** Which processes they are, in a word. */

@@ -9,7 +9,15 @@ import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 import type { SetAside } from "../sql/set_aside.ts";
 import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
-import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
+import {
+  ageOf,
+  deadLetterOf,
+  type Delivery,
+  type Envelope,
+  type ParseEvent,
+  receive,
+  retryOf,
+} from "./message.ts";
 import type { ConsumerObserver } from "./observe.ts";
 import {
   ackDeliveries,
@@ -202,15 +210,11 @@ function killsItsWorker({ returns }: Delivery, attempts: number): Outcome {
   return { kind: "rejected", reason: "kills its worker", detail };
 }
 
-function stepOf(
-  { retryState, looks, takenUpMs }: Delivery,
-  outcome: Outcome,
-  retryPolicy: RetryPolicy,
-): NextStep {
-  const { retries, firstSeenAt } = retryState;
+function stepOf(delivery: Delivery, outcome: Outcome, retryPolicy: RetryPolicy): NextStep {
+  const { retryState: { retries }, looks, takenUpMs } = delivery;
   const unackedMs = performance.now() - takenUpMs;
-  const ageMs = Date.now() - firstSeenAt.getTime();
-  return nextStep(outcome, { retries, looks, unackedMs, ageMs }, retryPolicy, Math.random());
+  const attempts = { retries, looks, unackedMs, ageMs: ageOf(delivery) };
+  return nextStep(outcome, attempts, retryPolicy, Math.random());
 }
 
 type Unacked<E extends Envelope> = ReturnType<typeof createUnacked<E>>;

@@ -79,8 +79,8 @@ async function rig(broker: TestBroker): Promise<Rig> {
     queue,
     letters,
     retries,
-    redeliver({ body, retries, firstSeenAt }) {
-      channel.sendToQueue(queue, Buffer.from(body), { headers: headersOf({ retries, firstSeenAt }) });
+    redeliver({ body, retries, ageMs }) {
+      channel.sendToQueue(queue, Buffer.from(body), { headers: headersOf({ retries, ageMs }) });
     },
     suspects,
     send(...bodies) {

@@ -113,21 +113,22 @@ export interface Delivery<E extends Envelope = Envelope> {
 export interface RetryState {
   /** Those spent. */
   readonly retries: number;
-  readonly firstSeenAt: Date;
+  /** How long ago it was first looked at, when the retry was sent. Not a time, which two clocks would take for two. */
+  readonly ageMs: number;
 }
 
 const RETRIES_HEADER = "x-retries";
 /** Anybody may write the header, and the database counts attempts in an integer. */
 const MAX_RETRIES_READ = 1000;
-const FIRST_SEEN_HEADER = "x-first-seen";
+const AGE_HEADER = "x-age-ms";
 /** Set on an event that an operator had published again. */
 export const REPUBLISHED_HEADER = "x-republished";
 /** An event this old may be a copy of one that was processed long ago. */
 const OLD_MS = 3_600_000;
 
-/** The headers that carry a message's retry state: retries, and milliseconds since 1970. */
-export function headersOf({ retries, firstSeenAt }: RetryState): Record<string, number> {
-  return { [RETRIES_HEADER]: retries, [FIRST_SEEN_HEADER]: firstSeenAt.getTime() };
+/** The headers that carry a message's retry state. */
+export function headersOf({ retries, ageMs }: RetryState): Record<string, number> {
+  return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
 
 type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
@@ -175,10 +176,10 @@ export function receive<E extends Envelope>(
   const isTooLarge = length > maxBytes;
   const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
   const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
-  const firstSeenMs = countIn(headers, FIRST_SEEN_HEADER);
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
-  const isOld = parsed.ok && !(now.getTime() - Date.parse(parsed.event.occurredAt) < OLD_MS);
+  // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.
+  const isOld = parsed.ok && !(Math.abs(now.getTime() - Date.parse(parsed.event.occurredAt)) < OLD_MS);
   return {
     channel,
     message,
@@ -189,26 +190,31 @@ export function receive<E extends Envelope>(
     returns,
     mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld ||
       headers?.[REPUBLISHED_HEADER] === true,
-    retryState: {
-      retries,
-      firstSeenAt: firstSeenMs > 0 && firstSeenMs < now.getTime() ? new Date(firstSeenMs) : now,
-    },
+    retryState: { retries, ageMs: countIn(headers, AGE_HEADER) },
     takenUpMs: 0,
     dueMs: 0,
     looks: 0,
   };
 }
 
+/** How long ago a delivery's message was first looked at, at this delivery or an earlier one; not counted is its way. */
+export function ageOf(
+  { retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">,
+): number {
+  return ageMs + performance.now() - takenUpMs;
+}
+
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
 export function retryOf(
-  { message, parsed, traceparent, retryState: { firstSeenAt } }: Delivery,
+  delivery: Delivery,
   consumer: string,
   { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
+  const { message, parsed, traceparent } = delivery;
   if (!parsed.ok) return undefined;
   const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
   const about = { eventId, eventType, aggregateId, correlationId, traceparent };
-  return { consumer, ...about, body: message.content, error, retries, firstSeenAt, delayMs };
+  return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
 /** The dead letter of a delivery that is given up on. */

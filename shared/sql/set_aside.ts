@@ -36,7 +36,6 @@ export interface NewDeadLetter {
 export async function insertDeadLetters(
   sql: Queryable,
   letters: readonly NewDeadLetter[],
-  now: Date,
 ): Promise<void> {
   const unique = new Map(letters.map((letter) => [`${letter.consumer} ${letter.body.toBase64()}`, letter]));
   const rows = [...unique.values()].map((letter) => ({
@@ -53,7 +52,7 @@ export async function insertDeadLetters(
       attempts, first_failed_at, last_failed_at
     )
     select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent",
-           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", ${now}, ${now}
+           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", now(), now()
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
       "traceparent" text, "body" text, "cutFrom" integer, "reason" text, "detail" text, "attempts" integer
@@ -78,8 +77,8 @@ export interface NewRetry {
   readonly error: string;
   /** Those spent so far, the one to come included if it counts. */
   readonly retries: number;
-  /** When its consumer first looked at it. */
-  readonly firstSeenAt: Date;
+  /** How long ago its consumer first looked at it. */
+  readonly ageMs: number;
   /** When it is due, from now. */
   readonly delayMs: number;
 }
@@ -89,7 +88,7 @@ export interface NewRetry {
  * this and its ack or because it was delivered twice, stays one: with the higher count of retries. One that has been sent
  * since counts anew, by what its message says: a dead letter that is redriven comes without a past, and has all retries.
  */
-export async function insertRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
+export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]): Promise<void> {
   const unique = new Map(retries.map((retry) => [`${retry.consumer} ${retry.eventId}`, retry]));
   const rows = [...unique.values()].map((retry) => ({
     ...retry,
@@ -103,11 +102,11 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
       last_failed_at, due_at
     )
     select "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", decode("body", 'base64'),
-           left("error", 2000), "retries", "firstSeenAt", ${now},
-           ${now}::timestamptz + "delayMs" * interval '1 millisecond'
+           left("error", 2000), "retries", now() - "ageMs" * interval '1 millisecond', now(),
+           now() + "delayMs" * interval '1 millisecond'
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text, "traceparent" text,
-      "body" text, "error" text, "retries" integer, "firstSeenAt" timestamptz, "delayMs" integer
+      "body" text, "error" text, "retries" integer, "ageMs" float8, "delayMs" integer
     )
     order by "eventId"
     on conflict (event_id, consumer) do update
@@ -137,7 +136,8 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
       select *, sum(octet_length(body)) over (order by due_at, event_id, consumer) - octet_length(body) as before from claimed
     )
     select consumer, event_id as "eventId", event_type as "eventType", correlation_id as "correlationId", traceparent,
-           body, retries, first_seen_at as "firstSeenAt"
+           body, retries,
+           greatest(extract(epoch from clock_timestamp() - first_seen_at) * 1000, 0)::float8 as "ageMs"
     from sized where before < ${CLAIMED_BYTES} order by due_at`;
 }
 
@@ -202,9 +202,9 @@ export function createSetAside(sql: Sql, consumer: string) {
   const sha256 = (body: Uint8Array) => sql`sha256(decode(${body.toBase64()}, 'base64'))`;
   const isThis = (body: Uint8Array) => sql`consumer = ${consumer} and fingerprint = ${sha256(body)}`;
   return {
-    keepDeadLetters: (letters: readonly NewDeadLetter[]) => insertDeadLetters(sql, letters, new Date()),
+    keepDeadLetters: (letters: readonly NewDeadLetter[]) => insertDeadLetters(sql, letters),
     async keepRetries(retries: readonly NewRetry[]): Promise<void> {
-      await insertRetries(sql, retries, new Date());
+      await insertRetries(sql, retries);
       await announceRetries(sql);
     },
     async countSuspect(body: Uint8Array): Promise<number> {

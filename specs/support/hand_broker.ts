@@ -103,7 +103,7 @@ export async function handBroker(db: TestSchema, topology: Topology): Promise<Ha
       const claimed = await claimingEvents(relaySql, 10_000);
       for (const { id: eventId, type, body, traceparent } of claimed) {
         const parsed = parseEvent(new TextEncoder().encode(body));
-        const retryState = { retries: 0, firstSeenAt: new Date() };
+        const retryState = { retries: 0, ageMs: 0 };
         for (const binding of bindings.filter((binding) => binding.type === type)) {
           pending.get(binding.consumer)?.set(eventId, {
             eventId,

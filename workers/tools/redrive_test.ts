@@ -64,7 +64,10 @@ async function insertLetters(
   minutesAgo: number,
 ): Promise<string[]> {
   const letters = Array.from({ length: count }, () => newLetter(consumer));
-  await insertDeadLetters(sql, letters, new Date(Date.now() - minutesAgo * 60_000));
+  await insertDeadLetters(sql, letters);
+  await sql`
+    update dead_letters set first_failed_at = now() - ${minutesAgo} * interval '1 minute',
+      last_failed_at = now() - ${minutesAgo} * interval '1 minute' where consumer = ${consumer}`;
   const rows = await sql<
     { id: string }[]
   >`select id from dead_letters where consumer = ${consumer} order by id`;

@@ -45,7 +45,7 @@ begin
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
         update (error, retries, first_seen_at, last_failed_at, due_at) on delayed_retries to %1$I;
       grant select, update (remaining) on faults to %1$I;
-      grant select, insert, update (seen_at, last_batch_at, counts), delete on heartbeats to %1$I;
+      grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to %1$I;
     $grants$, 'orderflow_' || part);
   end loop;
 
@@ -91,7 +91,7 @@ grant select, insert, delete on faults to orderflow_ops;
 grant select, update (remaining) on faults to orderflow_relay;
 
 -- Heartbeats: every process writes its own, and forgets those that are long silent; ops looks.
-grant select, insert, update (seen_at, last_batch_at, counts), delete on heartbeats to orderflow_relay;
+grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to orderflow_relay;
 grant select on heartbeats to orderflow_ops;
 
 -- Retention: delete what is old, and see no more of it than that takes, and of what it takes to know who still needs it.
@@ -103,5 +103,5 @@ grant select (key, created_at), delete on idempotency_keys to orderflow_retentio
 grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
 grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
-grant select (id, state), delete on replays to orderflow_retention;
+grant select (id, state, created_at), delete on replays to orderflow_retention;
 grant select (replay_id, position), delete on replay_events to orderflow_retention;

@@ -134,6 +134,7 @@ const HEARTBEATS: Statements = {
       version: "2",
       startedAt: NOW,
       lastBatchAt: null,
+      clockAheadMs: null,
       counts: {},
     }),
   forgetHeartbeat: (sql) => forgetHeartbeat(sql, NIL),
@@ -157,7 +158,7 @@ const CONSUMER: Statements = {
       reason: "r",
       detail: "d",
       attempts: 1,
-    }], NOW),
+    }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -169,9 +170,9 @@ const CONSUMER: Statements = {
       body: BODY,
       error: "e",
       retries: 1,
-      firstSeenAt: NOW,
+      ageMs: 0,
       delayMs: 1,
-    }], NOW),
+    }]),
   countSuspect: (sql) => createSetAside(sql, "a").countSuspect(BODY),
   uncountSuspect: (sql) => createSetAside(sql, "a").uncountSuspect(BODY),
   clearSuspect: (sql) => createSetAside(sql, "a").clearSuspect(BODY),
@@ -252,7 +253,7 @@ const RELAY = (topology: Topology): Statements => ({
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
   readNextDue: (sql) => readNextDue(sql),
   nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
-  claimDueReplay: (sql) => claimDueReplay(sql),
+  claimDueReplay: (sql) => claimDueReplay(sql, 14),
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
   recordReplayProgress: (sql) =>
     recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
