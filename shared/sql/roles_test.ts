@@ -1,7 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
+import { type DomainEvent, EVENT_TYPES, type EventType } from "../events.ts";
 import { MODULES } from "../topology.ts";
+import type { Sql } from "./connect.ts";
+import { markingProcessed, ownConsumer } from "./inbox.ts";
 import { DATABASE_ROLES } from "./migrate.ts";
 
 shareTestSchema();
@@ -34,6 +38,46 @@ Deno.test("a payments worker cannot write orders, nor read them, nor change what
   await assertDenied(() => sql`delete from processed_events`, "forget the inbox");
   await sql`reset role`;
   await assertDenied(() => sql`update orders set status = 'PAID'`, "write orders after a reset");
+});
+
+Deno.test("each role can tell of its own module's facts alone: a payments worker cannot grant a seat", async () => {
+  await using db = await testSchema();
+  const own: Record<string, readonly EventType[]> = {
+    orders: ["order.created", "refund.requested"],
+    payments: ["payment.succeeded", "payment.failed", "refund.succeeded"],
+    enrollments: ["enrollment.granted", "enrollment.failed"],
+    notifications: ["notification.sent"],
+  };
+  assertEquals(Object.values(own).flat().toSorted(), EVENT_TYPES.toSorted());
+  for (const module of MODULES) {
+    const sql = db.as(`orderflow_${module}`);
+    for (const type of EVENT_TYPES) {
+      const { event } = orderCreated();
+      const tell = () => appendEvents(sql, [{ event: { ...event, type } as DomainEvent, traceparent: null }]);
+      if (own[module]?.includes(type)) await tell();
+      else await assertDenied(tell, `${module} tells ${type}`);
+    }
+  }
+});
+
+Deno.test("no role can mark the inbox of another one's consumer", async () => {
+  await using db = await testSchema();
+  const [enrollments, payments] = [db.as("orderflow_enrollments"), db.as("orderflow_payments")];
+  assertEquals(await ownConsumer(enrollments, "seats.v1"), "orderflow_enrollments");
+  assertEquals(await ownConsumer(payments, "seats.v1"), "orderflow_enrollments", "it was first");
+  const id = crypto.randomUUID();
+  const mark = (sql: Sql, consumer: string) => markingProcessed(sql, consumer, [id], new Date());
+  await mark(enrollments, "seats.v1");
+  await mark(enrollments, "seats.v1");
+  await mark(payments, "charges.v1");
+  await assertDenied(() => mark(payments, "seats.v1"), "mark another one's inbox");
+  await assertDenied(
+    () =>
+      payments`insert into consumer_owners (consumer, owner) values ('refunds.v1', 'orderflow_enrollments')`,
+    "take a name for another one",
+  );
+  const seen = await payments`select consumer from processed_events`;
+  assertEquals(seen.map(({ consumer }) => consumer), ["charges.v1"]);
 });
 
 Deno.test("the tables refuse a state without the data that belongs to it", async () => {
