@@ -222,7 +222,7 @@ function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type
 
 /** The headers of an event, and those that it has as well when one consumer gets it once more. */
 function headersSchema() {
-  const [retries = "", firstSeen = ""] = Object.keys(headersOf({ retries: 0, firstSeenAt: new Date(0) }));
+  const [retries = "", age = ""] = Object.keys(headersOf({ retries: 0, ageMs: 0 }));
   return {
     type: "object",
     properties: {
@@ -232,10 +232,10 @@ function headersSchema() {
         description: "True on an event that an operator had published again: its consumers may have had it.",
       },
       [retries]: { type: "integer", minimum: 0, description: "Retries that the consumer has spent on it." },
-      [firstSeen]: {
+      [age]: {
         type: "integer",
         minimum: 0,
-        description: "When the consumer first looked at it, in milliseconds since 1970.",
+        description: "How long ago the consumer first looked at it, when it was sent, in milliseconds.",
       },
     },
   };

@@ -122,6 +122,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     url: broker.url,
     topology,
     queue,
+    maxMessageBytes: 65_536,
     batchSize: 30,
     retryPolicy: { maxRetries: 3, earlyMs: 1000 },
     parse,

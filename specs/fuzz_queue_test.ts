@@ -63,7 +63,7 @@ function badMessages({ broker: { topology } }: TestStack, seed: number): BadMess
   // Consumers read these; anybody can write them.
   const small = fc.constantFrom<unknown>(-1, 0, 2, 3, 99, 1.5, true, "many");
   const counts = fc.oneof(small, fc.constantFrom(2 ** 31, 2 ** 52));
-  const read = fc.record({ "x-delivery-count": counts, "x-retries": counts, "x-first-seen": counts }, {
+  const read = fc.record({ "x-delivery-count": counts, "x-retries": counts, "x-age-ms": counts }, {
     requiredKeys: [],
   });
   const headers = fc.oneof(

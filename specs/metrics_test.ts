@@ -69,7 +69,7 @@ Deno.test("the figures of running processes", async (t) => {
 
   // So that the gauge of waiting retries has a series.
   const consumer = stack.broker.topology.queues.paymentsOrderCreated.name;
-  await insertRetries(stack.db.sql, [newRetry(consumer, { delayMs: 3_600_000 })], new Date());
+  await insertRetries(stack.db.sql, [newRetry(consumer, { delayMs: 3_600_000 })]);
   const metrics = await scrape(stack);
 
   await t.step("are all that the dashboard and the alerts ask for", () => {

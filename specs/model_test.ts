@@ -298,7 +298,7 @@ async function handBroker(db: TestSchema, topology: Topology) {
       const claimed = await claimingEvents(relaySql, 10_000);
       for (const { id: eventId, type, body, traceparent } of claimed) {
         const parsed = parseEvent(new TextEncoder().encode(body));
-        const retryState = { retries: 0, firstSeenAt: new Date() };
+        const retryState = { retries: 0, ageMs: 0 };
         for (const { consumer } of bindings.filter((binding) => binding.type === type)) {
           pending.get(consumer)?.set(eventId, {
             eventId,

@@ -216,7 +216,7 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
       reason: "not JSON",
       detail: "",
       attempts: 1,
-    }], new Date());
+    }]);
     await send(stack, "POST", "/ops/dead-letters/redrive", {});
     const refused = "send no.such.queue | PRODUCER api | refused: returned by the broker: NO_ROUTE";
     await endsAs(stack, collector, 4, refused);

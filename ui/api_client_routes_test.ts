@@ -62,7 +62,7 @@ Deno.test("the client reads and discards dead letters, and says why they cannot 
     attempts: 1,
   };
   const bodies = ["<b>one</b>", "two", "three"].map((text) => new TextEncoder().encode(text));
-  await insertDeadLetters(db.sql, bodies.map((body) => ({ ...letter, body })), new Date());
+  await insertDeadLetters(db.sql, bodies.map((body) => ({ ...letter, body })));
 
   const { deadLetters } = await api.listDeadLetters({
     state: "OPEN",

@@ -13,7 +13,8 @@ import {
   logBatches,
 } from "../shared/broker/observe.ts";
 import type { HandleBatch, OfType, Outcome } from "../shared/broker/settle.ts";
-import { type Config, topologyOf, type VariableName } from "../shared/process/config.ts";
+import { type Config, ConfigError, topologyOf, type VariableName } from "../shared/process/config.ts";
+import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
 import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
@@ -21,7 +22,7 @@ import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
-import { type Inbox, once, type WritingRows } from "../shared/sql/inbox.ts";
+import { type Inbox, once, ownConsumer, type WritingRows } from "../shared/sql/inbox.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
 import { type Faults, watchFaults } from "./faults/armed.ts";
@@ -56,6 +57,7 @@ const CONSUMER_VARIABLES = [
   ...METRICS_VARIABLES,
   "CONSUMER_BATCH_SIZE",
   "CONSUMER_MAX_RETRIES",
+  "CONSUMER_MAX_MESSAGE_BYTES",
   "CONSUMER_EARLY_PATIENCE_MS",
 ] as const;
 
@@ -114,6 +116,9 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
     };
     const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
     const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
+    if (config.DATABASE_ROLES) {
+      await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
+    }
     const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
     const seams = consumerSeams(sql, queue, faults);
     const tracer = findTracer();
@@ -127,6 +132,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
       batchSize: config.CONSUMER_BATCH_SIZE,
       retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
       parse: topology.parse,
+      maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
       types: bindings,
       handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
       setAside: createSetAside(sql, queue),
@@ -144,4 +150,14 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
     await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
   };
   return { name, variables: [...CONSUMER_VARIABLES, ...variables], work };
+}
+
+/** Takes the name of a consumer for its role. Errors: `ConfigError` where another role consumes from the queue, and has the inbox under its name. */
+export async function takeName(sql: Sql, queue: string, role: DatabaseRole): Promise<void> {
+  const owner = await ownConsumer(sql, queue);
+  if (owner === role) return;
+  throw new ConfigError(
+    `Cannot start: ${owner} consumes from the queue ${queue}, and ${role} may not. Give this one a queue of its own ` +
+      "(.env.example names the variable); if it has changed hands, delete its row in the table consumer_owners.",
+  );
 }

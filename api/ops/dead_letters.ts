@@ -199,7 +199,8 @@ export async function redriveLetters(
   return await transaction(sql, async (tx) => {
     const letters = await claimOpenLetters(tx, selection, limit);
     const processed = letters.filter((letter) => letter.processed).map(({ id }) => id);
-    const messages = letters.filter((letter) => !letter.processed)
+    const cut = letters.filter(({ isCut }) => isCut).map(({ id }) => ({ id, error: CUT }));
+    const messages = letters.filter((letter) => !letter.processed && !letter.isCut)
       .map(({ eventType: type, ...letter }) => ({ ...letter, type, occurredAt: null }));
     const outcomes = await sendToConsumers(publisher, messages);
     const redriven = outcomes.flatMap(({ confirmed }) => confirmed);
@@ -208,13 +209,19 @@ export async function redriveLetters(
     return {
       redriven: redriven.length,
       alreadyProcessed: processed.length,
-      refused: outcomes.flatMap(({ refused, unknown }) => [
-        ...refused,
-        ...unknown.map((id) => ({ id, error: "the broker gave no answer" })),
-      ]),
+      refused: [
+        ...cut,
+        ...outcomes.flatMap(({ refused, unknown }) => [
+          ...refused,
+          ...unknown.map((id) => ({ id, error: "the broker gave no answer" })),
+        ]),
+      ],
     };
   });
 }
+
+const CUT =
+  "only its beginning was kept, because it was too large: have it sent again by whoever sent it, and discard this";
 
 /** One batch for each consumer. */
 async function sendToConsumers(

@@ -73,6 +73,7 @@ Deno.test("GET /ops/live tells at once how everything stands, and a new order wi
     version: "2.9.6",
     startedAt: new Date(),
     lastBatchAt: null,
+    clockAheadMs: null,
     counts: { published: 3 },
   });
   await using stream = await open(api);

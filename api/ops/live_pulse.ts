@@ -5,6 +5,7 @@
  */
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import type { LiveOrder, LiveProcess, LivePulse } from "../../shared/ops/live.ts";
+import { isWrong } from "../../shared/process/clock.ts";
 import type { SeenHeartbeat } from "../../shared/process/heartbeat.ts";
 import type { OrderRow } from "../../shared/sql/orders.ts";
 
@@ -83,6 +84,7 @@ export function liveProcesses(heartbeats: readonly SeenHeartbeat[]): LiveProcess
     seenAt: heartbeat.seenAt.toISOString(),
     isStale: heartbeat.ageMs > STALE_MS,
     counts: heartbeat.counts,
+    ...(isWrong(heartbeat.clockAheadMs ?? 0) ? { clockAheadMs: heartbeat.clockAheadMs ?? 0 } : {}),
     lastBatchAt: heartbeat.lastBatchAt?.toISOString() ?? null,
   }));
 }

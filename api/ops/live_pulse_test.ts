@@ -29,6 +29,7 @@ function heartbeat(
     startedAt: new Date(START),
     seenAt: new Date(START + atMs),
     lastBatchAt: null,
+    clockAheadMs: null,
     counts,
     ageMs: 0,
     ...more,

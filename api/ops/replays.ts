@@ -19,6 +19,7 @@ import {
   MAX_REPLAY_MESSAGES,
   oldestBefore,
   prepareReplay,
+  readHorizon,
   replayFilterSchema,
   replayRateSchema,
   type ReplayRow,
@@ -32,7 +33,6 @@ import { json, LOCATION, route, routes } from "../openapi/route.ts";
 
 /** Messages that the answer of a dry run shows; the others are on further pages. */
 const FIRST_PAGE = 20;
-const DAY_MS = 86_400_000;
 /** What a refusal advises is this much younger than what is remembered: the horizon moves while somebody decides. */
 const TIME_TO_START_MS = 3_600_000;
 
@@ -55,7 +55,7 @@ const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and n
 export function replayRoutes(
   { opsSql, bindings, retentionDays }: Pick<AppDeps, "opsSql" | "bindings" | "retentionDays">,
 ): App {
-  const horizonNow = () => new Date(Date.now() - retentionDays * DAY_MS);
+  const horizonNow = () => readHorizon(opsSql, retentionDays);
   const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
   return routes(
     "Replays",
@@ -82,7 +82,7 @@ export function replayRoutes(
           // A misspelt one would match nothing, which looks like an answer.
           throw invalid("body", [[["consumer"], `must be one of ${consumers.join(", ")}`]]);
         }
-        const horizon = horizonNow();
+        const horizon = await horizonNow();
         if (filter.from && new Date(filter.from) < horizon) throw tooOld(`from is ${filter.from}`, horizon);
         const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
         if (prepared.kind === "too old") {
@@ -135,7 +135,7 @@ export function replayRoutes(
         const { ratePerSecond } = await body();
         const { state, createdAt } = await replayOr404(opsSql, id);
         if (state === "PREPARED") {
-          const horizon = horizonNow();
+          const horizon = await horizonNow();
           if (createdAt < horizon) {
             throw tooOld(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
           }

@@ -34,6 +34,7 @@ Deno.test("/ops/status tells of orders, processes, replays under way and faults,
     version: "1.2.3",
     startedAt: new Date(),
     lastBatchAt: null,
+    clockAheadMs: null,
     counts: { published: 3 },
   });
   const prepare = () =>

@@ -9,7 +9,15 @@ import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 import type { SetAside } from "../sql/set_aside.ts";
 import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
-import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
+import {
+  ageOf,
+  deadLetterOf,
+  type Delivery,
+  type Envelope,
+  type ParseEvent,
+  receive,
+  retryOf,
+} from "./message.ts";
 import type { ConsumerObserver } from "./observe.ts";
 import {
   ackDeliveries,
@@ -30,6 +38,8 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly batchSize: number;
   readonly retryPolicy: RetryPolicy;
   readonly parse: ParseEvent<E>;
+  /** A larger message is a dead letter before it is decoded. */
+  readonly maxMessageBytes: number;
   /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
   readonly handle: HandleBatch<OfType<E, T>>;
@@ -40,6 +50,8 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
 
 /** RabbitMQ refuses more for quorum queues. */
 const MAX_PREFETCH = 2000;
+/** In one batch, which may have to be written down as dead letters in one statement. */
+const MAX_BATCH_BYTES = 4 << 20;
 
 /**
  * How long a consumer collects before it takes the next batch, for each message in the last one: nothing when idle, more
@@ -69,6 +81,7 @@ export type Consumer = Awaited<ReturnType<typeof startConsumer>>;
  */
 export async function startConsumer<E extends Envelope, T extends E["type"]>(options: ConsumerOptions<E, T>) {
   const { queue, batchSize, log } = options;
+  const limits = { parse: options.parse, maxBytes: options.maxMessageBytes };
   const stopping = new AbortController();
   const unacked = createUnacked<E>();
 
@@ -87,7 +100,7 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
     unacked.follow(channel);
     await channel.consume(queue, (message) => {
-      if (message) unacked.add(receive(channel, message, options.parse, new Date()));
+      if (message) unacked.add(receive(channel, message, limits, new Date()));
       else void closeChannel(channel); // the queue was deleted: connect and declare anew
     });
     log.info("Subscribed", { queue });
@@ -197,15 +210,11 @@ function killsItsWorker({ returns }: Delivery, attempts: number): Outcome {
   return { kind: "rejected", reason: "kills its worker", detail };
 }
 
-function stepOf(
-  { retryState, looks, takenUpMs }: Delivery,
-  outcome: Outcome,
-  retryPolicy: RetryPolicy,
-): NextStep {
-  const { retries, firstSeenAt } = retryState;
+function stepOf(delivery: Delivery, outcome: Outcome, retryPolicy: RetryPolicy): NextStep {
+  const { retryState: { retries }, looks, takenUpMs } = delivery;
   const unackedMs = performance.now() - takenUpMs;
-  const ageMs = Date.now() - firstSeenAt.getTime();
-  return nextStep(outcome, { retries, looks, unackedMs, ageMs }, retryPolicy, Math.random());
+  const attempts = { retries, looks, unackedMs, ageMs: ageOf(delivery) };
+  return nextStep(outcome, attempts, retryPolicy, Math.random());
 }
 
 type Unacked<E extends Envelope> = ReturnType<typeof createUnacked<E>>;
@@ -254,10 +263,17 @@ function createUnacked<E extends Envelope>() {
         };
       }),
     wake: () => wake(),
-    /** Takes out the next batch: up to `limit` that are due, oldest first; a suspect is a batch of its own. */
+    /**
+     * Takes out the next batch: up to `limit` that are due and no more than `MAX_BATCH_BYTES`, oldest first; a suspect, or
+     * one that is larger by itself, is a batch of its own.
+     */
     take(limit: number) {
-      const suspect = ready.slice(0, limit).findIndex(isSuspect);
-      return ready.splice(0, suspect < 0 ? limit : Math.max(suspect, 1));
+      let bytes = 0;
+      const end = ready.slice(0, limit).findIndex((delivery) => {
+        bytes += delivery.message.content.length;
+        return isSuspect(delivery) || bytes > MAX_BATCH_BYTES;
+      });
+      return ready.splice(0, end < 0 ? limit : Math.max(end, 1));
     },
     all: (): readonly Delivery<E>[] => [...ready, ...later],
   };

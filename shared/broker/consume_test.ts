@@ -36,7 +36,7 @@ interface Rig extends AsyncDisposable {
   readonly options: Omit<ConsumerOptions<DomainEvent, "order.created">, "handle">;
   start(
     handle: HandleBatch<DomainEvent<"order.created">>,
-    more?: { batchSize?: number; retryPolicy?: RetryPolicy },
+    more?: { batchSize?: number; retryPolicy?: RetryPolicy; maxMessageBytes?: number },
   ): Promise<Consumer>;
 }
 
@@ -57,6 +57,7 @@ async function rig(broker: TestBroker): Promise<Rig> {
     retryPolicy: { maxRetries: 3, earlyMs: 60_000 },
     types: ["order.created"],
     parse: parseEvent,
+    maxMessageBytes: 65_536,
     setAside: {
       countSuspect: (body) => {
         const attempts = (suspects.get(body.toBase64()) ?? 0) + 1;
@@ -78,8 +79,8 @@ async function rig(broker: TestBroker): Promise<Rig> {
     queue,
     letters,
     retries,
-    redeliver({ body, retries, firstSeenAt }) {
-      channel.sendToQueue(queue, Buffer.from(body), { headers: headersOf({ retries, firstSeenAt }) });
+    redeliver({ body, retries, ageMs }) {
+      channel.sendToQueue(queue, Buffer.from(body), { headers: headersOf({ retries, ageMs }) });
     },
     suspects,
     send(...bodies) {
@@ -147,6 +148,44 @@ Deno.test("startConsumer() makes what can never be processed a dead letter, as r
     ],
   );
   await eventually("all to be acked", async () => await it.depth() === 0);
+});
+
+Deno.test("startConsumer() keeps the beginning of a message that is too large, whatever it is, and goes on", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const good = orderCreated();
+  const seen: string[] = [];
+  await it.start((received) => {
+    seen.push(...received.map(({ event }) => event.eventId));
+    return Promise.resolve(done(received));
+  });
+  const large = JSON.stringify(good.event).padEnd(5_000_000); // an event, but for its size
+  it.send(large, `${large}.`, good);
+  await eventually("the good event", () => seen.length === 1);
+  await eventually("the dead letters", () => it.letters.length === 2);
+  assertEquals(
+    it.letters.map(({ reason, cutFrom, eventId }) => [reason, cutFrom, eventId]),
+    [["invalid payload", 5_000_000, null], ["invalid payload", 5_000_001, null]],
+  );
+  const [one = "", other = ""] = it.letters.map(({ body }) => new TextDecoder().decode(body));
+  assert(one.startsWith(JSON.stringify(good.event)) && one.length < 5000, `${one.length} bytes`);
+  assert(one !== other, "two that begin alike are two letters");
+});
+
+Deno.test("startConsumer() takes no more bytes at once than can be written down", async () => {
+  await using broker = await testBroker();
+  await using it = await rig(broker);
+  const events = Array.from({ length: 8 }, () => JSON.stringify(orderCreated().event).padEnd(1 << 20));
+  it.send(...events);
+  await eventually("the messages to wait", async () => await it.depth() === 8);
+  const sizes: number[] = [];
+  await it.start(async (received) => {
+    if (sizes.length === 0) await eventually("all to be taken", async () => await it.depth() === 0);
+    sizes.push(received.length);
+    return done(received);
+  }, { maxMessageBytes: 2 << 20 });
+  await eventually("all events", () => sizes.reduce((sum, size) => sum + size, 0) === 8);
+  assert(Math.max(...sizes) <= 4, `${sizes}`);
 });
 
 Deno.test("startConsumer() tries an early event again as soon as its time has come, without holding up others", async () => {

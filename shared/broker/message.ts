@@ -4,6 +4,8 @@
  * @module
  */
 import type { Channel, ConsumeMessage } from "amqplib";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { isTraceparent, type Span } from "../process/tracing.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
@@ -85,6 +87,8 @@ export interface Delivery<E extends Envelope = Envelope> {
   /** The only one on which it can be acked. */
   readonly channel: Channel;
   readonly message: ConsumeMessage;
+  /** How long the body was, in bytes, where `message` has only the beginning of it; null where it has all. */
+  readonly cutFrom: number | null;
   readonly parsed: ParsedEvent<E>;
   /** Of its processing; null before it is taken up, and without a tracer. */
   span: Span | null;
@@ -109,21 +113,22 @@ export interface Delivery<E extends Envelope = Envelope> {
 export interface RetryState {
   /** Those spent. */
   readonly retries: number;
-  readonly firstSeenAt: Date;
+  /** How long ago it was first looked at, when the retry was sent. Not a time, which two clocks would take for two. */
+  readonly ageMs: number;
 }
 
 const RETRIES_HEADER = "x-retries";
 /** Anybody may write the header, and the database counts attempts in an integer. */
 const MAX_RETRIES_READ = 1000;
-const FIRST_SEEN_HEADER = "x-first-seen";
+const AGE_HEADER = "x-age-ms";
 /** Set on an event that an operator had published again. */
 export const REPUBLISHED_HEADER = "x-republished";
 /** An event this old may be a copy of one that was processed long ago. */
 const OLD_MS = 3_600_000;
 
-/** The headers that carry a message's retry state: retries, and milliseconds since 1970. */
-export function headersOf({ retries, firstSeenAt }: RetryState): Record<string, number> {
-  return { [RETRIES_HEADER]: retries, [FIRST_SEEN_HEADER]: firstSeenAt.getTime() };
+/** The headers that carry a message's retry state. */
+export function headersOf({ retries, ageMs }: RetryState): Record<string, number> {
+  return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
 
 type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
@@ -140,59 +145,87 @@ function traceparentIn(headers: Headers): string | null {
   return typeof value === "string" && isTraceparent(value) ? value : null;
 }
 
-/** Reads a message that arrives at `now`; never throws. */
+/** Of a body that is too large, so many bytes are kept. */
+const KEPT_BYTES = 4096;
+
+/**
+ * The beginning of a body, and a line that says what is missing: its hash tells bodies apart that begin alike. A copy, so
+ * that the whole need not stay in memory until the message is acked.
+ */
+function beginningOf(body: Buffer): Buffer {
+  const sha256 = createHash("sha256").update(body).digest("hex");
+  const rest = `\n[cut here: ${body.length} bytes in all, sha256 ${sha256}]`;
+  return Buffer.concat([body.subarray(0, KEPT_BYTES), Buffer.from(rest)]);
+}
+
+/** What is known of a message that is too large: it is not looked into. */
+function tooLarge(bytes: number, maxBytes: number): ParsedEvent<never> {
+  const detail = `too large: ${bytes} bytes, and ${maxBytes} is the most (CONSUMER_MAX_MESSAGE_BYTES)`;
+  const about = { eventId: null, type: null, aggregateId: null, correlationId: null };
+  return { ok: false, reason: "invalid payload", detail, about };
+}
+
+/** Reads a message that arrives at `now`; never throws. Of one with more than `maxBytes` only the beginning is kept. */
 export function receive<E extends Envelope>(
   channel: Channel,
-  message: ConsumeMessage,
-  parse: ParseEvent<E>,
+  whole: ConsumeMessage,
+  { parse, maxBytes }: { readonly parse: ParseEvent<E>; readonly maxBytes: number },
   now: Date,
 ): Delivery<E> {
-  const { properties: { headers }, fields: { redelivered, exchange } } = message;
-  const parsed = parse(message.content);
-  const firstSeenMs = countIn(headers, FIRST_SEEN_HEADER);
+  const { properties: { headers }, fields: { redelivered, exchange }, content: { length } } = whole;
+  const isTooLarge = length > maxBytes;
+  const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
+  const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
-  const isOld = parsed.ok && !(now.getTime() - Date.parse(parsed.event.occurredAt) < OLD_MS);
+  // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.
+  const isOld = parsed.ok && !(Math.abs(now.getTime() - Date.parse(parsed.event.occurredAt)) < OLD_MS);
   return {
     channel,
     message,
+    cutFrom: isTooLarge ? length : null,
     parsed,
     span: null,
     traceparent: traceparentIn(headers),
     returns,
     mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld ||
       headers?.[REPUBLISHED_HEADER] === true,
-    retryState: {
-      retries,
-      firstSeenAt: firstSeenMs > 0 && firstSeenMs < now.getTime() ? new Date(firstSeenMs) : now,
-    },
+    retryState: { retries, ageMs: countIn(headers, AGE_HEADER) },
     takenUpMs: 0,
     dueMs: 0,
     looks: 0,
   };
 }
 
+/** How long ago a delivery's message was first looked at, at this delivery or an earlier one; not counted is its way. */
+export function ageOf(
+  { retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">,
+): number {
+  return ageMs + performance.now() - takenUpMs;
+}
+
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
 export function retryOf(
-  { message, parsed, traceparent, retryState: { firstSeenAt } }: Delivery,
+  delivery: Delivery,
   consumer: string,
   { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
+  const { message, parsed, traceparent } = delivery;
   if (!parsed.ok) return undefined;
   const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
   const about = { eventId, eventType, aggregateId, correlationId, traceparent };
-  return { consumer, ...about, body: message.content, error, retries, firstSeenAt, delayMs };
+  return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
 /** The dead letter of a delivery that is given up on. */
 export function deadLetterOf(
-  { message, parsed, traceparent, retryState: { retries } }: Delivery,
+  { message, cutFrom, parsed, traceparent, retryState: { retries } }: Delivery,
   consumer: string,
   { reason, detail }: Pick<NewDeadLetter, "reason" | "detail">,
 ): NewDeadLetter {
   const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
   const about = { eventId, eventType, aggregateId, correlationId, traceparent };
-  return { consumer, ...about, body: message.content, reason, detail, attempts: retries + 1 };
+  return { consumer, ...about, body: message.content, cutFrom, reason, detail, attempts: retries + 1 };
 }
 
 /** What could be read of a message, whether or not it is an event. */

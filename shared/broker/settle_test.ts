@@ -100,7 +100,7 @@ function delivery(body: string | Uint8Array<ArrayBuffer>): Processable<DomainEve
   return {
     parsed: parseEvent(content),
     traceparent: null,
-    retryState: { retries: 0, firstSeenAt: new Date(0) },
+    retryState: { retries: 0, ageMs: 0 },
     mayBeRepeat: false,
   };
 }

@@ -188,7 +188,8 @@ export const deadLetterSchema = z.object({
   eventType: textOrNull("The event's type."),
   orderId: idOrNull("The order that it is about."),
   correlationId: textOrNull("Its correlation id."),
-  body: text("The body as text."),
+  body: text("The body as text: its first 4 KiB in a list, its first MiB in an answer about one letter."),
+  bodyBytes: count("How many bytes the message had. One that was too large keeps only its beginning."),
   reason: text("Why, in a few fixed words."),
   detail: text("Why, in full."),
   attempts: count("Attempts so far."),
@@ -206,8 +207,10 @@ export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
 export const redrivenSchema = z.object({
   redriven: count("Letters that are on their way again."),
   alreadyProcessed: count("Letters that their consumer had processed meanwhile: closed, nothing sent."),
-  refused: z.array(z.object({ id: id("The letter's id."), error: text("What the broker said.") }))
-    .check(described("Letters that the broker did not take; they stay open.")),
+  refused: z.array(
+    z.object({ id: id("The letter's id."), error: text("Why, such as what the broker said.") }),
+  )
+    .check(described("Letters that were not sent, or that the broker did not take; they stay open.")),
 }).check(z.meta({ ref: "Redriven" }));
 export type RedrivenJson = z.infer<typeof redrivenSchema>;
 

@@ -189,9 +189,9 @@ function ledger(sql: Queryable, { topology, due, retentionDays }: AuditScope): F
            coalesce(p.status <> 'FAILED', false) as is_charged,
            coalesce(o.status in ('REFUND_IN_PROGRESS', 'REFUNDED'), false) as is_under_refund,
            coalesce(o.status in ${sql(ORDER_STATUSES.filter((status) => !isFinal(status)))}
-                    and o.updated_at <= ${due}, false) as is_unfinished_and_old,
+                    and greatest(o.updated_at, published_at) <= ${due}, false) as is_unfinished_and_old,
            coalesce(outcome_at <= ${due}, false) as outcome_is_old,
-           coalesce(s.created_at <= ${due}, false) as seat_is_old,
+           coalesce(greatest(s.created_at, published_at) <= ${due}, false) as seat_is_old,
            coalesce(o.created_at, p.created_at, s.created_at, told_at, now()) > ${kept} as has_all_events,
            put_aside.order_id is not null as is_put_aside, coalesce(has_open_letter, false) as has_open_letter,
            by_events.status as status_by_events,
@@ -228,7 +228,8 @@ function parts(sql: Queryable, { queues }: Topology, due: Fragment): Fragment {
              count(*) filter (where type = 'refund.requested') as requested,
              count(*) filter (where type = 'refund.succeeded') as refunded,
              count(*) filter (where type = 'notification.sent') as sent,
-             max(occurred_at) filter (
+             max(published_at) as published_at, -- by the database's clock, unlike the times that modules write
+             max(published_at) filter (
                where type in ('enrollment.granted', 'payment.failed', 'refund.succeeded')) as outcome_at
       from outbox_events group by order_id
     ), applied as (

@@ -10,8 +10,8 @@ export const LETTER_STATES = ["OPEN", "REDRIVEN", "DISCARDED"] as const;
 export type LetterState = (typeof LETTER_STATES)[number];
 
 /**
- * A dead letter as ops shows it. Bytes of the body that are not UTF-8 are shown as replacement characters; `detail` has up
- * to 2,000 characters; `attempts` counts over all the deliveries that ended in this letter.
+ * A dead letter as ops shows it. Of the body it has the beginning; bytes that are not UTF-8 are shown as replacement
+ * characters; `detail` has up to 2,000 characters; `attempts` counts over all the deliveries that ended in this letter.
  */
 export type DeadLetterRow = Row<DeadLetterJson>;
 
@@ -34,11 +34,15 @@ export interface DeadLetterFilter extends LetterSelection {
   readonly state?: LetterState | undefined;
 }
 
-/** Up to `limit` dead letters, newest first. */
+/** Bytes of a body that are read for a list, and for one letter alone: a page stays small, however large the letters are. */
+const LISTED_BYTES = 4096;
+const SHOWN_BYTES = 1 << 20;
+
+/** Up to `limit` dead letters, newest first, with the first 4 KiB of their bodies. */
 export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter): Promise<DeadLetterRow[]> {
   const { limit, before, state, ...selection } = filter;
   const rows = await sql<RawRow[]>`
-    select ${columns(sql)} from dead_letters where true
+    select ${columns(sql, LISTED_BYTES)} from dead_letters where true
     ${before ? sql`and id < ${before}` : sql``}
     ${state ? sql`and state = ${state}` : sql``}
     ${matching(sql, selection)}
@@ -46,9 +50,9 @@ export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter):
   return rows.map(withText);
 }
 
-/** The dead letter `id`, or undefined. */
+/** The dead letter `id`, with the first MiB of its body, or undefined. */
 export async function findDeadLetter(sql: Queryable, id: string): Promise<DeadLetterRow | undefined> {
-  const [row] = await sql<RawRow[]>`select ${columns(sql)} from dead_letters where id = ${id}`;
+  const [row] = await sql<RawRow[]>`select ${columns(sql, SHOWN_BYTES)} from dead_letters where id = ${id}`;
   return row && withText(row);
 }
 
@@ -58,10 +62,11 @@ function withText(row: RawRow): DeadLetterRow {
   return { ...row, body: new TextDecoder().decode(row.body) };
 }
 
-function columns(sql: Queryable) {
+function columns(sql: Queryable, bytes: number) {
   return sql`
     id, consumer, event_id as "eventId", event_type as "eventType", order_id as "orderId",
-    correlation_id as "correlationId", body, reason, detail, attempts, state,
+    correlation_id as "correlationId", substring(body for ${bytes}::int) as body,
+    coalesce(cut_from, octet_length(body)) as "bodyBytes", reason, detail, attempts, state,
     first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt", resolved_at as "resolvedAt", resolution`;
 }
 
@@ -76,28 +81,42 @@ export async function countOpenDeadLetters(
 }
 
 /**
- * An open letter that is about to be sent to its consumer again, its body exactly as it was received. `processed` says that
- * its consumer has processed the event meanwhile: then there is nothing left to do.
+ * An open letter that is about to be sent to its consumer again, its body exactly as it was received, or not at all where
+ * that was `cut`: it is not there any more. `processed` says that its consumer has processed the event meanwhile: then
+ * there is nothing left to do.
  */
 export type ClaimedLetter = Pick<DeadLetterRow, "id" | "consumer" | "eventType" | "correlationId"> & {
   readonly traceparent: string | null;
   readonly body: Uint8Array;
+  readonly isCut: boolean;
   readonly processed: boolean;
 };
 
-/** Claims up to `limit` open letters, oldest first, by locking them until the transaction ends. */
+/** Bytes of bodies that are claimed at once; the first letter is, whatever it has. */
+const CLAIMED_BYTES = 16 << 20;
+
+/**
+ * Claims up to `limit` open letters, oldest first, by locking them until the transaction ends; fewer where their bodies
+ * are large.
+ */
 export async function claimOpenLetters(
   sql: Queryable,
   selection: LetterSelection,
   limit: number,
 ): Promise<ClaimedLetter[]> {
   return await sql<ClaimedLetter[]>`
+    with claimed as materialized (
+      select * from dead_letters where state = 'OPEN' ${matching(sql, selection)}
+      order by id limit ${limit}
+      for update skip locked
+    ), sized as (
+      select *, sum(octet_length(body)) over (order by id) - octet_length(body) as before from claimed
+    )
     select id, consumer, event_type as "eventType", correlation_id as "correlationId",
            coalesce(traceparent, (select e.traceparent from outbox_events e where e.id = d.event_id)) as traceparent,
-           body, exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
-    from dead_letters d where state = 'OPEN' ${matching(sql, selection)}
-    order by id limit ${limit}
-    for update skip locked`;
+           body, cut_from is not null as "isCut",
+           exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
+    from sized d where before < ${CLAIMED_BYTES} order by id`;
 }
 
 /** Closes letters, in one statement; `resolution` says by what reason. */

@@ -43,6 +43,8 @@ const liveProcess = z.strictObject({
    * `processed`, `duplicates`, `retries`, `deadLetters` (a consumer).
    */
   counts: byConsumer,
+  /** How many milliseconds its clock is ahead of the database's, where it is wrong: off by more than 5 s. */
+  clockAheadMs: z.number().optional(),
   /** Null before the first. */
   lastBatchAt: time.nullable(),
 });

@@ -235,15 +235,34 @@ export interface DueReplay extends Pick<ReplayRow, "id" | "total" | "sent" | "sk
 
 /**
  * Claims the running replay that has been due the longest. The claim is the row's lock, so it ends with the transaction,
- * however that ends, and two relays never send from one replay at once. Undefined where none is due and free.
+ * however that ends, and two relays never send from one replay at once. Undefined where none is due and free. With it
+ * comes the horizon: the oldest instant of which the inbox remembers everything.
  */
-export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefined> {
-  const [row] = await sql<DueReplay[]>`
-    select id, total, sent, skipped, rate, retry_count as "retryCount" from replays
+export async function claimDueReplay(
+  sql: Queryable,
+  retentionDays: number,
+): Promise<DueReplay & { readonly horizon: Date } | undefined> {
+  const [row] = await sql<(DueReplay & { horizon: Date })[]>`
+    select id, total, sent, skipped, rate, retry_count as "retryCount", ${
+    horizonAt(sql, retentionDays)
+  } as horizon
+    from replays
     where state = 'RUNNING' and due_at <= clock_timestamp()
     order by due_at limit 1
     for update skip locked`;
   return row;
+}
+
+/** Of which instant on the inbox remembers everything, by the database's clock. */
+function horizonAt(sql: Queryable, retentionDays: number) {
+  return sql`now() - make_interval(days => ${retentionDays}::int)`;
+}
+
+/** The horizon now. */
+export async function readHorizon(sql: Queryable, retentionDays: number): Promise<Date> {
+  const [row] = await sql<{ horizon: Date }[]>`select ${horizonAt(sql, retentionDays)} as horizon`;
+  if (!row) throw new Error("Cannot tell the time: the database answered with no row");
+  return row.horizon;
 }
 
 export type ReplayMessage = Pick<ReplayEventRow, "position" | "eventId" | "consumer">;

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { Queryable, Sql } from "../sql/connect.ts";
+import { clockAheadMs, isWrong } from "./clock.ts";
 import { keepDoing } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { VERSION } from "./metrics.ts";
@@ -20,6 +21,8 @@ export interface Heartbeat {
   /** When it last settled a batch; null before the first. */
   readonly lastBatchAt: Date | null;
   readonly counts: Readonly<Record<string, number>>;
+  /** How far its clock was ahead of the database's, at its last heartbeat; null before that. */
+  readonly clockAheadMs: number | null;
 }
 
 /** A heartbeat, and how old it is, by the database's clock. */
@@ -38,10 +41,13 @@ const MAX_FORGOTTEN = 100;
 /** A process that crashes again and again leaves a row each time. */
 const MAX_LISTED = 200;
 
-/** Writes a heartbeat, in one statement, which also forgets others that have been silent for ten minutes. */
-export async function beat(sql: Queryable, heartbeat: Heartbeat): Promise<void> {
+/**
+ * Writes a heartbeat, in one statement, which also forgets others that have been silent for ten minutes. Answers with what
+ * the database's clock showed, in milliseconds since 1970.
+ */
+export async function beat(sql: Queryable, heartbeat: Heartbeat): Promise<number> {
   const { instance, process, pid, version, startedAt, lastBatchAt, counts } = heartbeat;
-  await sql`
+  const [row] = await sql<{ ms: number }[]>`
     with forgotten as (
       delete from heartbeats where instance in (
         select instance from heartbeats
@@ -49,13 +55,17 @@ export async function beat(sql: Queryable, heartbeat: Heartbeat): Promise<void> 
         limit ${MAX_FORGOTTEN} for update skip locked
       )
     )
-    insert into heartbeats (instance, process, pid, host, version, started_at, seen_at, last_batch_at, counts)
+    insert into heartbeats (instance, process, pid, host, version, started_at, seen_at, last_batch_at, counts, clock_ahead_ms)
     values (
       ${instance}, ${process}, ${pid}, coalesce(host(inet_client_addr()), 'local'), ${version}, ${startedAt},
-      clock_timestamp(), ${lastBatchAt}, ${JSON.stringify(counts)}::text::jsonb
+      clock_timestamp(), ${lastBatchAt}, ${JSON.stringify(counts)}::text::jsonb, ${heartbeat.clockAheadMs}
     )
     on conflict (instance) do update
-    set seen_at = excluded.seen_at, last_batch_at = excluded.last_batch_at, counts = excluded.counts`;
+    set seen_at = excluded.seen_at, last_batch_at = excluded.last_batch_at, counts = excluded.counts,
+        clock_ahead_ms = excluded.clock_ahead_ms
+    returning (extract(epoch from seen_at) * 1000)::float8 as ms`;
+  if (!row) throw new Error("Cannot tell the time: the database answered with no row");
+  return row.ms;
 }
 
 /** Forgets a copy that ends. */
@@ -69,7 +79,7 @@ const countsSchema = z.record(z.string(), z.number());
 export async function listHeartbeats(sql: Queryable): Promise<SeenHeartbeat[]> {
   const rows = await sql<(Omit<SeenHeartbeat, "counts"> & { counts: unknown })[]>`
     select instance, process, pid, host, version, started_at as "startedAt", seen_at as "seenAt", last_batch_at as "lastBatchAt",
-           counts, greatest(extract(epoch from clock_timestamp() - seen_at) * 1000, 0)::float8 as "ageMs"
+           counts, clock_ahead_ms as "clockAheadMs", greatest(extract(epoch from clock_timestamp() - seen_at) * 1000, 0)::float8 as "ageMs"
     from heartbeats where seen_at >= now() - ${FORGET_MINUTES}::int * interval '1 minute'
     order by seen_at desc limit ${MAX_LISTED}`;
   return rows.map((row) => ({ ...row, counts: countsSchema.parse(row.counts) }))
@@ -108,7 +118,8 @@ const GOODBYE_MS = 500;
 
 /**
  * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. What is counted
- * after a silence is told at once. Never rejects: a process works without its heartbeat.
+ * after a silence is told at once. Never rejects: a process works without its heartbeat. The log has a warning when this
+ * process's clock is found to be wrong, and a line when it is right again.
  */
 export async function keepBeating(
   { sql, process, counts, log }: {
@@ -122,7 +133,19 @@ export async function keepBeating(
   const instance = crypto.randomUUID();
   const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
   const pace = { everyMs: BEAT_IDLE_MS, atLeastMs: BEAT_BUSY_MS, graceMs: GOODBYE_MS };
-  const once = () => beat(sql, { ...about, ...counts.read() });
+  let aheadMs: number | null = null;
+  const once = async () => {
+    const sentMs = Date.now();
+    const databaseMs = await beat(sql, { ...about, ...counts.read(), clockAheadMs: aheadMs });
+    const wasWrong = isWrong(aheadMs ?? 0);
+    aheadMs = clockAheadMs(sentMs, databaseMs, Date.now());
+    const seconds = Math.round(aheadMs / 1000);
+    if (isWrong(aheadMs) && !wasWrong) {
+      log.warning("This machine's clock, or the database's, is wrong; set it, by NTP for example", {
+        secondsAheadOfDatabase: seconds,
+      });
+    } else if (wasWrong && !isWrong(aheadMs)) log.info("This machine's clock is right again");
+  };
   const beating = keepDoing("The heartbeat", once, { ...pace, log, stop });
   counts.onAdd(beating.wake);
   await beating.running;

@@ -54,6 +54,31 @@ Deno.test("keepBeating() says at once that the process is there, later what it c
   assertEquals(await listHeartbeats(db.sql), []);
 });
 
+Deno.test("keepBeating() says once that the clock is wrong, and shows by how much", async () => {
+  await using db = await testSchema();
+  const warnings: unknown[] = [];
+  const log = Object.create(testLog, {
+    warning: { value: (_: string, facts: unknown) => warnings.push(facts) },
+  });
+  const stop = new AbortController();
+  const { now } = Date;
+  Date.now = () => now() + 60_000;
+  try {
+    const counts = createCounts();
+    const beating = keepBeating({ sql: db.as("orderflow_relay"), process: "x", counts, log }, stop.signal);
+    const aheadMs = await eventually("the second heartbeat", async () => {
+      counts.add({}); // sooner than at rest
+      return (await listHeartbeats(db.sql))[0]?.clockAheadMs ?? false;
+    });
+    assert(aheadMs > 50_000 && aheadMs <= 60_000, `${aheadMs}`);
+    stop.abort();
+    await beating;
+  } finally {
+    Date.now = now;
+  }
+  assertEquals(warnings, [{ secondsAheadOfDatabase: 60 }]);
+});
+
 Deno.test("keepBeating() neither fails nor holds up the end of a process whose database is away", async () => {
   const sql = connect("postgres://127.0.0.1:1/none", { name: "test", role: null, max: 1 });
   const stop = new AbortController();
@@ -74,6 +99,7 @@ function heartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
     version: "1.2.3",
     startedAt: new Date("2026-01-01T00:00:00Z"),
     lastBatchAt: null,
+    clockAheadMs: null,
     counts: {},
     ...more,
   };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkClock } from "./clock.ts";
 import {
   type Config,
   ConfigError,
@@ -18,7 +19,13 @@ import { losePatience } from "../sql/socket.ts";
 import { aborted, stopOnSignals } from "./stop.ts";
 
 /** The variables of every process that talks to the database. */
-export const BASE_VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "LOG_LEVEL", "LOG_FORMAT"] as const;
+export const BASE_VARIABLES = [
+  "DATABASE_URL",
+  "DATABASE_ROLES",
+  "RETENTION_DAYS",
+  "LOG_LEVEL",
+  "LOG_FORMAT",
+] as const;
 
 /** The variables of every process that talks to database and broker. */
 export const WORKER_VARIABLES = [
@@ -33,7 +40,7 @@ export interface ProcessContext<N extends VariableName> {
   readonly log: Logger;
   /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
-  /** Resolves once the database is reached and its schema up to date. */
+  /** Resolves once the database is reached, its schema up to date, and this process's clock found to be right enough. */
   readonly schema: Promise<void>;
 }
 
@@ -128,10 +135,11 @@ export async function runWork<N extends VariableName>(
 ): Promise<void> {
   const { log, stop } = context;
   const base: Config<(typeof BASE_VARIABLES)[number]> = context.config;
-  const schema = retryWhileUnavailable(
-    () => migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES }),
-    { log, stop },
-  );
+  const prepare = async () => {
+    await migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES });
+    await checkClock(base.DATABASE_URL, base.RETENTION_DAYS);
+  };
+  const schema = retryWhileUnavailable(prepare, { log, stop });
   schema.catch(() => {}); // told below, or to the work that waits for it
   if (!startsAtOnce) await orStopped(schema, stop);
   if (stop.aborted) return;

@@ -15,6 +15,19 @@ export interface Inbox {
   readonly wakeUps: WakeUps;
 }
 
+/**
+ * Says that the role of `sql` consumes under the name `consumer`: from then on no other one may mark the inbox under it.
+ * Answers with the role that does, which is another one where that was first.
+ */
+export async function ownConsumer(sql: Queryable, consumer: string): Promise<string> {
+  await sql`insert into consumer_owners (consumer) values (${consumer}) on conflict do nothing`;
+  const [row] = await sql<
+    { owner: string }[]
+  >`select owner from consumer_owners where consumer = ${consumer}`;
+  if (!row) throw new Error(`Cannot tell who consumes under ${consumer}: the database answered with no row`);
+  return row.owner;
+}
+
 /** A row that follows from an event, and what is to be told once it is stored. */
 export interface Effect<Row> {
   readonly cause: Pick<Received, "event" | "traceparent">;

@@ -89,14 +89,12 @@ export function insertingOrders(
 
 /** The statement that inserts the keys that nobody has used, and answers with the ids of their orders. */
 function insertingKeys(sql: Queryable, placements: readonly Placement[]): Statement {
-  const keys = placements.flatMap(({ key, order: { id, createdAt } }) =>
-    key ? [{ ...key, id, createdAt }] : []
-  );
+  const keys = placements.flatMap(({ key, order: { id } }) => key ? [{ ...key, id }] : []);
   return sql`
     insert into idempotency_keys (key, fingerprint, order_id, created_at)
-    select "key", decode("fingerprint", 'hex'), "id", "createdAt"
+    select "key", decode("fingerprint", 'hex'), "id", now()
     from jsonb_to_recordset(${rowset(keys)}::text::jsonb) as new (
-      "key" text, "fingerprint" text, "id" uuid, "createdAt" timestamptz
+      "key" text, "fingerprint" text, "id" uuid
     )
     order by "key", "id"
     on conflict do nothing returning order_id`;

@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "./connect.ts";
-import { insertingOrders, movingOrders, readStatuses } from "./orders.ts";
+import { makeEvent } from "../events.ts";
+import { insertingOrders, insertOrders, movingOrders, readStatuses } from "./orders.ts";
 
 shareTestSchema();
 
@@ -33,6 +34,19 @@ Deno.test("plans that are kept from when the table was empty do not read the who
   } finally {
     await sql.end();
   }
+});
+
+Deno.test("insertOrders() dates a key by the database's clock: one that is slow does not have it forgotten early", async () => {
+  await using db = await testSchema();
+  const createdAt = new Date(Date.now() - 20 * 86_400_000);
+  const [orderId, userId, courseId] = [uuidv7({ msecs: createdAt.getTime() }), uuidv7(), uuidv7()];
+  const data = { orderId, userId, courseId, amount: "1.00" };
+  const created = makeEvent("order.created", data, { correlationId: "c", traceparent: null }, createdAt);
+  const order = { ...data, id: orderId, correlationId: "c", createdAt };
+  const key = { key: "k", fingerprint: "00".repeat(32) };
+  await insertOrders(db.as("orderflow_orders"), [{ order, created, key }], { carry: (run) => run(false) });
+  const young = await db.sql`select from idempotency_keys where created_at > now() - interval '1 hour'`;
+  assertEquals(young.count, 1);
 });
 
 async function readAndMove(sql: Sql, ids: readonly string[]): Promise<void> {

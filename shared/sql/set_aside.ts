@@ -17,8 +17,9 @@ export interface NewDeadLetter {
   readonly aggregateId: string | null;
   readonly correlationId: string | null;
   readonly traceparent: string | null;
-  /** Byte for byte. */
+  /** Byte for byte; only its beginning where `cutFrom` says how many bytes it had. */
   readonly body: Uint8Array;
+  readonly cutFrom?: number | null;
   /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
   /** Why, in full; the first 2,000 characters are kept. */
@@ -35,7 +36,6 @@ export interface NewDeadLetter {
 export async function insertDeadLetters(
   sql: Queryable,
   letters: readonly NewDeadLetter[],
-  now: Date,
 ): Promise<void> {
   const unique = new Map(letters.map((letter) => [`${letter.consumer} ${letter.body.toBase64()}`, letter]));
   const rows = [...unique.values()].map((letter) => ({
@@ -48,14 +48,14 @@ export async function insertDeadLetters(
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, reason, detail,
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, cut_from, reason, detail,
       attempts, first_failed_at, last_failed_at
     )
     select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent",
-           decode("body", 'base64'), "reason", left("detail", 2000), "attempts", ${now}, ${now}
+           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", now(), now()
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
-      "traceparent" text, "body" text, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "body" text, "cutFrom" integer, "reason" text, "detail" text, "attempts" integer
     )
     order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
@@ -77,8 +77,8 @@ export interface NewRetry {
   readonly error: string;
   /** Those spent so far, the one to come included if it counts. */
   readonly retries: number;
-  /** When its consumer first looked at it. */
-  readonly firstSeenAt: Date;
+  /** How long ago its consumer first looked at it. */
+  readonly ageMs: number;
   /** When it is due, from now. */
   readonly delayMs: number;
 }
@@ -88,7 +88,7 @@ export interface NewRetry {
  * this and its ack or because it was delivered twice, stays one: with the higher count of retries. One that has been sent
  * since counts anew, by what its message says: a dead letter that is redriven comes without a past, and has all retries.
  */
-export async function insertRetries(sql: Queryable, retries: readonly NewRetry[], now: Date): Promise<void> {
+export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]): Promise<void> {
   const unique = new Map(retries.map((retry) => [`${retry.consumer} ${retry.eventId}`, retry]));
   const rows = [...unique.values()].map((retry) => ({
     ...retry,
@@ -102,11 +102,11 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
       last_failed_at, due_at
     )
     select "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", decode("body", 'base64'),
-           left("error", 2000), "retries", "firstSeenAt", ${now},
-           ${now}::timestamptz + "delayMs" * interval '1 millisecond'
+           left("error", 2000), "retries", now() - "ageMs" * interval '1 millisecond', now(),
+           now() + "delayMs" * interval '1 millisecond'
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text, "traceparent" text,
-      "body" text, "error" text, "retries" integer, "firstSeenAt" timestamptz, "delayMs" integer
+      "body" text, "error" text, "retries" integer, "ageMs" float8, "delayMs" integer
     )
     order by "eventId"
     on conflict (event_id, consumer) do update
@@ -119,14 +119,26 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
 
 export type DueRetry = Omit<NewRetry, "aggregateId" | "error" | "delayMs">;
 
-/** Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends. */
+/** Bytes of bodies that are claimed at once; the first retry is, whatever it has. */
+const CLAIMED_BYTES = 16 << 20;
+
+/**
+ * Claims up to `limit` retries that are due, the longest due first, by locking them until the transaction ends; fewer where
+ * their bodies are large.
+ */
 export async function claimDueRetries(sql: Queryable, limit: number): Promise<DueRetry[]> {
   return await sql<DueRetry[]>`
+    with claimed as materialized (
+      select * from delayed_retries where due_at <= now()
+      order by due_at limit ${limit}
+      for update skip locked
+    ), sized as (
+      select *, sum(octet_length(body)) over (order by due_at, event_id, consumer) - octet_length(body) as before from claimed
+    )
     select consumer, event_id as "eventId", event_type as "eventType", correlation_id as "correlationId", traceparent,
-           body, retries, first_seen_at as "firstSeenAt"
-    from delayed_retries where due_at <= now()
-    order by due_at limit ${limit}
-    for update skip locked`;
+           body, retries,
+           greatest(extract(epoch from clock_timestamp() - first_seen_at) * 1000, 0)::float8 as "ageMs"
+    from sized where before < ${CLAIMED_BYTES} order by due_at`;
 }
 
 type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
@@ -190,9 +202,9 @@ export function createSetAside(sql: Sql, consumer: string) {
   const sha256 = (body: Uint8Array) => sql`sha256(decode(${body.toBase64()}, 'base64'))`;
   const isThis = (body: Uint8Array) => sql`consumer = ${consumer} and fingerprint = ${sha256(body)}`;
   return {
-    keepDeadLetters: (letters: readonly NewDeadLetter[]) => insertDeadLetters(sql, letters, new Date()),
+    keepDeadLetters: (letters: readonly NewDeadLetter[]) => insertDeadLetters(sql, letters),
     async keepRetries(retries: readonly NewRetry[]): Promise<void> {
-      await insertRetries(sql, retries, new Date());
+      await insertRetries(sql, retries);
       await announceRetries(sql);
     },
     async countSuspect(body: Uint8Array): Promise<number> {

@@ -16,16 +16,15 @@ import {
 
 shareTestSchema();
 
-const now = new Date();
 const consumer = "payments.order-created.v1";
 
 Deno.test("insertRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
   await using db = await testSchema();
   const [due, notYet] = [newRetry(consumer, { retries: 1 }), newRetry(consumer, { delayMs: 60_000 })];
-  await insertRetries(db.as("orderflow_payments"), [due, notYet], now);
+  await insertRetries(db.as("orderflow_payments"), [due, notYet]);
   const relay = db.as("orderflow_relay");
   const claimed = await claimDueRetries(relay, 10);
-  assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body) })), [{
+  assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body), ageMs: 0 })), [{
     consumer: due.consumer,
     eventId: due.eventId,
     eventType: due.eventType,
@@ -33,7 +32,7 @@ Deno.test("insertRetries() keeps events with their past until they are due, and 
     traceparent: due.traceparent,
     body: new TextDecoder().decode(due.body),
     retries: 1,
-    firstSeenAt: due.firstSeenAt,
+    ageMs: 0,
   }]);
   await markRetriesSent(relay, claimed);
   assertEquals((await claimDueRetries(relay, 10)).length, 0);
@@ -50,8 +49,8 @@ Deno.test("insertRetries() keeps events with their past until they are due, and 
 Deno.test("insertRetries() of an event that waits already keeps one row, with the higher count", async () => {
   await using db = await testSchema();
   const first = newRetry(consumer, { error: "the third time" });
-  await insertRetries(db.sql, [first, first], now);
-  await insertRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }], now);
+  await insertRetries(db.sql, [first, first]);
+  await insertRetries(db.sql, [{ ...first, retries: 1, error: "a copy of an earlier one" }]);
   const rows = await claimDueRetries(db.sql, 10);
   assertEquals(rows.map(({ eventId, retries }) => ({ eventId, retries })), [
     { eventId: first.eventId, retries: 2 },
@@ -61,18 +60,24 @@ Deno.test("insertRetries() of an event that waits already keeps one row, with th
 Deno.test("insertRetries() of an event that was sent since counts as its message does: a redriven letter has no past", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
-  const spent = newRetry(consumer, { retries: 3, firstSeenAt: new Date(now.getTime() - 86_400_000) });
-  await insertRetries(db.sql, [spent], new Date(now.getTime() - 1000));
-  await markRetriesSent(relay, await claimDueRetries(relay, 1));
-  await insertRetries(db.sql, [{ ...spent, retries: 1, firstSeenAt: now }], now);
-  const [row] = await db.sql`select retries, first_seen_at as "firstSeenAt" from delayed_retries`;
-  assertEquals(row, { retries: 1, firstSeenAt: now });
+  const spent = newRetry(consumer, { retries: 3, ageMs: 86_400_000 });
+  await insertRetries(db.sql, [spent]);
+  const [due] = await claimDueRetries(relay, 1);
+  assert(
+    due && due.ageMs >= 86_400_000 && due.ageMs < 86_500_000,
+    `${due?.ageMs} ms: how old it is, not since when`,
+  );
+  await markRetriesSent(relay, [due]);
+  await insertRetries(db.sql, [{ ...spent, retries: 1, ageMs: 0 }]);
+  const [row] = await db
+    .sql`select retries, first_seen_at > now() - interval '1 hour' as "isNew" from delayed_retries`;
+  assertEquals(row, { retries: 1, isNew: true });
 });
 
 Deno.test("claimDueRetries() leaves alone what another relay has claimed", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
-  await insertRetries(db.sql, [newRetry(consumer), newRetry(consumer)], now);
+  await insertRetries(db.sql, [newRetry(consumer), newRetry(consumer)]);
   await transaction(relay, async (tx) => {
     const [mine] = await claimDueRetries(tx, 1);
     const theirs = await claimDueRetries(relay, 10);
@@ -81,12 +86,22 @@ Deno.test("claimDueRetries() leaves alone what another relay has claimed", async
   });
 });
 
+Deno.test("claimDueRetries() takes no more bytes at once than a relay can hold", async () => {
+  await using db = await testSchema();
+  const retries = [1, 2, 3].map(() => newRetry(consumer, { body: new Uint8Array(9 << 20) }));
+  for (const retry of retries) await insertRetries(db.sql, [retry]);
+  const relay = db.as("orderflow_relay");
+  const first = await claimDueRetries(relay, 10);
+  await markRetriesSent(relay, first);
+  assertEquals([first.length, (await claimDueRetries(relay, 10)).length], [2, 1]);
+});
+
 Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
   await using db = await testSchema();
   const relay = db.as("orderflow_relay");
   const one = newRetry(consumer);
   assertEquals(await readNextDue(relay), null);
-  await insertRetries(db.sql, [one], now);
+  await insertRetries(db.sql, [one]);
   await postponeRetries(relay, [one], 60_000);
   assertEquals((await claimDueRetries(relay, 10)).length, 0);
   assert((await readNextDue(relay) ?? 0) > 0);
@@ -116,7 +131,7 @@ Deno.test("insertDeadLetters() writes in one order, so that two copies that keep
   await using db = await testSchema();
   const bodies = ["1", "2", "3"].map((text) => new TextEncoder().encode(text));
   const letters = bodies.map((body) => newLetter(consumer, { body }));
-  await insertDeadLetters(db.sql, letters, now);
+  await insertDeadLetters(db.sql, letters);
   const bodyOf = (at: number) => db.sql`body = ${bodies[at] ?? null}`;
   const held = Promise.withResolvers<void>();
   const first = await new Promise<{ over: Promise<unknown> }>((resolve) => {
@@ -126,7 +141,7 @@ Deno.test("insertDeadLetters() writes in one order, so that two copies that keep
       await held.promise;
     });
   });
-  const again = insertDeadLetters(db.as("orderflow_payments"), letters.toReversed(), now);
+  const again = insertDeadLetters(db.as("orderflow_payments"), letters.toReversed());
   await eventually("the second copy to wait", async () => {
     return (await db.sql`select from pg_locks where not granted`).count > 0;
   });

@@ -56,12 +56,13 @@ function kept({ event, traceparent }: ReceivedEvent) {
 /** A delivery of what was parsed, as observers see it. */
 export function deliveryOf(parsed: ParsedEvent): Omit<Delivery, "channel" | "message"> {
   return {
+    cutFrom: null,
     parsed,
     span: null,
     traceparent: null,
     returns: 0,
     mayBeRepeat: false,
-    retryState: { retries: 0, firstSeenAt: new Date() },
+    retryState: { retries: 0, ageMs: 0 },
     takenUpMs: 0,
     dueMs: 0,
     looks: 0,
@@ -88,7 +89,7 @@ export function newRetry(consumer: string, more: Partial<NewRetry> = {}): NewRet
     ...kept(orderCreated()),
     error: "timed out",
     retries: 2,
-    firstSeenAt: new Date("2026-01-02T03:04:05.678Z"),
+    ageMs: 86_400_000,
     delayMs: 0,
     ...more,
   };

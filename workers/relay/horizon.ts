@@ -33,9 +33,10 @@ export interface Look extends Pick<Horizon, "after"> {
 
 /**
  * How long after its id was made an event may be committed and still be found by the quick looks, the difference of the
- * producers' clocks included. What comes later waits for the next look at everything.
+ * producers' clocks included: a process whose clock is off by more says so. What comes later waits for the next look at
+ * everything.
  */
-const LATE_MS = 2000;
+const LATE_MS = 5000;
 /** Between two looks at everything. */
 const MIN_INTERVAL_MS = 1000;
 /** Looks at everything take no more than this share of the time. */

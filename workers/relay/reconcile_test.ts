@@ -167,11 +167,11 @@ Deno.test("createReconciler() leaves alone what is young, put aside, not yet pub
   } as const;
   await insertPublished(db.sql, "notification.sent", notice, { at: new Date(Date.now() - HOUR_MS) });
   const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
-  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })]);
   await markRetriesSent(relay, await claimDueRetries(relay, 1));
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })]);
   await closeLetters(ops, (await claimOpenLetters(ops, {}, 1)).map(({ id }) => id), "REDRIVEN", "redriven");
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside })], new Date());
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside })]);
   const reconciler = reconcilerOf(db, topology);
   assertEquals(await pass(reconciler, broker), {});
 
@@ -192,8 +192,8 @@ Deno.test("createReconciler() takes nothing for lost that went out a moment ago,
   const reconciler = reconcilerOf(db, topology);
   const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
   await db.sql`update outbox_events set published_at = null where id = ${late}`;
-  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })], new Date());
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })], new Date());
+  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })]);
+  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })]);
   await republishEvent(ops, republished);
   assertEquals(await pass(reconciler, broker), {}, "the cursor passes all of them by");
 

@@ -86,7 +86,6 @@ export interface ReplayingOptions {
 const LOOK_MS = 1000;
 /** How long the broker may take to answer for one sending; a cancel waits for it. */
 const CONFIRM_TIMEOUT_MS = 5000;
-const DAY_MS = 86_400_000;
 
 /** Sends until `stop` is aborted. While broker or database are away, running replays wait where they are. */
 export function keepReplaying(options: ReplayingOptions, stop: AbortSignal): Promise<void> {
@@ -99,7 +98,7 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
   if (!wire) return LOOK_MS;
   const dueInMs = await nextReplayDueInMs(sql);
   if (dueInMs === null || dueInMs > 0) return Math.min(dueInMs ?? LOOK_MS, LOOK_MS);
-  const sent = await sendDueMessages(sql, wire, new Date(Date.now() - retentionDays * DAY_MS));
+  const sent = await sendDueMessages(sql, wire, retentionDays);
   if (!sent) return LOOK_MS; // another relay is at it
   const { replayId, progress } = sent;
   const about = { replayId, sent: progress.sent, skipped: progress.skipped };
@@ -116,16 +115,17 @@ async function step({ sql, publisher, retentionDays, log }: ReplayingOptions): P
 /**
  * Sends the next messages of the replay that is due, each to its consumer's queue alone, in one transaction whose lock
  * on the replay keeps other relays off it. A relay killed before the commit has sent them for nothing: the next one
- * sends them again, and the inbox absorbs that. Events that were pruned, or happened before `horizon`, which the inbox
- * may have forgotten, are skipped. What the broker does not take stays, while what is behind it goes on. Answers with how
+ * sends them again, and the inbox absorbs that. Events that were pruned, or happened more than `retentionDays` ago, which
+ * the inbox may have forgotten, are skipped. What the broker does not take stays, while what is behind it goes on. Answers with how
  * the replay stands then; with null where none is due and free.
  *
  * Errors: those of {@linkcode transaction}.
  */
-export async function sendDueMessages(sql: Sql, publisher: Publisher, horizon: Date) {
+export async function sendDueMessages(sql: Sql, publisher: Publisher, retentionDays: number) {
   return await transaction(sql, async (tx) => {
-    const replay = await claimDueReplay(tx);
+    const replay = await claimDueReplay(tx, retentionDays);
     if (!replay) return null;
+    const { horizon } = replay;
     const { size } = paceOf(replay.rate);
     const waiting = await readWaitingMessages(tx, replay.id, size + 1); // one more tells whether there are more
     const messages = waiting.slice(0, size);

@@ -139,7 +139,7 @@ Deno.test("a relay killed before its commit leaves the replay where it was, and 
   const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
   const id = await started(on, { ...payment, consumer }, 50); // five at a time
   const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, horizon());
+  await sendDueMessages(sql, on.publisher, DAYS);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
   const killed: Publisher = {
     async publish(...args) {
@@ -148,7 +148,7 @@ Deno.test("a relay killed before its commit leaves the replay where it was, and 
     },
   };
   await on.db.sql`update replays set due_at = now()`;
-  await assertRejects(() => sendDueMessages(sql, killed, horizon()), Error, "killed");
+  await assertRejects(() => sendDueMessages(sql, killed, DAYS), Error, "killed");
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
   await replaying(on, async () => {
     await eventually("the end", async () => (await stateOf(on, id))?.state === "DONE");
@@ -170,13 +170,13 @@ Deno.test("two relays never send from one replay at once, and none is sent from 
     },
   };
   const sql = on.db.as("orderflow_relay");
-  const first = sendDueMessages(sql, slow, horizon());
+  const first = sendDueMessages(sql, slow, DAYS);
   await begun.promise;
-  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
   held.resolve();
   assertEquals((await first)?.progress.sent, 2);
   await on.db.sql`update replays set due_at = now() + interval '1 hour'`;
-  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 2, skipped: 0 });
 });
 
@@ -188,7 +188,7 @@ Deno.test("events that were pruned or have become too old meanwhile are skipped 
   await on.db.sql`delete from outbox_events where id = ${pruned}`;
   await on.db.sql`
     update outbox_events set occurred_at = now() - ${DAYS + 1} * interval '1 day' where id = ${old}`;
-  await sendDueMessages(on.db.as("orderflow_relay"), on.publisher, horizon());
+  await sendDueMessages(on.db.as("orderflow_relay"), on.publisher, DAYS);
   assertEquals(await stateOf(on, id), { state: "DONE", sent: 4, skipped: 2 });
   assertEquals(await on.taken(consumer), rest);
 });
@@ -203,7 +203,7 @@ Deno.test("messages that the broker does not take are tried again, so many times
   for (let i = 1; i <= MAX_REPLAY_TRIES; i++) {
     assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 0, skipped: 0 });
     await on.db.sql`update replays set due_at = now()`;
-    await sendDueMessages(sql, on.publisher, horizon());
+    await sendDueMessages(sql, on.publisher, DAYS);
   }
   const replay = await findReplay(on.db.sql, id);
   assertEquals([replay?.state, replay?.sent], ["CANCELLED", 0]);
@@ -222,11 +222,11 @@ Deno.test("what the broker does not take stays, while the others go on, and is s
   const id = await started(on, payment);
   await on.channel.deleteQueue(lacking);
   const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, horizon());
+  await sendDueMessages(sql, on.publisher, DAYS);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 3, skipped: 0 });
   await declareTopology(on.channel, on.topology);
   await on.db.sql`update replays set due_at = now()`;
-  await sendDueMessages(sql, on.publisher, horizon());
+  await sendDueMessages(sql, on.publisher, DAYS);
   assertEquals(await stateOf(on, id), { state: "DONE", sent: 6, skipped: 0 });
   assertEquals([await on.taken(lacking), await on.taken(other)], [ids, ids]);
 });
@@ -237,9 +237,9 @@ Deno.test("a cancelled replay sends nothing more", async () => {
   const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
   const id = await started(on, { ...payment, consumer }, 20);
   const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, horizon());
+  await sendDueMessages(sql, on.publisher, DAYS);
   await cancelReplay(on.db.as("orderflow_ops"), id, "enough");
-  assertEquals(await sendDueMessages(sql, on.publisher, horizon()), null);
+  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
   assertEquals(await stateOf(on, id), { state: "CANCELLED", sent: 2, skipped: 0 });
   assertEquals(await on.taken(consumer), ids.slice(0, 2));
 });

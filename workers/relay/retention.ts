@@ -42,7 +42,8 @@ const START: Place = { outbox: NIL, inbox: NIL };
  * null at the end.
  *
  * The outbox comes first, and an inbox row goes only once its event is gone from there: an event that can still be
- * published again is always one that its consumers remember.
+ * published again is always one that its consumers remember. So what decides is when an event was published, by the
+ * database's clock; the time in its id, by its producer's, only narrows what is looked at.
  */
 export async function prune(
   sql: Sql,
@@ -101,7 +102,6 @@ async function pruneInbox(sql: Sql, { before, limit }: PruneOptions, after: stri
 
 /** Deletes the oldest rows of the other tables; answers with how many that were. */
 async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<number> {
-  const oldest = firstIdOf(before);
   const keys = await sql`
     delete from idempotency_keys where key in (
       select key from idempotency_keys where created_at < ${before} order by created_at limit ${limit}
@@ -118,11 +118,11 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
   const messages = await sql`
     delete from replay_events where (replay_id, position) in (
       select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
-      where r.id < ${oldest} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
+      where r.created_at < ${before} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
     )`;
   const replays = await sql`
     delete from replays where id in (
-      select id from replays r where id < ${oldest} and state <> 'RUNNING'
+      select id from replays r where created_at < ${before} and state <> 'RUNNING'
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;

@@ -90,12 +90,12 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
     await insertEvent(db, old, lacking),
   ];
   const letters = [letter, discarded, redriven].map((eventId) => newLetter("b", { eventId }));
-  await insertDeadLetters(db.sql, letters, old);
+  await insertDeadLetters(db.sql, letters);
   const close = (eventId: string, state: string) =>
     db.sql`update dead_letters set state = ${state}, resolved_at = ${old}, resolution = 'r' where event_id = ${eventId}`;
   await close(discarded, "DISCARDED");
   await close(redriven, "REDRIVEN");
-  await insertRetries(db.sql, [waits, retried].map((eventId) => newRetry("b", { eventId })), old);
+  await insertRetries(db.sql, [waits, retried].map((eventId) => newRetry("b", { eventId })));
   await db.sql`update delayed_retries set due_at = null, sent_at = ${old} where event_id = ${retried}`;
 
   const sql = db.as("orderflow_retention");
@@ -130,7 +130,7 @@ Deno.test("prune() goes on behind what has to stay", async () => {
 Deno.test("prune() deletes old replays with their sets, a part at a time, and none that is running", async () => {
   await using db = await testSchema();
   const insertReplay = async (at: Date, isRunning: boolean) => {
-    const id = uuidv7({ msecs: at.getTime() });
+    const id = uuidv7({ msecs: old.getTime() }); // by a clock that may be wrong
     await db.sql`
       insert into replays (id, filter, state, total, already_processed, rate, created_at, started_at, due_at)
       values (${id}, '{}', ${isRunning ? "RUNNING" : "PREPARED"}, 3, 0, ${isRunning ? 5 : null}, ${at},
@@ -148,5 +148,5 @@ Deno.test("prune() deletes old replays with their sets, a part at a time, and no
   assertEquals(pruned, [2, 1 + 1, 0]);
   const left = await db.sql`
     select r.id, count(*)::int as set from replays r join replay_events e on e.replay_id = r.id group by 1 order by 1`;
-  assertEquals(left.map(({ id, set }) => [id, set]), [[running, 3], [young, 3]]);
+  assertEquals(new Map(left.map(({ id, set }) => [id, set])), new Map([[running, 3], [young, 3]]));
 });

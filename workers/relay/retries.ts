@@ -80,7 +80,7 @@ export async function sendDue(sql: Sql, publisher: Publisher) {
 }
 
 function messageFor(retry: DueRetry): OutgoingMessage {
-  const { eventId: id, eventType: type, correlationId, traceparent, body, retries, firstSeenAt } = retry;
-  const retryState = { retries, firstSeenAt };
+  const { eventId: id, eventType: type, correlationId, traceparent, body, retries, ageMs } = retry;
+  const retryState = { retries, ageMs };
   return { id, type, correlationId, traceparent, occurredAt: null, body, retryState };
 }

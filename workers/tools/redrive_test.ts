@@ -37,9 +37,13 @@ shareTestSchema();
 /** Puts `count` letters in, each of another order, given up on `minutesAgo`. Answers with their ids, oldest first. */
 async function insertLetters(sql: Sql, consumer: string, count: number, minutesAgo: number) {
   const letters = Array.from({ length: count }, () => newLetter(consumer));
-  await insertDeadLetters(sql, letters, new Date(Date.now() - minutesAgo * 60_000));
-  const rows = await sql<{ id: string }[]>`
-    select id from dead_letters where consumer = ${consumer} order by id`;
+  await insertDeadLetters(sql, letters);
+  await sql`
+    update dead_letters set first_failed_at = now() - ${minutesAgo} * interval '1 minute',
+      last_failed_at = now() - ${minutesAgo} * interval '1 minute' where consumer = ${consumer}`;
+  const rows = await sql<
+    { id: string }[]
+  >`select id from dead_letters where consumer = ${consumer} order by id`;
   return rows.map(({ id }) => id);
 }
 

@@ -32,6 +32,20 @@ begin
     $grants$, 'orderflow_' || part);
   end loop;
 
+  -- Rows, for what all modules share: whoever owns the tables is not held to these. Made anew, as the grants are.
+  for part in select format('drop policy %I on %I', policyname, tablename) from pg_policies where schemaname = 'public' loop
+    execute part;
+  end loop;
+  alter table outbox_events enable row level security;
+  alter table processed_events enable row level security;
+  alter table consumer_owners enable row level security;
+  foreach part in array array['relay', 'ops', 'retention'] loop
+    execute format($policies$
+      create policy %1$I on outbox_events to %1$I using (true);
+      create policy %1$I on processed_events to %1$I using (true);
+    $policies$, 'orderflow_' || part);
+  end loop;
+
   -- Every module: append to the outbox, mark its inbox, put aside what it cannot process or what failed for now (of these
   -- it reads as much as writing takes, and no message of another module), count down the faults that strike it, and write
   -- its processes' heartbeats.
@@ -39,14 +53,22 @@ begin
     execute format($grants$
       grant insert on outbox_events to %1$I;
       grant select, insert, update (duplicates, last_duplicate_at) on processed_events to %1$I;
+      grant select, insert on consumer_owners to %1$I;
       grant select (consumer, fingerprint, state, attempts, reason, detail, last_failed_at), insert,
         update (attempts, last_failed_at, reason, detail) on dead_letters to %1$I;
       grant select, insert, update (attempts, last_at), delete on suspect_deliveries to %1$I;
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
         update (error, retries, first_seen_at, last_failed_at, due_at) on delayed_retries to %1$I;
       grant select, update (remaining) on faults to %1$I;
-      grant select, insert, update (seen_at, last_batch_at, counts), delete on heartbeats to %1$I;
+      grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to %1$I;
     $grants$, 'orderflow_' || part);
+    -- It tells of its own subject (certificates: certificate.issued), and marks the inbox under no other role's name.
+    execute format($policies$
+      create policy %1$I on outbox_events for insert to %1$I with check (split_part(type, '.', 1) || 's' = %2$L);
+      create policy %1$I on processed_events to %1$I
+        using (consumer <> all (array(select consumer from consumer_owners where owner <> %1$L)));
+      create policy %1$I on consumer_owners to %1$I using (true) with check (owner = %1$L);
+    $policies$, 'orderflow_' || part, part);
   end loop;
 
   -- Nobody but the owner makes tables, lasting or temporary ones. Where the user of the URL owns neither database nor
@@ -62,6 +84,10 @@ grant select, insert on idempotency_keys to orderflow_orders;
 grant select, insert, update (status, refund_reference, updated_at) on payments to orderflow_payments;
 grant select, insert on enrollments to orderflow_enrollments;
 grant select, insert on notifications to orderflow_notifications;
+
+-- A refund has no module of its own.
+create policy refund_requested on outbox_events for insert to orderflow_orders with check (type = 'refund.requested');
+create policy refund_succeeded on outbox_events for insert to orderflow_payments with check (type = 'refund.succeeded');
 
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
 -- reconciliation it reads what was processed or put aside, and writes down how far it is and what it misses.
@@ -91,7 +117,7 @@ grant select, insert, delete on faults to orderflow_ops;
 grant select, update (remaining) on faults to orderflow_relay;
 
 -- Heartbeats: every process writes its own, and forgets those that are long silent; ops looks.
-grant select, insert, update (seen_at, last_batch_at, counts), delete on heartbeats to orderflow_relay;
+grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to orderflow_relay;
 grant select on heartbeats to orderflow_ops;
 
 -- Retention: delete what is old, and see no more of it than that takes, and of what it takes to know who still needs it.
@@ -103,5 +129,5 @@ grant select (key, created_at), delete on idempotency_keys to orderflow_retentio
 grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
 grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
-grant select (id, state), delete on replays to orderflow_retention;
+grant select (id, state, created_at), delete on replays to orderflow_retention;
 grant select (replay_id, position), delete on replay_events to orderflow_retention;

@@ -68,7 +68,7 @@ import {
   readEventsForPublishing,
 } from "../outbox.ts";
 import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
-import { type Inbox, once, type WritingRows } from "../inbox.ts";
+import { type Inbox, once, ownConsumer, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
   claimDueReplay,
@@ -108,9 +108,9 @@ const fault = {
 } as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
-/** A statement of `once` whose row is written, with what is told of it. */
-function record<Row extends { readonly id: string }>(writing: WritingRows<Row>, row: Row) {
-  const tells = tell("order.created", order());
+/** A statement of `once` whose row is written, with what is told of it: an event of `type`, whatever its data. */
+function record<Row extends { readonly id: string }>(type: string, writing: WritingRows<Row>, row: Row) {
+  const tells = { ...tell("order.created", order()), type };
   return (sql: Sql) => once(inboxOn(sql), [{ cause: told(), row, tells }], writing, NOW);
 }
 
@@ -134,6 +134,7 @@ const HEARTBEATS: Statements = {
       version: "2",
       startedAt: NOW,
       lastBatchAt: null,
+      clockAheadMs: null,
       counts: {},
     }),
   forgetHeartbeat: (sql) => forgetHeartbeat(sql, NIL),
@@ -144,7 +145,7 @@ const MIGRATED: Statements = { migrate: async (sql) => await sql`select name fro
 
 /** What every consumer runs, whatever its module. */
 const CONSUMER: Statements = {
-  insertingEvents: async (sql) => await insertingEvents(sql, [told()]),
+  insertingEvents: async (sql) => await insertingEvents(sql, []),
   insertDeadLetters: (sql) =>
     insertDeadLetters(sql, [{
       consumer: "a",
@@ -157,7 +158,7 @@ const CONSUMER: Statements = {
       reason: "r",
       detail: "d",
       attempts: 1,
-    }], NOW),
+    }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -169,9 +170,10 @@ const CONSUMER: Statements = {
       body: BODY,
       error: "e",
       retries: 1,
-      firstSeenAt: NOW,
+      ageMs: 0,
       delayMs: 1,
-    }], NOW),
+    }]),
+  ownConsumer: (sql) => ownConsumer(sql, uuidv7()),
   countSuspect: (sql) => createSetAside(sql, "a").countSuspect(BODY),
   uncountSuspect: (sql) => createSetAside(sql, "a").uncountSuspect(BODY),
   clearSuspect: (sql) => createSetAside(sql, "a").clearSuspect(BODY),
@@ -203,7 +205,7 @@ function newOrder() {
 
 const PAYMENTS: Statements = {
   insertingPayments: (sql) =>
-    record(insertingPayments, {
+    record("payment.succeeded", insertingPayments, {
       id: uuidv7(),
       orderId: uuidv7(),
       courseId: RESERVED_COURSES.success,
@@ -214,13 +216,14 @@ const PAYMENTS: Statements = {
       failureReason: null,
     })(sql),
   findPayments: (sql) => findPayments(sql, [NIL]),
-  markingRefunded: (sql) => record(markingRefunded, { id: NIL, refundReference: "r" })(sql),
+  markingRefunded: (sql) =>
+    record("refund.succeeded", markingRefunded, { id: NIL, refundReference: "r" })(sql),
   ...CONSUMER,
 };
 
 const ENROLLMENTS: Statements = {
   insertingEnrollments: (sql) =>
-    record(insertingEnrollments, {
+    record("enrollment.granted", insertingEnrollments, {
       id: uuidv7(),
       orderId: uuidv7(),
       courseId: RESERVED_COURSES.success,
@@ -232,7 +235,11 @@ const ENROLLMENTS: Statements = {
 
 const NOTIFICATIONS: Statements = {
   insertingNotifications: (sql) =>
-    record(insertingNotifications, { id: uuidv7(), orderId: uuidv7(), type: "ORDER_COMPLETED" })(sql),
+    record("notification.sent", insertingNotifications, {
+      id: uuidv7(),
+      orderId: uuidv7(),
+      type: "ORDER_COMPLETED",
+    })(sql),
   ...CONSUMER,
 };
 
@@ -252,7 +259,7 @@ const RELAY = (topology: Topology): Statements => ({
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
   readNextDue: (sql) => readNextDue(sql),
   nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
-  claimDueReplay: (sql) => claimDueReplay(sql),
+  claimDueReplay: (sql) => claimDueReplay(sql, 14),
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
   recordReplayProgress: (sql) =>
     recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
@@ -301,7 +308,7 @@ const OPS = (topology: Topology): Statements => ({
 function ownTable(module: string): Statements {
   const writing: WritingRows<{ id: string }> = (sql) =>
     sql`insert into ${sql(module)} select * from ${sql(module)} where false returning id`;
-  return { writing: record(writing, { id: uuidv7() }), ...CONSUMER };
+  return { writing: record("any", writing, { id: uuidv7() }), ...CONSUMER };
 }
 
 /** What a role runs. */
