@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { amountSchema, idSchema } from "../shared/events.ts";
 import { nextCursor as nextCursorSchema, orderSchema, timelineEntrySchema } from "../shared/ops/answers.ts";
+import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
 import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
@@ -23,9 +24,23 @@ const newOrderSchema = z.object({
   amount: amountSchema.meta({ description: "What it costs: a decimal string, more than zero." }),
 }, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
 
+const timelineQuerySchema = z.object({
+  as: z.literal("story", { error: 'must be "story"' }).optional()
+    .meta({ description: "As a text: its beats, in plain sentences.", example: "story" }),
+});
+const timeline = json(
+  200,
+  "The order and what happened to it, oldest entry first.",
+  z.object({ order: orderSchema, timeline: z.array(timelineEntrySchema) }),
+);
+const TIMELINE = { ...timeline, content: { ...timeline.content, "text/plain": null } };
+
 /** The routes; `opsSql` may read the table `orders`. */
 export function ordersRoutes(
-  { placeOrder, opsSql, readTimelines }: Pick<AppDeps, "placeOrder" | "opsSql" | "readTimelines">,
+  { placeOrder, opsSql, readTimelines, bindings }: Pick<
+    AppDeps,
+    "placeOrder" | "opsSql" | "readTimelines" | "bindings"
+  >,
 ): App {
   return routes(
     "Orders",
@@ -71,15 +86,11 @@ export function ordersRoutes(
     }),
     route("GET /:id/timeline", "readTimeline", "An order's story", {
       id: "order",
-      answers: [
-        json(
-          200,
-          "The order and what happened to it, oldest entry first.",
-          z.object({ order: orderSchema, timeline: z.array(timelineEntrySchema) }),
-        ),
-      ],
-      handle: async ({ id }) => {
+      query: timelineQuerySchema,
+      answers: [TIMELINE],
+      handle: async ({ c, id, query }) => {
         const { order, timeline } = await orderStory(opsSql, readTimelines, id);
+        if (query.as === "story") return c.text(storyText(order, tellStory(timeline, queuesOf(bindings))));
         return { order: orderJson(order), timeline };
       },
     }),

@@ -17,7 +17,10 @@ export interface TimelineEvent
   extends Pick<OutboxEventRow, "orderId" | "type" | "traceparent" | "retryCount"> {
   readonly eventId: string;
   readonly occurredAt: Date;
+  /** The last publication, which an operator may have asked for. */
   readonly publishedAt: Date | null;
+  /** When an operator last asked for another publication; null where none has. */
+  readonly republishedAt: Date | null;
   readonly processed: readonly Processing[];
 }
 
@@ -36,7 +39,7 @@ interface EventRow extends Omit<TimelineEvent, "processed"> {
 export async function readOrderEvents(sql: Sql, orderIds: readonly string[]): Promise<TimelineEvent[]> {
   const rows = await sql<EventRow[]>`
     select e.order_id as "orderId", e.id as "eventId", e.type, e.traceparent, e.occurred_at as "occurredAt",
-           e.published_at as "publishedAt", e.retry_count as "retryCount",
+           e.published_at as "publishedAt", e.republished_at as "republishedAt", e.retry_count as "retryCount",
            p.consumer, p.processed_at as "processedAt", p.duplicates, p.last_duplicate_at as "lastDuplicateAt"
     from outbox_events e left join processed_events p on p.event_id = e.id
     where e.order_id = any(${uuids(orderIds)}::text::uuid[])
@@ -140,18 +143,27 @@ const RANK = {
   "dead-letter": 6,
 } as const;
 
-function entriesOf(
-  { eventId, type, traceparent, occurredAt, publishedAt, retryCount, processed }: TimelineEvent,
-): TimelineEntry[] {
+function entriesOf(event: TimelineEvent): TimelineEntry[] {
+  const { eventId, type, traceparent, occurredAt, retryCount, processed } = event;
   const about = { eventId, eventType: type, traceId: traceIdOf(traceparent) };
   return [
     { at: occurredAt, kind: "emitted", ...about },
-    ...(publishedAt ? [{ at: publishedAt, kind: "published", retryCount, ...about } as const] : []),
+    ...publicationsOf(event).map((at) => ({ at, kind: "published", retryCount, ...about }) as const),
     ...processed.map(({ consumer, at }) => ({ at, kind: "processed", consumer, ...about }) as const),
     ...processed.flatMap(({ consumer, duplicates, lastDuplicateAt: at }) =>
       at ? [{ at, kind: "duplicate", consumer, duplicates, ...about } as const] : []
     ),
   ];
+}
+
+/**
+ * When an event was published, as far as is known. The outbox keeps the last time alone: where an operator has asked for
+ * that one, the first is placed when its first consumer was through with it, which is the latest that it can have been.
+ */
+function publicationsOf({ publishedAt, republishedAt, processed }: TimelineEvent): Date[] {
+  const last = publishedAt ? [publishedAt] : [];
+  const [first] = processed;
+  return republishedAt && first && first.at < republishedAt ? [first.at, ...last] : last;
 }
 
 /**

@@ -17,6 +17,7 @@ const event = (
   traceparent: `00-${TRACE}-b7ad6b716920333${eventId}-01`,
   occurredAt: at(occurred),
   publishedAt: published === null ? null : at(published),
+  republishedAt: null,
   retryCount: 0,
   processed: processed.map(([consumer, ms]) => ({
     consumer,
@@ -68,6 +69,16 @@ Deno.test("buildTimeline() shows how often an event came again, and when it last
     consumer: "payments.order-created.v1",
     duplicates: 3,
   });
+});
+
+Deno.test("buildTimeline() keeps an event's first publication where an operator has asked for another", () => {
+  const sent = event("1", "order.created", 0, 5000, [["payments.order-created.v1", 4]]);
+  const timesOf = (events: TimelineEvent[]) =>
+    buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, [])
+      .filter(({ kind }) => kind === "published").map((entry) => entry.at.getTime() - at(0).getTime());
+  assertEquals(timesOf([{ ...sent, republishedAt: at(4990) }]), [4, 5000]);
+  assertEquals(timesOf([{ ...sent, republishedAt: at(4990), publishedAt: null }]), [4]);
+  assertEquals(timesOf([{ ...sent, republishedAt: at(3) }]), [5000]);
 });
 
 Deno.test("buildTimeline() shows a delayed retry, and when it is due", () => {

@@ -149,7 +149,9 @@ Deno.test("a connection to a server that takes no writes is lost at once, and co
   const told = await assertRejects(() => pool.sql`set default_transaction_read_only = on`.then(place));
   assertEquals(kindOfError(told), "outage", "the server has said so");
   const second = await backend();
-  const refused = await assertRejects(() => transaction(pool.sql, (tx) => tx`delete from idempotency_keys`, READ_ONLY));
+  const refused = await assertRejects(() =>
+    transaction(pool.sql, (tx) => tx`delete from idempotency_keys`, READ_ONLY)
+  );
   assertEquals(kindOfError(refused), "outage", "it has refused a statement (25006)");
   assertEquals(new Set([first, second, await backend()]).size, 3);
 
