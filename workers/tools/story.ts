@@ -36,11 +36,11 @@ async function run({ search, url: given }: NonNullable<ReturnType<typeof readSto
   const { ask, url } = opsApi(given, ANSWER_MS);
   const id = await findOne(ask, search);
   const init = { signal: AbortSignal.timeout(ANSWER_MS) };
-  const { status, body } = await fetchDirectly(`${url}/orders/${id}/timeline?as=story`, init);
+  const { status, text } = await fetchDirectly(`${url}/orders/${id}/timeline?as=story`, init);
   if (status !== 200) {
     throw new ApiError(status, `The API answered ${status} when asked for the story of ${id}.`);
   }
-  console.log(body.trimEnd());
+  console.log(text.trimEnd());
   return EXIT_DONE;
 }
 
