@@ -168,11 +168,7 @@ export function findQueue(broker: Broker, name: string, session: object): Queue 
 }
 
 function locked(name: string): AmqpError {
-  return new AmqpError(
-    405,
-    `cannot obtain exclusive access to locked queue '${name}' in vhost '/'. It could be originally declared on ` +
-      "another connection or the exclusive property value does not match that of the original declaration.",
-  );
+  return new AmqpError(405, `cannot obtain exclusive access to locked queue '${name}' in vhost '/'`);
 }
 
 /** Makes the queue, or finds it as it was made. Errors: `AmqpError` 403, 404, 405, 406 or 540. */

@@ -231,26 +231,21 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
   if (userId !== undefined && userId !== peer.user) {
     throw new AmqpError(406, `user_id property set to '${userId}' but authenticated user was '${peer.user}'`);
   }
+  if (expiration !== undefined && !/^\d{1,15}$/.test(expiration)) {
+    throw new AmqpError(406, `invalid expiration '${expiration}': it is not a number of milliseconds`);
+  }
   channel.message = {
     exchange: publishing.exchange,
     routingKey: publishing.routingKey,
     properties,
     body: [],
     bodySize,
-    expiration: parseExpiration(expiration),
+    expiration: expiration === undefined ? undefined : Number(expiration),
     deaths: [],
     firstDeath: undefined,
     references: 0,
   };
   if (bodySize === 0) finishMessage(channel, channel.message, publishing.mandatory);
-}
-
-function parseExpiration(expiration: string | undefined): number | undefined {
-  if (expiration === undefined) return undefined;
-  const milliseconds = /^-?\d{1,15}$/.test(expiration) ? Number(expiration) : NaN;
-  if (milliseconds >= 0) return milliseconds;
-  const why = Number.isNaN(milliseconds) ? "no_integer" : `{value_negative,${milliseconds}}`;
-  throw new AmqpError(406, `invalid expiration '${expiration}': ${why}`);
 }
 
 /**

@@ -353,10 +353,7 @@ function logIn(connection: Connection, args: MethodArguments<"connection.start-o
 function agreed(name: string, wanted: number, least: number, most: number): number {
   const value = wanted || most;
   if (value >= least && value <= most) return value;
-  const why = value > most
-    ? `higher than the maximum allowed value (${most})`
-    : `lower than the minimum allowed value (${least})`;
-  throw new AmqpError(530, `negotiated ${name} = ${wanted} is ${why}`);
+  throw new AmqpError(530, `negotiated ${name} = ${wanted} is not between ${least} and ${most}`);
 }
 
 function openChannel(connection: Connection, id: number, method: Method): void {

@@ -32,7 +32,7 @@ export type Frame = { readonly type: number; readonly channel: number; readonly 
 /** Splits what a socket delivers into frames, in one buffer that is read into again and again. */
 export type FrameReader = ReturnType<typeof createFrameReader>;
 
-/** A reader of frames up to `frameMax` bytes, two of which it has room for; the system gives memory only to what is filled. */
+/** A reader of frames up to `frameMax` bytes, with room for two of them. */
 export function createFrameReader(frameMax: number) {
   return {
     /** Longest frame to be taken, in bytes, overhead included. */

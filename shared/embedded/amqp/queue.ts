@@ -278,65 +278,55 @@ const SERVED = ("x-queue-type x-message-ttl x-max-length x-max-length-bytes x-ov
 /** RabbitMQ serves them, and they change what a queue does: to ignore them would deceive. */
 const NOT_SERVED = ["x-expires", "x-max-priority", "x-single-active-consumer"];
 
-/** RabbitMQ 4's for quorum queues; negative stands for none. */
+/** RabbitMQ 4's for quorum queues; classic ones have none, for which negative stands. */
 const DEFAULT_DELIVERY_LIMIT = 20;
 
 /**
  * Reads the arguments of a queue's declaration.
  *
- * Errors: `AmqpError` 406 on one that is invalid, worded as RabbitMQ does; 540 on one that only RabbitMQ serves.
+ * Errors: `AmqpError` 406 on one that is invalid; 540 on one that only RabbitMQ serves.
  */
 export function parseQueueArguments(queue: string, table: FieldTable) {
   const refused = NOT_SERVED.find((name) => table.has(name));
   if (refused) throw notServed(`queue argument '${refused}'`);
-  const invalid = (name: string, why: string) =>
-    new AmqpError(406, `invalid arg '${name}' for queue '${queue}' in vhost '/'${why}`);
-  const text = (name: string) => {
+  const invalid = (name: string) => {
+    const value = Deno.inspect(table.get(name));
+    return new AmqpError(406, `invalid arg '${name}' for queue '${queue}' in vhost '/': ${value}`);
+  };
+  const take = <T extends Field, D>(
+    name: string,
+    isValid: (value: Field) => value is T,
+    otherwise: D,
+  ): T | D => {
     const value = table.get(name);
-    if (value === undefined || typeof value === "string") return value;
-    throw invalid(name, `: "expected longstr, got ${Deno.inspect(value)}"`);
+    if (value === undefined) return otherwise;
+    if (isValid(value)) return value;
+    throw invalid(name);
   };
-  const limit = (name: string, least = 0) => {
-    const value = table.get(name) ?? Infinity;
-    if (value === Infinity) return value;
-    if (!Number.isInteger(value)) throw invalid(name, `: "expected integer, got ${Deno.inspect(value)}"`);
-    if (Number(value) < least) throw invalid(name, `: {value_negative,${value}}`);
-    return Number(value);
-  };
+  const oneOf = <T extends string>(...names: T[]) => (value: Field): value is T =>
+    names.some((name) => name === value);
+  const isText = (value: Field) => typeof value === "string";
+  const isLimit = (value: Field): value is number => Number.isInteger(value) && Number(value) >= 0;
 
-  const type = text("x-queue-type") ?? "classic";
-  if (type !== "classic" && type !== "quorum") {
-    throw invalid("x-queue-type", `: "unsupported queue type '${type}'"`);
-  }
-  if (type === "classic" && table.has("x-delivery-limit")) {
-    throw invalid("x-delivery-limit", " of queue type rabbit_classic_queue");
-  }
-  const overflow = text("x-overflow") ?? "drop-head";
-  if (overflow !== "drop-head" && overflow !== "reject-publish") {
-    throw invalid("x-overflow", ": invalid_overflow");
-  }
-  const deadLetterExchange = text("x-dead-letter-exchange");
-  const deadLetterRoutingKey = text("x-dead-letter-routing-key");
+  const type = take("x-queue-type", oneOf("classic", "quorum"), "classic");
+  const isReturns = (value: Field): value is number => type === "quorum" && Number.isInteger(value);
+  const returns = take("x-delivery-limit", isReturns, type === "quorum" ? DEFAULT_DELIVERY_LIMIT : -1);
+  const deadLetterExchange = take("x-dead-letter-exchange", isText, undefined);
+  const deadLetterRoutingKey = take("x-dead-letter-routing-key", isText, undefined);
   if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
-    throw invalid("x-dead-letter-routing-key", ": routing_key_but_no_dlx_defined");
+    throw invalid("x-dead-letter-routing-key");
   }
-  const returns = table.has("x-delivery-limit")
-    ? limit("x-delivery-limit", -Infinity)
-    : DEFAULT_DELIVERY_LIMIT;
   return {
     type,
-    messageTtl: limit("x-message-ttl"),
-    maxLength: limit("x-max-length"),
-    maxLengthBytes: limit("x-max-length-bytes"),
-    overflow,
+    messageTtl: take("x-message-ttl", isLimit, Infinity),
+    maxLength: take("x-max-length", isLimit, Infinity),
+    maxLengthBytes: take("x-max-length-bytes", isLimit, Infinity),
+    overflow: take("x-overflow", oneOf("drop-head", "reject-publish"), "drop-head"),
     /** How often a message may come back; from then on it is dead-lettered. */
-    deliveryLimit: type === "classic" || returns < 0 ? Infinity : returns,
+    deliveryLimit: returns < 0 ? Infinity : returns,
     deadLetterExchange,
     deadLetterRoutingKey,
     /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
-    declared: [...table].filter(([name]) => SERVED.includes(name)).concat([[
-      "x-queue-type",
-      type,
-    ]]),
+    declared: [...table].filter(([name]) => SERVED.includes(name)).concat([["x-queue-type", type]]),
   };
 }
