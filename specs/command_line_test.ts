@@ -71,28 +71,19 @@ Deno.test("every process and task ends with 78 and one sentence that names the v
   }
   const dev = await runTask("dev", [], { env: { ...wrong, ORDERFLOW_API_URL: "" } });
   assertEquals([dev.code, dev.err], [78, err]);
-  for (const task of ["status", "replay", "redrive", "load"]) {
-    const flags = {
-      replay: ["--type=order.created", "--yes"],
-      redrive: ["--all", "--yes"],
-      load: ["--no-wait"],
-    };
-    const { code, err } = await runTask(
-      task,
-      Object.entries(flags).find(([name]) => name === task)?.[1] ?? [],
-      { env: wrong },
-    );
-    assertEquals([code, err], [
-      78,
-      "Cannot start: ORDERFLOW_API_URL must be a URL such as http://127.0.0.1:8000\n",
-    ], task);
-  }
-  const address = {
-    HOST: "192.0.2.1",
-    DATABASE_URL: "postgres://x@127.0.0.1:1/x",
-    AMQP_URL: "amqp://127.0.0.1:1",
+  const tasks = {
+    status: [],
+    replay: ["--type=order.created", "--yes"],
+    redrive: ["--all", "--yes"],
+    load: ["--no-wait"],
   };
-  const listening = await runProcess(API, [], address);
+  for (const [task, flags] of Object.entries(tasks)) {
+    const { code, err } = await runTask(task, flags, { env: wrong });
+    const why = "Cannot start: ORDERFLOW_API_URL must be a URL such as http://127.0.0.1:8000\n";
+    assertEquals([code, err], [78, why], task);
+  }
+  const nobody = { DATABASE_URL: "postgres://x@127.0.0.1:1/x", AMQP_URL: "amqp://127.0.0.1:1" };
+  const listening = await runProcess(API, [], { HOST: "192.0.2.1", ...nobody });
   assertEquals(listening.code, 78);
   assertStringIncludes(listening.err, "Cannot listen on HOST 192.0.2.1, PORT 8000: ");
 });

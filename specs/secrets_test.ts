@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { signalChild } from "../shared/process/stop.ts";
 import { freePort } from "../workers/dev/services.ts";
 import { eventually } from "./support/eventually.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
+import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 import { readOutput } from "./support/read_output.ts";
 
 shareTestSchema();
@@ -45,9 +45,8 @@ interface Run {
   readonly set: string;
   readonly env: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
-  /** What it is to print before it is asked to stop; without it, it ends by itself. */
+  /** What it is to print before it is asked to stop, with what is done then; without it, it ends by itself. */
   readonly until?: RegExp;
-  /** Done once it has printed that. */
   readonly then?: () => Promise<void>;
 }
 
@@ -76,19 +75,14 @@ async function outputOf(
   return { code, output: output.text() };
 }
 
-/** The URL of the test's database with a password that it does not take, even where it trusts its own users. */
-function withWrongPassword({ url }: TestSchema): string {
-  const wrong = new URL(url);
-  wrong.username = "nobody_of_this_name";
-  wrong.password = escaped;
-  return wrong.href;
-}
-
 Deno.test("no process writes a password or a token, whatever goes wrong", async () => {
   await using db = await testSchema();
   const port = String(freePort("127.0.0.1"));
   const base = { AMQP_URL: NO_BROKER, OPS_TOKEN, PORT: port };
-  const wrongPassword = { ...base, DATABASE_URL: withWrongPassword(db) };
+  const database = new URL(db.url);
+  database.username = "nobody_of_this_name"; // refused even where the server trusts its own users
+  database.password = escaped;
+  const wrongPassword = { ...base, DATABASE_URL: database.href };
   const away = { ...base, DATABASE_URL: NO_DATABASE };
   const malformed = {
     DATABASE_URL: `postgres//someone:${escaped}@127.0.0.1`,
@@ -136,17 +130,18 @@ Deno.test("no process writes a password or a token, whatever goes wrong", async 
 /** Requests that carry the token, rightly and wrongly, and fail. */
 async function askWithSecrets(url: string): Promise<void> {
   const form = { "content-type": "application/x-www-form-urlencoded" };
+  const login = (token: string) =>
+    ({ method: "POST", headers: form, body: `token=${token}`, redirect: "manual" }) as const;
   const requests: [path: string, init: RequestInit][] = [
-    ["/ops/outbox", { headers: { authorization: `Bearer ${OPS_TOKEN}` } }],
-    ["/ops/outbox", { headers: { authorization: `Bearer ${OPS_TOKEN}x` } }],
+    ...[OPS_TOKEN, `${OPS_TOKEN}x`].flatMap((token): [string, RequestInit][] => [
+      ["/ops/outbox", { headers: { authorization: `Bearer ${token}` } }],
+      ["/login", login(token)],
+    ]),
     ["/ops/outbox", { headers: { cookie: `orderflow_ops=${OPS_TOKEN}` } }],
-    ["/login", { method: "POST", headers: form, body: `token=${OPS_TOKEN}x`, redirect: "manual" }],
-    ["/login", { method: "POST", headers: form, body: `token=${OPS_TOKEN}`, redirect: "manual" }],
     ["/", { headers: { authorization: `Bearer ${OPS_TOKEN}` } }],
   ];
   for (const [path, init] of requests) {
     const response = await fetch(`${url}${path}`, init);
-    const answer = await response.text();
-    assert(!answer.includes(OPS_TOKEN), `${path} answers with the token`);
+    assert(!(await response.text()).includes(OPS_TOKEN), `${path} answers with the token`);
   }
 }

@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { tableLines } from "../../workers/tools/command.ts";
 import type { BenchServices } from "./services.ts";
 
 /**
@@ -51,31 +52,28 @@ export function isReached(row: BenchRow): boolean | null {
   return "atLeast" in row.goal ? measure >= row.goal.atLeast : measure <= row.goal.atMost;
 }
 
-const HEADINGS = ["what", "OrderFlow", "beside it", "ratio", "to reach", ""];
-const isFigure = (column: number) => column >= 1 && column <= 4;
-
-/** The lines as a Markdown table, which is as readable in a terminal. */
+/** The lines as a table. */
 export function benchTable(rows: readonly BenchRow[]): string {
-  const cells = [HEADINGS, ...rows.map(cellsOf)];
-  const widths = HEADINGS.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
-  const rule = widths.map((width, i) => isFigure(i) ? `${"-".repeat(width - 1)}:` : "-".repeat(width));
-  const lines = cells.toSpliced(1, 0, rule).map((row) =>
-    row.map((cell, i) => isFigure(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))
-  );
-  return lines.map((line) => `| ${line.join(" | ")} |`).join("\n");
-}
-
-function cellsOf(row: BenchRow): string[] {
-  const { what, unit, ours, beside, goal, note } = row;
-  const reached = isReached(row);
-  return [
-    what,
-    `${figure(ours)} ${unit}`.trim(),
-    beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
-    beside === null ? "" : measureOf(row).toFixed(2),
-    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`,
-    [reached === null ? "" : reached ? "reached" : "NOT reached", note ?? ""].filter(Boolean).join("; "),
-  ];
+  const goalOf = ({ goal }: BenchRow) =>
+    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`;
+  const remark = (row: BenchRow) => {
+    const reached = isReached(row);
+    return [reached === null ? "" : reached ? "reached" : "NOT reached", row.note ?? ""].filter(Boolean).join(
+      "; ",
+    );
+  };
+  return tableLines(rows, [
+    { head: "what", cell: ({ what }) => what },
+    { head: "OrderFlow", cell: ({ ours, unit }) => `${figure(ours)} ${unit}`.trim(), isFigure: true },
+    {
+      head: "beside it",
+      cell: ({ beside, unit }) => beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
+      isFigure: true,
+    },
+    { head: "ratio", cell: (row) => row.beside === null ? "" : measureOf(row).toFixed(2), isFigure: true },
+    { head: "to reach", cell: goalOf, isFigure: true },
+    { head: "", cell: remark },
+  ]).join("\n");
 }
 
 /** Three digits that count, and thousands apart. */

@@ -51,9 +51,7 @@ Deno.test("importProblem() keeps a module to its own code and table, the outbox 
 
 Deno.test("layers/imports sees every form of import", () => {
   const forms = [
-    `import { a } from "../workers/a.ts";`,
     `import type { A } from "../workers/a.ts";`,
-    `import "../workers/a.ts";`,
     `const a = await import("../workers/a.ts");`,
     `let a: import("../workers/a.ts").A;`,
     `export { a } from "../workers/a.ts";\nlet b;`,
