@@ -53,9 +53,13 @@ const chunks = (...parts: (string | Uint8Array<ArrayBuffer>)[]) =>
 /** A printer, and the lines that it has written. */
 function printing(names: string[], coloured: boolean) {
   let written = "";
+  let isWriting = false;
   const printer = createPrinter(names, coloured, async (bytes) => {
+    if (isWriting) throw new Error("one write at a time");
+    isWriting = true;
     await Promise.resolve();
     written += new TextDecoder().decode(bytes);
+    isWriting = false;
   });
   return { printer, lines: () => written.trimEnd().split("\n") };
 }
@@ -111,7 +115,7 @@ Deno.test("keepRunning() starts a process again after a pause that grows, and st
 Deno.test("keepRunning() restarts at once on demand, cutting a pause short", async () => {
   const restarted = Promise.withResolvers<void>();
   let restarts = 0;
-  const { kept, ended } = keepShell(["exit 1", "sleep 60", "sleep 60"], () => {
+  const { kept, seen, ended } = keepShell(["exit 1", "sleep 60", "sleep 60"], () => {
     if (++restarts === 2) restarted.resolve();
     else kept.restart(5000);
   });
@@ -119,7 +123,7 @@ Deno.test("keepRunning() restarts at once on demand, cutting a pause short", asy
   await kept.restart(5000);
   await restarted.promise;
   await kept.stop(5000);
-  assertEquals(restarts, 2);
+  assertEquals([restarts, seen], [2, ["ended with code 1, 200"]]);
 });
 
 Deno.test("keepRunning() does not start again what says that its configuration is wrong", async () => {

@@ -78,7 +78,6 @@ export async function watchFaults(
     reading ??= read();
   };
   await retryWhileUnavailable(() => listenForFaults(sql, onChange), { log, stop });
-  await current();
   return {
     anyArmed: async () => (await current()).length > 0,
     strike,

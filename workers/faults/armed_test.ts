@@ -14,7 +14,8 @@ import { watchFaults } from "./armed.ts";
 
 shareTestSchema();
 
-const options = { log: testLog, stop: new AbortController().signal };
+/** What a process knows that looks at the database by way of `sql`. */
+const watching = (sql: Sql) => watchFaults(sql, { log: testLog, stop: new AbortController().signal });
 const fault = (point: FaultPoint, more: Partial<Fault> = {}): Fault => ({
   point,
   times: 1,
@@ -28,23 +29,17 @@ const target = (correlationId: string, consumer = "payments") => ({
   correlationIds: [correlationId],
 });
 
-Deno.test("watchFaults() hears of what is armed and of what is taken away", async () => {
+Deno.test("watchFaults() knows what was armed before, and hears of what is armed, taken away and spent", async () => {
   await using db = await testSchema();
   const ops = db.as("orderflow_ops");
-  const faults = await watchFaults(db.as("orderflow_relay"), options);
-  assertEquals(await faults.anyArmed(), false);
+  await armFaults(ops, [fault("delivery.lost", { delayMs: 7 })], new Date());
+  const faults = await watching(db.as("orderflow_payments"));
+  assertEquals((await faults.strike("delivery.lost", target("a")))?.delayMs, 7);
+  await eventually("it to be known as spent", async () => !await faults.anyArmed());
   await armFaults(ops, [fault("delivery.lost")], new Date());
   await eventually("the armed fault", () => faults.anyArmed());
   await replaceFaults(ops, [], new Date());
   await eventually("nothing armed", async () => !await faults.anyArmed());
-});
-
-Deno.test("watchFaults() knows what was armed before it began", async () => {
-  await using db = await testSchema();
-  await armFaults(db.as("orderflow_ops"), [fault("delivery.lost", { delayMs: 7 })], new Date());
-  const faults = await watchFaults(db.as("orderflow_payments"), options);
-  assertEquals((await faults.strike("delivery.lost", target("a")))?.delayMs, 7);
-  await eventually("it to be known as spent", async () => !await faults.anyArmed());
 });
 
 Deno.test("a fault strikes exactly as often as it is armed, however many processes meet it at once", async () => {
@@ -52,7 +47,7 @@ Deno.test("a fault strikes exactly as often as it is armed, however many process
   await armFaults(db.as("orderflow_ops"), [fault("provider.failing", { times: 7 })], new Date());
   const copies = await Promise.all(
     (["orderflow_payments", "orderflow_orders", "orderflow_relay"] as const)
-      .map((role) => watchFaults(db.as(role), options)),
+      .map((role) => watching(db.as(role))),
   );
   const strikes = await Promise.all(
     copies.flatMap((faults) =>
@@ -72,7 +67,7 @@ Deno.test("a fault strikes only what it is meant for", async () => {
   const others = [{ ...only, correlationId: "z" }, { ...only, consumer: "notifications" }];
   const armed = [...others, { ...only, times: 2 }].map((more) => fault("database.timeout", more));
   await armFaults(db.as("orderflow_ops"), armed, new Date());
-  const faults = await watchFaults(db.as("orderflow_payments"), options);
+  const faults = await watching(db.as("orderflow_payments"));
   assertEquals(await faults.strike("database.timeout", target("other")), null);
   assertEquals(await faults.strike("database.timeout", target(only.correlationId, "orders")), null);
   assertEquals(await faults.strike("provider.slow", target(only.correlationId)), null);
@@ -91,7 +86,7 @@ Deno.test("nothing is asked of the database while nothing is armed", async () =>
       return Reflect.apply(pool, self, args);
     },
   });
-  const faults = await watchFaults(sql, options);
+  const faults = await watching(sql);
   assertEquals(statements, 1, "one read at the start");
   for (let i = 0; i < 10; i++) {
     assertEquals(await faults.anyArmed(), false);
@@ -105,7 +100,7 @@ Deno.test("a fault that cannot be taken does not strike", async () => {
   await using db = await testSchema();
   await armFaults(db.as("orderflow_ops"), [fault("provider.failing")], new Date());
   const sql = db.as("orderflow_payments");
-  const faults = await watchFaults(sql, options);
+  const faults = await watching(sql);
   await sql.end();
   assertEquals(await faults.strike("provider.failing", target("a")), null);
 });

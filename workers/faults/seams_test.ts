@@ -1,5 +1,4 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import type { HandleBatch } from "../../shared/broker/settle.ts";
 import { kindOfError, TransientError } from "../../shared/process/errors.ts";
 import { Crash, type FakeFaults, fakeFaults } from "../../specs/support/fake_faults.ts";
 import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
@@ -7,110 +6,68 @@ import { shareTestSchema, type TestSchema, testSchema } from "../../specs/suppor
 import type { Faults } from "./armed.ts";
 import { consumerSeams, MAX_HELD, withProviderFaults, withPublisherFaults } from "./seams.ts";
 import type { PaymentProvider } from "../payments/provider.ts";
-import {
-  type OutgoingMessage,
-  type Publisher,
-  type PublishOutcome,
-  toExchange,
-} from "../../shared/broker/publish.ts";
+import { type OutgoingMessage, type Publisher, toExchange } from "../../shared/broker/publish.ts";
 import type { Fault, FaultPoint } from "../../shared/ops/faults.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
 
-/** A handler that pays its only order in one transaction. */
-function payingHandler(
-  db: TestSchema,
-  id: string,
-  faults: Faults | null,
-  kind: "done" | "duplicate" = "done",
-) {
+/** Has a handler of the consumer `payments`, which meets `faults`, pay an order in one transaction. */
+async function pay(db: TestSchema, faults: Faults, kind: "done" | "duplicate" = "done") {
+  const id = await insertOrder(db.sql, "PENDING");
   const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
-  const pay: HandleBatch = async (events) => {
-    await seams.atomically((tx) => tx`update orders set status = 'PAID' where id = ${id}`.execute());
+  let written = 0;
+  const handle = seams.handling(async (events) => {
+    await seams.atomically(async (tx) => {
+      written = (await tx`update orders set status = 'PAID' where id = ${id}`).count;
+    });
     return events.map(() => ({ kind }));
-  };
-  return seams.handling(pay);
+  });
+  const error = await handle([orderCreated()]).then(() => null, (error) => error);
+  const [row] = await db.sql`select status from orders where id = ${id}`;
+  return { error, written, status: row?.status };
 }
 
-const statusOf = async (db: TestSchema, id: string) =>
-  (await db.sql<{ status: string }[]>`select status from orders where id = ${id}`)[0]?.status;
-
-Deno.test("consumerSeams() without faults is what it wraps", async () => {
+Deno.test("without faults everything is what it wraps; with none armed a statement needs no transaction", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_orders");
   const handle = () => Promise.resolve([]);
+  const isPool = (tx: unknown) => Promise.resolve(tx === sql);
   const seams = consumerSeams(sql, "payments", null);
-  assertEquals(seams.handling(handle) === handle, true);
-  assertEquals(await seams.atomically((db) => Promise.resolve(db === sql)), true);
-});
-
-Deno.test("consumerSeams() with nothing armed lets everything through, in a statement of its own", async () => {
-  await using db = await testSchema();
-  const sql = db.as("orderflow_orders");
-  const { atomically } = consumerSeams(sql, "payments", fakeFaults());
-  assertEquals(await atomically((db) => Promise.resolve(db === sql)), true);
-  const id = await insertOrder(db.sql, "PENDING");
-  assertEquals(await payingHandler(db, id, fakeFaults())([orderCreated()]), [{ kind: "done" }]);
-  assertEquals(await statusOf(db, id), "PAID");
+  assertEquals([seams.handling(handle) === handle, await seams.atomically(isPool)], [true, true]);
+  assertEquals(await consumerSeams(sql, "payments", fakeFaults()).atomically(isPool), true);
+  assertEquals(withProviderFaults(provider, "payments", null) === provider, true);
+  const publisher: Publisher = { publish: () => Promise.reject(new Error("not called")) };
+  assertEquals(withPublisherFaults(publisher, { faults: null, bindings, cut: () => {} }) === publisher, true);
 });
 
 Deno.test("database.timeout is a true time-out, and leaves nothing behind", async () => {
   await using db = await testSchema();
-  const id = await insertOrder(db.sql, "PENDING");
-  const handle = payingHandler(db, id, fakeFaults({ point: "database.timeout" }));
-  const error = await assertRejects(() => handle([orderCreated()]));
-  assertEquals([error instanceof Error && "code" in error && error.code, kindOfError(error)], [
-    "57014",
-    "transient",
-  ]);
-  assertEquals(await statusOf(db, id), "PENDING");
-  await handle([orderCreated()]);
-  assertEquals(await statusOf(db, id), "PAID");
+  const faults = fakeFaults({ point: "database.timeout" });
+  const { error, written, status } = await pay(db, faults);
+  assertEquals([error.code, kindOfError(error), written, status], ["57014", "transient", 0, "PENDING"]);
+  assertEquals(await pay(db, faults), { error: null, written: 1, status: "PAID" });
 });
 
-Deno.test("consumer.crash-before-commit strikes when all is written and nothing is committed", async () => {
+Deno.test("a consumer's crash strikes when all is written and nothing committed, or behind the commit of something new", async () => {
   await using db = await testSchema();
-  const id = await insertOrder(db.sql, "PENDING");
-  const faults = fakeFaults({ point: "consumer.crash-before-commit", consumer: "payments" });
-  const seams = consumerSeams(db.as("orderflow_orders"), "payments", faults);
-  let written = 0;
-  const handle = seams.handling(async () => {
-    await seams.atomically(async (tx) => {
-      written = (await tx`update orders set status = 'PAID' where id = ${id}`).count;
-    });
-    return [];
-  });
-  await assertRejects(() => handle([orderCreated()]), Crash);
-  assertEquals([written, await statusOf(db, id)], [1, "PENDING"]);
-});
-
-Deno.test("consumer.crash-after-commit strikes behind the commit", async () => {
-  await using db = await testSchema();
-  const id = await insertOrder(db.sql, "PENDING");
+  const before = await pay(db, fakeFaults({ point: "consumer.crash-before-commit", consumer: "payments" }));
+  assertEquals([before.error instanceof Crash, before.written, before.status], [true, 1, "PENDING"]);
   const faults = fakeFaults({ point: "consumer.crash-after-commit", correlationId: "test-correlation" });
-  await assertRejects(() => payingHandler(db, id, faults)([orderCreated()]), Crash);
-  assertEquals(await statusOf(db, id), "PAID");
-});
-
-Deno.test("consumer.crash-after-commit spares a batch that committed nothing new", async () => {
-  await using db = await testSchema();
-  const id = await insertOrder(db.sql, "PENDING");
-  const faults = fakeFaults({ point: "consumer.crash-after-commit", correlationId: "test-correlation" });
-  await payingHandler(db, id, faults, "duplicate")([orderCreated()]);
-  assertEquals(faults.struck, []);
+  const spared = await pay(db, faults, "duplicate");
+  assertEquals([spared.error, faults.struck], [null, []]);
+  const after = await pay(db, faults);
+  assertEquals([after.error instanceof Crash, after.status], [true, "PAID"]);
 });
 
 Deno.test("consumerSeams() spares other consumers and other correlation ids", async () => {
   await using db = await testSchema();
-  const id = await insertOrder(db.sql, "PENDING");
   const faults = fakeFaults(
     { point: "database.timeout", consumer: "orders" },
     { point: "consumer.crash-before-commit", correlationId: "another" },
     { point: "consumer.crash-after-commit", correlationId: "another" },
   );
-  await payingHandler(db, id, faults)([orderCreated()]);
-  assertEquals([await statusOf(db, id), faults.struck], ["PAID", []]);
+  assertEquals([(await pay(db, faults)).status, faults.struck], ["PAID", []]);
 });
 
 const provider: PaymentProvider = {
@@ -132,10 +89,6 @@ const refund = {
 };
 const never = new AbortController().signal;
 
-Deno.test("withProviderFaults() without faults is the provider that it wraps", () => {
-  assertEquals(withProviderFaults(provider, "payments", null) === provider, true);
-});
-
 Deno.test("provider.failing fails so often, charges and refunds alike, and spares others", async () => {
   const faults = fakeFaults({
     point: "provider.failing",
@@ -144,8 +97,9 @@ Deno.test("provider.failing fails so often, charges and refunds alike, and spare
     consumer: "payments",
   });
   const failing = withProviderFaults(provider, "payments", faults);
-  const other = withProviderFaults(provider, "refunds", faults);
-  assertEquals(await other.refund(refund, never), { reference: "r" });
+  assertEquals(await withProviderFaults(provider, "refunds", faults).refund(refund, never), {
+    reference: "r",
+  });
   assertEquals(await failing.charge(charge("b"), never), { kind: "charged", reference: "c" });
   await assertRejects(() => failing.charge(charge(), never), TransientError);
   await assertRejects(() => failing.refund(refund, never), TransientError);
@@ -164,16 +118,16 @@ Deno.test("provider.timeout never answers: the caller's time-out ends it", async
 });
 
 Deno.test("provider.slow answers after the delay, and obeys the caller's time-out", async () => {
-  const faults = fakeFaults({ point: "provider.slow", times: 2, delayMs: 30 });
-  const slow = withProviderFaults(provider, "payments", faults);
+  const slow = withProviderFaults(
+    provider,
+    "payments",
+    fakeFaults({ point: "provider.slow", times: 2, delayMs: 30 }),
+  );
   const startedAt = performance.now();
   assertEquals(await slow.charge(charge(), never), { kind: "charged", reference: "c" });
   assertEquals(performance.now() - startedAt >= 25, true);
-  await assertRejects(
-    () => slow.charge(charge(), AbortSignal.abort(new Error("the time is up"))),
-    Error,
-    "time",
-  );
+  const timedOut = AbortSignal.abort(new Error("the time is up"));
+  await assertRejects(() => slow.charge(charge(), timedOut), Error, "time");
 });
 
 const TYPE = "payment.succeeded";
@@ -192,15 +146,8 @@ const message = (id: string, correlationId = id): OutgoingMessage => ({
   body: "{}",
 });
 
-interface Rig {
-  /** What was sent, in its order: `<id> <exchange>:<routing key>`. */
-  readonly sent: string[];
-  readonly faults: FakeFaults;
-  readonly publish: (...messages: OutgoingMessage[]) => Promise<PublishOutcome>;
-  readonly cuts: () => number;
-}
-
-function rig(faults: FakeFaults, refused: ReadonlySet<string> = new Set()): Rig {
+/** A publisher that meets `faults`, and whose broker refuses some ids; `sent` are `<id> <exchange>:<routing key>`. */
+function rig(faults: FakeFaults, refused: readonly string[] = []) {
   const sent: string[] = [];
   let cuts = 0;
   const broker: Publisher = {
@@ -208,29 +155,20 @@ function rig(faults: FakeFaults, refused: ReadonlySet<string> = new Set()): Rig 
       sent.push(...messages.map((m) => `${m.id} ${exchange}:${keyOf(m)}`));
       const ids = messages.map(({ id }) => id);
       return Promise.resolve({
-        confirmed: ids.filter((id) => !refused.has(id)),
-        refused: ids.filter((id) => refused.has(id)).map((id) => ({ id, error: "no" })),
+        confirmed: ids.filter((id) => !refused.includes(id)),
+        refused: ids.filter((id) => refused.includes(id)).map((id) => ({ id, error: "no" })),
         unknown: [],
         offence: null,
       });
     },
   };
   const publisher = withPublisherFaults(broker, { faults, bindings, cut: () => void cuts++ });
-  return {
-    sent,
-    faults,
-    publish: (...messages) => publisher.publish(messages, route, 1000),
-    cuts: () => cuts,
-  };
+  const publish = (...messages: OutgoingMessage[]) => publisher.publish(messages, route, 1000);
+  return { sent, faults, publish, cuts: () => cuts };
 }
 
 const armed = (point: FaultPoint, more: Partial<Fault> = {}) => fakeFaults({ point, ...more });
 const whole = (id: string) => `${id} events:${TYPE}`;
-
-Deno.test("withPublisherFaults() without faults is the publisher that it wraps", () => {
-  const publisher: Publisher = { publish: () => Promise.reject(new Error("not called")) };
-  assertEquals(withPublisherFaults(publisher, { faults: null, bindings, cut: () => {} }) === publisher, true);
-});
 
 Deno.test("relay.crash-before-publish strikes before anything is sent", async () => {
   const { publish, sent } = rig(armed("relay.crash-before-publish", { correlationId: "b" }));
@@ -239,7 +177,7 @@ Deno.test("relay.crash-before-publish strikes before anything is sent", async ()
 });
 
 Deno.test("relay.crash-after-confirm strikes behind the confirm, and only of what is confirmed", async () => {
-  const spared = rig(armed("relay.crash-after-confirm", { correlationId: "b" }), new Set(["b"]));
+  const spared = rig(armed("relay.crash-after-confirm", { correlationId: "b" }), ["b"]);
   await spared.publish(message("a"), message("b"));
   assertEquals(spared.faults.struck, []);
   const { publish, sent } = rig(armed("relay.crash-after-confirm", { correlationId: "b" }));
@@ -255,22 +193,18 @@ Deno.test("relay.connection-lost cuts behind the sending, once", async () => {
   assertEquals([sent, cuts()], [[whole("a"), whole("b")], 1]);
 });
 
-Deno.test("delivery.lost reports as confirmed what it does not send; a consumer's alone leaves the others theirs", async () => {
-  const all = rig(armed("delivery.lost", { correlationId: "b" }));
-  assertEquals((await all.publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
-  assertEquals(all.sent, [whole("a")]);
-  const one = rig(armed("delivery.lost", { consumer: "orders" }));
-  assertEquals((await one.publish(message("a"))).confirmed, ["a"]);
-  assertEquals(one.sent, ["a :enrollments"]);
-});
-
-Deno.test("delivery.duplicate sends twice; a consumer's alone gets it twice", async () => {
-  const all = rig(armed("delivery.duplicate"));
-  assertEquals((await all.publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
-  assertEquals(all.sent.toSorted(), [whole("a"), whole("a"), whole("b")]);
-  const one = rig(armed("delivery.duplicate", { consumer: "orders" }));
-  await one.publish(message("a"));
-  assertEquals(one.sent, [whole("a"), "a :orders"]);
+Deno.test("delivery.lost reports as confirmed what it does not send, delivery.duplicate sends twice; a consumer's alone leaves the others theirs", async () => {
+  const cases: [FaultPoint, Partial<Fault>, sent: string[]][] = [
+    ["delivery.lost", { correlationId: "b" }, [whole("a")]],
+    ["delivery.lost", { correlationId: "b", consumer: "orders" }, [whole("a"), "b :enrollments"]],
+    ["delivery.duplicate", { correlationId: "b" }, [whole("a"), whole("b"), whole("b")]],
+    ["delivery.duplicate", { correlationId: "b", consumer: "orders" }, [whole("a"), whole("b"), "b :orders"]],
+  ];
+  for (const [point, more, expected] of cases) {
+    const { publish, sent } = rig(armed(point, more));
+    assertEquals((await publish(message("a"), message("b"))).confirmed.toSorted(), ["a", "b"]);
+    assertEquals(sent, expected);
+  }
 });
 
 Deno.test("delivery.delayed holds one back, and nobody else", async () => {
@@ -305,9 +239,9 @@ Deno.test("no more messages are held back than there are places, however many ar
 });
 
 Deno.test("a place to hold back is left again by a message that the broker refuses", async () => {
-  const more = { consumer: "orders", times: 2 * MAX_HELD, delayMs: 20 };
   const refused = Array.from({ length: MAX_HELD }, (_, n) => `${n}`);
-  const { publish, sent, faults } = rig(armed("delivery.delayed", more), new Set(refused));
+  const more = { consumer: "orders", times: 2 * MAX_HELD, delayMs: 20 };
+  const { publish, sent, faults } = rig(armed("delivery.delayed", more), refused);
   await publish(...refused.map((id) => message(id)));
   await publish(message("a"));
   assertEquals(faults.struck.length, MAX_HELD + 1);
@@ -315,7 +249,7 @@ Deno.test("a place to hold back is left again by a message that the broker refus
 });
 
 Deno.test("a message whose delivery was to fail, and which the broker refuses, counts as refused", async () => {
-  const { publish } = rig(armed("delivery.duplicate"), new Set(["a"]));
+  const { publish } = rig(armed("delivery.duplicate"), ["a"]);
   assertEquals(await publish(message("a")), {
     confirmed: [],
     refused: [{ id: "a", error: "no" }],

@@ -68,7 +68,8 @@ export type AskOps = <T>(
 export function opsApi(given: string | undefined, timeoutMs: number, stop: AbortSignal | null = null) {
   const { OPS_TOKEN: token } = readConfig(["OPS_TOKEN"]);
   const home = Deno.env.get("ORDERFLOW_HOME");
-  const url = given ?? runningApi();
+  const running = runningApi(); // a wrong configuration is told of whatever is given
+  const url = given ?? running;
 
   const ask: AskOps = async (schema, path, method = undefined, body = undefined) => {
     const { status, text } = await fetchDirectly(`${url}${path}`, {

@@ -216,19 +216,27 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
 });
 
 Deno.test("deno task status --watch prints the state again, outlives the API, and ends with 0 on Ctrl-C", async () => {
+  const serveOn = (port: number, handler: () => Response | Promise<Response>) =>
+    Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
   let requests = 0;
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+  const api = serveOn(0, () => {
     requests++;
     return Response.json({ ...systemStatus(null), database: "down" });
   });
-  const child = taskCommand("status", ["--watch", `--url=http://127.0.0.1:${server.addr.port}`]).spawn();
+  const { port } = api.addr;
+  const child = taskCommand("status", ["--watch", `--url=http://127.0.0.1:${port}`]).spawn();
   const { text, ended } = readOutput(child.stdout);
   await eventually("two looks", () => requests >= 2);
-  await server.shutdown();
+  await api.shutdown();
   await eventually("a look at nothing", () => text().includes("Cannot reach the API at http://127.0.0.1:"));
-  child.kill("SIGINT");
+  const [asked, over] = [Promise.withResolvers<void>(), Promise.withResolvers<Response>()];
+  const silent = serveOn(port, () => (asked.resolve(), over.promise));
+  await asked.promise;
+  child.kill("SIGINT"); // in the middle of a look
   assertEquals((await child.status).code, 0);
-  await Promise.all([ended, child.stderr.cancel()]);
+  over.resolve(new Response());
+  await Promise.all([ended, child.stderr.cancel(), silent.shutdown()]);
+  assertEquals(/abort/i.test(text()), false, text());
   const looks = text().split("\n\n").filter((look) => look.startsWith("OrderFlow 1.2.3 at "));
   assert(looks.length >= 2, text());
   assertStringIncludes(looks[0] ?? "", "Needs attention:\n  the database cannot be reached");
