@@ -111,6 +111,7 @@ function openSocket(
       isUp ||= !isOver;
       answersOwed--;
     },
+    isAsked: () => answersOwed > 0,
     onReadOnly: () => lose(connectionLost(`${name} takes no writes: it is a standby, or read-only`)),
   });
 
@@ -143,6 +144,7 @@ function openSocket(
   connections.add(self);
   const way = openWay(server, target.tls, {
     onData(bytes) {
+      if (isOver) return;
       self.heardAtMs = performance.now();
       owedSinceMs = null;
       reader.read(bytes);
@@ -192,48 +194,65 @@ function countAsked(bytes: Buffer): number {
 }
 
 /** Passes on what the server sends, with what is missing in it, and tells of what it means. */
-function createReader({ pass, onReady, onReadOnly }: {
+function createReader({ pass, onReady, isAsked, onReadOnly }: {
   readonly pass: (bytes: Buffer) => void;
   readonly onReady: () => void;
+  /** Whether a statement waits for its answer. */
+  readonly isAsked: () => boolean;
   readonly onReadOnly: () => void;
 }) {
-  let rest: Buffer = Buffer.alloc(0); // the beginning of a header
-  let at = 0; // where the next message begins
+  let parts: Buffer[] = []; // of a message that is not whole: what is begun could not be ended for the client
+  let held = 0;
+  let needed = HEADER_BYTES;
   let isInRows = false;
-  let hasFailed = false;
+  let hasFailed = false; // a statement; an error may also come when there is none, at the end of a session
 
   function endRows(): void {
     if (isInRows) pass(END_OF_ROWS);
     isInRows = false;
   }
 
+  /** Looks at the message that `chunk` has from `at` to `next`. */
+  function look(chunk: Buffer, at: number, next: number): void {
+    const type = chunk[at];
+    if (type === ROW) isInRows = true;
+    else if (type === END) isInRows = false;
+    else if (type === READY) {
+      hasFailed = false;
+      onReady();
+    } else if (type === ERROR || type === PARAMETER) {
+      hasFailed ||= type === ERROR && isAsked();
+      if (READ_ONLY.test(chunk.toString("latin1", at, next))) onReadOnly();
+    }
+  }
+
   return {
     read(bytes: Buffer): void {
-      let chunk = rest.length > 0 ? Buffer.concat([rest, bytes]) : bytes;
+      parts.push(bytes);
+      held += bytes.length;
+      if (held < needed) return;
+      let chunk = parts.length > 1 ? Buffer.concat(parts) : bytes;
+      let at = 0;
+      needed = HEADER_BYTES;
       while (at + HEADER_BYTES <= chunk.length) {
-        const type = chunk[at];
-        if (type === ERROR && isInRows) {
+        const next = at + 1 + chunk.readUInt32BE(at + 1);
+        if (next > chunk.length) {
+          needed = next - at;
+          break;
+        }
+        if (chunk[at] === ERROR && isInRows) {
           pass(chunk.subarray(0, at));
           endRows();
           chunk = chunk.subarray(at);
           at = 0;
+        } else {
+          look(chunk, at, next);
+          at = next;
         }
-        const next = at + 1 + chunk.readUInt32BE(at + 1);
-        if (type === ROW) isInRows = true;
-        else if (type === END) isInRows = false;
-        else if (type === READY) {
-          hasFailed = false;
-          onReady();
-        } else if (type === ERROR || type === PARAMETER) {
-          hasFailed ||= type === ERROR;
-          if (READ_ONLY.test(chunk.toString("latin1", at, next))) onReadOnly();
-        }
-        at = next;
       }
-      const whole = Math.min(at, chunk.length);
-      rest = chunk.subarray(whole);
-      at -= whole;
-      if (whole > 0) pass(chunk.subarray(0, whole));
+      parts = at < chunk.length ? [chunk.subarray(at)] : [];
+      held = chunk.length - at;
+      if (at > 0) pass(chunk.subarray(0, at));
     },
     /** Ends what the server has begun. */
     end(): void {

@@ -123,6 +123,37 @@ for (const [what, fail] of Object.entries(failures)) {
   });
 }
 
+Deno.test("a statement that meets the end of its connection has its own answer, or an outage", async () => {
+  await using db = await testSchema();
+  await using proxy = startCutProxy(db.url, 5432);
+  await using pool = poolOf(proxy.url);
+  const stop = new AbortController();
+  const wrong: unknown[] = [];
+  let asked = 0;
+  const asking = Array.from({ length: 4 }, async (_, which) => {
+    for (let n = which; !stop.signal.aborted; n += 4) {
+      const rows = 1 + n % 50;
+      const answer = which === 0
+        ? pool.sql`select 0 as n, ''::text as text`
+        : pool.sql`select n + ${n}::int as n, repeat('x', 900) as text from generate_series(1, ${rows}::int) n`;
+      await answer.then((found) => {
+        const own = which === 0 ? [0] : Array.from({ length: rows }, (_, i) => n + i + 1);
+        if (JSON.stringify(found.map((row) => row?.n)) !== JSON.stringify(own)) wrong.push([n, found]);
+        asked++;
+      }, (error) => kindOfError(error) === "outage" || wrong.push([n, error]));
+    }
+  });
+  for (let end = 0; end < 60; end++) {
+    const before = asked;
+    await eventually("answers", () => asked > before + end % 7);
+    if (end % 2 === 0) await terminateTestSessions(db.sql);
+    else proxy.breakConnections();
+  }
+  stop.abort();
+  await Promise.all(asking);
+  assertEquals(wrong, []);
+});
+
 async function sleeping(db: Sql): Promise<void> {
   await eventually("a statement to sleep", async () => {
     return (await db`select from pg_stat_activity where wait_event = 'PgSleep'`).length > 0;
