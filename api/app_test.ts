@@ -112,6 +112,7 @@ Deno.test("POST /orders refuses bodies that are malformed, of another type, or t
     [{ method: "POST", headers: json, body: new Uint8Array([0x22, 0xff, 0x22]) }, 400, "not UTF-8"],
     [post("userId=1", { "content-type": "application/x-www-form-urlencoded" }), 415, "application/json"],
     [post({ ...order, more: "x".repeat(20_000) }), 413, "16384 bytes"],
+    [post(order, { ...json, "content-encoding": "gzip" }), 415, "without the content-encoding gzip"],
   ];
   for (const [request, status, detail] of cases) {
     const problem = await problemOf(await app.request("/orders", request));

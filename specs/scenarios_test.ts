@@ -8,6 +8,8 @@ import { startStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
+const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 const SCENARIOS = {
   "order-success": {
     orders: { COMPLETED: 1 },
@@ -46,7 +48,7 @@ Deno.test("each scenario ends with exactly the payments, enrollments, notificati
     await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
     const response = await fetch(`${stack.url}/ops/scenarios/${scenario}`, {
       method: "POST",
-      headers: { "x-correlation-id": `scenario-${scenario}` },
+      headers: { "x-correlation-id": `scenario-${scenario}`, traceparent: TRACEPARENT, tracestate: "rojo=1" },
     });
     assertEquals(response.status, 201);
     const { id } = await response.json();
@@ -59,8 +61,8 @@ Deno.test("each scenario ends with exactly the payments, enrollments, notificati
     assertEquals((await runAudit(sql, stack.broker.topology, { graceSeconds: 0 })).ok, true);
     await assertTold(stack.url, id, Object.keys(expected.events), Object.keys(expected.orders)[0]);
     const [row] = await sql`select count(distinct correlation_id)::int as ids, min(correlation_id) as id,
-      count(distinct traceparent)::int as traces from outbox_events`;
-    assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1 });
+      count(distinct traceparent)::int as traces, bool_and(tracestate is not distinct from 'rojo=1') as "isPassedOn" from outbox_events`;
+    assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1, isPassedOn: true });
   }
 });
 

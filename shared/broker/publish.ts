@@ -15,6 +15,7 @@ export interface OutgoingMessage {
   readonly type: string | null;
   readonly correlationId: string | null;
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   /** Sent in whole seconds. */
   readonly occurredAt: Date | null;
   readonly body: string | Uint8Array;
@@ -172,9 +173,9 @@ export async function publishToQueues<T extends { readonly consumer: string }>(
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent, retryState, isRepublished } = message;
+  const { id, type, correlationId, occurredAt, traceparent, tracestate, retryState, isRepublished } = message;
   const headers = {
-    ...(traceparent === null ? {} : { traceparent }),
+    ...(traceparent === null ? {} : { traceparent, ...(tracestate ? { tracestate } : {}) }),
     ...(retryState ? headersOf(retryState) : {}),
     ...(isRepublished ? { [REPUBLISHED_HEADER]: true } : {}),
   };
