@@ -206,7 +206,7 @@ function closed(value: unknown): object {
 
 /** Puts what the examples name into the tables, and nothing else. */
 async function makeExamples(sql: Sql): Promise<void> {
-  const { order, event, deadLetter, replay } = EXAMPLE_IDS;
+  const { order, event, deadLetter, fault, replay } = EXAMPLE_IDS;
   const [at, courseId, amount] = [new Date(), RESERVED_COURSES.success, "49.90"];
   const tables = [
     "orders",
@@ -235,5 +235,6 @@ async function makeExamples(sql: Sql): Promise<void> {
   await sql`
     insert into replays (id, filter, total, already_processed, created_at)
     values (${replay}, ${sql.json({ orderId: order })}, 1, 1, ${at})`;
+  await sql`insert into faults (id, point, remaining, created_at) values (${fault}, 'delivery.lost', 1, ${at})`;
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
 }

@@ -82,7 +82,8 @@ async function play(
   if (fault && topology) {
     const { point, times = 1, queue } = fault;
     const consumer = queue ? topology.queues[queue].name : null;
-    await armFaults(opsSql, [{ point, times, consumer, correlationId, delayMs: null }], new Date());
+    const armed = { point, times, consumer, correlationId, delayMs: null };
+    await armFaults(opsSql, [armed], new Date(), { byScenario: true });
     await headStart();
   }
   const order = await placeOrder({ userId: SCENARIO_USER, courseId, amount: SCENARIO_AMOUNT }, cause);

@@ -231,7 +231,16 @@ export function deadLetterOf(
 ): NewDeadLetter {
   const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
   const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
-  return { consumer, ...about, body: message.content, cutFrom, reason, detail, attempts: retries + 1 };
+  return {
+    consumer,
+    ...about,
+    body: message.content,
+    cutFrom,
+    isMalformed: !parsed.ok,
+    reason,
+    detail,
+    attempts: retries + 1,
+  };
 }
 
 /** What could be read of a message, whether or not it is an event. */

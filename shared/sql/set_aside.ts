@@ -21,6 +21,8 @@ export interface NewDeadLetter {
   /** Byte for byte; only its beginning where `cutFrom` says how many bytes it had. */
   readonly body: Uint8Array;
   readonly cutFrom?: number | null;
+  /** Whether the body is no event, although its id may be that of one. */
+  readonly isMalformed?: boolean;
   /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
   /** Why, in full; the first 2,000 characters are kept. */
@@ -49,14 +51,14 @@ export async function insertDeadLetters(
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, tracestate, body, cut_from, reason, detail,
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, tracestate, body, cut_from, is_malformed, reason, detail,
       attempts, first_failed_at, last_failed_at
     )
     select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", "tracestate",
-           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", now(), now()
+           decode("body", 'base64'), "cutFrom", coalesce("isMalformed", false), "reason", left("detail", 2000), "attempts", now(), now()
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
-      "traceparent" text, "tracestate" text, "body" text, "cutFrom" integer, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "tracestate" text, "body" text, "cutFrom" integer, "isMalformed" boolean, "reason" text, "detail" text, "attempts" integer
     )
     order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
