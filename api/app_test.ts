@@ -93,6 +93,12 @@ Deno.test("a request that cannot be served is refused with what is wrong with it
     ["/orders", post(""), 400, "not JSON"],
     ["/orders", notUtf8, 400, "not UTF-8"],
     ["/orders", form, 415, "application/json"],
+    [
+      "/orders",
+      post(order, { ...json, "content-encoding": "gzip" }),
+      415,
+      "without the content-encoding gzip",
+    ],
     ["/orders", post({ ...order, more: "x".repeat(20_000) }), 413, "16384 bytes"],
     ["/orders", post(order, { ...json, "x-correlation-id": "a b" }), 400, "x-correlation-id"],
     ["/orders", { method: "DELETE" }, 405, "takes GET, POST, not DELETE"],

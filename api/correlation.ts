@@ -5,9 +5,15 @@
  */
 import { trace } from "@opentelemetry/api";
 import { matchedRoutes } from "hono/route";
+import type { Cause } from "../shared/broker/message.ts";
 import { correlationIdSchema } from "../shared/events.ts";
-import { formatTraceparent, parseTraceparent, traceparentOf } from "../shared/process/tracing.ts";
-import { HttpProblem, type Middleware } from "./http.ts";
+import {
+  formatTraceparent,
+  parseTraceparent,
+  traceparentOf,
+  tracestateOf,
+} from "../shared/process/tracing.ts";
+import { HttpProblem, type Middleware, type RequestContext } from "./http.ts";
 import { type About, described } from "./openapi/route.ts";
 
 /** The header that carries the correlation id, both ways. */
@@ -30,6 +36,13 @@ const ABOUT: About = {
       schema: { type: "string" },
       example: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     },
+    {
+      name: "tracestate",
+      in: "header",
+      description: "What goes with `traceparent`: up to 512 characters, which go with every event.",
+      schema: { type: "string" },
+      example: "congo=t61rcWkgMzE",
+    },
   ],
   refusals: {
     400: `The header ${CORRELATION_HEADER} is not valid.`,
@@ -39,11 +52,12 @@ const ABOUT: About = {
 
 /** Takes the caller's ids, or makes them. The correlation id is on every answer, errors included. */
 export const correlation: Middleware = described(ABOUT, async (c, next) => {
-  const given = c.req.header(CORRELATION_HEADER);
-  const parsed = correlationIdSchema.safeParse(given ?? crypto.randomUUID());
+  const parsed = correlationIdSchema.safeParse(c.req.header(CORRELATION_HEADER) ?? crypto.randomUUID());
   const id = parsed.success ? parsed.data : crypto.randomUUID();
   c.set("correlationId", id);
-  c.set("traceparent", knownTraceparent(c.req.header("traceparent")));
+  const given = parseTraceparent(c.req.header("traceparent") ?? "");
+  c.set("traceparent", given ? formatTraceparent(given) : newTraceparent());
+  c.set("tracestate", given && tracestateOf(c.req.header("tracestate")));
   c.header(CORRELATION_HEADER, id);
   if (!parsed.success) {
     throw new HttpProblem(400, `The header ${CORRELATION_HEADER} must be 1 to 128 visible ASCII characters.`);
@@ -51,9 +65,13 @@ export const correlation: Middleware = described(ABOUT, async (c, next) => {
   await next();
 });
 
-function knownTraceparent(given: string | undefined): string {
-  const context = given === undefined ? null : parseTraceparent(given);
-  if (context) return formatTraceparent(context);
+/** What caused the events that the request leads to. */
+export function causeOf(c: RequestContext): Cause {
+  const { correlationId, traceparent, tracestate } = c.var;
+  return { correlationId, traceparent, tracestate };
+}
+
+function newTraceparent(): string {
   const random = crypto.getRandomValues(new Uint8Array(24)).toHex();
   return `00-${random.slice(0, 32)}-${random.slice(32)}-01`;
 }

@@ -16,7 +16,7 @@ import type { Span } from "../shared/process/tracing.ts";
 
 /** What a handler finds in its context, behind the middleware `correlation`; `span` where requests are traced. */
 export interface ApiEnv {
-  Variables: { correlationId: string; traceparent: string; span?: Span };
+  Variables: { correlationId: string; traceparent: string; tracestate: string | null; span?: Span };
 }
 export type App = Hono<ApiEnv>;
 export type Middleware = MiddlewareHandler<ApiEnv>;
@@ -144,10 +144,17 @@ export async function readJson(c: RequestContext, bodyMs = BODY_MS): Promise<unk
 /**
  * The bytes of a body. One that says how long it is, which the server holds it to, is read in one go: without a stream,
  * which costs more than all else that is done about an order's request (and which Hono's `bodyLimit` makes of each).
- * Throws a 413 where there are more than `MAX_BODY_BYTES`, without reading the rest; a 408 where they have not come after
+ * Throws a 415 where it is compressed; a 413 where there are more than `MAX_BODY_BYTES`, without reading the rest; a 408 where they have not come after
  * `bodyMs` milliseconds, 10 s by default: the server ends the connection then; a 400 where they end too soon.
  */
 export async function readBody(request: Request, bodyMs = BODY_MS): Promise<Uint8Array> {
+  const encoding = request.headers.get("content-encoding")?.trim().toLowerCase() ?? "identity";
+  if (encoding !== "identity") {
+    const headers = { "accept-encoding": "identity" }; // RFC 9110, section 12.5.3: says what is taken
+    throw new HttpProblem(415, `Send the body as it is, without the content-encoding ${encoding}.`, {
+      headers,
+    });
+  }
   const length = request.headers.get("content-length");
   const isSized = length !== null && !request.headers.has("transfer-encoding");
   if (isSized && Number(length) > MAX_BODY_BYTES) throw tooLarge();

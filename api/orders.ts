@@ -11,6 +11,7 @@ import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
+import { causeOf } from "./correlation.ts";
 import type { AppDeps } from "./deps.ts";
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
 import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
@@ -57,7 +58,7 @@ export function ordersRoutes(
       handle: async ({ c, body }) => {
         const key = idempotencyKeyOf(c);
         const request = await body();
-        const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+        const cause = causeOf(c);
         const order = await placeOrder(request, cause, key);
         c.get("span")?.setAttribute(ORDER_ID, order.id);
         c.header("location", `/orders/${order.id}`);

@@ -227,6 +227,7 @@ function headersSchema() {
     type: "object",
     properties: {
       traceparent: { type: "string", description: "W3C trace context." },
+      tracestate: { type: "string", description: "What goes with it, as it came." },
       [REPUBLISHED_HEADER]: {
         type: "boolean",
         description: "True on an event that an operator had published again: its consumers may have had it.",

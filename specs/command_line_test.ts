@@ -62,7 +62,8 @@ Deno.test("a task or process ends with 64 and one line on standard error for a f
 Deno.test("every process and task ends with 78 and one sentence that names the variable which is wrong", async () => {
   const wrong = { DATABASE_URL: "no-url", AMQP_URL: "amqp://127.0.0.1:1", ORDERFLOW_API_URL: "no-url" };
   const err =
-    "Cannot start: DATABASE_URL must be a URL such as postgres://user:password@127.0.0.1:5432/orderflow\n";
+    "Cannot start: DATABASE_URL must be a URL such as postgres://user:password@127.0.0.1:5432/orderflow, or with " +
+    "several hosts, with commas between, with any of : / ? # % in its user or password as %3A %2F %3F %23 %25\n";
   for (const spec of SAMPLE) {
     assertEquals(await runProcess(spec, [], wrong), { code: 78, out: "", err }, spec.name);
   }

@@ -111,8 +111,8 @@ Deno.test("where nothing fails a scenario ends with exactly the rows and events 
     assertEquals(await violations(stack), []);
     await assertTold(stack.url, id, Object.keys(expected.events), Object.keys(expected.orders)[0]);
     const [row] = await sql`select count(distinct correlation_id)::int as ids, min(correlation_id) as id,
-      count(distinct traceparent)::int as traces from outbox_events`;
-    assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1 });
+      count(distinct traceparent)::int as traces, array_agg(distinct tracestate) as states from outbox_events`;
+    assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1, states: "{rojo=1}" });
   }
   assertEquals([await strikesLeft(sql), stack.crashes], [36, []]);
 });
@@ -295,7 +295,8 @@ async function send({ url }: TestStack, method: string, path: string, body?: unk
 
 /** Plays a scenario under a correlation id of its own; answers with its order's id. */
 async function play(stack: TestStack, name: string, correlationId = `scenario-${name}`): Promise<string> {
-  const headers = { "x-correlation-id": correlationId };
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const headers = { "x-correlation-id": correlationId, traceparent, tracestate: "rojo=1" };
   return (await send(stack, "POST", `/ops/scenarios/${name}`, undefined, headers)).id;
 }
 

@@ -199,7 +199,7 @@ function closed(value: unknown): object {
 
 /** Puts what the examples name into the tables, and nothing else. */
 async function makeExamples(sql: Sql): Promise<void> {
-  const { order, event, deadLetter, replay } = EXAMPLE_IDS;
+  const { order, event, deadLetter, fault, replay } = EXAMPLE_IDS;
   const [at, courseId, amount] = [new Date(), RESERVED_COURSES.success, "49.90"];
   await sql`
     truncate orders, outbox_events, processed_events, dead_letters, replay_events, replays, faults, idempotency_keys`;
@@ -217,6 +217,7 @@ async function makeExamples(sql: Sql): Promise<void> {
   await sql`
     insert into replays (id, filter, total, already_processed, created_at)
     values (${replay}, ${sql.json({ orderId: order })}, 1, 1, ${at})`;
+  await sql`insert into faults (id, point, remaining, created_at) values (${fault}, 'delivery.lost', 1, ${at})`;
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
 }
 

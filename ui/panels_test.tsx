@@ -138,6 +138,7 @@ Deno.test("countOpenLetters() goes through the pages, as far as one request deal
     orderId: null,
     correlationId: null,
     body: "",
+    bodyBytes: 0,
     reason: "r",
     detail: "",
     attempts: 1,

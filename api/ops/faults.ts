@@ -7,10 +7,17 @@ import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { correlationIdSchema } from "../../shared/events.ts";
 import { armedSchema, faultsSchema } from "../../shared/ops/answers.ts";
-import { FAULT_POINTS, faultPointSchema, listArmedFaults, replaceFaults } from "../../shared/ops/faults.ts";
+import {
+  armFaults,
+  disarmFault,
+  FAULT_POINTS,
+  faultPointSchema,
+  listArmedFaults,
+  replaceFaults,
+} from "../../shared/ops/faults.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import type { Topology } from "../../shared/topology.ts";
-import { type App, type HttpProblem, nothingAt, type RequestContext } from "../http.ts";
+import { type App, HttpProblem, nothingAt, type RequestContext } from "../http.ts";
 import { json, route, routes } from "../openapi/route.ts";
 
 /** Faults in one request at most. */
@@ -23,8 +30,9 @@ const MAX_DELAY_MS = 60_000;
  */
 const HEAD_START_MS = 100;
 
-/** Shows and replaces what is armed. `sql` is of the role that may. */
+/** Shows what is armed, arms and disarms. `sql` is of the role that may. */
 export function faultRoutes(sql: Sql, topology: Topology): App {
+  const fault = faultSchema(Object.values(topology.queues).map(({ name }) => name));
   const points = Object.entries(FAULT_POINTS).map(([point, spec]) => ({ point, ...spec }));
   return routes(
     "Faults",
@@ -32,9 +40,39 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
       answers: [json(200, "What is armed, in the order in which it strikes.", faultsSchema)],
       handle: async () => ({ armed: await listArmedFaults(sql), points }),
     }),
-    route("PUT /", "putFaults", "Arm faults in the place of all there are", {
+    route("POST /", "armFault", "Arm one fault beside those there are", {
       body: {
-        schema: putSchema(Object.values(topology.queues).map(({ name }) => name)),
+        schema: fault,
+        examples: {
+          crash: {
+            summary: "A consumer ends in the middle",
+            value: { point: "consumer.crash-before-commit" },
+          },
+        },
+      },
+      answers: [json(201, "What is armed now.", armedSchema)],
+      handle: async ({ body }) => {
+        await armFaults(sql, [await body()], new Date());
+        await headStart();
+        return { armed: await listArmedFaults(sql) };
+      },
+    }),
+    route("POST /:id/disarm", "disarmFault", "Take one fault away", {
+      id: "fault",
+      answers: [json(200, "What is armed now.", armedSchema)],
+      handle: async ({ id }) => {
+        if (!await disarmFault(sql, id)) {
+          throw new HttpProblem(404, "There is no such fault: it has struck, or was taken away.");
+        }
+        await headStart();
+        return { armed: await listArmedFaults(sql) };
+      },
+    }),
+    route("PUT /", "putFaults", "Arm faults in the place of all there are, but for those of scenarios", {
+      description:
+        "What is read, changed and put back arms again what has struck meanwhile: better arm and disarm.",
+      body: {
+        schema: z.strictObject({ faults: z.array(fault).max(MAX_FAULTS) }),
         examples: {
           crash: {
             summary: "A consumer ends in the middle, twice",
@@ -54,8 +92,8 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
   );
 }
 
-function putSchema(consumers: readonly string[]) {
-  const fault = z.strictObject({
+function faultSchema(consumers: readonly string[]) {
+  return z.strictObject({
     point: faultPointSchema.meta({ description: "Where it is to strike." }),
     times: z.int({ error: "must be a whole number from 1 to 1000" }).min(1).max(1000).default(1)
       .meta({ description: "How often." }),
@@ -76,7 +114,6 @@ function putSchema(consumers: readonly string[]) {
       refuse("delayMs", `${point} takes no delay`);
     }
   });
-  return z.strictObject({ faults: z.array(fault).max(MAX_FAULTS) });
 }
 
 /** The 404 of what is there only where `FAULTS_ENABLED` is on. */

@@ -61,6 +61,38 @@ Deno.test("PUT /ops/faults replaces all that is armed, and GET shows it with the
   assertEquals(await armedOf(app), []);
 });
 
+Deno.test("PUT /ops/faults leaves a running scenario's fault alone, and arms none of its own that was spent", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await app.request("/ops/scenarios/provider-timeout", {
+    method: "POST",
+    headers: { "x-correlation-id": "mine" },
+  });
+  const listed = await armedOf(app);
+  await app.request("/ops/faults", put([]));
+  assertEquals(await armedOf(app), listed);
+  await db.sql`update faults set remaining = 0`; // it strikes, while somebody puts back what was listed
+  await app.request("/ops/faults", put([...listed, { point: "delivery.lost" }]));
+  const lost = { point: "delivery.lost", times: 1, consumer: null, correlationId: null, delayMs: null };
+  assertEquals(await armedOf(app), [lost]);
+});
+
+Deno.test("POST /ops/faults arms one beside the others, and disarming takes that one away", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const post = (path: string, body: unknown) =>
+    app.request(path, { ...put([]), method: "POST", body: JSON.stringify(body) });
+  await post("/ops/faults", { point: "delivery.lost" });
+  const response = await post("/ops/faults", { point: "provider.slow", delayMs: 70, times: 3 });
+  assertEquals([response.status, (await armedOf(app)).length], [201, 2]);
+  const [first, second] = (await response.json()).armed;
+  assertEquals((await post(`/ops/faults/${first.id}/disarm`, {})).status, 200);
+  assertEquals((await post(`/ops/faults/${first.id}/disarm`, {})).status, 404);
+  await db.sql`update faults set remaining = 0`;
+  assertEquals((await post(`/ops/faults/${second.id}/disarm`, {})).status, 404, "it is spent");
+  assertEquals((await post("/ops/faults", { point: "relay.nap" })).status, 400);
+});
+
 Deno.test("PUT /ops/faults names what is wrong, and then changes nothing", async () => {
   await using db = await testSchema();
   const app = appOn(db);

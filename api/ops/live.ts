@@ -24,13 +24,15 @@ export function liveRoutes({ live }: Pick<AppDeps, "live">): App {
       answers: [{ ...text(200, "The stream."), content: { "text/event-stream": schema } }],
       refusals: { 503: "Too many watch." },
       handle: ({ c }) => {
-        const client = live.join();
-        if (!client) throw unavailable("Too many pages are open. Close one, and try again.", 5);
-        return c.body(eventStream(client), 200, {
+        const headers = {
           "content-type": "text/event-stream; charset=utf-8",
           "cache-control": "no-store",
           "x-accel-buffering": "no", // a proxy in between is to pass each event on at once
-        });
+        };
+        if (c.req.method === "HEAD") return c.body(null, 200, headers); // nobody would read, and its place be taken
+        const client = live.join();
+        if (!client) throw unavailable("Too many pages are open. Close one, and try again.", 5);
+        return c.body(eventStream(client), 200, headers);
       },
     }),
   );

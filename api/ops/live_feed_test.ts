@@ -102,6 +102,10 @@ Deno.test("GET /ops/live has one reader for any number of pages, and lets in no 
   const readQueues = () => Promise.resolve((reads++, null));
   const live = createLiveFeed({ sql, readQueues, log: testLog });
   await using api = serve(testApp(db, { live }));
+  for (let n = 0; n < 60; n++) {
+    const head = await fetch(`${api.url}/ops/live`, { method: "HEAD" }); // takes no place
+    assertEquals([head.status, head.headers.get("cache-control")], [200, "no-store"]);
+  }
   const streams = await Promise.all(Array.from({ length: 50 }, () => open(api)));
   try {
     const full = await fetch(`${api.url}/ops/live`);

@@ -129,7 +129,8 @@ const orderQuerySchema = z.object({
   ...pageQuery,
   status: z.enum(ORDER_STATUSES, { error: `must be one of ${ORDER_STATUSES.join(", ")}` }).optional()
     .meta({ description: "Only orders of this status.", example: "PENDING" }),
-  search: z.string().trim().max(128, { error: "must have at most 128 characters" }).optional()
+  search: z.string().trim().max(128, { error: "must have at most 128 characters" })
+    .regex(/^\P{Cc}*$/u, { error: "must not contain control characters" }).optional()
     .meta({ description: "An id, the beginning of one, or a whole correlation id.", example: "01a20441" }),
 });
 

@@ -35,6 +35,14 @@ async function insert(
   return rows.map(({ id }) => id);
 }
 
+Deno.test("GET /ops/orders refuses what no id has", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db);
+  for (const search of ["%00", "a%00b", "%1b[2J"]) {
+    assertEquals((await app.request(`/ops/orders?search=${search}`)).status, 400, search);
+  }
+});
+
 Deno.test("GET /ops/orders filters by status, and pages from newest to oldest", async () => {
   await using db = await testSchema();
   const { app } = testApp(db);

@@ -10,6 +10,7 @@ import { orderSchema, type ScenarioInfo, scenariosSchema } from "../../shared/op
 import { armFaults } from "../../shared/ops/faults.ts";
 import { ORDER_ID } from "../../shared/process/tracing.ts";
 import { SCENARIO_USER } from "../../shared/scenarios.ts";
+import { causeOf } from "../correlation.ts";
 import type { AppDeps } from "../deps.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
@@ -53,7 +54,7 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
         503: "The database cannot be reached, or the broker, where the scenario sends it something.",
       },
       handle: async ({ c }) => {
-        const cause = { correlationId: c.get("correlationId"), traceparent: c.get("traceparent") };
+        const cause = causeOf(c);
         const order = await play(scenarioOr404(c, deps), deps, cause);
         c.get("span")?.setAttribute(ORDER_ID, order.id);
         c.header("location", `/orders/${order.id}`);
@@ -77,16 +78,17 @@ async function play(
 ) {
   const broker = message ? publisher() : null;
   if (message && !broker) throw brokerAway("no order was placed");
-  const { correlationId, traceparent } = cause;
+  const { correlationId } = cause;
   if (fault && topology) {
     const { point, times = 1, queue } = fault;
     const consumer = queue ? topology.queues[queue].name : null;
-    await armFaults(opsSql, [{ point, times, consumer, correlationId, delayMs: null }], new Date());
+    const armed = { point, times, consumer, correlationId, delayMs: null };
+    await armFaults(opsSql, [armed], new Date(), { byScenario: true });
     await headStart();
   }
   const order = await placeOrder({ userId: SCENARIO_USER, courseId, amount: SCENARIO_AMOUNT }, cause);
   if (message && broker && topology) {
-    const { queue, ...sent } = { ...message(order.id, cause), correlationId, traceparent, occurredAt: null };
+    const { queue, ...sent } = { ...message(order.id, cause), ...cause, occurredAt: null };
     const { confirmed } = await broker.publish(
       [sent],
       toQueue(topology.queues[queue].name),

@@ -7,7 +7,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { isTraceparent, type Span } from "../process/tracing.ts";
+import { isTraceparent, type Span, tracestateOf } from "../process/tracing.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 
 /** The one version of the envelope that there is. A consumer never retries an unknown one. */
@@ -38,23 +38,25 @@ export interface Cause {
   readonly correlationId: string;
   /** W3C trace context (https://www.w3.org/TR/trace-context/). */
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
 }
 
 export interface OutgoingEvent<E extends Envelope = Envelope> {
   readonly event: E;
   readonly aggregateId: string;
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
 }
 
 /** Puts the envelope around what is to be told: it happened at `now`; its id is a new, time-ordered uuid. */
 export function inEnvelope(
   { type, data, aggregateId }: Tell,
-  { correlationId, traceparent }: Cause,
+  { correlationId, traceparent, tracestate }: Cause,
   now: Date,
 ): OutgoingEvent {
   const occurredAt = now.toISOString();
   const event = { eventId: uuidv7(), type, version: EVENT_VERSION, occurredAt, correlationId, data } as const;
-  return { event, aggregateId, traceparent };
+  return { event, aggregateId, traceparent, tracestate };
 }
 
 /** What could be read of a message, to find it again; null what could not. */
@@ -74,6 +76,7 @@ export interface Received<E extends Envelope = Envelope> {
   readonly event: E;
   /** Of what the event causes. */
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   readonly attempt: number;
   /**
    * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
@@ -94,6 +97,7 @@ export interface Delivery<E extends Envelope = Envelope> {
   span: Span | null;
   /** Of what it causes: that of the message's headers, or of `span`. */
   traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   /**
    * How often it came back from a consumer that did not ack it, as quorum queues count in `x-delivery-count`
    * (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
@@ -176,6 +180,7 @@ export function receive<E extends Envelope>(
   const isTooLarge = length > maxBytes;
   const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
   const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
+  const traceparent = traceparentIn(headers);
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
   // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.
@@ -186,7 +191,8 @@ export function receive<E extends Envelope>(
     cutFrom: isTooLarge ? length : null,
     parsed,
     span: null,
-    traceparent: traceparentIn(headers),
+    traceparent,
+    tracestate: traceparent === null ? null : tracestateOf(headers?.tracestate),
     returns,
     mayBeRepeat: redelivered || returns > 0 || retries > 0 || exchange === "" || isOld ||
       headers?.[REPUBLISHED_HEADER] === true,
@@ -210,22 +216,31 @@ export function retryOf(
   consumer: string,
   { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
-  const { message, parsed, traceparent } = delivery;
+  const { message, parsed, traceparent, tracestate } = delivery;
   if (!parsed.ok) return undefined;
   const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent };
+  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
   return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
 /** The dead letter of a delivery that is given up on. */
 export function deadLetterOf(
-  { message, cutFrom, parsed, traceparent, retryState: { retries } }: Delivery,
+  { message, cutFrom, parsed, traceparent, tracestate, retryState: { retries } }: Delivery,
   consumer: string,
   { reason, detail }: Pick<NewDeadLetter, "reason" | "detail">,
 ): NewDeadLetter {
   const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent };
-  return { consumer, ...about, body: message.content, cutFrom, reason, detail, attempts: retries + 1 };
+  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
+  return {
+    consumer,
+    ...about,
+    body: message.content,
+    cutFrom,
+    isMalformed: !parsed.ok,
+    reason,
+    detail,
+    attempts: retries + 1,
+  };
 }
 
 /** What could be read of a message, whether or not it is an event. */

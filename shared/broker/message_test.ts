@@ -34,6 +34,16 @@ Deno.test("receive() takes a healthy event with whatever headers and properties 
     const { parsed, traceparent, retryState, returns } = received(headers, 0, properties);
     assertEquals([parsed.ok, traceparent, retryState, returns], [true, null, { retries: 0, ageMs: 0 }, 0]);
   }
+  const traces: [traceparent: unknown, tracestate: unknown, read: string | null][] = [
+    [TRACEPARENT, "rojo=1,congo=t61", "rojo=1,congo=t61"],
+    ["none", "rojo=1", null],
+    [TRACEPARENT, "rojo\0", null],
+    [TRACEPARENT, "x".repeat(513), null],
+    [TRACEPARENT, 1, null],
+  ];
+  for (const [traceparent, tracestate, read] of traces) {
+    assertEquals(received({ traceparent, tracestate }).tracestate, read);
+  }
   const { traceparent, retryState } = received({
     traceparent: TRACEPARENT,
     "x-retries": 2,

@@ -15,6 +15,7 @@ export interface OutgoingMessage {
   readonly type: string | null;
   readonly correlationId: string | null;
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   /** Sent in whole seconds. */
   readonly occurredAt: Date | null;
   readonly body: string | Uint8Array;
@@ -78,13 +79,14 @@ const OFFENCES: ReadonlySet<unknown> = new Set([311, 406]);
  * something: see `renewsAtMost`.
  */
 export function createPublisher(channel: ConfirmChannel, onNack: () => void = () => {}): Publisher {
-  const returned = new Map<string, string>();
+  const returned = createReturns();
   let offence: string | null = null;
   channel.on("error", (error: Error & { code?: unknown }) => {
     if (OFFENCES.has(error.code)) offence = error.message;
   });
   channel.on("return", (message: Message & { fields: { replyText?: string } }) => {
-    returned.set(String(message.properties.messageId), message.fields.replyText ?? "returned");
+    const { fields: { exchange, routingKey, replyText }, properties: { messageId } } = message;
+    returned.add([exchange, routingKey, messageId], replyText ?? "returned");
   });
 
   return {
@@ -102,8 +104,7 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
       };
       const settle = (message: OutgoingMessage, error: Error | null) => {
         if (!open.has(message.id)) return;
-        const why = returned.get(message.id);
-        returned.delete(message.id);
+        const why = returned.take([route.exchange, route.keyOf(message), message.id]);
         if (why !== undefined) refuse(message.id, `returned by the broker: ${why}`);
         else if (error === null) {
           open.delete(message.id);
@@ -138,9 +139,33 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
   };
 }
 
+type Copy = readonly [exchange: string, key: string, id: unknown];
+
+/**
+ * Why messages came back. The broker returns a message ahead of its confirm; the same event may be under way to two
+ * queues at once, for two tasks that share the channel, and to one of them twice.
+ */
+function createReturns() {
+  const why = new Map<string, string[]>();
+  return {
+    add(copy: Copy, text: string): void {
+      const key = JSON.stringify(copy);
+      why.set(key, [...why.get(key) ?? [], text]);
+    },
+    take(copy: Copy): string | undefined {
+      if (why.size === 0) return undefined; // nearly always
+      const key = JSON.stringify(copy);
+      const [text, ...others] = why.get(key) ?? [];
+      if (others.length > 0) why.set(key, others);
+      else why.delete(key);
+      return text;
+    },
+  };
+}
+
 /**
  * Sends each of `things`, as the message that `messageOf` makes of it, to its consumer's queue alone: one consumer after
- * the other, because a message that several get has one id, by which the broker returns it. Takes `timeoutMs` in all, so
+ * the other, as a batch has one route. Takes `timeoutMs` in all, so
  * that the caller's transaction is not idle for longer, and begins nothing more once the broker owes an answer. Answers
  * with what the broker has `taken`, what it has `refused`, and why the rest has no answer: null where all have one.
  */
@@ -172,9 +197,9 @@ export async function publishToQueues<T extends { readonly consumer: string }>(
 }
 
 function propertiesOf(message: OutgoingMessage, route: Route) {
-  const { id, type, correlationId, occurredAt, traceparent, retryState, isRepublished } = message;
+  const { id, type, correlationId, occurredAt, traceparent, tracestate, retryState, isRepublished } = message;
   const headers = {
-    ...(traceparent === null ? {} : { traceparent }),
+    ...(traceparent === null ? {} : { traceparent, ...(tracestate ? { tracestate } : {}) }),
     ...(retryState ? headersOf(retryState) : {}),
     ...(isRepublished ? { [REPUBLISHED_HEADER]: true } : {}),
   };

@@ -33,7 +33,7 @@ export type OfType<E extends Envelope, T extends E["type"]> = Extract<E, { reado
 
 export type Processable<E extends Envelope> = Pick<
   Delivery<E>,
-  "parsed" | "traceparent" | "retryState" | "mayBeRepeat"
+  "parsed" | "traceparent" | "tracestate" | "retryState" | "mayBeRepeat"
 >;
 
 /**
@@ -79,13 +79,15 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
 }
 
 function receivedOf<E extends Envelope, T extends E["type"]>(
-  { parsed, traceparent, retryState, mayBeRepeat }: Processable<E>,
+  { parsed, traceparent, tracestate, retryState, mayBeRepeat }: Processable<E>,
   types: readonly T[],
 ): Received<OfType<E, T>> | Extract<Outcome, { kind: "rejected" }> {
   if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
   const { event } = parsed;
   const isExpected = (event: E): event is OfType<E, T> => types.some((type) => type === event.type);
-  if (isExpected(event)) return { event, traceparent, attempt: retryState.retries + 1, mayBeRepeat };
+  if (isExpected(event)) {
+    return { event, traceparent, tracestate, attempt: retryState.retries + 1, mayBeRepeat };
+  }
   return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
 }
 

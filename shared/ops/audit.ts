@@ -7,6 +7,7 @@ import type postgres from "postgres";
 import { bindingsOf } from "../broker/connection.ts";
 import type { Topology } from "../topology.ts";
 import { type Queryable, rowset, type Sql, type Statement, transaction } from "../sql/connect.ts";
+import { lettersOf } from "../sql/lost_events.ts";
 import {
   decideTransition,
   isFinal,
@@ -293,9 +294,7 @@ function findingLost(sql: Queryable, { topology, due, limit }: AuditScope): Stat
     left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
     where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
       and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
-      and not exists (
-        select from dead_letters d
-        where d.event_id = e.id and d.consumer = b.consumer and (d.state <> 'REDRIVEN' or d.resolved_at > ${due}))
+      and not exists (${lettersOf(sql, due)})
       and not exists (
         select from delayed_retries r
         where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})

@@ -54,8 +54,10 @@ async function addUnfinished(sql: Sql, { letter = false } = {}) {
 
 async function addLetter(sql: Sql, orderId: string, eventId: string | null = null, consumer = "any") {
   await sql`
-    insert into dead_letters (id, consumer, event_id, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
-    values (${uuidv7()}, ${consumer}, ${eventId}, ${orderId}, ${orderId}, 'retries exhausted', '', 4, now(), now())`;
+    insert into dead_letters (
+      id, consumer, event_id, event_type, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at
+    )
+    values (${uuidv7()}, ${consumer}, ${eventId}, (select type from outbox_events where id = ${eventId}), ${orderId}, ${orderId}, 'retries exhausted', '', 4, now(), now())`;
 }
 
 async function redriveLetters(sql: Sql, secondsAgo: number) {

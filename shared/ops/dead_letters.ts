@@ -87,6 +87,7 @@ export async function countOpenDeadLetters(
  */
 export type ClaimedLetter = Pick<DeadLetterRow, "id" | "consumer" | "eventType" | "correlationId"> & {
   readonly traceparent: string | null;
+  readonly tracestate: string | null;
   readonly body: Uint8Array;
   readonly isCut: boolean;
   readonly processed: boolean;
@@ -113,7 +114,7 @@ export async function claimOpenLetters(
       select *, sum(octet_length(body)) over (order by id) - octet_length(body) as before from claimed
     )
     select id, consumer, event_type as "eventType", correlation_id as "correlationId",
-           coalesce(traceparent, (select e.traceparent from outbox_events e where e.id = d.event_id)) as traceparent,
+           coalesce(traceparent, (select e.traceparent from outbox_events e where e.id = d.event_id)) as traceparent, tracestate,
            body, cut_from is not null as "isCut",
            exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
     from sized d where before < ${CLAIMED_BYTES} order by id`;

@@ -96,31 +96,60 @@ export async function listArmedFaults(sql: Queryable): Promise<ArmedFault[]> {
   return rows.flatMap(known);
 }
 
-/** Puts `faults` in the place of all there are, and tells every process that listens. */
+/**
+ * Puts `faults` in the place of all there are, and tells every process that listens. Those of scenarios stay as they are,
+ * spent or not, and what is the same as one of them is none: whoever has read the list sends them along.
+ */
 export async function replaceFaults(sql: Sql, faults: readonly Fault[], now: Date): Promise<void> {
   await transaction(sql, async (tx) => {
-    await tx`delete from faults`;
-    await insert(tx, faults, now);
+    await tx`delete from faults where not by_scenario`;
+    await insert(tx, faults, now, false);
   });
 }
 
-/** Arms `faults` beside those there are, and tells every process that listens. Spent ones of before are deleted. */
-export async function armFaults(sql: Sql, faults: readonly Fault[], now: Date): Promise<void> {
-  await transaction(sql, async (tx) => {
+/**
+ * Arms `faults` beside those there are, for a scenario's own order or for an operator, and tells every process that
+ * listens. Answers with their ids. Spent ones of before are deleted.
+ */
+export async function armFaults(
+  sql: Sql,
+  faults: readonly Fault[],
+  now: Date,
+  { byScenario = false }: { readonly byScenario?: boolean } = {},
+): Promise<string[]> {
+  return await transaction(sql, async (tx) => {
     await tx`delete from faults where remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
-    await insert(tx, faults, now);
+    return await insert(tx, faults, now, byScenario);
   });
 }
 
-async function insert(tx: Queryable, faults: readonly Fault[], now: Date): Promise<void> {
+/** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
+export async function disarmFault(sql: Sql, id: string): Promise<boolean> {
+  const rows = await sql`
+    with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
+    select pg_notify(${CHANNEL}, '') from taken`;
+  return rows.count > 0;
+}
+
+async function insert(
+  tx: Queryable,
+  faults: readonly Fault[],
+  now: Date,
+  byScenario: boolean,
+): Promise<string[]> {
   const rows = faults.map((fault) => ({ ...fault, id: uuidv7() }));
-  await tx`
-    insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at)
-    select "id", "point", "consumer", "correlationId", "times", "delayMs", ${now}
+  const armed = await tx<{ id: string }[]>`
+    insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at, by_scenario)
+    select "id", "point", "consumer", "correlationId", "times", "delayMs", ${now}, ${byScenario}
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "point" text, "consumer" text, "correlationId" text, "times" integer, "delayMs" integer
-    )`;
+    )
+    where ${byScenario} or not exists (
+      select from faults f where f.by_scenario and f.point = "point" and f.consumer is not distinct from "consumer"
+        and f.correlation_id is not distinct from "correlationId")
+    returning id`;
   await tx`select pg_notify(${CHANNEL}, '')`;
+  return armed.map(({ id }) => id);
 }
 
 /**

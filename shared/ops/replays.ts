@@ -7,7 +7,7 @@ import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";
 import type { Binding } from "../broker/connection.ts";
-import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql, storableText, transaction } from "../sql/connect.ts";
 import { firstIdOf } from "../sql/outbox.ts";
 import type { ReplayEventJson, ReplayJson, Row } from "./answers.ts";
 
@@ -298,9 +298,10 @@ export async function recordReplayProgress(
   positions: readonly number[],
   progress: ReplayProgress,
 ): Promise<void> {
-  const { state, sent, skipped, retryCount, error } = progress;
+  const { state, sent, skipped, retryCount } = progress;
+  const error = progress.error === null ? null : storableText(progress.error); // the broker's words
   const dueInMs = progress.state === "RUNNING" ? progress.dueInMs : null;
-  const reason = progress.state === "CANCELLED" ? progress.reason : null;
+  const reason = progress.state === "CANCELLED" ? storableText(progress.reason) : null;
   await sql`
     with settled as (
       update replay_events set settled_at = clock_timestamp()

@@ -23,6 +23,14 @@ export function isTraceparent(text: string): boolean {
   return TRACEPARENT.test(text);
 }
 
+/**
+ * The `tracestate` that goes with a valid `traceparent`: what tracing systems say to one another, passed on as it is. Null
+ * for what is none, or more than they may expect to be kept.
+ */
+export function tracestateOf(value: unknown): string | null {
+  return typeof value === "string" && /^[\x20-\x7e]{1,512}$/.test(value) ? value : null;
+}
+
 /** Reads a `traceparent`; null for what is none. */
 export function parseTraceparent(text: string): TraceContext | null {
   const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? [];

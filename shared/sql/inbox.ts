@@ -30,7 +30,7 @@ export async function ownConsumer(sql: Queryable, consumer: string): Promise<str
 
 /** A row that follows from an event, and what is to be told once it is stored. */
 export interface Effect<Row> {
-  readonly cause: Pick<Received, "event" | "traceparent">;
+  readonly cause: Pick<Received, "event" | "traceparent" | "tracestate">;
   readonly row: Row;
   readonly tells: Tell;
 }
@@ -61,9 +61,11 @@ export async function once<Row extends { readonly id: string }>(
   const eventIds = [...effects.map(({ cause }) => cause.event.eventId), ...repeats];
   if (eventIds.length === 0) return new Set();
   const rows = effects.map(({ row, cause }) => ({ ...row, cause: cause.event.eventId }));
-  const events = effects.map(({ row, tells, cause: { event: { correlationId }, traceparent } }) => {
-    return { ...inEnvelope(tells, { correlationId, traceparent }, now), rowId: row.id };
-  });
+  const events = effects.map(
+    ({ row, tells, cause: { event: { correlationId }, traceparent, tracestate } }) => {
+      return { ...inEnvelope(tells, { correlationId, traceparent, tracestate }, now), rowId: row.id };
+    },
+  );
   // Arrays, and no joins: those of a kept plan may be the wrong way round (`KEYED_SETTINGS`).
   const written = await wakeUps.carry((isDue) =>
     atomically(async (sql) =>

@@ -11,6 +11,19 @@ import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 type Instant = string;
 
 /**
+ * The dead letters of the event `e`, of the outbox, at the consumer `b.consumer` that speak for it: open, discarded, or
+ * redriven after `until`. Not those of a spoilt copy, which has no more of it than its id. But if the event itself is what
+ * its consumer cannot read, then the body is the event's, byte for byte.
+ */
+export function lettersOf(sql: Queryable, until: Statement): Statement {
+  return sql`
+    select from dead_letters d
+    where d.event_id = e.id and d.consumer = b.consumer and (d.state <> 'REDRIVEN' or d.resolved_at > ${until})
+      and (not d.is_malformed and d.event_type = e.type or d.fingerprint = (
+        select sha256(convert_to(own.payload::text, 'UTF8')) from outbox_events own where own.id = d.event_id))`;
+}
+
+/**
  * The condition that the event `e`, of the outbox, is missing at the consumer `b.consumer`: that has neither processed it
  * nor set it aside, and whoever sent it last, the relay, a retry or a redrive, did so up to `until`. A dead letter, open
  * or discarded, counts as set aside: somebody knows of it, or has decided. So does a retry that waits: it is on time.
@@ -19,9 +32,7 @@ export function isMissing(sql: Queryable, until: Instant): Statement {
   return sql`
     e.published_at <= ${until}::text::timestamptz
     and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
-    and not exists (
-      select from dead_letters d where d.event_id = e.id and d.consumer = b.consumer
-        and (d.state <> 'REDRIVEN' or d.resolved_at > ${until}::text::timestamptz))
+    and not exists (${lettersOf(sql, sql`${until}::text::timestamptz`)})
     and not exists (
       select from delayed_retries r where r.event_id = e.id and r.consumer = b.consumer
         and (r.due_at is not null or r.sent_at > ${until}::text::timestamptz))`;

@@ -5,7 +5,15 @@
  * @module
  */
 import type { OutgoingEvent } from "../broker/message.ts";
-import { KEYED_SETTINGS, type Queryable, rowset, type Sql, type Statement, uuids } from "./connect.ts";
+import {
+  KEYED_SETTINGS,
+  type Queryable,
+  rowset,
+  type Sql,
+  type Statement,
+  storableText,
+  uuids,
+} from "./connect.ts";
 
 /** An event that is to be told once the row with the id `rowId` is stored, or in any case where that is omitted. */
 export type EventOfRow = OutgoingEvent & { readonly rowId?: string };
@@ -20,15 +28,21 @@ export function insertingEvents(
   where: Statement = sql`true`,
 ): Statement {
   // The order's column is the one place where the outbox is named after what this system is about.
-  const rows = events.map(({ event, aggregateId, traceparent, rowId }) => {
-    return { event, aggregate_id: aggregateId, traceparent, row_id: rowId };
+  const rows = events.map(({ event, aggregateId, traceparent, tracestate, rowId }) => {
+    return {
+      event,
+      aggregate_id: aggregateId,
+      traceparent,
+      tracestate: tracestate ?? undefined,
+      row_id: rowId,
+    };
   });
   return sql`
-    insert into outbox_events (id, type, order_id, correlation_id, traceparent, payload, occurred_at)
-    select (event ->> 'eventId')::uuid, event ->> 'type', aggregate_id, event ->> 'correlationId', traceparent, event,
+    insert into outbox_events (id, type, order_id, correlation_id, traceparent, tracestate, payload, occurred_at)
+    select (event ->> 'eventId')::uuid, event ->> 'type', aggregate_id, event ->> 'correlationId', traceparent, tracestate, event,
            (event ->> 'occurredAt')::timestamptz
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb)
-      as new (event jsonb, aggregate_id uuid, traceparent text, row_id uuid)
+      as new (event jsonb, aggregate_id uuid, traceparent text, tracestate text, row_id uuid)
     where ${where}`;
 }
 
@@ -37,6 +51,7 @@ export interface ClaimedEvent {
   readonly type: string;
   readonly correlationId: string;
   readonly traceparent: string | null;
+  readonly tracestate: string | null;
   readonly occurredAt: Date;
   /** The envelope as JSON text: the relay never parses it. */
   readonly body: string;
@@ -86,7 +101,7 @@ export async function readEventsForPublishing(
 
 function publishedColumns(sql: Queryable) {
   return sql`
-    id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
+    id, type, correlation_id as "correlationId", traceparent, tracestate, occurred_at as "occurredAt",
     payload::text as body, retry_count as "retryCount", republished_at is not null as "isRepublished"`;
 }
 
@@ -107,11 +122,12 @@ export interface RefusedEvent {
 
 /** The statement that notes why events could not be published, and when each is due again. */
 export function markingRefused(sql: Queryable, refused: readonly RefusedEvent[]): Statement {
+  const rows = refused.map((one) => ({ ...one, error: storableText(one.error) })); // the broker's words
   return sql`
     update outbox_events
     set retry_count = retry_count + 1, last_error = left(refused.error, 500),
         next_attempt_at = clock_timestamp() + refused."retryInMs" * interval '1 millisecond'
-    from jsonb_to_recordset(${rowset(refused)}::text::jsonb)
+    from jsonb_to_recordset(${rowset(rows)}::text::jsonb)
       as refused (id uuid, error text, "retryInMs" integer)
     where outbox_events.id = refused.id
       and outbox_events.id = any(${uuids(refused.map(({ id }) => id))}::text::uuid[]) -- by the index`;

@@ -76,7 +76,8 @@ Deno.test("markingRefused() keeps an event back until its time, says why, and le
     1,
     "returned by the broker: NO_ROUTE",
   ]);
-  await markingRefused(relay, [{ id: bad, error: "again", retryInMs: -1 }]);
+  await markingRefused(relay, [{ id: bad, error: "a\0\ud800", retryInMs: -1 }]); // as a broker may word it
+  assertEquals((await findEvent(db.sql, bad))?.lastError, "a\u{FFFD}\u{FFFD}");
   // Due again: behind those that were never tried.
   assertEquals((await claimingEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]), [
     ...good.map((id) => [id, 0]),

@@ -17,9 +17,12 @@ export interface NewDeadLetter {
   readonly aggregateId: string | null;
   readonly correlationId: string | null;
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   /** Byte for byte; only its beginning where `cutFrom` says how many bytes it had. */
   readonly body: Uint8Array;
   readonly cutFrom?: number | null;
+  /** Whether the body is no event, although its id may be that of one. */
+  readonly isMalformed?: boolean;
   /** Why, in a few fixed words, such as `retries exhausted`. */
   readonly reason: string;
   /** Why, in full; the first 2,000 characters are kept. */
@@ -48,14 +51,14 @@ export async function insertDeadLetters(
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, body, cut_from, reason, detail,
+      id, consumer, event_id, event_type, order_id, correlation_id, traceparent, tracestate, body, cut_from, is_malformed, reason, detail,
       attempts, first_failed_at, last_failed_at
     )
-    select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent",
-           decode("body", 'base64'), "cutFrom", "reason", left("detail", 2000), "attempts", now(), now()
+    select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", "tracestate",
+           decode("body", 'base64'), "cutFrom", coalesce("isMalformed", false), "reason", left("detail", 2000), "attempts", now(), now()
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
-      "traceparent" text, "body" text, "cutFrom" integer, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "tracestate" text, "body" text, "cutFrom" integer, "isMalformed" boolean, "reason" text, "detail" text, "attempts" integer
     )
     order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
@@ -71,6 +74,7 @@ export interface NewRetry {
   readonly aggregateId: string;
   readonly correlationId: string;
   readonly traceparent: string | null;
+  readonly tracestate?: string | null | undefined;
   /** Byte for byte. */
   readonly body: Uint8Array;
   /** What the attempt met with; the first 2,000 characters are kept. */
@@ -98,14 +102,15 @@ export async function insertRetries(sql: Queryable, retries: readonly NewRetry[]
   if (rows.length === 0) return;
   await sql`
     insert into delayed_retries as known (
-      consumer, event_id, event_type, order_id, correlation_id, traceparent, body, error, retries, first_seen_at,
+      consumer, event_id, event_type, order_id, correlation_id, traceparent, tracestate, body, error, retries, first_seen_at,
       last_failed_at, due_at
     )
-    select "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", decode("body", 'base64'),
+    select "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", "tracestate",
+           decode("body", 'base64'),
            left("error", 2000), "retries", now() - "ageMs" * interval '1 millisecond', now(),
            now() + "delayMs" * interval '1 millisecond'
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
-      "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text, "traceparent" text,
+      "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text, "traceparent" text, "tracestate" text,
       "body" text, "error" text, "retries" integer, "ageMs" float8, "delayMs" integer
     )
     order by "eventId"
@@ -136,7 +141,7 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
       select *, sum(octet_length(body)) over (order by due_at, event_id, consumer) - octet_length(body) as before from claimed
     )
     select consumer, event_id as "eventId", event_type as "eventType", correlation_id as "correlationId", traceparent,
-           body, retries,
+           tracestate, body, retries,
            greatest(extract(epoch from clock_timestamp() - first_seen_at) * 1000, 0)::float8 as "ageMs"
     from sized where before < ${CLAIMED_BYTES} order by due_at`;
 }

@@ -30,6 +30,7 @@ Deno.test("insertRetries() keeps events with their past until they are due, and 
     eventType: due.eventType,
     correlationId: due.correlationId,
     traceparent: due.traceparent,
+    tracestate: null,
     body: new TextDecoder().decode(due.body),
     retries: 1,
     ageMs: 0,

@@ -69,10 +69,10 @@ export function decideBatch(
   return { outcomes, settled, changes, outgoing };
 }
 
-function refundFor({ event, traceparent }: Received, now: Date) {
+function refundFor({ event, traceparent, tracestate }: Received, now: Date) {
   const { correlationId, data: { orderId } } = event;
   const reason = event.type === "enrollment.failed" ? event.data.reason : "enrollment failed";
-  return makeEvent("refund.requested", { orderId, reason }, { correlationId, traceparent }, now);
+  return makeEvent("refund.requested", { orderId, reason }, { correlationId, traceparent, tracestate }, now);
 }
 
 /**

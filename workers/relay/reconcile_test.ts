@@ -127,6 +127,28 @@ async function passAnHour({ sql }: TestSchema): Promise<void> {
     set sent_until = sent_until - interval '1 hour', bound_since = bound_since - interval '1 hour'`;
 }
 
+Deno.test("a letter of a spoilt copy hides no loss; one of the event itself, or of a sound copy of it, is its end", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const consumer = topology.queues.paymentsOrderCreated.name;
+  const ids = await Promise.all([1, 2, 3, 4].map(() => publish(db)));
+  const [spoilt = "", renamed = "", sound = "", unreadable = ""] = ids;
+  const rows = await db.sql`select payload::text as text from outbox_events where id = ${unreadable}`;
+  const body = new TextEncoder().encode(rows[0]?.text);
+  await insertDeadLetters(db.as("orderflow_payments"), [
+    newLetter(consumer, { eventId: spoilt, isMalformed: true }),
+    newLetter(consumer, { eventId: renamed, eventType: "payment.failed" }),
+    newLetter(consumer, { eventId: sound }),
+    newLetter(consumer, { eventId: unreadable, isMalformed: true, body }),
+  ]);
+  const { checks } = await runAudit(db.sql, topology, { graceSeconds: 0 });
+  const missed = checks.find(({ check }) => check === "event lost on its way to a consumer");
+  assertEquals(missed?.violations.map(({ eventId }) => eventId).toSorted(), [spoilt, renamed].toSorted());
+  await pass(reconcilerOf(db, topology), broker);
+  assertEquals([...broker.sent.keys()].toSorted(), [spoilt, renamed].toSorted());
+});
+
 Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer alone, until it has it", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();

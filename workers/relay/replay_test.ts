@@ -214,6 +214,20 @@ Deno.test("messages that the broker does not take are tried again, so many times
   assertStringIncludes(replay?.reason ?? "", "NO_ROUTE");
 });
 
+Deno.test("why the broker does not take a message is kept, whatever it words that with", async () => {
+  await using on = await stage();
+  await payments(on, 1);
+  const id = await started(on, payment);
+  const refusing: Publisher = {
+    publish: (messages) => {
+      const refused = messages.map(({ id }) => ({ id, error: "a\0b" }));
+      return Promise.resolve({ confirmed: [], refused, unknown: [], offence: null });
+    },
+  };
+  await sendDueMessages(on.db.as("orderflow_relay"), refusing, DAYS);
+  assertStringIncludes((await findReplay(on.db.sql, id))?.lastError ?? "", "a\u{FFFD}b");
+});
+
 Deno.test("what the broker does not take stays, while the others go on, and is sent once it does", async () => {
   await using on = await stage();
   const ids = await payments(on, 3);

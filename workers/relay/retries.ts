@@ -80,7 +80,8 @@ export async function sendDue(sql: Sql, publisher: Publisher) {
 }
 
 function messageFor(retry: DueRetry): OutgoingMessage {
-  const { eventId: id, eventType: type, correlationId, traceparent, body, retries, ageMs } = retry;
+  const { eventId: id, eventType: type, correlationId, traceparent, tracestate, body, retries, ageMs } =
+    retry;
   const retryState = { retries, ageMs };
-  return { id, type, correlationId, traceparent, occurredAt: null, body, retryState };
+  return { id, type, correlationId, traceparent, tracestate, occurredAt: null, body, retryState };
 }

@@ -19,7 +19,7 @@ Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and 
   await using db = await testSchema();
   await using broker = await testBroker();
   await using wired = await wire(broker);
-  const retry = retryFor(broker);
+  const retry = { ...retryFor(broker), tracestate: "rojo=1" };
   await insertRetries(db.sql, [retry, { ...retryFor(broker), delayMs: 60_000 }]);
   const { nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assert(nextMs !== null && nextMs > 1000, String(nextMs));
@@ -27,7 +27,11 @@ Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and 
   assertEquals(new TextDecoder().decode(message.content), new TextDecoder().decode(retry.body));
   const { messageId, type, correlationId, headers } = message.properties;
   assertEquals([messageId, type, correlationId], [retry.eventId, "order.created", retry.correlationId]);
-  assertEquals(headers?.["x-retries"], 2);
+  assertEquals([headers?.["x-retries"], headers?.traceparent, headers?.tracestate], [
+    2,
+    retry.traceparent,
+    "rojo=1",
+  ]);
   const ageMs = headers?.["x-age-ms"];
   assert(Number.isInteger(ageMs) && ageMs >= retry.ageMs && ageMs < retry.ageMs + 60_000, `${ageMs} ms`);
   assertEquals(await wired.channel.get(retry.consumer), false);

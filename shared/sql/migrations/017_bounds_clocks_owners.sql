@@ -1,4 +1,4 @@
--- sha256 of what follows: b25acf795f62c9c5
+-- sha256 of what follows: f5a8dc67aa9d2543
 -- What strangers send, clocks that are wrong, and modules that take another's place.
 
 -- A dead letter of a message that was too large keeps the beginning of its body: so many bytes that had. One whose body is
@@ -8,7 +8,9 @@ alter table dead_letters
   add column is_malformed boolean not null default false;
 
 -- What goes with traceparent, and is passed on as it came.
-alter table outbox_events add column tracestate text;
+alter table outbox_events   add column tracestate text;
+alter table delayed_retries add column tracestate text;
+alter table dead_letters    add column tracestate text;
 
 -- How far the process's clock was ahead of the database's.
 alter table heartbeats add column clock_ahead_ms double precision;

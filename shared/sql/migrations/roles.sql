@@ -93,7 +93,7 @@ create policy refund_succeeded on outbox_events for insert to orderflow_payments
 -- reconciliation it reads what was processed or put aside, and writes down how far it is and what it misses.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
 grant select (event_id, consumer) on processed_events to orderflow_relay;
-grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_relay;
+grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters to orderflow_relay;
 grant select, update (due_at, sent_at) on delayed_retries to orderflow_relay;
 grant select, insert, update (sent_until) on reconciliation_cursors to orderflow_relay;
 grant select, insert, update (sent_at), delete on lost_events to orderflow_relay;
@@ -121,13 +121,14 @@ grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), d
 grant select on heartbeats to orderflow_ops;
 
 -- Retention: delete what is old, and see no more of it than that takes, and of what it takes to know who still needs it.
-grant select (id, type, published_at), delete on outbox_events to orderflow_retention;
+grant select (id, type, payload, published_at), delete on outbox_events to orderflow_retention;
 grant update (published_at) on outbox_events to orderflow_retention;
 grant select (event_id, consumer), delete on processed_events to orderflow_retention;
 grant select (consumer, fingerprint, last_at), delete on suspect_deliveries to orderflow_retention;
 grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
 grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
-grant select (event_id, consumer, state, resolved_at) on dead_letters to orderflow_retention;
+grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters
+  to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
 grant select (id, state, created_at), delete on replays to orderflow_retention;
 grant select (replay_id, position), delete on replay_events to orderflow_retention;

@@ -29,7 +29,7 @@ import {
   readNextDue,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
-import { armFaults, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
+import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
 import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
 import {
   findOrder,
@@ -298,6 +298,7 @@ const OPS = (topology: Topology): Statements => ({
   cancelReplay: (sql) => cancelReplay(sql, NIL, "r"),
   listArmedFaults: (sql) => listArmedFaults(sql),
   armFaults: (sql) => armFaults(sql, [fault], NOW),
+  disarmFault: (sql) => disarmFault(sql, NIL),
   replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
   listHeartbeats: (sql) => listHeartbeats(sql),
   runAudit: (sql) => runAudit(sql, topology, { graceSeconds: 0 }),
