@@ -6,37 +6,55 @@
  */
 import nodeAssert, { AssertionError } from "node:assert/strict";
 
-/** An error of its own for a message: how node types a plain text here differs between its versions. */
-function failure(message: string | undefined): AssertionError | undefined {
-  return message === undefined ? undefined : new AssertionError({ message });
+/** Runs a check of node's; where it fails, `msg` stands before what was expected and what there was. */
+function checked(msg: string | undefined, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (msg === undefined || !(error instanceof AssertionError)) throw error;
+    throw new AssertionError({ message: `${msg}\n${error.message}` });
+  }
 }
 
 /** Fails unless `expr` is truthy, and narrows its type. */
 export function assert(expr: unknown, msg = ""): asserts expr {
-  if (!expr) throw new AssertionError({ message: msg || "Expected a truthy value" });
+  if (!expr) {
+    throw new AssertionError({ message: msg || "Expected a truthy value" });
+  }
 }
 
 /** Fails unless the two are deeply equal. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
-  nodeAssert.deepStrictEqual(actual, expected, failure(msg));
+  checked(msg, () => nodeAssert.deepStrictEqual(actual, expected));
 }
 
 /** Fails if the two are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  nodeAssert.notDeepStrictEqual(actual, expected, failure(msg));
+  checked(msg, () => nodeAssert.notDeepStrictEqual(actual, expected));
 }
 
 /** Fails unless `actual` contains `expected`. */
-export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
+export function assertStringIncludes(
+  actual: string,
+  expected: string,
+  msg?: string,
+): void {
   assert(
     actual.includes(expected),
-    msg ?? `Expected ${JSON.stringify(actual)} to include ${JSON.stringify(expected)}`,
+    msg ??
+      `Expected ${JSON.stringify(actual)} to include ${
+        JSON.stringify(expected)
+      }`,
   );
 }
 
 /** Fails unless `actual` matches `expected`. */
-export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
-  nodeAssert.match(actual, expected, failure(msg));
+export function assertMatch(
+  actual: string,
+  expected: RegExp,
+  msg?: string,
+): void {
+  checked(msg, () => nodeAssert.match(actual, expected));
 }
 
 /** Fails unless `actual` is greater than `expected`. */
@@ -55,7 +73,7 @@ export function assertObjectMatch(
   expected: Record<PropertyKey, unknown>,
   msg?: string,
 ): void {
-  nodeAssert.partialDeepStrictEqual(actual, expected, failure(msg));
+  checked(msg, () => nodeAssert.partialDeepStrictEqual(actual, expected));
 }
 
 // deno-lint-ignore no-explicit-any -- the real package's own signature: any class that can be thrown
@@ -67,9 +85,19 @@ function checkError<E extends Error>(
   includes?: string,
   msg?: string,
 ): E {
-  assert(error instanceof Error, msg ?? "A value was thrown that is not an Error");
-  if (cls) assert(error instanceof cls, msg ?? `Expected ${cls.name}, got ${error.name}: ${error.message}`);
-  if (includes !== undefined) assertStringIncludes(error.message, includes, msg);
+  assert(
+    error instanceof Error,
+    msg ?? "A value was thrown that is not an Error",
+  );
+  if (cls) {
+    assert(
+      error instanceof cls,
+      msg ?? `Expected ${cls.name}, got ${error.name}: ${error.message}`,
+    );
+  }
+  if (includes !== undefined) {
+    assertStringIncludes(error.message, includes, msg);
+  }
   return error as E;
 }
 
@@ -85,7 +113,9 @@ export function assertThrows<E extends Error = Error>(
   } catch (error) {
     return checkError(error, cls, includes, msg);
   }
-  throw new AssertionError({ message: msg ?? "Expected the function to throw" });
+  throw new AssertionError({
+    message: msg ?? "Expected the function to throw",
+  });
 }
 
 /** Fails unless the promise of `fn` rejects (as `assertThrows`); answers with the error. */
@@ -100,5 +130,7 @@ export async function assertRejects<E extends Error = Error>(
   } catch (error) {
     return checkError(error, cls, includes, msg);
   }
-  throw new AssertionError({ message: msg ?? "Expected the promise to reject" });
+  throw new AssertionError({
+    message: msg ?? "Expected the promise to reject",
+  });
 }
