@@ -11,7 +11,7 @@ import { bindingsOf } from "../../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, toQueue } from "../../shared/broker/publish.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import { uuids } from "../../shared/sql/connect.ts";
+import { transaction, uuids } from "../../shared/sql/connect.ts";
 import { readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { API, CONSUMERS, RELAY } from "../../workers/dev/processes.ts";
 import { badBody } from "../support/bad_messages.ts";
@@ -43,7 +43,7 @@ const GIVE_UP_MS = 60_000;
 
 interface KindOfFault {
   readonly what: string;
-  /** Whom it can strike: processes, `database`, `broker`, or `events`. */
+  /** Whom it can strike: processes, `database`, `broker`, `events`, or `rows`. */
   readonly targets: readonly string[];
   /** From and to, in milliseconds: long enough to hurt, short enough to leave time for the next one. */
   readonly lastsMs?: readonly [number, number];
@@ -63,6 +63,10 @@ export type FaultKind =
   | "blip"
   | "wipe"
   | "restart"
+  | "silence"
+  | "refuse"
+  | "read-only"
+  | "lock"
   | "duplicate"
   | "reverse"
   | "malform";
@@ -126,6 +130,50 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
     targets: ["database"],
     lastsMs: [300, 1500],
     inject: ({ lastsMs }, { stack, database }) => database.restart(stack.wires.database, lastsMs),
+  },
+  silence: {
+    what: "all connections to a service carry nothing any more, as if its host had died; new ones do",
+    targets: services,
+    inject: (fault, system) => Promise.resolve(wireOf(fault, system).silence()),
+  },
+  refuse: {
+    what: "the database lets nobody in for a while, and all are thrown out",
+    targets: ["database"],
+    lastsMs: [300, 4000],
+    async inject({ lastsMs }, { stack, database }) {
+      await database.alter("allow_connections false");
+      stack.wires.database.breakConnections();
+      await delay(lastsMs);
+      await database.alter("allow_connections true");
+    },
+  },
+  "read-only": {
+    what: "the database takes no writes for a while, as a standby after a failover",
+    targets: ["database"],
+    lastsMs: [300, 4000],
+    async inject({ lastsMs }, { stack, database }) {
+      await database.alter("set default_transaction_read_only = on");
+      stack.wires.database.breakConnections();
+      await delay(lastsMs);
+      await database.alter("reset default_transaction_read_only");
+    },
+  },
+  lock: {
+    what: "somebody holds rows of orders and payments for a while",
+    targets: ["rows"],
+    lastsMs: [1000, 5000],
+    messages: [5, 50],
+    async inject({ lastsMs, messages }, { database }) {
+      await eventually("rows to be held", async () => {
+        await transaction(database.db.sql, async (tx) => {
+          await tx`select from orders where id in (select id from orders order by id desc limit ${messages}) for update`;
+          await tx`
+            select from payments where id in (select id from payments order by id desc limit ${messages}) for update`;
+          await delay(lastsMs);
+        });
+        return true;
+      }, GIVE_UP_MS);
+    },
   },
   duplicate: {
     what: "events are published again",
@@ -259,7 +307,7 @@ const chance = fc.record({ at: share, lasts: share, messages: share, seed: fc.na
 
 /**
  * Chooses the faults, in the order in which they strike. Kinds and targets are dealt from shuffled decks, so that every
- * card comes once in as many deals as there are cards: with 12 faults or more every kind is among them, with 36 or more
+ * card comes once in as many deals as there are cards: with 16 faults or more every kind is among them, with 48 or more
  * every process is killed. Pure.
  */
 export function scheduleFaults({ seed, orders, faults }: SchedulePlan): Fault[] {
@@ -361,6 +409,5 @@ export function createStrikes(
 /** What no two faults may touch at once; others may strike at the same time. */
 function resourceOf({ kind, target }: Fault): string {
   if (kind === "wipe") return "broker";
-  if (kind === "restart") return "database";
   return kind === "copy" || kind === "malform" ? `${kind} ${target}` : target;
 }

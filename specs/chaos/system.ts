@@ -7,6 +7,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { migrate } from "../../shared/sql/migrate.ts";
+import { connect } from "../../shared/sql/connect.ts";
 import { childEnvironment } from "../../workers/dev/child.ts";
 import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
@@ -52,8 +53,12 @@ interface ChaosDatabase extends AsyncDisposable {
   readonly restartIs: string;
   /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
   restart(wire: CutProxy, lastsMs: number): Promise<void>;
+  /** Runs `alter database` on it, from another one: it may let nobody in. */
+  alter(what: string): Promise<void>;
 }
 
+/** Another fault may have the server down meanwhile. */
+const ALTERED_MS = 60_000;
 /** With fsync off a crash of the server alone loses nothing that was written, and a commit waits until it is. */
 const CRASH_SAFE = { synchronous_commit: "on" };
 
@@ -72,6 +77,15 @@ async function startChaosDatabase(): Promise<ChaosDatabase> {
       ? "the server is stopped in immediate mode, as by a crash, and started again on the same data"
       : "new connections are refused and those that are open are terminated: the server is not the run's own",
     restart: crash ? () => crash() : (wire, lastsMs) => refuse(db, wire, lastsMs),
+    async alter(what) {
+      await eventually(`the database to ${what}`, async () => {
+        const sql = connect(server.url, { name: "chaos", role: null, max: 1 });
+        await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} ${what}`).finally(() =>
+          sql.end({ timeout: 1 })
+        );
+        return true;
+      }, ALTERED_MS);
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
