@@ -57,11 +57,6 @@ const usage = usageOf(
   "--seed=3 --orders=10000 --faults=120",
 );
 
-if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
-}
-
 async function run(flags: FlagValues<typeof FLAGS>): Promise<number> {
   const { seed, orders, faults, schedule, json } = flags;
   const plan = { seed, orders, faults };
@@ -258,4 +253,9 @@ export function reportLines(report: ChaosReport): string[] {
       ? "Passed."
       : `FAILED: repeat with --seed ${plan.seed} --orders ${plan.orders} --faults ${plan.faults}`,
   ];
+}
+
+if (import.meta.main) {
+  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
+  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
 }
