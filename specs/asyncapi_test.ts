@@ -14,6 +14,7 @@ import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher, toExchange } from "../shared/broker/publish.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { EVENT_TYPES, parseEvent } from "../shared/events.ts";
+import { asyncApiDocument } from "./asyncapi_document.ts";
 import { testBroker } from "./support/test_broker.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -37,6 +38,16 @@ const { components: { messages, schemas } } = z.object({
     schemas: z.record(z.string(), z.record(z.string(), z.unknown())),
   }),
 }).parse(parse(file));
+
+const options = { name: z.string(), durable: z.boolean(), autoDelete: z.boolean() };
+const amqpBinding = z.object({
+  exchange: z.object({ ...options, type: z.string() }).optional(),
+  queue: z.object({ ...options, exclusive: z.boolean() }).optional(),
+  "x-arguments": z.record(z.string(), z.unknown()).optional(),
+});
+const declaredSchema = z.object({
+  channels: z.record(z.string(), z.object({ bindings: z.object({ amqp: amqpBinding }) })),
+});
 
 Deno.test("specs/asyncapi.yaml is valid AsyncAPI 3.1, and each of its references leads somewhere", () => {
   const document = parse(file);
@@ -70,13 +81,20 @@ Deno.test("every message of specs/asyncapi.yaml has an example that a consumer t
   }
 });
 
-Deno.test("each example that is published reaches exactly the queues that it should, with the properties that are described", async () => {
+Deno.test("what is described is what is declared, and each example reaches exactly the queues that it should", async () => {
   await using broker = await testBroker();
   const queues: { name: string; bindings: readonly string[] }[] = Object.values(broker.topology.queues);
   const connection = await connect(broker.url);
   try {
     const channel = await connection.createConfirmChannel();
     await declareTopology(channel, broker.topology);
+    const described = declaredSchema.parse(asyncApiDocument(broker.topology));
+    for (const { bindings: { amqp } } of Object.values(described.channels)) {
+      // What is there is declared once more: with one other property, the broker refuses (406).
+      const { exchange, queue, "x-arguments": queueArguments } = amqp;
+      if (exchange) await channel.assertExchange(exchange.name, exchange.type, exchange);
+      if (queue) await channel.assertQueue(queue.name, { ...queue, arguments: queueArguments });
+    }
     for (
       const { name: type, contentType, bindings, examples: [{ headers, payload }] } of Object.values(messages)
     ) {

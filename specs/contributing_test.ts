@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FencedBlock, fencedBlocks, sectionOf } from "./support/markdown.ts";
@@ -34,11 +34,8 @@ Deno.test("an event, a table and a consumer that are added as CONTRIBUTING.md sa
   const touched = [...changed, ...created];
   const sources = [...touched.filter((path) => path.endsWith(".ts")), AT_WORK];
 
-  const before = await readTexts(copy.path);
   for (const edit of edits) await write(edit, copy.path);
   await deno(copy.path, "fmt", "-q", ...touched.filter((path) => /\.(ts|json|yml)$/.test(path)));
-  const byHand = changes(before, await readTexts(copy.path));
-  assertEquals(byHand, touched.toSorted(), "files that have changed");
 
   await deno(copy.path, "task", "-q", "generate");
   const tests = testsOf(steps);
@@ -89,18 +86,6 @@ async function* filesIn(project: string, folder = project): AsyncGenerator<strin
     if (isDirectory) yield* filesIn(project, join(folder, name));
     else yield relative(project, join(folder, name));
   }
-}
-
-async function readTexts(project: string): Promise<Map<string, string>> {
-  const texts = new Map<string, string>();
-  for await (const file of filesIn(project)) texts.set(file, await Deno.readTextFile(join(project, file)));
-  return texts;
-}
-
-/** The files that are not what they were, new and missing ones included. */
-function changes(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): string[] {
-  const paths = new Set([...before.keys(), ...after.keys()]);
-  return [...paths].filter((path) => before.get(path) !== after.get(path)).toSorted();
 }
 
 async function write(step: Exclude<Step, { readonly kind: "run" }>, project: string): Promise<void> {

@@ -113,8 +113,6 @@ function wires() {
     broker("outbox-relay"),
   ];
   const [seats, consuming] = [database("seats.v1"), broker("seats.v1")];
-  api.sent(bytes(prepare("n1", "select pg_notify($1, '')") + execute("n1")));
-  api.received(ANSWER);
   watch.take();
   return { watch, api, relay, listening, publishing, seats, consuming };
 }
@@ -125,12 +123,11 @@ Deno.test("what leaves before an answer comes is one round trip, in one write or
   relay.received(ANSWER);
   relay.received(ANSWER);
   api.sent(bytes(execute("s1")));
-  api.sent(bytes(execute("n1")));
   api.received(ANSWER);
   api.sent(bytes(message("X", "")));
-  const { roundTrips, statements, onlyNotify } = watch.take();
+  const { roundTrips, statements } = watch.take();
   assertEquals([...roundTrips], [["outbox-relay", 1], ["api", 1]]);
-  assertEquals([statements, onlyNotify], [4, 1]);
+  assertEquals(statements, 3);
   api.sent(bytes(prepare("h1", "insert into heartbeats values ($1)") + execute("h1")));
   api.received(ANSWER);
   const next = watch.take();
@@ -140,38 +137,33 @@ Deno.test("what leaves before an answer comes is one round trip, in one write or
 Deno.test("hops are counted along the way of an order: database, notification, delivery", () => {
   const { watch, api, relay, listening, publishing, seats, consuming } = wires();
   api.sent(bytes(execute("s1")));
-  api.received(ANSWER); // 1
-  api.sent(bytes(execute("n1")));
-  listening.received(NOTIFIED); // 2
   api.received(ANSWER);
+  listening.received(NOTIFIED); // 1, by the commit that the API is told of at the same time
   relay.sent(bytes(execute("claim")));
-  relay.received(ANSWER); // 3
+  relay.received(ANSWER); // 2
   publishing.sent(bytes(`${PUBLISH}${PUBLISH}`));
   relay.sent(bytes(execute("mark")));
   relay.received(ANSWER); // beside the order's way
-  consuming.received(bytes(DELIVER)); // 4
+  consuming.received(bytes(DELIVER)); // 3
   seats.sent(bytes(execute("seat")));
-  seats.received(ANSWER); // 5
-  const { hops, notified, publishes, deliveries } = watch.take();
-  assertEquals(hops.get("seats.v1"), 5);
-  assertEquals([...notified], [["outbox-relay", 1]]);
+  seats.received(ANSWER); // 4
+  const { hops, publishes, deliveries } = watch.take();
+  assertEquals(hops.get("seats.v1"), 4);
   assertEquals([publishes, deliveries], [2, 1]);
 });
 
-Deno.test("the lines have what most orders do, and a commit that only notifies is no durable one", () => {
+Deno.test("the lines have what most orders do, and the commit of a heartbeat is none of an order", () => {
   const order = (trips: number) => ({
     roundTrips: new Map([["api", 1], ["test.1a2b.seats.v1", trips]]),
     statements: 9,
     heartbeats: 2,
-    onlyNotify: 4,
-    notified: new Map([["outbox-relay", 3]]),
     publishes: 4,
     deliveries: 5,
     hops: new Map([["seats.v1", 12]]),
     writes: 16,
   });
   const rows = hopRows([order(4), order(3), order(3), order(40)], "seats.v1");
-  // Round trips, statements, durable commits, those that only notify, wake-ups, publishes, deliveries, hops in a row.
-  assertEquals(rows.map(({ ours }) => ours), [4, 9, 10, 4, 3, 4, 5, 12]);
+  // Round trips, statements, commits, publishes, deliveries, hops in a row.
+  assertEquals(rows.map(({ ours }) => ours), [4, 9, 14, 4, 5, 12]);
   assertEquals(rows[0]?.note, "api 1, seats.v1 3");
 });

@@ -116,10 +116,6 @@ function nothing() {
     heartbeats: 0,
     /** What gets an answer of its own, round trip or not. */
     statements: 0,
-    /** Statements that do nothing but notify: such a commit waits for no disk. */
-    onlyNotify: 0,
-    /** Notifications, by the process that is told. */
-    notified: new Map<string, number>(),
     publishes: 0,
     deliveries: 0,
     /**
@@ -175,12 +171,10 @@ export function watchWires() {
         waiting = hopsOf(who);
         passed.asked.push({ who, hops: waiting });
         passed.statements += statements;
-        passed.onlyNotify += bound.filter((sql) => /^\s*select\s+pg_notify\b/i.test(sql)).length;
       },
       received(bytes) {
         if (waiting !== null) reach(who, waiting);
         else if (bytes[0] === NOTIFICATION) {
-          add(passed.notified, who);
           reach(who, passed.asked.findLast((other) => other.who !== who)?.hops ?? 0);
         }
         waiting = null;
@@ -278,9 +272,7 @@ export function hopRows(orders: readonly CountedOrder[], last: string): BenchRow
       each.map(([who, trips]) => `${who} ${trips}`).join(", "),
     ),
     row("statements, begin and commit among them", ({ statements }) => statements),
-    row("durable commits", ({ writes, onlyNotify, heartbeats }) => writes - onlyNotify - heartbeats),
-    row("commits that only notify", ({ onlyNotify }) => onlyNotify),
-    row("wake-ups of the relay", ({ notified }) => notified.get("outbox-relay") ?? 0),
+    row("commits", ({ writes, heartbeats }) => writes - heartbeats),
     row("publishes", ({ publishes }) => publishes),
     row("deliveries", ({ deliveries }) => deliveries),
     row(

@@ -57,12 +57,7 @@ const usage = usageOf(
   "--seed=3 --orders=10000 --faults=120",
 );
 
-if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
-}
-
-async function run(flags: FlagValues<typeof FLAGS>): Promise<number> {
+async function run(flags: ChaosFlags): Promise<number> {
   const { seed, orders, faults, schedule, json } = flags;
   const plan = { seed, orders, faults };
   if (schedule) {
@@ -75,8 +70,7 @@ async function run(flags: FlagValues<typeof FLAGS>): Promise<number> {
   return report.passed ? EXIT_DONE : EXIT_FOUND;
 }
 
-async function runFromTerminal(plan: SchedulePlan, flags: FlagValues<typeof FLAGS>): Promise<ChaosReport> {
-  const { connections, settle, "keep-logs": logs } = flags;
+async function runFromTerminal(plan: SchedulePlan, flags: ChaosFlags): Promise<ChaosReport> {
   const startedAt = performance.now();
   using stop = stopOnSignals(null);
   using progress = startProgress("orders", plan.orders);
@@ -84,44 +78,33 @@ async function runFromTerminal(plan: SchedulePlan, flags: FlagValues<typeof FLAG
     progress.say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${line}`);
   };
   try {
-    if (logs) await Deno.mkdir(logs, { recursive: true });
-    const onAccepted = progress.at;
-    return await runChaos(plan, {
-      connections,
-      settleMs: settle * 1000,
-      logs,
-      stop: stop.signal,
-      say,
-      onAccepted,
-    });
+    return await runChaos(plan, flags, { stop: stop.signal, say, onAccepted: progress.at });
   } catch (error) {
     const why = stop.signal.aborted ? "it was stopped" : messageOf(error);
     throw new Error(`Cannot run chaos: ${why}`, { cause: error });
   }
 }
 
-/** `passed`: nothing was lost, duplicated, stuck or wrong, every request was answered, and the audit found nothing. */
-export type ChaosReport = Awaited<ReturnType<typeof runChaos>>;
+type ChaosFlags = FlagValues<typeof FLAGS>;
+type ChaosReport = Awaited<ReturnType<typeof runChaos>>;
 
 /**
  * Runs chaos on a system of its own, on the services of `DATABASE_URL` and `AMQP_URL` or on embedded ones: makes it, puts
- * load on it, lets the faults strike, has it settle within `settleMs` milliseconds of the last order, and checks the ledger.
- * `say` is told of each fault and each wait, `onAccepted` after each accepted order how many there are. `logs` is a folder
- * for what the processes write.
+ * load on it, lets the faults strike, has it settle, and checks the ledger. `passed`: nothing was lost, duplicated, stuck
+ * or wrong, every request was answered, all has come to rest, and the audit found nothing.
  *
  * Errors: when the system does not start, a fault cannot be injected, or the run is stopped.
  */
-export async function runChaos(
+async function runChaos(
   plan: SchedulePlan,
-  { connections, settleMs, logs, stop, say, onAccepted }: {
-    readonly connections: number;
-    readonly settleMs: number;
-    readonly logs?: string | undefined;
+  { connections, settle: settleSeconds, "keep-logs": logs }: ChaosFlags,
+  { stop, say, onAccepted }: {
     readonly stop: AbortSignal;
     readonly say: (line: string) => void;
-    readonly onAccepted?: (orders: number) => void;
+    readonly onAccepted: (orders: number) => void;
   },
 ) {
+  if (logs) await Deno.mkdir(logs, { recursive: true });
   const faults = scheduleFaults(plan);
   await using system = await startChaosSystem(logs);
   const { stack, database, broker } = system;
@@ -134,13 +117,13 @@ export async function runChaos(
     gate: strikes.gate,
     stop,
     onAccepted(count) {
-      onAccepted?.(count);
+      onAccepted(count);
       strikes.onAccepted(count);
     },
   });
   await strikes.over();
   stop.throwIfAborted();
-  const unsettled = await settle(system, record, { withinMs: settleMs, stop, say });
+  const unsettled = await settle(system, record, { withinMs: settleSeconds * 1000, stop, say });
   stop.throwIfAborted();
   const books = await readBooks(database.db.sql);
   const ledger = balance({ accepted, answeredTwice }, books);
@@ -223,7 +206,7 @@ const listOf = (counts: object) =>
   Object.entries(counts).map((entry) => entry.join(" ")).join(", ") || "none";
 
 /** The report for people. */
-export function reportLines(report: ChaosReport): string[] {
+function reportLines(report: ChaosReport): string[] {
   const { plan, services, faults, load, ledger, unsettled, audit } = report;
   const row = (what: string, value: unknown) => `${what.padEnd(36)}${value}`;
   const seconds = report.seconds.toFixed(1);
@@ -258,4 +241,9 @@ export function reportLines(report: ChaosReport): string[] {
       ? "Passed."
       : `FAILED: repeat with --seed ${plan.seed} --orders ${plan.orders} --faults ${plan.faults}`,
   ];
+}
+
+if (import.meta.main) {
+  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
+  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
 }

@@ -42,9 +42,8 @@ export interface TestStack extends AsyncDisposable {
   readonly crashes: readonly string[];
 }
 
-/** A running system whose wires can be cut. */
+/** A running system; the wires between its processes and the services can be cut, the test's own go elsewhere. */
 export interface CuttableStack extends TestStack {
-  /** The wires between its processes and the services; the test's own connections do not go by them. */
   readonly wires: { readonly database: CutProxy; readonly broker: CutProxy };
 }
 
@@ -89,12 +88,8 @@ export interface StackOptions {
   readonly metrics?: boolean;
 }
 
-/** Where the services are. */
-export interface ServiceUrls {
-  readonly database: string;
-  /** The broker's URL, or those of a cluster's nodes, as in `AMQP_URL`. */
-  readonly broker: string;
-}
+/** Where the services are; the broker's may be those of a cluster's nodes, as in `AMQP_URL`. */
+export type ServiceUrls = { readonly database: string; readonly broker: string };
 
 const ALL = PROCESSES.map(({ name }) => name);
 
