@@ -139,7 +139,7 @@ async function runChaos(
     faults: countByKind(faults.slice(0, strikes.struck())),
     load: { ...load, ordersPerSecond: accepted.size / load.seconds },
     accepted: accepted.size,
-    orders: countOf(books.orders.values()),
+    orders: countOf([...books.orders.values()].toSorted()),
     ledger,
     unsettled,
     /** Events that the faults sent again. */

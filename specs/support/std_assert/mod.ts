@@ -42,9 +42,7 @@ export function assertStringIncludes(
   assert(
     actual.includes(expected),
     msg ??
-      `Expected ${JSON.stringify(actual)} to include ${
-        JSON.stringify(expected)
-      }`,
+      `Expected ${JSON.stringify(actual)} to include ${JSON.stringify(expected)}`,
   );
 }
 
