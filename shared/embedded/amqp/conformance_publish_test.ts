@@ -3,15 +3,16 @@ import type { ConfirmChannel, Message, Options } from "amqplib";
 import { conformanceTest, ready, send, until, untilReady } from "./testdata/conformance.ts";
 
 /** Publishes one message and says whether it was confirmed ("ack") or refused ("nack"). */
-function settle(
+async function settle(
   channel: ConfirmChannel,
   exchange: string,
   key: string,
   options: Options.Publish = {},
 ): Promise<string> {
-  return new Promise((resolve) => {
-    channel.publish(exchange, key, Buffer.from("x"), options, (error) => resolve(error ? "nack" : "ack"));
-  });
+  let outcome = "";
+  channel.publish(exchange, key, Buffer.from("x"), options, (error) => outcome = error ? "nack" : "ack");
+  await until("the confirm", () => outcome !== "");
+  return outcome;
 }
 
 conformanceTest("every message is confirmed, routed or not", async (broker) => {

@@ -124,9 +124,11 @@ function rawClient(socket: Deno.TcpConn) {
   }
 
   async function nextMethod(): Promise<Method | undefined> {
+    const deadline = Date.now() + WAIT_MS; // heartbeats may come for ever
     for (;;) {
       const frame = await nextFrame();
       if (!frame || frame.type === FRAME.method) return frame && readMethod(frame.payload);
+      assert(Date.now() < deadline, `Waited ${WAIT_MS} ms for a method, or the end`);
     }
   }
 
