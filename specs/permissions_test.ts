@@ -6,8 +6,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { z } from "zod";
-import { signalChild } from "../shared/process/stop.ts";
-import { eventually } from "./support/eventually.ts";
 import { testBroker } from "./support/test_broker.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 import { denoArguments } from "../workers/dev/child.ts";
@@ -18,7 +16,7 @@ import {
   BROKER_PORT_VARIABLE,
   PROCESSES,
 } from "../workers/dev/processes.ts";
-import { readOutput } from "./support/read_output.ts";
+import { type RunOptions, runUnderSet } from "./support/read_output.ts";
 
 shareTestSchema();
 
@@ -71,46 +69,27 @@ Deno.test("under the supervisor a process reaches the addresses that it was told
 
 /** Runs a script of testdata under a permission set of deno.json; answers with all that it printed. */
 async function runUnder(set: string, script: string, ...args: string[]): Promise<string> {
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", `-P=${set}`, `specs/testdata/${script}`, ...args],
-    cwd: ROOT,
-    env: { NO_COLOR: "1", PGPASSWORD: "sesame" },
-  }).output();
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  return (await runUnderSet(set, `specs/testdata/${script}`, args, { env: { PGPASSWORD: "sesame" } })).output;
 }
 
 /** One thing that a process asked for, as Deno's own audit log has it. */
 const askedSchema = z.object({ permission: z.string(), value: z.string().nullish() });
 type Asked = z.infer<typeof askedSchema>;
 
-interface Run {
+interface Run extends RunOptions {
   readonly set: string;
   readonly entry: string;
   readonly args?: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  /** What it prints once it has begun to work; without it, it ends by itself. */
-  readonly until?: RegExp;
 }
 
 /** Runs a process under its set, an API with its page asked for; answers with all that it asked for. */
-async function askedBy({ set, entry, args = [], env, until }: Run): Promise<Asked[]> {
+async function askedBy({ set, entry, args = [], env, ...options }: Run): Promise<Asked[]> {
   const log = await Deno.makeTempFile({ prefix: "orderflow_permissions_" });
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args],
-    cwd: ROOT,
-    env: { ...env, DENO_AUDIT_PERMISSIONS: log, LOG_LEVEL: "debug" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
-  const output = readOutput(child.stdout);
-  try {
-    if (until) await eventually(`${entry} to print ${until}`, () => until.test(output.text()));
-    if (env.PORT) await (await fetch(`http://127.0.0.1:${env.PORT}`)).body?.cancel();
-  } finally {
-    if (until) signalChild(child, "SIGTERM");
-    await Promise.all([child.status, output.ended]);
-  }
+  await runUnderSet(set, entry, args, {
+    ...options,
+    env: { ...env, DENO_AUDIT_PERMISSIONS: log },
+    then: async () => void await (env.PORT && (await fetch(`http://127.0.0.1:${env.PORT}`)).body?.cancel()),
+  });
   const lines = (await Deno.readTextFile(log)).trim().split("\n");
   await Deno.remove(log);
   return lines.map((line) => askedSchema.parse(JSON.parse(line)));

@@ -5,16 +5,12 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
-import { fileURLToPath } from "node:url";
-import { signalChild } from "../shared/process/stop.ts";
 import { freePort } from "../workers/dev/services.ts";
-import { eventually } from "./support/eventually.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
-import { readOutput } from "./support/read_output.ts";
+import { type RunOptions, runUnderSet } from "./support/read_output.ts";
 
 shareTestSchema();
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const DATABASE_PASSWORD = "database-passw%rd/of:the@test";
 const BROKER_PASSWORD = "broker-passw%rd/of:the@test";
 const OPS_TOKEN = "ops-token-of-the-test";
@@ -40,39 +36,10 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   replay: "workers/tools/replay.ts",
 };
 
-interface Run {
+interface Run extends RunOptions {
   /** The permission set, which names the script. */
   readonly set: string;
-  readonly env: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
-  /** What it is to print before it is asked to stop, with what is done then; without it, it ends by itself. */
-  readonly until?: RegExp;
-  readonly then?: () => Promise<void>;
-}
-
-/** Runs a process to its end; answers with its exit code and all that it wrote. */
-async function outputOf(
-  { set, env, args = [], until, then }: Run,
-): Promise<{ code: number; output: string }> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", `-P=${set}`, SCRIPTS[set] ?? "", ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", LOG_LEVEL: "debug", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const output = readOutput(child.stdout, child.stderr);
-  try {
-    if (until) {
-      await eventually(`${set} to print ${until}`, () => until.test(output.text()), 60_000);
-      await then?.();
-    }
-  } finally {
-    if (until) signalChild(child, "SIGTERM");
-  }
-  const [{ code }] = await Promise.all([child.status, output.ended]);
-  return { code, output: output.text() };
 }
 
 Deno.test("no process writes a password or a token, whatever goes wrong", async () => {
@@ -115,7 +82,9 @@ Deno.test("no process writes a password or a token, whatever goes wrong", async 
       then: () => askWithSecrets(`http://127.0.0.1:${port}`),
     },
   ];
-  const results = await pLimit(4).map(runs, async (run) => ({ run, ...await outputOf(run) }));
+  const results = await pLimit(4).map(runs, async (run) => {
+    return { run, ...await runUnderSet(run.set, SCRIPTS[run.set] ?? "", run.args ?? [], run) };
+  });
   for (const { run, code, output } of results) {
     const about = `${run.set} (${Object.keys(run.env)}): ${code} ${output}`;
     assert(output.length > 0, `nothing was written, so nothing is shown: ${about}`);

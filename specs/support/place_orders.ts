@@ -44,7 +44,7 @@ export async function placeOrders(url: string, options: LoadOptions): Promise<vo
 }
 
 export interface KeepOptions extends Omit<LoadOptions, "courseOf"> {
-  /** Called after each accepted order with their number so far. */
+  /** Called after each order with the number of those accepted so far. */
   readonly onAccepted?: (count: number) => void;
   /** Awaited before each order: holds the load back while something else waits for its turn. */
   readonly gate: () => Promise<void>;
@@ -104,7 +104,8 @@ export async function keepOrdering(url: string, options: KeepOptions) {
       const id = await order(client, course, next++ % LOSE_ANSWER_EVERY === 0);
       if (id === null) unanswered++;
       else if (accepted.has(id)) answeredTwice++;
-      else onAccepted?.(accepted.set(id, course).size);
+      else accepted.set(id, course);
+      onAccepted?.(accepted.size);
     }
   }));
   return {
