@@ -17,6 +17,7 @@ import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
 import { messageOf } from "../shared/process/errors.ts";
+import type { Logger } from "../shared/process/log.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import {
   type ProcessContext,
@@ -25,10 +26,12 @@ import {
   WORKER_VARIABLES,
 } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
-import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
+import { connect, type ConnectOptions, KEYED_SETTINGS } from "../shared/sql/connect.ts";
+import type { DatabaseRole } from "../shared/sql/migrate.ts";
 import { CLAIM_SETTINGS, createWakeUps } from "../shared/sql/outbox.ts";
 import { aborted, withTimeout } from "../shared/process/stop.ts";
-import { findTracer } from "../shared/process/tracing.ts";
+import { findTracer, type Tracer } from "../shared/process/tracing.ts";
+import type { Topology } from "../shared/topology.ts";
 import { createApp } from "./app.ts";
 import { createLiveFeed } from "./ops/live_feed.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
@@ -59,21 +62,14 @@ async function serve(
   { config, log, stop, schema }: ProcessContext<(typeof VARIABLES)[number]>,
 ): Promise<void> {
   const topology = topologyOf(config);
-  const roles = config.DATABASE_ROLES;
-  const ordersSql = connect(config.DATABASE_URL, {
-    name: "api",
-    role: roles ? "orderflow_orders" : null,
-    max: 4,
-    settings: KEYED_SETTINGS,
-  });
-  const opsSql = connect(config.DATABASE_URL, {
-    name: "api ops",
-    role: roles ? "orderflow_ops" : null,
-    max: 4,
-  });
-  const liveSql = connect(config.DATABASE_URL, { // of its own: who watches must not hold up who works
-    name: "api live",
-    role: roles ? "orderflow_ops" : null,
+  const pool = (
+    name: string,
+    role: DatabaseRole,
+    more: Omit<ConnectOptions, "name" | "role">,
+  ) => connect(config.DATABASE_URL, { name, role: config.DATABASE_ROLES ? role : null, ...more });
+  const ordersSql = pool("api", "orderflow_orders", { max: 4, settings: KEYED_SETTINGS });
+  const opsSql = pool("api ops", "orderflow_ops", { max: 4 });
+  const liveSql = pool("api live", "orderflow_ops", { // of its own: who watches must not hold up who works
     max: 2,
     statementTimeoutMs: LIVE_STATEMENT_MS,
     settings: CLAIM_SETTINGS,
@@ -86,28 +82,8 @@ async function serve(
     isSchemaReady = true;
     return keepBeating({ sql: ordersSql, process: "api", counts, log }, stop);
   }, () => {}); // the process ends when it rejects
-  let looking: Channel | null = null;
-  let publisher: Publisher | null = null;
-  const readQueues = async () => {
-    // Gone under the question, it is as good as not there.
-    return looking ? await readQueueDepths(looking, topology).catch(() => null) : null;
-  };
-  const broker = await connectBroker({
-    url: config.AMQP_URL,
-    name: "api",
-    log,
-    setup: async (model) => {
-      const channel = await model.createConfirmChannel();
-      tieToConnection(channel, model, log, () => {
-        looking = null;
-        publisher = null;
-      });
-      await declareTopology(channel, topology);
-      looking = channel;
-      const sends = createPublisher(channel, () => void model.close().catch(() => {}));
-      publisher = withSendSpans(sends, tracer, config.AMQP_URL);
-    },
-  });
+  const broker = await openBroker(config.AMQP_URL, topology, log, tracer);
+  const { readQueues } = broker;
   const live = createLiveFeed({ sql: liveSql, readQueues, log });
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
   const app = createApp({
@@ -128,7 +104,7 @@ async function serve(
     readQueues,
     live,
     bundle: config.UI_BUNDLE_DIR ?? fileURLToPath(new URL("../ui/dist", import.meta.url)),
-    publisher: () => publisher,
+    publisher: broker.publisher,
     ...(config.FAULTS_ENABLED ? { faults: topology } : {}),
     isTraced: tracer !== null,
     access: { token: config.OPS_TOKEN, remoteAddress: (c) => getConnInfo(c).remote.address ?? null },
@@ -149,6 +125,29 @@ async function serve(
     log.warning("Requests were under way when the process ended", { drainMs: DRAIN_MS });
     Deno.exit(0); // a client that neither sends nor reads must not keep the process
   }
+}
+
+/** The connection to the broker, and what goes over it: null while it is down. */
+async function openBroker(url: string, topology: Topology, log: Logger, tracer: Tracer | null) {
+  let up: { readonly channel: Channel; readonly publisher: Publisher } | null = null;
+  const broker = await connectBroker({
+    url,
+    name: "api",
+    log,
+    setup: async (model) => {
+      const channel = await model.createConfirmChannel();
+      tieToConnection(channel, model, log, () => up = null);
+      await declareTopology(channel, topology);
+      const publisher = createPublisher(channel, () => void model.close().catch(() => {}));
+      up = { channel, publisher: withSendSpans(publisher, tracer, url) };
+    },
+  });
+  return {
+    ...broker,
+    publisher: () => up?.publisher ?? null,
+    // Gone under the question, it is as good as not there.
+    readQueues: async () => up && await readQueueDepths(up.channel, topology).catch(() => null),
+  };
 }
 
 function listen(

@@ -14,7 +14,7 @@ import { withTimeout } from "../shared/process/stop.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { countWaitingRetries } from "../shared/sql/set_aside.ts";
 import type { AppDeps } from "./deps.ts";
-import type { App, Middleware, RequestContext } from "./http.ts";
+import type { App, Middleware } from "./http.ts";
 import { route, routes, text } from "./openapi/route.ts";
 
 type MetricsDeps = Pick<AppDeps, "opsSql" | "isSchemaReady" | "countCreated" | "readQueues">;
@@ -45,8 +45,10 @@ export function createMetrics(
     },
   });
   const timeRequests = createRequestTimer(registry);
-  const readTables = createTableMetrics(registry, deps);
-  const readBroker = createBrokerMetrics(registry, deps);
+  const gauge: MakeGauge = (name, help, ...labelNames) =>
+    new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
+  const readTables = createTableMetrics(gauge, deps);
+  const readBroker = createBrokerMetrics(gauge, deps);
   const metrics = route("GET /metrics", "readMetrics", "Figures for Prometheus", {
     answers: [text(200, "Requests, outbox, queues, dead letters.", "text/plain")],
     handle: async ({ c }) => {
@@ -57,6 +59,9 @@ export function createMetrics(
   return { timeRequests, routes: routes("Health", metrics) };
 }
 
+const KNOWN_METHODS = new Set(["HEAD", ...METHODS.map((method) => method.toUpperCase())]);
+
+/** Times each request by the route that answers, which is no middleware's; by that of all paths where there is none. */
 function createRequestTimer(registry: Registry): Middleware {
   const requests = new Histogram({
     name: "orderflow_http_request_duration_seconds",
@@ -68,30 +73,16 @@ function createRequestTimer(registry: Registry): Middleware {
   return async (c, next) => {
     const startedAt = performance.now();
     await next();
-    const labels = { method: methodOf(c), route: routeOf(c), status: c.res.status };
-    requests.observe(labels, (performance.now() - startedAt) / 1000);
+    // A client may make up any number of other methods, and each would be a series.
+    const method = KNOWN_METHODS.has(c.req.method) ? c.req.method : "other";
+    const route = matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
+    requests.observe({ method, route, status: c.res.status }, (performance.now() - startedAt) / 1000);
   };
 }
 
-const KNOWN_METHODS = new Set(["HEAD", ...METHODS.map((method) => method.toUpperCase())]);
+type MakeGauge = (name: string, help: string, ...labelNames: string[]) => Gauge<string>;
 
-/** The method, as far as it is a known one: a client may make up any number of others, and each would be a series. */
-function methodOf(c: RequestContext): string {
-  return KNOWN_METHODS.has(c.req.method) ? c.req.method : "other";
-}
-
-/** The route that answers, which is not a middleware's; for a path that there is none for, the one of all paths. */
-function routeOf(c: RequestContext): string {
-  return matchedRoutes(c).findLast(({ method }) => method !== METHOD_NAME_ALL)?.path ?? "/*";
-}
-
-function gaugesOf(registry: Registry) {
-  return (name: string, help: string, ...labelNames: string[]): Gauge<string> =>
-    new Gauge({ name: `orderflow_${name}`, help, labelNames, registers: [registry] });
-}
-
-function createTableMetrics(registry: Registry, { opsSql, isSchemaReady }: MetricsDeps): () => Promise<void> {
-  const gauge = gaugesOf(registry);
+function createTableMetrics(gauge: MakeGauge, { opsSql, isSchemaReady }: MetricsDeps): () => Promise<void> {
   const up = gauge("database_up", "Whether the database can be read: 1 or 0.");
   const recent = gauge("orders_recent", `The newest ${RECENT_ORDERS} orders, by status.`, "status");
   const unpublished = gauge("outbox_unpublished_events", "Events that wait for the relay.");
@@ -131,8 +122,7 @@ async function readTables(sql: Sql) {
   }
 }
 
-function createBrokerMetrics(registry: Registry, { readQueues }: MetricsDeps): () => Promise<void> {
-  const gauge = gaugesOf(registry);
+function createBrokerMetrics(gauge: MakeGauge, { readQueues }: MetricsDeps): () => Promise<void> {
   const up = gauge("broker_up", "Whether the broker can be reached: 1 or 0.");
   const waiting = gauge("queue_messages", "Messages that wait in a queue.", "queue");
   const subscribed = gauge("queue_consumers", "Consumers that are subscribed to a queue.", "queue");

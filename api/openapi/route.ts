@@ -89,13 +89,8 @@ interface RouteSpec<Query, Body> extends Omit<About, "tag" | "operationId" | "su
   readonly handle: (request: Checked<Query, Body>) => object | Promise<object>;
 }
 
-/** A route, ready to be registered. */
-export interface Route {
-  readonly method: string;
-  readonly path: string;
-  readonly about: About;
-  readonly handler: (c: RequestContext) => Promise<Response>;
-}
+/** Registers a route of a group. */
+export type Route = (app: App, tag: string) => void;
 
 /** Makes a route of its method and path below the group's, the name of its operation, and its description. */
 export function route<Query, Body>(
@@ -130,7 +125,7 @@ export function route<Query, Body>(
   };
   const [method = "", path = ""] = on.split(" ");
   const said = { ...about, ...(query ? { query } : {}), ...(body ? { body } : {}) };
-  return { method, path, about: { operationId, summary, ...said }, handler };
+  return (app, tag) => void app.on(method, path, described({ tag, operationId, summary, ...said }, handler));
 }
 
 const ABOUT = new WeakMap<object, About>();
@@ -138,9 +133,7 @@ const ABOUT = new WeakMap<object, About>();
 /** An application of these routes, which belong together under `tag`. */
 export function routes(tag: string, ...all: readonly Route[]): App {
   const app = new Hono<ApiEnv>();
-  for (const { method, path, about, handler } of all) {
-    app.on(method, path, described({ ...about, tag }, handler));
-  }
+  for (const register of all) register(app, tag);
   return app;
 }
 

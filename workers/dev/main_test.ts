@@ -2,18 +2,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { join } from "node:path";
 import { signalChild } from "../../shared/process/stop.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import {
-  devHome,
-  type DevRun,
-  freeze,
-  isRunning,
-  orderCompletes,
-  orderStatus,
-  PATIENCE_MS,
-  processesIn,
-  startDev,
-} from "./testdata/dev_run.ts";
+import { devHome, type DevRun, PATIENCE_MS, startDev } from "./testdata/dev_run.ts";
 import { runTask } from "../../specs/support/run_task.ts";
+import { orderSchema } from "../../shared/ops/answers.ts";
 import { homePaths, lockHome } from "./services.ts";
 
 /** The embedded Postgres's note of its process id, there while it runs. */
@@ -25,8 +16,38 @@ async function ready(run: DevRun): Promise<string> {
   return url;
 }
 
+/** Name and process id of each process, out of the banner. */
+function processesIn(output: string): Map<string, number> {
+  const [, block = ""] = /^ {2}Processes ([^]*?)\n\n/m.exec(output) ?? [];
+  return new Map([...block.matchAll(/([a-z-]+) (\d+)/g)].map(([, name = "", pid]) => [name, Number(pid)]));
+}
+
+async function orderStatus(apiUrl: string, id: string): Promise<string> {
+  return orderSchema.parse(await (await fetch(`${apiUrl}/orders/${id}`)).json()).status;
+}
+
+/** Orders a course that has a seat, and resolves once the order is `COMPLETED`. Answers with its id. */
+async function orderCompletes(apiUrl: string): Promise<string> {
+  const placed = await fetch(`${apiUrl}/ops/scenarios/order-success`, { method: "POST" });
+  const { id } = orderSchema.parse(await placed.json());
+  await eventually(`order ${id}`, async () => await orderStatus(apiUrl, id) === "COMPLETED", PATIENCE_MS);
+  return id;
+}
+
+const succeeds = async (script: string, pid: number) =>
+  (await new Deno.Command("/bin/sh", { args: ["-c", script, "sh", `${pid}`] }).output()).success;
+
+/** Whether none of the processes runs; one that has ended and that nobody has asked about does not. */
 async function noneRuns(pids: Iterable<number>): Promise<boolean> {
-  return (await Promise.all([...pids].map(isRunning))).every((running) => !running);
+  const isRunning = 'kill -0 "$1" 2>/dev/null && ! grep -qs ") Z " "/proc/$1/stat"';
+  return (await Promise.all([...pids].map((pid) => succeeds(isRunning, pid)))).every((running) => !running);
+}
+
+/** Stops a process in its tracks, so that it answers no signal but SIGKILL; resolves once that is so. */
+async function freeze(pid: number): Promise<void> {
+  Deno.kill(pid, "SIGSTOP");
+  const isStopped = 'grep -qs ") T " "/proc/$1/stat" || ps -o stat= -p "$1" 2>/dev/null | grep -q T';
+  await eventually(`process ${pid} is stopped`, () => succeeds(isStopped, pid));
 }
 
 Deno.test("deno task dev runs the whole system, revives what is killed, leaves nothing behind, and goes on from there", async () => {

@@ -55,7 +55,7 @@ export async function readGraph(
     if (!success) continue;
     const { modules } = infoSchema.parse(JSON.parse(new TextDecoder().decode(stdout)));
     const files = modules.map(({ specifier }) => specifier.split("?", 1).join())
-      .filter((specifier) => specifier.startsWith(own) && !specifier.includes("/node_modules/"));
+      .filter((specifier) => specifier.startsWith(own));
     graph.set(spec, new Set(files.map((specifier) => fileURLToPath(specifier))));
   }
   return graph;

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { join, relative } from "node:path";
+import { eventually } from "../../specs/support/eventually.ts";
 import { API, RELAY } from "./processes.ts";
 import { readGraph, watchSources } from "./watch_sources.ts";
 
@@ -7,17 +8,15 @@ const ROOT = join(import.meta.dirname ?? "", "../..");
 
 Deno.test("readGraph() tells what each process imports, SQL files included", async () => {
   const graph = await readGraph([API, RELAY], ROOT);
-  const affected = (path: string) =>
-    [...graph].filter(([, files]) => files.has(join(ROOT, path))).map(([{ name }]) => name);
-  assertEquals(affected("api/app.ts"), ["api"]);
-  assertEquals(affected("workers/relay/relay.ts"), ["outbox-relay"]);
-  assertEquals(affected("shared/process/config.ts"), ["api", "outbox-relay"]);
-  assertEquals(affected("shared/sql/migrations/001_tables.sql"), ["api", "outbox-relay"]);
-  assertEquals(affected("workers/dev/main.ts"), []);
-  assertEquals(
-    [...graph.values()].some((files) => [...files].some((path) => path.includes("node_modules"))),
-    false,
-  );
+  const cases = {
+    "api/app.ts": ["api"],
+    "workers/relay/relay.ts": ["outbox-relay"],
+    "shared/sql/migrations/001_tables.sql": ["api", "outbox-relay"],
+    "workers/dev/main.ts": [],
+  };
+  for (const [path, names] of Object.entries(cases)) {
+    assertEquals([...graph].flatMap(([{ name }, files]) => files.has(join(ROOT, path)) ? [name] : []), names);
+  }
 });
 
 Deno.test("watchSources() tells which processes a changed file belongs to, follows new imports, and tells of the page", async () => {
@@ -31,52 +30,36 @@ Deno.test("watchSources() tells which processes a changed file belongs to, follo
   await write("api/main.ts", 'import "../shared/a.ts";');
   await write("workers/outbox_relay.ts", "export const relay = 1;");
   const stop = new AbortController();
-  const seen: string[] = [];
-  let next = Promise.withResolvers<void>();
+  const seen = new Set<string>();
   const watching = watchSources({
     root,
     specs: [API, RELAY],
     stop: stop.signal,
-    onPage: () => {
-      seen.push("the page");
-      next.resolve();
-      return Promise.resolve();
-    },
-    onChange: (specs, changed) => {
-      seen.push(`${specs.map(({ name }) => name)}: ${changed.map((path) => path.slice(root.length + 1))}`);
-      next.resolve();
-    },
+    onPage: () => Promise.resolve(void seen.add("the page")),
+    onChange: (specs, changed) =>
+      void seen.add(`${specs.map(({ name }) => name)}: ${changed.map((path) => relative(root, path))}`),
   });
-  const changeUntilSeen = async (path: string, text: string) => {
-    next = Promise.withResolvers();
-    for (let tries = 0, done = false; !done && tries < 100; tries++) { // the watch begins at some moment
-      await write(path, `${text} // ${tries}`);
-      done = await settlesWithin(300, next.promise);
-    }
+  const changeUntilSeen = async (path: string, text: string, expected: string) => {
+    seen.delete(expected);
+    let tries = 0;
+    await eventually(`${path} to be seen`, async () => { // the watch begins at some moment, and a change has to settle
+      if (tries++ % 20 === 0) await write(path, `${text} // ${tries}`);
+      return seen.has(expected);
+    });
   };
-  await changeUntilSeen("shared/a.ts", "export const a = 2;");
-  await changeUntilSeen("workers/outbox_relay.ts", 'import "../shared/b.ts";');
-  await changeUntilSeen("shared/b.ts", "export const b = 2;");
+  await changeUntilSeen("shared/a.ts", "export const a = 2;", "api: shared/a.ts");
+  await changeUntilSeen(
+    "workers/outbox_relay.ts",
+    'import "../shared/b.ts";',
+    "outbox-relay: workers/outbox_relay.ts",
+  );
   await write("ui/dist/island.js", "");
-  await changeUntilSeen("ui/page.css", "/* changed */");
-  const before = seen.length;
-  await changeUntilSeen("shared/ops/answers.ts", "export const a = 1;"); // the page reads answers by it
-  assertEquals(seen.slice(before).includes("the page"), true);
+  await changeUntilSeen("shared/b.ts", "export const b = 2;", "outbox-relay: shared/b.ts");
+  assertEquals(seen.has("the page"), false, "what is bundled is no source");
+  await changeUntilSeen("ui/page.css", "/* changed */", "the page");
+  await changeUntilSeen("shared/ops/answers.ts", "export const a = 1;", "the page"); // which reads answers by it
   stop.abort();
   await watching;
   await Deno.remove(root, { recursive: true });
-  assertEquals([...new Set(seen)], [
-    "api: shared/a.ts",
-    "outbox-relay: workers/outbox_relay.ts",
-    "outbox-relay: shared/b.ts",
-    "the page",
-  ]);
+  assertEquals(seen.size, 4, [...seen].join());
 });
-
-async function settlesWithin(ms: number, promise: Promise<void>): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<false>();
-  const timer = setTimeout(() => resolve(false), ms);
-  const inTime = await Promise.race([promise.then(() => true), late]);
-  clearTimeout(timer);
-  return inTime;
-}

@@ -4,7 +4,6 @@
  * @module
  */
 import { join } from "node:path";
-import { z } from "zod";
 import { eventually } from "../../../specs/support/eventually.ts";
 import { readOutput } from "../../../specs/support/read_output.ts";
 import { testBroker } from "../../../specs/support/test_broker.ts";
@@ -16,14 +15,14 @@ const ROOT = join(import.meta.dirname ?? "", "../../..");
 /** How long a whole system may take to start, or an order to complete, on a machine that runs other tests as well. */
 export const PATIENCE_MS = 60_000;
 
-/** Where a test's runs live: the folder that they use, and variables that keep them apart. Disposing deletes all of it. */
-export interface DevHome extends AsyncDisposable {
-  readonly folder: string;
-  readonly env: Record<string, string>;
-}
+/** Where a test's runs live: the folder that they use, and variables that keep them apart. */
+export type DevHome = Awaited<ReturnType<typeof devHome>>;
 
-/** Makes a home: services are embedded, or those of `DATABASE_URL` and `AMQP_URL` with a database and names of its own. */
-export async function devHome(): Promise<DevHome> {
+/**
+ * Makes a home: services are embedded, or those of `DATABASE_URL` and `AMQP_URL` with a database and names of its own.
+ * Disposing deletes all of it.
+ */
+export async function devHome() {
   await using resources = new AsyncDisposableStack();
   resources.use(await takeStackSlot());
   const folder = await Deno.makeTempDir({ prefix: "orderflow_dev_test_" });
@@ -78,40 +77,4 @@ export function startDev(home: DevHome, env: Record<string, string> = {}) {
       await over;
     },
   };
-}
-
-/** Name and process id of each process, out of the banner. */
-export function processesIn(output: string): Map<string, number> {
-  const [, block = ""] = /^ {2}Processes ([^]*?)\n\n/m.exec(output) ?? [];
-  return new Map([...block.matchAll(/([a-z-]+) (\d+)/g)].map(([, name = "", pid]) => [name, Number(pid)]));
-}
-
-const orderSchema = z.object({ id: z.string(), status: z.string() });
-
-/** The status of an order. */
-export async function orderStatus(apiUrl: string, id: string): Promise<string> {
-  return orderSchema.parse(await (await fetch(`${apiUrl}/orders/${id}`)).json()).status;
-}
-
-/** Orders a course that has a seat, and resolves once the order is `COMPLETED`. Answers with its id. */
-export async function orderCompletes(apiUrl: string): Promise<string> {
-  const placed = await fetch(`${apiUrl}/ops/scenarios/order-success`, { method: "POST" });
-  const { id } = orderSchema.parse(await placed.json());
-  await eventually(`order ${id}`, async () => await orderStatus(apiUrl, id) === "COMPLETED", PATIENCE_MS);
-  return id;
-}
-
-const succeeds = async (script: string, pid: number) =>
-  (await new Deno.Command("/bin/sh", { args: ["-c", script, "sh", `${pid}`] }).output()).success;
-
-/** Whether a process runs; one that has ended and that nobody has asked about does not. */
-export function isRunning(pid: number): Promise<boolean> {
-  return succeeds('kill -0 "$1" 2>/dev/null && ! grep -qs ") Z " "/proc/$1/stat"', pid);
-}
-
-/** Stops a process in its tracks, so that it answers no signal but SIGKILL; resolves once that is so. */
-export async function freeze(pid: number): Promise<void> {
-  Deno.kill(pid, "SIGSTOP");
-  const isStopped = 'grep -qs ") T " "/proc/$1/stat" || ps -o stat= -p "$1" 2>/dev/null | grep -q T';
-  await eventually(`process ${pid} is stopped`, () => succeeds(isStopped, pid));
 }
