@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import {
   bindingsOf,
   connectBroker,
-  declareTopology,
+  ensureTopology,
   readQueueDepths,
   tieToConnection,
 } from "../shared/broker/connection.ts";
@@ -102,7 +102,7 @@ async function serve(
         looking = null;
         publisher = null;
       });
-      await declareTopology(channel, topology);
+      await ensureTopology(model, topology);
       looking = channel;
       const sends = createPublisher(channel, () => void model.close().catch(() => {}));
       publisher = withSendSpans(sends, tracer, config.AMQP_URL);

@@ -8,7 +8,7 @@ import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 import type { SetAside } from "../sql/set_aside.ts";
-import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
+import { CLOSE_MS, connectBroker, ensureTopology, tieToConnection, type Topology } from "./connection.ts";
 import { deadLetterOf, type Delivery, type Envelope, type ParseEvent, receive, retryOf } from "./message.ts";
 import type { ConsumerObserver } from "./observe.ts";
 import {
@@ -83,7 +83,7 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
       endWatch();
       unacked.forget(channel);
     });
-    await declareTopology(channel, options.topology);
+    await ensureTopology(model, options.topology);
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
     unacked.follow(channel);
     await channel.consume(queue, (message) => {

@@ -57,7 +57,9 @@ const LOCAL: DatabaseServer = { host: "localhost", port: 5432 };
 export function parseDatabaseUrl(text: string): DatabaseTarget {
   const parts = FORM.exec(text)?.groups;
   if (!parts) {
-    throw new Error(`${DATABASE_URL_FORM}, with any of : / ? # % in its user or password as %3A %2F %3F %23 %25`);
+    throw new Error(
+      `${DATABASE_URL_FORM}, with any of : / ? # % in its user or password as %3A %2F %3F %23 %25`,
+    );
   }
   const { user, password, hosts = "", database, query = "" } = parts;
   const parameters = parametersOf(query);
@@ -83,10 +85,14 @@ function parametersOf(query: string): Map<string, string> {
   for (const [name, value] of parameters) {
     const values = PARAMETERS[name];
     if (values === undefined) {
-      throw new Error(`must be without "${name}": the parameters it takes are ${Object.keys(PARAMETERS).join(", ")}`);
+      throw new Error(
+        `must be without "${name}": the parameters it takes are ${Object.keys(PARAMETERS).join(", ")}`,
+      );
     }
     if (values && !values.includes(value)) {
-      const hint = name === "sslrootcert" ? "; a certificate authority of your own goes into the file that DENO_CERT names" : "";
+      const hint = name === "sslrootcert"
+        ? "; a certificate authority of your own goes into the file that DENO_CERT names"
+        : "";
       throw new Error(`must have no other ${name} than ${values.join(" or ")}${hint}`);
     }
   }
@@ -99,7 +105,9 @@ function serversOf(hosts: string, ports: string): DatabaseTarget["servers"] {
     const { host, port } = (text.startsWith("/") ? { host: text } : HOST.exec(text)?.groups) ?? {};
     const number = Number(port ?? (each[each.length > 1 ? i : 0] || 5432));
     if (!host || !(number >= 1 && number <= 65_535)) {
-      throw new Error("must name each of its hosts as host, host:port or [address]:port, with ports from 1 to 65535");
+      throw new Error(
+        "must name each of its hosts as host, host:port or [address]:port, with ports from 1 to 65535",
+      );
     }
     const name = decode(host);
     if (name.startsWith("/")) return { path: `${name}/.s.PGSQL.${number}` };

@@ -99,14 +99,16 @@ async function checkDatabase(sql: Sql): Promise<void> {
   }
 }
 
-const NO_POOLER = "Cannot start: DATABASE_URL leads to a pooler, such as PgBouncer, that does not pass on a session's " +
+const NO_POOLER =
+  "Cannot start: DATABASE_URL leads to a pooler, such as PgBouncer, that does not pass on a session's " +
   "settings: it must name PostgreSQL itself";
 
 /** An outage is waited out; where no waiting helps, says what to do. */
 function explainConnection(error: unknown): never {
   const isPooler = error instanceof postgres.PostgresError && error.message.includes("startup parameter");
   if (isPooler) throw new ConfigError(`${NO_POOLER} (${error.message})`, { cause: error });
-  const isForbidden = error instanceof Error && (error.name === "NotCapable" || / EPERM /.test(error.message));
+  const isForbidden = error instanceof Error &&
+    (error.name === "NotCapable" || / EPERM /.test(error.message));
   if (!isForbidden) throw error;
   throw new ConfigError(
     `Cannot start: DATABASE_URL leads to where this process may not go (${error.message}): start it with ` +

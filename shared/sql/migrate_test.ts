@@ -171,7 +171,11 @@ Deno.test("whatever a database's settings are, migrate() and every session find 
 Deno.test("migrate() refuses, with what to do, a database that cannot be worked with as it is", async () => {
   await using database = await testDatabase();
   const refused = async (url: string, why: string) => {
-    await assertRejects(() => migrate(url, { roles: false }), ConfigError, `Cannot start: DATABASE_URL ${why}`);
+    await assertRejects(
+      () => migrate(url, { roles: false }),
+      ConfigError,
+      `Cannot start: DATABASE_URL ${why}`,
+    );
   };
   await using pooler = startPooler(database.url);
   await refused(pooler.url, "leads to a pooler, such as PgBouncer");
@@ -181,7 +185,9 @@ Deno.test("migrate() refuses, with what to do, a database that cannot be worked 
   await refused(database.url, "names a database with these tables in the schema mine");
   const latin = `latin_${crypto.randomUUID()}`;
   await sql`
-    create database ${sql(latin)} encoding 'LATIN1' template template0 locale_provider libc lc_collate 'C' lc_ctype 'C'`;
+    create database ${
+    sql(latin)
+  } encoding 'LATIN1' template template0 locale_provider libc lc_collate 'C' lc_ctype 'C'`;
   const url = new URL(database.url);
   url.pathname = latin;
   await refused(url.href, "names a database in LATIN1");

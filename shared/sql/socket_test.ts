@@ -133,9 +133,8 @@ Deno.test("a statement that meets the end of its connection has its own answer, 
   const asking = Array.from({ length: 4 }, async (_, which) => {
     for (let n = which; !stop.signal.aborted; n += 4) {
       const rows = 1 + n % 50;
-      const answer = which === 0
-        ? pool.sql`select 0 as n, ''::text as text`
-        : pool.sql`select n + ${n}::int as n, repeat('x', 900) as text from generate_series(1, ${rows}::int) n`;
+      const answer = which === 0 ? pool.sql`select 0 as n, ''::text as text` : pool
+        .sql`select n + ${n}::int as n, repeat('x', 900) as text from generate_series(1, ${rows}::int) n`;
       await answer.then((found) => {
         const own = which === 0 ? [0] : Array.from({ length: rows }, (_, i) => n + i + 1);
         if (JSON.stringify(found.map((row) => row?.n)) !== JSON.stringify(own)) wrong.push([n, found]);
@@ -180,7 +179,9 @@ Deno.test("a connection to a server that takes no writes is lost at once, and co
   const told = await assertRejects(() => pool.sql`set default_transaction_read_only = on`.then(place));
   assertEquals(kindOfError(told), "outage", "the server has said so");
   const second = await backend();
-  const refused = await assertRejects(() => transaction(pool.sql, (tx) => tx`delete from idempotency_keys`, READ_ONLY));
+  const refused = await assertRejects(() =>
+    transaction(pool.sql, (tx) => tx`delete from idempotency_keys`, READ_ONLY)
+  );
   assertEquals(kindOfError(refused), "outage", "it has refused a statement (25006)");
   assertEquals(new Set([first, second, await backend()]).size, 3);
 
