@@ -50,9 +50,10 @@ export function healthRoutes(deps: HealthDeps): App {
 export async function readReadiness(
   { ordersSql, isSchemaReady, isBrokerUp }: HealthDeps,
 ): Promise<{ database: "up" | "down"; broker: "up" | "down" }> {
-  const isWritable = ordersSql<{ is: boolean }[]>`
+  const isWritable = () =>
+    ordersSql<{ is: boolean }[]>`
     select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as is`
-    .then(([writable]) => writable?.is === true, () => false);
-  const database = isSchemaReady() && await withTimeout(PROBE_TIMEOUT_MS, isWritable) ? "up" : "down";
+      .then(([writable]) => writable?.is === true, () => false);
+  const database = isSchemaReady() && await withTimeout(PROBE_TIMEOUT_MS, isWritable()) ? "up" : "down";
   return { database, broker: isBrokerUp() ? "up" : "down" };
 }

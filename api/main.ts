@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import {
   bindingsOf,
   connectBroker,
-  declareTopology,
+  ensureTopology,
   readQueueDepths,
   tieToConnection,
 } from "../shared/broker/connection.ts";
@@ -137,7 +137,7 @@ async function openBroker(url: string, topology: Topology, log: Logger, tracer: 
     setup: async (model) => {
       const channel = await model.createConfirmChannel();
       tieToConnection(channel, model, log, () => up = null);
-      await declareTopology(channel, topology);
+      await ensureTopology(model, topology);
       const publisher = createPublisher(channel, () => void model.close().catch(() => {}));
       up = { channel, publisher: withSendSpans(publisher, tracer, url) };
     },

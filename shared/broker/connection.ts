@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Channel, type ChannelModel, connect } from "amqplib";
+import { type Channel, type ChannelModel, connect, credentials } from "amqplib";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
@@ -28,8 +28,11 @@ export const CLOSE_MS = 1000;
  */
 const SETUP_MS = 15_000;
 
-/** Seconds between heartbeats: a peer that vanished without a word is noticed after two. */
-const HEARTBEAT_S = 10;
+/**
+ * Seconds between heartbeats: a peer that vanished without a word is noticed after two of them, and up to one more for the
+ * one that was under way.
+ */
+const HEARTBEAT_S = 3;
 
 const CONNECT_MS = 5000;
 
@@ -108,11 +111,25 @@ export function connectBroker(options: BrokerOptions) {
 async function openModel(text: string, name: string): Promise<ChannelModel> {
   const url = new URL(text);
   if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(HEARTBEAT_S));
-  const clientProperties = { connection_name: `orderflow ${name}` };
-  const model = await connect(url.href, { timeout: CONNECT_MS, noDelay: true, clientProperties });
+  const options = {
+    timeout: CONNECT_MS,
+    noDelay: true,
+    clientProperties: { connection_name: `orderflow ${name}` },
+    // Decoded here: the client takes each byte of what is not ASCII for a letter.
+    ...(url.username ? { credentials: credentials.plain(decode(url.username), decode(url.password)) } : {}),
+  };
+  const model = await connect(url.href, options).catch((error) => {
+    const isRefused = messageOf(error).includes("Expected ConnectionOpenOk"); // it says no more
+    if (!isRefused) throw error;
+    throw new Error(`The broker has no vhost "${decode(url.pathname.slice(1)) || "/"}" for this user`, {
+      cause: error,
+    });
+  });
   model.on("error", () => {}); // always followed by "close"; without a listener it would end the process
   return model;
 }
+
+const decode = decodeURIComponent;
 
 /**
  * Ties a channel's end to its connection's: whatever closes it, the way back is the same, a new connection with its
@@ -171,6 +188,33 @@ export async function declareTopology(channel: Channel, topology: Topology): Pro
   for (const { name, bindings } of Object.values(topology.queues)) {
     await channel.assertQueue(name, QUEUE_OPTIONS);
     for (const type of bindings) await channel.bindQueue(name, topology.exchange, type);
+  }
+}
+
+/**
+ * As {@linkcode declareTopology}, over channels of its own; a user who may not declare finds what others have declared.
+ *
+ * Errors: as those, and when something is missing that the user may not make (404).
+ */
+export async function ensureTopology(
+  model: Pick<ChannelModel, "createChannel">,
+  topology: Topology,
+): Promise<void> {
+  const on = async (work: (channel: Channel) => Promise<unknown>) => {
+    const channel = await model.createChannel();
+    channel.on("error", () => {}); // told to whoever waits for the answer
+    await work(channel);
+    await channel.close();
+  };
+  try {
+    await on((channel) => declareTopology(channel, topology));
+  } catch (error) {
+    const isRefused = error instanceof Error && "code" in error && error.code === 403;
+    if (!isRefused) throw error;
+    await on(async (channel) => {
+      await channel.checkExchange(topology.exchange);
+      for (const { name } of Object.values(topology.queues)) await channel.checkQueue(name);
+    });
   }
 }
 

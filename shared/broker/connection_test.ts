@@ -1,10 +1,12 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect } from "amqplib";
+import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { startAmqpBroker } from "../embedded/amqp/server.ts";
-import { areBrokerUrls, brokerUrls, connectBroker, renewsAtMost } from "./connection.ts";
+import { areBrokerUrls, brokerUrls, connectBroker, ensureTopology, renewsAtMost } from "./connection.ts";
+import type { Logger } from "../process/log.ts";
 import { createPublisher, toQueue } from "./publish.ts";
 
 Deno.test("connectBroker() gives up on a set-up without an end and tries on a new connection", async () => {
@@ -45,6 +47,61 @@ Deno.test("connectBroker() goes on to the next of several nodes, and comes back 
   await eventually("the second node again", () => setups >= 3 && connection.isUp());
   await connection.close();
   await two.stop();
+});
+
+Deno.test("connectBroker() notices within 10 s that its broker has gone silent, and connects anew", async () => {
+  await using broker = await testBroker();
+  await using wire = startCutProxy(broker.url, 5672);
+  let setups = 0;
+  const setup = () => Promise.resolve(void setups++);
+  const connection = await connectBroker({ url: wire.url, name: "test", log: testLog, setup });
+  await eventually("the connection", () => connection.isUp());
+  wire.silence();
+  await eventually("the loss", () => !connection.isUp(), 10_000);
+  await eventually("another connection", () => setups === 2 && connection.isUp());
+  await connection.close();
+});
+
+Deno.test("connectBroker() logs in with what its URL has, decoded, and names a vhost that is not there", async () => {
+  const credentials = { user: "ü@", password: "pä%ss:" };
+  const broker = startAmqpBroker(credentials);
+  const user = `${encodeURIComponent(credentials.user)}:${encodeURIComponent(credentials.password)}`;
+  const warnings: unknown[] = [];
+  const log: Logger = Object.create(testLog, {
+    debug: { value: () => {} },
+    warning: { value: (_: string, { error }: { error: string }) => warnings.push(error) },
+  });
+  const options = { name: "test", log, setup: () => Promise.resolve() };
+  const connection = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}` });
+  await eventually("the connection", () => connection.isUp());
+  await connection.close();
+  const lost = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}/a%20b` });
+  await eventually("the refusal", () => warnings.length > 0);
+  await lost.close();
+  assertEquals(warnings, ['The broker has no vhost "a b" for this user']);
+  await broker.stop();
+});
+
+Deno.test("ensureTopology() finds what others have declared where its user may not declare, and misses what is not there", async () => {
+  await using broker = await testBroker();
+  const model = await connect(broker.url);
+  model.on("error", () => {});
+  let channels = 0;
+  /** The first channel asks for what nobody may declare: a real refusal (403), which ends it. */
+  const refused = {
+    async createChannel() {
+      const channel = await model.createChannel();
+      const declare = () => Object.getPrototypeOf(channel).assertExchange.call(channel, "", "topic");
+      return channels++ === 0 ? Object.assign(channel, { assertExchange: declare }) : channel;
+    },
+  };
+  const missing = await assertRejects(() => ensureTopology(refused, broker.topology), Error);
+  assertStringIncludes(missing.message, "404 (NOT-FOUND)");
+  await ensureTopology(model, broker.topology);
+  channels = 0;
+  await ensureTopology(refused, broker.topology);
+  assertEquals(channels, 2);
+  await model.close();
 });
 
 Deno.test("connectBroker() can be closed while nobody answers", async () => {

@@ -8,7 +8,7 @@ import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 import type { SetAside } from "../sql/set_aside.ts";
-import { CLOSE_MS, connectBroker, declareTopology, tieToConnection, type Topology } from "./connection.ts";
+import { CLOSE_MS, connectBroker, ensureTopology, tieToConnection, type Topology } from "./connection.ts";
 import {
   ageOf,
   deadLetterOf,
@@ -96,7 +96,7 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
       endWatch();
       unacked.forget(channel);
     });
-    await declareTopology(channel, options.topology);
+    await ensureTopology(model, options.topology);
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
     unacked.follow(channel);
     await channel.consume(queue, (message) => {

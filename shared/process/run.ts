@@ -69,7 +69,7 @@ export function readProcessConfig<N extends VariableName>(
 }
 
 /** How long a statement may keep a process that stops, in milliseconds, where the database does not answer. */
-const STOP_ANSWER_MS = 3000;
+const STOP_ANSWER_MS = 2000;
 /** How long anything that is still open may keep a process whose work is done, in milliseconds. */
 const LINGER_MS = 1000;
 

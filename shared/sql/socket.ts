@@ -34,11 +34,11 @@ const TLS_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 const READ_ONLY = /(in_hot_standby|default_transaction_read_only)\0on\0|\0C25006\0/;
 
 /** How often a connection is looked at, in milliseconds. */
-const WATCH_MS = 500;
+const WATCH_MS = 250;
 /** How long the server may take to let us in, in milliseconds. */
 const LOGIN_MS = 4000;
 /** How long the server may take to end a connection that has said goodbye, in milliseconds. */
-const GOODBYE_MS = 1000;
+const GOODBYE_MS = 500;
 
 /** The error of what was to be sent over a connection that is gone. */
 export function connectionLost(message = "the connection was lost in the middle of the transaction"): Error {

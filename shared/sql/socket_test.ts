@@ -206,6 +206,34 @@ Deno.test("of several servers one that can be used is found, in one try and agai
   }
 });
 
+Deno.test("a server without TLS is spoken to where sslmode leaves that open, and is an outage where it does not", async () => {
+  await using db = await testSchema();
+  const { hostname, port } = new URL(db.url);
+  const answers = ["N", "S", "NN"]; // the second breaks its word, the third sends more than anybody has asked for
+  const server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    for await (const client of server) {
+      await client.read(new Uint8Array(8));
+      const answer = answers[0] ?? "";
+      await client.write(new TextEncoder().encode(answer));
+      if (answer === "N") void relay(client, await Deno.connect({ hostname, port: Number(port) }));
+      else client.close();
+    }
+  })();
+  const told = async (mode: string) => {
+    const url = new URL(`${db.url}?sslmode=${mode}`);
+    url.host = `127.0.0.1:${server.addr.port}`;
+    await using pool = poolOf(url.href);
+    const outcome = await withTimeout(8000, pool.sql`select 1`.then(() => "answered", kindOfError));
+    await pool.sql.end({ timeout: 1 });
+    return outcome;
+  };
+  assertEquals([await told("prefer"), await told("require")], ["answered", "outage"]);
+  while (answers.shift() && answers.length > 0) assertEquals(await told("require"), "outage");
+  server.close();
+  await serving;
+});
+
 /** One connection, so that the one that broke is the one that has to work again. */
 function poolOf(
   url: string,

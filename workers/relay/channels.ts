@@ -6,7 +6,7 @@
  */
 import type { Channel, ChannelModel } from "amqplib";
 import {
-  declareTopology,
+  ensureTopology,
   type QueueDepth,
   readQueueDepths,
   renewsAtMost,
@@ -69,7 +69,7 @@ export function createChannels({ topology, around, aroundEvents, onOpen, log }: 
       return { channel, publisher: renewing(around(createPublisher(channel, onNack)), closeConnection) };
     };
     const [events, retries, replays] = [await openChannel(), await openChannel(), await openChannel()];
-    await declareTopology(events.channel, topology);
+    await ensureTopology(model, topology);
     const opened = {
       events: aroundEvents(events.publisher),
       retries: { publisher: retries.publisher, readQueues: () => readQueues(retries.channel) },
