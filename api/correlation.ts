@@ -16,8 +16,8 @@ import {
 import { HttpProblem, type Middleware, type RequestContext } from "./http.ts";
 import { type About, described } from "./openapi/route.ts";
 
-/** The header that carries the correlation id, both ways. */
-export const CORRELATION_HEADER = "x-correlation-id";
+/** Carries the correlation id, both ways. */
+const CORRELATION_HEADER = "x-correlation-id";
 
 const ABOUT: About = {
   parameters: [

@@ -115,7 +115,7 @@ export function invalid(
 }
 
 /** The largest body that is read, in bytes. An order takes about 150. */
-export const MAX_BODY_BYTES = 16 * 1024;
+const MAX_BODY_BYTES = 16 * 1024;
 /** How long a body may take to come, in milliseconds. The server itself waits for as long as the client likes. */
 const BODY_MS = 10_000;
 

@@ -81,7 +81,7 @@ export function startChild(
     readonly root: string;
     readonly env: Environment;
     readonly addresses: readonly string[];
-    readonly printer: Printer;
+    readonly printer: ReturnType<typeof createPrinter>;
   },
 ): Child {
   const child = new Deno.Command(Deno.execPath(), {
@@ -122,8 +122,6 @@ async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncG
 
 /** ANSI foreground colours: cyan, yellow, magenta, green, blue, and their bright ones. Red is for nobody. */
 const COLOURS = [36, 33, 35, 32, 34, 96, 93, 95, 92, 94];
-
-export type Printer = ReturnType<typeof createPrinter>;
 
 /**
  * Makes a printer on `write`, for lines of the processes `names`, each of which has its name in front. Lines are written

@@ -16,9 +16,6 @@ import type { Environment } from "./child.ts";
 /** Stand in for what is embedded and has no URL yet, while everything else is checked. */
 const UNSET: Environment = { DATABASE_URL: "postgres://embedded", AMQP_URL: "amqp://embedded" };
 
-/** What a run is made of. */
-export type Settings = ReturnType<typeof readSettings>;
-
 /**
  * Reads and checks every variable of every process, so that a bad value is told once and before anything starts. A URL that
  * is null is of a service that is to be embedded; the metrics port is that of the first worker, 0 for any free ones, null

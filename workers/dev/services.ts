@@ -12,9 +12,6 @@ import { type Environment, restartDelayMs } from "./child.ts";
 /** The folder's variable, for a second `deno task dev` in the same checkout, and for tests. */
 export const HOME_VARIABLE = "ORDERFLOW_HOME";
 
-/** Where things are in the folder. */
-export type HomePaths = ReturnType<typeof homePaths>;
-
 /**
  * The absolute paths in the folder `given`, or in `.orderflow` where none is; a relative one starts from the project's
  * root. `shown` is the folder as a person there would type it.
@@ -31,7 +28,7 @@ export function homePaths(root: string, given: string | undefined) {
  *
  * Errors: when another process holds it, which the message names.
  */
-export async function lockHome({ home, lock }: HomePaths): Promise<Deno.FsFile> {
+export async function lockHome({ home, lock }: ReturnType<typeof homePaths>): Promise<Deno.FsFile> {
   await Deno.mkdir(home, { recursive: true });
   const file = await Deno.open(lock, { read: true, write: true, create: true });
   if (!await file.tryLock(true)) {

@@ -55,7 +55,7 @@ export function flag<T extends z.ZodType>(schema: T, about: string, value = "<te
 }
 
 /** What a task takes: the schema of each flag's value by the flag's name. */
-export type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
+type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
 /** The values that `F` makes of what was given. */
 export type FlagValues<F extends Flags> = Readonly<z.infer<z.ZodObject<F>>>;
 

@@ -5,9 +5,10 @@ import { findTroubles, frameOf, statusLines } from "./status.ts";
 import { AT, figures, liveProcess, systemStatus } from "./testdata/statuses.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { PROCESSES } from "../dev/processes.ts";
+import { freePort } from "../dev/services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { runTask, taskCommand } from "../../specs/support/run_task.ts";
-import { serve, testApp } from "../../specs/support/test_app.ts";
+import { serve as serveApp, testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
@@ -216,21 +217,21 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
 });
 
 Deno.test("deno task status --watch prints the state again, outlives the API, and ends with 0 on Ctrl-C", async () => {
-  const serveOn = (port: number, handler: () => Response | Promise<Response>) =>
+  const port = freePort("127.0.0.1");
+  const serve = (handler: () => Response | Promise<Response>) =>
     Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, handler);
   let requests = 0;
-  const api = serveOn(0, () => {
+  const api = serve(() => {
     requests++;
     return Response.json({ ...systemStatus(null), database: "down" });
   });
-  const { port } = api.addr;
   const child = taskCommand("status", ["--watch", `--url=http://127.0.0.1:${port}`]).spawn();
   const { text, ended } = readOutput(child.stdout);
   await eventually("two looks", () => requests >= 2);
   await api.shutdown();
   await eventually("a look at nothing", () => text().includes("Cannot reach the API at http://127.0.0.1:"));
   const [asked, over] = [Promise.withResolvers<void>(), Promise.withResolvers<Response>()];
-  const silent = serveOn(port, () => (asked.resolve(), over.promise));
+  const silent = serve(() => (asked.resolve(), over.promise));
   await asked.promise;
   child.kill("SIGINT"); // in the middle of a look
   assertEquals((await child.status).code, 0);
@@ -245,7 +246,7 @@ Deno.test("deno task status --watch prints the state again, outlives the API, an
 Deno.test("deno task status ends with 1 and the reason where the API cannot be asked, and with 64 for two ways of printing", async () => {
   const token = "a-token-of-enough-characters";
   await using db = await testSchema();
-  await using api = serve(testApp(db, { access: { token, remoteAddress: () => null } }));
+  await using api = serveApp(testApp(db, { access: { token, remoteAddress: () => null } }));
   const cases: [args: string[], code: number, err: string][] = [
     [["--url=http://127.0.0.1:1"], 1, "Cannot reach the API at http://127.0.0.1:1: "],
     [["--url=http://192.0.2.1:8000"], 1, 'see "ops" in deno.json'],
