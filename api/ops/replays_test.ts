@@ -153,6 +153,20 @@ Deno.test("POST /replays refuses what is older than the inbox remembers, and say
   assertEquals(idsOf(await prepare(app, { type: "order.created", from: since })), [young]);
 });
 
+Deno.test("POST /replays tells what is too old by the database's clock, whatever the API's says", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  await created(db);
+  const { now } = Date;
+  Date.now = () => now() + 20 * 86_400_000;
+  try {
+    const { id } = await prepare(app, { type: "order.created" });
+    assertEquals((await app.request(`/ops/replays/${id}/start`, post({}))).status, 202);
+  } finally {
+    Date.now = now;
+  }
+});
+
 Deno.test("POST /replays refuses a set that is too large, and writes nothing down", async () => {
   await using db = await testSchema();
   // Ids far in the future, which are on this side of the horizon.
