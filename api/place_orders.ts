@@ -52,8 +52,13 @@ const MAX_GROUP = 256;
 const MAX_GROUPS = 2;
 /** Orders that may wait for a group. More than this cannot be served in time, and is told so. */
 const MAX_WAITING = 10_000;
+/**
+ * And how long one may wait, in milliseconds. A database that is silent holds the groups under way for 12 s, and who waits
+ * behind them is to have an answer within 15.
+ */
+const MAX_WAIT_MS = 5000;
 
-type Waiting = Placement & { readonly answer: PromiseWithResolvers<PlacedOrder> };
+type Waiting = Placement & { readonly sinceMs: number; readonly answer: PromiseWithResolvers<PlacedOrder> };
 type Answers = readonly PromiseSettledResult<PlacedOrder>[];
 
 /**
@@ -78,6 +83,8 @@ export function createOrderPlacer(
     // After the I/O of this turn: requests that were read together are inserted together. A timer would cost 1 ms more.
     setImmediate(() => {
       scheduled = false;
+      refuseLate();
+      if (waiting.length === 0) return;
       groups++;
       placeGroup(waiting.splice(0, MAX_GROUP)).finally(() => {
         groups--;
@@ -85,6 +92,13 @@ export function createOrderPlacer(
       });
       schedule();
     });
+  }
+
+  function refuseLate(): void {
+    const oldestMs = performance.now() - MAX_WAIT_MS;
+    const inTime = waiting.findIndex(({ sinceMs }) => sinceMs >= oldestMs);
+    const late = waiting.splice(0, inTime < 0 ? waiting.length : inTime);
+    for (const { answer } of late) answer.reject(tooManyWait());
   }
 
   async function placeGroup(group: readonly Waiting[]): Promise<void> {
@@ -113,15 +127,15 @@ export function createOrderPlacer(
   }
 
   return async (request, cause, idempotencyKey) => {
-    if (waiting.length >= MAX_WAITING) {
-      throw unavailable("Too many orders are waiting to be stored. Try again in a moment.");
-    }
+    if (waiting.length >= MAX_WAITING) throw tooManyWait();
     const answer = Promise.withResolvers<PlacedOrder>();
-    waiting.push({ ...placementOf(request, cause, idempotencyKey), answer });
+    waiting.push({ ...placementOf(request, cause, idempotencyKey), sinceMs: performance.now(), answer });
     schedule();
     return await answer.promise;
   };
 }
+
+const tooManyWait = () => unavailable("Too many orders are waiting to be stored. Try again in a moment.");
 
 /** Not a lock or a time-out: each part of the group would wait for it anew, and its requests with it. */
 const isOfOneOrder = (error: unknown) => kindOfError(error) === "permanent";

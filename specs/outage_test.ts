@@ -66,7 +66,7 @@ Deno.test("what the database refuses to everybody is nobody's fault: the API say
   await t.step(
     "connections that go silent: an answer within 15 s, readiness within 10, and a stop all the same",
     async () => {
-      stack.wires.database.silence();
+      stack.wires.database.cutSilently();
       const statuses = Array.from({ length: 3 }, async () => {
         const response = await post(stack, AbortSignal.timeout(15_000));
         await response.body?.cancel();
@@ -74,10 +74,11 @@ Deno.test("what the database refuses to everybody is nobody's fault: the API say
       });
       const isDown = async () => (await readiness(stack)).database === "down";
       await eventually("readiness to say so", isDown, 10_000);
-      assertEquals((await Promise.all(statuses)).filter((status) => status !== 201 && status !== 503), []);
+      assertEquals(await Promise.all(statuses), [503, 503, 503]);
+      stack.wires.database.restore();
       await assertAllRight(stack);
       assertEquals(stack.crashes, [], "processes that did not just wait");
-      stack.wires.database.silence();
+      stack.wires.database.cutSilently();
       await eventually("everybody to wait", isDown, 10_000);
       assertEquals(await Promise.all(stack.processes.map(stack.stop)), stack.processes.map(() => 0));
     },

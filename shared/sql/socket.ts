@@ -26,6 +26,7 @@ const kind = (letter: string) => letter.charCodeAt(0);
 const [SYNC, QUERY] = [kind("S"), kind("Q")]; // from us
 const [ROW, END, ERROR, READY, PARAMETER] = [kind("D"), kind("C"), kind("E"), kind("Z"), kind("S")]; // to us
 const HEADER_BYTES = 5;
+const IDLE = kind("I"); // what a server that is ready says of a session that is in no transaction
 const END_OF_ROWS = Buffer.from("C\0\0\0\x06X\0");
 const READY_IN_FAILED_TRANSACTION = Buffer.from("Z\0\0\0\x05E");
 const TLS_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
@@ -133,10 +134,15 @@ function openSocket(
     connections.delete(self);
     way.destroy();
     const isTold = isUp || !goesOn();
-    setImmediate(() => { // not in the midst of what the client is doing
-      if (isUp) reader.end();
+    const tell = () => {
       if (isTold) client.emit("error", error);
       client.emit("close", !isUp); // untold, the client has its statement wait, and tries again
+    };
+    setImmediate(() => { // not in the midst of what the client is doing
+      if (isUp) reader.end();
+      // A transaction whose statement has just failed sends a rollback: the client ends the process if it finds no socket.
+      if (reader.isInTransaction()) setImmediate(tell);
+      else tell();
     });
   }
 
@@ -205,6 +211,7 @@ function createReader({ pass, onReady, isAsked, onReadOnly }: {
   let held = 0;
   let needed = HEADER_BYTES;
   let isInRows = false;
+  let isInTransaction = false;
   let hasFailed = false; // a statement; an error may also come when there is none, at the end of a session
 
   function endRows(): void {
@@ -219,6 +226,7 @@ function createReader({ pass, onReady, isAsked, onReadOnly }: {
     else if (type === END) isInRows = false;
     else if (type === READY) {
       hasFailed = false;
+      isInTransaction = chunk[at + HEADER_BYTES] !== IDLE;
       onReady();
     } else if (type === ERROR || type === PARAMETER) {
       hasFailed ||= type === ERROR && isAsked();
@@ -254,6 +262,7 @@ function createReader({ pass, onReady, isAsked, onReadOnly }: {
       held = chunk.length - at;
       if (at > 0) pass(chunk.subarray(0, at));
     },
+    isInTransaction: () => isInTransaction,
     /** Ends what the server has begun. */
     end(): void {
       endRows();

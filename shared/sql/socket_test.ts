@@ -108,7 +108,7 @@ const failures: Record<string, (sql: Sql, db: Sql) => Promise<unknown>> = {
       if (n === 1) await terminateTestSessions(db);
     }),
   "was ended with its session": (sql, db) => {
-    const slow = sql`select pg_sleep(5)`.execute();
+    const slow = sql`select pg_sleep(60)`.execute();
     return Promise.all([slow, sleeping(db).then(() => terminateTestSessions(db))]);
   },
 };

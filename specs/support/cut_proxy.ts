@@ -9,6 +9,8 @@ export interface CutProxy extends AsyncDisposable {
   readonly url: string;
   /** Breaks all connections, and refuses new ones until restored. */
   cut(): void;
+  /** Has no connection carry anything any more, as if the other host had died; those made until restored never do. */
+  cutSilently(): void;
   restore(): void;
   /** Breaks all connections; new ones are let through, unless the wire is cut. */
   breakConnections(): void;
@@ -39,6 +41,7 @@ export function startCutProxy(
   const sockets = new Set<Deno.Conn>();
   const under = new Set<Promise<void>>();
   let isCut = false;
+  let isSilent = false;
   let silences = 0;
   let roundTrips = 0;
 
@@ -76,7 +79,7 @@ export function startCutProxy(
   }
 
   function watchConnection() {
-    const silencesBefore = silences;
+    const silencesBefore = isSilent ? -1 : silences;
     let isClientsTurn = true;
     const seen = tap?.();
     let isGreeted = false;
@@ -111,8 +114,12 @@ export function startCutProxy(
       isCut = true;
       closeAll();
     },
+    cutSilently() {
+      isSilent = true;
+      silences++;
+    },
     restore() {
-      isCut = false;
+      isCut = isSilent = false;
     },
     breakConnections: closeAll,
     silence() {
