@@ -4,6 +4,7 @@
  * @module
  */
 import { Hono } from "hono";
+import { compress } from "hono/compress";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { kindOfError, messageOf } from "../shared/process/errors.ts";
 import { traceIdOf } from "../shared/process/tracing.ts";
@@ -23,6 +24,9 @@ import { docsRoutes } from "./page/docs.ts";
 import { pageRoutes } from "./page/page.ts";
 import { answerDefaults, securityHeaders } from "./security_headers.ts";
 
+/** What the page reads is long and text; orders and their answers are short, and are not to wait for a compressor. */
+const READ_BY_PEOPLE = ["/", "/assets/*", "/docs/*", "/openapi.json", "/ops/*"];
+
 /** Makes the application. It opens nothing and listens nowhere: `app.request()` is enough to try it. */
 export function createApp(deps: AppDeps): App {
   const { log } = deps;
@@ -32,6 +36,7 @@ export function createApp(deps: AppDeps): App {
   app.use(metrics.timeRequests);
   app.use(answerDefaults); // these two ahead of whatever refuses: a refusal has their headers as well
   app.use(securityHeaders);
+  for (const path of READ_BY_PEOPLE) app.use(path, compress());
   app.use(correlation);
   if (deps.isTraced) app.use(traceRequests);
   app.use(methodNotAllowed({

@@ -382,3 +382,18 @@ Deno.test("GET /metrics answers while the database is away, without the figures 
     assertEquals(/^orderflow_(outbox|orders_recent|dead_letters|delayed)/m.test(text), false);
   }
 });
+
+Deno.test("what the page reads is compressed for who takes that, an order's answer is not", async () => {
+  await using db = await testSchema();
+  const app = appOn(db);
+  const headers = { ...json, "accept-encoding": "gzip" };
+  const encodingOf = async (path: string, init: RequestInit = {}) => {
+    const response = await app.request(path, { headers, ...init });
+    await response.body?.cancel();
+    return response.headers.get("content-encoding");
+  };
+  assertEquals(await encodingOf("/openapi.json"), "gzip");
+  assertEquals(await encodingOf("/openapi.json", { headers: {} }), null);
+  assertEquals(await encodingOf("/ops/orders"), "gzip");
+  assertEquals(await encodingOf("/orders", { ...post(order), headers }), null);
+});

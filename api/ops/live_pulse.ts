@@ -33,9 +33,9 @@ export interface Sample {
 /** What each copy has counted lately, by its instance, oldest first. */
 export type Samples = ReadonlyMap<string, readonly Sample[]>;
 
-/** A process that is silent for this long, with a heartbeat every five seconds, is gone or stuck; in milliseconds. */
-const STALE_MS = 12_000;
-/** Rates are over this time: more than one idle heartbeat, few enough to follow a change; in milliseconds. */
+/** A process that is silent for this long, with a heartbeat every 1.5 s, is gone or stuck; in milliseconds. */
+const STALE_MS = 4500;
+/** Rates are over this time: more than one heartbeat, few enough to follow a change; in milliseconds. */
 const RATE_WINDOW_MS = 8000;
 
 /** The samples with the heartbeats added, without those that are too old or of copies that are gone. */

@@ -90,35 +90,27 @@ export type Counts = ReturnType<typeof createCounts>;
 
 /**
  * Starts to count; the `names` are there from the start, at 0. `add` adds the counts of one batch, and costs next to
- * nothing. `onAdd` has a listener called after each, instead of the one before.
+ * nothing.
  */
 export function createCounts(names: readonly string[] = []) {
   const counts: Record<string, number> = Object.fromEntries(names.map((name) => [name, 0]));
   let lastBatchAt: Date | null = null;
-  let tell = () => {};
   return {
     add(batch: Readonly<Record<string, number>>): void {
       for (const [name, count] of Object.entries(batch)) counts[name] = (counts[name] ?? 0) + count;
       lastBatchAt = new Date();
-      tell();
     },
     read: (): Pick<Heartbeat, "counts" | "lastBatchAt"> => ({ counts: { ...counts }, lastBatchAt }),
-    onAdd(listener: () => void): void {
-      tell = listener;
-    },
   };
 }
 
-/** Between two heartbeats at least, however much is counted. */
-const BEAT_BUSY_MS = 2000;
-/** Between two heartbeats when nothing is counted. */
-const BEAT_IDLE_MS = 5000;
+/** Between two heartbeats, busy or not: who misses three is shown as gone within five seconds. */
+const BEAT_MS = 1500;
 /** The goodbye of a process that stops must not keep it, nor must its last heartbeat. */
 const GOODBYE_MS = 500;
 
 /**
- * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. What is counted
- * after a silence is told at once. Never rejects: a process works without its heartbeat. The log has a warning when this
+ * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. Never rejects: a process works without its heartbeat. The log has a warning when this
  * process's clock is found to be wrong, and a line when it is right again.
  */
 export async function keepBeating(
@@ -132,7 +124,6 @@ export async function keepBeating(
 ): Promise<void> {
   const instance = crypto.randomUUID();
   const about = { instance, process, pid: Deno.pid, version: VERSION, startedAt: new Date() };
-  const pace = { everyMs: BEAT_IDLE_MS, atLeastMs: BEAT_BUSY_MS, graceMs: GOODBYE_MS };
   let aheadMs: number | null = null;
   const once = async () => {
     const sentMs = Date.now();
@@ -146,8 +137,6 @@ export async function keepBeating(
       });
     } else if (wasWrong && !isWrong(aheadMs)) log.info("This machine's clock is right again");
   };
-  const beating = keepDoing("The heartbeat", once, { ...pace, log, stop });
-  counts.onAdd(beating.wake);
-  await beating.running;
+  await keepDoing("The heartbeat", once, { everyMs: BEAT_MS, graceMs: GOODBYE_MS, log, stop }).running;
   await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
 }
