@@ -3,23 +3,19 @@
  *
  * @module
  */
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import type { LivePulse } from "../shared/ops/live.ts";
-import { type ApiClient, ApiError } from "./api_client.ts";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { isFinal } from "../shared/order_status.ts";
 import type { OrderStoryJson } from "../shared/ops/answers.ts";
-import { createLatestOnly } from "./latest_only.ts";
-import { isSettled } from "./story_events.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
+import { type Beat, type StoryQueue, tellStory } from "../shared/ops/story.ts";
+import { type ApiClient, ApiError, createLatestOnly, problemOf } from "./api.ts";
 
 /** Between two requests for the story at least, in milliseconds. */
 const REREAD_MS = 500;
-/** How often a story is read again in the hope of a change, before that is given up. */
-const MAX_LOOKS = 20;
 
-/** What is known of the selected order. */
-export interface StoryState {
-  /** The order that is asked for. */
+interface StoryState {
   readonly orderId: string | null;
-  /** Its story; null while it is read, and where it cannot be. */
+  /** Null while it is read, and where it cannot be. */
   readonly story: OrderStoryJson | null;
   /** Why it could not be read the last time, in words. */
   readonly error: string | null;
@@ -27,24 +23,30 @@ export interface StoryState {
   readonly isMissing: boolean;
 }
 
-/** The selected order's story. */
 export interface FollowedStory extends StoryState {
-  /** Reads it again and again until `isDone`, for ten seconds at most; whether it came to that. */
-  readonly watch: (isDone: (story: OrderStoryJson) => boolean) => Promise<boolean>;
+  readonly beats: readonly Beat[];
+}
+
+/** Whether nothing more is to be expected: the order has ended, and none of its messages is on its way. */
+export function isSettled({ order }: OrderStoryJson, beats: readonly Beat[]): boolean {
+  const messages = beats.at(-1)?.messages ?? [];
+  return isFinal(order.status) && messages.every(({ state }) => state !== "waits" && state !== "retry");
 }
 
 /** Whether a story has to be read again: its order has changed in the list, or something is still on its way. */
-export function needsRereading(story: OrderStoryJson, pulse: LivePulse): boolean {
+export function needsRereading(story: OrderStoryJson, beats: readonly Beat[], pulse: LivePulse): boolean {
   const listed = pulse.orders.find(({ id }) => id === story.order.id);
-  return (listed !== undefined && listed.updatedAt !== story.order.updatedAt) || !isSettled(story);
+  return (listed !== undefined && listed.updatedAt !== story.order.updatedAt) || !isSettled(story, beats);
 }
 
-/** Follows the order `orderId`. `initial` is what the page came with. */
+/** Follows the order `orderId`. `initial` is what the page came with; a new `nudge` has it read again. */
 export function useStory(
   api: ApiClient,
   orderId: string | null,
   pulse: LivePulse,
   initial: OrderStoryJson | null,
+  queues: readonly StoryQueue[],
+  nudge: unknown,
 ): FollowedStory {
   const [state, setState] = useState<StoryState>({
     orderId,
@@ -52,6 +54,7 @@ export function useStory(
     error: orderId && !initial ? `There is no order ${orderId}.` : null,
     isMissing: orderId !== null && !initial,
   });
+  const beats = useMemo(() => tellStory(state.story?.timeline ?? [], queues), [state.story, queues]);
   const latestOnly = useRef(createLatestOnly());
   const wanted = useRef(orderId);
   const readAt = useRef(-Infinity);
@@ -63,18 +66,13 @@ export function useStory(
     try {
       const story = await latestOnly.current(() => api.readStory(id));
       if (story && wanted.current === id) setState({ orderId: id, story, error: null, isMissing: false });
-      return story;
     } catch (error) {
-      const words = error instanceof Error ? error.message : String(error);
-      if (wanted.current === id) {
-        setState((old) => ({
-          orderId: id,
-          story: old.orderId === id ? old.story : null,
-          error: words,
-          isMissing: error instanceof ApiError && error.status === 404,
-        }));
-      }
-      return null;
+      if (wanted.current !== id) return;
+      const isMissing = error instanceof ApiError && error.status === 404;
+      setState((old) => {
+        const story = old.orderId === id ? old.story : null;
+        return { orderId: id, story, error: problemOf(error), isMissing };
+      });
     }
   }, [api]);
 
@@ -82,33 +80,20 @@ export function useStory(
     const isRendered = isFirst.current;
     isFirst.current = false;
     if (isRendered) return;
-    setState({ orderId, story: null, error: null, isMissing: false });
+    if (orderId !== state.orderId) setState({ orderId, story: null, error: null, isMissing: false });
     if (orderId) read(orderId);
-  }, [orderId, read]);
+  }, [orderId, nudge, read]);
 
   useEffect(() => {
     const { story } = state;
-    if (
-      !orderId || state.orderId !== orderId || state.isMissing || (story && !needsRereading(story, pulse))
-    ) return;
-    if (!story && !state.error) return; // it is being read for the first time
+    if (!orderId || state.orderId !== orderId || state.isMissing) return;
+    if (story ? !needsRereading(story, beats, pulse) : !state.error) return; // or it is being read for the first time
     const wait = Math.max(0, readAt.current + REREAD_MS - performance.now());
     const timer = setTimeout(() => read(orderId), wait);
     return () => clearTimeout(timer);
   }, [pulse, orderId, read]);
 
-  const watch = useCallback(async (isDone: (story: OrderStoryJson) => boolean) => {
-    for (let look = 0; look < MAX_LOOKS; look++) {
-      const id = wanted.current;
-      const story = id ? await read(id) : null;
-      if (story && isDone(story)) return true;
-      await new Promise((resolve) => setTimeout(resolve, REREAD_MS));
-      if (id !== wanted.current) return false;
-    }
-    return false;
-  }, [read]);
-
   return state.orderId === orderId
-    ? { ...state, watch }
-    : { orderId, story: null, error: null, isMissing: false, watch };
+    ? { ...state, beats }
+    : { orderId, story: null, error: null, isMissing: false, beats: [] };
 }
