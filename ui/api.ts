@@ -4,6 +4,7 @@
  * @module
  */
 import type * as answers from "../shared/ops/answers.ts";
+import type { ToldStory } from "./page_data.ts";
 
 /** Why a request came to nothing, in words that can stand on the page; the status is null where there was no answer. */
 export class ApiError extends Error {
@@ -57,7 +58,14 @@ export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void =
 
   return {
     listOrders: (query: Fields) => get<answers.OrdersPage>("/ops/orders", query),
-    readStory: (order: string) => get<answers.OrderStoryJson>(`/ops/orders/${id(order)}/timeline`),
+    /** The order as ops sees it, with the beats as everybody is told them. */
+    readStory: async (order: string): Promise<ToldStory> => {
+      const [story, { beats }] = await Promise.all([
+        get<answers.OrderStoryJson>(`/ops/orders/${id(order)}/timeline`),
+        get<Pick<ToldStory, "beats">>(`/orders/${id(order)}/timeline`, { as: "beats" }),
+      ]);
+      return { ...story, beats };
+    },
     playScenario: (name: string) => post<answers.OrderJson>(`/ops/scenarios/${id(name)}`),
     readEvent: (event: string) => get<answers.OutboxEventJson>(`/ops/outbox/${id(event)}`),
     listOutbox: (query: Fields) => get<answers.OutboxPage>("/ops/outbox", query),

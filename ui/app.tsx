@@ -44,7 +44,7 @@ export function App({ data, api, store }: AppProps) {
   const [isArming, setArming] = useState(false);
   /** The order whose film plays. */
   const [playing, setPlaying] = useState<string | null>(null);
-  const followed = useStory(api, view.order, pulse, data.story, queues, done);
+  const followed = useStory(api, view.order, pulse, data.story, done);
   const verdict = useAudit(api, isStale);
   const health = healthOf(pulse, queues, status, violationsOf(verdict.audit));
 

@@ -122,10 +122,10 @@ export function CopyButton({ label, value, shown = value }: CopyProps) {
     return () => clearTimeout(timer);
   }, [said]);
   return (
-    <span class="copy">
+    <span>
       <button
         type="button"
-        class="copy-button mono"
+        class="button quiet mono"
         title={`Copy the ${label}: ${value}`}
         onClick={async () => setSaid(await copyText(value) ? "Copied" : "Not copied")}
       >

@@ -111,7 +111,7 @@ export function Question(props: QuestionProps) {
           class="button"
           onClick={({ currentTarget }) => currentTarget.closest("dialog")?.close()}
         >
-          {result === null ? "Cancel" : "Close"}
+          Close
         </button>
         {result === null && (
           <button

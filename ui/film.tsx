@@ -4,19 +4,17 @@
  * @module
  */
 import { useEffect, useRef } from "preact/hooks";
-import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import type { Beat } from "../shared/ops/story.ts";
 import { formatDuration } from "./format.ts";
-import { Machine } from "./machine.tsx";
+import { Machine, toneOf } from "./machine.tsx";
 import { Icon } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
+import { type ToldStory, usePage } from "./page_data.ts";
 import { timeScale } from "./time_scale.ts";
 import { formatView } from "./url_state.ts";
 import { isSettled } from "./use_story.ts";
 
 export interface FilmProps {
-  readonly story: OrderStoryJson;
-  readonly beats: readonly Beat[];
+  readonly story: ToldStory;
   /** The number of the beat that is shown, from 1. */
   readonly at: number;
   readonly isPlaying: boolean;
@@ -26,7 +24,8 @@ export interface FilmProps {
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;
 
-export function Film({ story, beats, at, isPlaying, onPlay }: FilmProps) {
+export function Film({ story, at, isPlaying, onPlay }: FilmProps) {
+  const { beats } = story;
   const { view, navigate } = usePage();
   const onStep = (beat: number) => navigate({ beat }, "replace");
   const beat = beats[at - 1] ?? null;
@@ -34,7 +33,7 @@ export function Film({ story, beats, at, isPlaying, onPlay }: FilmProps) {
 
   useEffect(() => {
     if (!isPlaying) return;
-    if (isLast && isSettled(story, beats)) return onPlay(false);
+    if (isLast && isSettled(story)) return onPlay(false);
     if (isLast) return; // what comes is played when it is there
     const timer = setTimeout(() => onStep(at + 1), BEAT_MS);
     return () => clearTimeout(timer);
@@ -110,16 +109,6 @@ function whereWords(beats: readonly Beat[], at: number): string {
   if (!first || !beat) return "";
   const since = before ? ` · ${formatDuration(beat.at - before.at)} since the last beat` : "";
   return `beat ${at} of ${beats.length} · ${formatDuration(beat.at - first.at)} after the order${since}`;
-}
-
-function toneOf({ kind }: Beat): string {
-  return kind === "dead"
-    ? "bad"
-    : kind === "failed" || kind === "absorbed"
-    ? "warn"
-    : kind === "published"
-    ? "sent"
-    : "done";
 }
 
 interface BeatsProps {

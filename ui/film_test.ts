@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { tellStory } from "../shared/ops/story.ts";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
 import { heldUpBy, isAsPromised, stepsOf } from "./order_head.tsx";
 import { holdStill } from "./orders_list.tsx";
@@ -8,7 +7,7 @@ import { timeScale } from "./time_scale.ts";
 import { isSettled, needsRereading } from "./use_story.ts";
 
 const story = testStory();
-const beats = tellStory(story.timeline, QUEUE_LIST);
+const { beats } = story;
 
 Deno.test("layoutMachine() overlaps no boxes in any shape, keeps them in view, and joins only what is joined", () => {
   for (const shape of SHAPES) {
@@ -50,12 +49,12 @@ Deno.test("timeScale() is true to time, and cuts one long stretch short", () => 
 });
 
 Deno.test("an order that has not ended is read again, and says which dead letter holds it up", () => {
-  assertEquals(isSettled(story, beats), false);
-  assertEquals(isSettled(testStory({ status: "PAYMENT_FAILED" }), beats), true);
+  assertEquals(isSettled(story), false);
+  assertEquals(isSettled(testStory({ status: "PAYMENT_FAILED" })), true);
   const ended = testStory({ status: "PAYMENT_FAILED" });
-  assertEquals(needsRereading(ended, beats, testPulse(0, { orders: [] })), false);
+  assertEquals(needsRereading(ended, testPulse(0, { orders: [] })), false);
   const changed = testOrder({ updatedAt: "2026-01-02T03:05:00.000Z" });
-  assertEquals(needsRereading(ended, beats, testPulse(0, { orders: [changed] })), true);
+  assertEquals(needsRereading(ended, testPulse(0, { orders: [changed] })), true);
   assertEquals(heldUpBy("PENDING", beats), testId(900));
   assertEquals(heldUpBy("COMPLETED", beats), null);
 });

@@ -15,7 +15,7 @@ export type Level = "good" | "warn" | "bad";
 /** What is wrong with a part of the machine: on its box in a few words, and as a sentence. */
 export interface Trouble {
   readonly place: Place;
-  readonly level: Level;
+  readonly level: Exclude<Level, "good">;
   readonly words: string;
   readonly sentence: string;
 }

@@ -24,7 +24,7 @@ import { usePage } from "./page_data.ts";
 /** One line of a box. */
 interface Line {
   readonly text: string;
-  readonly mark?: "here" | "done" | "retry" | "dead" | Trouble["level"];
+  readonly mark?: keyof typeof MARKS;
 }
 
 /** `beat` is what it shows of an order; null for live figures. */
@@ -143,8 +143,8 @@ function Node({ box: { place, x, y, width, height }, title, lines, look }: NodeP
       {lines.map(({ text, mark }, i) => {
         const baseline = 8 + LINE * (title.length + i + 1) - 3;
         return (
-          <g key={text} class={mark ? `line marked ${mark} ${MARK_TONES[mark]}` : "line"}>
-            {mark && <path class="mark" transform={`translate(9 ${baseline - 8.5})`} d={MARKS[mark]} />}
+          <g key={i} class={mark ? `line marked ${mark} ${MARKS[mark][0]}` : "line"}>
+            {mark && <path class="mark" transform={`translate(9 ${baseline - 8.5})`} d={MARKS[mark][1]} />}
             <text x={mark ? 22 : 9} y={baseline}>{fit(text, width - (mark ? 28 : 14))}</text>
           </g>
         );
@@ -153,25 +153,14 @@ function Node({ box: { place, x, y, width, height }, title, lines, look }: NodeP
   );
 }
 
-const MARK_TONES = {
-  here: "",
-  done: "good",
-  retry: "warn",
-  dead: "bad",
-  good: "good",
-  warn: "warn",
-  bad: "bad",
-} as const;
-
-/** Drawn in ten units: the shape says the same as the colour. */
+/** Tone and shape of each mark; drawn in ten units, the shape says the same as the colour. */
 const MARKS = {
-  here: "M5 1.2a3.8 3.8 0 1 0 0 7.6a3.8 3.8 0 0 0 0-7.6z",
-  done: "M1.5 5.4l2.4 2.4L8.6 2.6",
-  retry: "M8.4 4A3.6 3.6 0 1 0 8 7.2M8.6 1.4v2.8H5.8",
-  dead: "M2 2l6 6M8 2l-6 6",
-  good: "M1.5 5.4l2.4 2.4L8.6 2.6",
-  warn: "M5 1.4L9 8.6H1zM5 4v2",
-  bad: "M2 2l6 6M8 2l-6 6",
+  here: ["", "M5 1.2a3.8 3.8 0 1 0 0 7.6a3.8 3.8 0 0 0 0-7.6z"],
+  done: ["good", "M1.5 5.4l2.4 2.4L8.6 2.6"],
+  retry: ["warn", "M8.4 4A3.6 3.6 0 1 0 8 7.2M8.6 1.4v2.8H5.8"],
+  dead: ["bad", "M2 2l6 6M8 2l-6 6"],
+  warn: ["warn", "M5 1.4L9 8.6H1zM5 4v2"],
+  bad: ["bad", "M2 2l6 6M8 2l-6 6"],
 } as const;
 
 function titleOf(
@@ -230,7 +219,7 @@ function consumerLines({ name, label }: StoryQueue, pulse: LivePulse): Line[] {
   const done = copies.reduce((sum, { counts }) => sum + (counts["processed"] ?? 0), 0);
   const [retries, letters] = [pulse.retries[name] ?? 0, pulse.deadLetters[name] ?? 0];
   return [
-    { text: `${copies.length} up · ${formatCount(done)} done`, mark: "good" },
+    { text: `${copies.length} up · ${formatCount(done)} done`, mark: "done" },
     ...(letters > 0 ? [{ text: `${formatCount(letters)} dead`, mark: "dead" } as const] : []),
     ...(retries > 0 && letters === 0
       ? [{ text: `${formatCount(retries)} to be retried`, mark: "retry" } as const]
@@ -238,16 +227,16 @@ function consumerLines({ name, label }: StoryQueue, pulse: LivePulse): Line[] {
   ];
 }
 
+/** The tone of a beat: what went wrong, or was caught, stands out. */
+export function toneOf({ kind }: Beat): string {
+  if (kind === "dead") return "bad";
+  return kind === "failed" || kind === "absorbed" ? "warn" : kind === "published" ? "sent" : "";
+}
+
 /** Where a beat takes place, and where it puts something, stands out. */
 function lookOf(place: Place, beat: Beat | null): string {
-  if (!beat) return "";
-  const tone = beat.kind === "dead"
-    ? "bad"
-    : beat.kind === "failed" || beat.kind === "absorbed"
-    ? "warn"
-    : "";
-  if (beat.place === place) return `active ${tone}`;
-  return beat.ways.some((way) => way.at(-1) === place) ? "active reached" : "";
+  if (beat?.place === place) return `active ${toneOf(beat)}`;
+  return beat?.ways.some((way) => way.at(-1) === place) ? "active" : "";
 }
 
 const [STEP_MS, TRAVEL_MS] = [240, 420];

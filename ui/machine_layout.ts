@@ -53,8 +53,8 @@ const COLUMNS = {
     outbox: [71, 134],
     relay: [221, 60],
     exchange: [297, 74],
-    queue: [405, 140],
-    consumer: [563, 140],
+    queue: [399, 148],
+    consumer: [565, 138],
   },
 } as const;
 const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;

@@ -9,17 +9,17 @@ import type { Beat } from "../shared/ops/story.ts";
 import { CopyButton } from "./controls.tsx";
 import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./format.ts";
 import { Badge, Icon, StatusBadge } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
+import { type ToldStory, usePage } from "./page_data.ts";
 import { formatView } from "./url_state.ts";
 
 export interface OrderHeadProps {
-  readonly story: OrderStoryJson;
-  readonly beats: readonly Beat[];
+  readonly story: ToldStory;
   /** The beat that is looked at: the steps up to its status are lit. */
   readonly beat: Beat | null;
 }
 
-export function OrderHead({ story, beats, beat }: OrderHeadProps) {
+export function OrderHead({ story, beat }: OrderHeadProps) {
+  const { beats } = story;
   const { view, now, scenarios } = usePage();
   const played = scenarios.find(({ name }) => name === view.played);
   const { id, courseId, amount, status, correlationId, createdAt, updatedAt } = story.order;

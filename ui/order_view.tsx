@@ -20,10 +20,11 @@ export interface OrderViewProps {
 }
 
 export function OrderView(
-  { followed: { story, beats, error }, isPlaying, onPlay }: OrderViewProps,
+  { followed: { story, error }, isPlaying, onPlay }: OrderViewProps,
 ) {
   const { view } = usePage();
   if (!view.order) return <NoOrder />;
+  const beats = story?.beats ?? [];
   const at = Math.min(view.beat ?? beats.length, beats.length);
   return (
     <article class="order-view" aria-label={`Order ${shortId(view.order)}`}>
@@ -34,8 +35,8 @@ export function OrderView(
         ? (
           <>
             {error && <Notice level="bad">{error}</Notice>}
-            <OrderHead story={story} beats={beats} beat={beats[at - 1] ?? null} />
-            <Film story={story} beats={beats} at={at} isPlaying={isPlaying} onPlay={onPlay} />
+            <OrderHead story={story} beat={beats[at - 1] ?? null} />
+            <Film story={story} at={at} isPlaying={isPlaying} onPlay={onPlay} />
             <StoryRows beats={beats} at={at} />
           </>
         )

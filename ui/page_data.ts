@@ -7,7 +7,7 @@ import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
-import type { StoryQueue } from "../shared/ops/story.ts";
+import type { Beat, StoryQueue } from "../shared/ops/story.ts";
 import type { ApiClient } from "./api.ts";
 import type { Sending } from "./send_again.tsx";
 import type { ViewState } from "./url_state.ts";
@@ -25,6 +25,11 @@ export interface PageAssets {
   readonly styles: string;
 }
 
+/** An order, what happened to it, and the same as beats. */
+export interface ToldStory extends OrderStoryJson {
+  readonly beats: readonly Beat[];
+}
+
 /** Everything that the first paint shows, which the page's script finds again. */
 export interface PageData {
   readonly view: ViewState;
@@ -32,7 +37,7 @@ export interface PageData {
   /** The orders that the view's filters leave, at most as many as its limit. */
   readonly orders: OrderPage;
   /** The story of the view's order; null where none is chosen, or there is no such order. */
-  readonly story: OrderStoryJson | null;
+  readonly story: ToldStory | null;
   readonly scenarios: readonly ScenarioInfo[];
   readonly queues: readonly StoryQueue[];
   /** Whether the server has a token, so that there is something to sign out of. */

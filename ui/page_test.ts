@@ -52,8 +52,8 @@ Deno.test("renderPage() filters by a form that works without any script", () => 
 
 Deno.test("renderPage() never lets a value become markup, in the page or in its state", () => {
   const story = testStory({ correlationId: MARKUP });
-  const timeline = story.timeline.map((entry) => ({ ...entry, eventType: MARKUP }));
-  const html = renderPage(testPage({ view, story: { ...story, timeline } }));
+  const beats = story.beats.map((beat) => ({ ...beat, title: MARKUP, text: MARKUP, eventType: MARKUP }));
+  const html = renderPage(testPage({ view, story: { ...story, beats } }));
   assert(!html.includes("<img"), "an element came out of a value");
   assertEquals(html.split("</script>").length - 1, 2); // the state and the island
   const state = /<script type="application\/json" id="state">(.*?)<\/script>/s.exec(html)?.[1] ?? "";

@@ -3,40 +3,35 @@
  *
  * @module
  */
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { isFinal } from "../shared/order_status.ts";
-import type { OrderStoryJson } from "../shared/ops/answers.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
-import { type Beat, type StoryQueue, tellStory } from "../shared/ops/story.ts";
 import { type ApiClient, ApiError, createLatestOnly, problemOf } from "./api.ts";
+import type { ToldStory } from "./page_data.ts";
 
 /** Between two requests for the story at least, in milliseconds. */
 const REREAD_MS = 500;
 
-interface StoryState {
+export interface FollowedStory {
   readonly orderId: string | null;
   /** Null while it is read, and where it cannot be. */
-  readonly story: OrderStoryJson | null;
+  readonly story: ToldStory | null;
   /** Why it could not be read the last time, in words. */
   readonly error: string | null;
   /** Whether there is no such order, so that nothing more is to be asked. */
   readonly isMissing: boolean;
 }
 
-export interface FollowedStory extends StoryState {
-  readonly beats: readonly Beat[];
-}
-
 /** Whether nothing more is to be expected: the order has ended, and none of its messages is on its way. */
-export function isSettled({ order }: OrderStoryJson, beats: readonly Beat[]): boolean {
+export function isSettled({ order, beats }: ToldStory): boolean {
   const messages = beats.at(-1)?.messages ?? [];
   return isFinal(order.status) && messages.every(({ state }) => state !== "waits" && state !== "retry");
 }
 
 /** Whether a story has to be read again: its order has changed in the list, or something is still on its way. */
-export function needsRereading(story: OrderStoryJson, beats: readonly Beat[], pulse: LivePulse): boolean {
+export function needsRereading(story: ToldStory, pulse: LivePulse): boolean {
   const listed = pulse.orders.find(({ id }) => id === story.order.id);
-  return (listed !== undefined && listed.updatedAt !== story.order.updatedAt) || !isSettled(story, beats);
+  return (listed !== undefined && listed.updatedAt !== story.order.updatedAt) || !isSettled(story);
 }
 
 /** Follows the order `orderId`. `initial` is what the page came with; a new `nudge` has it read again. */
@@ -44,17 +39,15 @@ export function useStory(
   api: ApiClient,
   orderId: string | null,
   pulse: LivePulse,
-  initial: OrderStoryJson | null,
-  queues: readonly StoryQueue[],
+  initial: ToldStory | null,
   nudge: unknown,
 ): FollowedStory {
-  const [state, setState] = useState<StoryState>({
+  const [state, setState] = useState<FollowedStory>({
     orderId,
     story: initial,
     error: orderId && !initial ? `There is no order ${orderId}.` : null,
     isMissing: orderId !== null && !initial,
   });
-  const beats = useMemo(() => tellStory(state.story?.timeline ?? [], queues), [state.story, queues]);
   const latestOnly = useRef(createLatestOnly());
   const wanted = useRef(orderId);
   const readAt = useRef(-Infinity);
@@ -87,13 +80,11 @@ export function useStory(
   useEffect(() => {
     const { story } = state;
     if (!orderId || state.orderId !== orderId || state.isMissing) return;
-    if (story ? !needsRereading(story, beats, pulse) : !state.error) return; // or it is being read for the first time
+    if (story ? !needsRereading(story, pulse) : !state.error) return; // or it is being read for the first time
     const wait = Math.max(0, readAt.current + REREAD_MS - performance.now());
     const timer = setTimeout(() => read(orderId), wait);
     return () => clearTimeout(timer);
   }, [pulse, orderId, read]);
 
-  return state.orderId === orderId
-    ? { ...state, beats }
-    : { orderId, story: null, error: null, isMissing: false, beats: [] };
+  return state.orderId === orderId ? state : { orderId, story: null, error: null, isMissing: false };
 }

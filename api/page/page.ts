@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { ordersPageSchema, orderStorySchema } from "../../shared/ops/answers.ts";
-import { queuesOf } from "../../shared/ops/story.ts";
+import { queuesOf, tellStory } from "../../shared/ops/story.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 import type { PageData } from "../../ui/page_data.ts";
@@ -77,6 +77,7 @@ async function pageData(
 ): Promise<PageData> {
   const { opsSql, live } = deps;
   const view = parseView(query);
+  const queues = queuesOf(deps.bindings);
   const { limit, status, search } = view;
   const pulse = await live.read(); // first: while the database is away, no others pile up behind it
   const [orders, story] = await Promise.all([
@@ -87,9 +88,9 @@ async function pageData(
     view,
     pulse,
     orders: asJson(ordersPageSchema, orders),
-    story: story && asJson(orderStorySchema, story),
+    story: story && { ...asJson(orderStorySchema, story), beats: tellStory(story.timeline, queues) },
     scenarios: offeredScenarios(deps.faults !== undefined),
-    queues: queuesOf(deps.bindings),
+    queues,
     hasToken: deps.access.token !== undefined,
     assets,
   };

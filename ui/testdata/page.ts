@@ -4,11 +4,10 @@
  * @module
  */
 import { bindingsOf } from "../../shared/broker/connection.ts";
-import type { OrderStoryJson } from "../../shared/ops/answers.ts";
 import type { LiveOrder, LivePulse } from "../../shared/ops/live.ts";
-import { queuesOf } from "../../shared/ops/story.ts";
+import { queuesOf, tellStory } from "../../shared/ops/story.ts";
 import { QUEUES } from "../../shared/topology.ts";
-import type { PageData } from "../page_data.ts";
+import type { PageData, ToldStory } from "../page_data.ts";
 import { START_VIEW } from "../url_state.ts";
 
 export const START = Date.parse("2026-01-02T03:04:05.000Z");
@@ -33,25 +32,23 @@ export function testOrder(order: Partial<LiveOrder> = {}): LiveOrder {
 }
 
 /** Placed, published, and given up on by the payments. */
-export function testStory(order: Partial<LiveOrder> = {}): OrderStoryJson {
+export function testStory(order: Partial<LiveOrder> = {}): ToldStory {
   const about = { eventId: testId(101), eventType: "order.created", traceId: null };
   const consumer = QUEUES.paymentsOrderCreated.name;
-  return {
-    order: testOrder(order),
-    timeline: [
-      { at: at(0), kind: "status", from: null, to: "PENDING", eventId: null, eventType: null, traceId: null },
-      { at: at(0), kind: "emitted", ...about },
-      { at: at(4), kind: "published", retryCount: 0, ...about },
-      {
-        at: at(10_600),
-        kind: "dead-letter",
-        consumer,
-        reason: "retries exhausted",
-        deadLetterId: testId(900),
-        ...about,
-      },
-    ],
-  };
+  const timeline: ToldStory["timeline"] = [
+    { at: at(0), kind: "status", from: null, to: "PENDING", eventId: null, eventType: null, traceId: null },
+    { at: at(0), kind: "emitted", ...about },
+    { at: at(4), kind: "published", retryCount: 0, ...about },
+    {
+      at: at(10_600),
+      kind: "dead-letter",
+      consumer,
+      reason: "retries exhausted",
+      deadLetterId: testId(900),
+      ...about,
+    },
+  ];
+  return { order: testOrder(order), timeline, beats: tellStory(timeline, QUEUE_LIST) };
 }
 
 /** A pulse of a machine that runs and rests, `ms` after the start, with whatever else is told. */
