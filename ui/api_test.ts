@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { ApiError, createApiClient, createLatestOnly } from "./api.ts";
+import { ApiError, createApiClient } from "./api.ts";
 import { openLetters, replayWords, sentWords } from "./send_again.tsx";
 
 /** A client whose server answers each request with the next of `answers`, and what it was asked. */
@@ -43,16 +43,6 @@ Deno.test("no answer, an answer without words and a lost sign-in are told apart"
 
 Deno.test("faults that are off are no error", async () => {
   assertEquals(await clientOf(Response.json({}, { status: 404 })).api.listFaults(), null);
-});
-
-Deno.test("createLatestOnly() never lets a late answer, or its failure, take the place of a newer one", async () => {
-  const latestOnly = createLatestOnly();
-  const [slow, failed, quick] = [1, 2, 3].map(() => Promise.withResolvers<string>());
-  const answers = [slow, failed, quick].map((each) => latestOnly(() => each!.promise));
-  quick?.resolve("new");
-  slow?.resolve("old");
-  failed?.reject(new Error("late"));
-  assertEquals(await Promise.all(answers), [null, null, "new"]);
 });
 
 Deno.test("openLetters() freezes the open letters that match, as many as one dialog deals with", async () => {

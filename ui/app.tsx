@@ -147,7 +147,7 @@ function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
       </nav>
       {children}
       <div class="page-tools">
-        <span class={`live live-${status}`} role="status">
+        <span class={`live live-${status} ${status === "live" ? "good" : ""}`} role="status">
           <span class="live-dot" aria-hidden="true" />
           {isBack && status === "live" ? "Connected again" : LIVE_WORDS[status]}
         </span>

@@ -170,9 +170,7 @@ export function StoryRows({ beats, at }: BeatsProps) {
   const start = beats[0]?.at ?? 0;
   return (
     <details class="card story-rows" open>
-      <summary>
-        <h3>The story in words</h3>
-      </summary>
+      <summary>The story in words</summary>
       <ol>
         {beats.map((beat, i) => (
           <li key={`${beat.at} ${beat.title}`}>

@@ -110,7 +110,7 @@ function Findings(
         {audit?.checks.map(({ check, promise, count, violations }) => (
           <Check
             key={check}
-            level={count === 0 ? "good" : "bad"}
+            level="bad"
             words={`${check} (promise ${promise})`}
             count={count}
             found={violations}
@@ -118,10 +118,10 @@ function Findings(
         ))}
         {audit && (
           <Check
-            level={audit.waitingForOperator.count === 0 ? "good" : "warn"}
-            words="Orders that an open dead letter holds up: no violation, somebody decides"
-            count={audit.waitingForOperator.count}
+            level="warn"
+            words={WAITING}
             found={audit.waitingForOperator.orders}
+            {...audit.waitingForOperator}
           />
         )}
       </ul>
@@ -135,14 +135,18 @@ function Findings(
   );
 }
 
+const WAITING = "Orders that an open dead letter holds up: no violation, somebody decides";
+
 interface CheckProps {
+  /** How it is where anything was found. */
   readonly level: Level;
   readonly words: string;
   readonly count: number;
   readonly found: AuditJson["waitingForOperator"]["orders"];
 }
 
-function Check({ level, words, count, found }: CheckProps) {
+function Check({ level: worst, words, count, found }: CheckProps) {
+  const level = count === 0 ? "good" : worst;
   return (
     <li class={level}>
       <Icon name={level} />

@@ -9,18 +9,18 @@
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
 /** A value of this many characters is laid out in lines, a longer one could be deep; and what is shown of it at most. */
-const [LAID_OUT, SHOWN] = [2000, 20_000];
+const [LAID_OUT, AT_MOST] = [2000, 20_000];
 
 export function JsonView({ value }: { readonly value: unknown }) {
   const text = JSON.stringify(value) ?? String(value);
-  return <Text text={text.length > LAID_OUT ? text : JSON.stringify(value, null, 2)} />;
+  return <Shown text={text.length > LAID_OUT ? text : JSON.stringify(value, null, 2)} />;
 }
 
-function Text({ text }: { readonly text: string }) {
-  const more = text.length - SHOWN;
+function Shown({ text }: { readonly text: string }) {
+  const more = text.length - AT_MOST;
   return (
     <pre class="json">
-      {visible(text.slice(0, SHOWN))}
+      {visible(text.slice(0, AT_MOST))}
       {more > 0 && ` … and ${more} characters more`}
     </pre>
   );
@@ -37,7 +37,7 @@ export function BodyView({ body }: { readonly body: string }) {
         <p class="muted">
           {isBroken ? "Neither JSON nor UTF-8: \ufffd stands for bytes that are no text." : "Not JSON."}
         </p>
-        <Text text={body === "" ? "(empty)" : body} />
+        <Shown text={body === "" ? "(empty)" : body} />
       </>
     );
   }

@@ -51,7 +51,7 @@ export function Machine({ beat }: { readonly beat: Beat | null }) {
             const title = titleOf(box.place, queue, shape, queues);
             const level = troubles.get(box.place)?.level ?? "";
             return (
-              <Node
+              <Part
                 key={box.place}
                 box={box}
                 title={title}
@@ -123,20 +123,20 @@ function stepsOf(way: readonly Place[]): string[] {
   return way.slice(1).map((to, i) => `${way[i]}>${to}`);
 }
 
-interface NodeProps {
+interface PartProps {
   readonly box: Box;
   readonly title: readonly string[];
   readonly lines: readonly Line[];
   readonly look: string;
 }
 
-function Node({ box: { place, x, y, width, height }, title, lines, look }: NodeProps) {
+function Part({ box: { place, x, y, width, height }, title, lines, look }: PartProps) {
   const isQueue = place.startsWith("queue:");
   return (
     <g class={`node ${look}`} transform={`translate(${x} ${y})`}>
       <rect width={width} height={height} rx="7" />
       {title.map((text, i) => (
-        <text key={text} class={isQueue ? "name plain" : "name"} x="9" y={8 + LINE * (i + 1) - 3}>
+        <text key={text} class={isQueue ? "" : "name"} x="9" y={8 + LINE * (i + 1) - 3}>
           {fit(text, width * 1.02)}
         </text>
       ))}

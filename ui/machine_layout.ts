@@ -75,58 +75,70 @@ export function layoutMachine(queues: readonly StoryQueue[], shape: Shape): Layo
   return shape === "narrow" ? layoutNarrow(queues) : layoutAcross(queues, shape);
 }
 
-function rowsOf(queues: readonly StoryQueue[], shape: Shape, top: number) {
+type Column = readonly [x: number, width: number];
+
+/** The queues below each other from `top` on, each with its consumer beside it. */
+function pairsOf(
+  queues: readonly StoryQueue[],
+  shape: Shape,
+  top: number,
+  [x, width]: Column,
+  [x2, width2]: Column,
+) {
   let y = top;
-  return queues.map((queue) => {
-    const height = 2 * PAD + LINE * (queueTitle(queue, shape).length + queue.bindings.length);
-    const row = { name: queue.name, y, height };
+  return queues.map((each) => {
+    const height = 2 * PAD + LINE * (queueTitle(each, shape).length + each.bindings.length);
+    const queue: Box = { place: `queue:${each.name}`, x, width, y, height };
+    const consumer: Box = { place: `consumer:${each.name}`, x: x2, width: width2, y, height };
     y += height + ROW_GAP;
-    return row;
+    return { queue, consumer };
   });
+}
+
+type Pair = ReturnType<typeof pairsOf>[number];
+
+/** All boxes and ways: `into` draws those into a queue, `back` those from a consumer to the outbox, `on` the others. */
+function drawing(
+  trunk: readonly [api: Box, outbox: Box, relay: Box, exchange: Box],
+  pairs: readonly Pair[],
+  { on, into, back }: Readonly<Record<"on" | "into" | "back", (from: Box, to: Box) => string>>,
+): Pick<Layout, "boxes" | "edges"> {
+  const [api, outbox, relay, exchange] = trunk;
+  const edge = (from: Box, to: Box, path: string): Edge => ({ from: from.place, to: to.place, path });
+  return {
+    boxes: [...trunk, ...pairs.flatMap(({ queue, consumer }) => [queue, consumer])],
+    edges: [
+      edge(api, outbox, on(api, outbox)),
+      edge(outbox, relay, on(outbox, relay)),
+      edge(relay, exchange, on(relay, exchange)),
+      ...pairs.flatMap(({ queue, consumer }) => [
+        edge(exchange, queue, into(exchange, queue)),
+        edge(queue, consumer, across(queue, consumer)),
+        edge(consumer, outbox, back(consumer, outbox)),
+      ]),
+    ],
+  };
 }
 
 function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): Layout {
   const columns = COLUMNS[shape];
-  const rows = rowsOf(queues, shape, HEAD);
-  const bottom = Math.max(...rows.map(({ y, height }) => y + height), 160);
+  const pairs = pairsOf(queues, shape, HEAD, columns.queue, columns.consumer);
+  const bottom = Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 160);
   const middle = (HEAD + bottom) / 2;
-  const trunk = (place: "api" | "outbox" | "relay" | "exchange", height: number): Box => {
+  const part = (place: "api" | "outbox" | "relay" | "exchange", height: number): Box => {
     const [x, width] = columns[place];
     return { place, x, width, y: middle - height / 2, height };
   };
-  const [api, outbox, relay, exchange] = [
-    trunk("api", 58),
-    trunk("outbox", 96),
-    trunk("relay", 58),
-    trunk("exchange", 58),
-  ];
-  const pairs = rows.map(({ name, y, height }) => {
-    const [[x, width], [x2, width2]] = [columns.queue, columns.consumer];
-    const queue: Box = { place: `queue:${name}`, x, width, y, height };
-    const consumer: Box = { place: `consumer:${name}`, x: x2, width: width2, y, height };
-    return { queue, consumer };
-  });
   const [right, floor] = [WIDTHS[shape] - 5, bottom + RETURN - 10];
+  const back = (from: Box, to: Box) =>
+    `M${from.x + from.width} ${centre(from)}H${right}V${floor}H${to.x + to.width / 2}V${
+      to.y + to.height + 1
+    }`;
+  const trunk = [part("api", 58), part("outbox", 96), part("relay", 58), part("exchange", 58)] as const;
   return {
     width: WIDTHS[shape],
     height: bottom + RETURN,
-    boxes: [api, outbox, relay, exchange, ...pairs.flatMap(({ queue, consumer }) => [queue, consumer])],
-    edges: [
-      edge(api, outbox, across(api, outbox)),
-      edge(outbox, relay, across(outbox, relay)),
-      edge(relay, exchange, across(relay, exchange)),
-      ...pairs.flatMap(({ queue, consumer }) => [
-        edge(exchange, queue, curve(exchange, queue)),
-        edge(queue, consumer, across(queue, consumer)),
-        edge(
-          consumer,
-          outbox,
-          `M${consumer.x + consumer.width} ${centre(consumer)}H${right}V${floor}H${
-            outbox.x + outbox.width / 2
-          }V${outbox.y + outbox.height + 1}`,
-        ),
-      ]),
-    ],
+    ...drawing(trunk, pairs, { on: across, into: curve, back }),
     heads: HEADS[shape].map((text, i) => ({ x: Object.values(columns)[i]?.[0] ?? 0, y: 12, text })),
   };
 }
@@ -134,48 +146,29 @@ function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): 
 /** Turned by 90 degrees: the way to the exchange runs down, and from it along the left side to the queues. */
 function layoutNarrow(queues: readonly StoryQueue[]): Layout {
   const width = WIDTHS.narrow;
-  const stacked = (place: Place, y: number, height: number): Box => ({
+  const part = (place: Place, y: number, height: number): Box => ({
     place,
     x: 1,
     width: width - 22,
     y,
     height,
   });
-  const [api, outbox] = [stacked("api", 1, 40), stacked("outbox", 59, 76)];
-  const [relay, exchange] = [stacked("relay", 153, 40), stacked("exchange", 211, 40)];
-  const top = exchange.y + exchange.height + 18;
-  const pairs = rowsOf(queues, "narrow", top).map(({ name, y, height }) => {
-    const queue: Box = { place: `queue:${name}`, x: 22, width: 138, y, height };
-    const consumer: Box = { place: `consumer:${name}`, x: 180, width: 138, y, height };
-    return { queue, consumer };
-  });
-  const right = width - 6;
+  const trunk = [
+    part("api", 1, 40),
+    part("outbox", 59, 76),
+    part("relay", 153, 40),
+    part("exchange", 211, 40),
+  ] as const;
+  const pairs = pairsOf(queues, "narrow", 269, [22, 138], [180, 138]);
+  const into = (from: Box, to: Box) => `M9 ${from.y + from.height}V${centre(to)}H${to.x - 1}`;
+  const back = (from: Box, to: Box) =>
+    `M${from.x + from.width} ${centre(from)}H${width - 6}V${centre(to)}H${to.x + to.width + 1}`;
   return {
     width,
-    height: Math.max(...pairs.map(({ queue }) => queue.y + queue.height), top) + 4,
-    boxes: [api, outbox, relay, exchange, ...pairs.flatMap(({ queue, consumer }) => [queue, consumer])],
-    edges: [
-      edge(api, outbox, down(api, outbox)),
-      edge(outbox, relay, down(outbox, relay)),
-      edge(relay, exchange, down(relay, exchange)),
-      ...pairs.flatMap(({ queue, consumer }) => [
-        edge(exchange, queue, `M9 ${exchange.y + exchange.height}V${centre(queue)}H${queue.x - 1}`),
-        edge(queue, consumer, across(queue, consumer)),
-        edge(
-          consumer,
-          outbox,
-          `M${consumer.x + consumer.width} ${centre(consumer)}H${right}V${centre(outbox)}H${
-            outbox.x + outbox.width + 1
-          }`,
-        ),
-      ]),
-    ],
+    height: Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 269) + 4,
+    ...drawing(trunk, pairs, { on: down, into, back }),
     heads: [],
   };
-}
-
-function edge(from: Box, to: Box, path: string): Edge {
-  return { from: from.place, to: to.place, path };
 }
 
 function centre({ y, height }: Box): number {

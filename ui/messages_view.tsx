@@ -86,7 +86,7 @@ export function MessagesView() {
           );
         })}
       </nav>
-      <p class="messages-about muted">{about}</p>
+      <p class="card-foot muted">{about}</p>
       <Shown key={view.list} />
     </section>
   );

@@ -47,7 +47,7 @@ export function OrderHead({ story, beat }: OrderHeadProps) {
         </span>
       </div>
       <Steps status={status} story={story} shown={statusAt(beat) ?? status} />
-      {played && <Promise played={played} status={status} beats={beats} />}
+      {played && <Promised played={played} status={status} beats={beats} />}
       <div class="order-ids">
         <span class="muted">order</span> <CopyButton label="order id" value={id} shown={shortId(id)} />
         <span class="muted">correlation</span>{" "}
@@ -97,7 +97,7 @@ function Steps(
       {steps.map((step, i) => (
         <li
           key={step}
-          class={i > reached ? "ahead" : i <= at ? "passed" : "later"}
+          class={i > reached ? "ahead" : i <= at ? "passed" : ""}
           aria-current={i === at ? "step" : undefined}
         >
           {step}
@@ -107,7 +107,7 @@ function Steps(
   );
 }
 
-function Promise(
+function Promised(
   { played, status, beats }: {
     readonly played: ScenarioInfo;
     readonly status: OrderStatus;
