@@ -155,7 +155,7 @@ function Strip({ beats, at, onStop }: BeatsProps & { readonly onStop: () => void
             />
           ))}
           {positions[at - 1] !== undefined && (
-            <circle class="now" cx={x(positions[at - 1] ?? 0)} cy="7" r="4" />
+            <circle fill="currentColor" cx={x(positions[at - 1] ?? 0)} cy="7" r="4" />
           )}
         </svg>
         <span>{formatDuration(total)}{gap && ` (of it ${formatDuration(gap.ms)} cut)`}</span>
