@@ -5,7 +5,12 @@
  */
 import { z } from "zod";
 import { amountSchema, idSchema } from "../shared/events.ts";
-import { nextCursor as nextCursorSchema, orderSchema, timelineEntrySchema } from "../shared/ops/answers.ts";
+import {
+  nextCursor as nextCursorSchema,
+  orderSchema,
+  text,
+  timelineEntrySchema,
+} from "../shared/ops/answers.ts";
 import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
 import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
@@ -26,13 +31,51 @@ const newOrderSchema = z.object({
 }, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
 
 const timelineQuerySchema = z.object({
-  as: z.literal("story", { error: 'must be "story"' }).optional()
-    .meta({ description: "As a text: its beats, in plain sentences.", example: "story" }),
+  as: z.enum(["story", "beats"], { error: 'must be "story" or "beats"' }).optional()
+    .meta({
+      description: "`story`: as a text, in plain sentences. `beats`: with the same story as JSON.",
+      example: "beats",
+    }),
 });
+
+/** A beat of an order's story, as `shared/ops/story.ts` has it. */
+const beatSchema = z.object({
+  kind: z.enum(["placed", "appended", "published", "processed", "absorbed", "failed", "dead"])
+    .meta({ description: "What happened." }),
+  at: z.int().meta({ description: "When, in milliseconds since 1970." }),
+  place: text("Where: `api`, `outbox`, `relay`, `exchange`, `queue:` or `consumer:` and the queue's name."),
+  where: text("The same in a word."),
+  eventId: z.string().nullable().meta({ description: "The event that it is about." }),
+  eventType: z.string().nullable().meta({ description: "That event's type." }),
+  title: text("What happened, in a few words."),
+  text: text("The same in full."),
+  ways: z.array(z.array(z.string())).meta({ description: "What moved: each way from place to place." }),
+  messages: z.array(
+    z.object({
+      id: text("The event's id."),
+      type: text("Its type."),
+      place: text("As above."),
+      state: z.enum(["waits", "done", "retry", "dead"]),
+    }),
+  )
+    .meta({ description: "Where each message of the order is by then." }),
+  tables: z.array(
+    z.object({ table: text("Its name."), holds: text("What it holds."), isChanged: z.boolean() }),
+  )
+    .meta({
+      description: "What each table holds for the order by then, and whether this beat has changed it.",
+    }),
+  deadLetterId: z.string().optional().meta({ description: "The dead letter that was written." }),
+}).meta({ ref: "Beat" });
+
 const timeline = json(
   200,
   "The order and what happened to it, oldest entry first.",
-  z.object({ order: orderSchema, timeline: z.array(timelineEntrySchema) }),
+  z.object({
+    order: orderSchema,
+    timeline: z.array(timelineEntrySchema),
+    beats: z.array(beatSchema).optional(),
+  }),
 );
 const TIMELINE = { ...timeline, content: { ...timeline.content, "text/plain": null } };
 
@@ -91,8 +134,10 @@ export function ordersRoutes(
       answers: [TIMELINE],
       handle: async ({ c, id, query }) => {
         const { order, timeline } = await orderStory(opsSql, readTimelines, id);
-        if (query.as === "story") return c.text(storyText(order, tellStory(timeline, queuesOf(bindings))));
-        return { order: orderJson(order), timeline };
+        const told = { order: orderJson(order), timeline };
+        if (!query.as) return told;
+        const beats = tellStory(timeline, queuesOf(bindings));
+        return query.as === "beats" ? { ...told, beats } : c.text(storyText(order, beats));
       },
     }),
   );

@@ -1,99 +1,165 @@
 /**
- * The page: the scenarios and the orders beside the view in front.
+ * The page: its head with the health of the whole, the orders or the messages below, and the dialogs above.
  *
  * @module
  */
-import { useCallback, useEffect } from "preact/hooks";
-import type { ApiClient } from "./api_client.ts";
-import { AuditBadge } from "./audit_badge.tsx";
-import { DeadLettersTable } from "./dead_letters_table.tsx";
-import { FaultsPanel } from "./faults_panel.tsx";
-import { InboxTable } from "./inbox_table.tsx";
-import { LiveCharts } from "./live_charts.tsx";
-import type { LiveStore } from "./live_store.ts";
-import { MachineDiagram } from "./machine_diagram.tsx";
-import { OrderStory } from "./order_story.tsx";
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import type { ApiClient } from "./api.ts";
+import { ThemeToggle } from "./controls.tsx";
+import { FaultsDialog } from "./faults_dialog.tsx";
+import { formatCount, sumOf } from "./format.ts";
+import { healthOf } from "./health.ts";
+import { HealthSentence, useAudit, violationsOf } from "./health_dialog.tsx";
+import { type Live, type LiveStore, useLive } from "./live_store.ts";
+import { Icon } from "./marks.tsx";
+import { EventDialog, LetterDialog } from "./message_dialog.tsx";
+import { MessagesView } from "./messages_view.tsx";
+import { OrderView } from "./order_view.tsx";
 import { OrdersList } from "./orders_list.tsx";
-import { OutboxTable } from "./outbox_table.tsx";
-import type { PageData } from "./page_data.ts";
-import { LiveBanner, PageHeader } from "./page_header.tsx";
-import type { PanelProps } from "./panel_props.ts";
-import type { Rendered } from "./rendered.ts";
-import { ReplayPanel } from "./replay_panel.tsx";
-import { ScenariosPanel } from "./scenarios_panel.tsx";
-import { type Tab, titleOf } from "./url_state.ts";
-import { useLive } from "./use_live.ts";
-import { useOrders } from "./use_orders.ts";
+import { PageContext, type PageData, usePage } from "./page_data.ts";
+import { Scenarios } from "./scenarios.tsx";
+import { LettersDialog, ReplayDialog, type Sending } from "./send_again.tsx";
+import { formatView, START_VIEW, titleOf, type ViewState } from "./url_state.ts";
 import { useStory } from "./use_story.ts";
 import { useView } from "./use_view.ts";
 
-/** What the page is made of. */
 export interface AppProps {
   /** What the first rendering shows, on the server and in the browser. */
   readonly data: PageData;
-  /** The routes. */
   readonly api: ApiClient;
   /** The live stream; null on the server. */
   readonly store: LiveStore | null;
 }
 
-const PANELS: Readonly<Record<Exclude<Tab, "order">, (props: PanelProps) => Rendered>> = {
-  machine: MachineDiagram,
-  outbox: OutboxTable,
-  inbox: InboxTable,
-  "dead-letters": DeadLettersTable,
-  replay: ReplayPanel,
-  faults: FaultsPanel,
-};
-
 /** The page; on the server what the data says, in the browser from there on live. */
-export function App({ data, api, store }: AppProps): Rendered {
+export function App({ data, api, store }: AppProps) {
+  const { queues, scenarios } = data;
   const [view, navigate] = useView(data.view);
   const live = useLive(store, data.pulse);
-  const pulse = live.state.shown;
-  const listed = useOrders(api, view, pulse, data.orders);
-  const followed = useStory(api, view.order, pulse, data.story);
-
-  const selectOrder = useCallback((order: string) => navigate({ order, event: null, tab: "order" }), [
-    navigate,
-  ]);
-  const followPlayed = useCallback((order: string) => {
-    store?.resume(); // a new order is to be followed, not to be held
-    navigate({ order, event: null, status: null, search: "", tab: "order" });
-  }, [navigate, store]);
-  const togglePause = () => live.state.isPaused ? store?.resume() : store?.pause();
+  const { pulse, status, now } = live;
+  const isStale = status === "offline" || status === "stale";
+  const [done, setDone] = useState(0);
+  const [sending, send] = useState<Sending | null>(null);
+  const [isArming, setArming] = useState(false);
+  /** The order whose film plays. */
+  const [playing, setPlaying] = useState<string | null>(null);
+  const followed = useStory(api, view.order, pulse, data.story, done);
+  const verdict = useAudit(api, isStale);
+  const health = healthOf(pulse, queues, status, violationsOf(verdict.audit));
 
   useEffect(() => {
     document.title = titleOf(view);
   }, [view]);
 
-  const isStale = live.status !== "live" && live.status !== "connecting";
-  const isBroken = isStale && live.status !== "paused";
-  const panel: PanelProps = { api, pulse, isStale, onSelectOrder: selectOrder };
-  const Panel = view.tab === "order" ? null : PANELS[view.tab];
-
+  const followPlayed = (order: string, played: string) => {
+    setPlaying(order);
+    navigate({ ...START_VIEW, order, played, beat: 1 });
+  };
   return (
-    <div class={`page tab-${view.tab}${view.order ? " has-order" : ""}${isBroken ? " is-stale" : ""}`}>
-      <a class="skip-link" href="#orders">Skip to the orders</a>
-      <a class="skip-link" href="#view">Skip to the view</a>
-      <PageHeader view={view} live={live} onPause={togglePause}>
-        <AuditBadge {...panel} />
-      </PageHeader>
-      <LiveBanner live={live} />
-      <main class="columns">
-        <div class="side">
-          <ScenariosPanel api={api} scenarios={data.scenarios} onPlayed={followPlayed} />
-          <OrdersList view={view} listed={listed} now={live.now} navigate={navigate} />
-        </div>
-        <div class="view" id="view" tabIndex={-1}>
-          <div class="chart-strip">
-            <LiveCharts {...panel} />
+    <PageContext.Provider value={{ api, queues, scenarios, pulse, isStale, now, view, navigate, send, done }}>
+      <div class={`page tab-${view.tab}${view.order ? " has-order" : ""}${isStale ? " is-stale" : ""}`}>
+        {view.tab === "orders" && <a class="skip-link" href="#orders">Skip to the orders</a>}
+        <a class="skip-link" href="#view">Skip to the view</a>
+        <Head live={live} hasToken={data.hasToken}>
+          <HealthSentence health={health} verdict={verdict} />
+        </Head>
+        <main class={view.tab === "orders" ? "columns" : "one-column"}>
+          {view.tab === "orders" && (
+            <div class="side">
+              <Scenarios
+                onPlayed={followPlayed}
+                onFaults={() => setArming(true)}
+              />
+              <OrdersList initial={data.orders} />
+            </div>
+          )}
+          <div id="view" tabIndex={-1}>
+            {view.tab === "messages" ? <MessagesView /> : (
+              <OrderView
+                followed={followed}
+                isPlaying={playing !== null && playing === view.order}
+                onPlay={(isPlaying) => setPlaying(isPlaying ? view.order : null)}
+              />
+            )}
           </div>
-          {Panel
-            ? <Panel {...panel} />
-            : <OrderStory api={api} view={view} followed={followed} now={live.now} navigate={navigate} />}
-        </div>
-      </main>
-    </div>
+        </main>
+        {isArming && (
+          <FaultsDialog onClose={() => setArming(false)} />
+        )}
+        <Dialogs sending={sending} onDone={() => setDone((count) => count + 1)} />
+      </div>
+    </PageContext.Provider>
+  );
+}
+
+/** What the address names, and what is to be sent again, above the page. */
+function Dialogs(
+  { sending, onDone }: { readonly sending: Sending | null; readonly onDone: () => void },
+) {
+  const { view: { event, letter, replay }, navigate, send } = usePage();
+  const close = () => navigate({ event: null, letter: null, replay: null }, "replace");
+  return (
+    <>
+      {event && <EventDialog key={event} id={event} onDone={onDone} onClose={close} />}
+      {letter && <LetterDialog key={letter} id={letter} onClose={close} />}
+      {replay && <ReplayDialog key={replay} id={replay} onDone={onDone} onClose={close} />}
+      {sending && <LettersDialog sending={sending} onDone={onDone} onClose={() => send(null)} />}
+    </>
+  );
+}
+
+interface HeadProps {
+  readonly live: Live;
+  readonly hasToken: boolean;
+  readonly children: ComponentChildren;
+}
+
+const LIVE_WORDS = { connecting: "Connecting", live: "Live", offline: "Offline", stale: "No news" } as const;
+
+function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
+  const { view, pulse } = usePage();
+  const letters = sumOf(pulse.deadLetters);
+  const current = (tab: ViewState["tab"]) => view.tab === tab ? "page" : undefined;
+  return (
+    <header class="page-head">
+      <h1 class="brand">
+        <a href="/">
+          <span class="brand-mark">
+            <Icon name="flow" />
+          </span>
+          <span class="brand-name">OrderFlow</span>
+        </a>
+      </h1>
+      <nav class="tabs" aria-label="Views">
+        <a href={formatView({ ...view, tab: "orders", cursor: "" })} aria-current={current("orders")}>
+          Orders
+        </a>
+        <a href={formatView({ ...view, tab: "messages" })} aria-current={current("messages")}>
+          Messages
+          {letters > 0 && (
+            <span class="count bad">
+              {formatCount(letters)}
+              <span class="visually-hidden">dead</span>
+            </span>
+          )}
+        </a>
+      </nav>
+      {children}
+      <div class="page-tools">
+        <span class={`live live-${status} ${status === "live" ? "good" : ""}`} role="status">
+          <span class="live-dot" aria-hidden="true" />
+          {isBack && status === "live" ? "Connected again" : LIVE_WORDS[status]}
+        </span>
+        <ThemeToggle />
+        {hasToken && (
+          <form method="post" action="/logout">
+            <button type="submit" class="button quiet" aria-label="Sign out" title="Sign out">
+              <Icon name="exit" />
+            </button>
+          </form>
+        )}
+      </div>
+    </header>
   );
 }

@@ -7,7 +7,7 @@ import { build, type OutputFile, type Plugin, stop } from "esbuild";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import swaggerFolder from "swagger-ui-dist/absolute-path.js";
-import { EVENT_TYPES } from "../shared/events.ts";
+import { NAMES } from "./names.ts";
 
 /** What a bundle has made. */
 export interface Bundle {
@@ -61,7 +61,7 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
       target: ["chrome110", "firefox115", "safari16.4"],
       jsx: "automatic",
       jsxImportSource: "preact",
-      plugins: [eventTypes, packages],
+      plugins: [names, packages],
       define: { "process.env.NODE_ENV": '"production"' },
       logLevel: "silent",
     });
@@ -71,12 +71,14 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
   }
 }
 
-/** Gives the island the names of the event types without the schemas that they stand beside. */
-const eventTypes: Plugin = {
-  name: "event-types",
+/** Gives the island the names without the schemas that they stand beside. */
+const names: Plugin = {
+  name: "names",
   setup({ onLoad }) {
-    const contents = `export const EVENT_TYPE_NAMES = ${JSON.stringify(EVENT_TYPES)};`;
-    onLoad({ filter: /ui\/event_types\.ts$/ }, () => ({ contents }));
+    onLoad(
+      { filter: /ui\/names\.ts$/ },
+      () => ({ contents: `export const NAMES = ${JSON.stringify(NAMES)};` }),
+    );
   },
 };
 

@@ -5,6 +5,9 @@
  */
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const fine = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+
 /** How long something took, from milliseconds: `3 ms`, `840 ms`, `8.0 s`, `1 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function formatDuration(ms: number): string {
   const span = Math.max(0, ms);
@@ -62,7 +65,23 @@ export function courseName(courseId: string): string {
   return COURSES.get(courseId) ?? `Course ${shortId(courseId)}`;
 }
 
+/** A count: `1,240`. */
+export function formatCount(count: number): string {
+  return whole.format(count);
+}
+
+/** A rate per second without its unit: `0`, `3.4`, `312`. */
+export function formatRate(perSecond: number): string {
+  if (perSecond < 0.05) return "0";
+  return perSecond < 9.95 ? fine.format(perSecond) : whole.format(perSecond);
+}
+
 /** A count with its noun: `1 event`, `3 events`. */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
+/** The sum of counts by name. */
+export function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((total, count) => total + count, 0);
 }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { formatAge, formatDuration, formatMoney, formatTime, plural, shortId } from "./format.ts";
+import { counted, formatAge, formatDuration, formatMoney, formatTime, shortId } from "./format.ts";
 
 Deno.test("formatDuration() names the two largest units that say something", () => {
   const cases: [number, string][] = [
@@ -45,8 +45,8 @@ Deno.test("formatMoney() sets thousands apart and leaves the places alone", () =
   ]);
 });
 
-Deno.test("shortId() keeps both ends; plural() knows one from many", () => {
+Deno.test("shortId() keeps both ends; counted() knows one from many", () => {
   assertEquals(shortId("019b7c00-0000-7000-8000-0000000012ab"), "019b7c00…12ab");
   assertEquals(shortId("short"), "short");
-  assertEquals([plural(1, "event"), plural(2, "event")], ["1 event", "2 events"]);
+  assertEquals([counted(1, "event"), counted(2, "event")], ["1 event", "2 events"]);
 });

@@ -4,12 +4,12 @@
  * @module
  */
 import { hydrate } from "preact";
-import { createApiClient } from "./api_client.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
+import { createApiClient } from "./api.ts";
 import { App } from "./app.tsx";
-import { parsePulse } from "./live_pulse.ts";
+import { applyStoredTheme } from "./controls.tsx";
 import { createLiveStore, type LiveStore, type StreamHandlers } from "./live_store.ts";
 import type { PageData } from "./page_data.ts";
-import { applyStoredTheme } from "./theme_toggle.tsx";
 
 /** A tab that nobody looks at gives up its connection after so many milliseconds: a browser has six for a host. */
 const HIDDEN_MS = 10_000;
@@ -18,8 +18,29 @@ function openStream({ onOpen, onPulse, onLost }: StreamHandlers): () => void {
   const source = new EventSource("/ops/live");
   source.addEventListener("open", onOpen);
   source.addEventListener("pulse", ({ data }) => onPulse(String(data)));
-  source.addEventListener("error", onLost);
+  source.addEventListener("error", () => {
+    // Given up for good: it was refused. Where that is for a cookie that is gone, the page asks for the token.
+    if (source.readyState === EventSource.CLOSED) {
+      void fetch("/ops/scenarios").then(({ status }) => status === 401 && askForToken(), () => {});
+    }
+    onLost();
+  });
   return () => source.close();
+}
+
+/** The server answers this very address with the form, and afterwards with the page. */
+function askForToken(): void {
+  location.reload();
+}
+
+/** The pulse of a message; null where a server of another version means something else by it. */
+function parsePulse(data: string): LivePulse | null {
+  try {
+    const pulse: LivePulse = JSON.parse(data);
+    return Array.isArray(pulse.orders) && Array.isArray(pulse.processes) ? pulse : null;
+  } catch {
+    return null;
+  }
 }
 
 function after(ms: number, run: () => void): () => void {
@@ -44,7 +65,8 @@ function takeOver(root: Element, data: PageData): void {
     after,
     now: () => performance.now(),
   });
-  hydrate(<App data={data} api={createApiClient((...request) => fetch(...request))} store={store} />, root);
+  const api = createApiClient((...request) => fetch(...request), askForToken);
+  hydrate(<App data={data} api={api} store={store} />, root);
   store.start();
   restWhileHidden(store);
 }

@@ -1,103 +1,49 @@
 /**
- * The live stream as state: what is shown, how fresh it is, and how the connection stands.
+ * The live stream as state, and as a hook: the newest pulse, how fresh it is, and how the connection stands.
  *
  * @module
  */
+import { useEffect, useState } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
 
 /** What is known of the stream. Times are milliseconds of one local clock, which only differences are taken of. */
 export interface LiveState {
-  /** How the connection stands: yet to be made, open, or lost. */
   readonly connection: "connecting" | "open" | "lost";
-  /** Whether the shown pulse is held. */
-  readonly isPaused: boolean;
-  /** The pulse that is shown. */
-  readonly shown: LivePulse;
-  /** The newest pulse; while paused ahead of the shown one. */
-  readonly latest: LivePulse;
-  /** When the newest one came. */
+  readonly pulse: LivePulse;
+  /** When the pulse came. */
   readonly receivedAt: number;
-  /** How many pulses came since the pause began. */
-  readonly missed: number;
   /** When the connection came back after it was lost; null where it never was, or is. */
   readonly recoveredAt: number | null;
 }
 
-/** What can happen to the stream. */
-export type LiveEvent =
-  | { readonly kind: "opened"; readonly at: number }
-  | { readonly kind: "lost" }
-  | { readonly kind: "pulse"; readonly pulse: LivePulse; readonly count: number; readonly at: number }
-  | { readonly kind: "pause" }
-  | { readonly kind: "resume" };
-
 /** Without a pulse for so long an open stream counts as stale, in milliseconds; the server sends one every 5 s. */
-export const STALE_AFTER_MS = 12_000;
-/** How long it is said that the connection is back, in milliseconds. */
-export const RECOVERED_FOR_MS = 5000;
+const STALE_AFTER_MS = 12_000;
 /** The first wait before a new attempt, and the longest, in milliseconds; each one is twice the one before. */
-export const RECONNECT_MS = { first: 500, longest: 5000 } as const;
+const RECONNECT_MS = { first: 500, longest: 5000 } as const;
 
 /** The state before anything has been heard: the server's own pulse, which came with the page. */
 export function startLive(pulse: LivePulse, now: number): LiveState {
-  return {
-    connection: "connecting",
-    isPaused: false,
-    shown: pulse,
-    latest: pulse,
-    receivedAt: now,
-    missed: 0,
-    recoveredAt: null,
-  };
+  return { connection: "connecting", pulse, receivedAt: now, recoveredAt: null };
 }
 
-/** What an event makes of the state. */
-export function reduceLive(state: LiveState, event: LiveEvent): LiveState {
-  switch (event.kind) {
-    case "opened":
-      return {
-        ...state,
-        connection: "open",
-        recoveredAt: state.connection === "lost" ? event.at : state.recoveredAt,
-      };
-    case "lost":
-      return { ...state, connection: "lost", recoveredAt: null };
-    case "pulse": {
-      const heard = { ...state, latest: event.pulse, receivedAt: event.at };
-      return state.isPaused
-        ? { ...heard, missed: state.missed + event.count }
-        : { ...heard, shown: event.pulse };
-    }
-    case "pause":
-      return { ...state, isPaused: true, missed: 0 };
-    case "resume":
-      return { ...state, isPaused: false, missed: 0, shown: state.latest };
-  }
-}
+/** How the stream stands, in one word; what is silent is never called live. */
+export type LiveStatus = "connecting" | "live" | "offline" | "stale";
 
-/** How the stream stands at `now`, in one word. What is lost or silent is never called live, paused or not. */
-export type LiveStatus = "connecting" | "live" | "paused" | "offline" | "stale";
-
-/** How the stream stands at `now`. */
-export function liveStatus(state: LiveState, now: number): LiveStatus {
-  if (state.connection === "lost") return "offline";
-  if (now - state.receivedAt > STALE_AFTER_MS) return "stale";
-  if (state.isPaused) return "paused";
-  return state.connection === "open" ? "live" : "connecting";
+export function liveStatus({ connection, receivedAt }: LiveState, now: number): LiveStatus {
+  if (connection === "lost") return "offline";
+  if (now - receivedAt > STALE_AFTER_MS) return "stale";
+  return connection === "open" ? "live" : "connecting";
 }
 
 /** What time it is at the server, in epoch milliseconds: its clock when it last spoke, and what has passed since. */
-export function serverNow({ latest, receivedAt }: LiveState, now: number): number {
-  return Date.parse(latest.at) + Math.max(0, now - receivedAt);
+export function serverNow({ pulse, receivedAt }: LiveState, now: number): number {
+  return Date.parse(pulse.at) + Math.max(0, now - receivedAt);
 }
 
 /** What an opened stream tells. */
 export interface StreamHandlers {
-  /** The connection stands. */
   readonly onOpen: () => void;
-  /** A message came, with its data. */
   readonly onPulse: (data: string) => void;
-  /** The connection is gone, or never came about. */
   readonly onLost: () => void;
 }
 
@@ -115,9 +61,7 @@ export interface LiveDeps {
   readonly now: () => number;
 }
 
-/** The stream's state, and what can be done about it. */
 export interface LiveStore {
-  /** The state as it is. */
   get(): LiveState;
   /** Calls back after each change; the answer ends that. */
   subscribe(onChange: () => void): () => void;
@@ -125,10 +69,6 @@ export interface LiveStore {
   start(): void;
   /** Closes the stream until it is started again. */
   stop(): void;
-  /** Holds what is shown. */
-  pause(): void;
-  /** Shows the newest. */
-  resume(): void;
 }
 
 /** Makes a store that shows `pulse` until the stream says more. Pulses between two frames become one change. */
@@ -137,47 +77,45 @@ export function createLiveStore(pulse: LivePulse, deps: LiveDeps): LiveStore {
   let close: (() => void) | null = null;
   let cancelRetry: (() => void) | null = null;
   let wait: number = RECONNECT_MS.first;
-  let waiting: { data: string; count: number } | null = null;
+  let waiting: string | null = null;
   const listeners = new Set<() => void>();
 
-  const dispatch = (event: LiveEvent) => {
-    state = reduceLive(state, event);
+  const change = (next: Partial<LiveState>) => {
+    state = { ...state, ...next };
     for (const listener of listeners) listener();
   };
-
   const show = () => {
-    const held = waiting;
+    const data = waiting;
     waiting = null;
-    const pulse = held && close ? deps.parse(held.data) : null;
-    if (held && pulse) dispatch({ kind: "pulse", pulse, count: held.count, at: deps.now() });
+    const pulse = data !== null && close ? deps.parse(data) : null;
+    if (pulse) change({ pulse, receivedAt: deps.now() });
   };
-
   const connect = () => {
     close = deps.open({
       onOpen: () => {
         wait = RECONNECT_MS.first;
-        dispatch({ kind: "opened", at: deps.now() });
+        change({
+          connection: "open",
+          recoveredAt: state.connection === "lost" ? deps.now() : state.recoveredAt,
+        });
       },
       onPulse: (data) => {
-        if (!waiting) deps.onFrame(show);
-        waiting = { data, count: (waiting?.count ?? 0) + 1 };
+        if (waiting === null) deps.onFrame(show);
+        waiting = data;
       },
       onLost: () => {
-        disconnect();
-        if (state.connection !== "lost") dispatch({ kind: "lost" });
+        stop();
+        if (state.connection !== "lost") change({ connection: "lost", recoveredAt: null });
         cancelRetry = deps.after(wait, connect);
         wait = Math.min(wait * 2, RECONNECT_MS.longest);
       },
     });
   };
-
-  const disconnect = () => {
+  const stop = () => {
     close?.();
-    close = null;
     cancelRetry?.();
-    cancelRetry = null;
+    close = cancelRetry = null;
   };
-
   return {
     get: () => state,
     subscribe: (onChange) => {
@@ -187,8 +125,44 @@ export function createLiveStore(pulse: LivePulse, deps: LiveDeps): LiveStore {
     start: () => {
       if (!close && !cancelRetry) connect();
     },
-    stop: disconnect,
-    pause: () => dispatch({ kind: "pause" }),
-    resume: () => dispatch({ kind: "resume" }),
+    stop,
   };
+}
+
+export interface Live {
+  readonly pulse: LivePulse;
+  readonly status: LiveStatus;
+  /** The time at the server, in epoch milliseconds; it moves once a second. */
+  readonly now: number;
+  /** Whether the connection has come back just now. */
+  readonly isBack: boolean;
+}
+
+/** How long it is said that the connection is back, in milliseconds. */
+const BACK_FOR_MS = 5000;
+
+/**
+ * Follows a store. Without one, which is on the server, everything is as `pulse` says; in the browser the first
+ * rendering is the same, and what has passed since counts from the second on.
+ */
+export function useLive(store: LiveStore | null, pulse: LivePulse): Live {
+  const [state, setState] = useState(() => store?.get() ?? startLive(pulse, 0));
+  const [localNow, setLocalNow] = useState(state.receivedAt);
+
+  useEffect(() => {
+    if (!store) return;
+    const unsubscribe = store.subscribe(() => {
+      setState(store.get());
+      setLocalNow(performance.now());
+    });
+    const timer = setInterval(() => setLocalNow(performance.now()), 1000);
+    return () => {
+      unsubscribe();
+      clearInterval(timer);
+    };
+  }, [store]);
+
+  const at = Math.max(localNow, state.receivedAt);
+  const isBack = state.recoveredAt !== null && at - state.recoveredAt < BACK_FOR_MS;
+  return { pulse: state.pulse, status: liveStatus(state, at), now: serverNow(state, at), isBack };
 }

@@ -1,17 +1,8 @@
 import { assertEquals } from "@std/assert";
-import {
-  createLiveStore,
-  liveStatus,
-  RECONNECT_MS,
-  reduceLive,
-  serverNow,
-  STALE_AFTER_MS,
-  startLive,
-  type StreamHandlers,
-} from "./live_store.ts";
-import { testPulse } from "./testdata/stories.ts";
+import { createLiveStore, liveStatus, serverNow, startLive, type StreamHandlers } from "./live_store.ts";
+import { testPulse } from "./testdata/page.ts";
 
-const [first, second, third] = [testPulse([], 0), testPulse([], 1000), testPulse([], 2000)];
+const [first, second, third] = [testPulse(0), testPulse(1000), testPulse(2000)];
 
 /** A store whose stream, frames, timers and clock are in the test's hands. */
 function handStore() {
@@ -56,9 +47,9 @@ Deno.test("pulses between two frames become one change, of the last of them", ()
   store.subscribe(() => changes++);
   stream().onPulse(JSON.stringify(second));
   stream().onPulse(JSON.stringify(third));
-  assertEquals(store.get().shown.at, first.at);
+  assertEquals(store.get().pulse.at, first.at);
   paint();
-  assertEquals([changes, store.get().shown.at], [1, third.at]);
+  assertEquals([changes, store.get().pulse.at], [1, third.at]);
 });
 
 Deno.test("a message that is no pulse changes nothing", () => {
@@ -66,30 +57,7 @@ Deno.test("a message that is no pulse changes nothing", () => {
   store.start();
   stream().onPulse("bad");
   paint();
-  assertEquals(store.get().shown.at, first.at);
-});
-
-Deno.test("paused, the last pulse stays and those that come are counted; resumed, the newest is shown", () => {
-  const { store, stream, paint, pass } = handStore();
-  store.start();
-  stream().onOpen();
-  store.pause();
-  for (const pulse of [second, third, third]) {
-    pass(100);
-    stream().onPulse(JSON.stringify(pulse));
-  }
-  paint();
-  assertEquals([store.get().shown.at, store.get().missed, liveStatus(store.get(), 300)], [
-    first.at,
-    3,
-    "paused",
-  ]);
-  store.resume();
-  assertEquals([store.get().shown.at, store.get().missed, liveStatus(store.get(), 300)], [
-    third.at,
-    0,
-    "live",
-  ]);
+  assertEquals(store.get().pulse.at, first.at);
 });
 
 Deno.test("a lost stream is opened again, each time after a longer wait up to a limit, and then says so", () => {
@@ -102,12 +70,12 @@ Deno.test("a lost stream is opened again, each time after a longer wait up to a 
     assertEquals(liveStatus(store.get(), 0), "offline");
     timers.at(-1)!.run();
   }
-  assertEquals(timers.map(({ ms }) => ms), [500, 1000, 2000, 4000, 5000, RECONNECT_MS.longest]);
+  assertEquals(timers.map(({ ms }) => ms), [500, 1000, 2000, 4000, 5000, 5000]);
   pass(20_000);
   stream().onOpen();
   assertEquals([store.get().connection, store.get().recoveredAt, streams.length], ["open", 20_000, 7]);
   stream().onLost();
-  assertEquals([timers.at(-1)?.ms, store.get().recoveredAt], [RECONNECT_MS.first, null]);
+  assertEquals([timers.at(-1)?.ms, store.get().recoveredAt], [500, null]);
 });
 
 Deno.test("stop() closes the stream and takes back the next attempt; start() opens one, and only one", () => {
@@ -122,24 +90,13 @@ Deno.test("stop() closes the stream and takes back the next attempt; start() ope
   assertEquals(streams.map(({ isOpen }) => isOpen), [false, true]);
 });
 
-Deno.test("an open stream that says nothing for too long is stale, paused or not", () => {
-  let state = reduceLive(startLive(first, 0), { kind: "opened", at: 0 });
-  assertEquals([STALE_AFTER_MS, STALE_AFTER_MS + 1].map((now) => liveStatus(state, now)), ["live", "stale"]);
-  state = reduceLive(state, { kind: "pause" });
-  assertEquals(liveStatus(state, STALE_AFTER_MS + 1), "stale");
-  state = reduceLive(state, { kind: "pulse", pulse: second, count: 1, at: STALE_AFTER_MS });
-  assertEquals(liveStatus(state, STALE_AFTER_MS + 1), "paused");
+Deno.test("an open stream that says nothing for too long is stale", () => {
+  const state = { ...startLive(first, 0), connection: "open" as const };
+  assertEquals([12_000, 12_001].map((now) => liveStatus(state, now)), ["live", "stale"]);
 });
 
-Deno.test("serverNow() goes by the server's clock, whatever the local one says, and goes on while paused", () => {
-  let state = startLive(first, 5_000_000);
+Deno.test("serverNow() goes by the server's clock, whatever the local one says", () => {
+  const state = startLive(first, 5_000_000);
   assertEquals(serverNow(state, 5_003_000), Date.parse(first.at) + 3000);
-  state = reduceLive(reduceLive(state, { kind: "pause" }), {
-    kind: "pulse",
-    pulse: third,
-    count: 1,
-    at: 5_004_000,
-  });
-  assertEquals(serverNow(state, 5_004_500), Date.parse(third.at) + 500);
-  assertEquals(serverNow(state, 0), Date.parse(third.at));
+  assertEquals(serverNow(state, 0), Date.parse(first.at));
 });

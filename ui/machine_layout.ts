@@ -1,154 +1,197 @@
 /**
- * Where everything stands in the diagram of the machine. Pure geometry in the units of the drawing's view box.
+ * Where everything stands in the diagram of the machine. Pure geometry, in the units of the drawing's view box, which are
+ * CSS pixels at the drawing's own width.
  *
  * @module
  */
-import { QUEUE_KEYS, type QueueKey } from "../shared/topology.ts";
+import type { Place, StoryQueue } from "../shared/ops/story.ts";
 
-/** The id of a node: one of the single ones, or that of a queue or its consumer. */
-export type NodeId =
-  | "api"
-  | "outbox"
-  | "relay"
-  | "exchange"
-  | "tables"
-  | `queue:${QueueKey}`
-  | `consumer:${QueueKey}`;
+/** The machine as it is drawn where there is much room, some, or little, by the width that it takes. */
+export const SHAPES = ["wide", "medium", "narrow"] as const;
+export type Shape = (typeof SHAPES)[number];
 
-/** The id of an edge; messages move along edges. */
-export type EdgeId =
-  | "api-outbox"
-  | "outbox-relay"
-  | "relay-exchange"
-  | "tables-outbox"
-  | `exchange-queue:${QueueKey}`
-  | `queue-consumer:${QueueKey}`
-  | `consumer-tables:${QueueKey}`;
-
-/** A node's box. */
-export interface NodeBox {
-  /** Which node. */
-  readonly id: NodeId;
-  /** Its left edge. */
+export interface Box {
+  readonly place: Place;
   readonly x: number;
-  /** Its upper edge. */
   readonly y: number;
-  /** Its width. */
   readonly width: number;
-  /** Its height. */
   readonly height: number;
 }
 
-/** A way from one node to another. */
-export interface EdgePath {
-  /** Which edge. */
-  readonly id: EdgeId;
+export interface Edge {
+  readonly from: Place;
+  readonly to: Place;
   /** The `d` of an SVG path, in the direction in which messages go. */
   readonly path: string;
-  /** How many edges lie before it on a message's way, so that movement seems to pass through. */
-  readonly step: number;
 }
 
-/** The whole drawing. */
-export interface MachineLayout {
-  /** The width of its view box. */
+export interface Layout {
   readonly width: number;
-  /** The height of its view box. */
   readonly height: number;
-  /** Every node. */
-  readonly nodes: readonly NodeBox[];
-  /** Every edge. */
-  readonly edges: readonly EdgePath[];
+  readonly boxes: readonly Box[];
+  readonly edges: readonly Edge[];
+  /** The numbered heads of the columns; in the narrow shape the boxes have the numbers. */
+  readonly heads: readonly { readonly x: number; readonly y: number; readonly text: string }[];
 }
 
-const MARGIN = 6;
-const ROW = 78;
-const ROW_NODE = 66;
-const TRUNK_NODE = 114;
-/** Room below the rows for the way back from the tables to the outbox. */
-const RETURN_ROOM = 46;
+/** The height of a line of text. */
+export const LINE = 14;
+const [PAD, ROW_GAP, HEAD, RETURN] = [8, 8, 26, 30];
 
-/** The columns from left to right: where each begins, and how wide it is. */
+/** The columns: where each begins, and how wide it is. */
 const COLUMNS = {
-  in: { x: MARGIN, width: 132 },
-  out: { x: 170, width: 140 },
-  queue: { x: 364, width: 218 },
-  consumer: { x: 610, width: 236 },
-  tables: { x: 874, width: 96 },
+  wide: {
+    api: [1, 86],
+    outbox: [113, 142],
+    relay: [281, 78],
+    exchange: [385, 92],
+    queue: [531, 204],
+    consumer: [763, 196],
+  },
+  medium: {
+    api: [1, 54],
+    outbox: [71, 134],
+    relay: [221, 60],
+    exchange: [297, 74],
+    queue: [399, 148],
+    consumer: [565, 138],
+  },
+} as const;
+const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;
+const HEADS = {
+  wide: ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each", "6 consumer: one transaction"],
+  medium: ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each", "6 consumer"],
 } as const;
 
-/**
- * Lays the machine out: a row for each queue and its consumer; before them, down and up again, the way of every event
- * to the queues.
- */
-export function layoutMachine(): MachineLayout {
-  const rowsHeight = QUEUE_KEYS.length * ROW - (ROW - ROW_NODE);
-  const trunk = (id: NodeId, column: keyof typeof COLUMNS, part: number): NodeBox => {
-    const y = MARGIN + rowsHeight * part - TRUNK_NODE / 2;
-    return { id, ...COLUMNS[column], y, height: TRUNK_NODE };
-  };
-  const [api, outbox] = [trunk("api", "in", 0.24), trunk("outbox", "in", 0.76)];
-  const [relay, exchange] = [trunk("relay", "out", 0.76), trunk("exchange", "out", 0.24)];
-  const tables: NodeBox = { id: "tables", ...COLUMNS.tables, y: MARGIN, height: rowsHeight };
-  const rows = QUEUE_KEYS.map((key, row) => {
-    const place = { y: MARGIN + row * ROW, height: ROW_NODE };
-    const queue: NodeBox = { id: `queue:${key}`, ...COLUMNS.queue, ...place };
-    const consumer: NodeBox = { id: `consumer:${key}`, ...COLUMNS.consumer, ...place };
-    return { key, queue, consumer };
+/** The lines that a queue's name takes: broken behind its module where there is less room. */
+export function queueTitle({ label }: StoryQueue, shape: Shape): string[] {
+  if (shape === "wide") return [label];
+  const [module = "", ...rest] = label.split(".");
+  return [`${module}.`, rest.join(".")];
+}
+
+/** Lays the machine out: the way of every event to the exchange, then a row for each queue and its consumer. */
+export function layoutMachine(queues: readonly StoryQueue[], shape: Shape): Layout {
+  return shape === "narrow" ? layoutNarrow(queues) : layoutAcross(queues, shape);
+}
+
+type Column = readonly [x: number, width: number];
+
+/** The queues below each other from `top` on, each with its consumer beside it. */
+function pairsOf(
+  queues: readonly StoryQueue[],
+  shape: Shape,
+  top: number,
+  [x, width]: Column,
+  [x2, width2]: Column,
+) {
+  let y = top;
+  return queues.map((each) => {
+    const height = 2 * PAD + LINE * (queueTitle(each, shape).length + each.bindings.length);
+    const queue: Box = { place: `queue:${each.name}`, x, width, y, height };
+    const consumer: Box = { place: `consumer:${each.name}`, x: x2, width: width2, y, height };
+    y += height + ROW_GAP;
+    return { queue, consumer };
   });
+}
+
+type Pair = ReturnType<typeof pairsOf>[number];
+
+/** All boxes and ways: `into` draws those into a queue, `back` those from a consumer to the outbox, `on` the others. */
+function drawing(
+  trunk: readonly [api: Box, outbox: Box, relay: Box, exchange: Box],
+  pairs: readonly Pair[],
+  { on, into, back }: Readonly<Record<"on" | "into" | "back", (from: Box, to: Box) => string>>,
+): Pick<Layout, "boxes" | "edges"> {
+  const [api, outbox, relay, exchange] = trunk;
+  const edge = (from: Box, to: Box, path: string): Edge => ({ from: from.place, to: to.place, path });
   return {
-    width: tables.x + tables.width + MARGIN,
-    height: MARGIN + rowsHeight + RETURN_ROOM,
-    nodes: [
-      api,
-      outbox,
-      relay,
-      exchange,
-      ...rows.flatMap(({ queue, consumer }) => [queue, consumer]),
-      tables,
-    ],
+    boxes: [...trunk, ...pairs.flatMap(({ queue, consumer }) => [queue, consumer])],
     edges: [
-      { id: "api-outbox", path: upright(api, outbox), step: 0 },
-      { id: "outbox-relay", path: curve(outbox, relay), step: 1 },
-      { id: "relay-exchange", path: upright(relay, exchange), step: 2 },
-      ...rows.flatMap(({ key, queue, consumer }): EdgePath[] => [
-        { id: `exchange-queue:${key}`, path: curve(exchange, queue), step: 3 },
-        { id: `queue-consumer:${key}`, path: curve(queue, consumer), step: 4 },
-        { id: `consumer-tables:${key}`, path: straight(consumer, tables), step: 5 },
+      edge(api, outbox, on(api, outbox)),
+      edge(outbox, relay, on(outbox, relay)),
+      edge(relay, exchange, on(relay, exchange)),
+      ...pairs.flatMap(({ queue, consumer }) => [
+        edge(exchange, queue, into(exchange, queue)),
+        edge(queue, consumer, across(queue, consumer)),
+        edge(consumer, outbox, back(consumer, outbox)),
       ]),
-      { id: "tables-outbox", path: wayBack(tables, outbox, MARGIN + rowsHeight + RETURN_ROOM - 16), step: 6 },
     ],
   };
 }
 
-/** Straight up or down between two boxes of one column. */
-function upright(from: NodeBox, to: NodeBox): string {
-  const isDown = from.y < to.y;
-  return `M${from.x + from.width / 2} ${isDown ? from.y + from.height : from.y}V${
-    isDown ? to.y : to.y + to.height
-  }`;
+function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): Layout {
+  const columns = COLUMNS[shape];
+  const pairs = pairsOf(queues, shape, HEAD, columns.queue, columns.consumer);
+  const bottom = Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 160);
+  const middle = (HEAD + bottom) / 2;
+  const part = (place: "api" | "outbox" | "relay" | "exchange", height: number): Box => {
+    const [x, width] = columns[place];
+    return { place, x, width, y: middle - height / 2, height };
+  };
+  const [right, floor] = [WIDTHS[shape] - 5, bottom + RETURN - 10];
+  const back = (from: Box, to: Box) =>
+    `M${from.x + from.width} ${centre(from)}H${right}V${floor}H${to.x + to.width / 2}V${
+      to.y + to.height + 1
+    }`;
+  const trunk = [part("api", 58), part("outbox", 96), part("relay", 58), part("exchange", 58)] as const;
+  return {
+    width: WIDTHS[shape],
+    height: bottom + RETURN,
+    ...drawing(trunk, pairs, { on: across, into: curve, back }),
+    heads: HEADS[shape].map((text, i) => ({ x: Object.values(columns)[i]?.[0] ?? 0, y: 12, text })),
+  };
+}
+
+/** Turned by 90 degrees: the way to the exchange runs down, and from it along the left side to the queues. */
+function layoutNarrow(queues: readonly StoryQueue[]): Layout {
+  const width = WIDTHS.narrow;
+  const part = (place: Place, y: number, height: number): Box => ({
+    place,
+    x: 1,
+    width: width - 22,
+    y,
+    height,
+  });
+  const trunk = [
+    part("api", 1, 40),
+    part("outbox", 59, 76),
+    part("relay", 153, 40),
+    part("exchange", 211, 40),
+  ] as const;
+  const pairs = pairsOf(queues, "narrow", 269, [22, 138], [180, 138]);
+  const into = (from: Box, to: Box) => `M9 ${from.y + from.height}V${centre(to)}H${to.x - 1}`;
+  const back = (from: Box, to: Box) =>
+    `M${from.x + from.width} ${centre(from)}H${width - 6}V${centre(to)}H${to.x + to.width + 1}`;
+  return {
+    width,
+    height: Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 269) + 4,
+    ...drawing(trunk, pairs, { on: down, into, back }),
+    heads: [],
+  };
+}
+
+function centre({ y, height }: Box): number {
+  return y + height / 2;
+}
+
+function across(from: Box, to: Box): string {
+  return `M${from.x + from.width} ${centre(from)}H${to.x - 1}`;
+}
+
+function down(from: Box, to: Box): string {
+  return `M${from.x + 40} ${from.y + from.height}V${to.y - 1}`;
 }
 
 /** From the right side of one box to the left side of another, level at both ends. */
-function curve(from: NodeBox, to: NodeBox): string {
-  const [x1, y1] = [from.x + from.width, from.y + from.height / 2];
-  const [x2, y2] = [to.x, to.y + to.height / 2];
-  const bend = (x2 - x1) * 0.55;
+function curve(from: Box, to: Box): string {
+  const [x1, y1, x2, y2] = [from.x + from.width, centre(from), to.x - 1, centre(to)];
+  const bend = (x2 - x1) * 0.6;
   return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
 }
 
-/** Straight on at the height of `from`, into a box that is taller. */
-function straight(from: NodeBox, to: NodeBox): string {
-  const y = from.y + from.height / 2;
-  return `M${from.x + from.width} ${y}H${to.x}`;
-}
-
-/** Down, back along `bottom`, and up into the box from below, with rounded corners. */
-function wayBack(from: NodeBox, to: NodeBox, bottom: number): string {
-  const [x1, y1] = [from.x + from.width / 2, from.y + from.height];
-  const [x2, y2] = [to.x + to.width / 2, to.y + to.height];
-  const r = 12;
-  return `M${x1} ${y1}V${bottom - r}Q${x1} ${bottom} ${x1 - r} ${bottom}H${x2 + r}Q${x2} ${bottom} ${x2} ${
-    bottom - r
-  }V${y2}`;
+/** The text, cut so that it is about no wider than `width` in small print. */
+export function fit(text: string, width: number): string {
+  const most = Math.max(Math.floor(width / 5.9), 4);
+  return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
 }

@@ -4,9 +4,8 @@
  * @module
  */
 import { render } from "preact-render-to-string";
-import { createApiClient } from "./api_client.ts";
+import { createApiClient } from "./api.ts";
 import { App } from "./app.tsx";
-import { LoginPage } from "./login_page.tsx";
 import type { PageAssets, PageData } from "./page_data.ts";
 import { titleOf } from "./url_state.ts";
 
@@ -21,13 +20,46 @@ export function renderPage(data: PageData): string {
   });
 }
 
-/** The page that asks for the token; `failed` says that the one given was wrong. */
-export function renderLogin({ failed, assets }: { failed: boolean; assets?: PageAssets }): string {
-  return document({
-    title: "Sign in to OrderFlow",
-    assets: assets ?? null,
-    body: render(<LoginPage failed={failed} />),
-  });
+interface LoginProps {
+  /** Whether the token that was given was wrong. */
+  readonly failed: boolean;
+  /** The address that was asked for, to go on with. */
+  readonly next: string;
+}
+
+/** The page that asks for the token. */
+export function renderLogin(
+  { assets, ...login }: LoginProps & { readonly assets: PageAssets | null },
+): string {
+  return document({ title: "Sign in to OrderFlow", assets, body: render(<Login {...login} />) });
+}
+
+function Login({ failed, next }: LoginProps) {
+  return (
+    <main class="login">
+      <form class="card" method="post" action="/login">
+        <h1>OrderFlow</h1>
+        <p class="muted">This instance shows its workings to those who know its token.</p>
+        {failed && <p class="notice bad" role="alert">That is not the token. Try again.</p>}
+        <input type="hidden" name="next" value={next} />
+        <label class="form-field">
+          <span>Token</span>
+          <input
+            class="field"
+            name="token"
+            type="password"
+            autocomplete="current-password"
+            required
+            autofocus
+          />
+        </label>
+        <button class="button primary" type="submit">Sign in</button>
+        <p class="muted">
+          It is the value of <code>OPS_TOKEN</code> in the API's environment.
+        </p>
+      </form>
+    </main>
+  );
 }
 
 function document(
@@ -41,7 +73,7 @@ function document(
 }
 
 /** JSON that no parser of HTML takes for anything but text, wherever the values come from. */
-export function embeddedJson(value: unknown): string {
+function embeddedJson(value: unknown): string {
   return JSON.stringify(value).replaceAll("<", "\\u003c");
 }
 

@@ -1,40 +1,73 @@
 /**
- * What the server hands to the page, and the page's script finds again: everything that the first paint shows.
+ * What the server hands to the page, and what every part of the page can use from there on.
  *
  * @module
  */
-import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
+import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
+import type { Beat, StoryQueue } from "../shared/ops/story.ts";
+import type { ApiClient } from "./api.ts";
+import type { Sending } from "./send_again.tsx";
 import type { ViewState } from "./url_state.ts";
+import type { Navigate } from "./use_view.ts";
 
-/** Orders, newest first. */
+/** Orders, newest first; `nextCursor` is null where this is the last page. */
 export interface OrderPage {
-  /** The orders. */
   readonly orders: readonly LiveOrder[];
-  /** Behind which the next page begins; null where this is the last one. */
   readonly nextCursor: string | null;
 }
 
-/** Where the page's script and styles are. */
+/** The addresses of the island's script and of the style sheet. */
 export interface PageAssets {
-  /** The address of the island's script. */
   readonly script: string;
-  /** The address of the style sheet. */
   readonly styles: string;
 }
 
-/** Everything that the first paint shows. */
+/** An order, what happened to it, and the same as beats. */
+export interface ToldStory extends OrderStoryJson {
+  readonly beats: readonly Beat[];
+}
+
+/** Everything that the first paint shows, which the page's script finds again. */
 export interface PageData {
-  /** What is being looked at. */
   readonly view: ViewState;
-  /** How everything stands. */
   readonly pulse: LivePulse;
   /** The orders that the view's filters leave, at most as many as its limit. */
   readonly orders: OrderPage;
-  /** The story of the view's order, times as ISO strings; null where none is chosen, or there is no such order. */
-  readonly story: OrderStoryJson | null;
-  /** What can be played. */
+  /** The story of the view's order; null where none is chosen, or there is no such order. */
+  readonly story: ToldStory | null;
   readonly scenarios: readonly ScenarioInfo[];
-  /** Where the script and the styles are. */
+  readonly queues: readonly StoryQueue[];
+  /** Whether the server has a token, so that there is something to sign out of. */
+  readonly hasToken: boolean;
   readonly assets: PageAssets;
+}
+
+/** The routes, how everything stands, what is looked at, and what changes that. */
+export interface Page {
+  readonly api: ApiClient;
+  readonly queues: readonly StoryQueue[];
+  readonly scenarios: readonly ScenarioInfo[];
+  readonly pulse: LivePulse;
+  /** Whether the pulse is old: nothing of it is shown as fresh then. */
+  readonly isStale: boolean;
+  /** The time at the server, in epoch milliseconds. */
+  readonly now: number;
+  readonly view: ViewState;
+  readonly navigate: Navigate;
+  /** Opens the dialog that sends again, or discards; null closes it. */
+  readonly send: (sending: Sending | null) => void;
+  /** How often something was sent or discarded: what shows messages reads them again. */
+  readonly done: number;
+}
+
+/** Provided by the page around all its parts. */
+export const PageContext = createContext<Page | null>(null);
+
+export function usePage(): Page {
+  const page = useContext(PageContext);
+  if (!page) throw new Error("usePage() is for what stands inside the page's PageContext.Provider");
+  return page;
 }

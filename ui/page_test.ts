@@ -1,23 +1,22 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { renderLogin, renderPage } from "./page.tsx";
-import { HELD_UP, REFUNDED, testId, testOrder, testPage, testPulse } from "./testdata/stories.ts";
-import { START_VIEW } from "./url_state.ts";
+import { testId, testOrder, testPage, testPulse, testStory } from "./testdata/page.ts";
+import { LISTS, START_VIEW } from "./url_state.ts";
 
 const MARKUP = `</script><img src=x onerror=alert(1)>"'&`;
+const view = { ...START_VIEW, order: testId(1) };
 
 Deno.test("renderPage() shows the orders as links with status, amount and age, without any script", () => {
-  const html = renderPage(
-    testPage({ pulse: testPulse([testOrder({ status: "PAID", amount: "1234.50" })], 12_000) }),
-  );
+  const order = testOrder({ status: "PAID", amount: "1234.50" });
+  const html = renderPage(testPage({ pulse: testPulse(12_000, { orders: [order] }) }));
   assert(html.startsWith("<!doctype html>"));
-  assert(html.includes(`href="/?order=${testId(1)}"`));
-  for (const word of ["PAID", "1,234.50", "12 s ago", "Course with a seat"]) {
-    assert(html.includes(word), word);
+  for (const words of [`href="/?order=${testId(1)}"`, "PAID", "1,234.50", "12 s ago", "Every part runs"]) {
+    assertStringIncludes(html, words);
   }
 });
 
 Deno.test("renderPage() says where the lessons are, and how many", () => {
-  const [, count, path = ""] = /(\w+) lessons, <code>(.*?)<\/code>/.exec(renderPage(testPage({}))) ?? [];
+  const [, count, path = ""] = /(\w+) lessons, <code>(.*?)<\/code>/.exec(renderPage(testPage())) ?? [];
   const lessons = Array.from(
     Deno.readDirSync(new URL(`../${path}/../`, import.meta.url)),
     ({ name }) => name,
@@ -26,20 +25,21 @@ Deno.test("renderPage() says where the lessons are, and how many", () => {
   assert(lessons.includes("README.md") && path.endsWith("/README.md"), path);
 });
 
-Deno.test("renderPage() tells the selected order's story, without any script", () => {
-  const view = { ...START_VIEW, order: REFUNDED.order.id };
-  const html = renderPage(testPage({ view, story: REFUNDED }));
+Deno.test("renderPage() tells an order's story, beat by beat, without any script", () => {
+  const html = renderPage(testPage({ view: { ...view, beat: 2 }, story: testStory() }));
+  assertStringIncludes(html, "beat 2 of 3 · 4 ms after the order");
+  assertStringIncludes(html, "The broker confirmed it, and put it into payments.order-created.");
   for (
-    const words of [
-      "order.created waited 4 ms in the outbox",
-      "Compensation",
-      "REFUND_IN_PROGRESS after 35 ms",
+    const title of [
+      "An order was placed",
+      "The relay published order.created",
+      "Payments gave up on order.created",
     ]
   ) {
-    assert(html.includes(words), words);
+    assertStringIncludes(html, title);
   }
-  const heldUp = renderPage(testPage({ view, story: HELD_UP }));
-  assert(heldUp.includes("held up by a dead letter") && heldUp.includes("dead letter: retries exhausted"));
+  assertStringIncludes(html, `href="/?order=${testId(1)}&amp;beat=3"`);
+  assertStringIncludes(html, "held up by a dead letter");
 });
 
 Deno.test("renderPage() filters by a form that works without any script", () => {
@@ -51,24 +51,9 @@ Deno.test("renderPage() filters by a form that works without any script", () => 
 });
 
 Deno.test("renderPage() never lets a value become markup, in the page or in its state", () => {
-  const order = testOrder({ correlationId: MARKUP });
-  const story = {
-    order,
-    timeline: [{
-      at: order.createdAt,
-      kind: "dead-letter" as const,
-      eventId: null,
-      eventType: MARKUP,
-      traceId: MARKUP,
-      consumer: MARKUP,
-      reason: MARKUP,
-      deadLetterId: testId(9),
-    }],
-  };
-  const view = { ...START_VIEW, order: order.id };
-  const html = renderPage(
-    testPage({ view, story, pulse: testPulse([order]), orders: { orders: [order], nextCursor: null } }),
-  );
+  const story = testStory({ correlationId: MARKUP });
+  const beats = story.beats.map((beat) => ({ ...beat, title: MARKUP, text: MARKUP, eventType: MARKUP }));
+  const html = renderPage(testPage({ view, story: { ...story, beats } }));
   assert(!html.includes("<img"), "an element came out of a value");
   assertEquals(html.split("</script>").length - 1, 2); // the state and the island
   const state = /<script type="application\/json" id="state">(.*?)<\/script>/s.exec(html)?.[1] ?? "";
@@ -77,24 +62,21 @@ Deno.test("renderPage() never lets a value become markup, in the page or in its 
 });
 
 Deno.test("renderPage() has no inline style or script, which the content security policy forbids", () => {
-  const view = { ...START_VIEW, order: REFUNDED.order.id };
-  for (const tab of ["order", "machine", "outbox", "inbox", "dead-letters", "replay", "faults"] as const) {
-    const html = renderPage(testPage({ view: { ...view, tab }, story: REFUNDED }));
-    assert(!/\sstyle=/.test(html), tab);
-    assert(!/\son\w+=/.test(html), tab);
+  const views = [view, ...LISTS.map((list) => ({ ...view, tab: "messages" as const, list }))];
+  for (const each of views) {
+    const html = renderPage(testPage({ view: each, story: testStory() }));
+    assert(!/\sstyle=/.test(html) && !/\son\w+=/.test(html), each.list);
   }
 });
 
 Deno.test("renderPage() says so where there is no such order, and where there are no orders", () => {
-  const missing = renderPage(testPage({ view: { ...START_VIEW, order: testId(7) } }));
-  assert(missing.includes(`There is no order ${testId(7)}`));
-  const none = renderPage(testPage({ pulse: testPulse([]), orders: { orders: [], nextCursor: null } }));
-  assert(none.includes("No orders yet"));
+  assertStringIncludes(renderPage(testPage({ view })), `There is no order ${testId(1)}`);
+  assertStringIncludes(renderPage(testPage({ pulse: testPulse(0, { orders: [] }) })), "No orders yet");
 });
 
-Deno.test("renderLogin() asks for the token in a form, and says when it was wrong", () => {
-  const html = renderLogin({ failed: false });
+Deno.test("renderLogin() asks for the token in a form that goes on where one was, and says when it was wrong", () => {
+  const html = renderLogin({ failed: false, next: "/?order=1&beat=2", assets: null });
   assert(/<form[^>]*method="post"[^>]*action="\/login"/.test(html) && html.includes('name="token"'));
-  assert(!html.includes("not the token"));
-  assert(renderLogin({ failed: true }).includes("not the token"));
+  assert(html.includes('value="/?order=1&amp;beat=2"') && !html.includes("not the token"));
+  assertStringIncludes(renderLogin({ failed: true, next: "/", assets: null }), "not the token");
 });

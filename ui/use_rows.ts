@@ -1,119 +1,128 @@
 /**
- * A paged list that stays fresh: loaded page by page, and anew when a pulse says that something may have changed.
+ * Lists that stay fresh: loaded anew when a pulse says that something may have changed, and held still while somebody
+ * points at them.
  *
  * @module
  */
-import { useEffect, useRef, useState } from "preact/hooks";
-import { problemOf } from "./api_client.ts";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { problemOf } from "./api.ts";
 
-/** One page of a list. */
-export interface RowsPage<T> {
-  /** Its rows. */
-  readonly rows: readonly T[];
+export interface Rows<T> {
+  /** The rows that are shown; null before the first answer. */
+  readonly rows: readonly T[] | null;
   /** Where the next page begins; null where this is the last one. */
   readonly nextCursor: string | null;
-}
-
-/** When a list is loaded anew. */
-export interface Freshness {
-  /** The time of the current pulse; a new one is a reason to load. */
-  readonly pulseAt: string | undefined;
-  /** Whether nothing comes from the server at the moment, or nothing is wanted. */
-  readonly isStale: boolean;
-  /** Whether the rows have to stay as they are: somebody reads one, or is asked about it. */
-  readonly isHeld: boolean;
-}
-
-/** A list as it stands. */
-export interface Rows<T> {
-  /** The page that is shown; null before the first answer. */
-  readonly page: RowsPage<T> | null;
   /** Why the last attempt failed; null where it did not. What was loaded before stays. */
   readonly problem: string | null;
-  /** Whether the page that is wanted is not there yet. */
+  /** Whether what is wanted is not there yet. */
   readonly isLoading: boolean;
-  /** Which page it is, from 1. */
-  readonly pageNumber: number;
-  /** Goes to the next page, of older rows. */
-  older(): void;
-  /** Goes back to the page before. */
-  newer(): void;
-  /** Loads the page again. */
+  /** Loads the rows again. */
   refresh(): void;
 }
 
-/** Between two loads of the same page at least, in milliseconds. */
+export interface Freshness<T> {
+  /** A new one is a reason to load again. */
+  readonly tick: string;
+  /** Whether the rows have to stay as they are. */
+  readonly isHeld: boolean;
+  /** What the page came with. */
+  readonly initial?: { readonly rows: readonly T[]; readonly nextCursor: string | null };
+}
+
+/** Between two loads at least, in milliseconds. */
 const MIN_INTERVAL_MS = 1000;
 
-/** Loads a list; a new `key`, which stands for the filter, begins on its first page. */
+/** Loads a list; `key` stands for what is wanted of it. */
 export function useRows<T>(
-  load: (cursor: string | null) => Promise<RowsPage<T>>,
+  load: () => Promise<{ readonly rows: readonly T[]; readonly nextCursor: string | null }>,
   key: string,
-  { pulseAt, isStale, isHeld }: Freshness,
+  { tick, isHeld, initial }: Freshness<T>,
 ): Rows<T> {
-  const [place, setPlace] = useState<{ key: string; cursors: readonly (string | null)[] }>({
-    key,
-    cursors: [null],
-  });
-  const [shown, setShown] = useState<{ key: string; at: string; page: RowsPage<T> } | null>(null);
+  const [shown, setShown] = useState(initial ? { key, ...initial } : null);
   const [problem, setProblem] = useState<string | null>(null);
   const attempt = useRef({ number: 0, isBusy: false, endedAt: 0 });
-  const cursors = place.key === key ? place.cursors : [null];
-  const cursor = cursors.at(-1) ?? null;
-  const at = JSON.stringify([key, cursor]);
 
   async function refresh(): Promise<void> {
     const mine = ++attempt.current.number;
     attempt.current.isBusy = true;
-    let outcome: { page: RowsPage<T> } | { problem: string };
+    let said: string | null = null;
+    let page: Awaited<ReturnType<typeof load>> | null = null;
     try {
-      outcome = { page: await load(cursor) };
+      page = await load();
     } catch (error) {
-      outcome = { problem: problemOf(error) };
+      said = problemOf(error);
     }
     if (mine !== attempt.current.number) return; // something else is wanted by now
-    attempt.current.isBusy = false;
-    attempt.current.endedAt = Date.now();
-    if ("page" in outcome) setShown({ key, at, page: outcome.page });
-    setProblem("page" in outcome ? null : outcome.problem);
+    Object.assign(attempt.current, { isBusy: false, endedAt: Date.now() });
+    if (page) setShown({ key, ...page });
+    setProblem(said);
   }
 
+  const isFirst = useRef(initial !== undefined);
   useEffect(() => {
-    void refresh();
+    if (!isFirst.current) void refresh();
+    isFirst.current = false;
     return () => {
       attempt.current.number++;
     };
-  }, [at]);
+  }, [key]);
 
   useEffect(() => {
-    if (pulseAt === undefined || isStale || isHeld || attempt.current.isBusy || document.hidden) return;
+    if (isHeld || attempt.current.isBusy || document.hidden) return;
     const wait = attempt.current.endedAt + MIN_INTERVAL_MS - Date.now();
     if (wait <= 0) return void refresh();
     const timer = setTimeout(refresh, wait);
     return () => clearTimeout(timer);
-  }, [pulseAt, isStale, isHeld]);
+  }, [tick, isHeld]);
 
+  const isWanted = shown?.key === key;
   return {
     // Rows of another filter may stay for the moment until the answer, but not beside a problem.
-    page: shown && (shown.key === key || problem === null) ? shown.page : null,
+    rows: isWanted || problem === null ? shown?.rows ?? null : null,
+    nextCursor: isWanted ? shown.nextCursor : null,
     problem,
-    isLoading: shown?.at !== at && problem === null,
-    pageNumber: cursors.length,
-    older: () => {
-      const next = shown?.at === at ? shown.page.nextCursor : null;
-      if (next !== null) setPlace({ key, cursors: [...cursors, next] });
-    },
-    newer: () => setPlace({ key, cursors: cursors.length > 1 ? cursors.slice(0, -1) : [null] }),
+    isLoading: !isWanted && problem === null,
     refresh: () => void refresh(),
   };
 }
 
-/** The value once it has stayed the same for a moment: what is typed is not asked for letter by letter. */
-export function useSettled(value: string, waitMs = 300): string {
-  const [settled, setSettled] = useState(value);
+/** Whether somebody points at an element or has the focus in it, and the handlers that find out. */
+export function useHold() {
+  const [held, setHeld] = useState({ pointer: false, focus: false });
+  const handlers = useMemo(() => ({
+    // A finger stays nowhere: it would hold the list long after it has gone.
+    onPointerEnter: ({ pointerType }: PointerEvent) =>
+      pointerType === "mouse" && setHeld((old) => ({ ...old, pointer: true })),
+    onPointerLeave: () => setHeld((old) => ({ ...old, pointer: false })),
+    // What was clicked has the focus as well; only who goes by the keyboard is held up by what moves.
+    onFocusIn: ({ target }: FocusEvent) =>
+      target instanceof Element && target.matches(":focus-visible") &&
+      setHeld((old) => ({ ...old, focus: true })),
+    onFocusOut: ({ currentTarget, relatedTarget }: FocusEvent) => {
+      const isInside = currentTarget instanceof Element && relatedTarget instanceof Node &&
+        currentTarget.contains(relatedTarget);
+      if (!isInside) setHeld((old) => ({ ...old, focus: false }));
+    },
+  }), []);
+  return {
+    isHeld: held.pointer || held.focus,
+    release: () => setHeld({ pointer: false, focus: false }),
+    handlers,
+  };
+}
+
+/** What a request answers with, or why it did not, in words; a new `key` asks anew, and keeps the last answer meanwhile. */
+export function useLoaded<T>(load: () => Promise<T>, key: unknown): readonly [T | null, string | null] {
+  const [state, setState] = useState<readonly [T | null, string | null]>([null, null]);
   useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), waitMs);
-    return () => clearTimeout(timer);
-  }, [value, waitMs]);
-  return settled;
+    let isWanted = true;
+    load().then(
+      (value) => isWanted && setState([value, null]),
+      (error) => isWanted && setState([null, problemOf(error)]),
+    );
+    return () => {
+      isWanted = false;
+    };
+  }, [key]);
+  return state;
 }

@@ -22,7 +22,7 @@ const FORM = "application/x-www-form-urlencoded";
  */
 export function loginRoutes(
   token: string | undefined,
-  askAgain: (c: RequestContext) => Promise<Response>,
+  askAgain: (c: RequestContext, next: string) => Promise<Response>,
 ): App {
   let wrong = 0;
   return routes(
@@ -30,7 +30,7 @@ export function loginRoutes(
     route("POST /login", "logIn", "Sign in to the page", {
       body: {
         type: FORM,
-        schema: z.object({ token: z.string() }),
+        schema: z.object({ token: z.string(), next: z.string().optional() }),
         examples: {
           token: { summary: "The value of `OPS_TOKEN`", value: { token: "at-least-16-characters" } },
         },
@@ -43,7 +43,7 @@ export function loginRoutes(
       handle: async ({ c }) => {
         refuseCrossSite(c);
         if (token === undefined) return c.redirect("/", 303);
-        const given = await readToken(c);
+        const { given, next } = await readForm(c);
         if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
           throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
             headers: { "retry-after": "1" },
@@ -53,10 +53,10 @@ export function loginRoutes(
           wrong++;
           await delay(WRONG_TOKEN_MS);
           wrong--;
-          return await askAgain(c);
+          return await askAgain(c, next);
         }
         await signIn(c, token);
-        return c.redirect("/", 303);
+        return c.redirect(next, 303);
       },
     }),
     route("POST /logout", "logOut", "Sign out of the page", {
@@ -75,10 +75,12 @@ function refuseCrossSite(c: RequestContext): void {
   if (isCrossSite(c)) throw new HttpProblem(403, "Requests from another site's page are refused.");
 }
 
-async function readToken(c: RequestContext): Promise<string> {
+/** The token that was given, and the address of the page to go on with: of this page, and of no other site. */
+async function readForm(c: RequestContext): Promise<{ given: string; next: string }> {
   if (mediaTypeOf(c) !== FORM) {
     throw new HttpProblem(415, `Send the token as a form does: ${FORM}.`);
   }
-  const body = new TextDecoder().decode(await readBody(c.req.raw));
-  return new URLSearchParams(body).get("token") ?? "";
+  const fields = new URLSearchParams(new TextDecoder().decode(await readBody(c.req.raw)));
+  const next = fields.get("next") ?? "";
+  return { given: fields.get("token") ?? "", next: /^\/\?[\x21-\x7e]*$/.test(next) ? next : "/" };
 }

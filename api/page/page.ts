@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { ordersPageSchema, orderStorySchema } from "../../shared/ops/answers.ts";
+import { queuesOf, tellStory } from "../../shared/ops/story.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 import type { PageData } from "../../ui/page_data.ts";
@@ -26,9 +27,8 @@ const PAGE_WAIT_MS = 3000;
 /** The page, its files, and the way in. It answers before the schema is there, to say that it is not. */
 export function pageRoutes(deps: AppDeps): App {
   const { access, bundle } = deps;
-  const askForToken = async (c: RequestContext, failed: boolean) => {
-    const assets = await readPageFiles(bundle);
-    const page = renderLogin({ failed, ...(assets ? { assets } : {}) });
+  const askForToken = async (c: RequestContext, failed: boolean, next: string) => {
+    const page = renderLogin({ failed, next, assets: await readPageFiles(bundle) });
     return html(c, 401, page, { "www-authenticate": "Bearer" });
   };
   const page = route("GET /", "readPage", "The debug page", {
@@ -42,7 +42,7 @@ export function pageRoutes(deps: AppDeps): App {
     handle: async ({ c }) => {
       if (isForeignLink(c)) return plainPage(c, 200, SAME_AGAIN, 0);
       const refused = await refusalOf(access, c);
-      if (refused?.status === 401) return await askForToken(c, false);
+      if (refused?.status === 401) return await askForToken(c, false, `/${new URL(c.req.url).search}`);
       if (refused) return plainPage(c, refused.status, ["This page is not for you", refused.message]);
       return await debugPage(c, deps);
     },
@@ -52,7 +52,7 @@ export function pageRoutes(deps: AppDeps): App {
     example: "island-XOCXUP7F.js",
   });
   return routes("Page", page, files)
-    .route("/", loginRoutes(access.token, (c) => askForToken(c, true)));
+    .route("/", loginRoutes(access.token, (c, next) => askForToken(c, true, next)));
 }
 
 async function debugPage(c: RequestContext, deps: AppDeps): Promise<Response> {
@@ -77,6 +77,7 @@ async function pageData(
 ): Promise<PageData> {
   const { opsSql, live } = deps;
   const view = parseView(query);
+  const queues = queuesOf(deps.bindings);
   const { limit, status, search } = view;
   const pulse = await live.read(); // first: while the database is away, no others pile up behind it
   const [orders, story] = await Promise.all([
@@ -87,8 +88,10 @@ async function pageData(
     view,
     pulse,
     orders: asJson(ordersPageSchema, orders),
-    story: story && asJson(orderStorySchema, story),
+    story: story && { ...asJson(orderStorySchema, story), beats: tellStory(story.timeline, queues) },
     scenarios: offeredScenarios(deps.faults !== undefined),
+    queues,
+    hasToken: deps.access.token !== undefined,
     assets,
   };
 }

@@ -149,10 +149,10 @@ function cookieOf(response: Response): string {
   return response.headers.get("set-cookie")?.split(";")[0] ?? "";
 }
 
-const login = (token: string, headers: Record<string, string> = {}): RequestInit => ({
+const login = (token: string, headers: Record<string, string> = {}, next = ""): RequestInit => ({
   method: "POST",
   headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
-  body: new URLSearchParams({ token }).toString(),
+  body: new URLSearchParams({ token, next }).toString(),
 });
 
 Deno.test("with OPS_TOKEN the page asks for it once, and the cookie opens the page and /ops from then on", async () => {
@@ -181,6 +181,28 @@ Deno.test("with OPS_TOKEN the page asks for it once, and the cookie opens the pa
   const signedOut = await app.request("/logout", { method: "POST", headers: { cookie } });
   assertEquals([signedOut.status, cookieOf(signedOut)], [303, "orderflow_ops="]);
   await deps.live.close();
+});
+
+Deno.test("who signs in goes on where one was, on this page and on no other site", async () => {
+  await using db = await testSchema();
+  const access = { token: TOKEN, remoteAddress: () => null };
+  const { app } = testApp(db, { access });
+  const asked = await app.request("/?tab=messages&list=dead");
+  assertStringIncludes(await asked.text(), 'value="/?tab=messages&amp;list=dead"');
+  const goesTo = async (next: string) =>
+    (await app.request("/login", login(TOKEN, {}, next))).headers.get("location");
+  assertEquals(await goesTo("/?tab=messages&list=dead"), "/?tab=messages&list=dead");
+  for (
+    const next of [
+      "//evil.example/?a",
+      "https://evil.example",
+      "/\\evil.example",
+      "/ops/outbox/tick",
+      "/?a\r\nb",
+    ]
+  ) {
+    assertEquals(await goesTo(next), "/", next);
+  }
 });
 
 Deno.test("with the cookie alone, changes are made from the page only", async () => {

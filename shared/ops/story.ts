@@ -148,12 +148,13 @@ export function tellStory(
     const [part = "", name] = told.place.split(":");
     const where = name === undefined ? part.replace("api", "API") : moduleOf(name, queues);
     const { messages, tables } = pictureOf(state, beats.at(-1)?.tables ?? []);
+    const about = entry.kind === "status" ? follows.get(entry)?.at(0) ?? entry : entry;
     beats.push({
       ...told,
       where,
       at: timeOf(entry.at),
-      eventId: entry.eventId,
-      eventType: entry.eventType,
+      eventId: about.eventId,
+      eventType: about.eventType,
       messages,
       tables,
     });

@@ -8,7 +8,7 @@ import { startStack } from "../support/test_stack.ts";
 shareTestSchema();
 shareBrowser();
 
-const VIEWS = ["order", "machine", "outbox", "inbox", "dead-letters", "replay", "faults"];
+const LISTS = ["all", "waiting", "queued", "retrying", "dead", "done", "again"];
 
 Deno.test("axe finds nothing to object to in any view, wide or narrow, light or dark, and nothing is wider than the screen", async () => {
   await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" }, { apart: [] });
@@ -20,14 +20,25 @@ Deno.test("axe finds nothing to object to in any view, wide or narrow, light or 
     return (await stack.db.sql<{ id: string }[]>`select id from orders where status = 'REFUNDED'`)[0]?.id
       .split(" ");
   });
+  const [row] = await stack.db.sql<{ id: string }[]>`select id from outbox_events where order_id = ${
+    id ?? ""
+  } limit 1`;
+  const event = row?.id;
   const found: string[] = [];
-  for (const width of [1440, 390]) {
+  for (const width of [1440, 800, 390]) {
     for (const dark of [false, true]) {
       await using opened = await openPage(stack.url, { width, dark });
       const { page, troubles } = opened;
-      for (const view of VIEWS) {
-        await page.goto(`${stack.url}/?tab=${view}&order=${id}`);
+      const views = [
+        "/",
+        `/?order=${id}&beat=7&played=enrollment-failure`,
+        ...LISTS.map((list) => `/?tab=messages&list=${list}`),
+        `/?tab=messages&event=${event}`,
+      ];
+      for (const view of views) {
+        await page.goto(`${stack.url}${view}`);
         await page.locator(".live-live").waitFor();
+        await page.getByText("Loading…").waitFor({ state: "detached" });
         const where = `${view} at ${width} px, ${dark ? "dark" : "light"}`;
         found.push(...(await violations(page)).map((words) => `${where}: ${words}`));
         const sideways = await page.evaluate("document.documentElement.scrollWidth - innerWidth");

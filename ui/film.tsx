@@ -1,0 +1,191 @@
+/**
+ * An order's film: the beats of its story, one at a time, over the machine.
+ *
+ * @module
+ */
+import { useEffect, useRef } from "preact/hooks";
+import type { Beat } from "../shared/ops/story.ts";
+import { formatDuration } from "./format.ts";
+import { Machine, toneOf } from "./machine.tsx";
+import { Icon } from "./marks.tsx";
+import { type ToldStory, usePage } from "./page_data.ts";
+import { timeScale } from "./time_scale.ts";
+import { formatView } from "./url_state.ts";
+import { isSettled } from "./use_story.ts";
+
+export interface FilmProps {
+  readonly story: ToldStory;
+  /** The number of the beat that is shown, from 1. */
+  readonly at: number;
+  readonly isPlaying: boolean;
+  readonly onPlay: (isPlaying: boolean) => void;
+}
+
+/** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
+const BEAT_MS = 1700;
+
+export function Film({ story, at, isPlaying, onPlay }: FilmProps) {
+  const { beats } = story;
+  const { view, navigate } = usePage();
+  const onStep = (beat: number) => navigate({ beat }, "replace");
+  const beat = beats[at - 1] ?? null;
+  const isLast = at >= beats.length;
+
+  useEffect(() => {
+    if (!isPlaying) return;
+    if (isLast && isSettled(story)) return onPlay(false);
+    if (isLast) return; // what comes is played when it is there
+    const timer = setTimeout(() => onStep(at + 1), BEAT_MS);
+    return () => clearTimeout(timer);
+  }, [isPlaying, at, isLast, story]);
+
+  const current = useRef(at);
+  current.current = at;
+  const step = (by: number) => {
+    onPlay(false);
+    const next = Math.min(Math.max(current.current + by, 1), beats.length);
+    if (next === current.current) return;
+    current.current = next; // a key may come again before the next rendering
+    onStep(next);
+  };
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
+      const by = key === "ArrowLeft" ? -1 : key === "ArrowRight" ? 1 : 0;
+      const isElsewhere = target instanceof Element &&
+        target.closest("input, select, textarea, dialog") !== null;
+      if (by === 0 || isElsewhere || altKey || ctrlKey || metaKey || shiftKey) return;
+      event.preventDefault();
+      step(by);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  });
+
+  const play = () => {
+    if (!isPlaying && isLast) onStep(1);
+    onPlay(!isPlaying);
+  };
+  return (
+    <section class="card film" aria-labelledby="film-title">
+      <div class="film-bar">
+        <h3 id="film-title" class="visually-hidden">The order's film</h3>
+        <button type="button" class="button" aria-pressed={isPlaying} onClick={play}>
+          <Icon name={isPlaying ? "pause" : "play"} />
+          {isPlaying ? "Pause" : "Play slowly"}
+        </button>
+        <button type="button" class="button" disabled={at <= 1} onClick={() => step(-1)}>
+          <Icon name="left" />Step back
+        </button>
+        <button type="button" class="button" disabled={isLast} onClick={() => step(1)}>
+          Step<Icon name="chevron" />
+        </button>
+        <p class="film-where muted">{whereWords(beats, at)}</p>
+      </div>
+      <Strip beats={beats} at={at} onStop={() => onPlay(false)} />
+      <div class="film-words" role="status">
+        <p class={`film-title ${beat ? toneOf(beat) : ""}`}>{beat?.title}</p>
+        <p class="muted">
+          {beat?.text} {beat?.deadLetterId
+            ? <a href={formatView({ ...view, letter: beat.deadLetterId })}>Show the dead letter</a>
+            : beat?.eventId && <a href={formatView({ ...view, event: beat.eventId })}>Show the message</a>}
+        </p>
+      </div>
+      <Machine beat={beat} />
+      <dl class="tables">
+        {beat?.tables.map(({ table, holds, isChanged }) => (
+          <div key={table} class={isChanged ? "is-changed" : ""}>
+            <dt>{table}</dt>
+            <dd>{holds.replaceAll("_", "_\u200b")}</dd>
+          </div>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function whereWords(beats: readonly Beat[], at: number): string {
+  const [first, beat, before] = [beats[0], beats[at - 1], beats[at - 2]];
+  if (!first || !beat) return "";
+  const since = before ? ` · ${formatDuration(beat.at - before.at)} since the last beat` : "";
+  return `beat ${at} of ${beats.length} · ${formatDuration(beat.at - first.at)} after the order${since}`;
+}
+
+interface BeatsProps {
+  readonly beats: readonly Beat[];
+  readonly at: number;
+}
+
+/** A segment for each beat, all of one width, and below them when each was, true to time. */
+function Strip({ beats, at, onStop }: BeatsProps & { readonly onStop: () => void }) {
+  const { view } = usePage();
+  const { positions, gap } = timeScale(beats.map((beat) => beat.at));
+  const total = (beats.at(-1)?.at ?? 0) - (beats[0]?.at ?? 0);
+  const x = (share: number) => `${(share * 100).toFixed(2)}%`;
+  return (
+    <div class="strip">
+      <ol class="strip-beats">
+        {beats.map((beat, i) => (
+          <li key={`${beat.at} ${beat.title}`}>
+            <a
+              class={`${toneOf(beat)}${i + 1 > at ? " ahead" : ""}`}
+              href={formatView({ ...view, beat: i + 1 })}
+              title={beat.title}
+              aria-label={`Beat ${i + 1}: ${beat.title}`}
+              aria-current={i + 1 === at ? "step" : undefined}
+              tabIndex={i + 1 === at ? 0 : -1}
+              onClick={onStop}
+            />
+          </li>
+        ))}
+      </ol>
+      <div class="strip-time" aria-hidden="true">
+        <span>0</span>
+        <svg height="14">
+          <line class="axis" x1="0" x2="100%" y1="7" y2="7" />
+          {gap && <rect class="gap" x={x(gap.from)} width={x(gap.to - gap.from)} y="1" height="12" />}
+          {beats.map((beat, i) => (
+            <line
+              key={`${beat.at} ${beat.title}`}
+              class={`tick ${toneOf(beat)}${i + 1 > at ? " ahead" : ""}`}
+              x1={x(positions[i] ?? 0)}
+              x2={x(positions[i] ?? 0)}
+              y1="2"
+              y2="12"
+            />
+          ))}
+          {positions[at - 1] !== undefined && (
+            <circle fill="currentColor" cx={x(positions[at - 1] ?? 0)} cy="7" r="4" />
+          )}
+        </svg>
+        <span>{formatDuration(total)}{gap && ` (of it ${formatDuration(gap.ms)} cut)`}</span>
+      </div>
+    </div>
+  );
+}
+
+/** The whole story in words, a row for each beat. */
+export function StoryRows({ beats, at }: BeatsProps) {
+  const { view } = usePage();
+  const start = beats[0]?.at ?? 0;
+  return (
+    <details class="card story-rows" open>
+      <summary>The story in words</summary>
+      <ol>
+        {beats.map((beat, i) => (
+          <li key={`${beat.at} ${beat.title}`}>
+            <a
+              href={formatView({ ...view, beat: i + 1 })}
+              class={toneOf(beat)}
+              aria-current={i + 1 === at ? "step" : undefined}
+            >
+              <span class="muted">{formatDuration(beat.at - start)}</span>
+              <span class="muted">{beat.where}</span>
+              <span>{beat.title}</span>
+            </a>
+          </li>
+        ))}
+      </ol>
+    </details>
+  );
+}

@@ -1,0 +1,47 @@
+import { assertEquals } from "@std/assert";
+import { QUEUES } from "../shared/topology.ts";
+import { healthOf } from "./health.ts";
+import { QUEUE_LIST, testPulse } from "./testdata/page.ts";
+
+const calm = testPulse(0);
+const refunds = QUEUES.paymentsRefundRequested.name;
+
+Deno.test("healthOf() says in one sentence what is wrong, the worst first", () => {
+  const without = (name: string) => calm.processes.filter((process) => process.name !== name);
+  const silent = calm.processes.map((process) => ({
+    ...process,
+    isStale: process.name === "outbox-relay",
+    seenAt: new Date(Date.parse(calm.at) - 18_000).toISOString(),
+  }));
+  const deaf = calm.queues?.map((queue) => ({ ...queue, consumers: queue.queue === refunds ? 0 : 1 })) ??
+    null;
+  const cases: [string, Partial<typeof calm>][] = [
+    ["good Every part runs, every promise holds", {}],
+    ["bad The relay is silent since 18.0 s: nothing is published", { processes: silent }],
+    ["bad The consumer payments-refund-requested is not running", {
+      processes: without("payments-refund-requested"),
+    }],
+    ["bad Nobody consumes the queue payments.refund-requested", { queues: deaf }],
+    ["bad The broker cannot be reached: events wait in the outbox", { queues: null }],
+    ["warn 3 events waited up to 12.0 s in the outbox", { outbox: { pending: 3, oldestSeconds: 12 } }],
+    ["warn 2 dead letters to be decided on", { deadLetters: { [refunds]: 2 } }],
+    ["bad The broker cannot be reached: events wait in the outbox (and 1 more)", {
+      queues: null,
+      outbox: { pending: 3, oldestSeconds: 12 },
+    }],
+  ];
+  for (const [expected, more] of cases) {
+    const { level, sentence } = healthOf({ ...calm, ...more }, QUEUE_LIST, "live", 0);
+    assertEquals(`${level} ${sentence}`, expected);
+  }
+});
+
+Deno.test("healthOf() never calls well what is offline, silent, or in breach of a promise", () => {
+  assertEquals(
+    healthOf(calm, QUEUE_LIST, "offline", 0).sentence,
+    "Disconnected: all this is as of 03:04:05 UTC",
+  );
+  assertEquals(healthOf(calm, QUEUE_LIST, "stale", 0).level, "bad");
+  assertEquals(healthOf(calm, QUEUE_LIST, "live", 2).sentence, "A promise is broken: 2 violations");
+  assertEquals(healthOf(calm, QUEUE_LIST, "live", null).sentence, "Every part runs");
+});
