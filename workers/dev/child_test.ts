@@ -44,6 +44,7 @@ Deno.test("denoArguments() runs a process under its permission set, with the add
     denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
     "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
   );
+  assertEquals(denoArguments(API, [], "/page").slice(-2), ["--allow-read=/page", "api/main.ts"]);
 });
 
 const encoder = new TextEncoder();

@@ -214,7 +214,9 @@ function namesOf({ env, say }: Run): Environment {
 /** A page that cannot be bundled stops nobody else: the API says that it is missing. */
 async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Promise<void> {
   const failure = await bundlePage({ root, env: childEnvironment(env, {}), stop });
-  if (failure !== null) say(`the debug page could not be bundled: ${failure}`);
+  if (failure !== null) {
+    say(`the debug page could not be bundled (UI_BUNDLE_DIR names another folder for it): ${failure}`);
+  }
 }
 
 /** The password is made up, and outlives a restart of the broker as the port does. */
