@@ -16,7 +16,7 @@ import {
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
-import { messageOf } from "../shared/process/errors.ts";
+import { keepDoing, messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import {
@@ -39,6 +39,8 @@ import { createOrderPlacer } from "./place_orders.ts";
 
 /** Requests under way get this long to finish when the process is asked to stop, in milliseconds. */
 const DRAIN_MS = 3000;
+/** A server that could not take a connection is replaced within so long, in milliseconds. */
+const LISTEN_AGAIN_MS = 1000;
 /** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
 const LIVE_STATEMENT_MS = 2000;
 
@@ -111,11 +113,8 @@ async function serve(
     log,
   });
 
-  const server = listen(config.HOST, config.PORT, app.fetch, (port) => {
-    log.info("Listening", { url: `http://${config.HOST}:${port}` });
-  });
-  // The server ends when it can take no connection, because no file may be opened any more: then all ends.
-  await Promise.race([aborted(stop), server.finished]);
+  const server = keepListening(config.HOST, config.PORT, app.fetch, log, stop);
+  await aborted(stop);
   const streams = live.close(); // the server waits for them
   const closing = Promise.all([server.shutdown(), streams]);
   const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
@@ -150,14 +149,55 @@ async function openBroker(url: string, topology: Topology, log: Logger, tracer: 
   };
 }
 
+/**
+ * Listens until `stop`. Deno's server ends when it cannot take a connection, because no more files may be open, but goes on
+ * serving those that it has. Another one takes its place then: the old one finishes what is under way, and closes the
+ * connections that are idle, which makes room. `shutdown` resolves when nothing is under way any more.
+ *
+ * Errors: `ConfigError` where the address cannot be had.
+ */
+function keepListening(
+  hostname: string,
+  port: number,
+  handler: Deno.ServeHandler<Deno.NetAddr>,
+  log: Logger,
+  stop: AbortSignal,
+) {
+  const ending = new Set<Promise<void>>();
+  let hasEnded = false;
+  let server = start(port);
+  const own = server.addr.port; // port 0 is any free one
+  log.info("Listening", { url: `http://${hostname}:${own}` });
+
+  function start(port: number): Deno.HttpServer<Deno.NetAddr> {
+    const started = listen(hostname, port, handler);
+    started.finished.catch((error) => {
+      hasEnded = true;
+      log.warning("Cannot take another connection; closing those that are idle", { error: messageOf(error) });
+    });
+    return started;
+  }
+
+  keepDoing("Listening again", () => {
+    if (hasEnded) {
+      const drained = server.shutdown().finally(() => ending.delete(drained));
+      ending.add(drained);
+      server = start(own);
+      hasEnded = false;
+    }
+    return Promise.resolve();
+  }, { everyMs: LISTEN_AGAIN_MS, log, stop });
+
+  return { shutdown: () => Promise.all([...ending, server.shutdown()]) };
+}
+
 function listen(
   hostname: string,
   port: number,
   handler: Deno.ServeHandler<Deno.NetAddr>,
-  onPort: (port: number) => void,
-): Deno.HttpServer {
+): Deno.HttpServer<Deno.NetAddr> {
   try {
-    return Deno.serve({ hostname, port, onListen: (address) => onPort(address.port) }, handler);
+    return Deno.serve({ hostname, port, onListen: () => {} }, handler);
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) {
       throw new ConfigError(

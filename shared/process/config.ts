@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isIP } from "node:net";
 import { z } from "zod";
 import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
@@ -26,6 +27,12 @@ const onOff = (fallback: boolean) =>
 const urlOf = (protocols: readonly string[], example: string) => {
   const error = `must be a URL such as ${example}`;
   return z.string({ error }).refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ""), { error });
+};
+
+/** Where to listen. No names: a shell's own HOST is the machine's, which may be reached from elsewhere. */
+const ownAddress = (note = "") => {
+  const error = `must be localhost or an IP address, such as 127.0.0.1, 0.0.0.0 or ::1${note}`;
+  return z.string().refine((text) => text === "localhost" || isIP(text) > 0, { error }).default("127.0.0.1");
 };
 
 const brokerName = (fallback: string) =>
@@ -62,13 +69,16 @@ export const VARIABLES = {
   DATABASE_URL: databaseUrl,
   AMQP_URL: amqpUrl,
   DATABASE_ROLES: onOff(true),
-  HOST: z.string().min(1).default("127.0.0.1"),
+  HOST: ownAddress(" (some shells set it to the machine's name: unset it, or set it yourself)"),
   PORT: wholeNumber(0, 65_535, 8000),
-  OPS_TOKEN: z.string().min(16, { error: "must have at least 16 characters" }).optional(),
+  OPS_TOKEN: z.string().regex(/^[ -~]{16,}$/, {
+    error: "must have at least 16 characters, all ASCII: a header has no others",
+  })
+    .optional(),
   ORDERFLOW_API_URL: urlOf(["http:", "https:"], "http://127.0.0.1:8000")
     .transform((url) => url.replace(/\/+$/, "")).optional(),
   UI_BUNDLE_DIR: z.string().min(1).optional(),
-  METRICS_HOST: z.string().min(1).default("127.0.0.1"),
+  METRICS_HOST: ownAddress(),
   METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })
     .default("info"),

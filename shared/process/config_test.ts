@@ -29,6 +29,24 @@ Deno.test("readConfig() names every variable at fault and what it takes, and no 
   assertEquals(error.message.includes("secret"), false);
 });
 
+Deno.test("readConfig() listens at addresses alone, not at a machine's name that a shell has set", () => {
+  for (const host of ["localhost", "0.0.0.0", "::1", "::"]) {
+    assertEquals(readConfig(["HOST"], from({ HOST: host })), { HOST: host });
+  }
+  for (const host of ["x86_64-conda-linux-gnu", "penguin", "127.0.0.1:8000", "[::1]"]) {
+    const error = assertThrows(() => readConfig(["HOST"], from({ HOST: host })), ConfigError);
+    assertStringIncludes(error.message, "HOST must be localhost or an IP address");
+  }
+});
+
+Deno.test("readConfig() refuses a token that no header can carry", () => {
+  const error = assertThrows(
+    () => readConfig(["OPS_TOKEN"], from({ OPS_TOKEN: "ключ".repeat(4) })),
+    ConfigError,
+  );
+  assertStringIncludes(error.message, "OPS_TOKEN must have at least 16 characters, all ASCII");
+});
+
 Deno.test("readConfig() takes one AMQP_URL or those of several nodes, each of them whole", () => {
   const several = "amqp://u:p@a:5672,amqp://u:p@b:5672";
   assertEquals(readConfig(["AMQP_URL"], from({ AMQP_URL: several })), { AMQP_URL: several });

@@ -6,7 +6,7 @@
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
-import type { ProcessSpec } from "./processes.ts";
+import { API, type ProcessSpec } from "./processes.ts";
 
 /** Variables by name. */
 export type Environment = Readonly<Record<string, string>>;
@@ -53,11 +53,12 @@ const HEAP = "--v8-flags=--max-semi-space-size=8,--max-old-space-size=256";
 /**
  * The arguments of `deno` that run `spec` under its permission set, with a network of no more than `addresses`
  * (`host:port`, to connect to or to listen on). These replace the set's own list, which is for processes that people
- * start by themselves.
+ * start by themselves. The API reads the page from `bundle`, where that is not the set's folder.
  */
-export function denoArguments(spec: ProcessSpec, addresses: readonly string[]): string[] {
+export function denoArguments(spec: ProcessSpec, addresses: readonly string[], bundle?: string): string[] {
   const options = ["-q", "--no-prompt", "--cached-only", HEAP, `-P=${spec.permissions}`];
-  return ["run", ...options, `--allow-net=${addresses}`, spec.entry];
+  const read = bundle && spec === API ? [`--allow-read=${bundle}`] : [];
+  return ["run", ...options, `--allow-net=${addresses}`, ...read, spec.entry];
 }
 
 /** A started process. */
@@ -85,7 +86,7 @@ export function startChild(
   },
 ): Child {
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses),
+    args: denoArguments(spec, addresses, env["UI_BUNDLE_DIR"]),
     cwd: root,
     clearEnv: true,
     env: { ...env },

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   addressOf,
   type Child,
@@ -10,7 +10,7 @@ import {
   restartDelayMs,
   serviceName,
 } from "./child.ts";
-import { API, CONSUMERS, metricsPorts, misspelt, readSettings, RELAY } from "./processes.ts";
+import { API, CONSUMERS, metricsPorts, misspelt, readSettings, refuseCutValues, RELAY } from "./processes.ts";
 import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
@@ -44,6 +44,7 @@ Deno.test("denoArguments() runs a process under its permission set, with the add
     denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
     "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
   );
+  assertEquals(denoArguments(API, [], "/page").slice(-2), ["--allow-read=/page", "api/main.ts"]);
 });
 
 const encoder = new TextEncoder();
@@ -179,6 +180,17 @@ HOSTNAME=box`;
     ["Port", "PORT"],
     ["ORDERFLOW_HOM", "ORDERFLOW_HOME"],
   ]);
+});
+
+Deno.test("refuseCutValues() names a value in .env of which Deno reads but a part, and lets whole ones be", () => {
+  const whole =
+    `OPS_TOKEN='a#b$c'\nPORT=1 # not $2\nAMQP_URL="amqp://a#b"\nHOST=$HOME\n# LOG_LEVEL=#\nOTHER=a#b`;
+  refuseCutValues(whole, { HOME: "x" });
+  const cut = ["OPS_TOKEN=abcdefghijklmnop#def", "export OPS_TOKEN=#a", "OPS_TOKEN=a$b", 'OPS_TOKEN="a${b}"'];
+  for (const line of cut) {
+    const { message } = assertThrows(() => refuseCutValues(`PORT=1\n${line}\n`, {}), ConfigError);
+    assertMatch(message, /^OPS_TOKEN in .env would .*: put it into single quotes, OPS_TOKEN='…'$/);
+  }
 });
 
 Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none for null, and never too few", () => {

@@ -38,6 +38,7 @@ import {
   PROCESSES,
   type ProcessSpec,
   readSettings,
+  refuseCutValues,
 } from "./processes.ts";
 import { banner, readinessOf, type ServiceUrls, untilReady } from "./readiness.ts";
 import {
@@ -81,7 +82,9 @@ const SAME_SIGNAL_MS = 200;
  * Resolves with the exit code once all is down again: 0 when asked to stop, else as `fail` has it.
  */
 async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
-  const run = readRun(watch, Deno.env.toObject());
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  const envFile = await Deno.readTextFile(join(root, ".env")).catch(() => "");
+  const run = readRun(watch, Deno.env.toObject(), root, envFile);
   const { signal } = run.stopping;
   using _lock = await lockHome(run.home);
   refuseTakenPorts(run);
@@ -105,8 +108,8 @@ async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
 /** A run of the system: what it is given, and the processes that it keeps so far. */
 type Run = ReturnType<typeof readRun>;
 
-function readRun(watch: boolean, env: Environment) {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
+function readRun(watch: boolean, env: Environment, root: string, envFile: string) {
+  refuseCutValues(envFile, env);
   const names = ["dev", ...[BROKER, ...PROCESSES].map(({ name }) => name)];
   const printer = createPrinter(names, Deno.stdout.isTerminal() && !Deno.noColor, writeToStdout);
   const given = env[HOME_VARIABLE];
@@ -114,6 +117,7 @@ function readRun(watch: boolean, env: Environment) {
   return {
     settings: readSettings(env),
     env,
+    envFile,
     root,
     home: homePaths(root, given),
     watch,
@@ -175,8 +179,8 @@ function stopWhenAsked(run: Run): void {
 
 /** Starts everything that runs; what stops it again is left in `started`: first who works, then who serves them. */
 async function start(run: Run, started: AsyncDisposableStack): Promise<void> {
-  const { settings: { host, port, ...settings }, root, home, say, stopping: { signal } } = run;
-  for (const [name, known] of misspelt(await Deno.readTextFile(join(root, ".env")).catch(() => ""))) {
+  const { settings: { host, port, ...settings }, home, say, stopping: { signal } } = run;
+  for (const [name, known] of misspelt(run.envFile)) {
     say(`${name} in .env is no variable of OrderFlow: is ${known} meant?`);
   }
   const bundled = bundle(run);
@@ -210,7 +214,9 @@ function namesOf({ env, say }: Run): Environment {
 /** A page that cannot be bundled stops nobody else: the API says that it is missing. */
 async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Promise<void> {
   const failure = await bundlePage({ root, env: childEnvironment(env, {}), stop });
-  if (failure !== null) say(`the debug page could not be bundled: ${failure}`);
+  if (failure !== null) {
+    say(`the debug page could not be bundled (UI_BUNDLE_DIR names another folder for it): ${failure}`);
+  }
 }
 
 /** The password is made up, and outlives a restart of the broker as the port does. */

@@ -67,6 +67,26 @@ export function misspelt(envFile: string): [name: string, known: string][] {
   });
 }
 
+/**
+ * Errors: `ConfigError` where Deno has read less of a variable in the text of an env file than stands there, because it is
+ * without single quotes: such a value ends at a #, and a $ with a name that is not in `env` is left away with that.
+ */
+export function refuseCutValues(envFile: string, env: Environment): void {
+  for (const [, name = "", value = ""] of envFile.matchAll(/^\s*(?:export\s+)?(\w+)=([^'\s].*)$/gm)) {
+    const isBare = !value.startsWith('"');
+    const text = isBare ? value.replace(/\s#.*/, "") : value; // a comment
+    const ends = isBare && text.includes("#");
+    const loses = [...text.matchAll(/\$\{?(\w*)/g)].some(([, other = ""]) => env[other] === undefined);
+    if (name in VARIABLES && (ends || loses)) {
+      throw new ConfigError(
+        `${name} in .env would ${
+          ends ? "end at the #" : "lose what follows the $"
+        }: put it into single quotes, ${name}='…'`,
+      );
+    }
+  }
+}
+
 const LAST_PORT = 65_535;
 
 /**

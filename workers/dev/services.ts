@@ -26,17 +26,21 @@ export function homePaths(root: string, given: string | undefined) {
  * Locks the folder for this process, making it where it is missing. The system drops the lock when the process ends,
  * however it does.
  *
- * Errors: when another process holds it, which the message names.
+ * Errors: when another process holds it, which the message names; when nothing can be written there.
  */
 export async function lockHome({ home, lock }: ReturnType<typeof homePaths>): Promise<Deno.FsFile> {
-  await Deno.mkdir(home, { recursive: true });
-  const file = await Deno.open(lock, { read: true, write: true, create: true });
+  const unwritable = (error: unknown): never => {
+    const advice = `Make room or give the right to write there, or name another folder in ${HOME_VARIABLE}`;
+    throw new Error(`Cannot write to ${home}: ${messageOf(error)}. ${advice}.`);
+  };
+  await Deno.mkdir(home, { recursive: true }).catch(unwritable);
+  const file = await Deno.open(lock, { read: true, write: true, create: true }).catch(unwritable);
   if (!await file.tryLock(true)) {
     const holder = (await new Response(file.readable).text()).trim();
     throw new Error(`\`deno task dev\` runs already with ${home} (process ${holder}). Stop that one first.`);
   }
   await file.truncate();
-  await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  await file.write(new TextEncoder().encode(`${Deno.pid}\n`)).catch(unwritable);
   return file;
 }
 

@@ -1,6 +1,14 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { freePort, homePaths, isPortFree, launchers, removeEnvFile, writeEnvFile } from "./services.ts";
+import {
+  freePort,
+  homePaths,
+  isPortFree,
+  launchers,
+  lockHome,
+  removeEnvFile,
+  writeEnvFile,
+} from "./services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import type { StatusFigures } from "../../shared/ops/live.ts";
@@ -12,6 +20,14 @@ Deno.test("homePaths() is .orderflow in the project, or what is given", () => {
   assertEquals(homePaths("/project", undefined).env, "/project/.orderflow/env");
   assertEquals(homePaths("/project", "other").home, "/project/other");
   assertEquals(homePaths("/project", "/elsewhere").postgres, "/elsewhere/postgres");
+});
+
+Deno.test("lockHome() says where it cannot write, and what to do", async () => {
+  const file = await Deno.makeTempFile({ prefix: "orderflow_dev_test_" });
+  const locked = () => lockHome(homePaths("/", join(file, "home"))); // a file has no folders
+  const { message } = await assertRejects(locked, Error, `Cannot write to ${file}/home: `);
+  assertStringIncludes(message, "or name another folder in ORDERFLOW_HOME.");
+  await Deno.remove(file);
 });
 
 Deno.test("writeEnvFile() writes what a shell and Deno read alike, for the owner's eyes only", async () => {

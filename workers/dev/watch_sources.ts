@@ -13,14 +13,27 @@ import type { ProcessSpec } from "./processes.ts";
 const BUNDLE_TIMEOUT_MS = 20_000;
 
 /**
- * Runs `ui/bundle_main.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`. Answers with what it
- * said where it failed, and else with null.
+ * Runs `ui/bundle_main.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`; into the folder that
+ * `UI_BUNDLE_DIR` names, if it does. Answers with what it said where it failed, and else with null.
  */
 export async function bundlePage(
   { root, env, stop }: { readonly root: string; readonly env: Environment; readonly stop?: AbortSignal },
 ): Promise<string | null> {
+  const { UI_BUNDLE_DIR: folder } = env;
+  const [allowed, named] = folder
+    ? [[`--allow-read=.,${folder}`, `--allow-write=${folder}`], [folder]]
+    : [[], []];
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bundle", "ui/bundle_main.ts"],
+    args: [
+      "run",
+      "-q",
+      "--no-prompt",
+      "--cached-only",
+      "-P=bundle",
+      ...allowed,
+      "ui/bundle_main.ts",
+      ...named,
+    ],
     cwd: root,
     clearEnv: true,
     env: { ...env },

@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import { join, relative } from "node:path";
 import { eventually } from "../../specs/support/eventually.ts";
 import { API, RELAY } from "./processes.ts";
-import { readGraph, watchSources } from "./watch_sources.ts";
+import { childEnvironment } from "./child.ts";
+import { bundlePage, readGraph, watchSources } from "./watch_sources.ts";
 
 const ROOT = join(import.meta.dirname ?? "", "../..");
 
@@ -17,6 +18,14 @@ Deno.test("readGraph() tells what each process imports, SQL files included", asy
   for (const [path, names] of Object.entries(cases)) {
     assertEquals([...graph].flatMap(([{ name }, files]) => files.has(join(ROOT, path)) ? [name] : []), names);
   }
+});
+
+Deno.test("bundlePage() bundles into the folder that UI_BUNDLE_DIR names", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "orderflow_dev_test_" });
+  const env = childEnvironment(Deno.env.toObject(), { UI_BUNDLE_DIR: folder });
+  assertEquals(await bundlePage({ root: ROOT, env }), null);
+  assertEquals((await Deno.stat(join(folder, "assets.json"))).isFile, true);
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("watchSources() tells which processes a changed file belongs to, follows new imports, and tells of the page", async () => {

@@ -31,15 +31,16 @@ import {
   discardedSchema,
   redrivenSchema,
 } from "../../shared/ops/answers.ts";
+import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
+import { API } from "../dev/processes.ts";
 import { ApiError, type AskOps, opsApi, urlFlag } from "./ops_api.ts";
 import { stopOnSignals } from "../../shared/process/stop.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** The time an age such as `15m` ago. */
+/** An age such as `15m`, in milliseconds. */
 const age = z.string()
   .regex(/^\d{1,5}[smhd]$/, { error: "takes an age such as 90s, 15m, 2h or 7d" })
-  .transform((given) => Date.now() - parseInt(given) * (UNIT_MS[given.slice(-1)] ?? NaN))
-  .transform((ms) => new Date(ms).toISOString());
+  .transform((given) => parseInt(given) * (UNIT_MS[given.slice(-1)] ?? NaN));
 
 const WHICH = {
   consumer: flag(text.optional(), "only of this consumer", "<name>"),
@@ -69,18 +70,16 @@ them, or there are more than one run takes), 64 for a wrong usage, 78 for a wron
   "--consumer=payments.order-created.v1 --newer-than=2h --dry-run",
 );
 
-/** Reads the flags; null for `--help`. Ages count back from now. Errors: `UsageError`, which names the flag at fault. */
+/** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
 export function readRedriveFlags(args: readonly string[]) {
   const given = readFlags(args, { ...WHICH, ...HOW }, true);
   if (!given) return null;
   const { discard, because = null, all, consumer, reason, type, order, ...how } = given.flags;
   if (discard && because === null && !how["dry-run"]) throw new UsageError("--discard takes --because=<why>");
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
-  const wanted = { consumer, reason, type, orderId: order, from: how["newer-than"], to: how["older-than"] };
-  const filter = Object.entries(wanted).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, value]]
-  );
-  if ([given.rest.length > 0, all, filter.length > 0].filter(Boolean).length !== 1) {
+  const filter = present({ consumer, reason, type, orderId: order });
+  const ages = present({ from: how["newer-than"], to: how["older-than"] });
+  if ([given.rest.length > 0, all, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
     throw new UsageError("Say which dead letters: ids, or at least one filter, or --all; not two of these");
   }
   const ids = given.rest.map((word) => {
@@ -89,8 +88,13 @@ export function readRedriveFlags(args: readonly string[]) {
     return data;
   });
   refuseUnasked(how);
-  return { ...how, ids, filter, because: discard ? because ?? "" : null };
+  return { ...how, ids, filter, ages, because: discard ? because ?? "" : null };
 }
+/** The names and values of those that are given. */
+function present<T>(values: Readonly<Record<string, T | undefined>>): [name: string, value: T][] {
+  return Object.entries(values).flatMap(([name, value]) => value === undefined ? [] : [[name, value]]);
+}
+
 type RedriveOptions = NonNullable<ReturnType<typeof readRedriveFlags>>;
 
 // What may be long is left out: one run may have thousands of letters.
@@ -114,15 +118,32 @@ async function findLetter(ask: AskOps, id: string): Promise<Letter> {
   throw new ApiError(null, `${id} is closed: ${letter.state}, ${letter.resolution}. Nothing was done.`);
 }
 
+/**
+ * The database's time, in milliseconds: a letter's is by that clock, and this machine's may be wrong. It is the API's, less
+ * what that is ahead.
+ */
+export function databaseTime({ at, figures }: SystemStatus): number {
+  const api = figures?.processes.find(({ name }) => name === API.name);
+  return Date.parse(at) - (api?.clockAheadMs ?? 0);
+}
+
 /** The open letters that are meant, oldest first, as they are to be processed; `more` where one run does not take all. */
-async function findLetters(ask: AskOps, { ids, filter }: RedriveOptions) {
+async function findLetters(ask: AskOps, { ids, filter, ages }: RedriveOptions) {
   const letters: Letter[] = [];
   for (const id of new Set(ids)) letters.push(await findLetter(ask, id));
   if (ids.length > 0) return { letters: letters.sort((a, b) => a.id < b.id ? -1 : 1), more: false };
+  const nowMs = ages.length > 0 ? databaseTime(await ask(systemStatusSchema, "/ops/status")) : 0;
+  const bounds = ages.map(([name, ms]) => [name, new Date(nowMs - ms).toISOString()]);
   let cursor: string | null = null;
   do {
     const rest: string[][] = cursor === null ? [] : [["cursor", cursor]];
-    const query = new URLSearchParams([...filter, ["state", "OPEN"], ["limit", `${PAGE_LETTERS}`], ...rest]);
+    const query = new URLSearchParams([
+      ...filter,
+      ...bounds,
+      ["state", "OPEN"],
+      ["limit", `${PAGE_LETTERS}`],
+      ...rest,
+    ]);
     const page: mini.infer<typeof pageSchema> = await ask(pageSchema, `${ROOT}?${query}`);
     letters.push(...page.deadLetters);
     cursor = page.nextCursor;

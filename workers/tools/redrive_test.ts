@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { z } from "zod";
 import { UsageError } from "./command.ts";
-import { readRedriveFlags, showOutcome } from "./redrive.ts";
+import { databaseTime, readRedriveFlags, showOutcome } from "./redrive.ts";
+import { AT, figures, liveProcess, systemStatus } from "./testdata/statuses.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { systemStatusSchema } from "../../shared/ops/live.ts";
@@ -30,6 +31,12 @@ Deno.test("showOutcome() has a line for each kind of end, and why the broker ref
     "  0: NO_ROUTE",
   ]);
   assertEquals([lines.length, lines.at(-1)], [16, "  and 1 more"]);
+});
+
+Deno.test("databaseTime() is the API's, without what its clock is ahead of the database's", () => {
+  assertEquals(databaseTime(systemStatus(figures())), Date.parse(AT));
+  const api = liveProcess({ name: "api", clockAheadMs: 90_000 });
+  assertEquals(databaseTime(systemStatus(figures({ processes: [api] }))), Date.parse(AT) - 90_000);
 });
 
 shareTestSchema();

@@ -59,6 +59,13 @@ export function findTroubles(
       `${name} (process ${pid} on ${host}) has been silent for ${silence}: it was killed, or is stuck`,
     );
   }
+  for (const { name, pid, host, clockAheadMs: ms = 0 } of processes.filter(({ isStale }) => !isStale)) {
+    if (ms === 0) continue; // the API tells of clocks that are wrong, and no others
+    const off = `${duration(Math.abs(ms) / 1000)} ${ms > 0 ? "ahead of" : "behind"} the database's`;
+    troubles.push(
+      `the clock of ${name} (process ${pid} on ${host}) is ${off}: set the wrong one, by NTP for example`,
+    );
+  }
   for (const name of expected.filter((name) => !processes.some((process) => process.name === name))) {
     const task = name === "api" ? name : `worker:${name}`;
     troubles.push(`no ${name} runs: start one with ${advise(task, false)}`);
@@ -195,8 +202,8 @@ const usage = usageOf(
   "status",
   "the whole system's state",
   { "How:": FLAGS },
-  `Needs attention: a database or broker that is away, a process that is silent or missing, a queue without a consumer,
-events that wait in the outbox for half a minute, dead letters.
+  `Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
+clock, a queue without a consumer, events that wait in the outbox for half a minute, dead letters.
 
 Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
 attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,

@@ -51,13 +51,18 @@ Deno.test("findTroubles() names each thing that needs attention, with what to do
       { queue: "payments.order-created.v1", messages: 1, consumers: 0 },
       { queue: "orders.payment-events.v1", messages: 0, consumers: 1 },
     ],
-    processes: [liveProcess({ name: "payments-order-created", isStale: true, seenAt })],
+    processes: [
+      liveProcess({ name: "payments-order-created", isStale: true, seenAt }),
+      liveProcess({ name: "payments-order-created", clockAheadMs: -90_000 }),
+    ],
     deadLetters: { "payments.order-created.v1": 1, "orders.payment-events.v1": 12 },
   });
   const redrive = (consumer: string) =>
     `look at them with deno task redrive --consumer=${consumer} --dry-run`;
   assertEquals(troublesOf(systemStatus(broken)), [
     "payments-order-created (process 7 on 127.0.0.1) has been silent for 1 min 4 s: it was killed, or is stuck",
+    "the clock of payments-order-created (process 7 on 127.0.0.1) is 1 min 30 s behind the database's: " +
+    "set the wrong one, by NTP for example",
     "no outbox-relay runs: start one with deno task worker:outbox-relay",
     "nobody consumes payments.order-created.v1, where 1 message waits",
     "7 events wait in the outbox, the oldest for 1 min 35 s: is the relay running, and does the broker take it? " +
