@@ -36,6 +36,8 @@ export interface AppDeps {
   readonly bindings: readonly Binding[];
   /** How long the inbox remembers what was processed, in days. */
   readonly retentionDays: number;
+  /** How many delayed retries a consumer makes; absent where the API is not told. */
+  readonly maxRetries?: number;
   /** Tells how everything stands; whoever made it closes it before the server, which waits for open streams. */
   readonly live: LiveFeed;
   /** The queues by their names; absent where `FAULTS_ENABLED` is off, and then nothing can be made to fail. */

@@ -36,6 +36,7 @@ import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
 import { scenarioRoutes } from "./scenarios.ts";
+import { whyRoute } from "./why.ts";
 
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;
@@ -59,6 +60,7 @@ export function opsRoutes(deps: AppDeps): App {
       answers: [json(200, "The order and what happened to it, oldest entry first.", orderStorySchema)],
       handle: ({ id }) => orderStory(opsSql, readTimelines, id),
     }),
+    whyRoute(deps),
     route(
       "GET /processed-events",
       "listProcessedEvents",

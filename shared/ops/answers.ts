@@ -133,6 +133,37 @@ export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
 export const orderStorySchema = z.object({ order: opsOrderSchema, timeline: z.array(timelineEntrySchema) });
 export type OrderStoryJson = z.infer<typeof orderStorySchema>;
 
+/** What an order can wait for; each is one cause, the most specific that there is. */
+export const WHY_CAUSES = [
+  "final",
+  "dead-letter",
+  "discarded",
+  "retry",
+  "relay-silent",
+  "broker-away",
+  "refused",
+  "outbox",
+  "no-consumer",
+  "consumer-silent",
+  "queue",
+  "processing",
+  "lost",
+  "unknown",
+] as const;
+
+/** Why an order is not done. */
+export const whySchema = z.object({
+  orderId: id("The order's id."),
+  status: status.check(described("Where it stands.")),
+  cause: z.enum(WHY_CAUSES).check(described("What it waits for; `final` where it waits for nothing.")),
+  since: time("Since when; where it is final, when it became so."),
+  sentence: text("The same in one sentence, for people."),
+  action: textOrNull("The one action that helps; null where it goes on by itself."),
+  deadLetterId: z.optional(id("The dead letter that it waits for.")),
+  retryAt: z.optional(time("When its event is sent again.")),
+}).check(z.meta({ ref: "Why" }));
+export type WhyJson = z.infer<typeof whySchema>;
+
 const scenarioSchema = z.object({
   name: text("The last part of its path."),
   path: text("Its whole path."),

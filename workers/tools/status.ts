@@ -1,5 +1,5 @@
 /**
- * `deno task status`: the whole system's state in the terminal.
+ * `deno task status`: the whole system's state in the terminal, or what one order waits for.
  *
  * @module
  */
@@ -12,7 +12,6 @@ import {
   EXIT_DONE,
   EXIT_FOUND,
   flag,
-  type FlagValues,
   onOff,
   readFlags,
   runCommand,
@@ -28,8 +27,10 @@ import {
 } from "../../shared/ops/live.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
+import { type WhyJson, whySchema } from "../../shared/ops/answers.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { opsApi, urlFlag } from "./ops_api.ts";
+import { findOneOrder } from "./story.ts";
 
 /** An event that waits this long for the relay, in seconds, is not on its way: the relay looks every second. */
 const OUTBOX_OLD_S = 30;
@@ -200,10 +201,12 @@ const FLAGS = {
 };
 const usage = usageOf(
   "status",
-  "the whole system's state",
+  "the whole system's state, or what one order waits for",
   { "How:": FLAGS },
-  `Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
-clock, a queue without a consumer, events that wait in the outbox for half a minute, dead letters.
+  `Names an order, by its id, the beginning of it, or its correlation id: says what it waits for, since when, and what helps.
+
+Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
+clock, a queue without a consumer, events that wait in the outbox for half a minute, dead letters; an order that an action helps on.
 
 Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
 attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
@@ -215,25 +218,45 @@ const ANSWER_MS = 8000;
 /** Between two looks of `--watch`, in milliseconds. */
 const WATCH_MS = 1000;
 
-async function run({ watch, url: given, json }: FlagValues<typeof FLAGS>): Promise<number> {
+/** Reads the flags, and which order is meant; null for `--help`. Errors: `UsageError`. */
+function readStatusFlags(args: readonly string[]) {
+  const given = readFlags(args, FLAGS, true);
+  if (!given) return null;
+  const [search, ...more] = given.rest;
+  if (more.length > 0) throw new UsageError("One order at a time");
+  return { ...given.flags, search };
+}
+
+async function run(
+  { watch, url: given, json, search }: NonNullable<ReturnType<typeof readStatusFlags>>,
+): Promise<number> {
   if (json && watch) throw new UsageError("--json prints one object: leave --watch away");
   using stop = watch ? stopOnSignals(null) : null;
   const { url, ask, advise } = opsApi(given, ANSWER_MS, stop?.signal);
   const isTerminal = Deno.stdout.isTerminal();
-  const look = async () => {
+  const lookAtSystem = async () => {
     const status = await ask(systemStatusSchema, "/ops/status");
     const troubles = findTroubles(status, PROCESSES.map(({ name }) => name), advise);
     const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
     const lines = statusLines(status, troubles, { url, columns, isColoured: isTerminal && !Deno.noColor });
-    return { status, troubles, lines };
+    return { told: { ...status, attention: troubles }, isFine: troubles.length === 0, lines };
   };
+  const lookAtOrder = async (search: string) => {
+    const told = await ask(whySchema, `/ops/orders/${await findOneOrder(ask, search)}/why`);
+    return { told, isFine: told.action === null, lines: whyLines(told) };
+  };
+  const look = () => search === undefined ? lookAtSystem() : lookAtOrder(search);
   if (stop) {
     await keepShowing(() => look().then(({ lines }) => lines, (error) => [messageOf(error)]), stop.signal);
     return EXIT_DONE;
   }
-  const { status, troubles, lines } = await look();
-  console.log(json ? JSON.stringify({ ...status, attention: troubles }) : lines.join("\n"));
-  return troubles.length === 0 ? EXIT_DONE : EXIT_FOUND;
+  const { told, isFine, lines } = await look();
+  console.log(json ? JSON.stringify(told) : lines.join("\n"));
+  return isFine ? EXIT_DONE : EXIT_FOUND;
+}
+
+function whyLines({ orderId, status, since, sentence, action }: WhyJson): string[] {
+  return [`Order ${orderId}: ${status}`, sentence, `Since ${since}.`, ...action === null ? [] : [action]];
 }
 
 /** To the terminal's second screen (ECMA-48 and xterm's control sequences), with the cursor hidden. */
@@ -279,6 +302,5 @@ export function frameOf(
 }
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "status", usage, read, run }, Deno.args));
+  Deno.exit(await runCommand({ task: "status", usage, read: readStatusFlags, run }, Deno.args));
 }

@@ -34,7 +34,7 @@ export function readStoryFlags(args: readonly string[]) {
 
 async function run({ search, url: given }: NonNullable<ReturnType<typeof readStoryFlags>>): Promise<number> {
   const { ask, url } = opsApi(given, ANSWER_MS);
-  const id = await findOne(ask, search);
+  const id = await findOneOrder(ask, search);
   const init = { signal: AbortSignal.timeout(ANSWER_MS) };
   const { status, text } = await fetchDirectly(`${url}/orders/${id}/timeline?as=story`, init);
   if (status !== 200) {
@@ -44,7 +44,13 @@ async function run({ search, url: given }: NonNullable<ReturnType<typeof readSto
   return EXIT_DONE;
 }
 
-async function findOne(ask: AskOps, search: string): Promise<string> {
+/**
+ * The id of the one order that `search` names: its id, the beginning of it, or its correlation id; the newest for an empty
+ * text.
+ *
+ * Errors: where there is none, or several; those of `ask`.
+ */
+export async function findOneOrder(ask: AskOps, search: string): Promise<string> {
   const query = new URLSearchParams({
     limit: search === "" ? "1" : "2",
     ...(search === "" ? {} : { search }),

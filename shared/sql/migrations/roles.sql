@@ -103,7 +103,8 @@ grant select on orders, payments, enrollments, notifications, outbox_events, pro
   to orderflow_ops;
 grant update (published_at, next_attempt_at, republished_at) on outbox_events to orderflow_ops;
 grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
-grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_ops;
+grant select (consumer, type, bound_since, sent_until) on reconciliation_cursors to orderflow_ops;
+grant select on lost_events to orderflow_ops;
 
 -- Replays: ops writes down what is to be sent, starts and cancels; the relay sends, and says how far it is.
 grant select, insert, update (state, rate, reason, due_at, started_at, finished_at) on replays to orderflow_ops;

@@ -84,6 +84,7 @@ import {
 } from "../../ops/replays.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../../ops/timeline.ts";
+import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
 export type Statements = Readonly<Record<string, (sql: Sql) => Promise<unknown>>>;
@@ -276,6 +277,7 @@ const OPS = (topology: Topology): Statements => ({
   readOrderEvents: (sql) => readOrderEvents(sql, [NIL]),
   readOrderRetries: (sql) => readOrderRetries(sql, [NIL]),
   readOrderDeadLetters: (sql) => readOrderDeadLetters(sql, [NIL]),
+  readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
   findEvent: (sql) => findEvent(sql, NIL),
   countUnpublished: (sql) => countUnpublished(sql),
