@@ -50,6 +50,7 @@ const VARIABLES = [
   "PORT",
   "OPS_TOKEN",
   "RETENTION_DAYS",
+  "CONSUMER_MAX_RETRIES",
   "UI_BUNDLE_DIR",
 ] as const;
 
@@ -101,6 +102,7 @@ async function serve(
       runAudit(opsSql, topology, { graceSeconds, retentionDays: config.RETENTION_DAYS }),
     bindings: bindingsOf(topology),
     retentionDays: config.RETENTION_DAYS,
+    maxRetries: config.CONSUMER_MAX_RETRIES,
     isSchemaReady: () => isSchemaReady,
     isBrokerUp: broker.isUp,
     readQueues,
