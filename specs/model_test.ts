@@ -1,52 +1,74 @@
 /**
- * Whatever the broker, the relay and the processes do, orders end right and are right at every moment.
+ * Whatever the broker, the relay, the processes, their clocks, clients, strangers and operators do, orders end right and
+ * are right at every moment. What can happen is the list `MOVES`; a failure tells the shortest history that was found.
  *
  * @module
  */
+import type { Channel, ConfirmChannel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
+import { Buffer } from "node:buffer";
 import { assert, assertEquals } from "@std/assert";
+import { redriveLetters } from "../api/ops/dead_letters.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import { bindingsOf } from "../shared/broker/connection.ts";
+import { aboutOf, ageOf, deadLetterOf, type Delivery, receive, retryOf } from "../shared/broker/message.ts";
+import { createPublisher, toExchange } from "../shared/broker/publish.ts";
 import {
+  ackDeliveries,
   type HandleBatch,
+  type NextStep,
+  nextStep,
   type OfType,
   type Outcome,
-  type Processable,
   processBatch,
 } from "../shared/broker/settle.ts";
-import { type DomainEvent, parseEvent } from "../shared/events.ts";
+import { type DomainEvent, type EventType, parseEvent } from "../shared/events.ts";
 import { runAudit } from "../shared/ops/audit.ts";
+import { discardLetters } from "../shared/ops/dead_letters.ts";
+import { republishEvent } from "../shared/ops/lists.ts";
+import { prepareReplay, readHorizon, startReplay } from "../shared/ops/replays.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
-import { TransientError } from "../shared/process/errors.ts";
+import { messageOf, TransientError } from "../shared/process/errors.ts";
+import type { Logger } from "../shared/process/log.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { connect, type Sql } from "../shared/sql/connect.ts";
+import { connect, type Sql, transaction, uuids } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
-import { claimingEvents, createWakeUps, markingPublished } from "../shared/sql/outbox.ts";
-import { type QueueKey, QUEUES, type Topology } from "../shared/topology.ts";
+import type { WakeUps } from "../shared/sql/outbox.ts";
+import { openSession } from "../shared/sql/session.ts";
+import { createSetAside } from "../shared/sql/set_aside.ts";
+import { connectionLost } from "../shared/sql/socket.ts";
+import { CONSUMED_TYPES, type QueueKey, QUEUES, type Topology } from "../shared/topology.ts";
 import { enroll } from "../workers/enrollments_payment_succeeded.ts";
 import { notify } from "../workers/notifications_final_events.ts";
 import { moveEach } from "../workers/orders/move_orders.ts";
 import { createFakeProvider, type PaymentProvider } from "../workers/payments/provider.ts";
 import { charge } from "../workers/payments_order_created.ts";
 import { refund } from "../workers/payments_refund_requested.ts";
+import { createReconciler } from "../workers/relay/reconcile.ts";
+import { relayBatch } from "../workers/relay/relay.ts";
+import { sendDueMessages } from "../workers/relay/replay.ts";
+import { keepPruning } from "../workers/relay/retention.ts";
+import { sendDue } from "../workers/relay/retries.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./support/test_schema.ts";
 
 shareTestSchema();
 
 const RUNS = Number(Deno.env.get("MODEL_RUNS")) || 50;
-/** More than the longest chain of events, times the two looks that an early one needs. */
-const MAX_ROUNDS = 20;
+/** Repeats the histories of a run; what runs at the same time may still end in another order. */
+const SEED = Number(Deno.env.get("MODEL_SEED")) || Math.floor(Math.random() * 2 ** 31);
+/** More than the longest chain of events, times the looks that an early one needs. */
+const MAX_ROUNDS = 60;
 /** How long to look for a shorter history that fails as well, in milliseconds. */
-const SHRINK_MS = 20_000;
-
-/** What the modules have written about an order. */
-interface Effects {
-  readonly payment: string | null;
-  readonly seat: string | null;
-  readonly told: readonly string[];
-}
+const SHRINK_MS = 60_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+const RETENTION_DAYS = 30;
+/** How far the clock of a process may be off; where that is more than the retention, it does not start. */
+const MAX_DAYS_OFF = 20;
+const RETRY_POLICY = { maxRetries: 2, earlyMs: 5 * MINUTE_MS };
 
 /** How an order can go: the statuses on its way, and what is there in the end. Written down apart from the code. */
 const STORIES: Readonly<
@@ -68,127 +90,539 @@ const STORIES: Readonly<
     end: { payment: "REFUND_SUCCEEDED", seat: "FAILED", told: ["ORDER_REFUNDED"] },
   },
 };
+type Story = "success" | "declined" | "noSeat";
 
-/** An order as the model knows it: how it is to go, and how far it was when last looked at. */
-interface Modelled {
-  readonly story: Story;
-  seen: OrderStatus;
+/** What the modules have written about an order. */
+interface Effects {
+  readonly payment: string | null;
+  readonly seat: string | null;
+  readonly told: readonly string[];
 }
+
+/** How the delivery of a batch can go. */
+const WAYS = {
+  fine: "and all is well",
+  deaf: "and dies before its ack",
+  uncommitted: "and dies before its commit",
+  silent: "while the provider is silent",
+  locked: "while somebody holds the rows of its orders",
+} as const;
+type Way = keyof typeof WAYS;
+
+/** How the placing of orders can go wrong. */
+const PLACINGS = {
+  fine: "",
+  unanswered: "; the connection is lost after the commit",
+  refused: "; the database refuses one more among them",
+  halved: "; the database refuses one more among them, and is gone once a half is stored",
+} as const;
+type Placing = keyof typeof PLACINGS;
+
+/** What is wrong with what strangers send: the reasons of its dead letters. */
+const STRANGERS = ["unknown version", "invalid payload", "unexpected type"] as const;
+
+/** A number that picks among what is there at that time. */
+const any = fc.nat(1000);
+const some = (min: number, max: number) => fc.array(any, { minLength: min, maxLength: max, size: "max" });
+const oneOf = <T>(...values: readonly (readonly [weight: number, value: T])[]) =>
+  fc.oneof(...values.map(([weight, value]) => ({ weight, arbitrary: fc.constant(value) })));
+type Of<A> = A extends fc.Arbitrary<infer T> ? T : never;
+
+const stories = fc.constantFrom<Story[]>("success", "declined", "noSeat");
+const group = fc.record({
+  stories: fc.array(stories, { minLength: 1, maxLength: 4 }),
+  placing: oneOf<Placing>([5, "fine"], [1, "unanswered"], [1, "refused"], [1, "halved"]),
+});
+/** A consumer that is handed a batch. Of two for one, each is a copy's. */
+const hand = fc.record({
+  consumer: any,
+  waiting: some(0, 8),
+  repeats: some(0, 2), // the broker delivers what was acked once more
+  isImpatient: fc.boolean(), // what is early it sets aside, instead of looking at it again
+  way: oneOf<Way>([5, "fine"], [2, "uncommitted"], [1, "deaf"], [1, "silent"]),
+});
+const hands = fc.array(hand, { minLength: 1, maxLength: 3, size: "max" });
+const deaths = oneOf([6, false], [1, true]);
+const locked = fc.record({ consumer: any, waiting: some(1, 4) });
+const forgery = fc.record({ copied: any, fault: fc.constantFrom(...STRANGERS) });
+const wanted = fc.record({ order: fc.option(any), consumer: fc.option(any) });
+const hours = oneOf([2, 1 / 30], [1, 2], [2, 12 * 24], [2, 31 * 24]);
+const hoursOff = oneOf([2, 0], [1, 3], [1, -3], [2, 24 * MAX_DAYS_OFF], [2, -24 * MAX_DAYS_OFF]);
+
+/** All that can happen: how often, what is chosen by chance or how it is told, and what it is. */
+const MOVES = [
+  move(6, group, placeOrders),
+  move(2, any, askAgain),
+  move(6, deaths, relayEvents),
+  move(10, hands, handOut),
+  plain(5, "the relay and all consumers work for a while", workOn),
+  move(2, locked, holdLocks),
+  move(3, fc.boolean(), silenceProvider),
+  plain(2, "a day passes, and the provider forgets its idempotency keys", forgetKeys),
+  move(3, hours, passTime),
+  move(3, hoursOff, setClocks),
+  plain(2, "the relay sends the retries that are due", sendRetries),
+  plain(3, "reconciliation has a pass", reconcile),
+  plain(2, `retention deletes what is older than ${RETENTION_DAYS} days`, retain),
+  move(2, fc.option(any), loseQueues),
+  move(2, forgery, forge),
+  plain(2, "an operator redrives all dead letters", redrive),
+  plain(1, "an operator discards the letters of strangers", discard),
+  move(1, wanted, prepareOne),
+  plain(1, "an operator starts the replay that was prepared first, and it runs to its end", replayOne),
+  move(2, any, republish),
+];
+
+/** What the histories of a run must have led to, so that they stay as wild as they are meant. */
+const EXPECTED = [
+  "done",
+  "duplicate",
+  "failed",
+  "rejected",
+  "unanswered",
+  "refused",
+  "halved",
+  "copies at once",
+  "lost",
+];
 
 Deno.test("orders end right under any history of deliveries, repeats, races and deaths, and are right at every step of it", async () => {
   await using db = await testSchema();
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
-  await using broker = await handBroker(db, topology);
-  const orders = new Map<string, Modelled>();
-  const met = new Map<string, number>(); // what the histories have led to, so that they stay as wild as they are meant
-  const count = (what: string) => met.set(what, (met.get(what) ?? 0) + 1);
-  const opsSql = db.as("orderflow_ops");
-  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
-
-  async function place(stories: readonly Story[]): Promise<void> {
-    await Promise.all(stories.map(async (story) => {
-      const request = { userId: SCENARIO_USER, courseId: STORIES[story].courseId, amount: "49.90" };
-      const { id } = await placeOrder(request, { correlationId: "model", traceparent: null });
-      orders.set(id, { story, seen: "PENDING" });
-    }));
-  }
-
-  async function deliver(consumer: string, batch: readonly Message[], way: Way): Promise<void> {
-    const verdicts = await broker.deliver(consumer, batch, way);
-    if (verdicts === null) return void count(way);
-    assertEquals(verdicts.filter(({ kind }) => kind === "rejected"), []);
-    if (verdicts.some(({ kind }) => kind === "done") && way !== "fine") count(way);
-    for (const { kind } of verdicts) count(kind);
-  }
-
-  async function take({ place: stories, relay, hands }: Step): Promise<void> {
-    await place(stories);
-    if (relay !== "sleeps") await broker.relay(relay === "dies");
-    const busy = broker.consumers.filter((consumer) => broker.pending(consumer).length > 0);
-    const batches = hands.flatMap(({ consumer: n, pending, repeats, way }) => {
-      const among = busy.length > 0 ? busy : broker.consumers;
-      const consumer = among[n % among.length] ?? "";
-      const batch = [
-        ...picked(broker.pending(consumer), pending),
-        ...picked(broker.acked(consumer), repeats),
-      ];
-      return batch.length > 0 ? [{ consumer, batch, way }] : [];
-    });
-    const names = batches.map(({ consumer }) => consumer);
-    if (new Set(names).size < names.length) count("copies at once");
-    await allDone(batches.map(({ consumer, batch, way }) => deliver(consumer, batch, way)));
-    await checkRows(db.sql, orders);
-    await checkInbox(db.sql, broker);
-  }
-
-  /** Whoever is alive gets all that waits, until nothing does. */
-  async function settle(): Promise<void> {
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      await broker.relay(false);
-      const waiting = broker.consumers.filter((consumer) => broker.pending(consumer).length > 0);
-      if (waiting.length === 0) return;
-      await allDone(waiting.map((consumer) => deliver(consumer, broker.pending(consumer), "fine")));
-    }
-    throw new Error(
-      `After ${MAX_ROUNDS} rounds, messages still wait: ${[...orders.values()].map((o) => o.seen)}`,
-    );
-  }
-
-  async function violations(graceSeconds: number) {
-    const { checks } = await runAudit(opsSql, topology, { graceSeconds });
-    return checks.filter(({ count }) => count > 0);
-  }
-
-  let failedAt = Infinity;
-  const property = fc.asyncProperty(history, async ({ first, steps }) => {
-    if (performance.now() > failedAt + SHRINK_MS) return; // short enough: what is left to try passes
+  using clock = testClock();
+  await using world = await openWorld(db, clock);
+  /** Plays a history. Answers with how it failed, told as a story; null where it did not. */
+  async function failureOf(moves: Iterable<Command>): Promise<Error | null> {
+    await world.begin();
     try {
-      await db.sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
-      broker.reset();
-      orders.clear();
-      await place(first);
-      for (const step of steps) await take(step);
-      assertEquals(await violations(3600), []); // what is under way is none
-      await settle();
-      await checkRows(db.sql, orders);
-      await checkEnd(db.sql, orders, broker);
-      assertEquals(await violations(0), []);
+      await fc.asyncModelRun(() => ({ model: world, real: world }), moves);
+      await settle(world);
+      return null;
     } catch (error) {
-      failedAt = Math.min(failedAt, performance.now());
-      throw error;
+      const story = world.story.map((line, i) => `${i + 1}. ${line}`).join("\n");
+      return new Error(`With MODEL_SEED=${SEED}:\n${story}\nand then: ${messageOf(error)}`, { cause: error });
     }
+  }
+  let failed: readonly Command[] = [];
+  const histories = fc.commands([fc.oneof(...MOVES)], { maxCommands: 40, size: "max" });
+  const property = fc.asyncProperty(histories, async (moves) => {
+    const failure = await failureOf(moves);
+    if (failure !== null) failed = [...moves];
+    return failure === null;
   });
-  await fc.assert(property, { numRuns: RUNS });
-
-  const never = ["done", "duplicate", "early", "failed", "copies at once", ...WAYS.slice(1)]
-    .filter((what) => !met.has(what));
+  const startedMs = performance.now();
+  const { failed: hasFailed } = await fc.check(property, { numRuns: RUNS, seed: SEED, endOnFailure: true });
+  const aMinute = Math.round(RUNS * MINUTE_MS / (performance.now() - startedMs));
+  if (hasFailed) throw await shortest(failed, failureOf);
+  if (RUNS > 50) console.log(`${aMinute} histories a minute`, world.met);
+  const never = EXPECTED.filter((what) => !world.met[what]);
   if (RUNS >= 50) assertEquals(never, [], "the histories have become too tame to prove anything");
 });
 
-interface OrderRows extends Effects {
+type Command = fc.AsyncCommand<World, World>;
+
+/** How the shortest history fails that is left when ever smaller parts are taken out of one that fails. */
+async function shortest(
+  moves: readonly Command[],
+  failureOf: (moves: readonly Command[]) => Promise<Error | null>,
+): Promise<Error> {
+  const endMs = performance.now() + SHRINK_MS;
+  let failure = await failureOf(moves) ?? new Error(`MODEL_SEED=${SEED} has failed, and not once more`);
+  for (let size = moves.length; size >= 1; size = Math.floor(size / 2)) {
+    for (let at = 0; at < moves.length && performance.now() < endMs;) {
+      const fewer = moves.toSpliced(at, size);
+      const shorter = await failureOf(fewer);
+      if (shorter === null) at += size;
+      else [moves, failure] = [fewer, shorter];
+    }
+  }
+  return failure;
+}
+
+/** A move of histories: it is made, and then all is looked at. */
+function move<T>(weight: number, choices: fc.Arbitrary<T>, run: (world: World, choice: T) => unknown) {
+  const command = (choice: T) => ({
+    check: () => true,
+    async run(world: World) {
+      await run(world, choice);
+      await check(world);
+    },
+    toString: () => run.name,
+  });
+  return { weight, arbitrary: choices.map(command) };
+}
+
+/** A move with nothing to choose. */
+function plain(weight: number, words: string, run: (world: World) => unknown) {
+  return move(weight, fc.constant(words), async (world) => {
+    world.tell(words);
+    await run(world);
+  });
+}
+
+/** Clients place orders, each under its own Idempotency-Key, and ask again until each has an answer. */
+async function placeOrders(world: World, { stories, placing }: Of<typeof group>): Promise<void> {
+  const asked = stories.map((story, i) => orderOf(world, story, world.orders.size + i + 1));
+  world.tell(`clients place ${listed(asked)}${PLACINGS[placing]}`);
+  world.count(placing);
+  for (const order of asked) world.orders.set(order.key, order);
+  const dear = { ...orderOf(world, "success", 0), amount: "99999999999.00" };
+  const isSpoilt = placing === "refused" || placing === "halved";
+  const together = isSpoilt ? asked.toSpliced(Math.ceil(asked.length / 2), 0, dear) : asked;
+  await place(world, together, wakeUpsOf(placing));
+  const rows = await world.db.sql<{ key: string }[]>`select correlation_id as key from orders`;
+  const untold = asked.filter(({ key, id }) => id === null && rows.some((row) => row.key === key));
+  assert(
+    placing === "unanswered" || untold.length === 0,
+    `stored, and told that it is not: ${listed(untold)}`,
+  );
+  await place(world, asked.filter(({ id }) => id === null), wakeUpsOf("fine"));
+  assertEquals(listed(asked.filter(({ id }) => id === null)), "", "asked again, and without an answer");
+}
+
+function orderOf(world: World, story: Story, n: number): Modelled {
+  const [label, placedAtMs] = [`order ${n} (${story})`, world.databaseMs()];
+  return { key: `key-${n}`, label, story, amount: "49.90", placedAtMs, id: null, seen: "PENDING" };
+}
+
+const listed = (orders: readonly Modelled[]) => orders.map(({ label }) => label).join(", ");
+
+/** A process of the API places orders, all at once. Those that are answered have their ids then. */
+async function place(world: World, orders: readonly Modelled[], wakeUps: WakeUps): Promise<void> {
+  const placeOrder = createOrderPlacer(world.as("orderflow_orders"), wakeUps, testLog);
+  const answers = await Promise.allSettled(orders.map(({ story, amount, key }) => {
+    const request = { userId: SCENARIO_USER, courseId: STORIES[story].courseId, amount };
+    return placeOrder(request, { correlationId: key, traceparent: null }, key);
+  }));
+  for (const [i, order] of orders.entries()) {
+    const answer = answers[i];
+    if (answer?.status !== "fulfilled") continue;
+    const { id } = answer.value;
+    assertEquals(id, order.id ?? id, `a second order under the key of ${order.label}`);
+    order.id = id;
+  }
+}
+
+/** What is around each statement that stores orders, as it wakes the relay: the connection is lost there. */
+function wakeUpsOf(placing: Placing): WakeUps {
+  let stored = 0;
+  return {
+    async carry(run) {
+      if (placing === "halved" && stored > 0) throw connectionLost();
+      const rows = await run(false);
+      if (placing === "unanswered") throw connectionLost();
+      stored++;
+      return rows;
+    },
+  };
+}
+
+async function askAgain(world: World, n: number): Promise<void> {
+  const since = world.databaseMs() - (RETENTION_DAYS - 1) * DAY_MS;
+  const [order] = picked([...world.orders.values()].filter(({ placedAtMs }) => placedAtMs > since), [n]);
+  if (!order) return;
+  world.tell(`the client of ${order.label} asks again, under the same key`);
+  await place(world, [order], wakeUpsOf("fine"));
+}
+
+async function relayEvents(world: World, dies: boolean): Promise<void> {
+  world.tell(`the relay publishes what waits${dies ? ", and dies before it has marked it" : ""}`);
+  if (dies) world.count("the relay dies");
+  await publishOutbox(world, dies);
+}
+
+/** Answers with how many events the relay has found. */
+async function publishOutbox(world: World, dies = false): Promise<number> {
+  const { publisher } = world.broker;
+  const dying: typeof publisher = {
+    async publish(...args) {
+      await publisher.publish(...args);
+      throw new Error(DEATH);
+    },
+  };
+  try {
+    const route = toExchange(world.topology.exchange, CONSUMED_TYPES);
+    return (await relayBatch(world.session, dies ? dying : publisher, route, 10_000)).claimed;
+  } catch (error) {
+    if (messageOf(error) !== DEATH) throw error;
+    return 0;
+  }
+}
+
+async function handOut(world: World, given: Of<typeof hands>): Promise<void> {
+  const batches = given.map(({ consumer: n, waiting, repeats, way, isImpatient }) => {
+    const consumer = world.busyConsumer(n);
+    const queue = world.broker.queue(consumer);
+    const first = new Set(picked(queue.waiting, waiting));
+    const again = picked(queue.acked, repeats).map((copy) => ({ ...copy }));
+    queue.waiting.push(...again);
+    for (const copy of again) if (isRetry(copy)) world.failures.set(`${consumer} ${copy.eventId}`, Infinity);
+    const copies = [...first, ...again];
+    if (copies.length > 0) world.tell(`${consumer} gets ${world.words(copies)}, ${WAYS[way]}`);
+    return { consumer, copies, way, isImpatient };
+  });
+  const names = batches.flatMap(({ consumer, copies }) => copies.length > 0 ? [consumer] : []);
+  if (new Set(names).size < names.length) world.count("copies at once");
+  await allDone(batches.map((batch) => deliver(world, batch)));
+}
+
+async function workOn(world: World): Promise<void> {
+  for (let round = 0; round < 2; round++) await workOnce(world);
+}
+
+async function workOnce(world: World): Promise<number> {
+  const published = await publishOutbox(world);
+  await allDone(
+    world.consumers.map((consumer) => deliver(world, { consumer, copies: world.waiting(consumer) })),
+  );
+  return published;
+}
+
+/** For longer than a consumer waits for a lock. */
+async function holdLocks(world: World, choice: Of<typeof locked>): Promise<void> {
+  const consumer = world.busyConsumer(choice.consumer);
+  const copies = [...new Set(picked(world.waiting(consumer), choice.waiting))];
+  if (copies.length === 0) return;
+  world.tell(`${consumer} gets ${world.words(copies)}, ${WAYS.locked}`);
+  const ids = uuids(copies.flatMap(({ orderId }) => orderId ?? []));
+  await transaction(world.db.sql, async (tx) => {
+    await tx`select from orders where id = any(${ids}::text::uuid[]) for update`;
+    await tx`select from payments where order_id = any(${ids}::text::uuid[]) for update`;
+    await deliver(world, { consumer, copies, way: "locked", isImpatient: true });
+  });
+}
+
+/** For so long that whatever asks it is given up on; and once more, where that is redriven too soon. */
+async function silenceProvider(world: World, isRedriven: boolean): Promise<void> {
+  const end = isRedriven ? "; redriven too soon, it is one once more" : "";
+  world.tell(`the provider is silent, until what asks it is a dead letter${end}`);
+  const asking = world.consumers.filter((consumer) => moduleOf(consumer) === "payments");
+  const tries = RETRY_POLICY.maxRetries + 1;
+  for (let tried = 0; tried < (isRedriven ? 2 : 1) * tries; tried++) {
+    if (tried === tries) await redrive(world);
+    for (const consumer of asking) {
+      await deliver(world, { consumer, copies: world.waiting(consumer), way: "silent", isImpatient: true });
+    }
+    await world.pass(2 * MINUTE_MS);
+    await sendRetries(world);
+  }
+}
+
+async function forgetKeys(world: World): Promise<void> {
+  await world.pass(DAY_MS);
+  const rows = await world.db.sql<{ key: string }[]>`
+    select order_id as key from payments union all select id from payments where status = 'REFUND_SUCCEEDED'`;
+  for (const { key } of rows) world.money.forgotten.add(key);
+}
+
+async function passTime(world: World, hours: number): Promise<void> {
+  world.tell(hours < 24 ? `${hours * 60} minutes pass` : `${hours / 24} days pass`);
+  await world.pass(hours * HOUR_MS);
+}
+
+async function setClocks(world: World, hours: number): Promise<void> {
+  const off = `${Math.abs(hours)} hours ${hours > 0 ? "ahead of" : "behind"} the database's`;
+  world.tell(`from now on the clocks of all processes are ${hours === 0 ? "right" : off}`);
+  await world.pass(0, hours * HOUR_MS);
+}
+
+async function sendRetries(world: World): Promise<number> {
+  return (await sendDue(world.as("orderflow_relay"), world.broker.publisher)).sent;
+}
+
+/** Answers with how much is lost, for all that is known. */
+async function reconcile(world: World): Promise<number> {
+  const depths = world.consumers.map((queue) => {
+    return { queue, messages: world.waiting(queue).length, consumers: 1 };
+  });
+  const wire = { publisher: world.broker.publisher, readQueues: () => Promise.resolve(depths) };
+  const { resent, lost } = await world.reconciler().pass(wire);
+  if (Object.keys(resent).length > 0) world.count("sent again");
+  return lost;
+}
+
+/** One round of retention. It says when it is done if it has deleted something: a row is put there for it. */
+async function retain(world: World): Promise<void> {
+  if (world.isAside) return; // a known gap: what is set aside for that long is not in the outbox any more
+  const { bindings, db: { sql } } = world;
+  await sql`insert into suspect_deliveries values ('nobody', '', 1, '-infinity') on conflict do nothing`;
+  const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+  const warning = (_: string, { error }: { error: string }) => reject(new Error(error));
+  const log: Logger = Object.assign(Object.create(testLog), { info: () => resolve(), warning });
+  const stop = new AbortController();
+  const options = { sql: world.as("orderflow_retention"), days: RETENTION_DAYS, bindings, log };
+  const pruning = keepPruning(options, stop.signal);
+  await done.finally(() => stop.abort());
+  await pruning;
+}
+
+function loseQueues(world: World, n: number | null): void {
+  const consumers = n === null ? world.consumers : [world.busyConsumer(n)];
+  world.tell(`the broker loses what is in ${n === null ? "all its queues" : consumers}`);
+  for (const consumer of consumers) {
+    if (world.waiting(consumer).length > 0) world.count("lost");
+    world.broker.queue(consumer).waiting = [];
+  }
+}
+
+/** A stranger sends a consumer a message with the id of a real event, if there is one that it lacks. */
+async function forge(world: World, { copied, fault }: Of<typeof forgery>): Promise<void> {
+  const pairs = (await readEvents(world)).flatMap((event) => {
+    const bound = world.bindings.filter(({ type }) => type === event.type);
+    return bound.map(({ consumer }) => ({ ...event, consumer }));
+  });
+  const open = pairs.filter(({ id, consumer }) => !world.processed.has(`${consumer} ${id}`));
+  const [event] = picked(open.length > 0 ? open : pairs, [copied]);
+  if (!event) return;
+  const { orderId, payload, consumer } = event;
+  world.tell(`a stranger sends ${consumer} a copy of ${world.about(event)}: ${fault}`);
+  const notice = { orderId, notificationId: orderId, notificationType: "ORDER_COMPLETED" };
+  const wrong = {
+    "unknown version": { version: 2 },
+    "invalid payload": { data: { orderId } },
+    "unexpected type": { type: "notification.sent", data: notice },
+  }[fault];
+  world.broker.send("", consumer, Buffer.from(JSON.stringify({ ...payload, ...wrong })), {});
+}
+
+function readEvents({ db: { sql } }: World) {
+  return sql<{ id: string; type: EventType; orderId: string; payload: object }[]>`
+    select id, type, order_id as "orderId", payload from outbox_events order by id`;
+}
+
+/** All open letters are sent again. They come without a past: with all retries, if no other copy is on its way. */
+async function redrive(world: World): Promise<number> {
+  const letters = await world.db.sql<{ consumer: string; key: string; isDue: boolean }[]>`
+    select consumer, consumer || ' ' || event_id as key, exists (
+      select from delayed_retries r where r.event_id = d.event_id and r.consumer = d.consumer and due_at is not null
+    ) as "isDue" from dead_letters d where state = 'OPEN'`;
+  if (letters.length === 0) return 0;
+  world.count("redriven");
+  for (const { consumer, key, isDue } of letters) {
+    const isWaiting = world.waiting(consumer).some(({ eventId }) => `${consumer} ${eventId}` === key);
+    world.failures.set(key, isDue || isWaiting ? Infinity : 0);
+  }
+  await redriveLetters(world.as("orderflow_ops"), world.broker.publisher, {}, 1000);
+  return letters.length;
+}
+
+async function discard(world: World): Promise<void> {
+  for (const reason of STRANGERS) {
+    await discardLetters(world.as("orderflow_ops"), { reason }, "nobody's", 1000);
+  }
+}
+
+async function prepareOne(world: World, choice: Of<typeof wanted>): Promise<void> {
+  const [order] = picked([...world.orders.values()], choice.order === null ? [] : [choice.order]);
+  const [consumer] = picked(world.consumers, choice.consumer === null ? [] : [choice.consumer]);
+  const what = order?.label ?? "order.created of all orders";
+  world.tell(`an operator prepares a replay of ${what} to ${consumer ?? "everybody"}`);
+  const which = order?.id ? { orderId: order.id } : { type: "order.created" as const };
+  const filter = { ...which, ...(consumer ? { consumer } : {}) };
+  const ops = world.as("orderflow_ops");
+  const horizon = await readHorizon(ops, RETENTION_DAYS);
+  const prepared = await prepareReplay(ops, { filter, bindings: world.bindings, horizon });
+  if (prepared.kind === "prepared") world.prepared.push(prepared.replay.id);
+}
+
+async function replayOne(world: World): Promise<void> {
+  const id = world.prepared.shift();
+  if (!id || !await startReplay(world.as("orderflow_ops"), id, 5000)) return;
+  world.count("replayed");
+  for (let isRunning = true; isRunning;) {
+    await world.pass(1000);
+    const sent = await sendDueMessages(world.as("orderflow_relay"), world.broker.publisher, RETENTION_DAYS);
+    isRunning = sent?.progress.state === "RUNNING";
+  }
+}
+
+async function republish(world: World, n: number): Promise<void> {
+  const [event] = picked(await readEvents(world), [n]);
+  if (!event) return;
+  world.tell(`an operator has ${world.about(event)} published again`);
+  await republishEvent(world.as("orderflow_ops"), event.id);
+}
+
+/** All that is broken is mended, and everybody works on until nothing is left to do. Then all is as it must be. */
+async function settle(world: World): Promise<void> {
+  world.tell("all that is broken is mended, and everybody works on until nothing is left to do");
+  await world.pass(0, 0);
+  for (let left = 1, rounds = 0; left > 0; rounds++) {
+    assert(rounds < MAX_ROUNDS, `after ${rounds} rounds there is still something to do`);
+    const before = world.processed.size;
+    left = await workOnce(world);
+    await check(world);
+    left += world.processed.size - before;
+    await world.pass(3 * MINUTE_MS);
+    if (world.hasLetters) await discard(world);
+    if (world.hasLetters) left += await redrive(world);
+    left += await sendRetries(world);
+    if (left === 0) left = await reconcile(world); // what flows needs none
+    left += world.consumers.flatMap(world.waiting).length;
+  }
+  await checkEnd(world);
+}
+
+interface Rows extends Effects {
   readonly id: string;
+  readonly key: string;
   readonly status: OrderStatus;
-  readonly events: readonly string[];
 }
 
-/** Each order with all that the modules have written about it. A second payment or seat of one would be a second row. */
-async function readOrders(sql: Sql): Promise<OrderRows[]> {
-  return await sql<OrderRows[]>`
-    select o.id, o.status, p.status as payment, e.status as seat,
-           (select coalesce(json_agg(n.type), '[]') from notifications n where n.order_id = o.id) as told,
-           (select coalesce(json_agg(x.type), '[]') from outbox_events x where x.order_id = o.id) as events
-    from orders o left join payments p on p.order_id = o.id left join enrollments e on e.order_id = o.id`;
+/** What holds at every moment. */
+async function check(world: World): Promise<void> {
+  const { sql } = world.db;
+  const keysOf = (rows: readonly { readonly key: string }[]) => new Set(rows.map(({ key }) => key));
+  const [rows, events, inbox, letters, retries] = await Promise.all([
+    sql<Rows[]>`
+      select o.id, o.correlation_id as key, o.status, p.status as payment, e.status as seat,
+             (select coalesce(json_agg(n.type), '[]') from notifications n where n.order_id = o.id) as told
+      from orders o left join payments p on p.order_id = o.id left join enrollments e on e.order_id = o.id`,
+    sql<(Known & { readonly id: string })[]>`
+      select id, type, order_id as "orderId", extract(epoch from published_at)::float8 * 1000 as "publishedMs"
+      from outbox_events`,
+    sql<{ key: string }[]>`select consumer || ' ' || event_id as key from processed_events`.then(keysOf),
+    sql<{ key: string; reason: string }[]>`
+      select consumer || ' ' || event_id as key, reason from dead_letters where state = 'OPEN'`,
+    sql<{ key: string }[]>`
+      select consumer || ' ' || event_id as key from delayed_retries where due_at is not null`.then(keysOf),
+  ]);
+  const aside = new Set([...retries, ...keysOf(letters.filter(({ reason }) => !isStrange(reason)))]);
+  Object.assign(world, { hasLetters: letters.length > 0, isAside: aside.size > 0 });
+  const outbox = new Set(events.map(({ id }) => id));
+  for (const { id, ...event } of events) world.events.set(id, event);
+  for (const key of inbox) world.processed.add(key);
+  checkRows(world, rows);
+
+  const forgotten = world.acked.splice(0).filter((key) => !inbox.has(key) && !aside.has(key));
+  assertEquals(forgotten, [], "acked, and neither processed nor set aside");
+  const oldMs = world.databaseMs() - RETENTION_DAYS * DAY_MS;
+  for (const [id, { type, orderId, publishedMs }] of world.events) {
+    const about = world.about({ type, orderId });
+    const isOld = publishedMs !== null && publishedMs < oldMs;
+    assert(outbox.has(id) || isOld, `${about} was deleted before its time`);
+    for (const { consumer } of world.bindings.filter((binding) => binding.type === type)) {
+      const key = `${consumer} ${id}`;
+      const isProcessed = world.processed.has(key);
+      const isRemembered = !isProcessed || inbox.has(key) || !outbox.has(id);
+      assert(isRemembered, `${consumer} has forgotten ${about}, which can be sent again`);
+      const isKept = isProcessed || outbox.has(id) || aside.has(key);
+      assert(isKept, `${about} is lost to ${consumer}: nobody will send it again`);
+    }
+  }
+  const { askedAgain } = world.money;
+  assertEquals(askedAgain, [], "the provider had forgotten the key, and was asked for what is in the table");
 }
 
-/** What holds at every moment: each order is on its story's path and has never gone back, and events match rows. */
-async function checkRows(sql: Sql, orders: ReadonlyMap<string, Modelled>): Promise<void> {
-  const rows = await readOrders(sql);
-  assertEquals(rows.map(({ id }) => id).toSorted(), [...orders.keys()].toSorted());
-  for (const { id, status, payment, seat, told, events } of rows) {
-    const order = orders.get(id);
+/** Each order is on its story's path and has never gone back, and its events match its rows. */
+function checkRows(world: World, rows: readonly Rows[]): void {
+  const wanted = [...world.orders.keys()].toSorted();
+  assertEquals(rows.map(({ key }) => key).toSorted(), wanted, "orders, by their keys");
+  const eventsOf = Map.groupBy(world.events.values(), ({ orderId }) => orderId);
+  for (const { id, key, status, payment, seat, told } of rows) {
+    const order = world.orders.get(key);
     assert(order);
     const { path, end } = STORIES[order.story];
-    const about = `${order.story}: ${order.seen} → ${status}, payment ${payment}, seat ${seat}`;
+    const about = `${order.label}: ${order.seen} → ${status}, payment ${payment}, seat ${seat}`;
     assert(path.includes(status) && path.indexOf(status) >= path.indexOf(order.seen), about);
     order.seen = status;
     assert(payment === null || payment === end.payment || payment === "SUCCEEDED", about);
@@ -206,148 +640,304 @@ async function checkRows(sql: Sql, orders: ReadonlyMap<string, Modelled>): Promi
       "refund.requested": isUnderRefund,
       "refund.succeeded": payment === "REFUND_SUCCEEDED",
     };
-    const known = events.filter((type) => type in facts); // what others tell of a purchase is not the model's
+    const types = (eventsOf.get(id) ?? []).map(({ type }) => type);
+    const known = types.filter((type) => type in facts); // what others tell of a purchase is not the model's
     assertEquals(known.toSorted(), Object.keys(facts).filter((type) => facts[type]), about);
   }
 }
 
-/** Whatever was acked is in the inbox: the effects of a message that is gone have committed. */
-async function checkInbox(sql: Sql, broker: HandBroker): Promise<void> {
-  const rows = await sql<{ key: string }[]>`select consumer || ' ' || event_id as key from processed_events`;
-  const inbox = new Set(rows.map(({ key }) => key));
-  const acked = broker.consumers.flatMap((consumer) =>
-    broker.acked(consumer).map(({ eventId }) => `${consumer} ${eventId}`)
-  );
-  assertEquals(acked.filter((key) => !inbox.has(key)), []);
-}
-
 /** Every order is where its story ends, with its effects, and as much money has moved as the rows say. */
-async function checkEnd(
-  sql: Sql,
-  orders: ReadonlyMap<string, Modelled>,
-  { money }: HandBroker,
-): Promise<void> {
-  for (const { id, status, payment, seat, told } of await readOrders(sql)) {
-    const { path, end } = STORIES[orders.get(id)?.story ?? "success"];
-    assertEquals({ status, payment, seat, told }, { status: path.at(-1), ...end });
+async function checkEnd(world: World): Promise<void> {
+  for (const { story, seen, label } of world.orders.values()) {
+    assertEquals(seen, STORIES[story].path.at(-1), label);
   }
-  const payments = await sql<{ id: string; orderId: string; status: string }[]>`
+  const payments = await world.db.sql<{ id: string; orderId: string; status: string }[]>`
     select id, order_id as "orderId", status from payments where status <> 'FAILED'`;
   const refunds = payments.filter(({ status }) => status === "REFUND_SUCCEEDED");
-  assertEquals([...money.charged].toSorted(), payments.map(({ orderId }) => orderId).toSorted());
-  assertEquals([...money.refunded].toSorted(), refunds.map(({ id }) => id).toSorted());
+  const { charged, refunded } = world.money;
+  assertEquals([...charged].toSorted(), payments.map(({ orderId }) => orderId).toSorted(), "charges");
+  assertEquals([...refunded].toSorted(), refunds.map(({ id }) => id).toSorted(), "refunds");
+  // An order has its time from a clock that may have been ahead: retention must seem to have come sooner.
+  const scope = { graceSeconds: 0, retentionDays: RETENTION_DAYS - MAX_DAYS_OFF - 1 };
+  const { checks } = await runAudit(world.as("orderflow_ops"), world.topology, scope);
+  assertEquals(checks.filter(({ count }) => count > 0), [], "audit");
 }
 
-/** Waits for all of them, so that none is at work any more when one has failed. */
-async function allDone(work: readonly Promise<void>[]): Promise<void> {
-  await Promise.allSettled(work);
-  await Promise.all(work);
+interface Batch {
+  readonly consumer: string;
+  readonly copies: readonly Copy[];
+  readonly way?: Way;
+  readonly isImpatient?: boolean;
 }
 
-function picked<T>(from: readonly T[], picks: readonly number[]): T[] {
-  return picks.flatMap((n) => from.slice(n % from.length).slice(0, 1));
+/** Hands copies to a consumer, and does about them what the consumer's frame does (`settle()` in `consume.ts`). */
+async function deliver(
+  world: World,
+  { consumer, copies, way = "fine", isImpatient = false }: Batch,
+): Promise<void> {
+  const acked: Copy[] = [];
+  const ack = ({ fields: { deliveryTag: tag } }: ConsumeMessage, multiple: boolean) =>
+    void acked.push(...copies.slice(multiple ? 0 : tag - 1, tag));
+  const batch = copies.map((copy, i) => {
+    const fields = { ...copy.fields, deliveryTag: i + 1, redelivered: copy.deliveries++ > 0 };
+    const message = {
+      content: copy.content,
+      properties: copy.properties,
+      fields,
+    } as unknown as ConsumeMessage;
+    const channel = { ack } as unknown as Channel;
+    const limits = { parse: parseEvent, maxBytes: 65_536 };
+    const takenUpMs = performance.now() - (isImpatient ? 1001 : 0);
+    return Object.assign(receive(channel, message, limits, new Date()), { channel, takenUpMs });
+  });
+  const outcomes = await world.process(consumer, way, batch).catch((error) => {
+    if (way === "uncommitted" && messageOf(error) === DEATH) return new Map<Delivery<DomainEvent>, Outcome>();
+    throw error;
+  });
+  if (copies.length > 0) world.count(outcomes.size > 0 ? way : DEATH);
+  const steps = [...outcomes].map(([delivery, outcome]) => {
+    const { retryState: { retries }, takenUpMs } = delivery;
+    const attempts = { retries, looks: 0, unackedMs: performance.now() - takenUpMs, ageMs: ageOf(delivery) };
+    const step = nextStep(outcome, attempts, RETRY_POLICY, Math.random());
+    checkOutcome(world, `${consumer} ${aboutOf(delivery.parsed).eventId}`, outcome, step);
+    return { delivery, step };
+  });
+  const letters = steps.flatMap(({ delivery, step }) => {
+    return step.kind === "dead-letter" ? deadLetterOf(delivery, consumer, step) : [];
+  });
+  const retries = steps.flatMap(({ delivery, step }) => {
+    return step.kind === "retry" ? retryOf(delivery, consumer, step) ?? [] : [];
+  });
+  const setAside = createSetAside(world.as(`orderflow_${moduleOf(consumer)}`), consumer);
+  if (letters.length > 0) await setAside.keepDeadLetters(letters);
+  if (retries.length > 0) await setAside.keepRetries(retries);
+  if (way === "deaf") return;
+  const { done = [], open = [] } = Object.groupBy(
+    steps,
+    ({ step }) => step.kind === "look-again" ? "open" : "done",
+  );
+  ackDeliveries(done.map(({ delivery }) => delivery), open.map(({ delivery }) => delivery));
+  world.broker.forget(consumer, acked);
+  const events = acked.filter(({ isEvent }) => isEvent);
+  world.acked.push(...events.map(({ eventId }) => `${consumer} ${eventId}`));
 }
 
-/** How the delivery of a batch can go. */
-const WAYS = ["fine", "dies before its commit", "dies before its ack", "provider is silent"] as const;
-type Way = (typeof WAYS)[number];
-
-interface Message extends Processable<DomainEvent> {
-  readonly eventId: string;
+/** Only what a stranger sent is rejected, and nothing is given up on before its retries are spent. */
+function checkOutcome(world: World, key: string, outcome: Outcome, step: NextStep): void {
+  world.count(outcome.kind);
+  if (outcome.kind === "rejected") assert(isStrange(outcome.reason), `${outcome.reason}: ${outcome.detail}`);
+  if (outcome.kind !== "failed") return;
+  const failures = (world.failures.get(key) ?? 0) + 1;
+  world.failures.set(key, failures);
+  const isTooSoon = step.kind === "dead-letter" && failures <= RETRY_POLICY.maxRetries;
+  assert(!isTooSoon, `given up on at failure ${failures}, before its ${RETRY_POLICY.maxRetries} retries`);
 }
-type Process = (batch: readonly Message[]) => Promise<ReadonlyMap<Message, Outcome>>;
-type HandBroker = Awaited<ReturnType<typeof handBroker>>;
 
-/** The setting that marks the sessions of consumers who die when they commit. */
-const DIES = "orderflow_test.dies";
+const isStrange = (reason: string) => STRANGERS.some((known) => known === reason);
+
+interface Modelled {
+  readonly key: string;
+  readonly label: string;
+  readonly story: Story;
+  readonly amount: string;
+  readonly placedAtMs: number;
+  /** Null until its client has an answer. */
+  id: string | null;
+  /** How far it was when last looked at. */
+  seen: OrderStatus;
+}
+
+/** An event as the outbox had it when last looked at. */
+interface Known {
+  readonly type: EventType;
+  readonly orderId: string;
+  readonly publishedMs: number | null;
+}
+
+/** What who dies meets with. */
+const DEATH = "dies";
+/** Of the sessions of consumers to which something happens. */
+const SETTINGS: Readonly<Partial<Record<Way, Readonly<Record<string, string>>>>> = {
+  uncommitted: { "orderflow_test.dies": "on" },
+  locked: { lock_timeout: "20" },
+};
+
+type World = Awaited<ReturnType<typeof openWorld>>;
+type Module = "orders" | "payments" | "enrollments" | "notifications";
+const moduleOf = (consumer: string) => consumer.split(".", 1).join() as Module;
+
+/** All that there is: the database, whose clock can be set, a broker by hand, a provider, and what is known of them. */
+async function openWorld(db: TestSchema, clock: ReturnType<typeof testClock>) {
+  await prepareDatabase(db.sql);
+  const settings = { search_path: "public, pg_catalog" }; // so that now() is the one that can be set
+  const pools = new Map<string, Sql>();
+  const as = (role: DatabaseRole, more: Readonly<Record<string, string>> = {}) =>
+    pools.getOrInsertComputed(`${role} ${JSON.stringify(more)}`, () => {
+      return connect(db.url, { name: "model", role, max: 3, settings: { ...settings, ...more } });
+    });
+  const session = openSession(db.url, { name: "model", role: "orderflow_relay", settings });
+  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+  const bindings = bindingsOf(topology);
+  const consumers = Object.values(topology.queues).map(({ name }) => name);
+  const broker = handBroker(topology);
+  const waiting = (consumer: string) => [...broker.queue(consumer).waiting];
+  /** What has moved, by the keys that the provider was given, and what it was asked for of those that it has `forgotten`. */
+  const money = { charged: new Set<string>(), refunded: new Set<string>(), forgotten: new Set<string>() };
+  const askedAgain: string[] = [];
+  const provider = recordingProvider({ ...money, askedAgain });
+  const met: Record<string, number> = {};
+  const orders = new Map<string, Modelled>();
+  const events = new Map<string, Known>();
+  const processed = new Set<string>();
+  const failures = new Map<string, number>();
+  const [acked, prepared, story]: [string[], string[], string[]] = [[], [], []];
+  const newReconciler = () => createReconciler({ sql: as("orderflow_relay"), bindings, afterMs: MINUTE_MS });
+  let reconciler = newReconciler();
+  let [aheadMs, offMs] = [0, 0];
+
+  /** So much time passes; the clocks of the processes are `off` the database's from then on. */
+  async function pass(ms: number, off = offMs): Promise<void> {
+    [aheadMs, offMs] = [aheadMs + ms, off];
+    clock.aheadMs = aheadMs + offMs;
+    await db.sql`update model_clock set ahead = ${aheadMs}::float8 * interval '1 millisecond'`;
+  }
+
+  function about(
+    { type, orderId }: { readonly type: string | null; readonly orderId: string | null },
+  ): string {
+    return `${type} of ${orders.values().find(({ id }) => id === orderId)?.label ?? "nobody's order"}`;
+  }
+
+  return {
+    ...{ db, as, session, topology, bindings, consumers, broker, waiting, met, pass, about },
+    ...{ orders, events, processed, failures, acked, prepared, story, money: { ...money, askedAgain } },
+    hasLetters: false,
+    /** Whether there are letters of events, or retries that wait. */
+    isAside: false,
+    reconciler: () => reconciler,
+    count: (what: string) => void (met[what] = (met[what] ?? 0) + 1),
+    tell: (line: string) => void story.push(line),
+    databaseMs: () => clock.realMs() + aheadMs,
+    /** A new history. It is later than all before it, whatever their clocks said: ids only go up. */
+    async begin(): Promise<void> {
+      await db.sql`
+        truncate orders, payments, enrollments, notifications, outbox_events, processed_events, idempotency_keys,
+          dead_letters, delayed_retries, suspect_deliveries, replays, replay_events, reconciliation_cursors, lost_events`;
+      for (const known of [orders, events, processed, failures, ...Object.values(money)]) known.clear();
+      for (const list of [acked, prepared, story, askedAgain]) list.length = 0;
+      for (const consumer of consumers) Object.assign(broker.queue(consumer), { waiting: [], acked: [] });
+      reconciler = newReconciler();
+      await pass((2 * MAX_DAYS_OFF + 1) * DAY_MS, 0);
+    },
+    /** One of the consumers for whom something waits; where there is none, any. */
+    busyConsumer(n: number): string {
+      const busy = consumers.filter((consumer) => waiting(consumer).length > 0);
+      return picked(busy.length > 0 ? busy : consumers, [n]).join();
+    },
+    words: (copies: readonly Copy[]) =>
+      copies.map((copy) => `${about(copy)}${copy.deliveries > 0 ? " (again)" : ""}`).join(", "),
+    async process(consumer: string, way: Way, batch: readonly Delivery<DomainEvent>[]) {
+      const asked = way === "silent" ? silentProvider : provider;
+      const process = consumersOn((role) => as(role, SETTINGS[way]), topology, asked).get(consumer);
+      if (!process) throw new Error(`There is no consumer ${consumer}`);
+      return await process(batch);
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([session.end(), ...pools.values().map((sql) => sql.end({ timeout: 2 }))]);
+    },
+  };
+}
+
+/** A message in a queue, or one that was. */
+interface Copy {
+  readonly content: Buffer;
+  readonly fields: { readonly exchange: string; readonly routingKey: string };
+  readonly properties: { readonly headers?: Record<string, unknown> };
+  readonly eventId: string | null;
+  readonly orderId: string | null;
+  readonly type: string | null;
+  /** Whether it is an event that its consumer is bound to. */
+  readonly isEvent: boolean;
+  deliveries: number;
+}
+
+const isRetry = ({ properties: { headers } }: Copy) => headers !== undefined && "x-retries" in headers;
+
+/** A broker whose queues lie open: the test decides who gets what, and in which order. */
+function handBroker({ exchange: events, queues }: Topology) {
+  const open = new Map<string, { waiting: Copy[]; acked: Copy[] }>();
+  const queue = (consumer: string) => open.getOrInsertComputed(consumer, () => ({ waiting: [], acked: [] }));
+  const boundTo = (key: string) =>
+    Object.values(queues).filter((q) => q.bindings.some((type) => type === key));
+  function send(exchange: string, routingKey: string, content: Buffer, properties: Copy["properties"]): void {
+    const parsed = parseEvent(content);
+    const { eventId, type, aggregateId: orderId } = aboutOf(parsed);
+    for (const name of exchange === events ? boundTo(routingKey).map(({ name }) => name) : [routingKey]) {
+      const isEvent = parsed.ok && boundTo(parsed.event.type).some((bound) => bound.name === name);
+      const fields = { exchange, routingKey };
+      queue(name).waiting.push({
+        content,
+        fields,
+        properties,
+        eventId,
+        orderId,
+        type,
+        isEvent,
+        deliveries: 0,
+      });
+    }
+  }
+  const channel = {
+    on: () => {},
+    publish(
+      ...[exchange, key, content, properties, onAnswer]: [...Parameters<typeof send>, (error: null) => void]
+    ) {
+      send(exchange, key, content, properties);
+      onAnswer(null);
+    },
+  };
+  return {
+    queue,
+    send,
+    publisher: createPublisher(channel as unknown as ConfirmChannel),
+    forget(consumer: string, copies: readonly Copy[]): void {
+      const { waiting, acked } = queue(consumer);
+      queue(consumer).waiting = waiting.filter((copy) => !copies.includes(copy));
+      acked.push(...copies);
+    },
+  };
+}
+
+/** The clock of all processes, for as long as it lives: `aheadMs` ahead of the real one. */
+function testClock() {
+  const RealDate = Date;
+  const realMs = () => RealDate.now();
+  const clock = { aheadMs: 0, realMs, [Symbol.dispose]: () => void (globalThis.Date = RealDate) };
+  const now = () => realMs() + clock.aheadMs;
+  globalThis.Date = new Proxy(RealDate, {
+    construct: (target, args, as) => Reflect.construct(target, args.length > 0 ? args : [now()], as),
+    get: (target, key) => key === "now" ? now : Reflect.get(target, key),
+  });
+  return clock;
+}
 
 /**
- * A broker, a relay and the consumers in one process: the test decides who gets what, in which order, and who dies.
- * Disposing of it closes its pools.
+ * Gives the database a clock that can be set, and makes commits of the sessions that are marked fail, with all that they
+ * hold written: nothing of it stays.
  */
-async function handBroker(db: TestSchema, topology: Topology) {
-  await letCommitsFail(db.sql);
-  await using resources = new AsyncDisposableStack();
-  const dying = (role: DatabaseRole): Sql => {
-    const sql = connect(db.url, { name: "test", role, max: 4, settings: { [DIES]: "on" } });
-    resources.defer(() => sql.end({ timeout: 2 }));
-    return sql;
-  };
-  /** What money has moved, by the keys that the provider was given: orders for charges, payments for refunds. */
-  const money = { charged: new Set<string>(), refunded: new Set<string>() };
-  const provider = recordingProvider(money);
-  const fine = consumersOn((role) => db.as(role), topology, provider);
-  const ways: Readonly<Record<Way, ReadonlyMap<string, Process>>> = {
-    "fine": fine,
-    "dies before its ack": fine,
-    "dies before its commit": consumersOn(dying, topology, provider),
-    "provider is silent": consumersOn((role) => db.as(role), topology, silentProvider),
-  };
-  const bindings = bindingsOf(topology);
-  const queues = () => new Map([...fine.keys()].map((consumer) => [consumer, new Map<string, Message>()]));
-  const [pending, acked] = [queues(), queues()];
-  const relaySql = db.as("orderflow_relay");
-  const owned = resources.move();
-  return {
-    consumers: [...fine.keys()],
-    money,
-    pending: (consumer: string) => [...pending.get(consumer)?.values() ?? []],
-    acked: (consumer: string) => [...acked.get(consumer)?.values() ?? []],
-    /** Publishes all that the outbox holds. One that `dies` does so before it has marked anything: all comes again. */
-    async relay(dies: boolean): Promise<void> {
-      const claimed = await claimingEvents(relaySql, 10_000);
-      for (const { id: eventId, type, body, traceparent } of claimed) {
-        const parsed = parseEvent(new TextEncoder().encode(body));
-        const retryState = { retries: 0, ageMs: 0 };
-        for (const { consumer } of bindings.filter((binding) => binding.type === type)) {
-          pending.get(consumer)?.set(eventId, {
-            eventId,
-            parsed,
-            traceparent,
-            retryState,
-            mayBeRepeat: false,
-          });
-        }
-      }
-      if (!dies) await markingPublished(relaySql, claimed.map(({ id }) => id));
-    },
-    /**
-     * Has a consumer handle a batch. What it has processed is acked, unless it died before; all else is pending, whether
-     * or not it was. Answers with its outcomes, or with null where it died before its commit.
-     */
-    async deliver(consumer: string, batch: readonly Message[], way: Way): Promise<readonly Outcome[] | null> {
-      const process = ways[way].get(consumer);
-      if (!process) throw new Error(`There is no consumer ${consumer}`);
-      for (const message of batch) pending.get(consumer)?.set(message.eventId, message);
-      let outcomes: ReadonlyMap<Message, Outcome>;
-      try {
-        outcomes = await process(batch.map((message) => ({ ...message })));
-      } catch (error) {
-        if (error instanceof Error && error.message === way && way === "dies before its commit") return null;
-        throw error;
-      }
-      for (const [message, { kind }] of way === "dies before its ack" ? [] : outcomes) {
-        if (kind !== "done" && kind !== "duplicate") continue;
-        pending.get(consumer)?.delete(message.eventId);
-        acked.get(consumer)?.set(message.eventId, message);
-      }
-      return [...outcomes.values()];
-    },
-    /** Empties all queues, and forgets all money. */
-    reset(): void {
-      for (const queue of [...pending.values(), ...acked.values(), ...Object.values(money)]) queue.clear();
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
-}
-
-/** Makes commits of the sessions that are marked fail, with all that they hold written: nothing of it stays. */
-async function letCommitsFail(sql: Sql): Promise<void> {
+async function prepareDatabase(sql: Sql): Promise<void> {
+  await sql`create table model_clock as select interval '0' as ahead`;
+  await sql`grant select on model_clock to public`;
+  for (const clock of ["now", "clock_timestamp"]) {
+    await sql.unsafe(`
+      create function public.${clock}() returns timestamptz language sql stable
+      return pg_catalog.${clock}() + (select ahead from public.model_clock)`);
+  }
   await sql`
     create function fail_commit() returns trigger language plpgsql as $$
     begin
       if current_setting('orderflow_test.dies', true) = 'on' then
-        raise exception 'dies before its commit' using errcode = '53100';
+        raise exception 'dies' using errcode = '53100';
       end if;
       return null;
     end $$`;
@@ -356,15 +946,18 @@ async function letCommitsFail(sql: Sql): Promise<void> {
     deferrable initially deferred for each row execute function fail_commit()`;
 }
 
+type Process = (
+  batch: readonly Delivery<DomainEvent>[],
+) => Promise<ReadonlyMap<Delivery<DomainEvent>, Outcome>>;
+
 /** The consumers of the purchase as their scripts make them, by their names. */
 function consumersOn(
   as: (role: DatabaseRole) => Sql,
   { queues }: Topology,
   provider: PaymentProvider,
 ): ReadonlyMap<string, Process> {
-  const pools = new Map<DatabaseRole, Sql>(); // one a role: a given Postgres has connections for others as well
-  const deps = (module: "orders" | "payments" | "enrollments" | "notifications", queue: QueueKey) => {
-    const sql = pools.getOrInsertComputed(`orderflow_${module}`, as);
+  const deps = (module: Module, queue: QueueKey) => {
+    const sql = as(`orderflow_${module}`);
     return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
   };
   const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
@@ -386,15 +979,20 @@ function consumersOn(
 }
 
 /** The fake provider, which keeps a record of what it did, by its idempotency keys. */
-function recordingProvider({ charged, refunded }: HandBroker["money"]): PaymentProvider {
+function recordingProvider(
+  { charged, refunded, forgotten, askedAgain }: World["money"],
+): PaymentProvider {
   const fake = createFakeProvider({ latencyMs: 0 });
+  const note = (key: string) => void (forgotten.has(key) && askedAgain.push(key));
   return {
     async charge(request, signal) {
+      note(request.idempotencyKey);
       const result = await fake.charge(request, signal);
       if (result.kind === "charged") charged.add(request.idempotencyKey);
       return result;
     },
     async refund(request, signal) {
+      note(request.idempotencyKey);
       refunded.add(request.idempotencyKey);
       return await fake.refund(request, signal);
     },
@@ -404,34 +1002,12 @@ function recordingProvider({ charged, refunded }: HandBroker["money"]): PaymentP
 const isSilent = () => Promise.reject(new TransientError("the provider is silent"));
 const silentProvider: PaymentProvider = { charge: isSilent, refund: isSilent };
 
-/** How an order is to go. */
-type Story = "success" | "declined" | "noSeat";
+/** Waits for all of them, so that none is at work any more when one has failed. */
+async function allDone(work: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
+}
 
-const weighted = <T>(...values: readonly (readonly [weight: number, value: T])[]) =>
-  fc.oneof(...values.map(([weight, value]) => ({ weight, arbitrary: fc.constant(value) })));
-const stories = fc.constantFrom<Story[]>("success", "declined", "noSeat");
-
-/** A consumer that is handed a batch: numbers that pick among what is there at that time. */
-const hand = fc.record({
-  /** Among the consumers for whom something waits. */
-  consumer: fc.nat(5),
-  /** Among the messages that wait; one may be picked twice. */
-  pending: fc.array(fc.nat(20), { maxLength: 8, size: "max" }),
-  /** Among those that the consumer has acked. */
-  repeats: fc.array(fc.nat(20), { maxLength: 2 }),
-  way: weighted<Way>([5, WAYS[0]], [2, WAYS[1]], [1, WAYS[2]], [1, WAYS[3]]),
-});
-
-/** Orders are placed, the relay runs, then some consumers get a batch each, all at once; of two for one each is a copy's. */
-const step = fc.record({
-  place: fc.oneof({ weight: 4, arbitrary: fc.constant<Story[]>([]) }, fc.array(stories, { maxLength: 2 })),
-  relay: weighted<"works" | "dies" | "sleeps">([6, "works"], [1, "dies"], [2, "sleeps"]),
-  hands: fc.array(hand, { minLength: 1, maxLength: 4, size: "max" }),
-});
-type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
-
-/** The orders at its start, and what happens then, in 20 steps at most. */
-const history = fc.record({
-  first: fc.array(stories, { minLength: 1, maxLength: 4 }),
-  steps: fc.array(step, { maxLength: 20, size: "max" }),
-});
+function picked<T>(from: readonly T[], picks: readonly number[]): T[] {
+  return picks.flatMap((n) => from.slice(n % from.length).slice(0, 1));
+}
