@@ -222,8 +222,8 @@ async function ask({ url }: TestStack, request: FuzzedRequest, placed: Placed): 
   const init = { method, headers, body: body && new Uint8Array(body), redirect: "manual" } as const;
   const response = await fetch(`${url}${path}`, init);
   const isCompressed = response.headers.get("content-encoding") === "gzip"; // who asks for it by hand unpacks it
-  const body = isCompressed ? response.body?.pipeThrough(new DecompressionStream("gzip")) : response.body;
-  const text = await new Response(body).text();
+  const answered = isCompressed ? response.body?.pipeThrough(new DecompressionStream("gzip")) : response.body;
+  const text = await new Response(answered).text();
   const { status } = response;
   const about = `${status} ${text.slice(0, 500)}`;
   checkCorrelationId(headers["x-correlation-id"], response);
