@@ -31,7 +31,7 @@ export type ApiClient = ReturnType<typeof createApiClient>;
 const [ANSWER_TIMEOUT_MS, LONG_TIMEOUT_MS] = [15_000, 120_000];
 
 interface Ask {
-  readonly method?: "GET" | "POST" | "PUT";
+  readonly method?: "GET" | "POST";
   readonly body?: object;
   readonly timeoutMs?: number;
 }
@@ -92,8 +92,9 @@ export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void =
         if (error instanceof ApiError && error.status === 404) return null;
         throw error;
       }),
-    putFaults: (faults: readonly FaultRequest[]) =>
-      ask<{ armed: answers.ArmedFaultJson[] }>("/ops/faults", { method: "PUT", body: { faults } }),
+    armFault: (fault: FaultRequest) => post("/ops/faults", fault),
+    disarmFault: (fault: string) => post(`/ops/faults/${id(fault)}/disarm`),
+    readWhy: (order: string) => get<answers.WhyJson>(`/ops/orders/${id(order)}/why`),
     readAudit: () => ask<answers.AuditJson>("/ops/audit", { timeoutMs: LONG_TIMEOUT_MS }),
   };
 }

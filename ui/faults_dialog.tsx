@@ -23,11 +23,9 @@ export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
   const { rows, problem, refresh } = useRows(read, "faults", { tick: pulse.at, isHeld: false });
   const faults = rows?.[0];
 
-  /** Changes what is armed at this moment, and not what was armed when the list was read: others arm as well. */
-  async function change(next: (armed: readonly ArmedFaultJson[]) => readonly FaultRequest[], words: string) {
+  async function change(words: string, doing: () => Promise<unknown>) {
     try {
-      const now = await api.listFaults();
-      await api.putFaults(next(now?.armed ?? []).map(requestOf));
+      await doing();
       setSaid({ level: "good", words });
     } catch (error) {
       setSaid({ level: "bad", words: problemOf(error) });
@@ -50,9 +48,12 @@ export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
       {faults && (
         <Armed
           armed={faults.armed}
-          onDisarm={({ id, point }) =>
-            change((armed) => armed.filter((each) => each.id !== id), `${point} is disarmed.`)}
-          onDisarmAll={() => change(() => [], "Everything is disarmed.")}
+          onDisarm={({ id, point }) => change(`${point} is disarmed.`, () => api.disarmFault(id))}
+          onDisarmAll={() =>
+            change(
+              "Everything is disarmed.",
+              () => Promise.all(faults.armed.map(({ id }) => api.disarmFault(id))),
+            )}
         />
       )}
       <ul class="fault-points">
@@ -65,10 +66,8 @@ export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
               <ArmForm
                 point={point}
                 onArm={(fault) =>
-                  change(
-                    (armed) => [...armed, fault],
-                    `${fault.point} is armed, ${counted(fault.times, "time")}.`,
-                  )}
+                  change(`${fault.point} is armed, ${counted(fault.times, "time")}.`, () =>
+                    api.armFault(fault))}
               />
             </details>
           </li>
@@ -76,10 +75,6 @@ export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
       </ul>
     </Dialog>
   );
-}
-
-function requestOf({ point, times, consumer, correlationId, delayMs }: FaultRequest): FaultRequest {
-  return { point, times, consumer, correlationId, delayMs };
 }
 
 interface ArmedProps {

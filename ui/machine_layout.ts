@@ -42,7 +42,7 @@ const [PAD, ROW_GAP, HEAD, RETURN] = [8, 8, 26, 30];
 const COLUMNS = {
   wide: {
     api: [1, 86],
-    outbox: [113, 142],
+    outbox: [107, 154],
     relay: [281, 78],
     exchange: [385, 92],
     queue: [531, 204],
@@ -53,8 +53,8 @@ const COLUMNS = {
     outbox: [71, 134],
     relay: [221, 60],
     exchange: [297, 74],
-    queue: [399, 148],
-    consumer: [565, 138],
+    queue: [393, 158],
+    consumer: [567, 136],
   },
 } as const;
 const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;

@@ -11,6 +11,7 @@ import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./f
 import { Badge, Icon, StatusBadge } from "./marks.tsx";
 import { type ToldStory, usePage } from "./page_data.ts";
 import { formatView } from "./url_state.ts";
+import { useRows } from "./use_rows.ts";
 
 export interface OrderHeadProps {
   readonly story: ToldStory;
@@ -47,6 +48,7 @@ export function OrderHead({ story, beat }: OrderHeadProps) {
         </span>
       </div>
       <Steps status={status} story={story} shown={statusAt(beat) ?? status} />
+      {!isFinal(status) && now - Date.parse(createdAt) > WAITS_MS && <Why orderId={id} />}
       {played && <Promised played={played} status={status} beats={beats} />}
       <div class="order-ids">
         <span class="muted">order</span> <CopyButton label="order id" value={id} shown={shortId(id)} />
@@ -60,6 +62,25 @@ export function OrderHead({ story, beat }: OrderHeadProps) {
         )}
       </div>
     </header>
+  );
+}
+
+/** An order that goes its way is not yet asked what it waits for, in milliseconds. */
+const WAITS_MS = 2000;
+
+/** What the order waits for, and what helps. */
+function Why({ orderId }: { readonly orderId: string }) {
+  const { api, pulse } = usePage();
+  const read = async () => ({ rows: [await api.readWhy(orderId)], nextCursor: null });
+  const [why] = useRows(read, orderId, { tick: pulse.at, isHeld: false }).rows ?? [];
+  if (!why) return null;
+  return (
+    <p class="promise" role="status">
+      <Badge tone={why.action ? "warn" : ""} icon="clock">why not yet</Badge>
+      <span>
+        {why.sentence} {why.action && <b>{why.action}</b>}
+      </span>
+    </p>
   );
 }
 

@@ -81,8 +81,10 @@ Deno.test("an event sent again is absorbed, and its story keeps its first public
 Deno.test("dead letters are sent again on the page as the set that was counted, and their orders end", async () => {
   await using stack = await startStack({ FAULTS_ENABLED: "true", CONSUMER_MAX_RETRIES: "0" }, { apart: [] });
   const id = await play(stack, "provider-down");
-  await using opened = await openPage(`${stack.url}/?tab=messages&list=dead`);
+  await using opened = await openPage(`${stack.url}/?order=${id}`);
   const { page, troubles } = opened;
+  await page.locator(".order-head").getByText(/redrive/).waitFor({ timeout: PATIENCE_MS }); // why not yet, and what helps
+  await page.goto(`${stack.url}/?tab=messages&list=dead`);
   const rows = page.locator("main tbody tr");
   await rows.filter({ hasText: "retries exhausted" }).first().waitFor({ timeout: PATIENCE_MS });
   await stack.db.sql`update faults set remaining = 0`;
