@@ -55,7 +55,7 @@ import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./suppo
 
 shareTestSchema();
 
-const RUNS = Number(Deno.env.get("MODEL_RUNS")) || 50;
+const RUNS = Number(Deno.env.get("MODEL_RUNS")) || 40;
 /** Repeats the histories of a run; what runs at the same time may still end in another order. */
 const SEED = Number(Deno.env.get("MODEL_SEED")) || Math.floor(Math.random() * 2 ** 31);
 /** More than the longest chain of events, times the looks that an early one needs. */
@@ -147,7 +147,7 @@ const locked = fc.record({ consumer: any, waiting: some(1, 4) });
 const forgery = fc.record({ copied: any, fault: fc.constantFrom(...STRANGERS) });
 const wanted = fc.record({ order: fc.option(any), consumer: fc.option(any) });
 const hours = oneOf([2, 1 / 30], [1, 2], [2, 12 * 24], [2, 31 * 24]);
-const hoursOff = oneOf([2, 0], [1, 3], [1, -3], [2, 24 * MAX_DAYS_OFF], [2, -24 * MAX_DAYS_OFF]);
+const hoursOff = oneOf([1, 0], [1, 3], [1, -3], [2, 24 * MAX_DAYS_OFF], [2, -24 * MAX_DAYS_OFF]);
 
 /** All that can happen: how often, what is chosen by chance or how it is told, and what it is. */
 const MOVES = [
@@ -159,11 +159,10 @@ const MOVES = [
   move(2, locked, holdLocks),
   move(3, fc.boolean(), silenceProvider),
   plain(2, "a day passes, and the provider forgets its idempotency keys", forgetKeys),
-  move(3, hours, passTime),
+  move(4, hours, passTime),
   move(3, hoursOff, setClocks),
   plain(2, "the relay sends the retries that are due", sendRetries),
   plain(3, "reconciliation has a pass", reconcile),
-  plain(2, `retention deletes what is older than ${RETENTION_DAYS} days`, retain),
   move(2, fc.option(any), loseQueues),
   move(2, forgery, forge),
   plain(2, "an operator redrives all dead letters", redrive),
@@ -180,10 +179,9 @@ const EXPECTED = [
   "failed",
   "rejected",
   "unanswered",
-  "refused",
   "halved",
   "copies at once",
-  "lost",
+  "dies",
 ];
 
 Deno.test("orders end right under any history of deliveries, repeats, races and deaths, and are right at every step of it", async () => {
@@ -213,9 +211,9 @@ Deno.test("orders end right under any history of deliveries, repeats, races and 
   const { failed: hasFailed } = await fc.check(property, { numRuns: RUNS, seed: SEED, endOnFailure: true });
   const aMinute = Math.round(RUNS * MINUTE_MS / (performance.now() - startedMs));
   if (hasFailed) throw await shortest(failed, failureOf);
-  if (RUNS > 50) console.log(`${aMinute} histories a minute`, world.met);
+  if (RUNS > 40) console.log(`${aMinute} histories a minute`, world.met);
   const never = EXPECTED.filter((what) => !world.met[what]);
-  if (RUNS >= 50) assertEquals(never, [], "the histories have become too tame to prove anything");
+  if (RUNS >= 40) assertEquals(never, [], "the histories have become too tame to prove anything");
 });
 
 type Command = fc.AsyncCommand<World, World>;
@@ -316,9 +314,14 @@ function wakeUpsOf(placing: Placing): WakeUps {
   };
 }
 
+/** Those whose keys are kept for certain. */
+function youngOrders({ orders, databaseMs }: World): Modelled[] {
+  const sinceMs = databaseMs() - (RETENTION_DAYS - 1) * DAY_MS;
+  return [...orders.values()].filter(({ placedAtMs }) => placedAtMs > sinceMs);
+}
+
 async function askAgain(world: World, n: number): Promise<void> {
-  const since = world.databaseMs() - (RETENTION_DAYS - 1) * DAY_MS;
-  const [order] = picked([...world.orders.values()].filter(({ placedAtMs }) => placedAtMs > since), [n]);
+  const [order] = picked(youngOrders(world), [n]);
   if (!order) return;
   world.tell(`the client of ${order.label} asks again, under the same key`);
   await place(world, [order], wakeUpsOf("fine"));
@@ -414,9 +417,12 @@ async function forgetKeys(world: World): Promise<void> {
   for (const { key } of rows) world.money.forgotten.add(key);
 }
 
+/** Retention has its rounds: one of them is enough. */
 async function passTime(world: World, hours: number): Promise<void> {
-  world.tell(hours < 24 ? `${hours * 60} minutes pass` : `${hours / 24} days pass`);
+  const days = `${hours / 24} days pass; retention deletes what is older than ${RETENTION_DAYS}`;
+  world.tell(hours < 24 ? `${hours * 60} minutes pass` : days);
   await world.pass(hours * HOUR_MS);
+  if (hours >= 24) await retain(world);
 }
 
 async function setClocks(world: World, hours: number): Promise<void> {
@@ -440,7 +446,7 @@ async function reconcile(world: World): Promise<number> {
   return lost;
 }
 
-/** One round of retention. It says when it is done if it has deleted something: a row is put there for it. */
+/** A round says that it is done only if it has deleted something: a row is put there for it. */
 async function retain(world: World): Promise<void> {
   if (world.isAside) return; // a known gap: what is set aside for that long is not in the outbox any more
   const { bindings, db: { sql } } = world;
@@ -544,8 +550,9 @@ async function republish(world: World, n: number): Promise<void> {
 
 /** All that is broken is mended, and everybody works on until nothing is left to do. Then all is as it must be. */
 async function settle(world: World): Promise<void> {
-  world.tell("all that is broken is mended, and everybody works on until nothing is left to do");
+  world.tell("all is mended, clients ask again, and everybody works on until nothing is left to do");
   await world.pass(0, 0);
+  await place(world, youngOrders(world), wakeUpsOf("fine"));
   for (let left = 1, rounds = 0; left > 0; rounds++) {
     assert(rounds < MAX_ROUNDS, `after ${rounds} rounds there is still something to do`);
     const before = world.processed.size;
@@ -587,7 +594,8 @@ async function check(world: World): Promise<void> {
       select consumer || ' ' || event_id as key from delayed_retries where due_at is not null`.then(keysOf),
   ]);
   const aside = new Set([...retries, ...keysOf(letters.filter(({ reason }) => !isStrange(reason)))]);
-  Object.assign(world, { hasLetters: letters.length > 0, isAside: aside.size > 0 });
+  world.hasLetters = letters.length > 0;
+  world.isAside = aside.size > 0;
   const outbox = new Set(events.map(({ id }) => id));
   for (const { id, ...event } of events) world.events.set(id, event);
   for (const key of inbox) world.processed.add(key);
