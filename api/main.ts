@@ -167,7 +167,7 @@ function keepListening(
   let hasEnded = false;
   let server = start(port);
   const own = server.addr.port; // port 0 is any free one
-  log.info("Listening", { url: `http://${hostname}:${own}` });
+  log.info("Listening", { url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${own}` });
 
   function start(port: number): Deno.HttpServer<Deno.NetAddr> {
     const started = listen(hostname, port, handler);
