@@ -16,7 +16,8 @@ import {
 import { createPublisher, type Publisher } from "../shared/broker/publish.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
 import { ConfigError, topologyOf } from "../shared/process/config.ts";
-import { keepDoing, messageOf } from "../shared/process/errors.ts";
+import { messageOf } from "../shared/process/errors.ts";
+import { keepListening } from "../shared/process/listen.ts";
 import type { Logger } from "../shared/process/log.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
 import {
@@ -39,8 +40,6 @@ import { createOrderPlacer } from "./place_orders.ts";
 
 /** Requests under way get this long to finish when the process is asked to stop, in milliseconds. */
 const DRAIN_MS = 3000;
-/** A server that could not take a connection is replaced within so long, in milliseconds. */
-const LISTEN_AGAIN_MS = 1000;
 /** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
 const LIVE_STATEMENT_MS = 2000;
 
@@ -115,7 +114,9 @@ async function serve(
     log,
   });
 
-  const server = keepListening(config.HOST, config.PORT, app.fetch, log, stop);
+  const { HOST: host, PORT: port } = config;
+  const server = keepListening((port) => listen(host, port, app.fetch), port, log, stop);
+  log.info("Listening", { url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}` });
   await aborted(stop);
   const streams = live.close(); // the server waits for them
   const closing = Promise.all([server.shutdown(), streams]);
@@ -149,48 +150,6 @@ async function openBroker(url: string, topology: Topology, log: Logger, tracer: 
     // Gone under the question, it is as good as not there.
     readQueues: async () => up && await readQueueDepths(up.channel, topology).catch(() => null),
   };
-}
-
-/**
- * Listens until `stop`. Deno's server ends when it cannot take a connection, because no more files may be open, but goes on
- * serving those that it has. Another one takes its place then: the old one finishes what is under way, and closes the
- * connections that are idle, which makes room. `shutdown` resolves when nothing is under way any more.
- *
- * Errors: `ConfigError` where the address cannot be had.
- */
-function keepListening(
-  hostname: string,
-  port: number,
-  handler: Deno.ServeHandler<Deno.NetAddr>,
-  log: Logger,
-  stop: AbortSignal,
-) {
-  const ending = new Set<Promise<void>>();
-  let hasEnded = false;
-  let server = start(port);
-  const own = server.addr.port; // port 0 is any free one
-  log.info("Listening", { url: `http://${hostname}:${own}` });
-
-  function start(port: number): Deno.HttpServer<Deno.NetAddr> {
-    const started = listen(hostname, port, handler);
-    started.finished.catch((error) => {
-      hasEnded = true;
-      log.warning("Cannot take another connection; closing those that are idle", { error: messageOf(error) });
-    });
-    return started;
-  }
-
-  keepDoing("Listening again", () => {
-    if (hasEnded) {
-      const drained = server.shutdown().finally(() => ending.delete(drained));
-      ending.add(drained);
-      server = start(own);
-      hasEnded = false;
-    }
-    return Promise.resolve();
-  }, { everyMs: LISTEN_AGAIN_MS, log, stop });
-
-  return { shutdown: () => Promise.all([...ending, server.shutdown()]) };
 }
 
 function listen(

@@ -8,6 +8,7 @@ import * as prometheus from "@prometheus-io/client";
 import config from "../../deno.json" with { type: "json" };
 import { type Config, ConfigError, type VariableName } from "./config.ts";
 import { messageOf } from "./errors.ts";
+import { keepListening } from "./listen.ts";
 import type { Logger } from "./log.ts";
 
 /** The version in `deno.json`. It comes with the code, so no process needs a file or a variable for it. */
@@ -79,22 +80,24 @@ export function startMetrics(
   if (port === undefined) return null;
   const registry = createRegistry(process);
   const closing = new AbortController();
-  const server = listen({
+  const options = {
     hostname,
-    port,
     signal: closing.signal,
-    onListen: (address) => log.info("Listening", { url: `http://${hostname}:${address.port}/metrics` }),
-    onError: (error) => {
+    onListen: () => {},
+    onError: (error: unknown) => {
       log.error("The figures could not be told", { error });
       return new Response("The figures could not be told; the log says why.\n", { status: 500 });
     },
-  }, (request) => answer(registry, request));
+  };
+  const start = (port: number) => listen({ ...options, port }, (request) => answer(registry, request));
+  const server = keepListening(start, port, log, closing.signal);
+  log.info("Listening", { url: `http://${hostname}:${server.port}/metrics` });
   return {
     registry,
-    port: server.addr.port,
+    port: server.port,
     async stop(): Promise<void> {
-      closing.abort(); // not shutdown(), which waits for whoever does not read
-      await server.finished;
+      closing.abort(); // shutdown() alone would wait for whoever does not read
+      await server.shutdown();
     },
   };
 }

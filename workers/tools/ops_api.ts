@@ -39,10 +39,7 @@ export async function fetchDirectly(
 ): Promise<{ status: number; text: string }> {
   const { protocol, hostname, port } = new URL(url);
   const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
-  const address = {
-    hostname: hostname.replaceAll(/[[\]]/g, ""),
-    port: Number(port) || (protocol === "http:" ? 80 : 443),
-  };
+  const address = { hostname, port: Number(port) || (protocol === "http:" ? 80 : 443) };
   using client = isLoopback ? Deno.createHttpClient({ proxy: { transport: "tcp", ...address } }) : undefined;
   const response = await fetch(url, { ...init, ...client ? { client } : {} });
   return { status: response.status, text: await response.text() };

@@ -7,7 +7,7 @@ import { migrate } from "../../shared/sql/migrate.ts";
 import { testDatabase } from "../../specs/support/test_postgres.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { writeEnvFile } from "../dev/services.ts";
-import { shellWord } from "./ops_api.ts";
+import { fetchDirectly, shellWord } from "./ops_api.ts";
 import { figures, systemStatus } from "./testdata/statuses.ts";
 
 shareTestSchema();
@@ -92,6 +92,12 @@ Deno.test("a task never asks this machine through the proxy of HTTP_PROXY: the t
   }
   await proxy.shutdown();
   assertEquals([proxied, api.tokens], [0, [`Bearer ${TOKEN}`, `Bearer ${TOKEN}`]]);
+});
+
+Deno.test("fetchDirectly() reaches this machine over IPv6 as well", async () => {
+  const server = Deno.serve({ hostname: "::1", port: 0, onListen: () => {} }, () => new Response("direct"));
+  assertEquals((await fetchDirectly(`http://[::1]:${server.addr.port}/`, {})).text, "direct");
+  await server.shutdown();
 });
 
 Deno.test("shellWord() leaves a plain word as it is, and puts any other in quotes", () => {
