@@ -12,7 +12,7 @@ import { runTask, type TaskResult } from "./support/run_task.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 /** Those that print JSON where they are told to. */
 const TELLING = ["status", "replay", "redrive", "audit", "load", "bench", "chaos", "reset"];
-const TASKS = [...TELLING, "dev", "migrate"];
+const TASKS = [...TELLING, "story", "dev", "migrate"];
 /** The API, the relay and one consumer: the others are the same frame. */
 const SAMPLE = [API, ...WORKERS.slice(0, 2)];
 
@@ -77,6 +77,7 @@ Deno.test("every process and task ends with 78 and one sentence that names the v
     replay: ["--type=order.created", "--yes"],
     redrive: ["--all", "--yes"],
     load: ["--no-wait"],
+    story: [],
   };
   for (const [task, flags] of Object.entries(tasks)) {
     const { code, err } = await runTask(task, flags, { env: wrong });
