@@ -47,7 +47,7 @@ Deno.test("every task and process says with --help what it takes, how it ends, a
     const parts = ["--help ", "64 for a wrong usage", `Example: deno task ${task}`, `deno task ${task}`];
     if (TELLING.includes(task)) parts.push("--json ");
     for (const part of parts) assertStringIncludes(out, part, task);
-    assert(/nds\s+with\s+0 /.test(out), `${task} does not say how it ends`);
+    assert(/nds\s+with\s+0\s/.test(out), `${task} does not say how it ends`);
   }
 });
 
