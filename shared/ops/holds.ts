@@ -132,6 +132,16 @@ export async function findHeldConsumers(
 }
 
 /**
+ * Since when something has been held, as a text that keeps all digits: of the holds that are on, and of those that ended
+ * less than `withinSeconds` ago, the oldest; null where there is none.
+ */
+export async function findHeldSince(sql: Queryable, withinSeconds: number): Promise<string | null> {
+  const [row] = await sql<{ since: string | null }[]>`
+    select min(since)::text as since from holds where until > now() - make_interval(secs => ${withinSeconds}::float8)`;
+  return row?.since ?? null;
+}
+
+/**
  * Calls `onChange` when a part was held or resumed or got a step, and whenever the connection has been made again. Ends
  * with the pool.
  */
