@@ -120,6 +120,14 @@ Deno.test("a held relay claims nothing, whoever ticks it, in no copy and after n
   await settled(stack);
   assertEquals(await readLedger(sql), ledgerOf({ success: 3 }));
   await copy.end("SIGTERM");
+
+  await hold(stack, "relay", { forSeconds: 1 });
+  await order(stack, 1);
+  await settled(stack); // without anybody's doing
+  const [row] = await sql`
+    select min(published_at) >= (select until from holds) as late from outbox_events
+    where type = 'order.created' and id = (select max(id::text)::uuid from outbox_events where type = 'order.created')`;
+  assertEquals([row?.late, await readLedger(sql)], [true, ledgerOf({ success: 4 })]);
 });
 
 Deno.test("a consumer that is killed where it was held before its commit leaves nothing, and does all of it once", async () => {

@@ -74,6 +74,26 @@ Deno.test("a step is taken once, however many copies ask; one that is given back
   stopping.abort();
 });
 
+Deno.test("nothing is asked of the database while nothing is held", async () => {
+  await using db = await testSchema();
+  const stopping = new AbortController();
+  let statements = 0;
+  const sql: Sql = new Proxy(db.as("orderflow_relay"), {
+    apply(pool, self, args) {
+      statements++;
+      return Reflect.apply(pool, self, args);
+    },
+  });
+  const holds = await watchHolds(sql, [PART], { log: testLog, stop: stopping.signal });
+  assertEquals(statements, 1, "one read at the start");
+  for (let i = 0; i < 10; i++) {
+    assertEquals([holds.gate(PART).isShut(), await holds.gate(PART).takeStep()], [false, false]);
+    await holds.stopAt(PART);
+  }
+  assertEquals(statements, 1);
+  stopping.abort();
+});
+
 Deno.test("stopAt() waits for a step, the end of the hold or of the process, and not at all where nothing is held", async () => {
   await using db = await testSchema();
   const ops = db.as("orderflow_ops");
