@@ -22,8 +22,9 @@ import { type App, HttpProblem, type RequestContext } from "../http.ts";
 import { json, type Parameter, route, routes } from "../openapi/route.ts";
 import { headStart } from "./faults.ts";
 
-/** How long a hold lasts by default, and at most, in seconds. */
+/** How long a hold lasts by default, in seconds. */
 const DEFAULT_SECONDS = 600;
+/** And at most: nobody forgets one for longer. */
 const MAX_SECONDS = 3600;
 
 const SECONDS_ERROR = `must be a whole number from 1 to ${MAX_SECONDS}`;

@@ -21,7 +21,6 @@ export interface Holds {
 
 /** While something is held it is looked at again so often, in milliseconds: a hold ends by the clock of the database. */
 const LOOK_AGAIN_MS = 1000;
-const STOPPING_MS = 10;
 
 /**
  * How long one batch is stopped at an inner part, in milliseconds; then it goes on, and the next one is stopped. Its
@@ -30,72 +29,31 @@ const STOPPING_MS = 10;
  */
 export const STOPPED_AT_MOST_MS = 40_000;
 
+interface WatchOptions {
+  readonly log: Logger;
+  readonly stop: AbortSignal;
+  /** Called after each reading that found something else than was known. */
+  readonly onChange?: () => void;
+}
+
 /**
  * Keeps in memory which of `parts` are held: read before this resolves, when a part was held, resumed or stepped, when the
  * connection has been made again, and every second while one of them is held. Ends with `stop`. Waits until the database
- * can be reached. `onChange` is called after each reading that found something else than the one before.
+ * can be reached.
  */
 export async function watchHolds(
   sql: Sql,
   parts: readonly string[],
-  { log, stop, onChange = () => {} }: {
-    readonly log: Logger;
-    readonly stop: AbortSignal;
-    readonly onChange?: () => void;
-  },
+  options: WatchOptions,
 ): Promise<Holds> {
-  let steps: ReadonlyMap<string, number> = new Map(); // by each part that is held
-  let known = false;
-  let failed = false;
-  let changed = false;
-  let reading: Promise<void> | null = null;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let waiting: (() => void)[] = [];
-
-  function tellAll(): void {
-    const all = waiting;
-    waiting = [];
-    for (const tell of all) tell();
-  }
-
-  async function readOnce(): Promise<void> {
-    const found = new Map((await readHeld(sql, parts)).map((held) => [held.part, held.steps]));
-    const before = steps;
-    steps = found;
-    known = true;
-    logChanges(log, before, found);
-    if (!isSame(before, found)) onChange();
-  }
-
-  async function read(): Promise<void> {
-    clearTimeout(timer);
-    while (changed) {
-      changed = false;
-      try {
-        await readOnce();
-        failed = false;
-      } catch (error) {
-        if (!failed && !stop.aborted) log.warning("The holds cannot be read", { error: messageOf(error) });
-        failed = true;
-      }
-    }
-    reading = null;
-    if ((steps.size > 0 || failed) && !stop.aborted) timer = setTimeout(look, LOOK_AGAIN_MS);
-    tellAll();
-  }
-
-  function look(): void {
-    if (stop.aborted) return;
-    changed = true;
-    reading ??= read();
-  }
+  const { log, stop } = options;
+  const steps = await keepSteps(sql, parts, options);
 
   async function take(part: string): Promise<boolean> {
-    if ((steps.get(part) ?? 0) === 0) return false;
+    if (steps.of(part) === 0) return false;
     try {
       const isOurs = await takeStep(sql, part);
-      const left = isOurs ? Math.max((steps.get(part) ?? 0) - 1, 0) : 0; // none: another copy had it
-      if (steps.has(part)) steps = new Map([...steps, [part, left]]);
+      steps.note(part, isOurs ? Math.max(steps.of(part) - 1, 0) : 0); // none: another copy had it
       return isOurs;
     } catch (error) {
       log.warning("A step could not be taken", { part, error: messageOf(error) });
@@ -103,22 +61,11 @@ export async function watchHolds(
     }
   }
 
-  const changes = () =>
-    new Promise<void>((tell) => {
-      if (stop.aborted) setTimeout(tell, STOPPING_MS); // whoever asks is stopped meanwhile
-      else waiting.push(tell);
-    });
-  stop.addEventListener("abort", () => {
-    clearTimeout(timer);
-    tellAll();
-  }, { once: true });
-  await retryWhileUnavailable(() => listenForHolds(sql, look), { log, stop });
-  while (!known && !stop.aborted) await changes(); // nothing begins before
   return {
-    isHeld: (part) => steps.has(part),
+    isHeld: steps.has,
     gate: (part) => ({
       isShut: () => steps.has(part),
-      changes,
+      changes: steps.changes,
       takeStep: () => take(part),
       async returnStep() {
         await returnStep(sql, part).catch((error) => {
@@ -131,9 +78,77 @@ export async function watchHolds(
       while (steps.has(part) && !stop.aborted) {
         const leftMs = endMs - performance.now();
         if (leftMs <= 0 || await take(part)) return;
-        await withTimeout(leftMs, changes());
+        await withTimeout(leftMs, steps.changes());
       }
     },
+  };
+}
+
+/** The steps of each part that is held, as they were last read. */
+async function keepSteps(
+  sql: Sql,
+  parts: readonly string[],
+  { log, stop, onChange = () => {} }: WatchOptions,
+) {
+  let steps: ReadonlyMap<string, number> | null = null; // not read yet
+  let [asked, failed] = [false, false];
+  let reading: Promise<void> | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let waiting: (() => void)[] = [];
+
+  async function read(): Promise<void> {
+    clearTimeout(timer);
+    while (asked) {
+      asked = false;
+      try {
+        const found = new Map((await readHeld(sql, parts)).map((held) => [held.part, held.steps]));
+        const before = steps ?? new Map();
+        steps = found;
+        failed = false;
+        logChanges(log, before, found);
+        if (!isSame(before, found)) onChange();
+      } catch (error) {
+        if (!failed && !stop.aborted) log.warning("The holds cannot be read", { error: messageOf(error) });
+        failed = true;
+      }
+    }
+    reading = null;
+    if ((failed || (steps?.size ?? 0) > 0) && !stop.aborted) timer = setTimeout(look, LOOK_AGAIN_MS);
+    tellAll();
+  }
+
+  function look(): void {
+    if (stop.aborted) return;
+    asked = true;
+    reading ??= read();
+  }
+
+  function tellAll(): void {
+    const all = waiting;
+    waiting = [];
+    for (const tell of all) tell();
+  }
+
+  /** Resolves with the next reading, or `stop`. */
+  const changes = () =>
+    new Promise<void>((tell) => {
+      if (stop.aborted) setTimeout(tell); // not at once: whoever asks in a loop has yet to be stopped
+      else waiting.push(tell);
+    });
+
+  stop.addEventListener("abort", () => {
+    clearTimeout(timer);
+    tellAll();
+  }, { once: true });
+  await retryWhileUnavailable(() => listenForHolds(sql, look), { log, stop });
+  while (steps === null && !stop.aborted) await changes(); // nothing begins before it is known
+  return {
+    has: (part: string) => steps?.has(part) ?? false,
+    of: (part: string) => steps?.get(part) ?? 0,
+    note(part: string, left: number): void {
+      if (steps?.has(part)) steps = new Map([...steps, [part, left]]);
+    },
+    changes,
   };
 }
 
