@@ -7,6 +7,7 @@ import { matchedRoutes } from "hono/route";
 import { METHOD_NAME_ALL, METHODS } from "hono/router";
 import { Counter, Gauge, Histogram } from "@prometheus-io/client";
 import { countOpenDeadLetters } from "../shared/ops/dead_letters.ts";
+import { listHolds } from "../shared/ops/holds.ts";
 import { countRecentOrders, countUnpublished } from "../shared/ops/lists.ts";
 import { kindOfError } from "../shared/process/errors.ts";
 import { createRegistry, type Registry } from "../shared/process/metrics.ts";
@@ -92,17 +93,19 @@ function createTableMetrics(gauge: MakeGauge, { opsSql, isSchemaReady }: Metrics
   );
   const letters = gauge("dead_letters_open", "Dead letters that nobody has dealt with.", "consumer");
   const retries = gauge("delayed_retries_waiting", "Events that a consumer is to get once more.", "consumer");
+  const held = gauge("held", "Parts that an operator holds: 1 for each.", "part");
   return async () => {
     const read = isSchemaReady() ? await withTimeout(READ_TIMEOUT_MS, readTables(opsSql)) : null;
     up.set(read ? 1 : 0);
-    for (const figure of [recent, letters, retries]) figure.reset();
+    for (const figure of [recent, letters, retries, held]) figure.reset();
     for (const figure of [unpublished, oldest]) figure.remove(); // they have no labels: a reset would be a 0
     if (!read) return;
-    const [statuses, outbox, open, delayed] = read;
+    const [statuses, outbox, open, delayed, holds] = read;
     for (const [status, count] of statuses) recent.set({ status }, count);
     unpublished.set(outbox.count);
     oldest.set(outbox.oldestAt ? Math.max(0, Date.now() - outbox.oldestAt.getTime()) / 1000 : 0);
     for (const { consumer, count } of open) letters.set({ consumer }, count);
+    for (const { part } of holds) held.set({ part }, 1);
     for (const { consumer, count } of delayed) retries.set({ consumer }, count);
   };
 }
@@ -115,6 +118,7 @@ async function readTables(sql: Sql) {
       countUnpublished(sql),
       countOpenDeadLetters(sql),
       countWaitingRetries(sql),
+      listHolds(sql),
     ]);
   } catch (error) {
     if (kindOfError(error) === "permanent") throw error;

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";
+import { holdPart } from "../shared/ops/holds.ts";
 import { VARIABLES } from "../shared/process/config.ts";
 import { EXIT_CONFIG } from "../shared/process/run.ts";
 import type { Sql } from "../shared/sql/connect.ts";
@@ -70,6 +71,7 @@ Deno.test("the figures of running processes", async (t) => {
   // So that the gauge of waiting retries has a series.
   const consumer = stack.broker.topology.queues.paymentsOrderCreated.name;
   await insertRetries(stack.db.sql, [newRetry(consumer, { delayMs: 3_600_000 })]);
+  await holdPart(stack.db.sql, { part: "relay.before-mark", forSeconds: 3600, because: null }); // and that of holds
   const metrics = await scrape(stack);
 
   await t.step("are all that the dashboard and the alerts ask for", () => {

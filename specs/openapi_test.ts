@@ -202,7 +202,7 @@ async function makeExamples(sql: Sql): Promise<void> {
   const { order, event, deadLetter, fault, replay } = EXAMPLE_IDS;
   const [at, courseId, amount] = [new Date(), RESERVED_COURSES.success, "49.90"];
   await sql`
-    truncate orders, outbox_events, processed_events, dead_letters, replay_events, replays, faults, idempotency_keys`;
+    truncate orders, outbox_events, processed_events, dead_letters, replay_events, replays, faults, holds, idempotency_keys`;
   await sql`
     insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
     values (${order}, ${SCENARIO_USER}, ${courseId}, ${amount}, 'PENDING', 'examples', ${at}, ${at})`;
@@ -218,6 +218,7 @@ async function makeExamples(sql: Sql): Promise<void> {
     insert into replays (id, filter, total, already_processed, created_at)
     values (${replay}, ${sql.json({ orderId: order })}, 1, 1, ${at})`;
   await sql`insert into faults (id, point, remaining, created_at) values (${fault}, 'delivery.lost', 1, ${at})`;
+  await sql`insert into holds (part, since, until) values ('relay', ${at}, now() + interval '1 hour')`;
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
 }
 

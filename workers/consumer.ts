@@ -20,12 +20,14 @@ import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/proces
 import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
+import { beforeCommit } from "../shared/ops/holds.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
 import { type Inbox, once, ownConsumer, type WritingRows } from "../shared/sql/inbox.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
 import { type Faults, watchFaults } from "./faults/armed.ts";
+import { watchHolds } from "./faults/held.ts";
 import { consumerSeams } from "./faults/seams.ts";
 
 /** What a handler decides about one event: the row that it leads to, what is told once that is stored, and a log note. */
@@ -120,7 +122,9 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
       await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
     }
     const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
-    const seams = consumerSeams(sql, queue, faults);
+    const parts = faults ? [queue, beforeCommit(queue)] : [queue];
+    const holds = await watchHolds(sideSql, parts, { log, stop });
+    const seams = consumerSeams(sql, queue, faults, holds);
     const tracer = findTracer();
     const counts = createCounts(BATCH_COUNTS);
     const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
@@ -142,6 +146,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
         countBatches(counts.add),
         logBatches(log),
       ],
+      gate: holds.gate(queue),
       log,
     });
     await Promise.race([aborted(stop), consumer.running]);

@@ -8,6 +8,7 @@ import { withSendSpans } from "../shared/broker/observe.ts";
 import { toExchange } from "../shared/broker/publish.ts";
 import { topologyOf } from "../shared/process/config.ts";
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
+import { BEFORE_MARK, RELAY_PART } from "../shared/ops/holds.ts";
 import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
 import {
@@ -23,6 +24,7 @@ import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/out
 import { openSession } from "../shared/sql/session.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { watchFaults } from "./faults/armed.ts";
+import { watchHolds } from "./faults/held.ts";
 import { withPublisherFaults } from "./faults/seams.ts";
 import { createChannels } from "./relay/channels.ts";
 import { observeRelay } from "./relay/metrics.ts";
@@ -65,12 +67,15 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   const metrics = startMetrics(NAME, config, log);
   const observer = observeRelay(metrics?.registry ?? null);
   const faults = FAULTS_ENABLED ? await watchFaults(sql, { log, stop }) : null;
+  let wakeRelay = () => {}; // a change while it starts needs none: it looks at the gate when it begins
+  const parts = faults ? [RELAY_PART, BEFORE_MARK] : [RELAY_PART];
+  const holds = await watchHolds(sql, parts, { log, stop, onChange: () => wakeRelay() });
   const tracer = findTracer();
   const channels = createChannels({
     topology,
     around: (publisher) => withSendSpans(publisher, tracer, AMQP_URL),
     aroundEvents(publisher) {
-      const seams = { faults, bindings, cut: channels.closeConnection };
+      const seams = { faults, holds, bindings, cut: channels.closeConnection };
       return observer.timed(withPublisherFaults(publisher, seams));
     },
     onOpen() {
@@ -88,9 +93,11 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
     pollIntervalMs,
     enabled: config.OUTBOX_PUBLISHER_ENABLED,
+    gate: holds.gate(RELAY_PART),
     onBatch: observer.onBatch,
     log,
   });
+  wakeRelay = () => relay.wake(false);
   const retries = () => channels.retries?.publisher ?? null;
   const retrying = keepRetrying(
     { sql, publisher: retries, pollIntervalMs, onSent: observer.onRetriesSent, log },

@@ -14,6 +14,7 @@ const TAGS = {
   Orders: "Buying courses.",
   Scenarios: "Orders that go a certain way, through the normal flow.",
   Faults: "What is made to fail on purpose; only where `FAULTS_ENABLED` is on.",
+  Holds: "Stop the relay or a consumer, go on step by step, resume.",
   Inspection: "How everything stands. Changes nothing.",
   Outbox: "Events on their way to the broker.",
   "Dead letters": "What consumers gave up on.",

@@ -94,7 +94,7 @@ export type Route = (app: App, tag: string) => void;
 
 /** Makes a route of its method and path below the group's, the name of its operation, and its description. */
 export function route<Query, Body>(
-  on: `${"GET" | "POST" | "PUT"} /${string}`,
+  on: `${"GET" | "POST" | "PUT" | "DELETE"} /${string}`,
   operationId: string,
   summary: string,
   { handle, query, body, ...about }: RouteSpec<Query, Body>,

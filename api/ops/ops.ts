@@ -33,6 +33,7 @@ import { json, type Route, route, routes } from "../openapi/route.ts";
 import { orderStory } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
+import { holdRoutes } from "./holds.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
 import { scenarioRoutes } from "./scenarios.ts";
@@ -82,6 +83,7 @@ export function opsRoutes(deps: AppDeps): App {
   app.route("/scenarios", scenarioRoutes(deps));
   if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
   else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
+  app.route("/holds", holdRoutes(deps));
   app.route("/outbox", outboxRoutes(opsSql));
   app.route("/dead-letters", deadLetterRoutes(deps));
   app.route("/replays", replayRoutes(deps));

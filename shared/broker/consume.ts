@@ -30,6 +30,18 @@ import {
   type RetryPolicy,
 } from "./settle.ts";
 
+/** What an operator shuts, to see events go through one by one. */
+export interface Gate {
+  /** A flag in memory: asking costs nothing. While it is shut nothing is taken but with a step. */
+  isShut(): boolean;
+  /** Takes one step, with which one event may pass; of several copies that ask, one gets it. Never rejects. */
+  takeStep(): Promise<boolean>;
+  /** Gives back a step with which nothing has passed. Never rejects. */
+  returnStep(): Promise<void>;
+  /** Resolves when it may have been opened or got a step, within a second in any case, and when the process is to stop. */
+  changes(): Promise<void>;
+}
+
 export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly url: string;
   readonly topology: Topology;
@@ -45,6 +57,8 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly handle: HandleBatch<OfType<E, T>>;
   readonly setAside: SetAside;
   readonly observers: readonly ConsumerObserver[];
+  /** Always open by default. */
+  readonly gate?: Gate;
   readonly log: Logger;
 }
 
@@ -129,7 +143,7 @@ async function settleBatches<E extends Envelope, T extends E["type"]>(
   unacked: Unacked<E>,
   stop: AbortSignal,
 ): Promise<void> {
-  const { batchSize } = options;
+  const { batchSize, gate } = options;
   for (let last = { size: 0, endedMs: 0 }; !stop.aborted;) {
     const due = unacked.countDue();
     if (due === 0) {
@@ -141,7 +155,16 @@ async function settleBatches<E extends Envelope, T extends E["type"]>(
       await pause(collectMs, stop);
       continue; // they may have gone with their channel, and more are due
     }
-    const batch = unacked.take(batchSize);
+    const isShut = gate?.isShut() ?? false;
+    if (gate && isShut && !await gate.takeStep()) {
+      await gate.changes();
+      continue;
+    }
+    const batch = unacked.take(isShut ? 1 : batchSize);
+    if (batch.length === 0) { // they went with their channel while the step was taken
+      await gate?.returnStep();
+      continue;
+    }
     try {
       await settle(batch, options, unacked, stop);
     } catch (error) {

@@ -332,6 +332,23 @@ export const armedSchema = z.object({ armed: z.array(armedFaultSchema) });
 export const faultsSchema = z.extend(armedSchema, { points: z.array(faultPointSchema) });
 export type FaultsJson = z.infer<typeof faultsSchema>;
 
+const holdSchema = z.object({
+  part: text("What is held."),
+  sinceAt: time("Since when."),
+  untilAt: time("When it goes on by itself, by the database's clock."),
+  steps: count("Steps that are granted, and not yet taken."),
+  because: textOrNull("Why, as the operator said; null where nothing was said."),
+}).check(z.meta({ ref: "Hold" }));
+export type HoldJson = z.infer<typeof holdSchema>;
+
+/** What is held. */
+export const heldSchema = z.object({ holds: z.array(holdSchema) });
+/** What is held, and what can be. */
+export const holdsSchema = z.extend(heldSchema, {
+  parts: z.array(z.string()).check(described("Every part that can be held in this system.")),
+});
+export type HoldsJson = z.infer<typeof holdsSchema>;
+
 const violationSchema = z.object({
   orderId: id("The order that it is about."),
   eventId: idOrNull("The event that it is about, where it is about one."),

@@ -15,6 +15,7 @@ import {
   ORDER_TRANSITIONS,
   type OrderStatus,
 } from "../order_status.ts";
+import { findHeldSince } from "./holds.ts";
 import type { AuditJson, Row, Violation } from "./answers.ts";
 
 /** What the audit has found in one snapshot of the database; `checkedAt` is by the database's clock. */
@@ -351,7 +352,8 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
  * Audits the database on one snapshot, so that no check sees half of a change that another one sees whole.
  *
  * An effect without its cause counts at once: causes commit first, and a row commits with its event. A cause without its
- * effect counts once it is older than the grace: work under way is no violation. Consumers are known by their names in
+ * effect counts once it is older than the grace: work under way is no violation. While something is held, and for the
+ * grace after that, what has happened since the hold began is under way. Consumers are known by their names in
  * `topology`, which must be those that the workers run under.
  *
  * Reads each table whole, a few times, in a read-only transaction. `onProgress` is told how many checks have been made so
@@ -371,7 +373,9 @@ export async function runAudit(
   },
 ): Promise<Audit> {
   return await transaction(sql, async (tx) => {
-    const due = tx`now() - make_interval(secs => ${graceSeconds}::float8)`;
+    const heldSince = await findHeldSince(tx, graceSeconds);
+    const end = heldSince === null ? tx`now()` : tx`${heldSince}::text::timestamptz`;
+    const due = tx`${end} - make_interval(secs => ${graceSeconds}::float8)`;
     const scope = { topology, due, retentionDays, limit };
     const settings = JSON.stringify(AUDIT_SETTINGS);
     await tx`select set_config(key, value, true) from jsonb_each_text(${settings}::text::jsonb)`;

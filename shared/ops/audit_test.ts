@@ -5,6 +5,7 @@ import { insertOrder, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
 import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";
+import { holdPart, resumePart } from "./holds.ts";
 import type { Sql } from "../sql/connect.ts";
 import { insertRetries } from "../sql/set_aside.ts";
 
@@ -64,6 +65,20 @@ async function redriveLetters(sql: Sql, secondsAgo: number) {
   await sql`update dead_letters set state = 'REDRIVEN', resolution = 'redriven',
     resolved_at = now() - make_interval(secs => ${secondsAgo})`;
 }
+
+Deno.test("what a hold keeps waiting is no violation, until the grace after its end is over; what was due before it is one", async () => {
+  await using db = await testSchema();
+  await addUnfinished(db.sql); // an hour ago
+  assertEquals((await audit(db)).ok, false);
+  await holdPart(db.as("orderflow_ops"), { part: "relay", forSeconds: 600, because: null });
+  assertEquals((await audit(db)).ok, false);
+  await db.sql`update holds set since = now() - interval '3550 seconds'`;
+  assertEquals((await audit(db)).ok, true);
+  await resumePart(db.as("orderflow_ops"), "relay");
+  assertEquals((await audit(db)).ok, true);
+  await db.sql`update holds set until = now() - interval '61 seconds'`;
+  assertEquals((await audit(db)).ok, false);
+});
 
 /** How to break each promise, in one order that has ended in `of`; what else is wrong then is in `also`. */
 interface Breach {

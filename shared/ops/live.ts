@@ -92,6 +92,8 @@ const statusFigures = z.strictObject({
     consumer: z.string().nullable(),
     times: z.int(),
   })).nullable(),
+  /** What an operator holds, until when, and the steps that are granted and not yet taken. */
+  holds: z.array(z.strictObject({ part: z.string(), until: time, steps: count })).optional(),
 });
 /** What the database and the broker tell of the system; as the live feed tells it, and more. */
 export type StatusFigures = Frozen<z.infer<typeof statusFigures>>;

@@ -20,6 +20,7 @@ import m014 from "./migrations/014_reconciliation.sql" with { type: "text" };
 import m015 from "./migrations/015_republished_at.sql" with { type: "text" };
 import m016 from "./migrations/016_replay_messages.sql" with { type: "text" };
 import m017 from "./migrations/017_bounds_clocks_owners.sql" with { type: "text" };
+import m018 from "./migrations/018_holds.sql" with { type: "text" };
 
 /** Each one's name and text. */
 export const MIGRATIONS = [
@@ -40,4 +41,5 @@ export const MIGRATIONS = [
   { name: "015_republished_at", text: m015 },
   { name: "016_replay_messages", text: m016 },
   { name: "017_bounds_clocks_owners", text: m017 },
+  { name: "018_holds", text: m018 },
 ] as const;

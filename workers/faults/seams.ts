@@ -13,6 +13,8 @@ import {
   transaction,
 } from "../../shared/sql/connect.ts";
 import type { Faults } from "./armed.ts";
+import type { Holds } from "./held.ts";
+import { BEFORE_MARK, beforeCommit } from "../../shared/ops/holds.ts";
 import { TransientError } from "../../shared/process/errors.ts";
 import { type ArmedFault, FAULT_POINTS, type FaultPoint, type FaultTarget } from "../../shared/ops/faults.ts";
 import { aborted, pause } from "../../shared/process/stop.ts";
@@ -35,10 +37,16 @@ export interface ConsumerSeams {
 /**
  * Makes the seams of the consumer named `consumer`: a transaction that may time out, or end the process before it commits,
  * and a handler that may end it after that. One batch is handled at a time, so a transaction is about the events of the
- * current batch.
+ * current batch. Where that is held, a transaction stops when all is written and nothing committed.
  */
-export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null): ConsumerSeams {
+export function consumerSeams(
+  sql: Sql,
+  consumer: string,
+  faults: Faults | null,
+  holds: Pick<Holds, "isHeld" | "stopAt"> | null = null,
+): ConsumerSeams {
   if (!faults) return { atomically: atomicallyOn(sql), handling: (handle) => handle };
+  const part = beforeCommit(consumer);
   let current: readonly Received[] = [];
   const targetOf = (events: readonly Received[]) => ({
     consumers: [consumer],
@@ -47,11 +55,12 @@ export function consumerSeams(sql: Sql, consumer: string, faults: Faults | null)
   return {
     async atomically(work) {
       // A transaction around the statement costs two round trips more: only while something is armed.
-      if (!await faults.anyArmed()) return await work(sql);
+      if (!holds?.isHeld(part) && !await faults.anyArmed()) return await work(sql);
       return await transaction(sql, async (tx) => {
         if (await faults.strike("database.timeout", targetOf(current))) await timeOut(tx);
         const result = await work(tx);
         await faults.crash("consumer.crash-before-commit", targetOf(current));
+        await holds?.stopAt(part);
         return result;
       });
     },
@@ -115,12 +124,13 @@ const isHolding = (point: FaultPoint) => point === "delivery.delayed" || point =
 /**
  * A publisher that obeys what is armed; without faults the one it wraps. What is held back has been reported as
  * confirmed, as a broker would: a relay that ends meanwhile loses it, and reconciliation puts that right. `cut` takes the
- * connection away.
+ * connection away. Where that is held, the answer is kept back: the broker has confirmed, and nothing is marked yet.
  */
 export function withPublisherFaults(
   publisher: Publisher,
-  { faults, bindings, cut }: {
+  { faults, holds: stops = null, bindings, cut }: {
     readonly faults: Faults | null;
+    readonly holds?: Pick<Holds, "isHeld" | "stopAt"> | null;
     readonly bindings: readonly Binding[];
     readonly cut: () => void;
   },
@@ -168,7 +178,7 @@ export function withPublisherFaults(
 
   return {
     async publish(messages, route, timeoutMs) {
-      if (!holds.isAnyReordered() && !await faults.anyArmed()) {
+      if (!holds.isAnyReordered() && !stops?.isHeld(BEFORE_MARK) && !await faults.anyArmed()) {
         return await publisher.publish(messages, route, timeoutMs);
       }
       await faults.crash("relay.crash-before-publish", targetOf(messages));
@@ -188,6 +198,7 @@ export function withPublisherFaults(
       const gone = messages.filter(({ id }) => confirmed.has(id));
       await faults.crash("relay.crash-after-confirm", targetOf(gone));
       holds.releaseBehind(gone.filter((message) => !struck.has(message)));
+      await stops?.stopAt(BEFORE_MARK);
       return outcome;
     },
   };

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { findHeldConsumers } from "../../shared/ops/holds.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import type { Binding, QueueDepth } from "../../shared/broker/connection.ts";
 import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
@@ -40,8 +41,8 @@ export interface ReconcileWire {
 export interface Reconciler {
   /**
    * One pass: moves the cursors on, and sends to each consumer what it lacks. It deals only with consumers whose queue is
-   * empty while somebody consumes it: a backlog is not a loss, and is never added to. Begins nothing more once `stop` is
-   * aborted.
+   * empty while somebody consumes it, and who was not held for as long as an event may be under way: a backlog is not a
+   * loss, and is never added to. Begins nothing more once `stop` is aborted.
    *
    * Errors: what the database or the broker meets with. What was sent until then has been noted.
    */
@@ -106,7 +107,9 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
       if (!hasCursors) await insertCursors(sql, bindings, performance.now() - madeAtMs);
       hasCursors = true;
       const until = await readUntil(); // before the queues are asked, so that what they do not hold was sent to them
-      const idle = idleOf(await readQueues());
+      const taken = idleOf(await readQueues());
+      const held = await findHeldConsumers(sql, taken, afterMs);
+      const idle = new Set(taken.filter((consumer) => !held.has(consumer)));
       const lost = new Map((await countLost(sql)).map((known) => [known.consumer, known.lost]));
       for (const consumer of lost.keys()) {
         if (idle.has(consumer)) lost.set(consumer, await forgetFound(sql, consumer));
@@ -129,9 +132,9 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
   };
 }
 
-/** The consumers that have taken all there is. */
-function idleOf(queues: readonly QueueDepth[]): Set<string> {
-  return new Set(queues.filter((q) => q.messages === 0 && q.consumers > 0).map(({ queue }) => queue));
+/** The consumers that have taken all there is; one that is held keeps it in its hands. */
+function idleOf(queues: readonly QueueDepth[]): string[] {
+  return queues.filter((q) => q.messages === 0 && q.consumers > 0).map(({ queue }) => queue);
 }
 
 /** Sends to each consumer the events whose ids it has in `unsent`, in turns; answers with how many each got. */

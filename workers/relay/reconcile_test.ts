@@ -4,6 +4,7 @@ import { bindingsOf, declareTopology, readQueueDepths } from "../../shared/broke
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { claimOpenLetters, closeLetters } from "../../shared/ops/dead_letters.ts";
+import { beforeCommit, holdPart, resumePart } from "../../shared/ops/holds.ts";
 import { republishEvent } from "../../shared/ops/lists.ts";
 import { uuids } from "../../shared/sql/connect.ts";
 import { markingPublished } from "../../shared/sql/outbox.ts";
@@ -171,6 +172,26 @@ Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer a
   await passAnHour(db);
   assertEquals(await pass(reconciler, wire), {});
   assertEquals((await db.sql`select from lost_events`).count, 0);
+});
+
+Deno.test("createReconciler() sends nothing again to a consumer that is held, or was a moment ago: it has it in its hands", async () => {
+  await using db = await testSchema();
+  const { topology } = testTopology();
+  const broker = takingBroker(topology);
+  const ops = db.as("orderflow_ops");
+  const { paymentsOrderCreated, paymentsRefundRequested } = topology.queues;
+  await publish(db);
+  const reconciler = reconcilerOf(db, topology);
+  for (const part of [paymentsOrderCreated.name, beforeCommit(paymentsOrderCreated.name)]) {
+    await db.sql`delete from holds`;
+    await holdPart(ops, { part, forSeconds: 600, because: null });
+    assertEquals(await pass(reconciler, broker), {}, `${part} is held`);
+    await resumePart(ops, part);
+    assertEquals(await pass(reconciler, broker), {}, `${part} was held`);
+  }
+  await db.sql`update holds set until = now() - ${AFTER_MS} * interval '1 millisecond'`;
+  await holdPart(ops, { part: paymentsRefundRequested.name, forSeconds: 600, because: null });
+  assertEquals(await pass(reconciler, broker), { [paymentsOrderCreated.name]: 1 });
 });
 
 Deno.test("createReconciler() leaves alone what is young, put aside, not yet published, or nobody's", async () => {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Gate } from "../../shared/broker/consume.ts";
 import { retryDelayMs } from "../../shared/broker/settle.ts";
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
@@ -100,6 +101,8 @@ export interface RelayOptions {
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
+  /** While it is shut nothing is claimed but with a step, not even for a tick. Always open by default. */
+  readonly gate?: Gate;
   /** Told of each batch that had events in it, after its commit, and how many milliseconds it took from its claim. */
   readonly onBatch?: (batch: RelayedBatch, tookMs: number) => void;
   /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
@@ -130,7 +133,7 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
 
 /** Starts relaying, with what waits already. */
 export function startRelay(options: RelayOptions): Relay {
-  const { pollIntervalMs, enabled, publisher, log } = options;
+  const { pollIntervalMs, enabled, gate, publisher, log } = options;
   const stopping = new AbortController();
   const { signal: stop } = stopping;
   const alarm = createAlarm(stop);
@@ -138,7 +141,9 @@ export function startRelay(options: RelayOptions): Relay {
   let ticked = false;
 
   async function look(isWoken: boolean): Promise<boolean> {
-    if (stop.aborted || (!enabled && !ticked) || !publisher()) return false; // a tick waits for the broker
+    if (stop.aborted || !publisher()) return false; // a tick waits for the broker
+    if (gate?.isShut()) return await outbox.step();
+    if (!enabled && !ticked) return false;
     const isTick = ticked;
     ticked = false; // another one may come meanwhile
     try {
@@ -182,7 +187,7 @@ const LANES = 2;
 
 /** Makes what empties the outbox, with what it remembers from one look to the next. */
 function createDrain(options: RelayOptions, stop: AbortSignal) {
-  const { sql, openSession, route, batchSize, onBatch, log } = options;
+  const { sql, openSession, route, batchSize, gate, onBatch, log } = options;
   const firstLane = openSession();
   const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
   let bisection = wholeBatches(batchSize);
@@ -191,7 +196,7 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
   /** Relays one batch; whether it found anything, and whether there may be more to do now. */
   async function relayOne(lane: Session, isExpected = true): Promise<{ found: boolean; more: boolean }> {
     const publisher = options.publisher();
-    if (!publisher || stop.aborted) return { found: false, more: false };
+    if (!publisher || stop.aborted || gate?.isShut()) return { found: false, more: false };
     const { limit } = bisection;
     const [startedAt, startedMs] = [new Date(), performance.now()];
     const after = lookAfter(horizon, startedMs);
@@ -232,7 +237,28 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
     }
   }
 
-  return { drain, close: () => Promise.all(lanes.map((lane) => lane.end())) };
+  /** Relays one event for each step that it gets; answers whether it relayed any. */
+  async function step(): Promise<boolean> {
+    horizon = EVERYTHING; // nobody has looked meanwhile
+    for (let found = false;; found = true) {
+      const publisher = options.publisher();
+      if (!publisher || stop.aborted || (await claimingEvents(sql, 1)).length === 0) return found;
+      if (!await gate?.takeStep()) return found;
+      const startedMs = performance.now();
+      let claimed = 0;
+      try {
+        const batch = await relayBatch(firstLane, publisher, route, 1);
+        ({ claimed } = batch);
+        report(batch, log);
+        if (claimed > 0) onBatch?.(batch, performance.now() - startedMs);
+      } finally {
+        if (claimed === 0) await gate?.returnStep(); // another copy was first, or the database has gone
+      }
+      if (claimed === 0) return found;
+    }
+  }
+
+  return { drain, step, close: () => Promise.all(lanes.map((lane) => lane.end())) };
 }
 
 function report({ published, refused, unanswered, offence }: RelayedBatch, log: Logger): void {

@@ -47,8 +47,8 @@ begin
   end loop;
 
   -- Every module: append to the outbox, mark its inbox, put aside what it cannot process or what failed for now (of these
-  -- it reads as much as writing takes, and no message of another module), count down the faults that strike it, and write
-  -- its processes' heartbeats.
+  -- it reads as much as writing takes, and no message of another module), count down the faults that strike it and the
+  -- steps of its holds, and write its processes' heartbeats.
   foreach part in array modules loop
     execute format($grants$
       grant insert on outbox_events to %1$I;
@@ -60,6 +60,7 @@ begin
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
         update (error, retries, first_seen_at, last_failed_at, due_at) on delayed_retries to %1$I;
       grant select, update (remaining) on faults to %1$I;
+      grant select (part, until, steps), update (steps) on holds to %1$I;
       grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to %1$I;
     $grants$, 'orderflow_' || part);
     -- It tells of its own subject (certificates: certificate.issued), and marks the inbox under no other role's name.
@@ -116,6 +117,10 @@ grant select, update (settled_at) on replay_events to orderflow_relay;
 -- Faults: ops arms them; whoever one strikes counts it down.
 grant select, insert, delete on faults to orderflow_ops;
 grant select, update (remaining) on faults to orderflow_relay;
+
+-- Holds: ops sets them and grants steps; whoever is held takes those.
+grant select, insert, update (since, until, steps, reason) on holds to orderflow_ops;
+grant select (part, until, steps), update (steps) on holds to orderflow_relay;
 
 -- Heartbeats: every process writes its own, and forgets those that are long silent; ops looks.
 grant select, insert, update (seen_at, last_batch_at, counts, clock_ahead_ms), delete on heartbeats to orderflow_relay;

@@ -30,6 +30,16 @@ import {
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../enrollments.ts";
 import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
+import {
+  findHeldConsumers,
+  grantStep,
+  holdPart,
+  listHolds,
+  readHeld,
+  resumePart,
+  returnStep,
+  takeStep,
+} from "../../ops/holds.ts";
 import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
 import {
   findOrder,
@@ -126,6 +136,12 @@ const FAULTS: Statements = {
   takeFault: (sql) => takeFault(sql, "provider.slow", target),
 };
 
+const HOLDS: Statements = {
+  readHeld: (sql) => readHeld(sql, ["a"]),
+  takeStep: (sql) => takeStep(sql, "a"),
+  returnStep: (sql) => returnStep(sql, "a"),
+};
+
 const HEARTBEATS: Statements = {
   beat: (sql) =>
     beat(sql, {
@@ -179,6 +195,7 @@ const CONSUMER: Statements = {
   uncountSuspect: (sql) => createSetAside(sql, "a").uncountSuspect(BODY),
   clearSuspect: (sql) => createSetAside(sql, "a").clearSuspect(BODY),
   ...FAULTS,
+  ...HOLDS,
   ...HEARTBEATS,
   ...MIGRATED,
 };
@@ -264,7 +281,9 @@ const RELAY = (topology: Topology): Statements => ({
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
   recordReplayProgress: (sql) =>
     recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
+  findHeldConsumers: (sql) => findHeldConsumers(sql, ["a"], 1),
   ...FAULTS,
+  ...HOLDS,
   ...HEARTBEATS,
   ...MIGRATED,
 });
@@ -302,6 +321,10 @@ const OPS = (topology: Topology): Statements => ({
   armFaults: (sql) => armFaults(sql, [fault], NOW),
   disarmFault: (sql) => disarmFault(sql, NIL),
   replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
+  listHolds: (sql) => listHolds(sql),
+  holdPart: (sql) => holdPart(sql, { part: "a", forSeconds: 1, because: null }),
+  grantStep: (sql) => grantStep(sql, "a"),
+  resumePart: (sql) => resumePart(sql, "a"),
   listHeartbeats: (sql) => listHeartbeats(sql),
   runAudit: (sql) => runAudit(sql, topology, { graceSeconds: 0 }),
   ...MIGRATED,
