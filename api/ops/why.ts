@@ -4,6 +4,7 @@
  * @module
  */
 import { whySchema } from "../../shared/ops/answers.ts";
+import { listHolds } from "../../shared/ops/holds.ts";
 import { readOpenCopies, type Why, whyOf } from "../../shared/ops/why.ts";
 import { findOrder } from "../../shared/sql/orders.ts";
 import type { AppDeps } from "../deps.ts";
@@ -23,7 +24,8 @@ export function whyRoute(
     handle: async ({ id }): Promise<Why> => {
       const copies = await readOpenCopies(opsSql, id, bindings); // first: what is open cannot be behind the order
       const order = found(await findOrder(opsSql, id), `There is no order ${id}.`);
-      return whyOf(order, copies, { live: await live.read(), bindings, maxRetries });
+      const holds = await listHolds(opsSql);
+      return whyOf(order, copies, { live: await live.read(), bindings, maxRetries, holds });
     },
   });
 }

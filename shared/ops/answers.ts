@@ -139,6 +139,7 @@ export const WHY_CAUSES = [
   "dead-letter",
   "discarded",
   "retry",
+  "held",
   "relay-silent",
   "broker-away",
   "refused",

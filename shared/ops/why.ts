@@ -8,6 +8,7 @@ import { isFinal, ORDER_TRANSITIONS } from "../order_status.ts";
 import { rowset, type Sql } from "../sql/connect.ts";
 import type { OrderRow } from "../sql/orders.ts";
 import type { Row, WhyJson } from "./answers.ts";
+import { BEFORE_MARK, beforeCommit, type Hold, RELAY_PART } from "./holds.ts";
 import type { LiveProcess, LivePulse } from "./live.ts";
 import { queuesOf } from "./story.ts";
 
@@ -42,6 +43,7 @@ export interface SystemFacts {
   readonly live: Pick<LivePulse, "queues" | "processes" | "outbox">;
   readonly bindings: readonly Binding[];
   readonly maxRetries: number | undefined;
+  readonly holds: readonly Pick<Hold, "part" | "sinceAt" | "untilAt">[];
 }
 
 /**
@@ -94,7 +96,7 @@ const LOST_MS = 10_000;
 /** What waits for this long in the outbox of a relay that beats, in milliseconds, needs a look: it looks every second. */
 const OUTBOX_OLD_MS = 10_000;
 
-/** Says why. Pure: the most specific cause first. That somebody holds a part on its way would stand before the others. */
+/** Says why. Pure: the most specific cause first. */
 export function whyOf(
   order: Pick<OrderRow, "id" | "status" | "updatedAt">,
   copies: readonly OpenCopy[],
@@ -111,7 +113,7 @@ export function whyOf(
       `Nothing is on its way that would move it on from ${status}.`,
       "Look for what is broken: deno task audit.",
     )
-    : setAsideReason(orderId, copy, system) ??
+    : setAsideReason(orderId, copy, system) ?? heldReason(copy, system) ??
       (copy.publishedAt ? queueReason(copy, system) ?? sentReason(copy, system) : outboxReason(copy, system));
   return { orderId, status, ...reason };
 }
@@ -175,6 +177,17 @@ function setAsideReason(orderId: string, copy: OpenCopy, system: SystemFacts): R
   const when = isDue ? "is due" : `in ${span(copy.now, retryAt)}`;
   const sentence = `${which} ${when}: ${consumer} could not process its ${type}: ${copy.error}.`;
   return away ?? because("retry", since, sentence, null, { retryAt });
+}
+
+/** Of what an operator holds: the relay while it is unpublished, then its consumer; null where neither is. */
+function heldReason({ type, consumer, publishedAt, now }: OpenCopy, { holds }: SystemFacts): Reason | null {
+  const parts = publishedAt ? [consumer, beforeCommit(consumer)] : [RELAY_PART, BEFORE_MARK];
+  const hold = holds.find(({ part }) => parts.includes(part));
+  if (!hold) return null;
+  const sentence = `Its ${type} is held at ${hold.part}, for ${span(now, hold.untilAt)} more.`;
+  const path = `/ops/holds/${hold.part}`;
+  const action = `Let one event through: POST ${path}/step; or all: DELETE ${path}.`;
+  return because("held", hold.sinceAt, sentence, action, { retryAt: hold.untilAt });
 }
 
 function outboxReason(copy: OpenCopy, system: SystemFacts): Reason {

@@ -199,7 +199,12 @@ const CASES: readonly Case[] = [
 ];
 
 const order = { id: "o1", status: "PENDING", updatedAt: ago(30) } as const;
-const system = (facts: SystemFacts["live"]): SystemFacts => ({ live: facts, bindings, maxRetries: 3 });
+const system = (facts: SystemFacts["live"]): SystemFacts => ({
+  live: facts,
+  bindings,
+  maxRetries: 3,
+  holds: [],
+});
 
 for (const [cause, sinceAgo, subject, facts, sentence, action = null] of CASES) {
   Deno.test(`whyOf(): ${cause}: ${sentence}`, () => {
@@ -247,4 +252,23 @@ Deno.test("whyOf() looks at what moves the order on, else at the newest event, a
     const { sentence } = whyOf({ ...order, status }, copies, system(live()));
     assertEquals(/[\w.-]+\.v1/.exec(sentence)?.[0] ?? sentence, found);
   }
+});
+
+Deno.test("whyOf() names a hold on the way of what is not set aside: the relay's before it is published, then its consumer's", () => {
+  const held = (part: string, open: OpenCopy) => {
+    const holds = [{ part, sinceAt: ago(4), untilAt: ago(-60) }];
+    return whyOf({ id: "o1", status: "PENDING", updatedAt: ago(3) }, [open], { ...system(noRelay), holds });
+  };
+  const { cause, since, sentence, action } = held("relay", unpublished());
+  assertEquals([cause, since, sentence], [
+    "held",
+    ago(4),
+    "Its order.created is held at relay, for 60 s more.",
+  ]);
+  assertEquals(action, "Let one event through: POST /ops/holds/relay/step; or all: DELETE /ops/holds/relay.");
+  assertEquals(held("relay.before-mark", unpublished()).cause, "held");
+  assertEquals(held(PAYMENTS, copy()).cause, "held");
+  assertEquals(held(`${PAYMENTS}.before-commit`, copy()).cause, "held");
+  assertEquals(held("relay", copy()).cause, "processing");
+  assertEquals(held(PAYMENTS, letter("OPEN")).cause, "dead-letter");
 });

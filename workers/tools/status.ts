@@ -74,6 +74,10 @@ export function findTroubles(
   for (const { queue, messages } of queues?.filter(({ consumers }) => consumers === 0) ?? []) {
     troubles.push(`nobody consumes ${queue}, where ${countOf(messages, "message waits", "messages wait")}`);
   }
+  for (const { part, until } of figures.holds ?? []) {
+    const left = duration((Date.parse(until) - Date.parse(at)) / 1000);
+    troubles.push(`${part} is held for ${left} more: let it go on with DELETE /ops/holds/${part}`);
+  }
   if (oldestSeconds >= OUTBOX_OLD_S) {
     troubles.push(
       `${countOf(pending, "event waits", "events wait")} in the outbox, the oldest for ${
@@ -206,7 +210,8 @@ const usage = usageOf(
   `Names an order, by its id, the beginning of it, or its correlation id: says what it waits for, since when, and what helps.
 
 Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
-clock, a queue without a consumer, events that wait in the outbox for half a minute, dead letters; an order that an action helps on.
+clock, a queue without a consumer, a part that is held, events that wait in the outbox for half a minute, dead
+letters; an order that an action helps on.
 
 Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
 attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,

@@ -56,6 +56,7 @@ Deno.test("findTroubles() names each thing that needs attention, with what to do
       liveProcess({ name: "payments-order-created", clockAheadMs: -90_000 }),
     ],
     deadLetters: { "payments.order-created.v1": 1, "orders.payment-events.v1": 12 },
+    holds: [{ part: "relay", until: new Date(Date.parse(AT) + 90_000).toISOString(), steps: 0 }],
   });
   const redrive = (consumer: string) =>
     `look at them with deno task redrive --consumer=${consumer} --dry-run`;
@@ -65,6 +66,7 @@ Deno.test("findTroubles() names each thing that needs attention, with what to do
     "set the wrong one, by NTP for example",
     "no outbox-relay runs: start one with deno task worker:outbox-relay",
     "nobody consumes payments.order-created.v1, where 1 message waits",
+    "relay is held for 1 min 30 s more: let it go on with DELETE /ops/holds/relay",
     "7 events wait in the outbox, the oldest for 1 min 35 s: is the relay running, and does the broker take it? " +
     "/ops/outbox?published=false has its last error",
     `1 dead letter of payments.order-created.v1: ${redrive("payments.order-created.v1")}`,
