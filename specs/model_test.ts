@@ -154,8 +154,8 @@ const MOVES = [
   move(6, group, placeOrders),
   move(2, any, askAgain),
   move(6, deaths, relayEvents),
-  move(10, hands, handOut),
-  plain(5, "the relay and all consumers work for a while", workOn),
+  move(14, hands, handOut),
+  move(6, fc.option(any, { freq: 2 }), workOn),
   move(2, locked, holdLocks),
   move(3, fc.boolean(), silenceProvider),
   plain(2, "a day passes, and the provider forgets its idempotency keys", forgetKeys),
@@ -176,6 +176,7 @@ const MOVES = [
 const EXPECTED = [
   "done",
   "duplicate",
+  "early",
   "failed",
   "rejected",
   "unanswered",
@@ -368,15 +369,16 @@ async function handOut(world: World, given: Of<typeof hands>): Promise<void> {
   await allDone(batches.map((batch) => deliver(world, batch)));
 }
 
-async function workOn(world: World): Promise<void> {
-  for (let round = 0; round < 2; round++) await workOnce(world);
+async function workOn(world: World, n: number | null): Promise<void> {
+  const [absent] = n === null ? [] : picked(world.consumers, [n]);
+  world.tell(`the relay and all consumers${absent ? ` but ${absent}` : ""} work for a while`);
+  for (let round = 0; round < 2; round++) await workOnce(world, absent);
 }
 
-async function workOnce(world: World): Promise<number> {
+async function workOnce(world: World, absent?: string): Promise<number> {
   const published = await publishOutbox(world);
-  await allDone(
-    world.consumers.map((consumer) => deliver(world, { consumer, copies: world.waiting(consumer) })),
-  );
+  const present = world.consumers.filter((consumer) => consumer !== absent);
+  await allDone(present.map((consumer) => deliver(world, { consumer, copies: world.waiting(consumer) })));
   return published;
 }
 
