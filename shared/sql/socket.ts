@@ -38,8 +38,6 @@ const READ_ONLY = /(in_hot_standby|default_transaction_read_only)\0on\0|\0C25006
 const WATCH_MS = 250;
 /** How long the server may take to let us in, in milliseconds. */
 const LOGIN_MS = 4000;
-/** How long the server may take to end a connection that has said goodbye, in milliseconds. */
-const GOODBYE_MS = 500;
 
 /** The error of what was to be sent over a connection that is gone. */
 export function connectionLost(message = "the connection was lost in the middle of the transaction"): Error {
@@ -102,7 +100,7 @@ function openSocket(
 ): EventEmitter {
   const name = "path" in server ? server.path : `${server.host}:${server.port}`;
   const client = new EventEmitter();
-  let [isGreeted, isUp, isLeaving, isOver] = [false, false, false, false];
+  let [isGreeted, isUp, isOver] = [false, false, false];
   let answersOwed = 1; // to the login
   let owedSinceMs: number | null = performance.now();
   const self: Connection = { server: name, heardAtMs: owedSinceMs, lose };
@@ -117,11 +115,11 @@ function openSocket(
   });
 
   function watch(): void {
-    const bound = Math.min(isLeaving ? GOODBYE_MS : isUp ? patienceMs : LOGIN_MS, patienceAtMostMs);
+    const bound = Math.min(isUp ? patienceMs : LOGIN_MS, patienceAtMostMs);
     if (owedSinceMs === null || performance.now() - owedSinceMs < bound) return;
     const sinceMs = owedSinceMs;
     const isSilent = (one: Connection) => one !== self && one.server === name && one.heardAtMs <= sinceMs;
-    const others = isLeaving || !isUp ? [] : [...connections].filter(isSilent);
+    const others = !isUp ? [] : [...connections].filter(isSilent);
     for (const one of [...others, self]) { // them first: what follows on our statements is not to be sent to them
       one.lose(connectionLost(`${name} has not answered for ${bound / 1000} s`));
     }
@@ -174,8 +172,7 @@ function openSocket(
     },
     end(bytes: Buffer): void {
       if (!isUp) return lose(connectionLost(`the connection to ${name} was given up`));
-      isLeaving = true;
-      owedSinceMs = performance.now();
+      clearInterval(watching); // a goodbye has no answer
       way.end(bytes);
     },
     destroy: () => lose(connectionLost(`the connection to ${name} was given up`)),
@@ -315,7 +312,7 @@ function openWay(server: DatabaseServer, mode: DatabaseTarget["tls"], { onData, 
       waiting.push(bytes);
       return true;
     },
-    end: (bytes: Buffer) => void way?.end(bytes),
+    end: (bytes: Buffer) => void way?.end(bytes, () => way?.destroy()),
     destroy: () => void (way ?? socket).destroy(),
     keepAlive: (isOn: boolean, afterMs: number) => void socket.setKeepAlive(isOn, afterMs),
   };
