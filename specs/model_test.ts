@@ -667,8 +667,7 @@ async function checkEnd(world: World): Promise<void> {
   const { charged, refunded } = world.money;
   assertEquals([...charged].toSorted(), payments.map(({ orderId }) => orderId).toSorted(), "charges");
   assertEquals([...refunded].toSorted(), refunds.map(({ id }) => id).toSorted(), "refunds");
-  // An order has its time from a clock that may have been ahead: retention must seem to have come sooner.
-  const scope = { graceSeconds: 0, retentionDays: RETENTION_DAYS - MAX_DAYS_OFF - 1 };
+  const scope = { graceSeconds: 0, retentionDays: RETENTION_DAYS };
   const { checks } = await runAudit(world.as("orderflow_ops"), world.topology, scope);
   assertEquals(checks.filter(({ count }) => count > 0), [], "audit");
 }
