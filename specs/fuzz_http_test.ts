@@ -23,7 +23,7 @@ import {
 } from "./support/bad_messages.ts";
 import { ledgerOf, readLedger, settled, violations } from "./support/ledger.ts";
 import type { Course } from "./support/place_orders.ts";
-import { connectRaw } from "./support/raw_http.ts";
+import { connectRaw } from "./support/http.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
