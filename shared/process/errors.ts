@@ -69,6 +69,11 @@ function isConnectionError(error: unknown): boolean {
     typeof error.code === "string" && CONNECTION_CODE.test(error.code);
 }
 
+/** Whether a statement gave up on a lock. Whoever holds that is at fault, and no message: it passes with that transaction. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === "55P03";
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
