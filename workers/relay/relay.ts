@@ -6,7 +6,7 @@
  */
 import type { Gate } from "../../shared/broker/consume.ts";
 import { retryDelayMs } from "../../shared/broker/settle.ts";
-import type { Publisher, Route } from "../../shared/broker/publish.ts";
+import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
 import type { Session } from "../../shared/sql/session.ts";
@@ -14,7 +14,6 @@ import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors
 import { createAlarm } from "../../shared/process/stop.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { traceIdOf } from "../../shared/process/tracing.ts";
-import { aloneAtFault, nextBisection, wholeBatches } from "./bisect.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 
 /** How long the broker may take to answer for a batch, in milliseconds. */
@@ -86,7 +85,18 @@ export async function relayBatch(
   });
 }
 
-/** What {@linkcode startRelay} works with. */
+/** The outcome of a batch: an event that was sent alone and made the broker close the channel is refused. */
+function aloneAtFault(outcome: PublishOutcome): PublishOutcome {
+  const { confirmed, refused, unknown: [only, ...others], offence } = outcome;
+  const isAlone = confirmed.length + refused.length + others.length === 0;
+  if (offence === null || only === undefined || !isAlone) return outcome;
+  return {
+    ...outcome,
+    refused: [{ id: only, error: `the broker closed the channel: ${offence}` }],
+    unknown: [],
+  };
+}
+
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
@@ -190,32 +200,42 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
   const { sql, openSession, route, batchSize, gate, onBatch, log } = options;
   const firstLane = openSession();
   const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
-  let bisection = wholeBatches(batchSize);
+  /**
+   * How many events were under way when the broker closed the channel for one of them. They go one by one, until the one
+   * at fault stands alone: that costs one more connection, where halves of the batch would cost one each.
+   */
+  let suspects = 0;
   let horizon = EVERYTHING;
+
+  async function relayAndTell(lane: Session, publisher: Publisher, limit: number, after: string | null) {
+    const startedMs = performance.now();
+    const batch = await relayBatch(lane, publisher, route, limit, after);
+    report(batch, log);
+    if (batch.claimed > 0) onBatch?.(batch, performance.now() - startedMs);
+    return batch;
+  }
 
   /** Relays one batch; whether it found anything, and whether there may be more to do now. */
   async function relayOne(lane: Session, isExpected = true): Promise<{ found: boolean; more: boolean }> {
     const publisher = options.publisher();
     if (!publisher || stop.aborted || gate?.isShut()) return { found: false, more: false };
-    const { limit } = bisection;
+    const limit = suspects > 0 ? 1 : batchSize;
     const [startedAt, startedMs] = [new Date(), performance.now()];
     const after = lookAfter(horizon, startedMs);
     const isEmpty = !isExpected && (await claimingEvents(sql, 1, after)).length === 0;
-    const batch = isEmpty ? NOTHING : await relayBatch(lane, publisher, route, limit, after);
+    const batch = isEmpty ? NOTHING : await relayAndTell(lane, publisher, limit, after);
     const { claimed, lastId, published, unanswered, offence } = batch;
     const endedMs = performance.now();
-    const tookMs = endedMs - startedMs;
-    report(batch, log);
-    if (claimed > 0) onBatch?.(batch, tookMs);
-    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
+    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs: endedMs - startedMs };
     horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
-    bisection = nextBisection(bisection, { claimed, offended: offence !== null }, batchSize);
+    if (offence !== null) suspects = claimed > 1 ? Math.max(suspects, claimed) : 0;
+    else suspects = claimed < limit ? 0 : Math.max(suspects - claimed, 0); // another relay may have taken it meanwhile
     return { found: claimed > 0, more: claimed === limit && unanswered === 0 };
   }
 
-  /** A bisection has one lane: of two batches on one channel, nobody could tell which has the event at fault. */
+  /** Suspects have one lane: of two batches on one channel, nobody could tell which has the event at fault. */
   async function relayAll(lane: Session): Promise<void> {
-    while ((lane === firstLane || bisection.left === 0) && (await relayOne(lane)).more);
+    while ((lane === firstLane || suspects === 0) && (await relayOne(lane)).more);
   }
 
   /**
@@ -244,13 +264,9 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
       const publisher = options.publisher();
       if (!publisher || stop.aborted || (await claimingEvents(sql, 1)).length === 0) return found;
       if (!await gate?.takeStep()) return found;
-      const startedMs = performance.now();
       let claimed = 0;
       try {
-        const batch = await relayBatch(firstLane, publisher, route, 1);
-        ({ claimed } = batch);
-        report(batch, log);
-        if (claimed > 0) onBatch?.(batch, performance.now() - startedMs);
+        ({ claimed } = await relayAndTell(firstLane, publisher, 1, null));
       } finally {
         if (claimed === 0) await gate?.returnStep(); // another copy was first, or the database has gone
       }
