@@ -120,7 +120,7 @@ export type NextStep =
 const EARLY_UNACKED_MS = 1000;
 const LOOK_AGAIN_MIN_MS = 2;
 const LOOK_AGAIN_MAX_MS = 50;
-/** Between two deliveries of an early event at most. */
+/** An early event is delivered again after as long as it has waited already, but no later than this. */
 const EARLY_RETRY_MAX_MS = 15_000;
 const FIRST_RETRY_MS = 500;
 const RETRY_FACTOR = 4;

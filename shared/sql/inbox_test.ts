@@ -6,19 +6,21 @@ import { type ReceivedEvent, tell } from "../events.ts";
 import { listProcessed } from "../ops/lists.ts";
 import { rowset, type Sql, transaction } from "./connect.ts";
 import { type Effect, type Inbox, once } from "./inbox.ts";
-import { insertingNotifications, type NewNotification } from "./notifications.ts";
+import { insertingNotifications } from "../../workers/notifications_final_events.ts";
 import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
 
-function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Effect<NewNotification> {
-  const row: NewNotification = { id: uuidv7(), orderId, type: "ORDER_COMPLETED" };
+type Row = Omit<Parameters<typeof insertingNotifications>[1][number], "cause">;
+
+function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Effect<Row> {
+  const row: Row = { id: uuidv7(), orderId, type: "ORDER_COMPLETED" };
   const data = { orderId, notificationId: row.id, notificationType: row.type };
   return { cause, row, tells: tell("notification.sent", data) };
 }
 
-const notify = (sql: Sql, consumer: string, effects: readonly Effect<NewNotification>[], now = new Date()) =>
+const notify = (sql: Sql, consumer: string, effects: readonly Effect<Row>[], now = new Date()) =>
   once(testInbox(sql, consumer), effects, insertingNotifications, now);
 
 const counts = async (sql: Sql) => {

@@ -102,30 +102,20 @@ export interface RelayOptions {
   readonly sql: Sql;
   /** Opens a session with `CLAIM_SETTINGS`, one for each lane. The relay closes them. */
   readonly openSession: () => Session;
-  /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
+  /** Null while there is no connection, or the broker takes nothing. */
   readonly publisher: () => Publisher | null;
   readonly route: Route;
   /** The most events in one batch, which is one transaction. */
   readonly batchSize: number;
-  /** The longest pause between two looks at the outbox, in milliseconds. */
+  /** The longest pause between two looks at the outbox. */
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
   /** While it is shut nothing is claimed but with a step, not even for a tick. Always open by default. */
   readonly gate?: Gate;
-  /** Told of each batch that had events in it, after its commit, and how many milliseconds it took from its claim. */
+  /** Told of each batch that had events in it, after its commit. */
   readonly onBatch?: (batch: RelayedBatch, tookMs: number) => void;
-  /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
   readonly log: Logger;
-}
-
-export interface Relay {
-  /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
-  readonly running: Promise<void>;
-  /** Has it look at the outbox now; `ticked` even if it is switched off. */
-  wake(ticked: boolean): void;
-  /** Finishes the batches under way and stops. */
-  stop(): Promise<void>;
 }
 
 /**
@@ -141,8 +131,11 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
   return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * LOOK_AGAIN_FACTOR, pollIntervalMs);
 }
 
-/** Starts relaying, with what waits already. */
-export function startRelay(options: RelayOptions): Relay {
+/**
+ * Starts relaying, with what waits already. `wake` has it look at the outbox now, `ticked` even if it is switched off;
+ * `stop` finishes the batches under way. `running` settles when it has stopped, and rejects when it cannot go on.
+ */
+export function startRelay(options: RelayOptions) {
   const { pollIntervalMs, enabled, gate, publisher, log } = options;
   const stopping = new AbortController();
   const { signal: stop } = stopping;
@@ -181,11 +174,11 @@ export function startRelay(options: RelayOptions): Relay {
   running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
     running,
-    wake(tick) {
+    wake(tick: boolean): void {
       ticked ||= tick;
       alarm.ring();
     },
-    async stop() {
+    async stop(): Promise<void> {
       stopping.abort();
       await running;
     },
