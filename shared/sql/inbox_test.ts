@@ -7,7 +7,7 @@ import { listProcessed } from "../ops/lists.ts";
 import { rowset, type Sql, transaction } from "./connect.ts";
 import { type Effect, type Inbox, once } from "./inbox.ts";
 import { insertingNotifications } from "../../workers/notifications_final_events.ts";
-import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
+import { listenForWakeUps, tickRelay, type WakeUp, type WakeUps } from "./outbox.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
@@ -109,19 +109,21 @@ Deno.test("once() counts what came again on its row, and when it last did; repea
   assertEquals(await counts(db.sql), [3, 2, 2]);
 });
 
-Deno.test("once() wakes the relay with its commit when it has told something, and only then", async () => {
+Deno.test("once() wakes the relay with its commit when that is due and it has told something, and only then", async () => {
   await using db = await testSchema();
   const woken: WakeUp[] = [];
   const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
   woken.length = 0; // whoever begins to listen looks once
-  const inbox: Inbox = {
-    ...testInbox(db.as("orderflow_notifications"), "notifications"),
-    wakeUps: { carry: (run) => run(true) },
+  const record = (isDue: boolean, cause: ReceivedEvent) => {
+    const inbox = testInbox(db.as("orderflow_notifications"), "notifications");
+    const wakeUps: WakeUps = { carry: (run) => run(isDue) };
+    return once({ ...inbox, wakeUps }, [effectOf(cause)], insertingNotifications, new Date());
   };
-  const effects = [effectOf(orderCreated())];
-  await once(inbox, effects, insertingNotifications, new Date());
-  await once(inbox, effects, insertingNotifications, new Date());
-  await tickRelay(db.sql); // behind both
+  const event = orderCreated();
+  await record(true, event);
+  await record(true, event);
+  await record(false, orderCreated());
+  await tickRelay(db.sql); // behind all of them
   await eventually("the tick", () => woken.includes("tick"));
   await unlisten();
   assertEquals(woken, ["events", "tick"]);
