@@ -50,6 +50,7 @@ import { relayBatch } from "../workers/relay/relay.ts";
 import { sendDueMessages } from "../workers/relay/replay.ts";
 import { keepPruning } from "../workers/relay/retention.ts";
 import { sendDue } from "../workers/relay/retries.ts";
+import { testClock } from "./support/test_clock.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -913,19 +914,6 @@ function handBroker({ exchange: events, queues }: Topology) {
       acked.push(...copies);
     },
   };
-}
-
-/** The clock of all processes, for as long as it lives: `aheadMs` ahead of the real one. */
-function testClock() {
-  const RealDate = Date;
-  const realMs = () => RealDate.now();
-  const clock = { aheadMs: 0, realMs, [Symbol.dispose]: () => void (globalThis.Date = RealDate) };
-  const now = () => realMs() + clock.aheadMs;
-  globalThis.Date = new Proxy(RealDate, {
-    construct: (target, args, as) => Reflect.construct(target, args.length > 0 ? args : [now()], as),
-    get: (target, key) => key === "now" ? now : Reflect.get(target, key),
-  });
-  return clock;
 }
 
 /**
