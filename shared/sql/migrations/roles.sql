@@ -57,6 +57,7 @@ begin
       grant select (consumer, fingerprint, state, attempts, reason, detail, last_failed_at), insert,
         update (attempts, last_failed_at, reason, detail) on dead_letters to %1$I;
       grant select, insert, update (attempts, last_at), delete on suspect_deliveries to %1$I;
+      grant insert on event_history to %1$I;
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
         update (error, retries, first_seen_at, last_failed_at, due_at) on delayed_retries to %1$I;
       grant select, update (remaining) on faults to %1$I;
