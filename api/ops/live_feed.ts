@@ -15,7 +15,7 @@ import { listHeartbeats } from "../../shared/process/heartbeat.ts";
 import { listOrders } from "../../shared/sql/orders.ts";
 import { countUnpublished, readLatencies } from "../../shared/ops/lists.ts";
 import { listenForWakeUps } from "../../shared/sql/outbox.ts";
-import { withTimeout } from "../../shared/process/stop.ts";
+import { pause, withTimeout } from "../../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
 export interface LiveFeedOptions {
@@ -104,9 +104,13 @@ export function createLiveFeed(
     const resting = new AbortController();
     const stop = resting.signal;
     const { wake } = keepDoing("Reading the live feed", async () => {
-      const pulse = await readOnce();
-      if (!stop.aborted) tell(pulse);
-    }, { everyMs: LIVE_LOOK_MS, atLeastMs: PULSE_MIN_MS, log, stop });
+      try {
+        const pulse = await readOnce();
+        if (!stop.aborted) tell(pulse);
+      } finally {
+        await pause(PULSE_MIN_MS, stop); // whoever is woken waits so long
+      }
+    }, { everyMs: LIVE_LOOK_MS - PULSE_MIN_MS, log, stop });
     return { wake, rest: () => resting.abort() };
   }
 

@@ -6,8 +6,7 @@
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import type { Hold } from "../../shared/ops/holds.ts";
 import type { LiveOrder, LiveProcess, LivePulse } from "../../shared/ops/live.ts";
-import { isWrong } from "../../shared/process/clock.ts";
-import type { SeenHeartbeat } from "../../shared/process/heartbeat.ts";
+import { isWrong, type SeenHeartbeat } from "../../shared/process/heartbeat.ts";
 import type { OrderRow } from "../../shared/sql/orders.ts";
 
 /** Everything that a pulse is made of, as it was read. */

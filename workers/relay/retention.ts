@@ -5,7 +5,7 @@
  */
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
 import type { Binding } from "../../shared/broker/connection.ts";
-import { isMissing } from "../../shared/sql/lost_events.ts";
+import { lettersOf } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
@@ -60,7 +60,11 @@ export async function prune(
   };
 }
 
-/** An event may go once it is published, and every consumer that is bound to it has processed it or set it aside. */
+/**
+ * An event may go once it is published, and every consumer that is bound to it has processed it, or somebody has discarded
+ * its dead letter. What is only set aside stays: it will be sent once more, and what the broker loses of that is sent
+ * again from here.
+ */
 async function pruneOutbox(
   sql: Sql,
   { before, bindings, limit }: PruneOptions,
@@ -76,7 +80,8 @@ async function pruneOutbox(
         select from jsonb_to_recordset(${rowset(bindings)}::text::jsonb) as b (consumer text, type text)
         left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
         where b.type = e.type and e.published_at >= coalesce(c.bound_since, '-infinity')
-          and ${isMissing(sql, "infinity")})
+          and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
+          and not exists (${lettersOf(sql, sql`'infinity'`)} and d.state = 'DISCARDED'))
       for update of e skip locked
     ), deleted as (
       delete from outbox_events where id = any(array(select id from settled)) returning id

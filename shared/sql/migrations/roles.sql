@@ -133,7 +133,7 @@ grant update (published_at) on outbox_events to orderflow_retention;
 grant select (event_id, consumer), delete on processed_events to orderflow_retention;
 grant select (consumer, fingerprint, last_at), delete on suspect_deliveries to orderflow_retention;
 grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
-grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
+grant select (event_id, consumer, first_seen_at, due_at), delete on delayed_retries to orderflow_retention;
 grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters
   to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;

@@ -28,7 +28,7 @@ import {
   postponeRetries,
   readNextDue,
 } from "../set_aside.ts";
-import { insertingEnrollments } from "../enrollments.ts";
+import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
 import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
 import {
   findHeldConsumers,
@@ -59,7 +59,7 @@ import {
   sweepSendings,
 } from "../lost_events.ts";
 import type { DatabaseRole } from "../migrate.ts";
-import { insertingNotifications } from "../notifications.ts";
+import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
 import {
   countUnpublished,
   findEvent,
