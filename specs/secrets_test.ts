@@ -7,7 +7,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { freePort } from "../workers/dev/services.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
-import { type RunOptions, runUnderSet } from "./support/read_output.ts";
+import { type RunOptions, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
