@@ -93,7 +93,8 @@ import {
   startReplay,
 } from "../../ops/replays.ts";
 import { prune } from "../../../workers/relay/retention.ts";
-import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../../ops/timeline.ts";
+import { readFacts } from "../../ops/timeline.ts";
+import { insertDeliveries } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
@@ -176,6 +177,7 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }]),
+  insertDeliveries: (sql) => insertDeliveries(sql, "a", [{ eventId: NIL, kind: "taken", at: NOW, count: 1 }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -293,9 +295,7 @@ const OPS = (topology: Topology): Statements => ({
   listOrders: (sql) => listOrders(sql, { limit: 1 }),
   searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
   readLatencies: (sql) => readLatencies(sql, 1),
-  readOrderEvents: (sql) => readOrderEvents(sql, [NIL]),
-  readOrderRetries: (sql) => readOrderRetries(sql, [NIL]),
-  readOrderDeadLetters: (sql) => readOrderDeadLetters(sql, [NIL]),
+  readFacts: (sql) => readFacts(sql, [NIL]),
   readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
   findEvent: (sql) => findEvent(sql, NIL),
