@@ -494,7 +494,7 @@ export const messageSchema = z.object({
     "`waiting` in the outbox; `queued`: published, and its consumer has not settled it; `retrying`: put off; `dead`: an open " +
       "dead letter; `absorbed`: processed, and repeats were absorbed since; `done`: processed, or discarded.",
   )),
-  since: time("Since when it is there."),
+  sinceAt: time("Since when it is there."),
   detail: textOrNull("Why: what the last attempt met with."),
   dueAt: timeOrNull("When it is tried again."),
   deadLetterId: idOrNull("Its dead letter, where it is dead."),
