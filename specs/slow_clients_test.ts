@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { type LivePulse, livePulseSchema } from "../shared/ops/live.ts";
 import { eventually } from "./support/eventually.ts";
 import { signalChild } from "../shared/process/stop.ts";
-import { connectRaw } from "./support/raw_http.ts";
+import { connectRaw } from "./support/http.ts";
 import { readOutput } from "./support/read_output.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";

@@ -13,11 +13,11 @@ import {
   inboxPageSchema,
   opsOrderSchema,
   ordersPageSchema,
-  orderStorySchema,
   outboxEventSchema,
   processedEventSchema,
   timelineEntrySchema,
   timeOrNull,
+  toldStorySchema,
 } from "../../shared/ops/answers.ts";
 import { type Audit, AUDIT_GRACE_SECONDS } from "../../shared/ops/audit.ts";
 import { listDeadLetters } from "../../shared/ops/dead_letters.ts";
@@ -36,7 +36,7 @@ import type { AppDeps } from "../deps.ts";
 import { type App, consumerSchema, nextCursor, pageQuery, problemResponse, unavailable } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, type Route, route, routes } from "../openapi/route.ts";
-import { orderStory } from "../orders.ts";
+import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { holdRoutes } from "./holds.ts";
@@ -65,11 +65,7 @@ export function opsRoutes(deps: AppDeps): App {
       answers: [json(200, "A page of orders.", ordersPageSchema)],
       handle: ({ query }) => findOrders(opsSql, query),
     }),
-    route("GET /orders/:id/timeline", "readOpsTimeline", "An order's story, with its correlation id", {
-      id: "order",
-      answers: [json(200, "The order and what happened to it, oldest entry first.", orderStorySchema)],
-      handle: ({ id }) => orderStory(opsSql, readTimelines, id),
-    }),
+    timelineRoute("GET /orders/:id/timeline", "readOpsTimeline", toldStorySchema, deps, (order) => order),
     whyRoute(deps),
     route(
       "GET /processed-events",

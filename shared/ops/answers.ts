@@ -89,6 +89,7 @@ const about = {
   traceId: textOrNull("The trace that it belongs to, 32 hex digits; null where there is none."),
 };
 const consumer = text("Which consumer, by the name of its queue.");
+const deadLetterId = id("The dead letter's id.");
 
 export const timelineEntrySchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("emitted"), ...about }),
@@ -112,26 +113,117 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
     error: text("What the last attempt met with."),
     dueAt: timeOrNull("When the consumer gets it again; null when it has been sent."),
   }),
+  z.object({ kind: z.literal("retried"), ...about, consumer }),
+  z.object({ kind: z.literal("resent"), ...about, consumer }),
+  z.object({ kind: z.literal("redelivered"), ...about, consumer }),
+  z.object({
+    kind: z.literal("taken"),
+    ...about,
+    consumer,
+    heldMs: count("How long its consumer had it then, in milliseconds."),
+  }),
   z.object({ kind: z.literal("status"), ...about, from: z.nullable(status), to: status }),
   z.object({
     kind: z.literal("dead-letter"),
     ...about,
     consumer,
     reason: text("Why, in a few fixed words."),
-    deadLetterId: id("The dead letter's id."),
+    deadLetterId,
   }),
+  z.object({ kind: z.literal("redriven"), ...about, consumer, deadLetterId }),
+  z.object({ kind: z.literal("discarded"), ...about, consumer, deadLetterId }),
 ]).check(z.meta({
   ref: "TimelineEntry",
   description:
     "One thing that happened to an order: an event was appended to the outbox (`emitted`), confirmed by " +
     "the broker (`published`), processed, absorbed as a repeat (`duplicate`), put off (`retry`) or given up on " +
-    "(`dead-letter`) by a consumer, or the order moved (`status`).",
+    "(`dead-letter`) by a consumer, or the order moved (`status`). It was sent to one consumer again: after a delay " +
+    "(`retried`), because the broker had lost it (`resent`), or by an operator (`redriven`, who may have `discarded` it). " +
+    "A consumer had it for more than a second (`taken`), or got it although it had been delivered before (`redelivered`).",
 }));
 export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
 
 /** An order and what happened to it, oldest entry first. */
 export const orderStorySchema = z.object({ order: opsOrderSchema, timeline: z.array(timelineEntrySchema) });
 export type OrderStoryJson = z.infer<typeof orderStorySchema>;
+
+/** A part of the machine; queues and consumers by the queue's name. */
+const placeSchema = z.union([
+  z.literal(["api", "outbox", "relay", "exchange"]),
+  z.templateLiteral(["queue:", z.string()]),
+  z.templateLiteral(["consumer:", z.string()]),
+]);
+export type Place = z.infer<typeof placeSchema>;
+
+/** Where a message of the order is: in the outbox, or one copy of it for each consumer. */
+const whereaboutsSchema = z.object({
+  id: text("The event's id, or that of its dead letter where the message had none."),
+  type: text("Its type."),
+  place: placeSchema,
+  state: z.enum(["waits", "done", "retry", "dead"]),
+});
+export type Whereabouts = z.infer<typeof whereaboutsSchema>;
+
+const tableStateSchema = z.object({
+  table: text("Its name."),
+  holds: text("What it holds for the order."),
+  isChanged: z.boolean().check(described("Whether this beat has changed it.")),
+});
+export type TableState = z.infer<typeof tableStateSchema>;
+
+/** What made something go another way than usual. */
+export const BEAT_CAUSES = [
+  "late",
+  "again",
+  "delayed",
+  "slow",
+  "crashed",
+  "lost",
+  "retried",
+  "redriven",
+  "duplicate",
+] as const;
+export type BeatCause = (typeof BEAT_CAUSES)[number];
+
+const BEAT_KINDS = [
+  "placed",
+  "appended",
+  "published",
+  "taken",
+  "processed",
+  "absorbed",
+  "failed",
+  "sent-again",
+  "redelivered",
+  "dead",
+  "discarded",
+] as const;
+
+const beatSchema = z.object({
+  kind: z.enum(BEAT_KINDS).check(described("What happened.")),
+  cause: z.optional(z.enum(BEAT_CAUSES)).check(described(
+    "Why it went another way than usual: the event waited in the outbox (`late`), or in its queue (`delayed`); its " +
+      "consumer was `slow`, or `crashed`; the broker `lost` it, or delivered a `duplicate`; it came `again`, was " +
+      "`retried` or `redriven`.",
+  )),
+  at: z.number().check(described("When, in milliseconds since 1970.", { type: "integer" })),
+  place: placeSchema.check(described("Where: queues and consumers by the queue's name.")),
+  where: text("The same in a word: `API`, `relay`, `payments`."),
+  eventId: idOrNull("The event that it is about; null where the message could not be read."),
+  eventType: textOrNull("That event's type."),
+  title: text("What happened, in a few words."),
+  text: text("The same in full."),
+  ways: z.array(z.array(placeSchema)).check(described("What moved: each way from place to place.")),
+  messages: z.array(whereaboutsSchema).check(described("Where each message of the order is by then.")),
+  tables: z.array(tableStateSchema).check(described("What each table holds for the order by then.")),
+  deadLetterId: z.optional(id("The dead letter that was written, or sent again.")),
+}).check(z.meta({ ref: "Beat" }));
+/** One transaction, or one thing that the broker, the relay or an operator did. */
+export type Beat = z.infer<typeof beatSchema>;
+
+/** The same with the story; the beats are there where they were asked for. */
+export const toldStorySchema = z.extend(orderStorySchema, { beats: z.optional(z.array(beatSchema)) });
+export const publicStorySchema = z.extend(toldStorySchema, { order: orderSchema });
 
 /** What an order can wait for; each is one cause, the most specific that there is. */
 export const WHY_CAUSES = [

@@ -20,20 +20,10 @@ export interface CutProxy extends AsyncDisposable {
   roundTrips(): number;
 }
 
-/** Sees what passes over one connection, as it comes. */
-export interface Tap {
-  readonly sent: (bytes: Uint8Array) => void;
-  readonly received: (bytes: Uint8Array) => void;
-}
-
-/**
- * Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection, and `rewrite`
- * replaces what a client says first.
- */
+/** Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first. */
 export function startCutProxy(
   serviceUrl: string,
   defaultPort: number,
-  tap?: () => Tap,
   rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
 ): CutProxy {
   const service = new URL(serviceUrl);
@@ -81,14 +71,12 @@ export function startCutProxy(
   function watchConnection() {
     const silencesBefore = isSilent ? -1 : silences;
     let isClientsTurn = true;
-    const seen = tap?.();
     let isGreeted = false;
     const way = (isFromClient: boolean) =>
       new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
-          (isFromClient ? seen?.sent : seen?.received)?.(chunk);
           if (silences === silencesBefore) out.enqueue(isFromClient && !isGreeted ? rewrite(chunk) : chunk);
           isGreeted ||= isFromClient;
         },

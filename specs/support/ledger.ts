@@ -7,7 +7,7 @@
 import type { EventType } from "../../shared/events.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { isFinal, type OrderStatus } from "../../shared/order_status.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Queryable, Sql } from "../../shared/sql/connect.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
 import type { Course, KeptOrders } from "./place_orders.ts";
@@ -81,14 +81,14 @@ export function ledgerOf(
 }
 
 /** How many orders have not reached a final status. */
-export async function countUnfinished(sql: Sql): Promise<number> {
+export async function countUnfinished(sql: Queryable): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
     select count(*)::int as count from orders where status in ('PENDING', 'PAID', 'REFUND_IN_PROGRESS')`;
   return row?.count ?? 0;
 }
 
 /** How many events the broker has not confirmed. */
-export async function countUnpublished(sql: Sql): Promise<number> {
+export async function countUnpublished(sql: Queryable): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
     select count(*)::int as count from outbox_events where published_at is null`;
   return row?.count ?? 0;
@@ -96,7 +96,7 @@ export async function countUnpublished(sql: Sql): Promise<number> {
 
 /** How many pairs there are of an event and one of its consumers that has neither processed it nor set it aside. */
 export async function countUnprocessed(
-  sql: Sql,
+  sql: Queryable,
   consumers: ReadonlyMap<string, readonly string[]>,
 ): Promise<number> {
   const pairs = [...consumers].flatMap(([consumer, types]) => types.map((type) => ({ consumer, type })));
@@ -113,7 +113,7 @@ export async function countUnprocessed(
 }
 
 type Settling = {
-  readonly db: { readonly sql: Sql };
+  readonly db: { readonly sql: Queryable };
   readonly broker: Pick<TestStack["broker"], "topology">;
 };
 

@@ -86,15 +86,19 @@ export function shareTestServer(): void {
 
 /**
  * The server of `DATABASE_URL`, that of the run, or an embedded one on a temporary folder, which goes when it is stopped.
- * `settings` ask for one of the caller's own, and are over those of tests, with which a crash loses the last commits.
+ * `settings` ask for one of the caller's own, and are over those of tests, with which a crash loses the last commits
+ * unless it is to be `durable`.
  */
-export async function startTestServer(settings?: Record<string, string>): Promise<TestServer> {
+export async function startTestServer(
+  settings?: Record<string, string>,
+  durable = false,
+): Promise<TestServer> {
   const url = Deno.env.get("DATABASE_URL") || (settings ? undefined : Deno.env.get(RUN_SERVER_VARIABLE));
   if (url) return { url, stop: () => Promise.resolve(), crash: null };
   const dataDir = await Deno.makeTempDir({ prefix: "orderflow_test_" });
   await Deno.chmod(dataDir, 0o711); // root's server runs under another account, which must pass through
   await copyTemplate(dataDir);
-  const start = (port: number) => startPostgres({ dataDir, port, durable: false, settings: settings ?? {} });
+  const start = (port: number) => startPostgres({ dataDir, port, durable, settings: settings ?? {} });
   let server = await start(0);
   return {
     url: server.url,

@@ -74,7 +74,7 @@ export function findTroubles(
   for (const { queue, messages } of queues?.filter(({ consumers }) => consumers === 0) ?? []) {
     troubles.push(`nobody consumes ${queue}, where ${countOf(messages, "message waits", "messages wait")}`);
   }
-  for (const { part, until } of figures.holds ?? []) {
+  for (const { part, until } of figures.holds) {
     const left = duration((Date.parse(until) - Date.parse(at)) / 1000);
     troubles.push(`${part} is held for ${left} more: let it go on with DELETE /ops/holds/${part}`);
   }

@@ -56,7 +56,13 @@ Deno.test("findTroubles() names each thing that needs attention, with what to do
       liveProcess({ name: "payments-order-created", clockAheadMs: -90_000 }),
     ],
     deadLetters: { "payments.order-created.v1": 1, "orders.payment-events.v1": 12 },
-    holds: [{ part: "relay", until: new Date(Date.parse(AT) + 90_000).toISOString(), steps: 0 }],
+    holds: [{
+      part: "relay",
+      since: AT,
+      until: new Date(Date.parse(AT) + 90_000).toISOString(),
+      steps: 0,
+      because: null,
+    }],
   });
   const redrive = (consumer: string) =>
     `look at them with deno task redrive --consumer=${consumer} --dry-run`;

@@ -23,7 +23,6 @@ import { charge, type Message, release } from "./message.ts";
 import type { Method, MethodArguments, MethodName } from "./methods.ts";
 import {
   addConsumer,
-  countReady,
   purge,
   putBack,
   type Queue,
@@ -150,7 +149,7 @@ export function handleChannelMethod(channel: Channel, method: Method): void {
       const name = passive ? queueName(channel, given) : given;
       const { name: queue, ready, consumers } = declareQueue(broker, { ...method.args, queue: name }, peer);
       channel.lastQueue = queue;
-      const counts = { messageCount: countReady(ready), consumerCount: consumers.size };
+      const counts = { messageCount: ready.length, consumerCount: consumers.size };
       return reply("queue.declare-ok", { queue, ...counts });
     }
     case "queue.bind": {
@@ -204,7 +203,7 @@ function deleteNamedQueue(channel: Channel, args: MethodArguments<"queue.delete"
   if (!queue) return 0;
   const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
   if (args.ifUnused && queue.consumers.size > 0) throw refuse("in use");
-  if (args.ifEmpty && countReady(queue.ready) > 0) throw refuse("not empty");
+  if (args.ifEmpty && queue.ready.length > 0) throw refuse("not empty");
   return deleteQueue(channel.broker, queue);
 }
 
@@ -391,7 +390,7 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
   const content = contentOf(queue, entry);
   const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: countReady(queue.ready) }, content);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready.length }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */

@@ -57,6 +57,7 @@ begin
       grant select (consumer, fingerprint, state, attempts, reason, detail, pattern, last_failed_at), insert,
         update (attempts, last_failed_at, reason, detail, pattern) on dead_letters to %1$I;
       grant select, insert, update (attempts, last_at), delete on suspect_deliveries to %1$I;
+      grant insert on event_history to %1$I;
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
         update (error, retries, first_seen_at, last_failed_at, due_at) on delayed_retries to %1$I;
       grant select, update (remaining) on faults to %1$I;
@@ -138,7 +139,7 @@ grant update (published_at) on outbox_events to orderflow_retention;
 grant select (event_id, consumer), delete on processed_events to orderflow_retention;
 grant select (consumer, fingerprint, last_at), delete on suspect_deliveries to orderflow_retention;
 grant select (key, created_at), delete on idempotency_keys to orderflow_retention;
-grant select (event_id, consumer, first_seen_at, due_at, sent_at), delete on delayed_retries to orderflow_retention;
+grant select (event_id, consumer, first_seen_at, due_at), delete on delayed_retries to orderflow_retention;
 grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters
   to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;

@@ -30,7 +30,7 @@ import {
   postponeRetries,
   readNextDue,
 } from "../set_aside.ts";
-import { insertingEnrollments } from "../enrollments.ts";
+import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
 import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
 import {
   findHeldConsumers,
@@ -61,7 +61,7 @@ import {
   sweepSendings,
 } from "../lost_events.ts";
 import type { DatabaseRole } from "../migrate.ts";
-import { insertingNotifications } from "../notifications.ts";
+import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
 import {
   countUnpublished,
   findEvent,
@@ -100,7 +100,8 @@ import {
 } from "../../ops/replays.ts";
 import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import { prune } from "../../../workers/relay/retention.ts";
-import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../../ops/timeline.ts";
+import { readFacts } from "../../ops/timeline.ts";
+import { insertDeliveries } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
@@ -184,6 +185,7 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }]),
+  insertDeliveries: (sql) => insertDeliveries(sql, "a", [{ eventId: NIL, kind: "taken", at: NOW, count: 1 }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -303,9 +305,7 @@ const OPS = (topology: Topology): Statements => ({
   listOrders: (sql) => listOrders(sql, { limit: 1 }),
   searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
   readLatencies: (sql) => readLatencies(sql, 1),
-  readOrderEvents: (sql) => readOrderEvents(sql, [NIL]),
-  readOrderRetries: (sql) => readOrderRetries(sql, [NIL]),
-  readOrderDeadLetters: (sql) => readOrderDeadLetters(sql, [NIL]),
+  readFacts: (sql) => readFacts(sql, [NIL]),
   readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
   findEvent: (sql) => findEvent(sql, NIL),
