@@ -7,13 +7,12 @@ import { QUEUES } from "../../shared/topology.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { freePort } from "../dev/services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { runTask, taskCommand } from "../../specs/support/run_task.ts";
+import { readOutput, runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { serve as serveApp, testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
-import { readOutput } from "../../specs/support/read_output.ts";
 
 Deno.test("frameOf() writes over the old lines, never clears the screen, and says how many lines, wrapped ones counted, do not fit", () => {
   const shown = frameOf(["one", "\x1b[31mtwo\x1b[0m"], { columns: 20, rows: 2 });

@@ -242,7 +242,6 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
     expiration: expiration === undefined ? undefined : Number(expiration),
     deaths: [],
     firstDeath: undefined,
-    references: 0,
   };
   if (bodySize === 0) finishMessage(channel, channel.message, publishing.mandatory);
 }
@@ -315,7 +314,7 @@ function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">)
   if (consumers.has(tag)) throw new AmqpError(530, `attempt to reuse consumer tag '${tag}'`);
   if (consumers.size >= most) throw new AmqpError(530, `reached maximum (${most}) of consumers per channel`);
   const queue = namedQueue(channel, args.queue);
-  if (queue.args.type === "quorum") checkQuorumPrefetch(channel, queue);
+  if (queue.args.isQuorum) checkQuorumPrefetch(channel, queue);
   const others = [...queue.consumers];
   if (others.some((other) => other.exclusive) || (args.exclusive && others.length > 0)) {
     throw new AmqpError(403, `queue '${queue.name}' in vhost '/' in exclusive use`);
@@ -342,7 +341,7 @@ function createConsumer(
   { noAck, exclusive }: MethodArguments<"basic.consume">,
 ): Consumer {
   const { id, peer } = channel;
-  const prefetch = channel.prefetch || (queue.args.type === "quorum" ? MAX_QUORUM_PREFETCH : Infinity);
+  const prefetch = channel.prefetch || (queue.args.isQuorum ? MAX_QUORUM_PREFETCH : Infinity);
   const hasRoom = () =>
     consumer.unacknowledged < prefetch && channel.consumerDeliveries < (channel.channelPrefetch || Infinity);
   const consumer: Consumer = {
@@ -395,7 +394,7 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
 
 /** A message as it goes out: quorum queues tell how often it came back before. */
 function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
-  if (queue.args.type !== "quorum" || returns === 0) return message;
+  if (!queue.args.isQuorum || returns === 0) return message;
   const properties = withHeaders(message.properties, new Map([["x-delivery-count", returns]]));
   return { ...message, properties };
 }
