@@ -43,12 +43,7 @@ export const correlationIdSchema: z.ZodType<string> = z.string().regex(/^[\x21-\
   error: "must be 1 to 128 visible ASCII characters",
 });
 
-/**
- * The envelope around the data of an event; each type of event has its own data.
- *
- * @internal
- */
-export const envelopeSchema = z.object({
+const envelopeSchema = z.object({
   eventId: idSchema,
   type: z.string().min(1).max(100),
   version: z.literal(EVENT_VERSION),
@@ -92,13 +87,11 @@ export const eventData = {
   }).describe("The buyer was told how the order ended."),
 } as const;
 
-/** The name of an event type, which is also its routing key. */
+/** Also the routing key. */
 export type EventType = keyof typeof eventData;
 
-/** All event types. */
 export const EVENT_TYPES = Object.keys(eventData) as readonly EventType[];
 
-/** The data of an event of type `T`. */
 export type EventData<T extends EventType> = z.infer<(typeof eventData)[T]>;
 
 /** An event of type `T`, envelope and data; a union over the types when `T` is one. */
@@ -106,8 +99,7 @@ export type DomainEvent<T extends EventType = EventType> = {
   [K in T]: z.infer<typeof envelopeSchema> & { type: K; data: EventData<K> };
 }[T];
 
-/** Whether `type` is in the catalogue. */
-export function isEventType(type: string): type is EventType {
+function isEventType(type: string): type is EventType {
   return Object.hasOwn(eventData, type);
 }
 

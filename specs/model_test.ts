@@ -24,9 +24,13 @@ import {
 } from "../shared/broker/settle.ts";
 import { type DomainEvent, type EventType, parseEvent } from "../shared/events.ts";
 import { runAudit } from "../shared/ops/audit.ts";
-import { discardLetters } from "../shared/ops/dead_letters.ts";
-import { republishEvent } from "../shared/ops/lists.ts";
-import { prepareReplay, readHorizon, startReplay } from "../shared/ops/replays.ts";
+import {
+  discardSet,
+  prepareLetters,
+  prepareReplay,
+  readHorizon,
+  startReplay,
+} from "../shared/ops/replays.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { messageOf, TransientError } from "../shared/process/errors.ts";
@@ -50,6 +54,7 @@ import { relayBatch } from "../workers/relay/relay.ts";
 import { sendDueMessages } from "../workers/relay/replay.ts";
 import { keepPruning } from "../workers/relay/retention.ts";
 import { sendDue } from "../workers/relay/retries.ts";
+import { testClock } from "./support/test_clock.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -453,7 +458,6 @@ async function reconcile(world: World): Promise<number> {
 
 /** A round says that it is done only if it has deleted something: a row is put there for it. */
 async function retain(world: World): Promise<void> {
-  if (world.isAside) return; // a known gap: what is set aside for that long is not in the outbox any more
   const { bindings, db: { sql } } = world;
   await sql`insert into suspect_deliveries values ('nobody', '', 1, '-infinity') on conflict do nothing`;
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
@@ -512,13 +516,15 @@ async function redrive(world: World): Promise<number> {
     const isWaiting = world.waiting(consumer).some(({ eventId }) => `${consumer} ${eventId}` === key);
     world.failures.set(key, isDue || isWaiting ? Infinity : 0);
   }
-  await redriveLetters(world.as("orderflow_ops"), world.broker.publisher, {}, 1000);
+  const { publisher } = world.broker;
+  await transaction(world.as("orderflow_ops"), (tx) => redriveLetters(tx, publisher, { set: {} }));
   return letters.length;
 }
 
 async function discard(world: World): Promise<void> {
   for (const reason of STRANGERS) {
-    await discardLetters(world.as("orderflow_ops"), { reason }, "nobody's", 1000);
+    const ops = world.as("orderflow_ops");
+    await discardSet(ops, (await prepareLetters(ops, { reason })).id, "nobody's");
   }
 }
 
@@ -539,9 +545,15 @@ async function replayOne(world: World): Promise<void> {
   const id = world.prepared.shift();
   if (!id || !await startReplay(world.as("orderflow_ops"), id, 5000)) return;
   world.count("replayed");
+  await sendSets(world);
+}
+
+async function sendSets(world: World): Promise<void> {
+  const exchange = toExchange(world.topology.exchange, CONSUMED_TYPES);
+  const options = { sql: world.as("orderflow_relay"), exchange, retentionDays: RETENTION_DAYS };
   for (let isRunning = true; isRunning;) {
     await world.pass(1000);
-    const sent = await sendDueMessages(world.as("orderflow_relay"), world.broker.publisher, RETENTION_DAYS);
+    const sent = await sendDueMessages(options, world.broker.publisher);
     isRunning = sent?.progress.state === "RUNNING";
   }
 }
@@ -550,7 +562,16 @@ async function republish(world: World, n: number): Promise<void> {
   const [event] = picked(await readEvents(world), [n]);
   if (!event) return;
   world.tell(`an operator has ${world.about(event)} published again`);
-  await republishEvent(world.as("orderflow_ops"), event.id);
+  const ops = world.as("orderflow_ops");
+  const wanted = {
+    filter: { eventId: event.id },
+    bindings: world.bindings,
+    horizon: new Date(0),
+    action: "REPUBLISH",
+  } as const;
+  const prepared = await prepareReplay(ops, wanted);
+  if (prepared.kind === "prepared") await startReplay(ops, prepared.replay.id, 5000);
+  await sendSets(world);
 }
 
 /** All that is broken is mended, and everybody works on until nothing is left to do. Then all is as it must be. */
@@ -600,7 +621,6 @@ async function check(world: World): Promise<void> {
   ]);
   const aside = new Set([...retries, ...keysOf(letters.filter(({ reason }) => !isStrange(reason)))]);
   world.hasLetters = letters.length > 0;
-  world.isAside = aside.size > 0;
   const outbox = new Set(events.map(({ id }) => id));
   for (const { id, ...event } of events) world.events.set(id, event);
   for (const key of inbox) world.processed.add(key);
@@ -618,8 +638,7 @@ async function check(world: World): Promise<void> {
       const isProcessed = world.processed.has(key);
       const isRemembered = !isProcessed || inbox.has(key) || !outbox.has(id);
       assert(isRemembered, `${consumer} has forgotten ${about}, which can be sent again`);
-      const isKept = isProcessed || outbox.has(id) || aside.has(key);
-      assert(isKept, `${about} is lost to ${consumer}: nobody will send it again`);
+      assert(isProcessed || outbox.has(id), `${about} is lost to ${consumer}: nobody will send it again`);
     }
   }
   const { askedAgain } = world.money;
@@ -824,8 +843,6 @@ async function openWorld(db: TestSchema, clock: ReturnType<typeof testClock>) {
     ...{ db, as, session, topology, bindings, consumers, broker, waiting, met, pass, about },
     ...{ orders, events, processed, failures, acked, prepared, story, money: { ...money, askedAgain } },
     hasLetters: false,
-    /** Whether there are letters of events, or retries that wait. */
-    isAside: false,
     reconciler: () => reconciler,
     count: (what: string) => void (met[what] = (met[what] ?? 0) + 1),
     tell: (line: string) => void story.push(line),
@@ -918,19 +935,6 @@ function handBroker({ exchange: events, queues }: Topology) {
       acked.push(...copies);
     },
   };
-}
-
-/** The clock of all processes, for as long as it lives: `aheadMs` ahead of the real one. */
-function testClock() {
-  const RealDate = Date;
-  const realMs = () => RealDate.now();
-  const clock = { aheadMs: 0, realMs, [Symbol.dispose]: () => void (globalThis.Date = RealDate) };
-  const now = () => realMs() + clock.aheadMs;
-  globalThis.Date = new Proxy(RealDate, {
-    construct: (target, args, as) => Reflect.construct(target, args.length > 0 ? args : [now()], as),
-    get: (target, key) => key === "now" ? now : Reflect.get(target, key),
-  });
-  return clock;
 }
 
 /**

@@ -9,6 +9,7 @@ import { runAudit } from "../../shared/ops/audit.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { rowset } from "../../shared/sql/connect.ts";
+import { createHash } from "node:crypto";
 import {
   EXIT_DONE,
   EXIT_FOUND,
@@ -25,17 +26,8 @@ import {
 import { eventually } from "../support/eventually.ts";
 import { balance, readBooks, readUnsettled } from "../support/ledger.ts";
 import { keepOrdering } from "../support/place_orders.ts";
-import {
-  asMessage,
-  countByKind,
-  createStrikes,
-  describeFault,
-  FAULT_KINDS,
-  type FaultRecord,
-  scheduleFaults,
-  type SchedulePlan,
-  sendToQueue,
-} from "./faults.ts";
+import { asMessage, FAULT_KINDS, type FaultRecord, sendToQueue } from "./faults.ts";
+import { countByKind, createStrikes, describeFault, scheduleFaults, type SchedulePlan } from "./schedule.ts";
 import { CHAOS_SETTINGS, type ChaosSystem, startChaosSystem } from "./system.ts";
 
 const FLAGS = {
@@ -52,8 +44,9 @@ const usage = usageOf(
   "chaos",
   "puts load on a system of its own while faults strike it, and checks the ledger",
   { "How much:": FLAGS },
-  `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Progress goes to standard error. Ends with
-0 where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.`,
+  `Runs on embedded services; on those of DATABASE_URL and AMQP_URL where these are set; on a RabbitMQ and a PostgreSQL of
+its own where SERVICES_ROOT names the folder of their system (.ci/debian). Progress goes to standard error. Ends with 0
+where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.`,
   "--seed=3 --orders=10000 --faults=120",
 );
 
@@ -134,7 +127,11 @@ async function runChaos(
     passed: audit.ok && toBeZero.every((n) => n === 0),
     plan,
     settings: CHAOS_SETTINGS,
-    services: { restart: database.restartIs, wipe: broker.wipeIs },
+    services: {
+      "database restart": database.restartIs,
+      "broker restart": broker.restartIs,
+      "broker wipe": broker.wipeIs,
+    },
     /** Those that struck, by kind. */
     faults: countByKind(faults.slice(0, strikes.struck())),
     load: { ...load, ordersPerSecond: accepted.size / load.seconds },
@@ -178,20 +175,26 @@ async function settle(
     await sendToQueue(system.broker.url, queue, messages.map(asMessage));
   }
   const { db } = system.database;
-  const sent = rowset(malformed.map(({ queue, body }) => ({ consumer: queue, body: body.toBase64() })));
+  const sent = rowset(malformed.map(({ queue, body }) => {
+    return { consumer: queue, fingerprint: createHash("sha256").update(body).digest("hex") };
+  }));
   const until = performance.now() + withinMs;
   for (let nextSayAt = performance.now();; await pause(POLL_MS, stop)) {
     const left = await eventually("the database to answer", async () => {
       const [letters] = await db.sql<Record<"malformed" | "unasked", number>[]>`
         with sent as (
-          select consumer, sha256(decode(body, 'base64')) as fingerprint
-          from jsonb_to_recordset(${sent}::text::jsonb) as m (consumer text, body text)
+          select distinct consumer, fingerprint
+          from jsonb_to_recordset(${sent}::text::jsonb) as m (consumer text, fingerprint text)
+        ), kept as ( -- of a body that was cut, the end tells the fingerprint
+          select consumer, count(*)::int as count, case when cut_from is null then encode(fingerprint, 'hex')
+            else substring(encode(body, 'escape') from 'sha256 ([0-9a-f]{64})]$') end as fingerprint
+          from dead_letters group by 1, 3
         )
-        select (select count(*)::int from sent
-                where 1 <> (select count(*) from dead_letters d
-                            where d.consumer = sent.consumer and d.fingerprint = sent.fingerprint)) as malformed,
-               (select count(*)::int from dead_letters d
-                where (d.consumer, d.fingerprint) not in (select consumer, fingerprint from sent)) as unasked`;
+        select count(*) filter (where sent and count is distinct from 1)::int as malformed,
+               coalesce(sum(count) filter (where not sent), 0)::int as unasked
+        from (
+          select count, sent is not null as sent from sent full join kept using (consumer, fingerprint)
+        ) as letters`;
       return { ...await readUnsettled({ db, broker: system.broker }), malformed: 0, unasked: 0, ...letters };
     });
     const isAtRest = Object.values(left).every((count) => count === 0);
@@ -213,8 +216,7 @@ function reportLines(report: ChaosReport): string[] {
   return [
     `Chaos with seed ${plan.seed}: ${plan.orders} orders, ${plan.faults} faults, ${seconds} s`,
     row("settings", listOf(report.settings)),
-    row("a database restart is:", services.restart),
-    row("a broker wipe is:", services.wipe),
+    ...Object.entries(services).map(([what, is]) => row(`a ${what} is:`, is)),
     "",
     ...Object.entries(FAULT_KINDS).map(([kind, { what }]) =>
       row(kind, `${String(faults[kind]).padEnd(6)}${what}`)

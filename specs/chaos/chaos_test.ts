@@ -6,13 +6,14 @@ import { PROCESSES } from "../../workers/dev/processes.ts";
 import { balance } from "../support/ledger.ts";
 import type { Course } from "../support/place_orders.ts";
 import { runTask } from "../support/run_task.ts";
-import { countByKind, FAULT_KINDS, scheduleFaults } from "./faults.ts";
+import { FAULT_KINDS } from "./faults.ts";
+import { countByKind, scheduleFaults } from "./schedule.ts";
 
-Deno.test("300 orders under 16 faults of every kind: nothing is lost, duplicated or stuck", async () => {
+Deno.test("300 orders under 18 faults of every kind: nothing is lost, duplicated or stuck", async () => {
   const { code, out, err } = await runTask("chaos", [
     "--seed=1",
     "--orders=300",
-    "--faults=16",
+    "--faults=18",
     "--settle=60",
   ]);
   const about = `${err}${out}`;
@@ -61,9 +62,9 @@ Deno.test("scheduleFaults() has as many faults as asked for while there is load,
     assertEquals([moments.length, moments], [plan.faults, moments.toSorted((a, b) => a - b)]);
     assert(moments.every((at) => at >= 1 && at <= Math.max(1, plan.orders * 0.95)));
     const kinds = Object.values(countByKind(planned));
-    if (plan.faults >= 16) assertEquals(kinds.filter((count) => count === 0), []);
+    if (plan.faults >= 18) assertEquals(kinds.filter((count) => count === 0), []);
     const killed = new Set(planned.filter(({ kind }) => kind === "kill").map(({ target }) => target));
-    if (plan.faults >= 48) assertEquals(killed.size, PROCESSES.length);
+    if (plan.faults >= 54) assertEquals(killed.size, PROCESSES.length);
   }));
 });
 

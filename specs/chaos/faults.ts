@@ -1,5 +1,5 @@
 /**
- * The kinds of fault: whom each can strike, and what it does then; and the schedule of a run, which the seed determines.
+ * The kinds of fault: whom each can strike, and what it does then.
  *
  * @module
  */
@@ -9,14 +9,15 @@ import fc from "fast-check";
 import { v7 as uuidv7 } from "uuid";
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, toQueue } from "../../shared/broker/publish.ts";
-import { messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 import { transaction, uuids } from "../../shared/sql/connect.ts";
-import { readEventsForPublishing } from "../../shared/sql/outbox.ts";
+import { type ClaimedEvent, readEventsForPublishing } from "../../shared/sql/outbox.ts";
 import { API, CONSUMERS, RELAY } from "../../workers/dev/processes.ts";
 import { badBody } from "../support/bad_messages.ts";
 import { eventually } from "../support/eventually.ts";
-import type { ChaosSystem } from "./system.ts";
+import { clockFlag } from "../support/test_clock.ts";
+import type { Fault } from "./schedule.ts";
+import { type ChaosSystem, MAX_MESSAGE_BYTES } from "./system.ts";
 
 /** What the faults leave behind for the ledger. */
 export interface FaultRecord {
@@ -27,7 +28,7 @@ export interface FaultRecord {
   readonly malformed: SentMalformed[];
 }
 
-/** A message that no consumer can ever process. */
+/** A message that no consumer can ever process: it becomes a dead letter. */
 export interface SentMalformed {
   readonly body: Uint8Array;
   /** The queue that it was sent to, which is its consumer's name. */
@@ -41,7 +42,7 @@ const RESTART_DELAY_MS = 200;
 /** A fault that itself meets the outage of another one is tried again for so long: longer than any fault lasts. */
 const GIVE_UP_MS = 60_000;
 
-interface KindOfFault {
+export interface KindOfFault {
   readonly what: string;
   /** Whom it can strike: processes, `database`, `broker`, `events`, or `rows`. */
   readonly targets: readonly string[];
@@ -55,23 +56,10 @@ interface KindOfFault {
 const consumers = CONSUMERS.map(({ name }) => name);
 const services = ["database", "broker"];
 
-export type FaultKind =
-  | "kill"
-  | "copy"
-  | "hold"
-  | "cut"
-  | "blip"
-  | "wipe"
-  | "restart"
-  | "silence"
-  | "refuse"
-  | "read-only"
-  | "lock"
-  | "duplicate"
-  | "reverse"
-  | "malform";
+/** Far more than any wait, and less than everything is kept: beyond that a process does not start. */
+const HOURS_OFF = [1, -1, 300, -300];
 
-export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
+export const FAULT_KINDS = {
   kill: {
     what: "SIGKILL of a process, which is started again",
     targets: [API.name, RELAY.name, ...consumers],
@@ -101,6 +89,18 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
       stack.start(target);
     },
   },
+  skew: {
+    what: "the clock of a process is an hour or twelve days off for a while",
+    targets: [API.name, RELAY.name, ...consumers],
+    lastsMs: [3000, 6000], // starting is a part of it
+    async inject({ target, lastsMs, seed }, { stack }) {
+      await stack.stop(target);
+      stack.start(target, [clockFlag(HOURS_OFF[seed % HOURS_OFF.length] ?? 1)]);
+      await delay(lastsMs);
+      await stack.kill(target);
+      stack.start(target);
+    },
+  },
   cut: {
     what: "nobody reaches a service for a while",
     targets: services,
@@ -126,10 +126,14 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
     },
   },
   restart: {
-    what: "the database crashes and comes back",
-    targets: ["database"],
+    what: "a service crashes and comes back",
+    targets: services,
     lastsMs: [300, 1500],
-    inject: ({ lastsMs }, { stack, database }) => database.restart(stack.wires.database, lastsMs),
+    async inject(fault, system, record) {
+      const service = fault.target === "database" ? system.database : system.broker;
+      await service.restart(wireOf(fault, system), fault.lastsMs);
+      if (service === system.broker && system.broker.isInMemory) record.wipes++;
+    },
   },
   silence: {
     what: "all connections to a service carry nothing any more, as if its host had died; new ones do",
@@ -166,9 +170,11 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
     async inject({ lastsMs, messages }, { database }) {
       await eventually("rows to be held", async () => {
         await transaction(database.db.sql, async (tx) => {
-          await tx`select from orders where id in (select id from orders order by id desc limit ${messages}) for update`;
           await tx`
-            select from payments where id in (select id from payments order by id desc limit ${messages}) for update`;
+            with under_way as (
+              select id from orders where status not in ('COMPLETED', 'PAYMENT_FAILED', 'REFUNDED') limit ${messages} for update
+            )
+            select from payments where order_id in (select id from under_way) for update`;
           await delay(lastsMs);
         });
         return true;
@@ -186,7 +192,7 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
           update outbox_events set published_at = null
           where id = any(${uuids(await sample(system, fault))}::text::uuid[]) and published_at is not null`;
         record.resent += count;
-        return true;
+        return count;
       }, GIVE_UP_MS);
     },
   },
@@ -196,10 +202,7 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
     messages: [20, 200],
     /** Straight to the queues: repeats, and some that come before their cause. */
     async inject(fault, system, record) {
-      const events = await eventually("a sample of events", async () => {
-        const found = await readEventsForPublishing(system.database.db.sql, await sample(system, fault));
-        return found.toSorted((a, b) => (a.id < b.id ? 1 : -1));
-      }, GIVE_UP_MS);
+      const events = (await sampleEvents(system, fault)).toSorted((a, b) => (a.id < b.id ? 1 : -1));
       const { topology, url } = system.broker;
       const queues = Map.groupBy(bindingsOf(topology), ({ consumer }) => consumer);
       await Promise.all([...queues].map(async ([queue, bindings]) => {
@@ -214,16 +217,46 @@ export const FAULT_KINDS: Readonly<Record<FaultKind, KindOfFault>> = {
     targets: consumers,
     messages: [5, 15],
     async inject({ target, messages, seed }, { broker }, record) {
-      const key = CONSUMERS.find(({ name }) => name === target)?.queue;
-      if (!key) throw new Error(`There is no consumer ${target}`);
-      const { name: queue, bindings } = broker.topology.queues[key];
+      const { name: queue, bindings } = queueOf(target, broker);
       const made = fc.sample(badBody(bindings), { seed, numRuns: messages })
         .map((body) => ({ body, queue, wipesBefore: record.wipes }));
       record.malformed.push(...made);
       await sendToQueue(broker.url, queue, made.map(asMessage));
     },
   },
-};
+  large: {
+    what: "an event again in a message as large as one may be, and in one that is a byte larger",
+    targets: consumers,
+    messages: [200, 500],
+    async inject(fault, system, record) {
+      const { name: queue, bindings } = queueOf(fault.target, system.broker);
+      const event = await eventually(`an event for ${queue}`, async () => {
+        const events = await sampleEvents(system, fault);
+        return events.find(({ type }) => bindings.some((bound) => bound === type));
+      }, GIVE_UP_MS);
+      const refused = { body: padded(event, MAX_MESSAGE_BYTES + 1), queue, wipesBefore: record.wipes };
+      record.malformed.push(refused);
+      record.resent++;
+      const fits = { ...event, body: padded(event, MAX_MESSAGE_BYTES) };
+      await sendToQueue(system.broker.url, queue, [fits, asMessage(refused)]);
+    },
+  },
+} satisfies Readonly<Record<string, KindOfFault>>;
+
+export type FaultKind = keyof typeof FAULT_KINDS;
+
+/** An event's body with so much space behind it that it has `bytes`: the same event, for who reads it. */
+function padded({ body }: ClaimedEvent, bytes: number): Uint8Array {
+  const large = new Uint8Array(bytes).fill(0x20);
+  new TextEncoder().encodeInto(body, large);
+  return large;
+}
+
+function queueOf(target: string, { topology }: ChaosSystem["broker"]) {
+  const key = CONSUMERS.find(({ name }) => name === target)?.queue;
+  if (!key) throw new Error(`There is no consumer ${target}`);
+  return topology.queues[key];
+}
 
 function wireOf({ target }: Fault, { stack }: ChaosSystem) {
   return target === "database" ? stack.wires.database : stack.wires.broker;
@@ -232,12 +265,23 @@ function wireOf({ target }: Fault, { stack }: ChaosSystem) {
 /** Samples are taken of so many of the newest events: some are under way, others long done. */
 const RECENT_EVENTS = 2000;
 
-/** A random sample of the newest events, by their ids. */
+/** A random sample of what was published last, by the ids; those of a process whose clock is wrong are not in order. */
 async function sample({ database }: ChaosSystem, { messages, seed }: Fault): Promise<string[]> {
   const rows = await database.db.sql<{ id: string }[]>`
-    select id from (select id from outbox_events order by id desc limit ${RECENT_EVENTS}) as recent
+    select id from (
+      select id from outbox_events where published_at is not null order by published_at desc limit ${RECENT_EVENTS}
+    ) as recent
     order by md5(id::text || ${String(seed)}) limit ${messages}`;
   return rows.map(({ id }) => id);
+}
+
+/** The events of such a sample, as they are published. */
+async function sampleEvents(system: ChaosSystem, fault: Fault): Promise<ClaimedEvent[]> {
+  const { sql } = system.database.db;
+  return await eventually("a sample of events", async () => {
+    const events = await readEventsForPublishing(sql, await sample(system, fault));
+    return events.length > 0 && events;
+  }, GIVE_UP_MS);
 }
 
 /** A malformed body as a message, whose properties tell nothing. */
@@ -275,139 +319,4 @@ export async function sendToQueue(
     }
     return left.length === 0;
   }, GIVE_UP_MS);
-}
-
-export interface Fault {
-  /** Its number in the schedule, from 1. */
-  readonly number: number;
-  /** It strikes once so many orders have been accepted: an order's number, no time, so the clock has no say. */
-  readonly at: number;
-  readonly kind: FaultKind;
-  readonly target: string;
-  /** 0 for what has no length. */
-  readonly lastsMs: number;
-  /** 0 where it is about none. */
-  readonly messages: number;
-  /** The seed of what the fault itself chooses. */
-  readonly seed: number;
-}
-
-export interface SchedulePlan {
-  /** Determines everything; its lower 32 bits count. */
-  readonly seed: number;
-  readonly orders: number;
-  readonly faults: number;
-}
-
-const KINDS = Object.keys(FAULT_KINDS) as FaultKind[];
-/** Faults strike between these shares of the orders: there is load before the first and after the last one. */
-const [FIRST, LAST] = [0.05, 0.95];
-const share = fc.nat(9999).map((n) => n / 10_000);
-const chance = fc.record({ at: share, lasts: share, messages: share, seed: fc.nat() });
-
-/**
- * Chooses the faults, in the order in which they strike. Kinds and targets are dealt from shuffled decks, so that every
- * card comes once in as many deals as there are cards: with 16 faults or more every kind is among them, with 48 or more
- * every process is killed. Pure.
- */
-export function scheduleFaults({ seed, orders, faults }: SchedulePlan): Fault[] {
-  const deal = <T>(cards: readonly T[], more: number) => {
-    const shuffled = fc.shuffledSubarray([...cards], { minLength: cards.length, maxLength: cards.length });
-    return fc.sample(shuffled, { seed: seed + more, numRuns: Math.ceil(faults / cards.length) }).flat()
-      .values();
-  };
-  const within = ([from, to]: readonly [number, number], share: number) =>
-    from + Math.floor(share * (to - from + 1));
-  const kinds = deal(["kill", "kill", ...KINDS] as const, 0); // kills three times: there are the most processes to kill
-  const targets = new Map(KINDS.map((kind, i) => [kind, deal(FAULT_KINDS[kind].targets, i)]));
-  return fc.sample(chance, { seed, numRuns: faults }).map((chance, i) => {
-    const kind = kinds.next().value ?? "kill";
-    const { lastsMs: lasts = [0, 0], messages = [0, 0] } = FAULT_KINDS[kind];
-    return {
-      number: i + 1,
-      at: Math.max(1, Math.floor(orders * (FIRST + (LAST - FIRST) * (i + chance.at) / faults))),
-      kind,
-      target: targets.get(kind)?.next().value ?? "",
-      lastsMs: within(lasts, chance.lasts),
-      messages: within(messages, chance.messages),
-      seed: chance.seed,
-    };
-  });
-}
-
-/** How many faults of each kind there are, kinds without one included. */
-export function countByKind(faults: readonly Fault[]): Record<string, number> {
-  return Object.fromEntries(
-    KINDS.map((kind) => [kind, faults.filter((fault) => fault.kind === kind).length]),
-  );
-}
-
-/** A fault in a few words. */
-export function describeFault({ number, at, kind, target, lastsMs, messages }: Fault): string {
-  const details = [...(lastsMs ? [`${lastsMs} ms`] : []), ...(messages ? [`${messages} messages`] : [])];
-  return `fault ${number} at order ${at}: ${[`${kind} ${target}`, ...details].join(", ")}`;
-}
-
-/** With so many faults under way the load waits: else it would be over before the last fault strikes. */
-const MAX_AT_ONCE = 4;
-const GATE_POLL_MS = 10;
-/** How long faults may last beyond the last order; what they wait for is bounded, so this is for what nobody foresaw. */
-const OVER_MS = 120_000;
-
-/**
- * Lets faults strike in the order of the schedule. They may overlap, but for those that touch the same thing. `say` is told
- * of each.
- */
-export function createStrikes(
-  faults: readonly Fault[],
-  system: ChaosSystem,
-  record: FaultRecord,
-  say: (line: string) => void,
-) {
-  const turns = new Map<string, Promise<void>>();
-  const failures: Error[] = [];
-  const underWay = new Set<Fault>();
-  let struck = 0;
-
-  async function strike(fault: Fault, turn: Promise<void>): Promise<void> {
-    await turn;
-    say(describeFault(fault));
-    try {
-      await FAULT_KINDS[fault.kind].inject(fault, system, record);
-    } catch (cause) {
-      failures.push(new Error(`Cannot inject ${describeFault(fault)}: ${messageOf(cause)}`, { cause }));
-    }
-    underWay.delete(fault);
-  }
-
-  return {
-    /** To be called with the number of orders accepted so far. */
-    onAccepted(count: number): void {
-      for (let fault = faults[struck]; fault && fault.at <= count; fault = faults[struck]) {
-        struck++;
-        underWay.add(fault);
-        const resource = resourceOf(fault);
-        turns.set(resource, strike(fault, turns.get(resource) ?? Promise.resolve()));
-      }
-    },
-    /** Resolves once fewer faults are under way than may be at once. */
-    async gate(): Promise<void> {
-      while (underWay.size >= MAX_AT_ONCE) await delay(GATE_POLL_MS);
-    },
-    /** Resolves when all faults that struck are over; rejects when one could not be injected, or is not over in time. */
-    async over(): Promise<void> {
-      await withTimeout(OVER_MS, Promise.all(turns.values()));
-      for (const fault of underWay) failures.push(new Error(`Not over in time: ${describeFault(fault)}`));
-      if (failures.length === 0) return;
-      throw new AggregateError(failures, failures.map(({ message }) => message).join("; "));
-    },
-    /** How many have struck. */
-    struck: () => struck,
-  };
-}
-
-/** What no two faults may touch at once; others may strike at the same time. */
-function resourceOf({ kind, target }: Fault): string {
-  if (kind === "wipe") return "broker";
-  return kind === "copy" || kind === "malform" ? `${kind} ${target}` : target;
 }

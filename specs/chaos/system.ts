@@ -1,7 +1,7 @@
 /**
- * The system under chaos: all processes, behind wires that can be cut, on services that can be taken down. A service is
- * taken down by a crash where it is the run's own, by all that a client can do to it where it is a real one that others use
- * too.
+ * The system under chaos: all processes, behind wires that can be cut, on services that can be taken down. These are
+ * embedded, or a RabbitMQ and a PostgreSQL of the run's own out of `SERVICES_ROOT`, which crash; or those of `DATABASE_URL`
+ * and `AMQP_URL`, which others use too: then all is done to them that a client can do.
  *
  * @module
  */
@@ -11,12 +11,18 @@ import { connect } from "../../shared/sql/connect.ts";
 import { childEnvironment } from "../../workers/dev/child.ts";
 import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
+import { startPostgresServers } from "../cluster/postgres_servers.ts";
+import { SERVICES_ROOT } from "../cluster/programs.ts";
+import { startRabbitCluster } from "../cluster/rabbitmq_cluster.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
-import { databaseOn, startTestServer } from "../support/test_postgres.ts";
+import { databaseOn, startTestServer, type TestServer } from "../support/test_postgres.ts";
 import { schemaAt, type TestSchema } from "../support/test_schema.ts";
 import { type CuttableStack, startCuttableStack, startTestProcess } from "../support/test_stack.ts";
+
+/** The largest message that a consumer looks into. */
+export const MAX_MESSAGE_BYTES = 262_144;
 
 /**
  * What the processes are started with, so that a short run sees as much recovery as a long one: lost events are looked
@@ -25,6 +31,7 @@ import { type CuttableStack, startCuttableStack, startTestProcess } from "../sup
 export const CHAOS_SETTINGS: Readonly<Record<string, string>> = {
   OUTBOX_RECONCILE_INTERVAL_MS: "200",
   OUTBOX_RECONCILE_AFTER_MS: "2000",
+  CONSUMER_MAX_MESSAGE_BYTES: String(MAX_MESSAGE_BYTES),
 };
 
 /** A running system. Disposing of it stops all, and deletes its database and queues. */
@@ -59,12 +66,15 @@ interface ChaosDatabase extends AsyncDisposable {
 
 /** Another fault may have the server down meanwhile. */
 const ALTERED_MS = 60_000;
-/** With fsync off a crash of the server alone loses nothing that was written, and a commit waits until it is. */
-const CRASH_SAFE = { synchronous_commit: "on" };
+/**
+ * With fsync off a crash of the server alone loses nothing that was written, and a commit waits until it is. What it keeps
+ * to recover by is soon as large as it may get: 100,000 orders write 1 GB.
+ */
+const CRASH_SAFE = { synchronous_commit: "on", max_wal_size: "512MB" };
 
 async function startChaosDatabase(): Promise<ChaosDatabase> {
   await using resources = new AsyncDisposableStack();
-  const server = await startTestServer(CRASH_SAFE);
+  const server = await startServer();
   resources.defer(() => server.stop());
   const { url } = resources.use(await databaseOn(server));
   await migrate(url, { roles: true });
@@ -90,6 +100,12 @@ async function startChaosDatabase(): Promise<ChaosDatabase> {
   };
 }
 
+async function startServer(): Promise<TestServer> {
+  if (!SERVICES_ROOT || Deno.env.get("DATABASE_URL")) return await startTestServer(CRASH_SAFE);
+  const { url, crash, [Symbol.asyncDispose]: stop } = await startPostgresServers();
+  return { url, crash, stop };
+}
+
 const TERMINATE_EVERY_MS = 50;
 
 /** For a while nobody gets in, and who is in is thrown out by the server. */
@@ -109,25 +125,55 @@ async function refuse({ sql }: TestSchema, wire: CutProxy, lastsMs: number): Pro
   }
 }
 
-/** A broker that can be wiped, and the run's names on it. Disposing of it deletes what is the run's. */
+/** A broker that can be taken down and wiped, and the run's names on it. Disposing of it deletes what is the run's. */
 interface ChaosBroker extends TestBroker {
+  /** What a restart is here, in words. */
+  readonly restartIs: string;
+  /** Whether a restart loses all that is in the queues. */
+  readonly isInMemory: boolean;
+  /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
+  restart(wire: CutProxy, lastsMs: number): Promise<void>;
   /** What a wipe is here, in words. */
   readonly wipeIs: string;
   /** Deletes the run's queues and all that is in them. */
   wipe(): Promise<void>;
 }
 
-/** Starts the embedded broker as a process of its own, or takes the broker of `AMQP_URL`. */
+/** Starts the embedded broker as a process of its own, or one of `SERVICES_ROOT`, or takes that of `AMQP_URL`. */
 export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
-  const url = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
-  if (!url) return await startBrokerProcess(logs);
+  const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
+  if (!given && !SERVICES_ROOT) return await startBrokerProcess(logs);
   const names = testTopology();
-  return {
+  const on = (url: string) => ({
     url,
     ...names,
-    wipeIs: "the run's exchange and queues are deleted: the broker is not the run's own",
+    isInMemory: false,
+    wipeIs: "the run's exchange and queues are deleted",
     wipe: () => wipeBroker(url, names.topology),
-    [Symbol.asyncDispose]: () => deleteTopology(url, names.topology),
+  });
+  if (given) {
+    return {
+      ...on(given),
+      restartIs: "nobody reaches it for a while: the broker is not the run's own",
+      async restart(wire, lastsMs) {
+        wire.cut();
+        await delay(lastsMs);
+        wire.restore();
+      },
+      [Symbol.asyncDispose]: () => deleteTopology(given, names.topology),
+    };
+  }
+  const { url, nodes, [Symbol.asyncDispose]: dispose } = await startRabbitCluster(["chaos@localhost"]);
+  return {
+    ...on(url),
+    restartIs: "SIGKILL of RabbitMQ, which is started again on the same data",
+    async restart() {
+      for (const node of nodes) {
+        await node.kill();
+        await node.start();
+      }
+    },
+    [Symbol.asyncDispose]: dispose,
   };
 }
 
@@ -142,15 +188,20 @@ async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker
     });
   let broker = start();
   await listening();
+  const kill = async () => {
+    await broker.end("SIGKILL");
+    broker = start();
+    await listening();
+  };
+  const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
     ...testTopology(),
-    wipeIs: "SIGKILL of the broker's process, which keeps everything in memory, and a new one",
-    async wipe() {
-      await broker.end("SIGKILL");
-      broker = start();
-      await listening();
-    },
+    isInMemory: true,
+    restartIs: killed,
+    restart: kill,
+    wipeIs: killed,
+    wipe: kill,
     [Symbol.asyncDispose]: async () => void await broker.end("SIGTERM"),
   };
 }

@@ -32,7 +32,7 @@ export async function startPostgresServers() {
   const servers = ["one", "two"].map((name) => createServer({ name, home, programs, account }));
   const [first, second] = servers;
   if (!first || !second) throw new Error("There are no two servers");
-  for (const server of servers) resources.defer(server.kill);
+  for (const server of servers) resources.defer(() => server.end("SIGKILL"));
   const roles = { primary: first, standby: second };
 
   async function follow(): Promise<void> {
@@ -52,15 +52,22 @@ export async function startPostgresServers() {
   await run("initdb", ["-D", first.folder, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
   await first.start();
   const owned = resources.move();
+  const urlOf = ({ port }: { readonly port: number }) => `postgres://postgres@127.0.0.1:${port}/postgres`;
   return {
-    url: `postgres://postgres@127.0.0.1:${first.port}/postgres`,
+    url: urlOf(first),
     /** Names both, as `DATABASE_URL` takes it: the one that takes writes is meant. */
     bothUrl: `postgres://postgres@127.0.0.1:${first.port},127.0.0.1:${second.port}/postgres` +
       "?target_session_attrs=read-write",
+    standbyUrl: () => urlOf(roles.standby),
+    /** Has the primary crash (immediate mode: no checkpoint, no goodbye), and starts it again on the same data. */
+    async crash(): Promise<void> {
+      await roles.primary.end("SIGQUIT");
+      await roles.primary.start();
+    },
     /** Kills the primary and promotes the standby, which waits for nobody then; resolves once it takes writes. */
     async failOver(): Promise<void> {
       const { primary, standby } = roles;
-      await primary.kill();
+      await primary.end("SIGKILL");
       await standby.ask(`select pg_promote()`);
       await standby.ask(`alter system set synchronous_standby_names = ''`);
       await standby.ask(`select pg_reload_conf()`);
@@ -134,12 +141,12 @@ function createServer({ name, home, programs, account }: ServerOptions) {
         throw new Error(`Server ${name} did not start; its log ends with\n${text.slice(-2000)}`, { cause });
       }
     },
-    /** Ends it with SIGKILL: its children end when they see that it is gone. */
-    async kill(): Promise<void> {
+    /** Ends it with a signal. After SIGKILL its children end when they see that it is gone. */
+    async end(signal: Deno.Signal): Promise<void> {
       const ending = child;
       child = null;
       if (!ending) return;
-      signalChild(ending, "SIGKILL");
+      signalChild(ending, signal);
       await withTimeout(STOP_MS, ending.status);
     },
   };

@@ -34,7 +34,8 @@ export interface TestStack extends AsyncDisposable {
   pids(): Map<string, number>;
   /** Sends SIGKILL to a process and resolves when it is gone. */
   kill(name: string): Promise<void>;
-  start(name: string): void;
+  /** With more of Deno's own `flags`, until it is started again; only one that is apart. */
+  start(name: string, flags?: readonly string[]): void;
   /** Stops a process as the supervisor does; resolves with its exit code. */
   stop(name: string): Promise<number>;
   startCopy(name: string): TestProcess;
@@ -131,7 +132,7 @@ export async function startStack(
     `127.0.0.1:${port}`,
   ];
 
-  function startCopy(name: string): TestProcess {
+  function startCopy(name: string, flags: readonly string[] = []): TestProcess {
     const spec = specOf(name);
     const own = ports.get(spec);
     const named = { ...childEnv, ...serviceName(spec), ...(own ? { METRICS_PORT: `${own}` } : {}) };
@@ -139,12 +140,13 @@ export async function startStack(
     return startTestProcess(spec, {
       addresses: own ? [...addresses, `127.0.0.1:${own}`] : addresses,
       env: named,
+      flags,
       logs,
     });
   }
 
-  function start(name: string): void {
-    const child = startCopy(name);
+  function start(name: string, flags?: readonly string[]): void {
+    const child = startCopy(name, flags);
     running.set(name, child);
     child.ended.then(() => {
       if (running.get(name) !== child) return; // it was told to
@@ -182,7 +184,7 @@ export async function startStack(
     start,
     kill: async (name) => void await end(name, "SIGKILL"),
     stop: (name) => end(name, "SIGTERM"),
-    startCopy,
+    startCopy: (name) => startCopy(name),
     crashes,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -224,15 +226,16 @@ export interface TestProcess {
  */
 export function startTestProcess(
   spec: ProcessSpec,
-  { addresses, env, logs }: {
+  { addresses, env, flags = [], logs }: {
     readonly addresses: readonly string[];
     readonly env: Record<string, string>;
+    readonly flags?: readonly string[];
     readonly logs?: string | undefined;
   },
 ): TestProcess {
   const output = logs ? "piped" : Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses),
+    args: denoArguments(spec, addresses).toSpliced(1, 0, ...flags),
     cwd: root,
     clearEnv: true,
     env,

@@ -5,7 +5,7 @@
  */
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
 import type { Binding } from "../../shared/broker/connection.ts";
-import { isMissing } from "../../shared/sql/lost_events.ts";
+import { lettersOf } from "../../shared/sql/lost_events.ts";
 import { firstIdOf } from "../../shared/sql/outbox.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
@@ -60,7 +60,11 @@ export async function prune(
   };
 }
 
-/** An event may go once it is published, and every consumer that is bound to it has processed it or set it aside. */
+/**
+ * An event may go once it is published, and every consumer that is bound to it has processed it, or somebody has discarded
+ * its dead letter. What is only set aside stays: it will be sent once more, and what the broker loses of that is sent
+ * again from here.
+ */
 async function pruneOutbox(
   sql: Sql,
   { before, bindings, limit }: PruneOptions,
@@ -76,7 +80,8 @@ async function pruneOutbox(
         select from jsonb_to_recordset(${rowset(bindings)}::text::jsonb) as b (consumer text, type text)
         left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
         where b.type = e.type and e.published_at >= coalesce(c.bound_since, '-infinity')
-          and ${isMissing(sql, "infinity")})
+          and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
+          and not exists (${lettersOf(sql, sql`'infinity'`)} and d.state = 'DISCARDED'))
       for update of e skip locked
     ), deleted as (
       delete from outbox_events where id = any(array(select id from settled)) returning id
@@ -115,6 +120,12 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
     delete from suspect_deliveries where (consumer, fingerprint) in (
       select consumer, fingerprint from suspect_deliveries where last_at < ${before} order by last_at limit ${limit}
     )`;
+  const history = await sql`
+    delete from event_history where event_id in (
+      select h.event_id from event_history h where h.event_id < ${firstIdOf(before)}
+        and not exists (select from outbox_events e where e.id = h.event_id)
+      order by h.event_id limit ${limit}
+    )`;
   const messages = await sql`
     delete from replay_events where (replay_id, position) in (
       select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
@@ -126,7 +137,14 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;
-  return [keys, retries, suspects, messages, replays].reduce((rows, { count }) => rows + count, 0);
+  const operations = await sql`
+    delete from operations where id in (
+      select id from operations where id < ${firstIdOf(before)} order by id limit ${limit}
+    )`;
+  return [keys, retries, suspects, history, messages, replays, operations].reduce(
+    (rows, { count }) => rows + count,
+    0,
+  );
 }
 
 /** What {@linkcode keepPruning} works with. */
