@@ -34,6 +34,7 @@ import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { holdRoutes } from "./holds.ts";
+import { createRecorder, operationsRoute } from "./operations.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
 import { scenarioRoutes } from "./scenarios.ts";
@@ -45,6 +46,7 @@ const DEBUG_ROWS = 10;
 /** The ops routes. */
 export function opsRoutes(deps: AppDeps): App {
   const { opsSql, readTimelines } = deps;
+  const withRecord = { ...deps, record: createRecorder(deps.access) };
   const app = routes(
     "Inspection",
     debugRoute(opsSql, readTimelines),
@@ -75,14 +77,15 @@ export function opsRoutes(deps: AppDeps): App {
       },
     ),
     auditRoute(deps.audit),
+    operationsRoute(opsSql),
   );
   app.route("/scenarios", scenarioRoutes(deps));
   if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
   else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
   app.route("/holds", holdRoutes(deps));
-  app.route("/outbox", outboxRoutes(opsSql));
-  app.route("/dead-letters", deadLetterRoutes(deps));
-  app.route("/replays", replayRoutes(deps));
+  app.route("/outbox", outboxRoutes(withRecord));
+  app.route("/dead-letters", deadLetterRoutes(withRecord));
+  app.route("/replays", replayRoutes(withRecord));
   return app;
 }
 

@@ -69,10 +69,10 @@ export async function testSchema(): Promise<TestSchema> {
   return schema;
 }
 
-/** A migrated database of its own on `server`; disposing of it drops it. */
-export async function freshSchema(server: TestServer): Promise<TestSchema> {
+/** A migrated database of its own on `server`, or for a test alone; disposing of it drops it. */
+export async function ownSchema(server?: TestServer): Promise<TestSchema> {
   await using resources = new AsyncDisposableStack();
-  const { url } = resources.use(await databaseOn(server));
+  const { url } = resources.use(await (server ? databaseOn(server) : testDatabase()));
   await migrate(url, { roles: true });
   const schema = resources.use(schemaAt(url));
   const owned = resources.move();
