@@ -20,7 +20,7 @@ export interface CutProxy extends AsyncDisposable {
   roundTrips(): number;
 }
 
-/** Sees what passes over one connection, as it comes. */
+/** Sees what passes over one connection, as it comes, and may change it in place. */
 export interface Tap {
   readonly sent: (bytes: Uint8Array) => void;
   readonly received: (bytes: Uint8Array) => void;
