@@ -5,14 +5,9 @@
  */
 import { z } from "zod";
 import { amountSchema, idSchema } from "../shared/events.ts";
-import {
-  nextCursor as nextCursorSchema,
-  orderSchema,
-  text,
-  timelineEntrySchema,
-} from "../shared/ops/answers.ts";
+import { nextCursor as nextCursorSchema, orderSchema, publicStorySchema } from "../shared/ops/answers.ts";
 import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
-import type { ReadTimelines, TimelineEntry } from "../shared/ops/timeline.ts";
+import type { TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
@@ -21,7 +16,7 @@ import type { AppDeps } from "./deps.ts";
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
 import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
 import { NEW_ORDERS } from "./openapi/examples.ts";
-import { json, LOCATION, route, routes } from "./openapi/route.ts";
+import { type AnySchema, json, LOCATION, type Route, route, routes } from "./openapi/route.ts";
 
 /** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
 const newOrderSchema = z.object({
@@ -38,54 +33,11 @@ const timelineQuerySchema = z.object({
     }),
 });
 
-/** A beat of an order's story, as `shared/ops/story.ts` has it. */
-const beatSchema = z.object({
-  kind: z.enum(["placed", "appended", "published", "processed", "absorbed", "failed", "dead"])
-    .meta({ description: "What happened." }),
-  at: z.int().meta({ description: "When, in milliseconds since 1970." }),
-  place: text("Where: `api`, `outbox`, `relay`, `exchange`, `queue:` or `consumer:` and the queue's name."),
-  where: text("The same in a word."),
-  eventId: z.string().nullable().meta({ description: "The event that it is about." }),
-  eventType: z.string().nullable().meta({ description: "That event's type." }),
-  title: text("What happened, in a few words."),
-  text: text("The same in full."),
-  ways: z.array(z.array(z.string())).meta({ description: "What moved: each way from place to place." }),
-  messages: z.array(
-    z.object({
-      id: text("The event's id."),
-      type: text("Its type."),
-      place: text("As above."),
-      state: z.enum(["waits", "done", "retry", "dead"]),
-    }),
-  )
-    .meta({ description: "Where each message of the order is by then." }),
-  tables: z.array(
-    z.object({ table: text("Its name."), holds: text("What it holds."), isChanged: z.boolean() }),
-  )
-    .meta({
-      description: "What each table holds for the order by then, and whether this beat has changed it.",
-    }),
-  deadLetterId: z.string().optional().meta({ description: "The dead letter that was written." }),
-}).meta({ ref: "Beat" });
-
-const timeline = json(
-  200,
-  "The order and what happened to it, oldest entry first.",
-  z.object({
-    order: orderSchema,
-    timeline: z.array(timelineEntrySchema),
-    beats: z.array(beatSchema).optional(),
-  }),
-);
-const TIMELINE = { ...timeline, content: { ...timeline.content, "text/plain": null } };
+type StoryDeps = Pick<AppDeps, "opsSql" | "readTimelines" | "bindings">;
 
 /** The routes; `opsSql` may read the table `orders`. */
-export function ordersRoutes(
-  { placeOrder, opsSql, readTimelines, bindings }: Pick<
-    AppDeps,
-    "placeOrder" | "opsSql" | "readTimelines" | "bindings"
-  >,
-): App {
+export function ordersRoutes(deps: StoryDeps & Pick<AppDeps, "placeOrder">): App {
+  const { placeOrder, opsSql } = deps;
   return routes(
     "Orders",
     route("POST /", "placeOrder", "Buy a course", {
@@ -128,18 +80,7 @@ export function ordersRoutes(
       answers: [json(200, "The order.", orderSchema)],
       handle: async ({ id }) => orderJson(await orderOr404(opsSql, id)),
     }),
-    route("GET /:id/timeline", "readTimeline", "An order's story", {
-      id: "order",
-      query: timelineQuerySchema,
-      answers: [TIMELINE],
-      handle: async ({ c, id, query }) => {
-        const { order, timeline } = await orderStory(opsSql, readTimelines, id);
-        const told = { order: orderJson(order), timeline };
-        if (!query.as) return told;
-        const beats = tellStory(timeline, queuesOf(bindings));
-        return query.as === "beats" ? { ...told, beats } : c.text(storyText(order, beats));
-      },
-    }),
+    timelineRoute("GET /:id/timeline", "readTimeline", publicStorySchema, deps, orderJson),
   );
 }
 
@@ -149,13 +90,35 @@ async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
 
 /** The order `id` as ops sees it, with its timeline, oldest entry first; throws a 404 where there is no such order. */
 export async function orderStory(
-  sql: Sql,
-  readTimelines: ReadTimelines,
+  { opsSql, readTimelines }: Pick<StoryDeps, "opsSql" | "readTimelines">,
   id: string,
 ): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] }> {
-  const order = await orderOr404(sql, id);
+  const order = await orderOr404(opsSql, id);
   const timelines = await readTimelines([order]);
   return { order, timeline: timelines.get(order.id) ?? [] };
+}
+
+/** The route of an order's story; `show` is how the order is shown. */
+export function timelineRoute(
+  on: `GET /${string}`,
+  operationId: string,
+  schema: AnySchema,
+  deps: StoryDeps,
+  show: (order: OrderRow) => object,
+): Route {
+  const answer = json(200, "The order and what happened to it, oldest entry first.", schema);
+  return route(on, operationId, "An order's story", {
+    id: "order",
+    query: timelineQuerySchema,
+    answers: [{ ...answer, content: { ...answer.content, "text/plain": null } }],
+    handle: async ({ c, id, query }) => {
+      const { order, timeline } = await orderStory(deps, id);
+      const told = { order: show(order), timeline };
+      if (!query.as) return told;
+      const beats = tellStory(timeline, queuesOf(deps.bindings));
+      return query.as === "beats" ? { ...told, beats } : c.text(storyText(order, beats));
+    },
+  });
 }
 
 /** An order as the API shows it; only ops sees its correlation id. */

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { Hono } from "hono";
-import { connectRaw, rawRequest } from "../specs/support/raw_http.ts";
+import { connectRaw, rawRequest } from "../specs/support/http.ts";
 import { serve, testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";

@@ -43,12 +43,7 @@ export const correlationIdSchema: z.ZodType<string> = z.string().regex(/^[\x21-\
   error: "must be 1 to 128 visible ASCII characters",
 });
 
-/**
- * The envelope around the data of an event; each type of event has its own data.
- *
- * @internal
- */
-export const envelopeSchema = z.object({
+const envelopeSchema = z.object({
   eventId: idSchema,
   type: z.string().min(1).max(100),
   version: z.literal(EVENT_VERSION),
@@ -68,32 +63,35 @@ export const eventData = {
     userId: idSchema,
     courseId: idSchema,
     amount: amountSchema,
-  }),
+  }).describe("An order was placed."),
   "payment.succeeded": z.object({
     orderId: idSchema,
     paymentId: idSchema,
     courseId: idSchema,
     amount: amountSchema,
-  }),
-  "payment.failed": z.object({ orderId: idSchema, paymentId: idSchema, reason }),
-  "enrollment.granted": z.object({ orderId: idSchema, enrollmentId: idSchema, courseId: idSchema }),
-  "enrollment.failed": z.object({ orderId: idSchema, courseId: idSchema, reason }),
-  "refund.requested": z.object({ orderId: idSchema, paymentId: idSchema.optional(), reason }),
-  "refund.succeeded": z.object({ orderId: idSchema, paymentId: idSchema }),
+  }).describe("The card was charged."),
+  "payment.failed": z.object({ orderId: idSchema, paymentId: idSchema, reason })
+    .describe("The card was declined; the order ends here."),
+  "enrollment.granted": z.object({ orderId: idSchema, enrollmentId: idSchema, courseId: idSchema })
+    .describe("The seat was granted."),
+  "enrollment.failed": z.object({ orderId: idSchema, courseId: idSchema, reason })
+    .describe("No seat was left; the payment is to be given back."),
+  "refund.requested": z.object({ orderId: idSchema, paymentId: idSchema.optional(), reason })
+    .describe("The payment is to be given back."),
+  "refund.succeeded": z.object({ orderId: idSchema, paymentId: idSchema })
+    .describe("The payment was given back."),
   "notification.sent": z.object({
     orderId: idSchema,
     notificationId: idSchema,
     notificationType: z.enum(NOTIFICATION_TYPES),
-  }),
+  }).describe("The buyer was told how the order ended."),
 } as const;
 
-/** The name of an event type, which is also its routing key. */
+/** Also the routing key. */
 export type EventType = keyof typeof eventData;
 
-/** All event types. */
 export const EVENT_TYPES = Object.keys(eventData) as readonly EventType[];
 
-/** The data of an event of type `T`. */
 export type EventData<T extends EventType> = z.infer<(typeof eventData)[T]>;
 
 /** An event of type `T`, envelope and data; a union over the types when `T` is one. */
@@ -101,8 +99,7 @@ export type DomainEvent<T extends EventType = EventType> = {
   [K in T]: z.infer<typeof envelopeSchema> & { type: K; data: EventData<K> };
 }[T];
 
-/** Whether `type` is in the catalogue. */
-export function isEventType(type: string): type is EventType {
+function isEventType(type: string): type is EventType {
   return Object.hasOwn(eventData, type);
 }
 

@@ -5,13 +5,10 @@
  */
 import type { EventType } from "./events.ts";
 
-/** One queue: its bindings, and the variable that can name it otherwise. The consumer is named like the queue. */
-export interface QueueSpec {
-  /** The queue's name, unless its variable gives it another. */
+/** One queue. The consumer is named like it; the variable `env` can give both another name. */
+interface QueueSpec {
   readonly name: string;
-  /** The environment variable that can give it another name. */
   readonly env: string;
-  /** The event types that it gets, which are its binding keys. */
   readonly bindings: readonly EventType[];
 }
 
@@ -49,7 +46,6 @@ export const QUEUES = {
   },
 } as const satisfies Record<string, QueueSpec>;
 
-/** The key of a queue in the topology. */
 export type QueueKey = keyof typeof QUEUES;
 
 /** The variable that can name a queue otherwise. */
@@ -60,19 +56,15 @@ type ModuleOf<Queue extends string> = Queue extends `${infer Module}.${string}` 
 /** A module: what its queues are named after, and its table and its database role. */
 export type Module = ModuleOf<(typeof QUEUES)[QueueKey]["name"]>;
 
-/** All modules. */
 export const MODULES = [
   ...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join() as Module)),
 ] as const;
 
-/** The keys of all queues. */
 export const QUEUE_KEYS = Object.keys(QUEUES) as readonly QueueKey[];
 
-/** The topology under the names that the configuration gave it. */
+/** The topology under the names that the configuration gave it; the exchange is a topic exchange. */
 export interface Topology {
-  /** The name of the topic exchange that every event is published to. */
   readonly exchange: string;
-  /** Each queue's name and binding keys. */
   readonly queues: {
     readonly [K in QueueKey]: { readonly name: string; readonly bindings: (typeof QUEUES)[K]["bindings"] };
   };

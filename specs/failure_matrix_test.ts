@@ -10,15 +10,15 @@ import { SCENARIOS } from "../api/ops/scenario_list.ts";
 import { makeEvent } from "../shared/events.ts";
 import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
 import type { Sql } from "../shared/sql/connect.ts";
-import { CONSUMED_TYPES, type QueueKey } from "../shared/topology.ts";
+import type { QueueKey } from "../shared/topology.ts";
 import { eventually } from "./support/eventually.ts";
+import { callApi } from "./support/http.ts";
 import {
   COMPLETED,
   countHearings,
   countUnfinished,
   countUnpublished,
   DECLINED,
-  LEDGER_EVENTS,
   ledgerOf,
   type OrderEnd,
   PENDING,
@@ -104,37 +104,16 @@ Deno.test("where nothing fails a scenario ends with exactly the rows and events 
   await armFaults(sql, points.map((point) => ({ point: point as FaultPoint, ...everything })), new Date());
   for (const [scenario, course] of Object.entries(OUTCOMES)) {
     await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
-    const id = await play(stack, scenario);
+    await play(stack, scenario);
     await settled(stack);
-    const expected = ledgerOf({ [course]: 1 });
-    assertEquals(await readLedger(sql), expected);
+    assertEquals(await readLedger(sql), ledgerOf({ [course]: 1 }));
     assertEquals(await violations(stack), []);
-    await assertTold(stack.url, id, Object.keys(expected.events), Object.keys(expected.orders)[0]);
     const [row] = await sql`select count(distinct correlation_id)::int as ids, min(correlation_id) as id,
       count(distinct traceparent)::int as traces, array_agg(distinct tracestate) as states from outbox_events`;
     assertEquals({ ...row }, { ids: 1, id: `scenario-${scenario}`, traces: 1, states: "{rojo=1}" });
   }
   assertEquals([await strikesLeft(sql), stack.crashes], [36, []]);
 });
-
-/** The timeline has every event as emitted and published, each that has consumers as processed, and the last status. */
-async function assertTold(
-  url: string,
-  id: string,
-  types: string[],
-  status: string | undefined,
-): Promise<void> {
-  const response = await fetch(`${url}/orders/${id}/timeline`);
-  const { timeline }: { timeline: { kind: string; eventType: string; to?: string }[] } = await response
-    .json();
-  const typesOf = (kind: string) => {
-    const told = new Set(timeline.filter((entry) => entry.kind === kind).map(({ eventType }) => eventType));
-    return LEDGER_EVENTS.filter((type) => told.has(type)).toSorted();
-  };
-  assertEquals([typesOf("emitted"), typesOf("published")], [types, types]);
-  assertEquals(typesOf("processed"), types.filter((type) => CONSUMED_TYPES.has(type)));
-  assertEquals(timeline.findLast(({ kind }) => kind === "status")?.to, status);
-}
 
 /** The rows of the failure matrix on one system: all that is slow is under way while others are looked at. */
 Deno.test("failure matrix", async (t) => {
@@ -168,9 +147,6 @@ Deno.test("failure matrix", async (t) => {
       select e.order_id as id, sum(p.duplicates)::int as duplicates
       from processed_events p join outbox_events e on e.id = p.event_id where p.duplicates > 0 group by 1`;
     assertEquals(marked.map((row) => ({ ...row })), [{ id: repeated, duplicates: hearings }]);
-    assertEquals(await paidAfterMs(sql, ids.get("provider-slow")) >= 1900, true);
-    assertEquals(await paidAfterMs(sql, ids.get("delayed-delivery")) >= 2900, true);
-    assertEquals(await seatCameFirst(stack, ids.get("event-too-early")), true);
     assertEquals(await strikesLeft(sql, "scenario-%"), 0, "each fault has struck as often as it was armed");
   });
 
@@ -264,7 +240,7 @@ Deno.test("a crash ends its process as often as it is armed, and the order ends 
   await t.step("PUT /ops/faults, whoever's order it is", async () => {
     const before = stack.crashes.length;
     const consumer = stack.broker.topology.queues.ordersPaymentEvents.name;
-    await send(stack, "PUT", "/ops/faults", {
+    await callApi("PUT", `${stack.url}/ops/faults`, {
       faults: [{ point: "relay.crash-after-confirm", times: 2 }, {
         point: "consumer.crash-before-commit",
         consumer,
@@ -282,22 +258,11 @@ Deno.test("a crash ends its process as often as it is armed, and the order ends 
   assertEquals(await violations(stack), []);
 });
 
-async function send({ url }: TestStack, method: string, path: string, body?: unknown, headers = {}) {
-  const response = await fetch(`${url}${path}`, {
-    method,
-    headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  const answer = await response.json();
-  assertEquals(response.ok, true, `${path}: ${response.status} ${JSON.stringify(answer)}`);
-  return answer;
-}
-
 /** Plays a scenario under a correlation id of its own; answers with its order's id. */
 async function play(stack: TestStack, name: string, correlationId = `scenario-${name}`): Promise<string> {
   const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   const headers = { "x-correlation-id": correlationId, traceparent, tracestate: "rojo=1" };
-  return (await send(stack, "POST", `/ops/scenarios/${name}`, undefined, headers)).id;
+  return (await callApi("POST", `${stack.url}/ops/scenarios/${name}`, undefined, headers)).id;
 }
 
 /** Places an order for which, and for which alone, a fault is armed. */
@@ -315,7 +280,7 @@ async function playWith(
 
 /** Deals with the one dead letter that is meant. */
 async function deadLetters(stack: TestStack, action: "redrive" | "discard", body: object): Promise<void> {
-  const answer = await send(stack, "POST", `/ops/dead-letters/${action}`, body);
+  const answer = await callApi("POST", `${stack.url}/ops/dead-letters/${action}`, body);
   assertEquals(answer.redriven ?? answer.discarded, 1, JSON.stringify(answer));
 }
 
@@ -355,24 +320,4 @@ async function repeats(sql: Sql, orderId: string): Promise<number> {
     select coalesce(sum(p.duplicates), 0)::int as count
     from processed_events p join outbox_events e on e.id = p.event_id where e.order_id = ${orderId}`;
   return row?.count ?? 0;
-}
-
-/** How long after its order the payment was recorded, in milliseconds. */
-async function paidAfterMs(sql: Sql, id = ""): Promise<number> {
-  const [row] = await sql<{ ms: number }[]>`
-    select (extract(epoch from p.created_at - o.created_at) * 1000)::int as ms
-    from orders o join payments p on p.order_id = o.id where o.id = ${id}`;
-  return row?.ms ?? 0;
-}
-
-/** Whether the grant had been published when the order was yet to hear of its payment. */
-async function seatCameFirst({ db, broker }: TestStack, id = ""): Promise<boolean> {
-  const [row] = await db.sql<{ first: boolean }[]>`
-    select granted.published_at < heard.processed_at as first
-    from outbox_events granted, outbox_events paid
-    join processed_events heard on heard.event_id = paid.id
-    where granted.order_id = ${id} and granted.type = 'enrollment.granted'
-      and paid.order_id = ${id} and paid.type = 'payment.succeeded'
-      and heard.consumer = ${broker.topology.queues.ordersPaymentEvents.name}`;
-  return row?.first ?? false;
 }

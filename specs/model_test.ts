@@ -15,9 +15,13 @@ import { toExchange } from "../shared/broker/publish.ts";
 import { ackDeliveries, type NextStep, nextStep, type Outcome } from "../shared/broker/settle.ts";
 import { type DomainEvent, type EventType, parseEvent } from "../shared/events.ts";
 import { runAudit } from "../shared/ops/audit.ts";
-import { discardLetters } from "../shared/ops/dead_letters.ts";
-import { republishEvent } from "../shared/ops/lists.ts";
-import { prepareReplay, readHorizon, startReplay } from "../shared/ops/replays.ts";
+import {
+  discardSet,
+  prepareLetters,
+  prepareReplay,
+  readHorizon,
+  startReplay,
+} from "../shared/ops/replays.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
@@ -469,13 +473,15 @@ async function redrive(world: World): Promise<number> {
     const isWaiting = world.waiting(consumer).some(({ eventId }) => `${consumer} ${eventId}` === key);
     world.failures.set(key, isDue || isWaiting ? Infinity : 0);
   }
-  await redriveLetters(world.as("orderflow_ops"), world.broker.publisher, {}, 1000);
+  const { publisher } = world.broker;
+  await transaction(world.as("orderflow_ops"), (tx) => redriveLetters(tx, publisher, { set: {} }));
   return letters.length;
 }
 
 async function discard(world: World): Promise<void> {
   for (const reason of STRANGERS) {
-    await discardLetters(world.as("orderflow_ops"), { reason }, "nobody's", 1000);
+    const ops = world.as("orderflow_ops");
+    await discardSet(ops, (await prepareLetters(ops, { reason })).id, "nobody's");
   }
 }
 
@@ -496,9 +502,15 @@ async function replayOne(world: World): Promise<void> {
   const id = world.prepared.shift();
   if (!id || !await startReplay(world.as("orderflow_ops"), id, 5000)) return;
   world.count("replayed");
+  await sendSets(world);
+}
+
+async function sendSets(world: World): Promise<void> {
+  const exchange = toExchange(world.topology.exchange, CONSUMED_TYPES);
+  const options = { sql: world.as("orderflow_relay"), exchange, retentionDays: RETENTION_DAYS };
   for (let isRunning = true; isRunning;) {
     await world.pass(1000);
-    const sent = await sendDueMessages(world.as("orderflow_relay"), world.broker.publisher, RETENTION_DAYS);
+    const sent = await sendDueMessages(options, world.broker.publisher);
     isRunning = sent?.progress.state === "RUNNING";
   }
 }
@@ -507,7 +519,16 @@ async function republish(world: World, n: number): Promise<void> {
   const [event] = picked(await readEvents(world), [n]);
   if (!event) return;
   world.tell(`an operator has ${world.about(event)} published again`);
-  await republishEvent(world.as("orderflow_ops"), event.id);
+  const ops = world.as("orderflow_ops");
+  const wanted = {
+    filter: { eventId: event.id },
+    bindings: world.bindings,
+    horizon: new Date(0),
+    action: "REPUBLISH",
+  } as const;
+  const prepared = await prepareReplay(ops, wanted);
+  if (prepared.kind === "prepared") await startReplay(ops, prepared.replay.id, 5000);
+  await sendSets(world);
 }
 
 /** All that is broken is mended, and everybody works on until nothing is left to do. Then all is as it must be. */

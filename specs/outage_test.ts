@@ -10,7 +10,7 @@ shareTestSchema();
 // Of the broker's outage `failure_matrix_test.ts` has a step.
 Deno.test("what the database refuses to everybody is nobody's fault: the API says 503, each process says so once, everything waits, and then ends right", async (t) => {
   const logs = await Deno.makeTempDir();
-  await using stack = await startCuttableStack({ LOG_LEVEL: "info" }, { logs });
+  await using stack = await startCuttableStack({}, { logs, apart: [] });
   const { sql } = stack.db;
   const said = async (name: string, text: string) => {
     const log = await Deno.readTextFile(`${logs}/${name}.log`);

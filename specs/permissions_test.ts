@@ -16,7 +16,7 @@ import {
   BROKER_PORT_VARIABLE,
   PROCESSES,
 } from "../workers/dev/processes.ts";
-import { type RunOptions, runUnderSet } from "./support/read_output.ts";
+import { type RunOptions, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 

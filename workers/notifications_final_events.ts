@@ -4,13 +4,16 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { type DomainEvent, tell } from "../shared/events.ts";
-import { insertingNotifications, type NotificationType } from "../shared/sql/notifications.ts";
+import { type DomainEvent, type EventData, tell } from "../shared/events.ts";
 import { runProcess } from "../shared/process/run.ts";
+import { rowset } from "../shared/sql/connect.ts";
+import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, recordEach } from "./consumer.ts";
 
 /** The events that tell of a final outcome. */
 type FinalEvent = DomainEvent<"enrollment.granted" | "payment.failed" | "refund.succeeded">;
+
+type NotificationType = EventData<"notification.sent">["notificationType"];
 
 /** The notification that each of them calls for. */
 const NOTIFICATIONS: Readonly<Record<FinalEvent["type"], NotificationType>> = {
@@ -18,6 +21,23 @@ const NOTIFICATIONS: Readonly<Record<FinalEvent["type"], NotificationType>> = {
   "payment.failed": "PAYMENT_FAILED",
   "refund.succeeded": "ORDER_REFUNDED",
 };
+
+interface NewNotification {
+  readonly id: string;
+  readonly orderId: string;
+  readonly type: NotificationType;
+}
+
+/** Records notifications, one per order and type: the table's unique key is the second guard, behind the inbox. */
+export const insertingNotifications: WritingRows<NewNotification> = (sql, notifications, now, where) =>
+  sql`
+    insert into notifications (id, order_id, type, sent_at)
+    select "id", "orderId", "type", ${now}
+    from jsonb_to_recordset(${rowset(notifications)}::text::jsonb)
+      as new ("cause" uuid, "id" uuid, "orderId" uuid, "type" text)
+    where ${where}
+    on conflict (order_id, type) do nothing
+    returning id`;
 
 /**
  * Records a notification of each outcome. The record is the sending: a real sender would follow the record, with its id

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { rawRequest } from "../../specs/support/raw_http.ts";
+import { rawRequest } from "../../specs/support/http.ts";
 import { serve, type ServedApp, testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";

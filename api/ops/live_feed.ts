@@ -6,6 +6,7 @@
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { LivePulse } from "../../shared/ops/live.ts";
+import { listenForHolds, listHolds } from "../../shared/ops/holds.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { countOpenDeadLetters } from "../../shared/ops/dead_letters.ts";
@@ -14,7 +15,7 @@ import { listHeartbeats } from "../../shared/process/heartbeat.ts";
 import { listOrders } from "../../shared/sql/orders.ts";
 import { countUnpublished, readLatencies } from "../../shared/ops/lists.ts";
 import { listenForWakeUps } from "../../shared/sql/outbox.ts";
-import { withTimeout } from "../../shared/process/stop.ts";
+import { pause, withTimeout } from "../../shared/process/stop.ts";
 import { buildPulse, type Reading, remember, type Samples, saysTheSame } from "./live_pulse.ts";
 
 export interface LiveFeedOptions {
@@ -94,7 +95,8 @@ export function createLiveFeed(
 
   /** Once: the client renews it by itself after each outage. While nobody watches, a wake-up does nothing. */
   function listen(): void {
-    listening ??= listenForWakeUps(sql, () => reader?.wake()).catch(() => {});
+    const wake = () => reader?.wake();
+    listening ??= Promise.all([listenForWakeUps(sql, wake), listenForHolds(sql, wake)]).catch(() => {});
   }
 
   function startReading() {
@@ -102,9 +104,13 @@ export function createLiveFeed(
     const resting = new AbortController();
     const stop = resting.signal;
     const { wake } = keepDoing("Reading the live feed", async () => {
-      const pulse = await readOnce();
-      if (!stop.aborted) tell(pulse);
-    }, { everyMs: LIVE_LOOK_MS, atLeastMs: PULSE_MIN_MS, log, stop });
+      try {
+        const pulse = await readOnce();
+        if (!stop.aborted) tell(pulse);
+      } finally {
+        await pause(PULSE_MIN_MS, stop); // whoever is woken waits so long
+      }
+    }, { everyMs: LIVE_LOOK_MS - PULSE_MIN_MS, log, stop });
     return { wake, rest: () => resting.abort() };
   }
 
@@ -190,9 +196,10 @@ async function readAll(sql: Sql, readQueues: LiveFeedOptions["readQueues"]): Pro
     withTimeout(QUEUES_WAIT_MS, readQueues()),
     countOpenDeadLetters(sql, MAX_COUNTED),
     countWaitingRetries(sql, MAX_COUNTED),
+    listHolds(sql),
     readLatencies(sql, LATENCY_ORDERS),
   ] as const;
   await Promise.allSettled(rest);
-  const [orders, unpublished, queues, deadLetters, retries, latencies] = await Promise.all(rest);
-  return { at, orders, unpublished, queues, heartbeats, deadLetters, retries, latencies };
+  const [orders, unpublished, queues, deadLetters, retries, holds, latencies] = await Promise.all(rest);
+  return { at, orders, unpublished, queues, heartbeats, deadLetters, retries, holds, latencies };
 }

@@ -4,9 +4,9 @@
  * @module
  */
 import type { QueueDepth } from "../../shared/broker/connection.ts";
+import type { Hold } from "../../shared/ops/holds.ts";
 import type { LiveOrder, LiveProcess, LivePulse } from "../../shared/ops/live.ts";
-import { isWrong } from "../../shared/process/clock.ts";
-import type { SeenHeartbeat } from "../../shared/process/heartbeat.ts";
+import { isWrong, type SeenHeartbeat } from "../../shared/process/heartbeat.ts";
 import type { OrderRow } from "../../shared/sql/orders.ts";
 
 /** Everything that a pulse is made of, as it was read. */
@@ -20,6 +20,7 @@ export interface Reading {
   readonly heartbeats: readonly SeenHeartbeat[];
   readonly deadLetters: readonly { readonly consumer: string; readonly count: number }[];
   readonly retries: readonly { readonly consumer: string; readonly count: number }[];
+  readonly holds: readonly Hold[];
   /** How long the newest orders that have ended took, in milliseconds. */
   readonly latencies: readonly number[];
 }
@@ -110,6 +111,9 @@ export function buildPulse(reading: Reading, samples: Samples): LivePulse {
     processes: liveProcesses(reading.heartbeats),
     deadLetters: byConsumer(reading.deadLetters),
     retries: byConsumer(reading.retries),
+    holds: reading.holds.map(({ sinceAt, untilAt, ...hold }) => {
+      return { ...hold, since: sinceAt.toISOString(), until: untilAt.toISOString() };
+    }),
     rates: {
       orders: rateOf(samples, "orders"),
       events: rateOf(samples, "published"),

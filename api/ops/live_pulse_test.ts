@@ -104,6 +104,13 @@ const reading: Reading = {
   heartbeats: [heartbeat(9000, { published: 2 })],
   deadLetters: [{ consumer: "q", count: 4 }],
   retries: [],
+  holds: [{
+    part: "q",
+    sinceAt: new Date(START),
+    untilAt: new Date(START + 600_000),
+    steps: 2,
+    because: "look",
+  }],
   latencies: [30, 10, 20],
 };
 
@@ -112,6 +119,15 @@ Deno.test("buildPulse() says how everything stands, in the shape that the page r
   assertEquals(livePulseSchema.parse(JSON.parse(JSON.stringify(pulse))), pulse);
   assertEquals(pulse.outbox, { pending: 3, oldestSeconds: 1.5 });
   assertEquals([pulse.deadLetters, pulse.retries, pulse.latency], [{ q: 4 }, {}, { p50: 20, p99: 30 }]);
+  assertEquals(pulse.holds, [
+    {
+      part: "q",
+      since: "2026-01-01T00:00:00.000Z",
+      until: "2026-01-01T00:10:00.000Z",
+      steps: 2,
+      because: "look",
+    },
+  ]);
   const away = buildPulse({ ...reading, queues: null, unpublished: { count: 0, oldestAt: null } }, new Map());
   assertEquals([away.queues, away.outbox.oldestSeconds], [null, 0]);
 });

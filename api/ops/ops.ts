@@ -13,11 +13,11 @@ import {
   inboxPageSchema,
   opsOrderSchema,
   ordersPageSchema,
-  orderStorySchema,
   outboxEventSchema,
   processedEventSchema,
   timelineEntrySchema,
   timeOrNull,
+  toldStorySchema,
 } from "../../shared/ops/answers.ts";
 import { type Audit, AUDIT_GRACE_SECONDS } from "../../shared/ops/audit.ts";
 import { listDeadLetters } from "../../shared/ops/dead_letters.ts";
@@ -30,10 +30,11 @@ import type { AppDeps } from "../deps.ts";
 import { type App, consumerSchema, nextCursor, pageQuery, problemResponse, unavailable } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, type Route, route, routes } from "../openapi/route.ts";
-import { orderStory } from "../orders.ts";
+import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { holdRoutes } from "./holds.ts";
+import { createRecorder, operationsRoute } from "./operations.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
 import { scenarioRoutes } from "./scenarios.ts";
@@ -45,6 +46,7 @@ const DEBUG_ROWS = 10;
 /** The ops routes. */
 export function opsRoutes(deps: AppDeps): App {
   const { opsSql, readTimelines } = deps;
+  const withRecord = { ...deps, record: createRecorder(deps.access) };
   const app = routes(
     "Inspection",
     debugRoute(opsSql, readTimelines),
@@ -56,11 +58,7 @@ export function opsRoutes(deps: AppDeps): App {
       answers: [json(200, "A page of orders.", ordersPageSchema)],
       handle: ({ query }) => findOrders(opsSql, query),
     }),
-    route("GET /orders/:id/timeline", "readOpsTimeline", "An order's story, with its correlation id", {
-      id: "order",
-      answers: [json(200, "The order and what happened to it, oldest entry first.", orderStorySchema)],
-      handle: ({ id }) => orderStory(opsSql, readTimelines, id),
-    }),
+    timelineRoute("GET /orders/:id/timeline", "readOpsTimeline", toldStorySchema, deps, (order) => order),
     whyRoute(deps),
     route(
       "GET /processed-events",
@@ -79,14 +77,15 @@ export function opsRoutes(deps: AppDeps): App {
       },
     ),
     auditRoute(deps.audit),
+    operationsRoute(opsSql),
   );
   app.route("/scenarios", scenarioRoutes(deps));
   if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
   else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
   app.route("/holds", holdRoutes(deps));
-  app.route("/outbox", outboxRoutes(opsSql));
-  app.route("/dead-letters", deadLetterRoutes(deps));
-  app.route("/replays", replayRoutes(deps));
+  app.route("/outbox", outboxRoutes(withRecord));
+  app.route("/dead-letters", deadLetterRoutes(withRecord));
+  app.route("/replays", replayRoutes(withRecord));
   return app;
 }
 

@@ -4,7 +4,6 @@
  * @module
  */
 import { listArmedFaults } from "../../shared/ops/faults.ts";
-import { listHolds } from "../../shared/ops/holds.ts";
 import { countStatuses } from "../../shared/ops/lists.ts";
 import { type StatusFigures, type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { listReplays } from "../../shared/ops/replays.ts";
@@ -53,15 +52,13 @@ async function readFigures({ opsSql, live, faults }: AppDeps): Promise<StatusFig
     countStatuses(opsSql, STATUS_ORDERS),
     listReplays(opsSql, { limit: STATUS_REPLAYS, state: "RUNNING" }),
     faults ? listArmedFaults(opsSql) : null,
-    listHolds(opsSql),
   ] as const;
   await Promise.allSettled(questions); // none is left behind when another one fails
-  const [{ at: _, orders: __, ...figures }, statuses, replays, armed, holds] = await Promise.all(questions);
+  const [{ at: _, orders: __, ...figures }, statuses, replays, armed] = await Promise.all(questions);
   return {
     ...figures,
     orders: Object.fromEntries(statuses.map(({ status, count }) => [status, count])),
     replays: replays.map(({ id, total, sent, lastError }) => ({ id, total, sent, lastError })),
     faults: armed?.map(({ point, consumer, times }) => ({ point, consumer, times })) ?? null,
-    holds: holds.map(({ part, untilAt, steps }) => ({ part, until: untilAt.toISOString(), steps })),
   };
 }

@@ -97,9 +97,9 @@ async function pageData(
 }
 
 /** A view may be of an order that is not there: of another database, say. */
-async function readStory({ opsSql, readTimelines }: AppDeps, id: string) {
+async function readStory(deps: AppDeps, id: string) {
   try {
-    return await orderStory(opsSql, readTimelines, id);
+    return await orderStory(deps, id);
   } catch (error) {
     if (error instanceof HttpProblem && error.status === 404) return null;
     throw error;

@@ -7,7 +7,6 @@ import { testLog } from "../../specs/support/test_log.ts";
 import { startAmqpBroker } from "../embedded/amqp/server.ts";
 import { areBrokerUrls, brokerUrls, connectBroker, ensureTopology, renewsAtMost } from "./connection.ts";
 import type { Logger } from "../process/log.ts";
-import { createPublisher, toQueue } from "./publish.ts";
 
 Deno.test("connectBroker() gives up on a set-up without an end and tries on a new connection", async () => {
   await using broker = await testBroker();
@@ -77,7 +76,7 @@ Deno.test("connectBroker() logs in with what its URL has, decoded, and names a v
   await connection.close();
   const lost = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}/a%20b` });
   await eventually("the refusal", () => warnings.length > 0);
-  await lost.close();
+  await lost.close(); // while it cannot be used
   assertEquals(warnings, ['The broker has no vhost "a b" for this user']);
   await broker.stop();
 });
@@ -104,20 +103,10 @@ Deno.test("ensureTopology() finds what others have declared where its user may n
   await model.close();
 });
 
-Deno.test("connectBroker() can be closed while nobody answers", async () => {
-  const url = "amqp://guest:guest@127.0.0.1:1";
-  const connection = await connectBroker({ url, name: "test", log: testLog, setup: () => Promise.resolve() });
-  await connection.close();
-  assertEquals(connection.isUp(), false);
-});
-
-Deno.test("brokerUrls() takes one URL, or several with commas between them", () => {
+Deno.test("brokerUrls() finds one URL, or several with commas between them, and areBrokerUrls() refuses what no client can use", () => {
   assertEquals(brokerUrls("amqp://a"), ["amqp://a"]);
   assertEquals(brokerUrls("amqp://a:1/v, amqps://b ,amqp://c"), ["amqp://a:1/v", "amqps://b", "amqp://c"]);
   assertEquals(brokerUrls("amqp://u:p,q@a"), ["amqp://u:p,q@a"], "a comma in a password");
-});
-
-Deno.test("areBrokerUrls() refuses what a client cannot connect with", () => {
   const good = ["amqp://a", "amqps://u:p@a:5671/v?heartbeat=5", "amqp://[::1]:5672", "amqp://a,amqp://b:1"];
   assertEquals(good.filter((text) => !areBrokerUrls(text)), []);
   const bad = [
@@ -141,33 +130,4 @@ Deno.test("renewsAtMost() renews once, and again only when the time is over", ()
   const always = renewsAtMost(() => renewals++, 0);
   for (let i = 0; i < 3; i++) always();
   assertEquals(renewals, 4);
-});
-
-Deno.test("a publisher tells once of a batch with nacks, and not of one that the broker takes or returns", async () => {
-  await using broker = await testBroker();
-  const connection = await connect(broker.url);
-  const channel = await connection.createConfirmChannel();
-  const { queue } = await channel.assertQueue("", {
-    exclusive: true,
-    arguments: { "x-max-length": 1, "x-overflow": "reject-publish" },
-  });
-  let nacks = 0;
-  const publisher = createPublisher(channel, () => nacks++);
-  const messages = (...ids: string[]) =>
-    ids.map((id) => ({
-      id,
-      type: null,
-      correlationId: null,
-      traceparent: null,
-      occurredAt: null,
-      body: "{}",
-    }));
-
-  const taken = await publisher.publish(messages("a"), toQueue(queue), 5000);
-  assertEquals([taken.confirmed, nacks], [["a"], 0]);
-  const returned = await publisher.publish(messages("b"), toQueue(`no ${queue}`), 5000);
-  assertEquals([returned.refused.map(({ id }) => id), nacks], [["b"], 0]);
-  const nacked = await publisher.publish(messages("c", "d"), toQueue(queue), 5000);
-  assertEquals([nacked.refused.map(({ id }) => id).toSorted(), nacks], [["c", "d"], 1]);
-  await connection.close();
 });

@@ -216,7 +216,7 @@ export function destinationOf(
 }
 
 /** The attributes of an operation on one message. */
-export function messageAttributes(operation: "send" | "process", message: MessageFacts): Attributes {
+function messageAttributes(operation: "send" | "process", message: MessageFacts): Attributes {
   const { key, id, correlationId } = message;
   return {
     "messaging.operation.name": operation,

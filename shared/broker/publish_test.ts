@@ -1,7 +1,12 @@
 import { assertEquals } from "@std/assert";
-import type { ConfirmChannel } from "amqplib";
+import { type ConfirmChannel, connect } from "amqplib";
 import { EventEmitter } from "node:events";
+import { testBroker } from "../../specs/support/test_broker.ts";
 import { createPublisher, type OutgoingMessage, toQueue } from "./publish.ts";
+
+function message(id: string): OutgoingMessage {
+  return { id, type: null, correlationId: null, traceparent: null, occurredAt: null, body: "{}" };
+}
 
 /** A channel whose broker confirms several messages at once, as RabbitMQ does, and has returned those to `missing` before. */
 function batchingChannel(missing: string) {
@@ -25,17 +30,28 @@ function batchingChannel(missing: string) {
 Deno.test("a return is booked on the copy that came back, where two tasks send the same event over one channel", async () => {
   const { channel, confirm } = batchingChannel("missing");
   const publisher = createPublisher(channel);
-  const message: OutgoingMessage = {
-    id: "e",
-    type: "t",
-    correlationId: null,
-    traceparent: null,
-    occurredAt: null,
-    body: "{}",
-  };
-  const send = (queue: string) => publisher.publish([message], toQueue(queue), 5000);
+  const send = (queue: string) => publisher.publish([message("e")], toQueue(queue), 5000);
   const sent = [send("there"), send("missing"), send("missing"), send("there")];
   confirm();
   const refused = (await Promise.all(sent)).map(({ refused }) => refused.length);
   assertEquals(refused, [0, 1, 1, 0]);
+});
+
+Deno.test("a publisher tells once of a batch with nacks, and not of one that the broker takes or returns", async () => {
+  await using broker = await testBroker();
+  const connection = await connect(broker.url);
+  const channel = await connection.createConfirmChannel();
+  const { queue } = await channel.assertQueue("", {
+    exclusive: true,
+    arguments: { "x-max-length": 1, "x-overflow": "reject-publish" },
+  });
+  let nacks = 0;
+  const publisher = createPublisher(channel, () => nacks++);
+  const taken = await publisher.publish([message("a")], toQueue(queue), 5000);
+  assertEquals([taken.confirmed, nacks], [["a"], 0]);
+  const returned = await publisher.publish([message("b")], toQueue(`no ${queue}`), 5000);
+  assertEquals([returned.refused.map(({ id }) => id), nacks], [["b"], 0]);
+  const nacked = await publisher.publish([message("c"), message("d")], toQueue(queue), 5000);
+  assertEquals([nacked.refused.map(({ id }) => id).toSorted(), nacks], [["c", "d"], 1]);
+  await connection.close();
 });

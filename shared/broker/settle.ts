@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bisect, kindOfError, messageOf, orOutage } from "../process/errors.ts";
+import { bisect, isLockTimeout, kindOfError, messageOf, orOutage } from "../process/errors.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 
 /** The outcome of processing one message. */
@@ -16,8 +16,8 @@ export type Outcome =
   | { readonly kind: "early"; readonly awaits: string }
   /** What it needs from elsewhere is on its way, in this very process. */
   | { readonly kind: "waiting" }
-  /** Its processing met something that passes. */
-  | { readonly kind: "failed"; readonly error: string }
+  /** Its processing met something that passes; where that is a lock, it is nobody's fault. */
+  | { readonly kind: "failed"; readonly error: string; readonly isLocked?: boolean }
   /** It can never be processed. */
   | { readonly kind: "rejected"; readonly reason: string; readonly detail: string };
 
@@ -61,13 +61,18 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
     if (original) repeats.push([delivery, original.delivery]);
     else first.set(received.event.eventId, { delivery, received });
   }
-  const singles = [...first.values()];
-  const results = orOutage(await bisect(singles.map(({ received }) => received), handle));
-  results.forEach((result, i) => {
-    const delivery = singles[i]?.delivery;
-    if (!delivery) return;
-    outcomes.set(delivery, result.status === "fulfilled" ? result.value : outcomeOfError(result.reason));
+  // What has failed before is tried apart: where that waits for a lock once more, what is fresh does not.
+  const { fresh = [], tried = [] } = Object.groupBy(first.values(), ({ delivery: { retryState } }) => {
+    return retryState.ageMs > 0 ? "tried" : "fresh";
   });
+  for (const part of [fresh, tried]) {
+    const results = orOutage(await bisect(part.map(({ received }) => received), handle));
+    results.forEach((result, i) => {
+      const delivery = part[i]?.delivery;
+      if (!delivery) return;
+      outcomes.set(delivery, result.status === "fulfilled" ? result.value : outcomeOfError(result.reason));
+    });
+  }
   const absorbed: D[] = []; // the inbox counts them; a repeat of anything else shares its fate
   for (const [repeat, original] of repeats) {
     const outcome = outcomes.get(original);
@@ -94,6 +99,7 @@ function receivedOf<E extends Envelope, T extends E["type"]>(
 /** The outcome of an event whose handling failed although it was alone. */
 function outcomeOfError(error: unknown): Outcome {
   const detail = messageOf(error);
+  if (isLockTimeout(error)) return { kind: "failed", error: detail, isLocked: true };
   return kindOfError(error) === "transient"
     ? { kind: "failed", error: detail }
     : { kind: "rejected", reason: "handler failed", detail };
@@ -156,6 +162,7 @@ export function nextStep(
     case "early":
       return stepOfEarly(`too early, awaits ${outcome.awaits}`, attempts, policy, random);
     case "failed":
+      if (outcome.isLocked) return retryUnspent(outcome.error, attempts, RETRY_MAX_MS, random);
       return retryOrGiveUp("retries exhausted", outcome.error, attempts, policy, random);
     default:
       return outcome satisfies never;
@@ -163,10 +170,19 @@ export function nextStep(
 }
 
 function stepOfEarly(error: string, attempts: Attempts, policy: RetryPolicy, random: number): NextStep {
-  const { retries, looks, unackedMs, ageMs } = attempts;
-  if (unackedMs < EARLY_UNACKED_MS) return lookAgain(looks);
-  if (ageMs >= policy.earlyMs) return retryOrGiveUp("too early", error, attempts, policy, random);
-  return { kind: "retry", delayMs: spread(Math.min(ageMs, EARLY_RETRY_MAX_MS), random), retries, error };
+  if (attempts.unackedMs < EARLY_UNACKED_MS) return lookAgain(attempts.looks);
+  if (attempts.ageMs >= policy.earlyMs) return retryOrGiveUp("too early", error, attempts, policy, random);
+  return retryUnspent(error, attempts, EARLY_RETRY_MAX_MS, random);
+}
+
+/** Delivered again after as long as it has waited already, but no later than `atMostMs`. */
+function retryUnspent(
+  error: string,
+  { retries, ageMs }: Attempts,
+  atMostMs: number,
+  random: number,
+): NextStep {
+  return { kind: "retry", delayMs: spread(Math.min(ageMs, atMostMs), random), retries, error };
 }
 
 function lookAgain(looks: number): NextStep {

@@ -43,7 +43,6 @@ export interface Cluster {
 }
 
 const packageSchema = z.object({ version: z.string() });
-const linksSchema = z.array(z.object({ source: z.string(), target: z.string() }));
 
 /**
  * The npm package with the programs for an operating system and processor, named as in `Deno.build`.
@@ -73,7 +72,6 @@ export async function postgresBinaries(
   const name = platformPackage(Deno.build.os, Deno.build.arch);
   const folder = installedFolder(name);
   const { version } = packageSchema.parse(JSON.parse(await Deno.readTextFile(join(folder, "package.json"))));
-  await linkLibraries(folder);
   let programs = join(folder, "native");
   const needed = ["bin/initdb", "bin/postgres", "lib/postgresql", "share/postgresql/postgres.bki"];
   if (account && !(await reaches(account, ...needed.map((path) => join(programs, path))))) {
@@ -94,30 +92,6 @@ function installedFolder(name: string): string {
         "or set DATABASE_URL to a Postgres server",
       { cause },
     );
-  }
-}
-
-/**
- * npm packages cannot hold symbolic links, so the package lists those its libraries need. Its install script
- * makes them; where scripts were not allowed to run, they are made here.
- *
- * @throws Error if links are missing and the folder cannot be written to
- */
-export async function linkLibraries(folder: string): Promise<void> {
-  const list = await Deno.readTextFile(join(folder, "native/pg-symlinks.json"));
-  for (const { source, target } of linksSchema.parse(JSON.parse(list))) {
-    const path = join(folder, target);
-    if (await Deno.lstat(path).catch(absent)) continue;
-    try {
-      await Deno.symlink(basename(source), path);
-    } catch (cause) {
-      if (cause instanceof Deno.errors.AlreadyExists) continue; // another process made it just now
-      throw new Error(
-        `cannot make the library link ${path}, which the package's install script should have made: ` +
-          "run `deno install` as the owner of node_modules, with the allowScripts of deno.json",
-        { cause },
-      );
-    }
   }
 }
 
@@ -169,17 +143,10 @@ export async function copyOnce(
 
 /** Copies a tree with its links, readable by all whatever the umask was. */
 async function copyReadable(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  await Deno.chmod(to, 0o755);
-  for await (const { name, isDirectory, isSymlink } of Deno.readDir(from)) {
-    const [source, target] = [join(from, name), join(to, name)];
-    if (isDirectory) await copyReadable(source, target);
-    else if (isSymlink) await Deno.symlink(await Deno.readLink(source), target);
-    else {
-      await Deno.copyFile(source, target);
-      await Deno.chmod(target, from.endsWith("/bin") ? 0o755 : 0o644);
-    }
-  }
+  const script = 'cp -RP "$1/." "$2" && chmod -R a+rX "$2"';
+  const copying = ["-c", script, "sh", from, to];
+  const { code, output } = await runAs(undefined, "/bin/sh", copying, { timeoutMs: 60_000 });
+  if (code !== 0) throw new Error(`cannot copy ${from} to ${to}: ${output}`);
 }
 
 /**
@@ -273,7 +240,8 @@ async function initialise(cluster: Cluster, folder: string, durable: boolean): P
   if (code !== 0) {
     await Deno.remove(unfinished, { recursive: true });
     throw new Error(
-      `initdb of the embedded Postgres failed with code ${code}; repair what it says, or set DATABASE_URL ` +
+      `initdb of the embedded Postgres failed with code ${code}; repair what it says (a library that is missing is made ` +
+        "by the package's install script: run `deno install` with the allowScripts of deno.json), or set DATABASE_URL " +
         `to a Postgres server:\n${output}`,
     );
   }

@@ -6,6 +6,7 @@
  */
 import type { Queryable, Sql } from "../sql/connect.ts";
 import type { HoldJson, Row } from "./answers.ts";
+import type { Place } from "./story.ts";
 
 /** The part that claims events from the outbox. */
 export const RELAY_PART = "relay";
@@ -26,6 +27,12 @@ export function isInner(part: string): boolean {
 /** Every part that can be held, for these queues. */
 export function partsOf(queues: readonly string[]): string[] {
   return [RELAY_PART, BEFORE_MARK, ...queues.flatMap((queue) => [queue, beforeCommit(queue)])];
+}
+
+/** The part of the machine where a hold, of a part or a seam in it, shows. */
+export function placeOf(part: string): Place {
+  if (part === RELAY_PART || part === BEFORE_MARK) return "relay";
+  return `consumer:${part.endsWith(BEFORE_COMMIT) ? part.slice(0, -BEFORE_COMMIT.length) : part}`;
 }
 
 /** Steps that are granted and not yet taken, at most. */

@@ -1,5 +1,5 @@
 /**
- * What operators list, search and count: orders, the outbox, the inbox. It reads; only a republish writes.
+ * What operators list, search and count: orders, the outbox, the inbox. It reads, and makes one event due.
  *
  * @module
  */
@@ -104,13 +104,10 @@ export async function findEvent(sql: Queryable, id: string): Promise<OutboxEvent
   return row;
 }
 
-/** Has the event `id` published again; answers with it, or undefined where there is no such event. */
-export async function republishEvent(sql: Queryable, id: string): Promise<OutboxEventRow | undefined> {
-  const [row] = await sql<OutboxEventRow[]>`
-    update outbox_events set published_at = null, next_attempt_at = '-infinity', republished_at = now()
-    where id = ${id}
-    returning ${eventColumns(sql)}`;
-  return row;
+/** Makes an event due that waits for its next attempt; changes nothing where it was published. */
+export async function hurryEvent(sql: Queryable, id: string): Promise<void> {
+  await sql`
+    update outbox_events set next_attempt_at = '-infinity' where id = ${id} and published_at is null`;
 }
 
 function eventColumns(sql: Queryable) {

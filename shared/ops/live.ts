@@ -62,6 +62,14 @@ const liveFigureFields = {
   deadLetters: byConsumer,
   /** Events that a consumer is to get once more. */
   retries: byConsumer,
+  /** What an operator holds, by part, with the steps that are granted and not yet taken; `because` is what was said. */
+  holds: z.array(z.strictObject({
+    part: z.string(),
+    since: time,
+    until: time,
+    steps: count,
+    because: z.string().nullable(),
+  })),
   /** Per second, over the last few: orders created, events that the broker confirmed, events that consumers processed. */
   rates: z.strictObject({ orders: measure, events: measure, processed: measure }),
   /**
@@ -92,8 +100,6 @@ const statusFigures = z.strictObject({
     consumer: z.string().nullable(),
     times: z.int(),
   })).nullable(),
-  /** What an operator holds, until when, and the steps that are granted and not yet taken. */
-  holds: z.array(z.strictObject({ part: z.string(), until: time, steps: count })).optional(),
 });
 /** What the database and the broker tell of the system; as the live feed tells it, and more. */
 export type StatusFigures = Frozen<z.infer<typeof statusFigures>>;

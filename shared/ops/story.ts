@@ -1,12 +1,25 @@
 /**
- * An order's timeline as a story: beats, each one transaction or one confirm of the broker, told in plain sentences, with
- * where every message is and what the tables hold by then. The API, the page and `deno task story` tell it alike.
+ * An order's timeline as a story: beats, each one transaction or one thing that broker, relay or an operator did, told in
+ * plain sentences, with where every message is and what the tables hold by then. The API, the page and `deno task story`
+ * tell it alike.
  *
  * @module
  */
 import { QUEUES } from "../topology.ts";
-import type { OrderJson, TimelineEntryJson } from "./answers.ts";
+import { counted, duration, listOf } from "../words.ts";
+import type {
+  Beat,
+  BeatCause,
+  OrderJson,
+  Place,
+  TableState,
+  TimelineEntryJson,
+  Whereabouts,
+} from "./answers.ts";
+import { COPY_BEATS, fill, MOVED, TOLD, WHY_ABSORBED, WHY_DEAD, WHY_PROCESSED } from "./story_words.ts";
 import type { TimelineEntry } from "./timeline.ts";
+
+export type { Beat, Place, Whereabouts };
 
 /** A queue, which its consumer is named like. */
 export interface StoryQueue {
@@ -18,86 +31,11 @@ export interface StoryQueue {
   readonly bindings: readonly string[];
 }
 
-/** A part of the machine; queues and consumers by the queue's name. */
-export type Place = "api" | "outbox" | "relay" | "exchange" | `queue:${string}` | `consumer:${string}`;
-
-/** Where a message of the order is: in the outbox, or one copy of it for each consumer. */
-export interface Whereabouts {
-  /** The event's id, or that of its dead letter where the message had none. */
-  readonly id: string;
-  readonly type: string;
-  readonly place: Place;
-  readonly state: "waits" | "done" | "retry" | "dead";
-}
-
-/** What a table holds for the order. */
-export interface TableState {
-  readonly table: string;
-  readonly holds: string;
-  /** Whether this beat has changed it. */
-  readonly isChanged: boolean;
-}
-
-export interface Beat {
-  readonly kind: "placed" | "appended" | "published" | "processed" | "absorbed" | "failed" | "dead";
-  /** In epoch milliseconds. */
-  readonly at: number;
-  readonly place: Place;
-  /** The same in a word: `API`, `relay`, `payments`. */
-  readonly where: string;
-  /** The event that it is about; null where the message could not be read. */
-  readonly eventId: string | null;
-  readonly eventType: string | null;
-  readonly title: string;
-  readonly text: string;
-  /** What moves in this beat: each way through the machine, from place to place. */
-  readonly ways: readonly (readonly Place[])[];
-  readonly messages: readonly Whereabouts[];
-  readonly tables: readonly TableState[];
-  /** The dead letter that was written; for `dead` alone. */
-  readonly deadLetterId?: string;
-}
-
 type Entry = TimelineEntryJson | TimelineEntry;
 type Of<Kind extends Entry["kind"]> = Extract<Entry, { kind: Kind }>;
 
 /** What took longer than this is told, in milliseconds: at rest a whole order takes a tenth of it. */
 const LATE_MS = 1000;
-
-/** What a transaction did, by the event that it told: as a sentence, and as the first of what it wrote. */
-const TOLD: Readonly<Record<string, readonly [title: string, wrote: string]>> = {
-  "payment.succeeded": ["Payments charged the card", "the charge"],
-  "payment.failed": ["The card was declined", "the failed payment"],
-  "enrollment.granted": ["Enrollments granted a seat", "the seat"],
-  "enrollment.failed": ["Enrollments found no seat left", "the refusal"],
-  "refund.succeeded": ["Payments gave the money back", "the refund"],
-  "notification.sent": ["Notifications told the buyer", "the notification"],
-};
-
-/** What a move of the order means. */
-const MOVED: Readonly<Record<string, string>> = {
-  PAID: "The order is PAID",
-  COMPLETED: "The order is COMPLETED: paid, and the seat is granted",
-  PAYMENT_FAILED: "The order ends as PAYMENT_FAILED",
-  REFUND_IN_PROGRESS: "The order turns back: REFUND_IN_PROGRESS",
-  REFUNDED: "The order ends as REFUNDED",
-};
-
-/** What a module's row says, by the event that told of it; of others, the event's last word. */
-const ROWS: Readonly<Record<string, string>> = {
-  "payment.succeeded": "SUCCEEDED",
-  "payment.failed": "FAILED",
-  "enrollment.granted": "GRANTED",
-  "enrollment.failed": "FAILED: no seat",
-  "refund.succeeded": "REFUND_SUCCEEDED",
-  "notification.sent": "1 sent",
-};
-
-const WHY_DEAD: Readonly<Record<string, string>> = {
-  "retries exhausted": "All its retries are spent.",
-  "kills its worker": "It ended its worker again and again; now the messages behind it can go on.",
-  "too early": "What it builds on did not come in all its retries.",
-};
 
 /** What a table holds before the order is placed. */
 const NOTHING = ["no row", "0 rows", "nothing"];
@@ -124,8 +62,7 @@ function labelOf(name: string, queues: readonly StoryQueue[]): string {
 }
 
 /**
- * Tells the story of a timeline, which is sorted by time. Pure. What the timeline does not know is not made up: of
- * several repeats or failed attempts it has the last one, and how many there were.
+ * Tells the story of a timeline, which is sorted by time. Pure. What the timeline does not know is not made up.
  */
 export function tellStory(
   timeline: readonly Entry[],
@@ -146,17 +83,14 @@ export function tellStory(
     if (causes.has(entry)) continue;
     const told = tell(entry, follows.get(entry) ?? [], state);
     const [part = "", name] = told.place.split(":");
-    const where = name === undefined ? part.replace("api", "API") : moduleOf(name, queues);
-    const { messages, tables } = pictureOf(state, beats.at(-1)?.tables ?? []);
     const about = entry.kind === "status" ? follows.get(entry)?.at(0) ?? entry : entry;
     beats.push({
       ...told,
-      where,
+      where: name === undefined ? part.replace("api", "API") : moduleOf(name, queues),
       at: timeOf(entry.at),
       eventId: about.eventId,
       eventType: about.eventType,
-      messages,
-      tables,
+      ...pictureOf(state, beats.at(-1)?.tables ?? []),
     });
   }
   return beats;
@@ -207,8 +141,18 @@ interface Message {
   readonly emittedAt: number | null;
   publishedAt: number | null;
   publications: number;
-  /** By consumer: where its copy is. A copy that is not here has not been sent yet. */
-  readonly copies: Map<string, { state: Whereabouts["state"]; retries: number; wasDead: boolean }>;
+  /** By consumer. A copy that is not here has not been sent yet. */
+  readonly copies: Map<string, Copy>;
+}
+
+/** Where a consumer's copy of a message is, when it was last sent, and what went another way than usual since. */
+interface Copy {
+  state: Whereabouts["state"] | "taken";
+  sentAt: number | null;
+  retries: number;
+  cause: BeatCause | null;
+  /** How long that took, in milliseconds, where the cause is that it took long. */
+  tookMs: number;
 }
 
 function startState(queues: readonly StoryQueue[]): State {
@@ -218,7 +162,7 @@ function startState(queues: readonly StoryQueue[]): State {
   return { queues, events: new Map(), rows: new Map(modules.map((name) => [name, "no row"])) };
 }
 
-type Told = Pick<Beat, "kind" | "place" | "title" | "text" | "ways" | "deadLetterId">;
+type Told = Pick<Beat, "kind" | "cause" | "place" | "title" | "text" | "ways" | "deadLetterId">;
 
 function tell(entry: Entry, follows: readonly Entry[], state: State): Told {
   switch (entry.kind) {
@@ -229,12 +173,8 @@ function tell(entry: Entry, follows: readonly Entry[], state: State): Told {
       return tellPublished(entry, state);
     case "processed":
       return tellProcessed(entry, follows, state);
-    case "duplicate":
-      return tellAbsorbed(entry, state);
-    case "retry":
-      return tellFailed(entry, state);
-    case "dead-letter":
-      return tellDead(entry, state);
+    default:
+      return tellCopy(entry, state);
   }
 }
 
@@ -242,20 +182,14 @@ function tellBeginning(entry: Of<"status"> | Of<"emitted">, follows: readonly En
   const events = [entry, ...follows].filter((each) => each.kind === "emitted");
   append(events, state);
   const types = events.map(({ eventType }) => eventType).join(" and ");
-  const ways: Place[][] = [["api", "outbox"]];
   if (entry.kind === "emitted") {
     const text = "What caused it is no longer known: its inbox row has been pruned.";
-    return {
-      kind: "appended",
-      place: "outbox",
-      title: `${types} was appended to the outbox`,
-      text,
-      ways: [["outbox"]],
-    };
+    const title = `${types} was appended to the outbox`;
+    return { kind: "appended", place: "outbox", title, text, ways: [["outbox"]] };
   }
   state.rows.set("orders", entry.to);
-  const wrote = ["the order as PENDING", ...(types ? [`${types} in the outbox`] : [])];
-  return { kind: "placed", place: "api", title: "An order was placed", text: oneTransaction(wrote), ways };
+  const text = oneTransaction(["the order as PENDING", ...(types ? [`${types} in the outbox`] : [])]);
+  return { kind: "placed", place: "api", title: "An order was placed", text, ways: [["api", "outbox"]] };
 }
 
 function append(events: readonly Entry[], state: State): void {
@@ -271,50 +205,63 @@ function messageOf(type: string | null, emittedAt: number | null): Message {
 
 function tellPublished(entry: Of<"published">, state: State): Told {
   const { message, name } = messageFor(entry, state);
+  const at = timeOf(entry.at);
   const wasSent = message.copies.size > 0;
   const isAgain = ++message.publications > 1;
-  const bound = send(message, state);
-  const waited = timeOf(entry.at) - (message.emittedAt ?? timeOf(entry.at));
-  message.publishedAt = timeOf(entry.at);
-  const ways: Place[][] = bound.length > 0
-    ? bound.map((queue) => ["outbox", "relay", "exchange", `queue:${queue}`])
-    : [["outbox", "relay", "exchange"]];
+  const bound = send(message, at, state);
+  const waitedMs = at - (message.emittedAt ?? at);
+  message.publishedAt = at;
+  const refused = entry.retryCount > 0
+    ? ` The broker had refused it ${entry.retryCount === 1 ? "once" : `${entry.retryCount} times`} before.`
+    : "";
+  const way: Place[] = ["outbox", "relay", "exchange"];
+  const ways = bound.length > 0 ? bound.map((queue): Place[] => [...way, `queue:${queue}`]) : [way];
   const about = { kind: "published", place: "relay", ways } as const;
-  const refused = entry.retryCount > 0 ? ` The broker had refused it ${times(entry.retryCount)} before.` : "";
   if (isAgain) {
+    for (const copy of message.copies.values()) Object.assign(copy, { cause: "again", sentAt: at });
     const text =
       "An operator asked for it. It has the same id: whoever has processed it will absorb the repeat.";
-    return { ...about, title: `The relay published ${name} again`, text: text + refused };
+    return { ...about, cause: "again", title: `The relay published ${name} again`, text: text + refused };
   }
   if (wasSent) {
     const text =
       "A consumer had it before the relay had noted the broker's confirm. Had the relay died in between, it " +
       "would publish it again, and the inbox would absorb it.";
-    return {
-      ...about,
-      title: `The relay noted that ${name} is published`,
-      text: text + refused,
-      ways: [["outbox", "relay"]],
-    };
+    const title = `The relay noted that ${name} is published`;
+    return { ...about, title, text: text + refused, ways: [["outbox", "relay"]] };
   }
   const where = bound.length > 0
     ? `The broker confirmed it, and put it into ${
       listOf(bound.map((queue) => labelOf(queue, state.queues)))
     }.`
     : "The broker confirmed it. No queue is bound to it: nobody here waits for it.";
-  const late = waited > LATE_MS
-    ? ` It had waited ${seconds(waited)} in the outbox: the relay or the broker was away, or had much to do.`
-    : "";
-  return { ...about, title: `The relay published ${name}`, text: where + late + refused };
+  const title = `The relay published ${name}`;
+  if (waitedMs <= LATE_MS) return { ...about, title, text: where + refused };
+  const late = ` It had waited ${
+    duration(waitedMs)
+  } in the outbox: the relay or the broker was away, held, or had much to do.`;
+  return { ...about, cause: "late", title, text: where + late + refused };
 }
 
 /** Has every queue that is bound to the message get its copy; answers with these queues. */
-function send(message: Message, { queues }: State): string[] {
+function send(message: Message, at: number | null, { queues }: State): string[] {
   const bound = queues.filter(({ bindings }) => bindings.includes(message.type)).map(({ name }) => name);
-  for (const queue of bound) {
-    if (!message.copies.has(queue)) message.copies.set(queue, { state: "waits", retries: 0, wasDead: false });
-  }
+  for (const queue of bound) copyFor(queue, message, at);
   return bound;
+}
+
+function copyFor(consumer: string, { copies }: Message, sentAt: number | null = null): Copy {
+  const copy = copies.get(consumer) ?? { state: "waits", sentAt, retries: 0, cause: null, tookMs: 0 };
+  copies.set(consumer, copy);
+  return copy;
+}
+
+/** Notes that a consumer has a copy now, and whether it was long on its way; no more is known of one that was sent again. */
+function arrive(copy: Copy, at: number): void {
+  const tookMs = at - (copy.sentAt ?? at);
+  if (copy.state === "waits" && copy.cause === null && tookMs > LATE_MS) {
+    Object.assign(copy, { cause: "delayed", tookMs });
+  }
 }
 
 function tellProcessed(entry: Of<"processed">, follows: readonly Entry[], state: State): Told {
@@ -322,9 +269,9 @@ function tellProcessed(entry: Of<"processed">, follows: readonly Entry[], state:
   const { message, name } = messageFor(entry, state);
   const isNoted = message.publishedAt !== null;
   const wasQueued = message.copies.has(consumer);
-  send(message, state);
+  send(message, null, state);
   const copy = copyFor(consumer, message);
-  copy.state = "done";
+  arrive(copy, timeOf(entry.at));
   const events = follows.filter((each) => each.kind === "emitted");
   const move = follows.find((each) => each.kind === "status");
   append(events, state);
@@ -332,33 +279,33 @@ function tellProcessed(entry: Of<"processed">, follows: readonly Entry[], state:
   const types = events.flatMap(({ eventType }) => eventType ?? []);
   for (const type of types) noteRow(type, consumer, state);
   const [title, wrote] = effectOf(entry, move, types, state);
-  const row = `the inbox row for ${name}`;
+  const outbox = types.length > 0 ? [`${listOf(types)} in the outbox`] : [];
+  const retries = copy.retries === 1 ? "a delayed retry" : `${copy.retries} delayed retries`;
   const text = [
-    oneTransaction([wrote, row, ...(types.length > 0 ? [`${listOf(types)} in the outbox`] : [])]),
-    copy.wasDead
-      ? "Its dead letter had been sent again."
-      : copy.retries > 0
-      ? `It was attempt ${copy.retries + 1}, after ${
-        copy.retries === 1 ? "a delayed retry" : `${copy.retries} delayed retries`
-      }.`
-      : lateness(entry, message, isNoted),
+    oneTransaction([wrote, `the inbox row for ${name}`, ...outbox]),
+    copy.retries > 0 ? `It was attempt ${copy.retries + 1}, after ${retries}.` : "",
+    remark(WHY_PROCESSED, copy),
     isNoted ? "" : "The broker had handed it on before the relay noted its confirm.",
-  ].filter(Boolean).join(" ");
+  ];
   const way: Place[] = [
     ...(wasQueued ? [] : ["outbox", "relay", "exchange"] as const),
     `queue:${consumer}`,
     `consumer:${consumer}`,
     ...(types.length > 0 ? ["outbox"] as const : []),
   ];
-  return { kind: "processed", place: `consumer:${consumer}`, title, text, ways: [way] };
+  const cause = settle(copy, "done");
+  return { kind: "processed", ...cause, place: `consumer:${consumer}`, title, text: said(text), ways: [way] };
 }
 
-function lateness({ at }: Of<"processed">, { publishedAt }: Message, isNoted: boolean): string {
-  const took = timeOf(at) - (publishedAt ?? timeOf(at));
-  if (!isNoted || took <= LATE_MS) return "";
-  return `That was ${
-    seconds(took)
-  } after it was published: the broker held it back or lost it, or its consumer was away or slow.`;
+/** Puts a copy where it is now; answers with what led there, which is told and over. */
+function settle(copy: Copy, state: Copy["state"]): { cause?: BeatCause } {
+  const { cause } = copy;
+  Object.assign(copy, { state, cause: null, tookMs: 0 });
+  return cause ? { cause } : {};
+}
+
+function remark(words: typeof WHY_PROCESSED, { cause, tookMs }: Copy): string {
+  return cause === null ? "" : fill(words[cause] ?? "", { time: duration(tookMs) });
 }
 
 /** What a consumer's transaction did, as a sentence, and the first of what it wrote. */
@@ -371,80 +318,73 @@ function effectOf(
   if (move) return [MOVED[move.to] ?? `The order is ${move.to}`, `the order from ${move.from} to ${move.to}`];
   const [type] = types;
   const known = TOLD[type ?? ""];
-  if (known) return known;
+  if (known) return [known.title, known.wrote];
   const what = `${nameOf(consumer, state)} processed ${eventType}`;
   return [type ? `${what}, and told ${type}` : what, "the effect"];
 }
 
+/** The module's row says what it told; of what is not known here, the event's last word. */
 function noteRow(type: string, consumer: string, state: State): void {
   const module = moduleOf(consumer, state.queues);
-  if (module !== "orders") {
-    state.rows.set(module, ROWS[type] ?? (type.split(".").at(-1) ?? type).toUpperCase());
+  if (module === "orders") return;
+  state.rows.set(module, TOLD[type]?.row ?? (type.split(".").at(-1) ?? type).toUpperCase());
+}
+
+function tellCopy(entry: Of<keyof typeof COPY_BEATS>, state: State): Told {
+  const { kind, consumer } = entry;
+  const { message, name } = messageFor(entry, state);
+  send(message, null, state);
+  const copy = copyFor(consumer, message);
+  const { beat, to, cause, title, text } = COPY_BEATS[kind];
+  const at = timeOf(entry.at);
+  const words: Record<string, string> = {
+    name,
+    who: nameOf(consumer, state),
+    sent: duration(at - (copy.sentAt ?? message.publishedAt ?? at)),
+  };
+  if (kind === "taken" || kind === "retry") {
+    arrive(copy, at);
+    words.processed = remark(WHY_PROCESSED, copy);
   }
-}
-
-function tellAbsorbed({ consumer, duplicates, ...entry }: Of<"duplicate">, state: State): Told {
-  const { message, name } = messageFor(entry, state);
-  const why = message.publications > 1
-    ? "It was published again."
-    : "The broker delivered it again: a copy, or its ack was lost with a worker.";
-  const which = duplicates > 1 ? `This was the last of ${duplicates} repeats.` : "";
-  return {
-    kind: "absorbed",
-    place: `consumer:${consumer}`,
-    title: `${nameOf(consumer, state)} absorbed a repeat of ${name}`,
-    text: [why, "The inbox has its row already, so nothing was done twice.", which].filter(Boolean).join(" "),
-    ways: [[`queue:${consumer}`, `consumer:${consumer}`]],
-  };
-}
-
-function tellFailed({ consumer, retries, error, dueAt, ...entry }: Of<"retry">, state: State): Told {
-  const { message, name } = messageFor(entry, state);
-  send(message, state);
-  Object.assign(copyFor(consumer, message), { state: "retry", retries });
-  const next = dueAt === null
-    ? "It was sent to its queue once more."
-    : `It is due again ${seconds(Math.max(timeOf(dueAt) - timeOf(entry.at), 0))} later.`;
-  return {
-    kind: "failed",
-    place: `consumer:${consumer}`,
-    title: `${nameOf(consumer, state)} could not process ${name}${retries > 1 ? `: attempt ${retries}` : ""}`,
-    text: `${sentence(error)} The transaction was rolled back: only the retry is noted. ${next}`,
-    ways: [[`queue:${consumer}`, `consumer:${consumer}`]],
-  };
-}
-
-function tellDead({ consumer, reason, deadLetterId, ...entry }: Of<"dead-letter">, state: State): Told {
-  const { message, name } = messageFor({ ...entry, deadLetterId }, state);
-  Object.assign(copyFor(consumer, message), { state: "dead", wasDead: true });
-  const why = WHY_DEAD[reason] ?? `Reason: ${reason}. No retry would change that.`;
-  return {
-    kind: "dead",
-    place: `consumer:${consumer}`,
-    title: `${nameOf(consumer, state)} gave up on ${name}`,
-    text: `${why} It is a dead letter now, until somebody sends it again or discards it.`,
-    ways: [[`queue:${consumer}`, `consumer:${consumer}`]],
-    deadLetterId,
-  };
+  if (kind === "taken") words.held = duration(copy.tookMs = entry.heldMs);
+  if (kind === "duplicate") {
+    copy.cause ??= "duplicate";
+    words.absorbed = remark(WHY_ABSORBED, copy);
+    words.repeat = entry.duplicates > 1 ? `It was repeat ${entry.duplicates}.` : "";
+  }
+  if (kind === "retry") {
+    const { retries, error, dueAt } = entry;
+    copy.retries = retries;
+    words.attempt = retries > 1 ? `: attempt ${retries}` : "";
+    words.error = sentence(error);
+    words.due = dueAt === null ? "" : `It is due again ${duration(timeOf(dueAt) - at)} later.`;
+  }
+  if (kind === "dead-letter") {
+    words.dead = WHY_DEAD[entry.reason] ?? `Reason: ${entry.reason}. No retry would change that.`;
+  }
+  if (kind === "redriven") copy.retries = 0; // with which its message comes
+  const told = cause ? { cause } : settle(copy, to);
+  if (cause) Object.assign(copy, { cause, state: copy.state === "done" ? "done" : to });
+  if (to === "waits") copy.sentAt = at;
+  if (kind === "discarded") message.copies.delete(consumer);
+  const isSent = to === "waits";
+  const place: Place = isSent ? "relay" : `consumer:${consumer}`;
+  const way: Place[] = isSent ? [place, "exchange", `queue:${consumer}`] : [`queue:${consumer}`, place];
+  const letter = "deadLetterId" in entry ? { deadLetterId: entry.deadLetterId } : {};
+  const about = { kind: beat, ...told, place, ways: kind === "discarded" ? [] : [way], ...letter };
+  return { ...about, title: fill(title, words), text: fill(text, words) };
 }
 
 /** The message that an entry is about, which need never have been in the outbox. */
 function messageFor(
-  { eventId, eventType, deadLetterId }: Pick<Entry, "eventId" | "eventType"> & {
-    readonly deadLetterId?: string;
-  },
+  { eventId, eventType, ...entry }: Pick<Entry, "eventId" | "eventType">,
   { events }: State,
 ): { message: Message; name: string } {
-  const key = eventId ?? deadLetterId ?? "";
+  const letter = "deadLetterId" in entry ? String(entry.deadLetterId) : "";
+  const key = eventId ?? letter;
   const message = events.get(key) ?? messageOf(eventType, null);
   events.set(key, message);
   return { message, name: eventType ?? "a message that it could not read" };
-}
-
-function copyFor(consumer: string, { copies }: Message) {
-  const copy = copies.get(consumer) ?? { state: "waits", retries: 0, wasDead: false };
-  copies.set(consumer, copy);
-  return copy;
 }
 
 function pictureOf(
@@ -456,7 +396,8 @@ function pictureOf(
       ? [{ id, type, place: "outbox", state: "waits" } as const]
       : []),
     ...[...copies].map(([consumer, { state }]) => {
-      return { id, type, place: `${state === "waits" ? "queue" : "consumer"}:${consumer}`, state } as const;
+      const place = `${state === "waits" ? "queue" : "consumer"}:${consumer}` as const;
+      return { id, type, place, state: state === "taken" ? "waits" : state };
     }),
   ]);
   const count = (of: Whereabouts["state"]) =>
@@ -512,12 +453,13 @@ function nameOf(consumer: string, { queues }: State): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
 }
 
-function oneTransaction(wrote: readonly string[]): string {
-  return `One transaction: ${listOf(wrote)}.`;
+/** Sentences in a row; an empty one is none. */
+function said(sentences: readonly string[]): string {
+  return sentences.filter(Boolean).join(" ");
 }
 
-function listOf(words: readonly string[]): string {
-  return words.length < 3 ? words.join(" and ") : `${words.slice(0, -1).join(", ")}, and ${words.at(-1)}`;
+function oneTransaction(wrote: readonly string[]): string {
+  return `One transaction: ${listOf(wrote)}.`;
 }
 
 function sentence(words: string): string {
@@ -525,20 +467,8 @@ function sentence(words: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
-function times(count: number): string {
-  return count === 1 ? "once" : `${count} times`;
-}
-
-function counted(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
-}
-
 function since(at: number, start: number): string {
-  return at - start < 10_000 ? `${at - start} ms` : seconds(at - start);
+  return at - start < 10_000 ? `${at - start} ms` : duration(at - start);
 }
 
 function timeOf(at: string | Date): number {

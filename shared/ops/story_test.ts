@@ -112,54 +112,144 @@ Deno.test("tellStory() says so where a consumer was quicker than the note of the
   assertEquals(beats[2]?.title, "The relay noted that order.created is published");
 });
 
-Deno.test("tellStory() names a retry, a dead letter and what a redrive made of it", () => {
-  const retry = { kind: "retry", consumer: PAYMENTS, retries: 3, error: "no answer", dueAt: null } as const;
-  const dead = {
-    kind: "dead-letter",
-    consumer: PAYMENTS,
-    reason: "retries exhausted",
-    deadLetterId: "d",
-  } as const;
-  const beats = tellStory([
-    ...placed,
-    published(2, "order.created"),
-    entry(900, "order.created", retry),
-    entry(990, "order.created", dead),
-    processed(60_000, "order.created", PAYMENTS),
-  ]);
-  assertEquals(titles(beats).slice(2), [
-    "Payments could not process order.created: attempt 3",
-    "Payments gave up on order.created",
-    "Payments processed order.created",
-  ]);
-  assertStringIncludes(beats[2]?.text ?? "", "No answer. The transaction was rolled back");
-  assertEquals(tablesOf(beats[2])["set aside"], "1 retry");
-  assertEquals([beats[3]?.deadLetterId, tablesOf(beats[3])["set aside"]], ["d", "1 dead letter"]);
-  assertStringIncludes(beats[4]?.text ?? "", "Its dead letter had been sent again.");
-  assertEquals(whereIs(beats[4], "order.created"), [`consumer:${PAYMENTS} done`]);
+const CREATED = "order.created";
+const at = (ms: number, part: Part) => entry(ms, CREATED, part);
+const sent = published(2, CREATED);
+const done = (ms: number) => processed(ms, CREATED, PAYMENTS);
+const on = { consumer: PAYMENTS } as const;
+const dead = { kind: "dead-letter", ...on, reason: "retries exhausted", deadLetterId: "d" } as const;
+
+/** What happened behind the placing of an order: each beat's cause and title, and what the last one says. */
+const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; says: string }> = {
+  "an event that waited in the outbox, and was refused": {
+    timeline: [published(4100, CREATED, 2)],
+    told: ["late: The relay published order.created"],
+    says: "It had waited 4.1 s in the outbox: the relay or the broker was away, held, or had much to do. " +
+      "The broker had refused it 2 times before.",
+  },
+  "a delayed broker, or a consumer that was away": {
+    timeline: [sent, done(3202)],
+    told: ["The relay published order.created", "delayed: Payments processed order.created"],
+    says:
+      "It had waited 3.2 s in its queue: the broker held it back, or its consumer was away, held or behind.",
+  },
+  "a slow consumer": {
+    timeline: [sent, at(4, { kind: "taken", ...on, heldMs: 2100 }), done(2104)],
+    told: [
+      "The relay published order.created",
+      "slow: Payments took up order.created",
+      "slow: Payments processed order.created",
+    ],
+    says: "Its consumer had it for 2.1 s",
+  },
+  "a worker that crashed before its commit, and came back": {
+    timeline: [sent, at(2000, { kind: "redelivered", ...on }), done(2004)],
+    told: [
+      "The relay published order.created",
+      "crashed: Payments got order.created once more",
+      "crashed: Payments processed order.created",
+    ],
+    says: "The worker that had it before was gone before its commit, and left nothing.",
+  },
+  "a worker that crashed after its commit": {
+    timeline: [
+      sent,
+      done(4),
+      at(2000, { kind: "redelivered", ...on }),
+      at(2004, { kind: "duplicate", ...on, duplicates: 1 }),
+    ],
+    told: [
+      "The relay published order.created",
+      "Payments processed order.created",
+      "crashed: Payments got order.created once more",
+      "crashed: Payments absorbed a repeat of order.created",
+    ],
+    says:
+      "The worker that had it before had committed it, and was gone before its ack. The inbox has its row already",
+  },
+  "a lost message that reconciliation brought back": {
+    timeline: [sent, at(12_002, { kind: "resent", ...on }), done(12_010)],
+    told: [
+      "The relay published order.created",
+      "lost: Payments never got order.created: the relay sent it again",
+      "lost: Payments processed order.created",
+    ],
+    says: "It was the copy that was sent again.",
+  },
+  "a delayed retry": {
+    timeline: [
+      sent,
+      at(9, { kind: "retry", ...on, retries: 1, error: "no answer", dueAt: null }),
+      at(500, { kind: "retried", ...on }),
+      done(504),
+    ],
+    told: [
+      "The relay published order.created",
+      "Payments could not process order.created",
+      "retried: The relay sent order.created to Payments again",
+      "retried: Payments processed order.created",
+    ],
+    says: "It was attempt 2, after a delayed retry.",
+  },
+  "a dead letter that was redriven": {
+    timeline: [
+      sent,
+      at(900, { kind: "retry", ...on, retries: 3, error: "no answer", dueAt: null }),
+      at(990, dead),
+      at(60_000, { kind: "redriven", ...on, deadLetterId: "d" }),
+      done(60_005),
+    ],
+    told: [
+      "The relay published order.created",
+      "Payments could not process order.created: attempt 3",
+      "Payments gave up on order.created",
+      "redriven: The dead letter of order.created was sent to Payments again",
+      "redriven: Payments processed order.created",
+    ],
+    says: "Its dead letter had been sent again.",
+  },
+  "an event that was published again": {
+    timeline: [
+      sent,
+      done(4),
+      published(5000, CREATED),
+      at(5006, { kind: "duplicate", ...on, duplicates: 2 }),
+    ],
+    told: [
+      "The relay published order.created",
+      "Payments processed order.created",
+      "again: The relay published order.created again",
+      "again: Payments absorbed a repeat of order.created",
+    ],
+    says:
+      "It was published again. The inbox has its row already, so nothing was done twice. It was repeat 2.",
+  },
+  "a copy that nobody asked for": {
+    timeline: [sent, done(4), at(6, { kind: "duplicate", ...on, duplicates: 1 })],
+    told: [
+      "The relay published order.created",
+      "Payments processed order.created",
+      "duplicate: Payments absorbed a repeat of order.created",
+    ],
+    says: "The broker delivered it twice, or somebody sent it again.",
+  },
+};
+
+Deno.test("tellStory() names what went another way than usual, and tells one from the other", () => {
+  for (const [name, { timeline, told, says }] of Object.entries(UNUSUAL)) {
+    const beats = tellStory([...placed, ...timeline]).slice(1);
+    assertEquals(beats.map(({ cause, title }) => cause ? `${cause}: ${title}` : title), told, name);
+    assertStringIncludes(beats.at(-1)?.text ?? "", says);
+  }
 });
 
-Deno.test("tellStory() tells a repeat that an operator asked for from one of the broker's own", () => {
-  const again = { kind: "duplicate", consumer: PAYMENTS, duplicates: 2 } as const;
-  const story = [...placed, published(2, "order.created"), processed(4, "order.created", PAYMENTS)];
-  const own = tellStory([...story, entry(6, "order.created", again)]);
-  assertEquals(own.at(-1)?.title, "Payments absorbed a repeat of order.created");
-  assertStringIncludes(own.at(-1)?.text ?? "", "The broker delivered it again");
-  assertStringIncludes(own.at(-1)?.text ?? "", "the last of 2 repeats");
-  const asked = tellStory([...story, published(5000, "order.created"), entry(5006, "order.created", again)]);
-  assertEquals(asked.at(-2)?.title, "The relay published order.created again");
-  assertStringIncludes(asked.at(-1)?.text ?? "", "It was published again.");
-});
-
-Deno.test("tellStory() says where time went: in the outbox, or behind it, and what the broker had refused", () => {
-  const beats = tellStory([
-    ...placed,
-    published(4100, "order.created", 2),
-    processed(7300, "order.created", PAYMENTS),
-  ]);
-  assertStringIncludes(beats[1]?.text ?? "", "It had waited 4.1 s in the outbox");
-  assertStringIncludes(beats[1]?.text ?? "", "refused it 2 times before");
-  assertStringIncludes(beats[2]?.text ?? "", "3.2 s after it was published");
+Deno.test("tellStory() has what is set aside in its table, and a discarded letter no more", () => {
+  const retry = { kind: "retry", ...on, retries: 3, error: "no answer", dueAt: null } as const;
+  const discarded = { kind: "discarded", ...on, deadLetterId: "d" } as const;
+  const beats = tellStory([...placed, sent, at(900, retry), at(990, dead), at(2000, discarded)]).slice(2);
+  assertStringIncludes(beats[0]?.text ?? "", "No answer. The transaction was rolled back");
+  assertEquals(beats.map((beat) => tablesOf(beat)["set aside"]), ["1 retry", "1 dead letter", "nothing"]);
+  assertEquals(beats.map(({ deadLetterId }) => deadLetterId), [undefined, "d", "d"]);
 });
 
 Deno.test("tellStory() follows the queues under the names that they are given, and knows modules that came later", () => {

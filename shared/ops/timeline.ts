@@ -8,176 +8,157 @@ import { decideTransition, isOrderTrigger, type OrderStatus } from "../order_sta
 import type { OrderRow } from "../sql/orders.ts";
 import { traceIdOf } from "../process/tracing.ts";
 import type { Row, TimelineEntryJson } from "./answers.ts";
-import type { OutboxEventRow, ProcessedEventRow } from "./lists.ts";
 
 /** One thing that happened to an order. */
 export type TimelineEntry = Row<TimelineEntryJson>;
+type Kind = TimelineEntry["kind"];
 
-export interface TimelineEvent
-  extends Pick<OutboxEventRow, "orderId" | "type" | "traceparent" | "retryCount"> {
-  readonly eventId: string;
-  readonly occurredAt: Date;
-  /** The last publication, which an operator may have asked for. */
-  readonly publishedAt: Date | null;
-  /** When an operator last asked for another publication; null where none has. */
-  readonly republishedAt: Date | null;
-  readonly processed: readonly Processing[];
-}
-
-interface Processing extends Pick<ProcessedEventRow, "consumer" | "duplicates" | "lastDuplicateAt"> {
+/** A row of a table, or one time in it, about an order; what a kind has no use for is null. */
+export interface Fact {
+  readonly orderId: string;
+  readonly kind: Exclude<Kind, "status">;
   readonly at: Date;
-}
-
-interface EventRow extends Omit<TimelineEvent, "processed"> {
+  readonly eventId: string | null;
+  readonly eventType: string | null;
+  /** Of the event; null for what is not in the outbox. */
+  readonly traceparent: string | null;
   readonly consumer: string | null;
-  readonly processedAt: Date | null;
-  readonly duplicates: number | null;
-  readonly lastDuplicateAt: Date | null;
+  /** Of a publication, how often it was refused before; of a duplicate or a retry, which one it is; of `taken`, for how many ms. */
+  readonly count: number | null;
+  /** Of a retry, what the attempt met with; of a dead letter, the reason. */
+  readonly detail: string | null;
+  readonly deadLetterId: string | null;
+  readonly dueAt: Date | null;
 }
 
-/** The events of the orders `orderIds`, oldest first. */
-export async function readOrderEvents(sql: Sql, orderIds: readonly string[]): Promise<TimelineEvent[]> {
-  const rows = await sql<EventRow[]>`
-    select e.order_id as "orderId", e.id as "eventId", e.type, e.traceparent, e.occurred_at as "occurredAt",
-           e.published_at as "publishedAt", e.republished_at as "republishedAt", e.retry_count as "retryCount",
-           p.consumer, p.processed_at as "processedAt", p.duplicates, p.last_duplicate_at as "lastDuplicateAt"
-    from outbox_events e left join processed_events p on p.event_id = e.id
-    where e.order_id = any(${uuids(orderIds)}::text::uuid[])
-    order by e.id, p.processed_at, p.consumer`;
-  return [...Map.groupBy(rows, ({ eventId }) => eventId).values()].flatMap(([first, ...rest]) => {
-    if (!first) return [];
-    const { consumer: _, processedAt: __, duplicates: ___, lastDuplicateAt: ____, ...event } = first;
-    return [{ ...event, processed: [first, ...rest].flatMap(processedBy) }];
-  });
+/** All that is known of the orders `orderIds`, in one statement: each time that any table has of them. */
+export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<Fact[]> {
+  const ids = sql`any(${uuids(orderIds)}::text::uuid[])`;
+  return await sql<Fact[]>`
+    with events as materialized (
+      select id, type, order_id, traceparent, occurred_at, published_at, retry_count from outbox_events where order_id = ${ids}
+    ),
+    facts (order_id, event_id, event_type, kind, at, consumer, count, detail, letter, due_at) as (
+      select order_id, id, type, 'emitted', occurred_at, null, null, null, null::uuid, null::timestamptz from events
+      union all
+      select order_id, id, type, 'published', published_at, null, retry_count, null, null, null from events
+      union all
+      select order_id, id, type, h.kind, at, consumer, coalesce(count, retry_count), detail, null, null
+      from events join event_history h on event_id = id
+      union all
+      select order_id, id, type, 'processed', processed_at, consumer, null, null, null, null
+      from events join processed_events on event_id = id
+      union all
+      select order_id, id, type, 'duplicate', last_duplicate_at, consumer, duplicates, null, null, null
+      from events join processed_events on event_id = id
+      union all
+      select order_id, event_id, event_type, 'retry', last_failed_at, consumer, retries, error, null, due_at
+      from delayed_retries where order_id = ${ids}
+      union all
+      select order_id, event_id, event_type, 'retried', sent_at, consumer, null, null, null, null
+      from delayed_retries where order_id = ${ids}
+      union all
+      select order_id, event_id, event_type, 'dead-letter', last_failed_at, consumer, null, reason, id, null
+      from dead_letters where order_id = ${ids}
+      union all
+      select order_id, event_id, event_type, lower(state), resolved_at, consumer, null, null, id, null
+      from dead_letters where order_id = ${ids}
+    )
+    select f.order_id as "orderId", f.event_id as "eventId", event_type as "eventType", kind, at, consumer, count, detail,
+           letter as "deadLetterId", due_at as "dueAt", e.traceparent
+    from facts f left join events e on e.id = f.event_id
+    where at is not null
+    order by f.event_id, at, consumer`;
 }
 
-function processedBy({ consumer, processedAt, duplicates, lastDuplicateAt }: EventRow): Processing[] {
-  if (consumer === null || processedAt === null) return [];
-  return [{ consumer, at: processedAt, duplicates: duplicates ?? 0, lastDuplicateAt }];
-}
-
-/** What went wrong with an order's event, and which order that is. */
-type Trouble<Kind extends TimelineEntry["kind"]> =
-  & Omit<Extract<TimelineEntry, { kind: Kind }>, "kind" | "traceId">
-  & { readonly orderId: string };
-
-/** The delayed retries of the orders `orderIds`: the last one of each event and consumer. */
-export async function readOrderRetries(sql: Sql, orderIds: readonly string[]): Promise<Trouble<"retry">[]> {
-  return await sql<Trouble<"retry">[]>`
-    select order_id as "orderId", event_id as "eventId", event_type as "eventType", consumer, error, retries,
-           last_failed_at as at, due_at as "dueAt"
-    from delayed_retries where order_id = any(${uuids(orderIds)}::text::uuid[])
-    order by event_id, consumer`;
-}
-
-/** The dead letters of the orders `orderIds`, oldest first. */
-export async function readOrderDeadLetters(
-  sql: Sql,
-  orderIds: readonly string[],
-): Promise<Trouble<"dead-letter">[]> {
-  return await sql<Trouble<"dead-letter">[]>`
-    select order_id as "orderId", id as "deadLetterId", event_id as "eventId", event_type as "eventType", consumer, reason,
-           last_failed_at as at
-    from dead_letters where order_id = any(${uuids(orderIds)}::text::uuid[])
-    order by id`;
-}
-
-/** Reads timelines, by order id: three queries for any number of orders. */
-export type ReadTimelines = (orders: readonly OrderRow[]) => Promise<Map<string, TimelineEntry[]>>;
+/** Reads timelines, by order id: one query for any number of orders. */
+export type ReadTimelines = (
+  orders: readonly Pick<OrderRow, "id" | "createdAt">[],
+) => Promise<Map<string, TimelineEntry[]>>;
 
 /** Makes a reader of timelines. `orderConsumers` names the orders module's consumers, whose processing moves an order. */
 export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]): ReadTimelines {
   return async (orders) => {
-    const ids = orders.map(({ id }) => id);
-    const [events, retries, letters] = await Promise.all([
-      readOrderEvents(sql, ids),
-      readOrderRetries(sql, ids),
-      readOrderDeadLetters(sql, ids),
-    ]);
-    const eventsOf = Map.groupBy(events, ({ orderId }) => orderId);
-    const retriesOf = Map.groupBy(retries, ({ orderId }) => orderId);
-    const lettersOf = Map.groupBy(letters, ({ orderId }) => orderId);
+    const facts = await readFacts(sql, orders.map(({ id }) => id));
+    const byOrder = Map.groupBy(facts, ({ orderId }) => orderId);
     return new Map(orders.map((order) => {
-      const trouble = { retries: retriesOf.get(order.id) ?? [], letters: lettersOf.get(order.id) ?? [] };
-      return [order.id, buildTimeline(order, eventsOf.get(order.id) ?? [], trouble, orderConsumers)];
+      return [order.id, buildTimeline(order, byOrder.get(order.id) ?? [], orderConsumers)];
     }));
   };
 }
 
-/** Tells the story, oldest entry first. Where two entries have the same time, causes stand before their effects. */
-export function buildTimeline(
-  order: Pick<OrderRow, "createdAt">,
-  events: readonly TimelineEvent[],
-  trouble: {
-    readonly retries: readonly Trouble<"retry">[];
-    readonly letters: readonly Trouble<"dead-letter">[];
-  },
-  orderConsumers: readonly string[],
-): TimelineEntry[] {
-  const traceIds = new Map(events.map(({ eventId, traceparent }) => [eventId, traceIdOf(traceparent)]));
-  const traceOf = (eventId: string | null) => traceIds.get(eventId ?? "") ?? null;
-  const created = events.find(({ type }) => type === "order.created")?.eventId ?? null;
-  const about = { eventId: null, eventType: null, traceId: traceOf(created) };
-  const entries: TimelineEntry[] = [
-    { at: order.createdAt, kind: "status", from: null, to: "PENDING", ...about },
-    ...events.flatMap(entriesOf),
-    ...statusChanges(events, orderConsumers),
-    ...trouble.retries.map(({ orderId: _, ...retry }) => {
-      return { kind: "retry", ...retry, traceId: traceOf(retry.eventId) } as const;
-    }),
-    ...trouble.letters.map(({ orderId: _, ...letter }) => {
-      return { kind: "dead-letter", ...letter, traceId: traceOf(letter.eventId) } as const;
-    }),
-  ];
-  return entries.sort((a, b) => a.at.getTime() - b.at.getTime() || RANK[a.kind] - RANK[b.kind]);
-}
-
 /** Within one instant: what a consumer did, then what that changed, then what came of it. */
-const RANK = {
-  processed: 0,
-  status: 1,
-  emitted: 2,
-  published: 3,
-  duplicate: 4,
-  retry: 5,
-  "dead-letter": 6,
-} as const;
-
-function entriesOf(event: TimelineEvent): TimelineEntry[] {
-  const { eventId, type, traceparent, occurredAt, retryCount, processed } = event;
-  const about = { eventId, eventType: type, traceId: traceIdOf(traceparent) };
-  return [
-    { at: occurredAt, kind: "emitted", ...about },
-    ...publicationsOf(event).map((at) => ({ at, kind: "published", retryCount, ...about }) as const),
-    ...processed.map(({ consumer, at }) => ({ at, kind: "processed", consumer, ...about }) as const),
-    ...processed.flatMap(({ consumer, duplicates, lastDuplicateAt: at }) =>
-      at ? [{ at, kind: "duplicate", consumer, duplicates, ...about } as const] : []
-    ),
-  ];
-}
+const ORDER: readonly Kind[] = [
+  "taken",
+  "redelivered",
+  "processed",
+  "status",
+  "emitted",
+  "published",
+  "duplicate",
+  "retry",
+  "dead-letter",
+  "retried",
+  "resent",
+  "redriven",
+  "discarded",
+];
 
 /**
- * When an event was published, as far as is known. The outbox keeps the last time alone: where an operator has asked for
- * that one, the first is placed when its first consumer was through with it, which is the latest that it can have been.
+ * Tells the story of `facts`, which are sorted by event, oldest entry first. Where two entries have the same time, causes
+ * stand before their effects.
  */
-function publicationsOf({ publishedAt, republishedAt, processed }: TimelineEvent): Date[] {
-  const last = publishedAt ? [publishedAt] : [];
-  const [first] = processed;
-  return republishedAt && first && first.at < republishedAt ? [first.at, ...last] : last;
+export function buildTimeline(
+  order: Pick<OrderRow, "createdAt">,
+  facts: readonly Fact[],
+  orderConsumers: readonly string[],
+): TimelineEntry[] {
+  const created = facts.find(({ eventType }) => eventType === "order.created");
+  const traceId = traceIdOf(created?.traceparent ?? null);
+  const about = { eventId: null, eventType: null, traceId };
+  const entries: TimelineEntry[] = [
+    { at: order.createdAt, kind: "status", from: null, to: "PENDING", ...about },
+    ...facts.map(entryOf),
+    ...statusChanges(facts, orderConsumers),
+  ];
+  return entries.sort((a, b) =>
+    a.at.getTime() - b.at.getTime() || ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)
+  );
+}
+
+function entryOf(fact: Fact): TimelineEntry {
+  const { kind, at, eventId, eventType, count, detail, dueAt } = fact;
+  const about = { at, eventId, eventType, traceId: traceIdOf(fact.traceparent) };
+  const consumer = fact.consumer ?? "";
+  const deadLetterId = fact.deadLetterId ?? "";
+  switch (kind) {
+    case "emitted":
+      return { kind, ...about };
+    case "published":
+      return { kind, ...about, retryCount: count ?? 0 };
+    case "duplicate":
+      return { kind, ...about, consumer, duplicates: count ?? 0 };
+    case "taken":
+      return { kind, ...about, consumer, heldMs: count ?? 0 };
+    case "retry":
+      return { kind, ...about, consumer, retries: count ?? 0, error: detail ?? "", dueAt };
+    case "dead-letter":
+      return { kind, ...about, consumer, reason: detail ?? "", deadLetterId };
+    case "redriven":
+    case "discarded":
+      return { kind, ...about, consumer, deadLetterId };
+    default:
+      return { kind, ...about, consumer };
+  }
 }
 
 /**
  * The order's way through the state machine, by the same decision that the workers made. Not by the clock: two workers'
  * clocks differ, and only one order of the events is legal.
  */
-function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonly string[]): TimelineEntry[] {
-  const applied = events.flatMap(({ eventId, type, traceparent, processed }) =>
-    processed.filter(({ consumer }) => orderConsumers.includes(consumer)).map(({ at }) => ({
-      eventId,
-      type,
-      traceparent,
-      at,
-    }))
+function statusChanges(facts: readonly Fact[], orderConsumers: readonly string[]): TimelineEntry[] {
+  const applied = facts.filter(({ kind, consumer }) =>
+    kind === "processed" && orderConsumers.includes(consumer ?? "")
   );
   const changes: TimelineEntry[] = [];
   for (let status: OrderStatus = "PENDING", next; (next = nextMove(status, applied)); status = next.to) {
@@ -186,14 +167,11 @@ function statusChanges(events: readonly TimelineEvent[], orderConsumers: readonl
   return changes;
 }
 
-function nextMove(
-  status: OrderStatus,
-  applied: readonly (Pick<TimelineEvent, "eventId" | "type" | "traceparent"> & { readonly at: Date })[],
-) {
-  for (const { eventId, type, traceparent, at } of applied) {
-    const decision = isOrderTrigger(type) ? decideTransition(status, type) : null;
+function nextMove(status: OrderStatus, applied: readonly Fact[]) {
+  for (const { eventId, eventType, traceparent, at } of applied) {
+    const decision = eventType && isOrderTrigger(eventType) ? decideTransition(status, eventType) : null;
     if (decision?.kind !== "move") continue;
-    return { to: decision.to, eventId, eventType: type, traceId: traceIdOf(traceparent), at };
+    return { to: decision.to, eventId, eventType, traceId: traceIdOf(traceparent), at };
   }
   return null;
 }

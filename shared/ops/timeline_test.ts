@@ -1,43 +1,50 @@
 import { assertEquals } from "@std/assert";
-import { buildTimeline, type TimelineEvent } from "./timeline.ts";
+import {
+  insertOrder,
+  insertPublished,
+  newLetter,
+  newRetry,
+  orderCreated,
+} from "../../specs/support/test_events.ts";
+import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { markSentAgain } from "../sql/lost_events.ts";
+import { claimDueRetries, insertDeadLetters, insertRetries, markRetriesSent } from "../sql/set_aside.ts";
+import { claimOpenLetters, closeLetters } from "./dead_letters.ts";
+import { buildTimeline, createTimelineReader, type Fact } from "./timeline.ts";
 
-const NO_TROUBLE = { retries: [], letters: [] };
+shareTestSchema();
+
+const PAYMENTS = "payments.order-created.v1";
+const ORDERS = ["orders.payment-events.v1", "orders.lifecycle-events.v1"];
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const at = (ms: number) => new Date(1_700_000_000_000 + ms);
-const event = (
-  eventId: string,
-  type: string,
-  occurred: number,
-  published: number | null,
-  processed: [string, number][],
-): TimelineEvent => ({
-  orderId: "o",
-  eventId,
-  type,
-  traceparent: `00-${TRACE}-b7ad6b716920333${eventId}-01`,
-  occurredAt: at(occurred),
-  publishedAt: published === null ? null : at(published),
-  republishedAt: null,
-  retryCount: 0,
-  processed: processed.map(([consumer, ms]) => ({
-    consumer,
-    at: at(ms),
-    duplicates: 0,
-    lastDuplicateAt: null,
-  })),
-});
+
+/** Each event with its id, when it happened, when it was published, and who processed it when. */
+function factsOf(
+  ...events: [id: string, type: string, emitted: number, published: number | null, [string, number][]][]
+): Fact[] {
+  return events.flatMap(([eventId, eventType, emitted, published, processed]) => {
+    const traceparent = `00-${TRACE}-b7ad6b716920333${eventId}-01`;
+    const about = { orderId: "o", eventId, eventType, traceparent, detail: null, dueAt: null };
+    const fact = (kind: Fact["kind"], ms: number, consumer: string | null = null): Fact => {
+      return { ...about, kind, at: at(ms), consumer, count: null, deadLetterId: null };
+    };
+    return [
+      fact("emitted", emitted),
+      ...published === null ? [] : [fact("published", published)],
+      ...processed.map(([consumer, ms]) => fact("processed", ms, consumer)),
+    ];
+  });
+}
 
 Deno.test("buildTimeline() tells a refund's story in order, with the moves that the orders' consumers made", () => {
-  const events = [
-    event("1", "order.created", 0, 2, [["payments.order-created.v1", 4]]),
-    event("2", "payment.succeeded", 4, 6, [["enrollments", 7], ["orders.payment-events.v1", 8]]),
-    event("3", "enrollment.failed", 7, 9, [["orders.lifecycle-events.v1", 12]]),
-    event("4", "refund.requested", 12, null, []),
-  ];
-  const timeline = buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, [
-    "orders.payment-events.v1",
-    "orders.lifecycle-events.v1",
-  ]);
+  const facts = factsOf(
+    ["1", "order.created", 0, 2, [[PAYMENTS, 4]]],
+    ["2", "payment.succeeded", 4, 6, [["enrollments", 7], ["orders.payment-events.v1", 8]]],
+    ["3", "enrollment.failed", 7, 9, [["orders.lifecycle-events.v1", 12]]],
+    ["4", "refund.requested", 12, null, []],
+  );
+  const timeline = buildTimeline({ createdAt: at(0) }, facts, ORDERS);
   assertEquals(timeline.map((e) => `${e.at.getTime() % 1000} ${e.kind} ${"to" in e ? e.to : e.eventType}`), [
     "0 status PENDING",
     "0 emitted order.created",
@@ -57,69 +64,62 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
   assertEquals(timeline.map(({ traceId }) => traceId), timeline.map(() => TRACE));
 });
 
-Deno.test("buildTimeline() shows how often an event came again, and when it last did", () => {
-  const again = { consumer: "payments.order-created.v1", at: at(4), duplicates: 3, lastDuplicateAt: at(9) };
-  const events = [{ ...event("1", "order.created", 0, 2, []), processed: [again] }];
-  assertEquals(buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, []).at(-1), {
-    at: at(9),
-    kind: "duplicate",
-    eventId: "1",
-    eventType: "order.created",
-    traceId: TRACE,
-    consumer: "payments.order-created.v1",
-    duplicates: 3,
-  });
-});
-
-Deno.test("buildTimeline() keeps an event's first publication where an operator has asked for another", () => {
-  const sent = event("1", "order.created", 0, 5000, [["payments.order-created.v1", 4]]);
-  const timesOf = (events: TimelineEvent[]) =>
-    buildTimeline({ createdAt: at(0) }, events, NO_TROUBLE, [])
-      .filter(({ kind }) => kind === "published").map((entry) => entry.at.getTime() - at(0).getTime());
-  assertEquals(timesOf([{ ...sent, republishedAt: at(4990) }]), [4, 5000]);
-  assertEquals(timesOf([{ ...sent, republishedAt: at(4990), publishedAt: null }]), [4]);
-  assertEquals(timesOf([{ ...sent, republishedAt: at(3) }]), [5000]);
-});
-
-Deno.test("buildTimeline() shows a delayed retry, and when it is due", () => {
-  const retry = {
-    orderId: "o",
-    eventId: "1",
-    eventType: "order.created",
-    consumer: "payments.order-created.v1",
-    error: "timed out",
-    retries: 1,
-    at: at(9),
-    dueAt: at(500),
+Deno.test("a timeline keeps each time of what happened more than once: publication, repeat, retry, loss, letter", async () => {
+  await using db = await testSchema();
+  const { sql } = db;
+  const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
+  const orderId = await insertOrder(sql, "PENDING");
+  const data = { ...orderCreated().event.data, orderId };
+  const eventId = await insertPublished(sql, "order.created", data);
+  const about = { eventId, aggregateId: orderId };
+  const twice = async (work: (n: number) => Promise<unknown>) => {
+    await work(1);
+    await work(2);
   };
-  const events = [event("1", "order.created", 0, 2, [])];
-  const timeline = buildTimeline({ createdAt: at(0) }, events, { retries: [retry], letters: [] }, []);
-  const { orderId: _, ...shown } = retry;
-  assertEquals(timeline.at(-1), { kind: "retry", traceId: TRACE, ...shown });
-});
-
-Deno.test("buildTimeline() shows dead letters beside the events they are about", () => {
-  const letter = {
-    orderId: "o",
-    deadLetterId: "d",
-    eventId: "1",
-    eventType: "order.created",
-    consumer: "payments.order-created.v1",
-    reason: "retries exhausted",
-    at: at(9),
-  };
-  const timeline = buildTimeline({ createdAt: at(0) }, [event("1", "order.created", 0, 2, [])], {
-    retries: [],
-    letters: [letter],
-  }, []);
-  assertEquals(timeline.at(-1), {
-    at: at(9),
-    kind: "dead-letter",
-    eventId: "1",
-    eventType: "order.created",
-    traceId: TRACE,
-    consumer: "payments.order-created.v1",
-    reason: "retries exhausted",
-    deadLetterId: "d",
+  await twice(async () => {
+    await ops`update outbox_events set published_at = null, republished_at = now() where id = ${eventId}`;
+    await relay`update outbox_events set published_at = clock_timestamp() where id = ${eventId}`;
   });
+  await twice(async (retries) => {
+    await insertRetries(db.as("orderflow_payments"), [
+      newRetry(PAYMENTS, { ...about, retries, error: `error ${retries}` }),
+    ]);
+    await markRetriesSent(relay, await claimDueRetries(relay, 1));
+  });
+  await twice(async () => {
+    await insertDeadLetters(db.as("orderflow_payments"), [newLetter(PAYMENTS, about)]);
+    const letters = await claimOpenLetters(ops, {}, 1);
+    await closeLetters(ops, letters.map(({ id }) => id), "REDRIVEN", "redriven");
+  });
+  await twice(async () => {
+    await relay`insert into lost_events (event_id, consumer) values (${eventId}, ${PAYMENTS})`;
+    await markSentAgain(relay, PAYMENTS, [eventId]);
+    await relay`delete from lost_events`;
+  });
+  const repeat = (n: number) =>
+    db.as("orderflow_payments")`
+      insert into processed_events as known (event_id, consumer, processed_at) values (${eventId}, ${PAYMENTS}, ${new Date()})
+      on conflict (event_id, consumer) do update set duplicates = ${n}, last_duplicate_at = clock_timestamp()`;
+  await repeat(0);
+  await twice(repeat);
+
+  const [timeline = []] = (await createTimelineReader(ops, ORDERS)([
+    { id: orderId, createdAt: new Date(0) },
+  ])).values();
+  assertEquals(
+    timeline.map(({ kind, ...entry }) => {
+      return "retries" in entry
+        ? `${kind} ${entry.retries}: ${entry.error}`
+        : "duplicates" in entry
+        ? `${kind} ${entry.duplicates}`
+        : kind;
+    }).toSorted(), // some have the same millisecond
+    [
+      ...["dead-letter", "dead-letter", "duplicate 1", "duplicate 2", "emitted", "processed"],
+      ...["published", "published", "published", "redriven", "redriven", "resent", "resent"],
+      ...["retried", "retried", "retry 1: error 1", "retry 2: error 2", "status"],
+    ],
+  );
+  const times = timeline.map((entry) => entry.at.getTime());
+  assertEquals(times, times.toSorted((a, b) => a - b));
 });

@@ -10,6 +10,7 @@ import type { OrderRow } from "../sql/orders.ts";
 import type { Row, WhyJson } from "./answers.ts";
 import { BEFORE_MARK, beforeCommit, type Hold, RELAY_PART } from "./holds.ts";
 import type { LiveProcess, LivePulse } from "./live.ts";
+import { counted, duration } from "../words.ts";
 import { queuesOf } from "./story.ts";
 
 /** An order's event on its way to one consumer that has not processed it. Times are by the database's clock. */
@@ -84,8 +85,9 @@ export async function readOpenCopies(
     order by e.id, b.place`;
 }
 
-type Reason = Omit<Row<WhyJson>, "orderId" | "status" | "since"> & { readonly since: Date };
-export type Why = Reason & Pick<WhyJson, "orderId" | "status">;
+/** `since` where it is another time than that of the facts. */
+type Reason = Omit<Row<WhyJson>, "orderId" | "status" | "since"> & { readonly since?: Date };
+export type Why = Reason & Pick<WhyJson, "orderId" | "status"> & { readonly since: Date };
 
 const RELAY = "outbox-relay";
 /**
@@ -96,36 +98,27 @@ const LOST_MS = 10_000;
 /** What waits for this long in the outbox of a relay that beats, in milliseconds, needs a look: it looks every second. */
 const OUTBOX_OLD_MS = 10_000;
 
-/** Says why. Pure: the most specific cause first. */
+/** Says why: the first of the causes that holds. Pure. */
 export function whyOf(
   order: Pick<OrderRow, "id" | "status" | "updatedAt">,
   copies: readonly OpenCopy[],
   system: SystemFacts,
 ): Why {
   const { id: orderId, status, updatedAt } = order;
+  if (isFinal(status)) {
+    return { orderId, status, since: updatedAt, ...because("final", `Nothing: ${status} is final.`) };
+  }
   const copy = awaitedCopy(order, copies, system);
-  const reason = isFinal(status)
-    ? because("final", updatedAt, `Nothing: ${status} is final.`)
-    : !copy
-    ? because(
-      "unknown",
-      updatedAt,
-      `Nothing is on its way that would move it on from ${status}.`,
-      "Look for what is broken: deno task audit.",
-    )
-    : setAsideReason(orderId, copy, system) ?? heldReason(copy, system) ??
-      (copy.publishedAt ? queueReason(copy, system) ?? sentReason(copy, system) : outboxReason(copy, system));
-  return { orderId, status, ...reason };
-}
-
-function because(
-  cause: WhyJson["cause"],
-  since: Date,
-  sentence: string,
-  action: string | null = null,
-  more: Partial<Pick<Reason, "deadLetterId" | "retryAt">> = {},
-): Reason {
-  return { cause, since, sentence, action, ...more };
+  if (copy) {
+    const facts = factsOf(orderId, copy, system);
+    for (const cause of CAUSES) {
+      const reason = cause(facts);
+      if (reason) return { orderId, status, since: facts.since, ...reason };
+    }
+  }
+  const sentence = `Nothing is on its way that would move it on from ${status}.`;
+  const unknown = because("unknown", sentence, "Look for what is broken: deno task audit.");
+  return { orderId, status, since: updatedAt, ...unknown };
 }
 
 /**
@@ -148,139 +141,167 @@ function labelOf({ consumer }: OpenCopy, bindings: readonly Binding[]): string {
   return queuesOf(bindings).find(({ name }) => name === consumer)?.label ?? consumer;
 }
 
-/** Of what its consumer has set aside: a dead letter, or a retry. */
-function setAsideReason(orderId: string, copy: OpenCopy, system: SystemFacts): Reason | null {
-  const { type, consumer, letter, letterAt, dueAt: retryAt, retries } = copy;
-  if (letter && letterAt) {
-    const { id: deadLetterId, reason, state } = letter;
-    const [cause, sentence, action] = state === "OPEN"
-      ? [
-        "dead-letter",
-        `${consumer} gave up on its ${type}, for "${reason}": it is dead letter ${deadLetterId}.`,
-        `Mend the cause, then send it again: POST /ops/dead-letters/${deadLetterId}/redrive.`,
-      ] as const
-      : [
-        "discarded",
-        `Dead letter ${deadLetterId}, its ${type} for ${consumer}, was discarded: nobody sends it again.`,
-        `Should it go on after all: deno task replay --order=${orderId}.`,
-      ] as const;
-    return because(cause, letterAt, sentence, action, { deadLetterId });
-  }
-  if (!retryAt) return null;
-  const since = copy.failedAt ?? copy.occurredAt;
-  const isDue = retryAt <= copy.now;
-  const away = isDue
-    ? relayReason(copy, since, `send the retry of its ${type} to ${consumer}`, system)
-    : null;
-  const of = system.maxRetries === undefined ? "" : ` of ${system.maxRetries}`;
-  const which = retries ? `Retry ${retries}${of}` : "The next attempt";
-  const when = isDue ? "is due" : `in ${span(copy.now, retryAt)}`;
-  const sentence = `${which} ${when}: ${consumer} could not process its ${type}: ${copy.error}.`;
-  return away ?? because("retry", since, sentence, null, { retryAt });
+/** What is known of the copy that the order waits for, and of who has to do something about it. */
+interface Facts extends OpenCopy, Omit<SystemFacts, "live"> {
+  readonly orderId: string;
+  /** Since when it waits where it is. */
+  readonly since: Date;
+  /** Whether a delayed retry of it waits for its time. */
+  readonly isPutOff: boolean;
+  /** What the relay is to do about it now; null where nothing. */
+  readonly task: string | null;
+  readonly pending: number;
+  readonly isBrokerAway: boolean;
+  /** The process of its consumer. */
+  readonly process: string;
+  readonly inQueue: { readonly messages: number; readonly consumers: number };
+  /** Since when no copy of a process beats any more, the relay's and the consumer's; null where one does, or there is none. */
+  readonly relaySilentSince: Date | null;
+  readonly consumerSilentSince: Date | null;
+  readonly hasRelay: boolean;
 }
 
-/** Of what an operator holds: the relay while it is unpublished, then its consumer; null where neither is. */
-function heldReason({ type, consumer, publishedAt, now }: OpenCopy, { holds }: SystemFacts): Reason | null {
-  const parts = publishedAt ? [consumer, beforeCommit(consumer)] : [RELAY_PART, BEFORE_MARK];
-  const hold = holds.find(({ part }) => parts.includes(part));
-  if (!hold) return null;
-  const sentence = `Its ${type} is held at ${hold.part}, for ${span(now, hold.untilAt)} more.`;
-  const path = `/ops/holds/${hold.part}`;
-  const action = `Let one event through: POST ${path}/step; or all: DELETE ${path}.`;
-  return because("held", hold.sinceAt, sentence, action, { retryAt: hold.untilAt });
-}
-
-function outboxReason(copy: OpenCopy, system: SystemFacts): Reason {
-  const { type, eventId, occurredAt: since, refusal, now } = copy;
-  const away = relayReason(copy, since, `publish its ${type}`, system);
-  if (away) return away;
-  if (refusal !== null) {
-    const action = `Read what the broker has against it: GET /ops/outbox/${eventId}.`;
-    return because("refused", since, `The broker refuses its ${type}: ${refusal}.`, action);
-  }
-  const ms = now.getTime() - since.getTime();
-  const others = counted(Math.max(system.live.outbox.pending - 1, 0), "other event");
-  const action = ms < OUTBOX_OLD_MS ? null : "Have the relay look now: POST /ops/outbox/tick.";
-  return because(
-    "outbox",
+function factsOf(orderId: string, copy: OpenCopy, { live, ...system }: SystemFacts): Facts {
+  const { type, consumer, occurredAt, publishedAt, sentAt, dueAt, failedAt, now } = copy;
+  const process = labelOf(copy, system.bindings).replace(".", "-");
+  const inQueue = live.queues?.find(({ queue }) => queue === consumer) ?? { messages: 0, consumers: 0 };
+  const consumerSilentSince = silenceOf(live.processes, process);
+  const isPutOff = dueAt !== null && dueAt > now;
+  const since = (dueAt ? failedAt : publishedAt && sentAt) ?? occurredAt;
+  const isTaken = inQueue.consumers > 0 && inQueue.messages === 0 && consumerSilentSince === null;
+  const isLost = isTaken && (copy.isKnownLost || now.getTime() - since.getTime() >= LOST_MS);
+  const task = dueAt
+    ? `send the retry of its ${type} to ${consumer}`
+    : publishedAt
+    ? `send its ${type} to ${consumer} again`
+    : `publish its ${type}`;
+  return {
+    ...copy,
+    ...system,
+    orderId,
     since,
-    `Its ${type} has waited in the outbox for ${span(since, now)}, with ${others}.`,
-    action,
-  );
+    isPutOff,
+    task: isPutOff || publishedAt && !dueAt && !isLost ? null : task,
+    pending: live.outbox.pending,
+    isBrokerAway: live.queues === null,
+    process,
+    inQueue,
+    relaySilentSince: silenceOf(live.processes, RELAY),
+    consumerSilentSince,
+    hasRelay: live.processes.some(({ name }) => name === RELAY),
+  };
 }
 
-/** What keeps the relay from its `task`; null where nothing does. Since `since` there is something to do. */
-function relayReason({ now }: OpenCopy, since: Date, task: string, { live }: SystemFacts): Reason | null {
-  const relays = live.processes.filter(({ name }) => name === RELAY);
-  const silentSince = silenceOf(relays);
-  const action = `Start a relay: deno task worker:${RELAY}.`;
-  if (silentSince) {
-    const sentence = `The relay is to ${task}, and has been silent for ${span(silentSince, now)}.`;
-    return because("relay-silent", silentSince, sentence, action);
-  }
-  if (relays.length === 0) return because("relay-silent", since, `No relay runs that could ${task}.`, action);
-  return live.queues ? null : brokerReason(since);
+function silenceOf(processes: readonly LiveProcess[], process: string): Date | null {
+  const copies = processes.filter(({ name }) => name === process);
+  if (copies.length === 0 || copies.some(({ isStale }) => !isStale)) return null;
+  return new Date(Math.max(...copies.map(({ seenAt }) => Date.parse(seenAt))));
 }
 
-function brokerReason(since: Date): Reason {
-  return because("broker-away", since, "The broker cannot be reached.", "Bring the broker of AMQP_URL back.");
+/** The causes, the most specific first. Each answers with null where it is another one. */
+const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
+  function letter({ orderId, type, consumer, letter, letterAt }) {
+    if (!letter || !letterAt) return null;
+    const { id: deadLetterId, reason, state } = letter;
+    const more = { since: letterAt, deadLetterId };
+    if (state === "OPEN") {
+      const sentence =
+        `${consumer} gave up on its ${type}, for "${reason}": it is dead letter ${deadLetterId}.`;
+      const action = `Mend the cause, then send it again: POST /ops/dead-letters/${deadLetterId}/redrive.`;
+      return because("dead-letter", sentence, action, more);
+    }
+    const sentence =
+      `Dead letter ${deadLetterId}, its ${type} for ${consumer}, was discarded: nobody sends it again.`;
+    return because(
+      "discarded",
+      sentence,
+      `Should it go on after all: deno task replay --order=${orderId}.`,
+      more,
+    );
+  },
+  function held({ type, consumer, publishedAt, dueAt, now, holds }) {
+    const parts = publishedAt ? [consumer, beforeCommit(consumer)] : [RELAY_PART, BEFORE_MARK];
+    const hold = holds.find(({ part }) => parts.includes(part));
+    if (!hold || dueAt) return null;
+    const sentence = `Its ${type} is held at ${hold.part}, for ${span(now, hold.untilAt)} more.`;
+    const path = `/ops/holds/${hold.part}`;
+    const action = `Let one event through: POST ${path}/step; or all: DELETE ${path}.`;
+    return because("held", sentence, action, { since: hold.sinceAt, retryAt: hold.untilAt });
+  },
+  function relaySilent({ task, hasRelay, relaySilentSince: since, now }) {
+    const action = `Start a relay: deno task worker:${RELAY}.`;
+    if (task === null) return null;
+    if (!hasRelay) return because("relay-silent", `No relay runs that could ${task}.`, action);
+    if (!since) return null;
+    const sentence = `The relay is to ${task}, and has been silent for ${span(since, now)}.`;
+    return because("relay-silent", sentence, action, { since });
+  },
+  function brokerAway({ isBrokerAway, isPutOff }) {
+    if (!isBrokerAway || isPutOff) return null;
+    return because("broker-away", "The broker cannot be reached.", "Bring the broker of AMQP_URL back.");
+  },
+  function retry({ type, consumer, retries, maxRetries, error, dueAt: retryAt, isPutOff, now }) {
+    if (!retryAt) return null;
+    const of = maxRetries === undefined ? "" : ` of ${maxRetries}`;
+    const which = retries ? `Retry ${retries}${of}` : "The next attempt";
+    const when = isPutOff ? `in ${span(now, retryAt)}` : "is due";
+    const sentence = `${which} ${when}: ${consumer} could not process its ${type}: ${error}.`;
+    return because("retry", sentence, null, { retryAt });
+  },
+  function refused({ type, eventId, publishedAt, refusal }) {
+    if (publishedAt || refusal === null) return null;
+    const action = `Read what the broker has against it: GET /ops/outbox/${eventId}.`;
+    return because("refused", `The broker refuses its ${type}: ${refusal}.`, action);
+  },
+  function outbox({ type, publishedAt, since, pending, now }) {
+    if (publishedAt) return null;
+    const others = counted(Math.max(pending - 1, 0), "other event");
+    const isOld = now.getTime() - since.getTime() >= OUTBOX_OLD_MS;
+    const sentence = `Its ${type} has waited in the outbox for ${span(since, now)}, with ${others}.`;
+    return because("outbox", sentence, isOld ? "Have the relay look now: POST /ops/outbox/tick." : null);
+  },
+  function noConsumer({ type, consumer, process, inQueue }) {
+    if (inQueue.consumers > 0) return null;
+    const sentence = `Its ${type} waits: no consumer on ${consumer}.`;
+    return because("no-consumer", sentence, `Start a consumer: deno task worker:${process}.`);
+  },
+  function consumerSilent({ type, process, consumerSilentSince: since, now }) {
+    if (!since) return null;
+    const sentence = `${process} is to process its ${type}, and has been silent for ${span(since, now)}.`;
+    return because("consumer-silent", sentence, `Start a consumer: deno task worker:${process}.`, { since });
+  },
+  function queued({ type, consumer, since, inQueue: { messages }, now }) {
+    if (messages === 0) return null;
+    const among = counted(messages, "message");
+    return because("queue", `Its ${type} has waited in ${consumer} for ${span(since, now)}, among ${among}.`);
+  },
+  function processing({ task, type, consumer, since, now }) {
+    if (task !== null) return null;
+    const sentence = `Its ${type} was sent to ${consumer} ${span(since, now)} ago, and is being processed.`;
+    return because("processing", sentence);
+  },
+  function lost({ eventId, type, consumer, since, comparedUntil, isKnownLost, now }) {
+    // Up to where reconciliation has compared moves on as the clock does: what it is short of is the time left.
+    const leftMs = Math.max(since.getTime() - (comparedUntil ?? since).getTime(), 0);
+    const retryAt = comparedUntil && new Date(now.getTime() + leftMs);
+    const when = leftMs > 0 && retryAt ? `in about ${span(now, retryAt)}` : "when the relay next compares";
+    const isLost = isKnownLost ? "is lost" : "seems lost"; // by then at the latest it is known
+    const sent = `Its ${type} was sent to ${consumer} ${span(since, now)} ago`;
+    const sentence = `${sent}, ${isLost}, and will be sent again ${when}.`;
+    const action = `Not to wait for that: POST /ops/outbox/${eventId}/republish.`;
+    return because("lost", sentence, action, retryAt ? { retryAt } : {});
+  },
+];
+
+function because(
+  cause: Reason["cause"],
+  sentence: string,
+  action: string | null = null,
+  more: Pick<Reason, "since" | "deadLetterId" | "retryAt"> = {},
+): Reason {
+  return { cause, sentence, action, ...more };
 }
 
-/** Since when these processes are silent: none of them beats any more. Null where one does, or there is none. */
-function silenceOf(processes: readonly LiveProcess[]): Date | null {
-  if (processes.length === 0 || processes.some(({ isStale }) => !isStale)) return null;
-  return new Date(Math.max(...processes.map(({ seenAt }) => Date.parse(seenAt))));
-}
-
-/** Of what was sent: why its consumer cannot have taken it up yet; null where it can. */
-function queueReason(copy: OpenCopy, { live: { queues, processes }, bindings }: SystemFacts): Reason | null {
-  const { type, consumer, sentAt, occurredAt, now } = copy;
-  const since = sentAt ?? occurredAt;
-  if (!queues) return brokerReason(since);
-  const name = labelOf(copy, bindings).replace(".", "-");
-  const action = `Start a consumer: deno task worker:${name}.`;
-  const { messages, consumers } = queues.find(({ queue }) => queue === consumer) ??
-    { messages: 0, consumers: 0 };
-  if (consumers === 0) {
-    return because("no-consumer", since, `Its ${type} waits: no consumer on ${consumer}.`, action);
-  }
-  const silentSince = silenceOf(processes.filter((process) => process.name === name));
-  if (silentSince) {
-    const sentence = `${name} is to process its ${type}, and has been silent for ${span(silentSince, now)}.`;
-    return because("consumer-silent", silentSince, sentence, action);
-  }
-  if (messages === 0) return null;
-  const [waits, among] = [span(since, now), counted(messages, "message")];
-  return because("queue", since, `Its ${type} has waited in ${consumer} for ${waits}, among ${among}.`);
-}
-
-/** Of what was sent to a queue that is empty: it is in its consumer's hands, or lost. */
-function sentReason(copy: OpenCopy, system: SystemFacts): Reason {
-  const { type, consumer, sentAt, occurredAt, comparedUntil, now } = copy;
-  const since = sentAt ?? occurredAt;
-  const sent = `Its ${type} was sent to ${consumer} ${span(since, now)} ago`;
-  if (!copy.isKnownLost && now.getTime() - since.getTime() < LOST_MS) {
-    return because("processing", since, `${sent}, and is being processed.`);
-  }
-  const away = relayReason(copy, since, `send its ${type} to ${consumer} again`, system);
-  if (away) return away;
-  // Up to where reconciliation has compared moves on as the clock does: what it is short of is the time left.
-  const leftMs = Math.max(since.getTime() - (comparedUntil ?? since).getTime(), 0);
-  const retryAt = comparedUntil && new Date(now.getTime() + leftMs);
-  const when = leftMs > 0 && retryAt ? `in about ${span(now, retryAt)}` : "when the relay next compares";
-  const action = `Not to wait for that: POST /ops/outbox/${copy.eventId}/republish.`;
-  const more = retryAt ? { retryAt } : {};
-  const isLost = copy.isKnownLost ? "is lost" : "seems lost"; // by then at the latest it is known
-  return because("lost", since, `${sent}, ${isLost}, and will be sent again ${when}.`, action, more);
-}
-
-/** The time from one instant to another, for people: `4 s`, `3 min`, `2 h`. */
 function span(from: Date, to: Date): string {
-  const seconds = Math.max(Math.round((to.getTime() - from.getTime()) / 1000), 0);
-  if (seconds < 120) return `${seconds} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
-}
-
-function counted(count: number, one: string): string {
-  return `${count} ${one}${count === 1 ? "" : "s"}`;
+  return duration(to.getTime() - from.getTime());
 }

@@ -61,7 +61,7 @@ const START_CONSUMER = "Start a consumer: deno task worker:payments-order-create
 const REPUBLISH = "Not to wait for that: POST /ops/outbox/e1/republish.";
 const BROKER = ["The broker cannot be reached.", "Bring the broker of AMQP_URL back."] as const;
 const FAILED = `${PAYMENTS} could not process its order.created: the provider timed out.`;
-const SENT = `Its order.created was sent to ${PAYMENTS} 20 s ago`;
+const SENT = `Its order.created was sent to ${PAYMENTS} 20.0 s ago`;
 
 type Case = [
   cause: string,
@@ -89,8 +89,8 @@ const CASES: readonly Case[] = [
     `Dead letter l1, its order.created for ${PAYMENTS}, was discarded: nobody sends it again.`,
     "Should it go on after all: deno task replay --order=o1.",
   ],
-  ["retry", 1, retried(ago(-4)), noRelay, `Retry 2 of 3 in 4 s: ${FAILED}`],
-  ["retry", 1, retried(ago(-4), 0), live(), `The next attempt in 4 s: ${FAILED}`],
+  ["retry", 1, retried(ago(-4)), noRelay, `Retry 2 of 3 in 4.0 s: ${FAILED}`],
+  ["retry", 1, retried(ago(-4), 0), live(), `The next attempt in 4.0 s: ${FAILED}`],
   ["retry", 1, retried(ago(0)), live(), `Retry 2 of 3 is due: ${FAILED}`],
   [
     "relay-silent",
@@ -105,7 +105,7 @@ const CASES: readonly Case[] = [
     18,
     unpublished(),
     silentRelay,
-    "The relay is to publish its order.created, and has been silent for 18 s.",
+    "The relay is to publish its order.created, and has been silent for 18.0 s.",
     START_RELAY,
   ],
   [
@@ -130,7 +130,7 @@ const CASES: readonly Case[] = [
     3,
     unpublished(),
     live(),
-    "Its order.created has waited in the outbox for 3 s, with 3 other events.",
+    "Its order.created has waited in the outbox for 3.0 s, with 3 other events.",
   ],
   [
     "outbox",
@@ -154,7 +154,7 @@ const CASES: readonly Case[] = [
     18,
     copy(),
     live({ processes: [liveProcess(), liveProcess({ ...consumer, ...isStale })] }),
-    "payments-order-created is to process its order.created, and has been silent for 18 s.",
+    "payments-order-created is to process its order.created, and has been silent for 18.0 s.",
     START_CONSUMER,
   ],
   [
@@ -162,16 +162,16 @@ const CASES: readonly Case[] = [
     2,
     copy(),
     queued(7, 1),
-    `Its order.created has waited in ${PAYMENTS} for 2 s, among 7 messages.`,
+    `Its order.created has waited in ${PAYMENTS} for 2.0 s, among 7 messages.`,
   ],
   [
     "processing",
     2,
     copy(),
     noRelay,
-    `Its order.created was sent to ${PAYMENTS} 2 s ago, and is being processed.`,
+    `Its order.created was sent to ${PAYMENTS} 2.0 s ago, and is being processed.`,
   ],
-  ["lost", 20, lost(), live(), `${SENT}, seems lost, and will be sent again in about 46 s.`, REPUBLISH],
+  ["lost", 20, lost(), live(), `${SENT}, seems lost, and will be sent again in about 46.0 s.`, REPUBLISH],
   [
     "lost",
     20,
@@ -193,7 +193,7 @@ const CASES: readonly Case[] = [
     18,
     lost(),
     silentRelay,
-    `The relay is to send its order.created to ${PAYMENTS} again, and has been silent for 18 s.`,
+    `The relay is to send its order.created to ${PAYMENTS} again, and has been silent for 18.0 s.`,
     START_RELAY,
   ],
 ];
@@ -206,14 +206,14 @@ const system = (facts: SystemFacts["live"]): SystemFacts => ({
   holds: [],
 });
 
-for (const [cause, sinceAgo, subject, facts, sentence, action = null] of CASES) {
-  Deno.test(`whyOf(): ${cause}: ${sentence}`, () => {
+Deno.test("whyOf() names each cause in one sentence, since when it holds, and the one action that helps", () => {
+  for (const [cause, sinceAgo, subject, facts, sentence, action = null] of CASES) {
     const why = whyOf(order, [subject], system(facts));
     assertEquals([why.cause, why.sentence, why.action], [cause, sentence, action]);
     assertEquals([why.orderId, why.status, why.since], ["o1", "PENDING", ago(sinceAgo)]);
     assertEquals(why.deadLetterId, cause === "dead-letter" || cause === "discarded" ? "l1" : undefined);
-  });
-}
+  }
+});
 
 Deno.test("whyOf() says when it is sent again, as far as it is known", () => {
   const retryAt = (subject: OpenCopy) => whyOf(order, [subject], system(live())).retryAt;
@@ -263,7 +263,7 @@ Deno.test("whyOf() names a hold on the way of what is not set aside: the relay's
   assertEquals([cause, since, sentence], [
     "held",
     ago(4),
-    "Its order.created is held at relay, for 60 s more.",
+    "Its order.created is held at relay, for 1 min more.",
   ]);
   assertEquals(action, "Let one event through: POST /ops/holds/relay/step; or all: DELETE /ops/holds/relay.");
   assertEquals(held("relay.before-mark", unpublished()).cause, "held");

@@ -69,6 +69,11 @@ function isConnectionError(error: unknown): boolean {
     typeof error.code === "string" && CONNECTION_CODE.test(error.code);
 }
 
+/** Whether a statement gave up on a lock. Whoever holds that is at fault, and no message: it passes with that transaction. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === "55P03";
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
@@ -118,16 +123,6 @@ export function passesInTime(error: unknown): boolean {
   return kindOfError(error) !== "permanent";
 }
 
-export interface ChoreOptions {
-  /** The pause after a round that does not answer with another one. */
-  readonly everyMs: number;
-  /** The shortest pause that `wake` leaves; 0 by default. */
-  readonly atLeastMs?: number;
-  readonly graceMs?: number;
-  readonly log: Logger;
-  readonly stop: AbortSignal;
-}
-
 /** How long a round of a chore may keep a process that stops, in milliseconds. */
 const GRACE_MS = 10_000;
 
@@ -139,8 +134,17 @@ export type Chore = ReturnType<typeof keepDoing>;
  * `running` resolves when it has stopped, `graceMs` after `stop` at the latest, and never rejects; `wake` has the next
  * round begin now or, called during a round, right after it.
  */
-export function keepDoing(name: string, work: () => Promise<number | void>, options: ChoreOptions) {
-  const { everyMs, atLeastMs = 0, graceMs = GRACE_MS, log, stop } = options;
+export function keepDoing(
+  name: string,
+  work: () => Promise<number | void>,
+  { everyMs, graceMs = GRACE_MS, log, stop }: {
+    /** The pause after a round that does not answer with another one. */
+    readonly everyMs: number;
+    readonly graceMs?: number;
+    readonly log: Logger;
+    readonly stop: AbortSignal;
+  },
+) {
   const alarm = createAlarm(stop);
 
   async function run(): Promise<void> {
@@ -155,8 +159,7 @@ export function keepDoing(name: string, work: () => Promise<number | void>, opti
         }
         failing = true;
       }
-      await pause(Math.min(atLeastMs, pauseMs), stop);
-      await alarm.wait(pauseMs - atLeastMs);
+      await alarm.wait(pauseMs);
     }
   }
 

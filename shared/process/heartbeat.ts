@@ -1,11 +1,15 @@
 /**
- * A process's heartbeat: that it lives, and what it has counted. Which processes run, by their own account.
+ * A process's heartbeat: that it lives, what it has counted, and whether its clock is right. Which processes run, by their
+ * own account.
+ *
+ * What is due and what is old is decided by the database's clock alone; a process's own is in what people read, in the ids
+ * of events, and in the times that these happened.
  *
  * @module
  */
 import { z } from "zod";
-import type { Queryable, Sql } from "../sql/connect.ts";
-import { clockAheadMs, isWrong } from "./clock.ts";
+import { connect, type Queryable, type Sql } from "../sql/connect.ts";
+import { ConfigError } from "./config.ts";
 import { keepDoing } from "./errors.ts";
 import type { Logger } from "./log.ts";
 import { VERSION } from "./metrics.ts";
@@ -110,8 +114,9 @@ const BEAT_MS = 1500;
 const GOODBYE_MS = 500;
 
 /**
- * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. Never rejects: a process works without its heartbeat. The log has a warning when this
- * process's clock is found to be wrong, and a line when it is right again.
+ * Beats until `stop` is aborted, and then says goodbye: a row that stays is of a process that was killed. Never rejects: a
+ * process works without its heartbeat. The log has a warning when this process's clock is found to be wrong, and a line
+ * when it is right again.
  */
 export async function keepBeating(
   { sql, process, counts, log }: {
@@ -139,4 +144,49 @@ export async function keepBeating(
   };
   await keepDoing("The heartbeat", once, { everyMs: BEAT_MS, graceMs: GOODBYE_MS, log, stop }).running;
   await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
+}
+
+/** A clock that is off by more than this is said to be wrong. */
+const TOLERANCE_MS = 5000;
+const DAY_MS = 86_400_000;
+
+/**
+ * How far this process's clock is ahead of the database's at least, in milliseconds; negative where it is behind. The
+ * database read its own, `databaseMs`, at some time between `sentMs` and `answeredMs` of this one.
+ */
+export function clockAheadMs(sentMs: number, databaseMs: number, answeredMs: number): number {
+  return Math.max(sentMs - databaseMs, 0) + Math.min(answeredMs - databaseMs, 0);
+}
+
+/** Whether a clock that is `aheadMs` milliseconds ahead is wrong. */
+export function isWrong(aheadMs: number): boolean {
+  return Math.abs(aheadMs) > TOLERANCE_MS;
+}
+
+/**
+ * Compares the clocks before a process begins. One that is off by more than everything is kept cannot be meant: its events
+ * would be old when they are new.
+ *
+ * Errors: `ConfigError` for such a clock; those of the connection.
+ */
+export async function checkClock(
+  url: string,
+  retentionDays: number,
+  nowMs: () => number = Date.now,
+): Promise<void> {
+  const sql = connect(url, { name: "clock", role: null, max: 1 });
+  try {
+    const sentMs = nowMs();
+    const [row] = await sql<{ ms: number }[]>`
+      select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms`;
+    const days = clockAheadMs(sentMs, row?.ms ?? sentMs, nowMs()) / DAY_MS;
+    if (Math.abs(days) <= retentionDays) return;
+    const off = `${Math.abs(days).toFixed(1)} days ${days > 0 ? "ahead of" : "behind"}`;
+    throw new ConfigError(
+      `Cannot start: this machine's clock is ${off} ` +
+        `the database's, which is more than RETENTION_DAYS (${retentionDays}). Set the one that is wrong, by NTP for example.`,
+    );
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
 }

@@ -1,31 +1,24 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import {
   beat,
+  checkClock,
+  clockAheadMs,
   createCounts,
   forgetHeartbeat,
   type Heartbeat,
+  isWrong,
   keepBeating,
   listHeartbeats,
 } from "./heartbeat.ts";
 import { connect } from "../sql/connect.ts";
-import { DATABASE_ROLES } from "../sql/migrate.ts";
+import { ConfigError } from "./config.ts";
 import { VERSION } from "./metrics.ts";
 
 shareTestSchema();
-
-Deno.test("createCounts() adds up, and knows when it last did", () => {
-  const counts = createCounts(["published", "refused"]);
-  assertEquals(counts.read(), { counts: { published: 0, refused: 0 }, lastBatchAt: null });
-  counts.add({ published: 2 });
-  counts.add({ published: 3, retries: 1 });
-  const { counts: sums, lastBatchAt } = counts.read();
-  assertEquals(sums, { published: 5, refused: 0, retries: 1 });
-  assert(lastBatchAt instanceof Date);
-});
 
 Deno.test("keepBeating() says at once that the process is there, later what it counted, and goodbye when it stops", async () => {
   await using db = await testSchema();
@@ -39,7 +32,7 @@ Deno.test("keepBeating() says at once that the process is there, later what it c
   });
   assertEquals([first?.process, first?.pid, first?.counts], ["outbox-relay", Deno.pid, { published: 0 }]);
   assertEquals([first?.version, first?.lastBatchAt], [VERSION, null]);
-  counts.add({ published: 4 });
+  for (const published of [1, 3]) counts.add({ published });
   const next = await eventually("the count", async () => {
     const [seen] = await listHeartbeats(db.sql);
     return seen?.counts.published === 4 && seen;
@@ -86,8 +79,6 @@ Deno.test("keepBeating() neither fails nor holds up the end of a process whose d
   await sql.end({ timeout: 1 });
 });
 
-shareTestSchema();
-
 function heartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
   return {
     instance: uuidv7(),
@@ -102,28 +93,21 @@ function heartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
   };
 }
 
-Deno.test("beat() writes one row for a copy, and then what has changed of it", async () => {
+Deno.test("beat() writes one row for a copy, and then what has changed of it; forgetHeartbeat() takes that row away", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_relay");
+  const [sql, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
   const first = heartbeat({ counts: { published: 1 } });
-  const lastBatchAt = new Date("2026-01-01T00:00:05Z");
+  const more = { counts: { published: 3 }, lastBatchAt: new Date("2026-01-01T00:00:05Z") };
   await beat(sql, first);
-  await beat(sql, { ...first, counts: { published: 3 }, lastBatchAt });
+  await beat(sql, { ...first, ...more });
   await beat(sql, heartbeat({ process: "api" }));
-  const [api, relay, ...others] = await listHeartbeats(db.as("orderflow_ops"));
+  const [api, relay, ...others] = await listHeartbeats(ops);
   assertEquals([api?.process, others], ["api", []]);
   const { seenAt: _, ageMs, host, ...said } = relay ?? { ageMs: -1 };
-  assertEquals(host, "127.0.0.1");
-  assertEquals(said, { ...first, counts: { published: 3 }, lastBatchAt });
-  assertEquals(ageMs >= 0 && ageMs < 60_000, true);
-});
-
-Deno.test("forgetHeartbeat() takes a copy's row away, and no other's", async () => {
-  await using db = await testSchema();
-  const [gone, stays] = [heartbeat(), heartbeat()];
-  for (const each of [gone, stays]) await beat(db.sql, each);
-  await forgetHeartbeat(db.sql, gone.instance);
-  assertEquals((await listHeartbeats(db.sql)).map(({ instance }) => instance), [stays.instance]);
+  assertEquals([host, said], ["127.0.0.1", { ...first, ...more }]);
+  assert(ageMs >= 0 && ageMs < 60_000);
+  await forgetHeartbeat(sql, first.instance);
+  assertEquals((await listHeartbeats(ops)).map(({ process }) => process), ["api"]);
 });
 
 Deno.test("beat() forgets who has been silent for ten minutes, and listHeartbeats() does not show them", async () => {
@@ -140,16 +124,24 @@ Deno.test("beat() forgets who has been silent for ten minutes, and listHeartbeat
   assertEquals(rows.map(({ instance }) => instance).toSorted(), [quiet.instance, alive.instance].toSorted());
 });
 
-Deno.test("every process' role may write its heartbeat; ops and retention may not", async () => {
+Deno.test("clockAheadMs() says no more than is certain: an answer that takes long tells little", () => {
+  const cases: [sent: number, database: number, answered: number, ahead: number][] = [
+    [100, 105, 110, 0],
+    [100, 90, 110, 10],
+    [100, 130, 110, -20],
+    [100, 30_000, 60_000, 0],
+  ];
+  for (const [sent, database, answered, ahead] of cases) {
+    assertEquals(clockAheadMs(sent, database, answered), ahead);
+  }
+  assertEquals([5000, -5000, 5001, -5001].map(isWrong), [false, false, true, true]);
+});
+
+Deno.test("checkClock() lets no process begin whose clock is off by more than everything is kept", async () => {
   await using db = await testSchema();
-  const may = await Promise.all(DATABASE_ROLES.map(async (role) => {
-    const own = heartbeat();
-    const wrote = await beat(db.as(role), own).then(() => forgetHeartbeat(db.as(role), own.instance))
-      .then(() => true, () => false);
-    return [role, wrote] as const;
-  }));
-  assertEquals(may.filter(([, wrote]) => !wrote).map(([role]) => role), [
-    "orderflow_ops",
-    "orderflow_retention",
-  ]);
+  const shifted = (days: number) => () => Date.now() + days * 86_400_000;
+  for (const days of [0, 13, -13]) await checkClock(db.url, 14, shifted(days));
+  for (const [days, says] of [[15, "15.0 days ahead of"], [-20, "20.0 days behind"]] as const) {
+    await assertRejects(() => checkClock(db.url, 14, shifted(days)), ConfigError, says);
+  }
 });

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { checkClock } from "./clock.ts";
 import {
   type Config,
   ConfigError,
@@ -13,6 +12,7 @@ import {
   type VariableName,
 } from "./config.ts";
 import { kindOfError, retryWhileUnavailable } from "./errors.ts";
+import { checkClock } from "./heartbeat.ts";
 import { type Logger, startLog } from "./log.ts";
 import { migrate } from "../sql/migrate.ts";
 import { losePatience } from "../sql/socket.ts";

@@ -10,14 +10,6 @@ const hex = (digits: number) =>
 const contexts = fc.tuple(hex(32), hex(16), fc.integer({ min: 0, max: 255 }))
   .map(([traceId, spanId, traceFlags]) => ({ traceId, spanId, traceFlags }));
 
-Deno.test("what formatTraceparent() writes, parseTraceparent() reads", () => {
-  fc.assert(fc.property(contexts, (context) => {
-    const text = formatTraceparent(context);
-    assertEquals(parseTraceparent(text), context);
-    assertEquals(traceIdOf(text), context.traceId);
-  }));
-});
-
 Deno.test("parseTraceparent() reads no text that isTraceparent() refuses, and writes back what it has read", () => {
   const broken = contexts.chain((context) => {
     const text = formatTraceparent(context);
@@ -26,9 +18,9 @@ Deno.test("parseTraceparent() reads no text that isTraceparent() refuses, and wr
       text.slice(0, i) + put + text.slice(i + 1)
     );
   });
-  fc.assert(fc.property(fc.oneof(broken, fc.string()), (text) => {
+  fc.assert(fc.property(fc.oneof(contexts.map(formatTraceparent), broken, fc.string()), (text) => {
     const context = parseTraceparent(text);
-    assertEquals(context !== null, isTraceparent(text));
+    assertEquals([context !== null, traceIdOf(text)], [isTraceparent(text), context?.traceId ?? null]);
     if (context && text.startsWith("00")) assertEquals(formatTraceparent(context), text);
   }));
 });
@@ -55,9 +47,6 @@ Deno.test("parseTraceparent() keeps to the letter of the specification", () => {
     [` 00-${TRACE}-${SPAN}-01`, null],
     ["", null],
   ];
+  assertEquals(formatTraceparent(context), cases[0]?.[0]);
   for (const [text, read] of cases) assertEquals(parseTraceparent(text), read, JSON.stringify(text));
-});
-
-Deno.test("traceIdOf() has nothing to say where there is no trace context", () => {
-  assertEquals([traceIdOf(null), traceIdOf("none")], [null, null]);
 });

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -7,50 +7,49 @@ import { connect, type Sql, type Transaction, transaction } from "./connect.ts";
 
 shareTestSchema();
 
-Deno.test("transaction() commits what its work did, and answers with what that answered", async () => {
+Deno.test("transaction() commits what its work did, or rolls back and rejects with the same", async () => {
   await using db = await testSchema();
   const answer = await transaction(db.sql, async (tx) => {
     await insertKey(tx, "a");
     return [1, 2];
   });
   assertEquals(answer, [1, 2]);
+  const elsewhere = Object.assign(new Error("the broker went"), { code: "ECONNRESET" }); // its own connection is whole
+  for (const failure of [new Error("no"), elsewhere]) {
+    const error = await assertRejects(() =>
+      transaction(db.sql, async (tx) => {
+        await insertKey(tx, "b");
+        throw failure;
+      })
+    );
+    assertEquals(error, failure);
+  }
   assertEquals(await keys(db.sql), ["a"]);
 });
 
-Deno.test("transaction() rolls back when its work rejects, and rejects with the same", async () => {
-  await using db = await testSchema();
-  const failure = new Error("no");
-  const error = await assertRejects(() =>
-    transaction(db.sql, async (tx) => {
-      await insertKey(tx, "a");
-      throw failure;
-    })
-  );
-  assertEquals(error, failure);
-  assertEquals(await keys(db.sql), []);
-});
-
-Deno.test("transaction() whose connection breaks under a statement rejects as an outage, and the pool goes on", async () => {
-  await using db = await testSchema();
-  await using proxy = startCutProxy(db.url, 5432);
-  await using pool = poolOf(proxy.url);
-  for (let round = 0; round < 20; round++) {
-    const error = await assertRejects(() =>
-      transaction(pool.sql, async (tx) => {
-        await insertKey(tx, `broken ${round}`);
-        const slow = tx`select pg_sleep(5)`;
-        const others = [insertKey(tx, "beside"), insertKey(tx, "x".repeat(200))];
-        slow.execute();
-        proxy.cut();
-        await Promise.all([slow, ...others]);
-      })
-    );
-    assertEquals(kindOfError(error), "outage", String(error));
-    proxy.restore();
-    await eventually("the pool to work", () => works(pool.sql));
-  }
-  assertEquals(await keys(db.sql), []);
-});
+for (const how of ["is cut", "is ended by the server"] as const) {
+  Deno.test(`transaction() whose connection ${how} under a statement is an outage, sends no answer to that, and the pool goes on`, async () => {
+    await using db = await testSchema();
+    await using proxy = startCutProxy(db.url, 5432);
+    await using pool = poolOf(proxy.url);
+    for (let round = 0; round < 20; round++) {
+      const error = await assertRejects(() =>
+        transaction(pool.sql, async (tx) => {
+          const [backend] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`;
+          const slow = tx`select pg_sleep(5)`.catch(() => insertKey(tx, `answer ${round}`));
+          const beside = [insertKey(tx, "beside"), insertKey(tx, "x".repeat(200))];
+          if (how === "is cut") proxy.cut();
+          else beside.push(db.sql`select pg_terminate_backend(${backend?.pid ?? 0})`.then(() => {}));
+          await Promise.all([slow, ...beside]);
+        })
+      );
+      assertEquals(kindOfError(error), "outage", String(error));
+      proxy.restore();
+      await eventually("the pool to work", () => works(pool.sql));
+    }
+    assertEquals(await keys(db.sql), []);
+  });
+}
 
 Deno.test("transaction() that is lost between two statements sends nothing more, even over the new connection", async () => {
   await using db = await testSchema();
@@ -74,54 +73,7 @@ Deno.test("transaction() that is lost between two statements sends nothing more,
   await eventually("the pool to work", () => works(pool.sql));
   reconnected.resolve();
   assertEquals(kindOfError(await late.promise), "outage");
-  assert(await works(pool.sql));
-  assertEquals(await keys(db.sql), []);
-});
-
-Deno.test("transaction() that the server ends with its session rejects as an outage, and the pool goes on", async () => {
-  await using db = await testSchema();
-  await using pool = poolOf(db.url);
-  const error = await assertRejects(() =>
-    transaction(pool.sql, async (tx) => {
-      await insertKey(tx, "a");
-      const [backend] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`;
-      await db.sql`select pg_terminate_backend(${backend?.pid ?? 0})`;
-      await insertKey(tx, "b");
-    })
-  );
-  assertEquals(kindOfError(error), "outage", String(error));
-  await eventually("the pool to work", () => works(pool.sql));
-  assertEquals(await keys(db.sql), []);
-});
-
-Deno.test("transaction() refuses what its work sends in answer to the loss of its connection", async () => {
-  await using db = await testSchema();
-  await using pool = poolOf(db.url);
-  for (let round = 0; round < 20; round++) {
-    const error = await assertRejects(() =>
-      transaction(pool.sql, async (tx) => {
-        const [backend] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`;
-        const slow = tx`select pg_sleep(5)`.catch(() => insertKey(tx, `answer ${round}`));
-        await Promise.all([slow, db.sql`select pg_terminate_backend(${backend?.pid ?? 0})`]);
-      })
-    );
-    assertEquals(kindOfError(error), "outage", String(error));
-    await eventually("the pool to work", () => works(pool.sql));
-  }
-  assertEquals(await keys(db.sql), []);
-});
-
-Deno.test("transaction() whose work loses some other connection rolls back at once: its own is whole", async () => {
-  await using db = await testSchema();
-  const other = Object.assign(new Error("the broker went"), { code: "ECONNRESET" });
-  const error = await assertRejects(() =>
-    transaction(db.sql, async (tx) => {
-      await insertKey(tx, "a");
-      throw other;
-    })
-  );
-  assertEquals(error, other);
-  assertEquals(await keys(db.sql), []);
+  assertEquals([await works(pool.sql), await keys(db.sql)], [true, []]);
 });
 
 async function insertKey(tx: Transaction, key: string): Promise<void> {

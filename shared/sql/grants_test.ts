@@ -1,13 +1,18 @@
 /**
- * Each role's grants are the least that its statements pass with, and what is not granted is refused.
+ * Each role's grants are the least that its statements pass with, and what is not granted is refused. So is what a policy
+ * or a constraint does not let through.
  *
  * @module
  */
 import { assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
+import { type DomainEvent, EVENT_TYPES, type EventType } from "../events.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
+import { MODULES } from "../topology.ts";
 import { connect, type Sql } from "./connect.ts";
+import { markingProcessed, ownConsumer } from "./inbox.ts";
 import { DATABASE_ROLES, type DatabaseRole, migrate } from "./migrate.ts";
 import { type Statements, statementsOf } from "./testdata/role_statements.ts";
 
@@ -138,10 +143,18 @@ Deno.test("no role may make anything, take another's place, or run a function th
     "alter system set work_mem = '1GB'",
   ];
   for (const role of DATABASE_ROLES) {
-    for (const statement of statements) await assertDenied(db.as(role), statement, role);
+    const sql = db.as(role);
+    for (const statement of statements) await assertDenied(sql, statement, role);
+    const [back] = await sql.begin(async (tx) => {
+      await tx`reset role`;
+      return await tx`select current_user::text as role`;
+    });
+    assertEquals(back?.role, role);
   }
-  const functions = await db.sql`select proname from pg_proc where pronamespace = 'public'::regnamespace`;
-  assertEquals(functions.length, 0, "a function may run as its owner, or be found before the system's");
+  const callable = await db.sql`
+    select proname from pg_proc
+    where pronamespace = 'public'::regnamespace and (prorettype <> 'trigger'::regtype or proconfig is null)`;
+  assertEquals(callable.count, 0, "it may run as its owner, or what it calls be found before the system's");
   assertEquals((await db.sql`select from pg_default_acl`).count, 0, "what is made later is granted by hand");
 });
 
@@ -166,8 +179,81 @@ Deno.test("a user of its own per process has its module's role alone, and cannot
   }
 });
 
+Deno.test("each role can tell of its own module's facts alone: a payments worker cannot grant a seat", async () => {
+  await using db = await testSchema();
+  const own: Record<string, readonly EventType[]> = {
+    orders: ["order.created", "refund.requested"],
+    payments: ["payment.succeeded", "payment.failed", "refund.succeeded"],
+    enrollments: ["enrollment.granted", "enrollment.failed"],
+    notifications: ["notification.sent"],
+  };
+  assertEquals(Object.values(own).flat().toSorted(), EVENT_TYPES.toSorted());
+  for (const module of MODULES) {
+    const sql = db.as(`orderflow_${module}`);
+    for (const type of EVENT_TYPES) {
+      const { event } = orderCreated();
+      const tell = () => appendEvents(sql, [{ event: { ...event, type } as DomainEvent, traceparent: null }]);
+      if (own[module]?.includes(type)) await tell();
+      else await assertRefused(tell, `${module} tells ${type}`);
+    }
+  }
+});
+
+Deno.test("no role can mark the inbox of another one's consumer", async () => {
+  await using db = await testSchema();
+  const [enrollments, payments] = [db.as("orderflow_enrollments"), db.as("orderflow_payments")];
+  assertEquals(await ownConsumer(enrollments, "seats.v1"), "orderflow_enrollments");
+  assertEquals(await ownConsumer(payments, "seats.v1"), "orderflow_enrollments", "it was first");
+  const id = crypto.randomUUID();
+  const mark = (sql: Sql, consumer: string) => markingProcessed(sql, consumer, [id], new Date());
+  await mark(enrollments, "seats.v1");
+  await mark(enrollments, "seats.v1");
+  await mark(payments, "charges.v1");
+  await assertRefused(() => mark(payments, "seats.v1"), "mark another one's inbox");
+  const taking =
+    "insert into consumer_owners (consumer, owner) values ('refunds.v1', 'orderflow_enrollments')";
+  await assertDenied(payments, taking, "take a name for another one");
+  const seen = await payments`select consumer from processed_events`;
+  assertEquals(seen.map(({ consumer }) => consumer), ["charges.v1"]);
+});
+
+Deno.test("the tables refuse a state without the data that belongs to it", async () => {
+  await using db = await testSchema();
+  const { sql } = db;
+  const id = crypto.randomUUID();
+  const at = new Date();
+  const order = (status: string, amount: string) =>
+    sql`insert into orders values (${id}, ${id}, ${id}, ${amount}, ${status}, 'c', ${at}, ${at})`;
+  const payment = (status: string, amount: string, reference: string | null) =>
+    sql`insert into payments values (${id}, ${id}, ${id}, ${amount}, ${status}, 1, ${reference}, null, null, ${at}, ${at})`;
+  const replay = (state: string, rate: number | null, startedAt: Date | null, finishedAt: Date | null) =>
+    sql`insert into replays (id, filter, state, total, already_processed, rate, created_at, started_at, finished_at)
+        values (${id}, '{}', ${state}, 1, 0, ${rate}, ${at}, ${startedAt}, ${finishedAt})`;
+  const bad: Record<string, () => Promise<unknown>> = {
+    "payments_charged_has_reference": () => payment("SUCCEEDED", "1", null),
+    "payments_failed_has_reason": () => payment("FAILED", "1", null),
+    "payments_refunded_has_reference": () => payment("REFUND_SUCCEEDED", "1", "r"),
+    "payments_amount_is_a_number": () => payment("SUCCEEDED", "NaN", "r"),
+    "enrollments_failed_has_reason": () =>
+      sql`insert into enrollments values (${id}, ${id}, ${id}, 'FAILED', null, ${at}, ${at})`,
+    "orders_status_check": () => order("LOST", "1"),
+    "orders_amount_is_a_number": () => order("PENDING", "NaN"),
+    "orders_amount_check": () => order("PENDING", "0"),
+    "replays_done_is_complete": () => replay("DONE", 5, at, at),
+    "replays_cancelled_has_reason": () => replay("CANCELLED", null, null, at),
+    "replays_running_is_due": () => replay("RUNNING", 5, at, null),
+  };
+  for (const [constraint, write] of Object.entries(bad)) {
+    const error = await assertRejects(write, postgres.PostgresError);
+    assertEquals(error.constraint_name, constraint);
+  }
+});
+
 async function assertDenied(sql: Sql, statement: string, role: string): Promise<void> {
-  const about = `${role}: ${statement}`;
-  const error = await assertRejects(() => sql.unsafe(statement), postgres.PostgresError, undefined, about);
+  await assertRefused(() => sql.unsafe(statement), `${role}: ${statement}`);
+}
+
+async function assertRefused(run: () => PromiseLike<unknown>, about: string): Promise<void> {
+  const error = await assertRejects(run, postgres.PostgresError, undefined, about);
   assertEquals(error.code, DENIED, `${about}: ${error.message}`);
 }

@@ -6,19 +6,21 @@ import { type ReceivedEvent, tell } from "../events.ts";
 import { listProcessed } from "../ops/lists.ts";
 import { rowset, type Sql, transaction } from "./connect.ts";
 import { type Effect, type Inbox, once } from "./inbox.ts";
-import { insertingNotifications, type NewNotification } from "./notifications.ts";
-import { listenForWakeUps, tickRelay, type WakeUp } from "./outbox.ts";
+import { insertingNotifications } from "../../workers/notifications_final_events.ts";
+import { listenForWakeUps, tickRelay, type WakeUp, type WakeUps } from "./outbox.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
 
-function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Effect<NewNotification> {
-  const row: NewNotification = { id: uuidv7(), orderId, type: "ORDER_COMPLETED" };
+type Row = Omit<Parameters<typeof insertingNotifications>[1][number], "cause">;
+
+function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Effect<Row> {
+  const row: Row = { id: uuidv7(), orderId, type: "ORDER_COMPLETED" };
   const data = { orderId, notificationId: row.id, notificationType: row.type };
   return { cause, row, tells: tell("notification.sent", data) };
 }
 
-const notify = (sql: Sql, consumer: string, effects: readonly Effect<NewNotification>[], now = new Date()) =>
+const notify = (sql: Sql, consumer: string, effects: readonly Effect<Row>[], now = new Date()) =>
   once(testInbox(sql, consumer), effects, insertingNotifications, now);
 
 const counts = async (sql: Sql) => {
@@ -107,19 +109,21 @@ Deno.test("once() counts what came again on its row, and when it last did; repea
   assertEquals(await counts(db.sql), [3, 2, 2]);
 });
 
-Deno.test("once() wakes the relay with its commit when it has told something, and only then", async () => {
+Deno.test("once() wakes the relay with its commit when that is due and it has told something, and only then", async () => {
   await using db = await testSchema();
   const woken: WakeUp[] = [];
   const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
   woken.length = 0; // whoever begins to listen looks once
-  const inbox: Inbox = {
-    ...testInbox(db.as("orderflow_notifications"), "notifications"),
-    wakeUps: { carry: (run) => run(true) },
+  const record = (isDue: boolean, cause: ReceivedEvent) => {
+    const inbox = testInbox(db.as("orderflow_notifications"), "notifications");
+    const wakeUps: WakeUps = { carry: (run) => run(isDue) };
+    return once({ ...inbox, wakeUps }, [effectOf(cause)], insertingNotifications, new Date());
   };
-  const effects = [effectOf(orderCreated())];
-  await once(inbox, effects, insertingNotifications, new Date());
-  await once(inbox, effects, insertingNotifications, new Date());
-  await tickRelay(db.sql); // behind both
+  const event = orderCreated();
+  await record(true, event);
+  await record(true, event);
+  await record(false, orderCreated());
+  await tickRelay(db.sql); // behind all of them
   await eventually("the tick", () => woken.includes("tick"));
   await unlisten();
   assertEquals(woken, ["events", "tick"]);

@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
 import { ConfigError } from "../process/config.ts";
 import { parseDatabaseUrl } from "../process/database_url.ts";
+import { isLockTimeout } from "../process/errors.ts";
 import { type Module, MODULES } from "../topology.ts";
 import { connect, type Sql, transaction } from "./connect.ts";
 import { MIGRATIONS as ALL } from "./migrations.ts";
@@ -41,7 +42,6 @@ const LOCK_KEY = 7_203_114_001;
 /** How long a migration waits for a table in use: others queue behind it. Then it lets them pass, and tries again. */
 const LOCK_TIMEOUT_MS = 1000;
 const MAX_LOCK_TRIES = 30;
-const LOCK_NOT_AVAILABLE = "55P03";
 
 /** No pooler has it by itself: that it arrived shows that a session's settings do. In milliseconds. */
 const STATEMENT_TIMEOUT_MS = 59_999;
@@ -67,8 +67,7 @@ export async function migrate(url: string, options: { readonly roles: boolean })
       try {
         return await applyMissing(sql, wanted, url);
       } catch (error) {
-        const isInUse = error instanceof postgres.PostgresError && error.code === LOCK_NOT_AVAILABLE;
-        if (!isInUse || tries === MAX_LOCK_TRIES) throw error;
+        if (!isLockTimeout(error) || tries === MAX_LOCK_TRIES) throw error;
       }
       await delay(LOCK_TIMEOUT_MS);
     }

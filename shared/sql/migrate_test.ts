@@ -197,7 +197,7 @@ Deno.test("migrate() refuses, with what to do, a database that cannot be worked 
 
 /** As PgBouncer with `ignore_startup_parameters`: of what a client wants of its session only user and database arrive. */
 function startPooler(serviceUrl: string) {
-  const proxy = startCutProxy(serviceUrl, 5432, undefined, (greeting) => {
+  const proxy = startCutProxy(serviceUrl, 5432, (greeting) => {
     const words = new TextDecoder().decode(greeting.subarray(8)).split("\0");
     const kept = words.slice(0, 4).map((word) => `${word}\0`).join("");
     const bytes = new TextEncoder().encode(`\0\0\0\0\0\x03\0\0${kept}\0`);

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
-import { eventually } from "../../specs/support/eventually.ts";
 import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
@@ -9,15 +8,11 @@ import {
   claimingEvents,
   createWakeUps,
   firstIdOf,
-  listenForWakeUps,
   markingPublished,
   markingRefused,
-  tickRelay,
   timeOfId,
-  type WakeUp,
-  wakingRelay,
 } from "./outbox.ts";
-import { findEvent, republishEvent } from "../ops/lists.ts";
+import { findEvent, hurryEvent } from "../ops/lists.ts";
 
 shareTestSchema();
 
@@ -27,24 +22,16 @@ async function append(sql: Sql, count: number): Promise<string[]> {
   return events.map(({ event }) => event.eventId);
 }
 
-Deno.test("claimingEvents() gives unpublished events in order, their bodies as they were appended", async () => {
+Deno.test("claimingEvents() gives what was appended, in order, and skips what another relay has claimed until that ends", async () => {
   await using db = await testSchema();
   const { event, traceparent } = orderCreated();
   await appendEvents(db.as("orderflow_orders"), [{ event, traceparent }]);
-  const rest = await append(db.sql, 3);
-  const relay = db.as("orderflow_relay");
-  const [first, ...others] = await claimingEvents(relay, 3);
-  assertEquals(JSON.parse(first?.body ?? ""), event);
-  assertEquals(first?.traceparent, traceparent);
-  assertEquals(others.map(({ id }) => id), rest.slice(0, 2));
-});
-
-Deno.test("claimingEvents() skips what another relay has claimed, until that one's transaction ends", async () => {
-  await using db = await testSchema();
-  const ids = await append(db.sql, 4);
+  const ids = [event.eventId, ...await append(db.sql, 3)];
   const [one, two] = [db.as("orderflow_relay"), db.as("orderflow_relay")];
   await one.begin(async (tx) => {
-    assertEquals((await claimingEvents(tx, 2)).map(({ id }) => id), ids.slice(0, 2));
+    const [first, ...others] = await claimingEvents(tx, 2);
+    assertEquals([JSON.parse(first?.body ?? ""), first?.traceparent], [event, traceparent]);
+    assertEquals(others.map(({ id }) => id), ids.slice(1, 2));
     assertEquals((await claimingEvents(two, 10)).map(({ id }) => id), ids.slice(2));
   });
   assertEquals((await claimingEvents(two, 10)).map(({ id }) => id), ids);
@@ -85,16 +72,17 @@ Deno.test("markingRefused() keeps an event back until its time, says why, and le
   ]);
 });
 
-Deno.test("markingPublished() takes events out of the claim for good; republishEvent() puts one back", async () => {
+Deno.test("markingPublished() takes events out of the claim for good; hurryEvent() makes one due that is not", async () => {
   await using db = await testSchema();
   const ids = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
   await markingPublished(relay, ids);
   assertEquals((await claimingEvents(relay, 10)).length, 0);
-  const again = await republishEvent(db.as("orderflow_ops"), ids[1] ?? "");
-  assertEquals([again?.id, again?.publishedAt], [ids[1], null]);
-  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [ids[1]]);
-  assertEquals(await republishEvent(db.sql, crypto.randomUUID()), undefined);
+  const [late = ""] = await append(db.sql, 1);
+  await markingRefused(relay, [{ id: late, error: "no", retryInMs: 60_000 }]);
+  assertEquals((await claimingEvents(relay, 10)).length, 0);
+  for (const id of [late, ids[1] ?? ""]) await hurryEvent(db.as("orderflow_ops"), id);
+  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [late]);
 });
 
 Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {
@@ -153,17 +141,11 @@ async function entriesRead(sql: Sql): Promise<number> {
   return row?.read ?? 0;
 }
 
-Deno.test("firstIdOf() lies between the ids of before and after its instant", () => {
+Deno.test("firstIdOf() lies between the ids of before and after its instant, and timeOfId() reads it back", () => {
   const instant = new Date("2026-01-02T03:04:05.678Z");
-  const before = uuidv7({ msecs: instant.getTime() - 1 });
-  const after = uuidv7({ msecs: instant.getTime() });
-  assertEquals([before < firstIdOf(instant), firstIdOf(instant) <= after], [true, true]);
-});
-
-Deno.test("timeOfId() tells when an id was made", () => {
-  const instant = new Date("2026-01-02T03:04:05.678Z");
-  assertEquals(timeOfId(uuidv7({ msecs: instant.getTime() })), instant);
-  assertEquals(timeOfId(firstIdOf(instant)), instant);
+  const [before, after] = [-1, 0].map((ms) => uuidv7({ msecs: instant.getTime() + ms }));
+  assert(before && after && before < firstIdOf(instant) && firstIdOf(instant) <= after);
+  assertEquals([after, firstIdOf(instant)].map(timeOfId), [instant, instant]);
 });
 
 Deno.test("createWakeUps() wakes at once, then at most once in 10 ms, and anew after a statement that failed", async () => {
@@ -190,19 +172,4 @@ Deno.test("createWakeUps() wakes at once, then at most once in 10 ms, and anew a
   await assertRejects(failing, Error, "rolled back");
   assertEquals(await isDue([]), true);
   assertEquals([await isDue(), await isDue()], [true, false], "a statement without a row has woken nobody");
-});
-
-Deno.test("wakingRelay() wakes with the commit of a statement that answers with a row, and of no other", async () => {
-  await using db = await testSchema();
-  const sql = db.as("orderflow_orders");
-  const woken: WakeUp[] = [];
-  const unlisten = await listenForWakeUps(db.sql, (wakeUp) => woken.push(wakeUp));
-  woken.length = 0; // whoever begins to listen looks once
-  await sql`select id, ${wakingRelay(sql, true)} from generate_series(1, 0) as id`;
-  await sql`select id, ${wakingRelay(sql, false)} from generate_series(1, 3) as id`;
-  await sql`select id, ${wakingRelay(sql, true)} from generate_series(1, 3) as id`;
-  await tickRelay(sql); // behind all of them
-  await eventually("the tick", () => woken.includes("tick"));
-  await unlisten();
-  assertEquals(woken, ["events", "tick"]);
 });

@@ -1,6 +1,6 @@
 /**
  * What is measured beside OrderFlow: its services without it. And single orders, one at a time. All of it runs in the
- * benchmark's own process, which does nothing else meanwhile; the two halves of the bare flow are processes of their own.
+ * benchmark's own process, which does nothing else meanwhile; as a script this file is the consumer of the bare flow.
  *
  * @module
  */
@@ -88,100 +88,71 @@ async function publishAll(
   await promise;
 }
 
-/**
- * The bodies of a full outbox through amqplib, `window` of them without their confirm at once. Everything is in memory
- * before the clock starts: no claim, no mark.
- */
-export async function publishOutbox(
-  database: string,
-  broker: string,
-  exchange: string,
+/** Events per second of one type through amqplib alone, `window` of them without their confirm at once. */
+export async function publishEvents(
+  { url, topology }: TestBroker,
+  type: EventType,
+  events: number,
   window: number,
 ): Promise<number> {
-  const sql = connect(database, { name: "bench", role: null, max: 1 });
-  const rows = await sql<(EventAbout & { readonly traceparent: string | null; readonly body: string })[]>`
-    select id, type, correlation_id as "correlationId", traceparent, occurred_at as "occurredAt",
-           payload::text as body
-    from outbox_events order by id`;
-  await sql.end();
-  const messages = rows.map((row) =>
-    messageOf(row, row.body, { mandatory: true, headers: { traceparent: row.traceparent } })
-  );
-  const model = await connectBroker(broker, { noDelay: true });
+  const orders = Array.from({ length: Math.min(events, DISTINCT_ORDERS) }, messagesOfOrder).flat();
+  const messages = orders.filter((message) => message.type === type);
+  const model = await connectBroker(url, { noDelay: true });
   const startedMs = performance.now();
-  await publishAll(model, exchange, messages, messages.length, window);
+  await publishAll(model, topology.exchange, messages, events, window);
   const seconds = (performance.now() - startedMs) / 1000;
   await model.close();
-  return messages.length / seconds;
+  return events / seconds;
 }
 
-interface EventAbout {
-  readonly id: string;
-  readonly type: string;
-  readonly correlationId: string;
-  readonly occurredAt: Date;
-}
-
-/** With the properties that the relay sends. */
-function messageOf(about: EventAbout, body: string, more: Options.Publish): Message {
-  const { id, type, correlationId, occurredAt } = about;
-  return {
-    type,
-    body: Buffer.from(body),
-    properties: {
-      persistent: true,
-      contentType: "application/json",
-      messageId: id,
-      type,
-      correlationId,
-      timestamp: Math.floor(occurredAt.getTime() / 1000),
-      ...more,
-    },
-  };
-}
-
+/** Orders whose events are made, before the clock starts; all further orders' are the same again. */
+const DISTINCT_ORDERS = 1000;
 /** Publishes without their confirm at once: as many as the relay has in two batches. */
 const FLOW_WINDOW = 1000;
 /** Deliveries without their ack at once, for each queue, and how many are acked together: as our consumers do. */
 const PREFETCH = 500;
 const ACK_EVERY = 250;
-/** Orders whose events are made, before the clock starts; all further orders' are the same again. */
-const DISTINCT_ORDERS = 1000;
 
-const flowSchema = z.object({
-  half: z.enum(["out", "in"]),
+const jobSchema = z.object({
   broker: z.string(),
   /** Exchange and queues, as variables. */
   names: z.record(z.string(), z.string()),
   orders: z.number(),
 });
-type FlowJob = z.infer<typeof flowSchema>;
-/** From the first publish or subscription to the last confirm or delivery. */
-const spanSchema = z.object({ startedMs: z.number(), endedMs: z.number() });
-type Span = z.infer<typeof spanSchema>;
+
+const topologyNamed = (names: Readonly<Record<string, string>>) =>
+  topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
 
 /**
- * Orders per second whose messages go through the broker with nothing done for them. One process publishes and one
- * consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
+ * Orders per second whose messages go through the broker with nothing done for them. This process publishes and another
+ * one consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
  */
-export async function bareFlow({ url, env: names }: TestBroker, orders: number): Promise<number> {
-  const half = (half: FlowJob["half"]) => {
-    const job: FlowJob = { half, broker: url, names, orders };
-    return runScript("specs/bench/bare_main.ts", [JSON.stringify(job)], spanSchema);
-  };
-  const [published, consumed] = await Promise.all([half("out"), half("in")]);
-  return orders / ((Math.max(published.endedMs, consumed.endedMs) - published.startedMs) / 1000);
+export async function bareFlow({ url: broker, env: names }: TestBroker, orders: number): Promise<number> {
+  const job: z.infer<typeof jobSchema> = { broker, names, orders };
+  const endedMs = runScript("specs/bench/bare_main.ts", [JSON.stringify(job)], z.number());
+  const [startedMs, lastMs] = await Promise.all([publishFlow(job), endedMs]);
+  return orders / ((lastMs - startedMs) / 1000);
 }
 
-/** The events of one new order that goes well, in the order in which they happen, as long as those of any other. */
+/** The events of one new order that goes well, in the order in which they happen, with the properties that the relay sends. */
 function messagesOfOrder(): Message[] {
   const now = new Date();
   const [orderId, courseId, amount, correlationId] = [uuidv7(), RESERVED_COURSES.success, "49.90", uuidv7()];
   const [paymentId, enrollmentId, notificationId] = [uuidv7(), uuidv7(), uuidv7()];
-  const make = <T extends EventType>(type: T, data: EventData<T>) => {
-    const { event } = makeEvent(type, data, { correlationId, traceparent: null }, now);
-    const about = { id: event.eventId, type, correlationId, occurredAt: now };
-    return messageOf(about, JSON.stringify(event), { mandatory: CONSUMED_TYPES.has(type) });
+  const traceparent = `00-${correlationId.replaceAll("-", "")}-b7ad6b7169203331-01`;
+  const make = <T extends EventType>(type: T, data: EventData<T>): Message => {
+    const { event } = makeEvent(type, data, { correlationId, traceparent }, now);
+    const properties = {
+      persistent: true,
+      mandatory: CONSUMED_TYPES.has(type),
+      contentType: "application/json",
+      messageId: event.eventId,
+      type,
+      correlationId,
+      timestamp: Math.floor(now.getTime() / 1000),
+      headers: { traceparent },
+    };
+    return { type, body: Buffer.from(JSON.stringify(event)), properties };
   };
   return [
     make("order.created", { orderId, userId: SCENARIO_USER, courseId, amount }),
@@ -200,39 +171,39 @@ function queuesOfFlow({ queues }: Topology, orders: number) {
   return all.filter(({ messages }) => messages > 0);
 }
 
-async function publishFlow({ broker, names, orders }: FlowJob): Promise<Span> {
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
+/** Publishes once the other process has subscribed; resolves with the time before the first message. */
+async function publishFlow({ broker, names, orders }: z.infer<typeof jobSchema>): Promise<number> {
+  const topology = topologyNamed(names);
   const connection = await connectBroker(broker, { noDelay: true });
   const channel = await connection.createChannel();
   await declareTopology(channel, topology);
-  await eventually("the other half to subscribe", async () => {
+  await eventually("the other process to subscribe", async () => {
     const queues = await Promise.all(queuesOfFlow(topology, 1).map(({ name }) => channel.checkQueue(name)));
     return queues.every(({ consumerCount }) => consumerCount > 0);
   });
   const messages = Array.from({ length: Math.min(orders, DISTINCT_ORDERS) }, messagesOfOrder).flat();
-  const startedMs = now();
+  const startedMs = Date.now();
   await publishAll(connection, topology.exchange, messages, orders * messagesOfOrder().length, FLOW_WINDOW);
-  const endedMs = now();
   await connection.close();
-  return { startedMs, endedMs };
+  return startedMs;
 }
 
-async function consumeFlow({ broker, names, orders }: FlowJob): Promise<Span> {
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
-  const startedMs = now();
-  const ended = await Promise.all(
+/** Consumes every queue to its last message; resolves with the time of the last of all. */
+async function consumeFlow({ broker, names, orders }: z.infer<typeof jobSchema>): Promise<number> {
+  const topology = topologyNamed(names);
+  const connections = await Promise.all(
     queuesOfFlow(topology, orders).map(async ({ name, messages }) => {
       const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
       const channel = await connection.createChannel();
       await declareTopology(channel, topology);
       await channel.prefetch(PREFETCH);
       await consumeQueue(channel, name, messages);
-      const endedMs = now();
-      await connection.close();
-      return endedMs;
+      return connection;
     }),
   );
-  return { startedMs, endedMs: Math.max(...ended) };
+  const endedMs = Date.now();
+  await Promise.all(connections.map((connection) => connection.close()));
+  return endedMs;
 }
 
 /** Consumes a queue until its last message. */
@@ -247,8 +218,6 @@ function consumeQueue(channel: Channel, queue: string, messages: number): Promis
   }).catch(reject);
   return promise;
 }
-
-const now = () => performance.timeOrigin + performance.now();
 
 /** Runs before the first that counts. */
 const WARM_UP = 20;
@@ -347,6 +316,5 @@ export async function timeOrders(database: string, api: string, pace: Pace): Pro
 }
 
 if (import.meta.main) {
-  const job = flowSchema.parse(JSON.parse(Deno.args[0] ?? ""));
-  console.log(JSON.stringify(await (job.half === "out" ? publishFlow(job) : consumeFlow(job))));
+  console.log(JSON.stringify(await consumeFlow(jobSchema.parse(JSON.parse(Deno.args[0] ?? "")))));
 }

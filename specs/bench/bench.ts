@@ -1,5 +1,6 @@
 /**
- * What the parts of the benchmark share: the lines that they answer with, their table, and scripts that measure.
+ * What the parts of the benchmark share: how they measure in turns, the lines that they answer with, their table, and
+ * scripts that measure.
  *
  * @module
  */
@@ -36,14 +37,34 @@ export interface BenchRow {
   readonly unit: string;
   readonly ours: number;
   /** What it is compared with, if anything: the ratio is `ours / beside`. */
-  readonly beside: number | null;
+  readonly beside?: number;
   /** What the ratio has to reach, or where nothing is beside it, the figure itself; met exactly it counts as reached. */
-  readonly goal: { readonly atLeast: number } | { readonly atMost: number } | null;
+  readonly goal?: { readonly atLeast: number } | { readonly atMost: number };
   readonly note?: string;
 }
 
+/**
+ * Measures in turns, first and last what is compared with, so that whatever else the machine does meets both. Answers with
+ * the figures of all rounds, for their medians.
+ */
+export async function inTurns<Ours, Beside>(
+  { say }: Pick<Bench, "say">,
+  rounds: number,
+  measure: { readonly beside: () => Promise<Beside>; readonly ours: () => Promise<Ours> },
+): Promise<{ ours: Ours[]; beside: Beside[] }> {
+  say("beside it");
+  const measured = { ours: [] as Ours[], beside: [await measure.beside()] };
+  for (let round = 1; round <= rounds; round++) {
+    say(`OrderFlow, ${round} of ${rounds}`);
+    measured.ours.push(await measure.ours());
+    say("beside it");
+    measured.beside.push(await measure.beside());
+  }
+  return measured;
+}
+
 /** The ratio of a line, or where nothing is beside it, its figure. */
-const measureOf = ({ ours, beside }: BenchRow) => beside === null ? ours : ours / beside;
+const measureOf = ({ ours, beside }: BenchRow) => beside === undefined ? ours : ours / beside;
 
 /** Whether a line reaches its goal; null where it has none. */
 export function isReached(row: BenchRow): boolean | null {
@@ -54,23 +75,24 @@ export function isReached(row: BenchRow): boolean | null {
 
 /** The lines as a table. */
 export function benchTable(rows: readonly BenchRow[]): string {
+  const measured = (value: number | undefined, unit: string) =>
+    value === undefined ? "" : `${figure(value)} ${unit}`.trim();
   const goalOf = ({ goal }: BenchRow) =>
-    goal === null ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`;
+    !goal ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`;
   const remark = (row: BenchRow) => {
     const reached = isReached(row);
-    return [reached === null ? "" : reached ? "reached" : "NOT reached", row.note ?? ""].filter(Boolean).join(
-      "; ",
-    );
+    const result = reached === null ? "" : reached ? "reached" : "NOT reached";
+    return [result, row.note ?? ""].filter(Boolean).join("; ");
   };
   return tableLines(rows, [
     { head: "what", cell: ({ what }) => what },
-    { head: "OrderFlow", cell: ({ ours, unit }) => `${figure(ours)} ${unit}`.trim(), isFigure: true },
+    { head: "OrderFlow", cell: ({ ours, unit }) => measured(ours, unit), isFigure: true },
+    { head: "beside it", cell: ({ beside, unit }) => measured(beside, unit), isFigure: true },
     {
-      head: "beside it",
-      cell: ({ beside, unit }) => beside === null ? "" : `${figure(beside)} ${unit}`.trim(),
+      head: "ratio",
+      cell: (row) => row.beside === undefined ? "" : measureOf(row).toFixed(2),
       isFigure: true,
     },
-    { head: "ratio", cell: (row) => row.beside === null ? "" : measureOf(row).toFixed(2), isFigure: true },
     { head: "to reach", cell: goalOf, isFigure: true },
     { head: "", cell: remark },
   ]).join("\n");

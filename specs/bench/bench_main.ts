@@ -19,11 +19,11 @@ import {
 } from "../../workers/tools/command.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { type BenchPart, type BenchRow, benchTable, medianRows } from "./bench.ts";
-import { costPart, hopsPart } from "./cost.ts";
+import { costPart, restPart } from "./cost.ts";
 import { type BenchServices, startBenchServices } from "./services.ts";
 import { acceptPart, flowPart, latencyPart, relayPart } from "./speed.ts";
 
-const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, hopsPart, costPart];
+const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, restPart, costPart];
 const FLAGS = {
   runs: flag(wholeNumber(1, 100).default(1), "measure everything N times, and print the medians"),
   tiny: flag(onOff, "as little as shows that each part works; its figures mean nothing"),

@@ -1,16 +1,15 @@
-// deno-lint-ignore-file no-control-regex -- the regular expressions find messages among bytes
 /**
- * What one order costs. Under load: what the database has counted, and where the processor time of the machine went. At rest: what it asks of the services, counted on the wire, where a proxy stands
- * before the database and one before the broker, so that no server needs a setting for it.
+ * What one order costs: what the database has counted, and where the processor time of the machine went; and how often an
+ * order at rest asks the database.
  *
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
-import { startCutProxy, type Tap } from "../support/cut_proxy.ts";
+import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
-import { placeOrders } from "../support/place_orders.ts";
 import { settled } from "../support/ledger.ts";
+import { placeOrders } from "../support/place_orders.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 import type { Bench, BenchPart, BenchRow } from "./bench.ts";
@@ -30,7 +29,7 @@ export const costPart: BenchPart = {
     await sessionsEnded(db.sql);
     const after = await readDatabase(db.sql);
     const row = (what: string, unit: string, ours: number, note = ""): BenchRow => {
-      return { what: `one order: ${what}`, unit, ours, beside: null, goal: null, note };
+      return { what: `one order: ${what}`, unit, ours, note };
     };
     const all = warmUp + orders;
     const perOrder = (of: (counts: typeof after) => number) => (of(after) - of(before)) / all;
@@ -53,29 +52,16 @@ export const costPart: BenchPart = {
 async function flow({ services, say }: Bench, db: TestSchema, warmUp: number, orders: number) {
   await using broker = services.broker();
   await using stack = await startStack({}, { services: { db, broker } });
+  // In one transaction, because each look would count as a commit of its own.
+  const ended = () => transaction(db.sql, (sql) => settled({ db: { sql }, broker }));
   say("warming up");
   await putLoadUnseen(stack.url, { orders: warmUp, connections: CONNECTIONS });
-  await allProcessed(db.sql, warmUp);
+  await ended();
   say(`${orders} orders`);
   const readMeter = await startMachineMeter(stack.pids());
   await putLoadUnseen(stack.url, { orders, connections: CONNECTIONS });
-  await allProcessed(db.sql, warmUp + orders);
+  await ended();
   return await readMeter();
-}
-
-/** Deliveries of an order that goes well. */
-const DELIVERIES = 5;
-
-/** Waits in one transaction, because each look would count as a commit of its own. */
-async function allProcessed(sql: Sql, orders: number): Promise<void> {
-  await transaction(sql, async (tx) => {
-    await eventually(`${orders} orders to end`, async () => {
-      const [row] = await tx<{ processed: number; unpublished: boolean }[]>`
-        select (select count(*)::int from processed_events) as processed,
-               exists (select from outbox_events where published_at is null) as unpublished`;
-      return row?.processed === orders * DELIVERIES && !row.unpublished;
-    }, 120_000);
-  });
 }
 
 /** Sessions hand in the last of their counts when they end. */
@@ -107,182 +93,50 @@ const WARM_UP = { orders: 300, connections: 16 };
 /** After an order has settled, in milliseconds: what it has set off besides, such as a last look of the relay, is over. */
 const REST_MS = 100;
 
-/** Starts to count. */
-function nothing() {
-  return {
-    /** Times that a process waits for the database, by process. What leaves before an answer comes counts once. */
-    roundTrips: new Map<string, number>(),
-    /** Statements of heartbeats, which are left out of everything else: they are about the process. */
-    heartbeats: 0,
-    /** What gets an answer of its own, round trip or not. */
-    statements: 0,
-    publishes: 0,
-    deliveries: 0,
-    /**
-     * How many steps in a row have led to where a process is: to the database and back, by way of the database to who
-     * listens, by way of the broker to a consumer. As with Lamport's clocks, what a process did before counts as before,
-     * whether or not it was the cause.
-     */
-    hops: new Map<string, number>(),
-    /** The hops that had led to each statement, and to the last publish. */
-    asked: [] as { readonly who: string; readonly hops: number }[],
-    published: 0,
-  };
-}
-
-type Passed = ReturnType<typeof nothing>;
-
-const latin1 = new TextDecoder("latin1"); // a character for each byte
-const PUBLISH = /\x01[^]{6}\0\x3c\0\x28/g; // frames of basic.publish and basic.deliver
-const DELIVER = /\x01[^]{6}\0\x3c\0\x3c/g;
-const STATEMENT = /S\0\0\0\x04|Q\0\0[^]{2}\w/g; // Sync, and a simple query
-const [TERMINATE, NOTIFICATION] = [0x58, 0x41]; // the types of two messages of Postgres
-
-/**
- * Makes a watch over all connections of a system to its services. It expects of a chunk that it begins with a whole
- * message, as it does where one order is on its way, and that a process names its connections `orderflow <name>`.
- */
-export function watchWires() {
-  let passed = nothing();
-  const hopsOf = (who: string) => passed.hops.get(who) ?? 0;
-  const reach = (who: string, from: number) => void passed.hops.set(who, Math.max(hopsOf(who), from + 1));
-  const add = (to: Map<string, number>, who: string) => void to.set(who, (to.get(who) ?? 0) + 1);
-  const count = (text: string, what: RegExp) => [...text.matchAll(what)].length;
-
-  function database(): Tap {
-    let who = "";
-    let waiting: number | null = null; // the hops that had led to what is not answered yet
-    const prepared = new Map<string, string>(); // statements by their names
-    return {
-      sent(bytes) {
-        const text = latin1.decode(bytes);
-        who ||= /application_name\0orderflow ([^\0]+)\0/.exec(text)?.[1] ?? "";
-        for (const [, name = "", sql = ""] of text.matchAll(/P[^]{4}(\w+)\0([^\0]*)\0/g)) {
-          prepared.set(name, sql);
-        }
-        const bound = [...text.matchAll(/B[^]{4}\0(\w+)\0/g)].map(([, name = ""]) =>
-          prepared.get(name) ?? ""
-        );
-        const statements = count(text, STATEMENT);
-        const heartbeats = bound.filter((sql) => sql.includes("heartbeats")).length;
-        passed.heartbeats += heartbeats;
-        if (bytes[0] === TERMINATE || (heartbeats > 0 && heartbeats === statements)) return;
-        if (waiting === null) add(passed.roundTrips, who);
-        waiting = hopsOf(who);
-        passed.asked.push({ who, hops: waiting });
-        passed.statements += statements;
-      },
-      received(bytes) {
-        if (waiting !== null) reach(who, waiting);
-        else if (bytes[0] === NOTIFICATION) {
-          reach(who, passed.asked.findLast((other) => other.who !== who)?.hops ?? 0);
-        }
-        waiting = null;
-      },
-    };
-  }
-
-  function broker(): Tap {
-    let who = "";
-    return {
-      sent(bytes) {
-        const text = latin1.decode(bytes);
-        who ||= /connection_nameS[^]{4}orderflow ([\w.-]+)/.exec(text)?.[1] ?? "";
-        const found = count(text, PUBLISH);
-        passed.publishes += found;
-        if (found > 0) passed.published = hopsOf(who);
-      },
-      received(bytes) {
-        const found = count(latin1.decode(bytes), DELIVER);
-        passed.deliveries += found;
-        if (found > 0) reach(who, passed.published);
-      },
-    };
-  }
-
-  /** What has passed since the last call. */
-  function take(): Passed {
-    const taken = passed;
-    passed = nothing();
-    return taken;
-  }
-
-  return { database, broker, take };
-}
-
-/** Orders come one at a time. What most of them do counts: at times a poll falls between. */
-export const hopsPart: BenchPart = {
-  name: "hops",
-  about: "what one order at rest asks of the services: round trips, commits, messages, hops in a row",
+/** Orders come one at a time. What most of them do counts: at times a poll or a heartbeat falls between. */
+export const restPart: BenchPart = {
+  name: "rest",
+  about: "how often one order at rest asks the database, and commits, counted by a proxy before it",
   async run({ services, size, say }) {
-    const wires = watchWires();
     await using resources = new AsyncDisposableStack();
-    const via = (urls: { readonly database: string; readonly broker: string }) => ({
-      database: resources.use(startCutProxy(urls.database, 5432, wires.database)).url,
-      broker: resources.use(startCutProxy(urls.broker, 5672, wires.broker)).url,
-    });
-    await using stack = await startFlowStack(services, { via });
-    const nextTransaction = async () => { // only what writes or notifies has a number
-      const rows = await stack.db.sql<{ id: number }[]>`
-        select pg_snapshot_xmax(pg_current_snapshot())::text::float8 as id`;
-      return rows[0]?.id ?? 0;
+    let wire: CutProxy | undefined;
+    const via = <Urls extends { readonly database: string }>(urls: Urls) => {
+      wire = resources.use(startCutProxy(urls.database, 5432));
+      return { ...urls, database: wire.url };
     };
-    const count = size(40, 3);
-    say(`${count} orders one at a time, after a warm-up`);
+    await using stack = await startFlowStack(services, { via });
+    const count = async () => {
+      const [row] = await stack.db.sql<{ commits: number }[]>`
+        select pg_snapshot_xmax(pg_current_snapshot())::text::float8 as commits`; // only what writes or notifies has a number
+      return { roundTrips: wire?.roundTrips() ?? 0, commits: row?.commits ?? 0 };
+    };
+    const orders = size(40, 3);
+    say(`${orders} orders one at a time, after a warm-up`);
     await placeOrders(stack.url, WARM_UP);
     await settled(stack);
-    const orders: CountedOrder[] = [];
-    for (let n = 0; n < count; n++) {
+    const counted: Awaited<ReturnType<typeof count>>[] = [];
+    for (let n = 0; n < orders; n++) {
       await delay(REST_MS);
-      wires.take();
-      const before = await nextTransaction();
+      const before = await count();
       await placeOrders(stack.url, { orders: 1, connections: 1 });
       await settled(stack);
       await delay(REST_MS);
-      orders.push({ ...wires.take(), writes: await nextTransaction() - before });
+      const after = await count();
+      counted.push({
+        roundTrips: after.roundTrips - before.roundTrips,
+        commits: after.commits - before.commits,
+      });
     }
-    return hopRows(orders, stack.broker.topology.queues.ordersLifecycleEvents.name);
+    const row = (what: string, ours: number) => ({ what: `one order at rest: ${what}`, unit: "", ours });
+    return [
+      {
+        ...row("database round trips", mostFrequent(counted.map((it) => it.roundTrips))),
+        goal: { atMost: 16 },
+      },
+      row("commits", mostFrequent(counted.map((it) => it.commits))),
+    ];
   },
 };
-
-/** What an order asked for, with the number of transactions that wrote or notified. */
-export type CountedOrder = Omit<Passed, "asked" | "published"> & { readonly writes: number };
-
-/** The lines; `last` is the process whose step is an order's last. Pure. */
-export function hopRows(orders: readonly CountedOrder[], last: string): BenchRow[] {
-  const usual = (of: (order: CountedOrder) => number) => mostFrequent(orders.map(of));
-  const row = (what: string, of: (order: CountedOrder) => number, atMost?: number, note = "") => ({
-    what: `one order at rest: ${what}`,
-    unit: "",
-    ours: usual(of),
-    beside: null,
-    goal: atMost === undefined ? null : { atMost },
-    note,
-  });
-  const each = [...new Set(orders.flatMap(({ roundTrips }) => [...roundTrips.keys()]))]
-    .map((who) =>
-      [who.replace(/^test\.\w+\./, ""), usual(({ roundTrips }) => roundTrips.get(who) ?? 0)] as const
-    )
-    .filter(([, trips]) => trips > 0);
-  return [
-    row(
-      "database round trips",
-      ({ roundTrips }) => roundTrips.values().reduce((sum, trips) => sum + trips, 0),
-      16,
-      each.map(([who, trips]) => `${who} ${trips}`).join(", "),
-    ),
-    row("statements, begin and commit among them", ({ statements }) => statements),
-    row("commits", ({ writes, heartbeats }) => writes - heartbeats),
-    row("publishes", ({ publishes }) => publishes),
-    row("deliveries", ({ deliveries }) => deliveries),
-    row(
-      "hops in a row",
-      ({ hops }) => hops.get(last) ?? 0,
-      11,
-      "to the database and back, to a listener, to a consumer",
-    ),
-  ];
-}
 
 function mostFrequent(values: readonly number[]): number {
   const groups = [...Map.groupBy(values, (value) => value)];

@@ -4,13 +4,11 @@
  *
  * @module
  */
-import { startPostgres } from "../../shared/embedded/postgres.ts";
-import { migrate } from "../../shared/sql/migrate.ts";
 import { startChaosBroker } from "../chaos/system.ts";
 import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
-import { databaseOn } from "../support/test_postgres.ts";
-import { schemaAt, type TestSchema } from "../support/test_schema.ts";
+import { startTestServer } from "../support/test_postgres.ts";
+import { ownSchema, type TestSchema } from "../support/test_schema.ts";
 import { type StackOptions, startStack, type TestStack } from "../support/test_stack.ts";
 import { runScript } from "./bench.ts";
 
@@ -32,38 +30,20 @@ export interface BenchServices extends AsyncDisposable {
  */
 export async function startBenchServices(): Promise<BenchServices> {
   await using resources = new AsyncDisposableStack();
-  const given = Deno.env.get("DATABASE_URL") || undefined; // an empty one counts as unset
-  const databaseUrl = given ?? await embeddedDatabase(resources);
+  const server = await startTestServer({}, true);
+  resources.defer(() => server.stop());
   const { url } = resources.use(await startChaosBroker());
   const owned = resources.move();
   return {
-    isDatabaseEmbedded: given === undefined,
+    isDatabaseEmbedded: server.crash !== null,
     isBrokerEmbedded: !Deno.env.get("AMQP_URL"),
-    database: () => freshDatabase(databaseUrl),
+    database: () => ownSchema(server),
     broker() {
       const names = testTopology();
       return { url, ...names, [Symbol.asyncDispose]: () => deleteTopology(url, names.topology) };
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-async function embeddedDatabase(resources: AsyncDisposableStack): Promise<string> {
-  const dataDir = await Deno.makeTempDir({ prefix: "orderflow_bench_" });
-  resources.defer(() => Deno.remove(dataDir, { recursive: true }));
-  await Deno.chmod(dataDir, 0o711); // root's server runs under another account, which must pass through
-  const server = await startPostgres({ dataDir });
-  resources.defer(() => server.stop());
-  return server.url;
-}
-
-async function freshDatabase(url: string): Promise<TestSchema> {
-  await using resources = new AsyncDisposableStack();
-  const database = resources.use(await databaseOn({ url, stop: () => Promise.resolve(), crash: null }));
-  await migrate(database.url, { roles: true });
-  const schema = resources.use(schemaAt(database.url));
-  const owned = resources.move();
-  return { ...schema, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** Starts all processes with default settings, on a database and queues that are deleted with the stack. */
@@ -139,16 +119,13 @@ async function readMachine(): Promise<string> {
 /** Linux counts processor time in hundredths of a second, whatever the kernel's own clock (USER_HZ, `man 5 proc`). */
 const TICKS_PER_SECOND = 100;
 
-/** By process: its program's name, which may contain anything, its parent, and the seconds of all its threads. */
+/** Of each process its id, its program's name, which may contain anything, its parent, and the seconds of its threads. */
 function parseStats(stats: string) {
   const lines = stats.matchAll(/^(\d+) \((.*)\) \S (\d+) (?:\S+ ){9}(\d+) (\d+) /gm);
-  return new Map([...lines].map(([, pid, program = "", parent, user, system]) => {
-    return [Number(pid), {
-      program,
-      parent: Number(parent),
-      cpuSeconds: (Number(user) + Number(system)) / TICKS_PER_SECOND,
-    }];
-  }));
+  return [...lines].map(([, pid, program = "", parent, user, system]) => {
+    const cpuSeconds = (Number(user) + Number(system)) / TICKS_PER_SECOND;
+    return { pid: Number(pid), program, parent: Number(parent), cpuSeconds };
+  });
 }
 
 /** The services, by the names of their programs. */
@@ -158,13 +135,13 @@ const SERVICES = new Map([["postgres", "postgres"], ["beam.smp", "broker"]]);
 export function usedBetween(before: string, after: string, ours: ReadonlyMap<string, number>, self: number) {
   const names = new Map([...ours].map(([name, pid]) => [pid, name]));
   const used = new Map<string, number>([...ours.keys()].map((name) => [name, 0]));
-  const earlier = parseStats(before);
-  for (const [pid, { program, parent, cpuSeconds }] of parseStats(after)) {
+  const earlier = new Map(parseStats(before).map(({ pid, cpuSeconds }) => [pid, cpuSeconds]));
+  for (const { pid, program, parent, cpuSeconds } of parseStats(after)) {
     // Besides the processes of ours, the embedded broker is the only lasting child of a benchmark.
     const isBroker = parent === self && program === "deno";
     const other = pid === self ? "benchmark" : isBroker ? "broker" : SERVICES.get(program) ?? "others";
     const name = names.get(pid) ?? other;
-    used.set(name, (used.get(name) ?? 0) + cpuSeconds - (earlier.get(pid)?.cpuSeconds ?? 0));
+    used.set(name, (used.get(name) ?? 0) + cpuSeconds - (earlier.get(pid) ?? 0));
   }
   return used;
 }

@@ -11,20 +11,18 @@ import { declareTopology } from "../../shared/broker/connection.ts";
 import { makeEvent } from "../../shared/events.ts";
 import { readConfig } from "../../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
 import { insertingEvents } from "../../shared/sql/outbox.ts";
 import { API, RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";
-import { settled } from "../support/ledger.ts";
+import { countUnpublished, settled } from "../support/ledger.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
-import { type Bench, type BenchPart, type BenchRow, median, type Quantiles } from "./bench.ts";
-import { bareFlow, insertOneByOne, publishOutbox, runChains, tellEnds, timeOrders } from "./bare_main.ts";
+import { type Bench, type BenchPart, type BenchRow, inTurns, median, type Quantiles } from "./bench.ts";
+import { bareFlow, insertOneByOne, publishEvents, runChains, tellEnds, timeOrders } from "./bare_main.ts";
 import { putLoad, putLoadUnseen, startFlowStack } from "./services.ts";
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;
-const mean = (a: number, b: number) => (a + b) / 2;
 
 /** Connections, and how many times as many orders a second as naive inserts are to be accepted over them. */
 const CASES = [{ connections: 16, atLeast: 1 }, { connections: 64, atLeast: 2 }];
@@ -33,8 +31,9 @@ export const acceptPart: BenchPart = {
   name: "accept",
   about: "POST /orders, beside one-row insert transactions over as many connections",
   async run(bench) {
-    await using db = await bench.services.database();
-    await using broker = bench.services.broker();
+    const { services, size, say } = bench;
+    await using db = await services.database();
+    await using broker = services.broker();
     await db.sql`create table naive_orders (like orders including all)`;
     // The API alone: this is about the stage by itself. The flow measures what is left of it beside all the others.
     await using stack = await startStack({}, { services: { db, broker }, processes: [API.name] });
@@ -45,53 +44,41 @@ export const acceptPart: BenchPart = {
         return { perSecond, ...post, cpuShare };
       };
       const naive = (orders: number) => insertOneByOne(db.url, orders, connections);
-      rows.push(...acceptRows(connections, atLeast, await inTurns(bench, connections, ours, naive)));
+      say(`${connections} connections: warming up`);
+      const warmUp = size(3000, 100);
+      const seconds = size(3, 0.1);
+      const naiveOrders = Math.ceil((await naive(warmUp)).perSecond * seconds);
+      const ourOrders = Math.ceil((await ours(warmUp)).perSecond * seconds);
+      const rounds = await inTurns(bench, size(3, 1), {
+        beside: () => naive(naiveOrders),
+        ours: () => ours(ourOrders),
+      });
+      rows.push(...acceptRows(connections, atLeast, rounds));
     }
     return rows;
   },
 };
 
 type Round = Awaited<ReturnType<typeof insertOneByOne>>;
-type MeasureRound = (orders: number) => Promise<Round>;
-/** What was measured over one number of connections: `POST /orders`, and the naive inserts. */
-type Rounds = Readonly<Record<"ours" | "naive", readonly Round[]>>;
-
-/** Measures both in turns, so that whatever else the machine does meets both. */
-async function inTurns(
-  { say, size }: Bench,
-  connections: number,
-  ours: MeasureRound,
-  naive: MeasureRound,
-): Promise<Rounds> {
-  say(`${connections} connections: warming up`);
-  const warmUp = size(3000, 100);
-  const seconds = size(3, 0.1);
-  const naiveOrders = Math.ceil((await naive(warmUp)).perSecond * seconds);
-  const ourOrders = Math.ceil((await ours(warmUp)).perSecond * seconds);
-  const rounds: { ours: Round[]; naive: Round[] } = { ours: [], naive: [] };
-  for (let round = 1; round <= size(3, 1); round++) {
-    say(`${connections} connections: round ${round}`);
-    rounds.naive.push(await naive(naiveOrders));
-    rounds.ours.push(await ours(ourOrders));
-  }
-  return rounds;
-}
 
 /** The lines of one number of connections: medians of the rounds. Pure. */
-export function acceptRows(connections: number, atLeast: number, { ours, naive }: Rounds): BenchRow[] {
-  const row = (name: string, unit: string, of: (round: Round) => number, goal: BenchRow["goal"]) => ({
+export function acceptRows(
+  connections: number,
+  atLeast: number,
+  { ours, beside }: Readonly<Record<"ours" | "beside", readonly Round[]>>,
+): BenchRow[] {
+  const row = (name: string, unit: string, of: (round: Round) => number) => ({
     what: `accept, ${connections} connections: ${name}`,
     unit,
     ours: median(ours.map(of)),
-    beside: median(naive.map(of)),
-    goal,
+    beside: median(beside.map(of)),
   });
   const share = (rounds: readonly Round[]) => percent(median(rounds.map(({ cpuShare }) => cpuShare)));
-  const note = `the load generator took ${share(ours)} of a core, the naive client ${share(naive)}`;
+  const note = `the load generator took ${share(ours)} of a core, the naive client ${share(beside)}`;
   return [
-    { ...row("orders", "/s", ({ perSecond }) => perSecond, { atLeast }), note },
-    row("p50", "ms", ({ p50 }) => p50, null),
-    row("p99", "ms", ({ p99 }) => p99, { atMost: 1 }),
+    { ...row("orders", "/s", ({ perSecond }) => perSecond), goal: { atLeast }, note },
+    row("p50", "ms", ({ p50 }) => p50),
+    { ...row("p99", "ms", ({ p99 }) => p99), goal: { atMost: 1 } },
   ];
 }
 
@@ -108,7 +95,8 @@ const { OUTBOX_PUBLISHER_BATCH_SIZE: BATCH } = readConfig(["OUTBOX_PUBLISHER_BAT
 export const relayPart: BenchPart = {
   name: "relay",
   about: "events per second of a backlog that the relay drains, beside amqplib alone with the same messages",
-  async run({ services, size, say }) {
+  async run(bench) {
+    const { services, size, say } = bench;
     const events = size(200_000, 2000);
     say(`filling the outbox with ${events} events`);
     await using db = await services.database();
@@ -116,20 +104,16 @@ export const relayPart: BenchPart = {
       await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, orderCreated));
     }
     await using broker = services.broker();
-    const { exchange } = broker.topology;
-    const bare = () =>
-      whileEmptied(broker, events, () => publishOutbox(db.url, broker.url, exchange, 2 * BATCH));
-    say("amqplib alone");
-    const before = await bare();
-    say(`the relay, after ${Math.round(before)}/s`);
-    const ours = await whileEmptied(broker, events, () => drain(db, broker, events));
-    say(`amqplib alone, after ${Math.round(ours)}/s`);
-    const after = await bare();
+    const bare = () => publishEvents(broker, "order.created", events, 2 * BATCH);
+    const { ours, beside } = await inTurns(bench, 1, {
+      beside: () => whileEmptied(broker, events, bare),
+      ours: () => whileEmptied(broker, events, () => drain(db, broker, events)),
+    });
     return [{
       what: `relay, backlog of ${events.toLocaleString("en")}: events`,
       unit: "/s",
-      ours,
-      beside: mean(before, after),
+      ours: median(ours),
+      beside: median(beside),
       goal: { atLeast: 0.8 },
       note: "amqplib alone before and after",
     }];
@@ -150,16 +134,14 @@ function orderCreated() {
 async function drain(db: TestSchema, broker: TestBroker, events: number): Promise<number> {
   await using relay = await startStack({}, { services: { db, broker }, processes: [RELAY.name] });
   const { sql } = db;
-  await eventually("the relay to publish", () => isPublished(sql, "asc"), 30_000);
   await eventually("the outbox to be empty", async () => {
     await delay(LOOK_EVERY_MS);
-    if (relay.crashes.length > 0) throw new Error("the relay has ended");
     // The highest id is in one of the last two batches, so most looks read one row by its key.
-    if (!await isPublished(sql, "desc")) return false;
-    const [rest] = await sql<{ is: boolean }[]>`
-      select not exists (select from outbox_events where published_at is null) as is`;
-    return rest?.is;
+    const [last] = await sql<{ isOut: boolean }[]>`
+      select published_at is not null as "isOut" from outbox_events order by id desc limit 1`;
+    return last?.isOut && await countUnpublished(sql) === 0;
   }, DRAIN_MS);
+  if (relay.crashes.length > 0) throw new Error("The relay has ended in between");
   const [times] = await sql<{ events: number; seconds: number }[]>`
     with marked as (select published_at from outbox_events where published_at is not null),
          first as (select published_at from marked order by published_at offset ${BATCH - 1} limit 1)
@@ -170,14 +152,6 @@ async function drain(db: TestSchema, broker: TestBroker, events: number): Promis
     throw new Error(`The relay marked ${times?.events} events after its first batch, not ${events - BATCH}`);
   }
   return times.events / times.seconds;
-}
-
-/** Whether the event with the lowest id, which the relay takes first, or the one with the highest is published. */
-async function isPublished(sql: Sql, order: "asc" | "desc"): Promise<boolean> {
-  const [row] = await sql<{ is: boolean }[]>`
-    select published_at is not null as is from outbox_events
-    order by id ${order === "asc" ? sql`asc` : sql`desc`} limit 1`;
-  return row?.is ?? false;
 }
 
 /**
@@ -224,38 +198,38 @@ export const flowPart: BenchPart = {
   name: "flow",
   about: "orders per second from POST to the end, beside the same messages through the broker alone",
   async run(bench) {
-    const orders = bench.size(30_000, 100);
-    const bare = async () => {
-      bench.say(`the messages of ${orders} orders through the broker alone`);
-      await using broker = bench.services.broker();
-      return await bareFlow(broker, orders);
-    };
-    const before = await bare();
-    const load = await flow(bench, orders);
-    const after = await bare();
-    const { isBrokerEmbedded } = bench.services;
+    const { services, size, say } = bench;
+    const orders = size(30_000, 100);
+    const { ours, beside } = await inTurns(bench, 1, {
+      async beside() {
+        await using broker = services.broker();
+        return await bareFlow(broker, orders);
+      },
+      async ours() {
+        await using stack = await startFlowStack(services);
+        say("warming up");
+        await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
+        say(`${orders} orders`);
+        return await putLoad(stack, { orders, connections: CONNECTIONS });
+      },
+    });
+    const goal = services.isBrokerEmbedded ? {} : { goal: { atLeast: 0.6 } };
+    const why = "goal is on RabbitMQ: the embedded broker writes nothing to disk";
+    const load = median(ours.map(({ cpuShare }) => cpuShare));
     return [{
       what: "flow: POST to final state",
       unit: "orders/s",
-      ours: load.end.perSecond,
-      beside: mean(before, after),
-      goal: isBrokerEmbedded ? null : { atLeast: 0.6 },
+      ours: median(ours.map(({ end }) => end.perSecond)),
+      beside: median(beside),
+      ...goal,
       note: [
-        ...(isBrokerEmbedded ? ["goal is on RabbitMQ: the embedded broker writes nothing to disk"] : []),
-        `beside it ${before.toFixed(0)} before and ${after.toFixed(0)} after`,
-        `load generator ${load.cpuShare.toFixed(2)} of a core while it sent`,
+        ...(services.isBrokerEmbedded ? [why] : []),
+        `beside it ${beside.map((perSecond) => perSecond.toFixed(0)).join(" and ")}`,
+        `load generator ${load.toFixed(2)} of a core while it sent`,
       ].join("; "),
     }];
   },
 };
-
-async function flow(bench: Bench, orders: number) {
-  await using stack = await startFlowStack(bench.services);
-  bench.say("warming up");
-  await putLoad(stack, { orders: bench.size(500, 20), connections: CONNECTIONS });
-  bench.say(`${orders} orders`);
-  return await putLoad(stack, { orders, connections: CONNECTIONS });
-}
 
 /** Between two orders or chains with nothing beside them: each has ended long before the next one comes. */
 const IDLE_EVERY_MS = 100;
@@ -272,19 +246,24 @@ export const latencyPart: BenchPart = {
   name: "latency",
   about: "milliseconds from POST to COMPLETED: idle, beside bare commits and hops; under load, beside idle",
   async run(bench) {
-    const before = await bareChains(bench);
-    const { idle, busy, note } = await latencies(bench);
-    const after = await bareChains(bench);
-    const bare = { p50: mean(before.p50, after.p50), p99: mean(before.p99, after.p99) };
-    const bareNote = `beside it ${before.p50.toFixed(1)} before and ${after.p50.toFixed(1)} after`;
-    const row = (what: string, ours: number, beside: number, goal: BenchRow["goal"], note: string) => {
-      return { what, unit: "ms", ours, beside, goal, note };
-    };
+    const { ours: [ours], beside } = await inTurns(bench, 1, {
+      beside: () => bareChains(bench),
+      ours: () => latencies(bench),
+    });
+    if (!ours) throw new Error("There is no round to tell of");
+    const { idle, busy, note } = ours;
+    const row = (what: string, ours: number, beside: number) => ({ what, unit: "ms", ours, beside });
+    const bare = (of: (chain: Quantiles) => number) => median(beside.map(of));
+    const besideNote = `beside it ${beside.map(({ p50 }) => p50.toFixed(1)).join(" and ")}`;
     return [
-      row("idle latency p50", idle.p50, bare.p50, { atMost: 2 }, bareNote),
-      row("idle latency p99", idle.p99, bare.p99, null, ""),
-      row("latency under way at half rate p50", busy.p50, idle.p50, { atMost: 3 }, note),
-      row("latency under way at half rate p99", busy.p99, idle.p99, { atMost: 10 }, "as above"),
+      { ...row("idle latency p50", idle.p50, bare(({ p50 }) => p50)), goal: { atMost: 2 }, note: besideNote },
+      row("idle latency p99", idle.p99, bare(({ p99 }) => p99)),
+      { ...row("latency under way at half rate p50", busy.p50, idle.p50), goal: { atMost: 3 }, note },
+      {
+        ...row("latency under way at half rate p99", busy.p99, idle.p99),
+        goal: { atMost: 10 },
+        note: "as above",
+      },
     ];
   },
 };
@@ -316,9 +295,8 @@ async function latencies({ services, size, say }: Bench) {
   return { idle, busy, note };
 }
 
-async function bareChains({ services, size, say }: Bench): Promise<Quantiles> {
+async function bareChains({ services, size }: Bench): Promise<Quantiles> {
   const count = size(150, 5);
-  say(`${count} bare chains`);
   await using db = await services.database();
   await using broker = services.broker();
   const queue = broker.topology.queues.paymentsOrderCreated.name;

@@ -8,7 +8,7 @@ import { connect } from "amqplib";
 import { join } from "node:path";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
-import { type CutProxy, startCutProxy, type Tap } from "../support/cut_proxy.ts";
+import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
@@ -133,7 +133,7 @@ interface Place {
   /** On which it listens to other nodes. */
   readonly distPort: number;
   /** The name server as it knows it. */
-  readonly epmdPort: string;
+  readonly epmdPort: number;
   /** All that it says to other nodes goes over these, and what they say to it. */
   readonly wires: CutProxy[];
 }
@@ -143,40 +143,43 @@ interface Place {
  * others are where the wires to them begin.
  */
 function connected(names: readonly string[], epmdPort: string, resources: AsyncDisposableStack): Place[] {
-  const proxyOf = (port: number | string, tap?: () => Tap) =>
-    resources.use(startCutProxy(`http://127.0.0.1:${port}`, 80, tap));
-  const portOf = (proxy: CutProxy | null | undefined) => proxy ? Number(new URL(proxy.url).port) : undefined;
+  const proxyOf = (port: number | string, rewriteAnswer?: Rewrite) =>
+    resources.use(startCutProxy(`http://127.0.0.1:${port}`, 80, undefined, rewriteAnswer));
   const ports = names.map(() => freePort("127.0.0.1"));
-  const wires = ports.map((to) => ports.map((from) => from === to ? null : proxyOf(to)));
-  return names.map((name, own) => {
-    const instead = new Map(ports.map((to, i) => [to, portOf(wires[i]?.[own])]));
-    const received = (answer: Uint8Array) => lead(answer, instead);
-    const guide = proxyOf(epmdPort, () => ({ sent: () => {}, received }));
+  const wires = ports.flatMap((from) => ports.map((to) => ({ from, to })))
+    .filter(({ from, to }) => from !== to)
+    .map((ends) => ({ ...ends, wire: proxyOf(ends.to) }));
+  return names.map((name, i) => {
+    const distPort = ports[i] ?? 0;
+    const instead = new Map(
+      wires.filter(({ from }) => from === distPort).map(({ to, wire }) => [to, portOf(wire)]),
+    );
+    const guide = proxyOf(epmdPort, (answer) => lead(answer, instead));
     instead.set(Number(epmdPort), portOf(guide));
-    return {
-      name,
-      distPort: ports[own] ?? 0,
-      epmdPort: new URL(guide.url).port,
-      wires: wires.flatMap((to, i) => i === own ? to : to[own] ?? []).filter((wire) => wire !== null),
-    };
+    const mine = wires.filter(({ from, to }) => from === distPort || to === distPort);
+    return { name, distPort, epmdPort: portOf(guide), wires: mine.map(({ wire }) => wire) };
   });
 }
 
+const portOf = ({ url }: CutProxy) => Number(new URL(url).port);
+type Rewrite = NonNullable<Parameters<typeof startCutProxy>[3]>;
 const PORT2_RESP = 119;
 
 /**
  * Puts another port into the name server's answer, of itself or of a node, where `instead` has one
  * (https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol).
  */
-function lead(answer: Uint8Array, instead: ReadonlyMap<number, number | undefined>): void {
-  if (answer.length < 4) return;
+function lead(
+  answer: Uint8Array<ArrayBuffer>,
+  instead: ReadonlyMap<number, number>,
+): Uint8Array<ArrayBuffer> {
+  if (answer.length < 4) return answer;
   const view = new DataView(answer.buffer, answer.byteOffset);
   const isOfNode = answer[0] === PORT2_RESP && answer[1] === 0;
   const port = isOfNode ? view.getUint16(2) : view.getUint32(0);
-  const other = instead.get(port);
-  if (other === undefined) return;
-  if (isOfNode) view.setUint16(2, other);
-  else view.setUint32(0, other);
+  if (isOfNode) view.setUint16(2, instead.get(port) ?? port);
+  else view.setUint32(0, instead.get(port) ?? port);
+  return answer;
 }
 
 function createNode(
@@ -191,7 +194,7 @@ function createNode(
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
     RABBITMQ_DIST_PORT: String(distPort),
-    ERL_EPMD_PORT: epmdPort,
+    ERL_EPMD_PORT: String(epmdPort),
     RABBITMQ_MNESIA_BASE: join(home, name),
     RABBITMQ_LOG_BASE: join(home, "log"),
     RABBITMQ_PID_FILE: join(home, `${name}.pid`),

@@ -20,21 +20,15 @@ export interface CutProxy extends AsyncDisposable {
   roundTrips(): number;
 }
 
-/** Sees what passes over one connection, as it comes, and may change it in place. */
-export interface Tap {
-  readonly sent: (bytes: Uint8Array) => void;
-  readonly received: (bytes: Uint8Array) => void;
-}
-
 /**
- * Starts a proxy in front of the service that `serviceUrl` names; `tap` makes what looks at each connection, and `rewrite`
- * replaces what a client says first.
+ * Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first, and
+ * `rewriteAnswer` what it hears first.
  */
 export function startCutProxy(
   serviceUrl: string,
   defaultPort: number,
-  tap?: () => Tap,
   rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
+  rewriteAnswer = (answer: Uint8Array<ArrayBuffer>) => answer,
 ): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
@@ -81,19 +75,18 @@ export function startCutProxy(
   function watchConnection() {
     const silencesBefore = isSilent ? -1 : silences;
     let isClientsTurn = true;
-    const seen = tap?.();
-    let isGreeted = false;
-    const way = (isFromClient: boolean) =>
-      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+    const way = (isFromClient: boolean, rewriteFirst: typeof rewrite) => {
+      let isFirst = true;
+      return new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
-          (isFromClient ? seen?.sent : seen?.received)?.(chunk);
-          if (silences === silencesBefore) out.enqueue(isFromClient && !isGreeted ? rewrite(chunk) : chunk);
-          isGreeted ||= isFromClient;
+          if (silences === silencesBefore) out.enqueue(isFirst ? rewriteFirst(chunk) : chunk);
+          isFirst = false;
         },
       });
-    return [way(true), way(false)] as const;
+    };
+    return [way(true, rewrite), way(false, rewriteAnswer)] as const;
   }
 
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -7,23 +7,11 @@
 import type { EventType } from "../../shared/events.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { isFinal, type OrderStatus } from "../../shared/order_status.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import type { Queryable, Sql } from "../../shared/sql/connect.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
 import type { Course, KeptOrders } from "./place_orders.ts";
 import type { TestStack } from "./test_stack.ts";
-
-/** The events of the purchase. What is told beyond them, by a consumer that was added, is for that consumer's tests. */
-export const LEDGER_EVENTS: readonly EventType[] = [
-  "order.created",
-  "payment.succeeded",
-  "payment.failed",
-  "enrollment.granted",
-  "enrollment.failed",
-  "refund.requested",
-  "refund.succeeded",
-  "notification.sent",
-];
 
 /** How many consumers get one event of each of these types, all in all. */
 export function countHearings(...types: readonly EventType[]): number {
@@ -31,7 +19,10 @@ export function countHearings(...types: readonly EventType[]): number {
   return types.reduce((sum, type) => sum + heard.filter((bound) => bound === type).length, 0);
 }
 
-/** How often each outcome stands in each table; of the outbox how often each of {@linkcode LEDGER_EVENTS}. */
+/**
+ * How often each outcome stands in each table; of the outbox how often each event of the purchase: what is told
+ * beyond them, by a consumer that was added, is for that consumer's tests.
+ */
 export async function readLedger(sql: Sql) {
   const count = async (table: string, column: string): Promise<Record<string, number>> => {
     const rows = await sql<{ key: string; count: number }[]>`
@@ -39,7 +30,7 @@ export async function readLedger(sql: Sql) {
     return Object.fromEntries(rows.map(({ key, count }) => [key, count]));
   };
   const events = Object.entries(await count("outbox_events", "type"))
-    .filter(([type]) => LEDGER_EVENTS.some((known) => known === type));
+    .filter(([type]) => type in PURCHASE.events);
   const [letters] = await sql<{ count: number }[]>`select count(*)::int as count from dead_letters`;
   return {
     orders: await count("orders", "status"),
@@ -80,15 +71,17 @@ export function ledgerOf(
   };
 }
 
+const PURCHASE = ledgerOf({ success: 1, paymentFailure: 1, enrollmentFailure: 1 });
+
 /** How many orders have not reached a final status. */
-export async function countUnfinished(sql: Sql): Promise<number> {
+export async function countUnfinished(sql: Queryable): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
     select count(*)::int as count from orders where status in ('PENDING', 'PAID', 'REFUND_IN_PROGRESS')`;
   return row?.count ?? 0;
 }
 
 /** How many events the broker has not confirmed. */
-export async function countUnpublished(sql: Sql): Promise<number> {
+export async function countUnpublished(sql: Queryable): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
     select count(*)::int as count from outbox_events where published_at is null`;
   return row?.count ?? 0;
@@ -96,7 +89,7 @@ export async function countUnpublished(sql: Sql): Promise<number> {
 
 /** How many pairs there are of an event and one of its consumers that has neither processed it nor set it aside. */
 export async function countUnprocessed(
-  sql: Sql,
+  sql: Queryable,
   consumers: ReadonlyMap<string, readonly string[]>,
 ): Promise<number> {
   const pairs = [...consumers].flatMap(([consumer, types]) => types.map((type) => ({ consumer, type })));
@@ -113,7 +106,7 @@ export async function countUnprocessed(
 }
 
 type Settling = {
-  readonly db: { readonly sql: Sql };
+  readonly db: { readonly sql: Queryable };
   readonly broker: Pick<TestStack["broker"], "topology">;
 };
 

@@ -7,7 +7,14 @@ import { atomicallyOn, connect, type Sql } from "../../shared/sql/connect.ts";
 import type { Inbox } from "../../shared/sql/inbox.ts";
 import { type DatabaseRole, migrate } from "../../shared/sql/migrate.ts";
 import { openSession, type Session } from "../../shared/sql/session.ts";
-import { RUN_SERVER_VARIABLE, shareTestServer, type TestDatabase, testDatabase } from "./test_postgres.ts";
+import {
+  databaseOn,
+  RUN_SERVER_VARIABLE,
+  shareTestServer,
+  type TestDatabase,
+  testDatabase,
+  type TestServer,
+} from "./test_postgres.ts";
 
 /** A database with the project's schema and no rows. Disposing of it closes its pools. */
 export interface TestSchema extends AsyncDisposable {
@@ -60,6 +67,16 @@ export async function testSchema(): Promise<TestSchema> {
     select tablename as name from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'`;
   await sql`truncate ${sql(tables.map(({ name }) => name))}`;
   return schema;
+}
+
+/** A migrated database of its own on `server`, or for a test alone; disposing of it drops it. */
+export async function ownSchema(server?: TestServer): Promise<TestSchema> {
+  await using resources = new AsyncDisposableStack();
+  const { url } = resources.use(await (server ? databaseOn(server) : testDatabase()));
+  await migrate(url, { roles: true });
+  const schema = resources.use(schemaAt(url));
+  const owned = resources.move();
+  return { ...schema, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** Pools on a migrated database, as it is. */

@@ -73,6 +73,7 @@ export function testPulse(ms: number, more: Partial<LivePulse> = {}): LivePulse 
     })),
     deadLetters: {},
     retries: {},
+    holds: [],
     rates: { orders: 0, events: 0, processed: 0 },
     latency: { p50: null, p99: null },
     ...more,

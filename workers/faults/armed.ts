@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf, retryWhileUnavailable } from "../../shared/process/errors.ts";
+import { messageOf } from "../../shared/process/errors.ts";
 import {
   type ArmedFault,
   type FaultPoint,
@@ -15,6 +15,7 @@ import {
 } from "../../shared/ops/faults.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
+import { watchRows } from "./watch_rows.ts";
 
 export interface Faults {
   /** Whether anything is armed anywhere. */
@@ -29,38 +30,23 @@ export interface Faults {
 const EXIT_KILLED = 137;
 
 /**
- * Keeps what is armed in memory: read when this is called, when something was armed, spent or taken away, and when the
- * connection has been made again. Ends with the pool. Waits until the database can be reached. `log` gets a line for each
- * strike, and for what could not be read.
+ * Keeps in memory what is armed (`watchRows`), until `stop`. Waits until the database can be reached. `log` gets a line for
+ * each strike, and for what could not be read.
  */
 export async function watchFaults(
   sql: Sql,
   { log, stop }: { readonly log: Logger; readonly stop: AbortSignal },
 ): Promise<Faults> {
-  let armed: readonly ArmedFault[] = [];
-  let changed = false;
-  let reading: Promise<void> | null = null;
-
-  async function read(): Promise<void> {
-    while (changed) {
-      changed = false;
-      try {
-        armed = await listArmedFaults(sql);
-      } catch (error) {
-        log.warning("The armed faults cannot be read", { error: messageOf(error) });
-      }
-    }
-    reading = null;
-  }
-
-  /** What is armed; told of a change, only once that is read. */
-  async function current(): Promise<readonly ArmedFault[]> {
-    if (reading) await reading;
-    return armed;
-  }
+  const none: readonly ArmedFault[] = [];
+  const armed = await watchRows({
+    name: "armed faults",
+    none,
+    read: () => listArmedFaults(sql),
+    listen: (onChange) => listenForFaults(sql, onChange),
+  }, { log, stop });
 
   async function strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null> {
-    const candidates = await current();
+    const candidates = await armed.current();
     if (!candidates.some((fault) => isMeantFor(fault, point, target))) return null;
     try {
       const fault = await takeFault(sql, point, target);
@@ -73,13 +59,8 @@ export async function watchFaults(
     }
   }
 
-  const onChange = () => {
-    changed = true;
-    reading ??= read();
-  };
-  await retryWhileUnavailable(() => listenForFaults(sql, onChange), { log, stop });
   return {
-    anyArmed: async () => (await current()).length > 0,
+    anyArmed: async () => (await armed.current()).length > 0,
     strike,
     async crash(point, target) {
       if (await strike(point, target)) Deno.exit(EXIT_KILLED);

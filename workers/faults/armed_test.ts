@@ -77,25 +77,6 @@ Deno.test("a fault strikes only what it is meant for", async () => {
   assertEquals((await listArmedFaults(db.sql)).map(({ times }) => times), [1, 1, 1]);
 });
 
-Deno.test("nothing is asked of the database while nothing is armed", async () => {
-  await using db = await testSchema();
-  let statements = 0;
-  const sql: Sql = new Proxy(db.as("orderflow_payments"), {
-    apply(pool, self, args) {
-      statements++;
-      return Reflect.apply(pool, self, args);
-    },
-  });
-  const faults = await watching(sql);
-  assertEquals(statements, 1, "one read at the start");
-  for (let i = 0; i < 10; i++) {
-    assertEquals(await faults.anyArmed(), false);
-    assertEquals(await faults.strike("provider.failing", target("a")), null);
-    await faults.crash("consumer.crash-after-commit", target("a"));
-  }
-  assertEquals(statements, 1);
-});
-
 Deno.test("a fault that cannot be taken does not strike", async () => {
   await using db = await testSchema();
   await armFaults(db.as("orderflow_ops"), [fault("provider.failing")], new Date());

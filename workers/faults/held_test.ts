@@ -4,6 +4,7 @@ import type { Sql } from "../../shared/sql/connect.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { watchFaults } from "./armed.ts";
 import { watchHolds } from "./held.ts";
 
 shareTestSchema();
@@ -74,23 +75,28 @@ Deno.test("a step is taken once, however many copies ask; one that is given back
   stopping.abort();
 });
 
-Deno.test("nothing is asked of the database while nothing is held", async () => {
+Deno.test("nothing is asked of the database while nothing is armed or held", async () => {
   await using db = await testSchema();
   const stopping = new AbortController();
   let statements = 0;
-  const sql: Sql = new Proxy(db.as("orderflow_relay"), {
+  const sql: Sql = new Proxy(db.as("orderflow_payments"), {
     apply(pool, self, args) {
       statements++;
       return Reflect.apply(pool, self, args);
     },
   });
-  const holds = await watchHolds(sql, [PART], { log: testLog, stop: stopping.signal });
-  assertEquals(statements, 1, "one read at the start");
+  const watching = { log: testLog, stop: stopping.signal };
+  const faults = await watchFaults(sql, watching);
+  const holds = await watchHolds(sql, [PART], watching);
+  assertEquals(statements, 2, "one read of each at the start");
+  const target = { consumers: ["payments"], correlationIds: ["a"] };
   for (let i = 0; i < 10; i++) {
+    assertEquals([await faults.anyArmed(), await faults.strike("provider.failing", target)], [false, null]);
+    await faults.crash("consumer.crash-after-commit", target);
     assertEquals([holds.gate(PART).isShut(), await holds.gate(PART).takeStep()], [false, false]);
     await holds.stopAt(PART);
   }
-  assertEquals(statements, 1);
+  assertEquals(statements, 2);
   stopping.abort();
 });
 

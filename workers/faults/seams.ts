@@ -121,6 +121,18 @@ const DELIVERY_POINTS = [
 
 const isHolding = (point: FaultPoint) => point === "delivery.delayed" || point === "delivery.reordered";
 
+/** Messages that are held back at once; a fault beyond them does not strike. */
+export const MAX_HELD = 1000;
+/** How long a reordered message waits for a later one; then it goes anyway. */
+const MAX_HOLD_MS = 10_000;
+
+/** Runs `then` after `ms`, unless the process has ended: one that stops meanwhile loses what it holds. */
+function later(ms: number, then: () => void): ReturnType<typeof setTimeout> {
+  const timer = setTimeout(then, ms);
+  Deno.unrefTimer(timer);
+  return timer;
+}
+
 /**
  * A publisher that obeys what is armed; without faults the one it wraps. What is held back has been reported as
  * confirmed, as a broker would: a relay that ends meanwhile loses it, and reconciliation puts that right. `cut` takes the
@@ -128,7 +140,7 @@ const isHolding = (point: FaultPoint) => point === "delivery.delayed" || point =
  */
 export function withPublisherFaults(
   publisher: Publisher,
-  { faults, holds: stops = null, bindings, cut }: {
+  { faults, holds = null, bindings, cut }: {
     readonly faults: Faults | null;
     readonly holds?: Pick<Holds, "isHeld" | "stopAt"> | null;
     readonly bindings: readonly Binding[];
@@ -136,7 +148,8 @@ export function withPublisherFaults(
   },
 ): Publisher {
   if (!faults) return publisher;
-  const holds = createHolds();
+  /** What is held back, with what lets a message go that waits for a later one. */
+  const held = new Map<OutgoingMessage, (() => void) | null>();
 
   const consumersOf = (message: OutgoingMessage) =>
     bindings.filter(({ type }) => type === message.type).map(({ consumer }) => consumer);
@@ -144,10 +157,11 @@ export function withPublisherFaults(
   async function deliveryFault(message: OutgoingMessage): Promise<ArmedFault | null> {
     const target = { ...targetOf([message]), consumers: consumersOf(message) };
     for (const point of DELIVERY_POINTS) {
-      if (isHolding(point) && !holds.takePlace()) continue;
+      if (isHolding(point) && held.size >= MAX_HELD) continue;
       const fault = await faults?.strike(point, target);
-      if (fault) return fault;
-      if (isHolding(point)) holds.leavePlace();
+      if (!fault) continue;
+      if (isHolding(point)) held.set(message, null);
+      return fault;
     }
     return null;
   }
@@ -167,18 +181,35 @@ export function withPublisherFaults(
     const outcomes = await Promise.all((point === "delivery.duplicate" ? [route, struck] : others).map(send));
     const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
     if (failed) {
-      if (isHolding(point)) holds.leavePlace();
+      held.delete(message);
       return failed;
     }
-    const late = () => holds.hold(delayMs ?? FAULT_POINTS[point].delayMs ?? 0, () => void send(struck));
-    if (point === "delivery.delayed") late();
-    if (point === "delivery.reordered") holds.holdBehindLater(message.correlationId, late);
+    const sendLate = () =>
+      later(delayMs ?? FAULT_POINTS[point].delayMs ?? 0, () => {
+        held.delete(message);
+        void send(struck);
+      });
+    if (point === "delivery.delayed") sendLate();
+    if (point === "delivery.reordered") {
+      const release = () => {
+        clearTimeout(timer);
+        held.set(message, null);
+        sendLate();
+      };
+      const timer = later(MAX_HOLD_MS, release);
+      held.set(message, release);
+    }
     return { confirmed: [message.id], refused: [], unknown: [], offence: null };
+  }
+
+  function releaseBehind(gone: readonly OutgoingMessage[]): void {
+    const ids = new Set(gone.map(({ correlationId }) => correlationId));
+    for (const [{ correlationId }, release] of held) if (ids.has(correlationId)) release?.();
   }
 
   return {
     async publish(messages, route, timeoutMs) {
-      if (!holds.isAnyReordered() && !stops?.isHeld(BEFORE_MARK) && !await faults.anyArmed()) {
+      if (held.size === 0 && !holds?.isHeld(BEFORE_MARK) && !await faults.anyArmed()) {
         return await publisher.publish(messages, route, timeoutMs);
       }
       await faults.crash("relay.crash-before-publish", targetOf(messages));
@@ -197,59 +228,9 @@ export function withPublisherFaults(
       const confirmed = new Set(outcome.confirmed);
       const gone = messages.filter(({ id }) => confirmed.has(id));
       await faults.crash("relay.crash-after-confirm", targetOf(gone));
-      holds.releaseBehind(gone.filter((message) => !struck.has(message)));
-      await stops?.stopAt(BEFORE_MARK);
+      releaseBehind(gone.filter((message) => !struck.has(message)));
+      await holds?.stopAt(BEFORE_MARK);
       return outcome;
-    },
-  };
-}
-
-/** Messages that are held back at once; a fault beyond them does not strike. */
-export const MAX_HELD = 1000;
-/** How long a reordered message waits for a later one; then it goes anyway. */
-const MAX_HOLD_MS = 10_000;
-
-/** What is held back, each in a place of its own. It keeps no process alive: one that stops meanwhile loses what it holds. */
-function createHolds() {
-  const reordered = new Set<{ readonly correlationId: string | null; readonly release: () => void }>();
-  let places = MAX_HELD;
-  const later = (ms: number, then: () => void) => {
-    const timer = setTimeout(then, ms);
-    Deno.unrefTimer(timer);
-    return timer;
-  };
-  return {
-    /** To be taken before a message is held back; false where none is free. */
-    takePlace(): boolean {
-      if (places === 0) return false;
-      places--;
-      return true;
-    },
-    leavePlace: () => void places++,
-    isAnyReordered: () => reordered.size > 0,
-    /** Runs `then` after `ms`, and frees the message's place. */
-    hold(ms: number, then: () => void): void {
-      later(ms, () => {
-        places++;
-        then();
-      });
-    },
-    /** Runs `then` once a later message of the correlation id has gone, or after a while. */
-    holdBehindLater(correlationId: string | null, then: () => void): void {
-      const release = () => {
-        clearTimeout(timer);
-        reordered.delete(one);
-        then();
-      };
-      const one = { correlationId, release };
-      const timer = later(MAX_HOLD_MS, release);
-      reordered.add(one);
-    },
-    releaseBehind(gone: readonly OutgoingMessage[]): void {
-      const ids = new Set(gone.map(({ correlationId }) => correlationId));
-      for (const one of reordered) {
-        if (ids.has(one.correlationId)) one.release();
-      }
     },
   };
 }

@@ -6,7 +6,7 @@
  */
 import type { Gate } from "../../shared/broker/consume.ts";
 import { retryDelayMs } from "../../shared/broker/settle.ts";
-import type { Publisher, Route } from "../../shared/broker/publish.ts";
+import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publish.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { claimingEvents, markingPublished, markingRefused } from "../../shared/sql/outbox.ts";
 import type { Session } from "../../shared/sql/session.ts";
@@ -14,7 +14,6 @@ import { passesInTime, retryWhileUnavailable } from "../../shared/process/errors
 import { createAlarm } from "../../shared/process/stop.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { traceIdOf } from "../../shared/process/tracing.ts";
-import { aloneAtFault, nextBisection, wholeBatches } from "./bisect.ts";
 import { EVERYTHING, lookAfter, nextHorizon } from "./horizon.ts";
 
 /** How long the broker may take to answer for a batch, in milliseconds. */
@@ -86,36 +85,37 @@ export async function relayBatch(
   });
 }
 
-/** What {@linkcode startRelay} works with. */
+/** The outcome of a batch: an event that was sent alone and made the broker close the channel is refused. */
+function aloneAtFault(outcome: PublishOutcome): PublishOutcome {
+  const { confirmed, refused, unknown: [only, ...others], offence } = outcome;
+  const isAlone = confirmed.length + refused.length + others.length === 0;
+  if (offence === null || only === undefined || !isAlone) return outcome;
+  return {
+    ...outcome,
+    refused: [{ id: only, error: `the broker closed the channel: ${offence}` }],
+    unknown: [],
+  };
+}
+
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
   /** Opens a session with `CLAIM_SETTINGS`, one for each lane. The relay closes them. */
   readonly openSession: () => Session;
-  /** The publisher of the connection that is up; null while there is none, or while the broker takes nothing. */
+  /** Null while there is no connection, or the broker takes nothing. */
   readonly publisher: () => Publisher | null;
   readonly route: Route;
   /** The most events in one batch, which is one transaction. */
   readonly batchSize: number;
-  /** The longest pause between two looks at the outbox, in milliseconds. */
+  /** The longest pause between two looks at the outbox. */
   readonly pollIntervalMs: number;
   /** Switched off, it publishes only when ticked. */
   readonly enabled: boolean;
   /** While it is shut nothing is claimed but with a step, not even for a tick. Always open by default. */
   readonly gate?: Gate;
-  /** Told of each batch that had events in it, after its commit, and how many milliseconds it took from its claim. */
+  /** Told of each batch that had events in it, after its commit. */
   readonly onBatch?: (batch: RelayedBatch, tookMs: number) => void;
-  /** Gets a warning per outage of the database, per refused event and per batch left unanswered. */
   readonly log: Logger;
-}
-
-export interface Relay {
-  /** Settles when it has stopped; rejects when it cannot go on, with what it could not foresee. */
-  readonly running: Promise<void>;
-  /** Has it look at the outbox now; `ticked` even if it is switched off. */
-  wake(ticked: boolean): void;
-  /** Finishes the batches under way and stops. */
-  stop(): Promise<void>;
 }
 
 /**
@@ -131,8 +131,11 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
   return Math.min(wasActive ? LOOK_AGAIN_MS : lastMs * LOOK_AGAIN_FACTOR, pollIntervalMs);
 }
 
-/** Starts relaying, with what waits already. */
-export function startRelay(options: RelayOptions): Relay {
+/**
+ * Starts relaying, with what waits already. `wake` has it look at the outbox now, `ticked` even if it is switched off;
+ * `stop` finishes the batches under way. `running` settles when it has stopped, and rejects when it cannot go on.
+ */
+export function startRelay(options: RelayOptions) {
   const { pollIntervalMs, enabled, gate, publisher, log } = options;
   const stopping = new AbortController();
   const { signal: stop } = stopping;
@@ -171,11 +174,11 @@ export function startRelay(options: RelayOptions): Relay {
   running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
     running,
-    wake(tick) {
+    wake(tick: boolean): void {
       ticked ||= tick;
       alarm.ring();
     },
-    async stop() {
+    async stop(): Promise<void> {
       stopping.abort();
       await running;
     },
@@ -190,32 +193,42 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
   const { sql, openSession, route, batchSize, gate, onBatch, log } = options;
   const firstLane = openSession();
   const lanes = [firstLane, ...Array.from({ length: LANES - 1 }, openSession)];
-  let bisection = wholeBatches(batchSize);
+  /**
+   * How many events were under way when the broker closed the channel for one of them. They go one by one, until the one
+   * at fault stands alone: that costs one more connection, where halves of the batch would cost one each.
+   */
+  let suspects = 0;
   let horizon = EVERYTHING;
+
+  async function relayAndTell(lane: Session, publisher: Publisher, limit: number, after: string | null) {
+    const startedMs = performance.now();
+    const batch = await relayBatch(lane, publisher, route, limit, after);
+    report(batch, log);
+    if (batch.claimed > 0) onBatch?.(batch, performance.now() - startedMs);
+    return batch;
+  }
 
   /** Relays one batch; whether it found anything, and whether there may be more to do now. */
   async function relayOne(lane: Session, isExpected = true): Promise<{ found: boolean; more: boolean }> {
     const publisher = options.publisher();
     if (!publisher || stop.aborted || gate?.isShut()) return { found: false, more: false };
-    const { limit } = bisection;
+    const limit = suspects > 0 ? 1 : batchSize;
     const [startedAt, startedMs] = [new Date(), performance.now()];
     const after = lookAfter(horizon, startedMs);
     const isEmpty = !isExpected && (await claimingEvents(sql, 1, after)).length === 0;
-    const batch = isEmpty ? NOTHING : await relayBatch(lane, publisher, route, limit, after);
+    const batch = isEmpty ? NOTHING : await relayAndTell(lane, publisher, limit, after);
     const { claimed, lastId, published, unanswered, offence } = batch;
     const endedMs = performance.now();
-    const tookMs = endedMs - startedMs;
-    report(batch, log);
-    if (claimed > 0) onBatch?.(batch, tookMs);
-    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs };
+    const look = { after, hadRoom: claimed < limit, lastId, startedAt, endedMs, tookMs: endedMs - startedMs };
     horizon = published < claimed ? EVERYTHING : nextHorizon(horizon, look); // what stays is not new any more
-    bisection = nextBisection(bisection, { claimed, offended: offence !== null }, batchSize);
+    if (offence !== null) suspects = claimed > 1 ? Math.max(suspects, claimed) : 0;
+    else suspects = claimed < limit ? 0 : Math.max(suspects - claimed, 0); // another relay may have taken it meanwhile
     return { found: claimed > 0, more: claimed === limit && unanswered === 0 };
   }
 
-  /** A bisection has one lane: of two batches on one channel, nobody could tell which has the event at fault. */
+  /** Suspects have one lane: of two batches on one channel, nobody could tell which has the event at fault. */
   async function relayAll(lane: Session): Promise<void> {
-    while ((lane === firstLane || bisection.left === 0) && (await relayOne(lane)).more);
+    while ((lane === firstLane || suspects === 0) && (await relayOne(lane)).more);
   }
 
   /**
@@ -244,13 +257,9 @@ function createDrain(options: RelayOptions, stop: AbortSignal) {
       const publisher = options.publisher();
       if (!publisher || stop.aborted || (await claimingEvents(sql, 1)).length === 0) return found;
       if (!await gate?.takeStep()) return found;
-      const startedMs = performance.now();
       let claimed = 0;
       try {
-        const batch = await relayBatch(firstLane, publisher, route, 1);
-        ({ claimed } = batch);
-        report(batch, log);
-        if (claimed > 0) onBatch?.(batch, performance.now() - startedMs);
+        ({ claimed } = await relayAndTell(firstLane, publisher, 1, null));
       } finally {
         if (claimed === 0) await gate?.returnStep(); // another copy was first, or the database has gone
       }

@@ -120,6 +120,12 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
     delete from suspect_deliveries where (consumer, fingerprint) in (
       select consumer, fingerprint from suspect_deliveries where last_at < ${before} order by last_at limit ${limit}
     )`;
+  const history = await sql`
+    delete from event_history where event_id in (
+      select h.event_id from event_history h where h.event_id < ${firstIdOf(before)}
+        and not exists (select from outbox_events e where e.id = h.event_id)
+      order by h.event_id limit ${limit}
+    )`;
   const messages = await sql`
     delete from replay_events where (replay_id, position) in (
       select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
@@ -131,7 +137,14 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;
-  return [keys, retries, suspects, messages, replays].reduce((rows, { count }) => rows + count, 0);
+  const operations = await sql`
+    delete from operations where id in (
+      select id from operations where id < ${firstIdOf(before)} order by id limit ${limit}
+    )`;
+  return [keys, retries, suspects, history, messages, replays, operations].reduce(
+    (rows, { count }) => rows + count,
+    0,
+  );
 }
 
 /** What {@linkcode keepPruning} works with. */

@@ -7,7 +7,6 @@ import * as mini from "zod/mini";
 import { z } from "zod";
 import {
   ASKING,
-  countOf,
   EXIT_DONE,
   EXIT_FOUND,
   EXIT_NOT_DONE,
@@ -24,6 +23,7 @@ import {
   UsageError,
   usageOf,
 } from "./command.ts";
+import { counted } from "../../shared/words.ts";
 import { idSchema } from "../../shared/events.ts";
 import {
   deadLetterSchema,
@@ -190,7 +190,7 @@ async function dealWith(ask: AskOps, letters: readonly Letter[], because: string
 /** The letters that are meant: their count, and the first of them in columns. */
 function showLetters({ letters, more }: Awaited<ReturnType<typeof findLetters>>): string[] {
   return [
-    `${countOf(letters.length, "dead letter")}, oldest first:`,
+    `${counted(letters.length, "dead letter")}, oldest first:`,
     ...listed(letters, letters.length, [
       ({ id }) => id,
       ({ lastFailedAt }) => lastFailedAt,
@@ -215,7 +215,7 @@ export function showOutcome(outcome: Awaited<ReturnType<typeof dealWith>>): stri
   ];
   return [
     ...kinds.filter(([count]) => count > 0).map(([count, what]) =>
-      `${countOf(count, "dead letter")} ${what}.`
+      `${counted(count, "dead letter")} ${what}.`
     ),
     ...listed(refused, refused.length, [({ id, error }) => `${id}: ${error}`]),
   ];

@@ -32,8 +32,7 @@ const MAX_CACHED_ROUTES = 4096;
 /** A broker with the predeclared exchanges and nothing else. */
 export function createBroker(memory: MemoryGauge) {
   const predeclared = EXCHANGE_TYPES.map((type) => {
-    const flags = { durable: true, autoDelete: false, internal: false };
-    return [`amq.${type}`, createExchange(type, flags)] as const;
+    return [`amq.${type}`, createExchange(type, { durable: true, autoDelete: false })] as const;
   });
   return {
     exchanges: new Map<string, Exchange>(predeclared),
@@ -47,14 +46,13 @@ export function createBroker(memory: MemoryGauge) {
 
 function createExchange(
   type: typeof EXCHANGE_TYPES[number],
-  { durable, autoDelete, internal }: { durable: boolean; autoDelete: boolean; internal: boolean },
+  { durable, autoDelete }: { durable: boolean; autoDelete: boolean },
 ) {
   return {
     type,
     autoDelete,
-    internal,
     /** What a second declaration is compared by. */
-    declared: Object.entries({ type, durable, auto_delete: autoDelete, internal }),
+    declared: Object.entries({ type, durable, auto_delete: autoDelete }),
     /** The queues that are bound, by binding key. */
     bindings: new Map<string, Set<Queue>>(),
     /** Queues by routing key, as worked out since the last change of bindings. */
@@ -65,12 +63,9 @@ function createExchange(
 /**
  * Routes a client's message into every queue that it reaches. "refused" when one of them refused it.
  *
- * Errors: `AmqpError` 404 when its exchange is missing, 403 when that is internal.
+ * Errors: `AmqpError` 404 when its exchange is missing.
  */
 export function publish(broker: Broker, message: Message): "enqueued" | "unroutable" | "refused" {
-  if (broker.exchanges.get(message.exchange)?.internal) {
-    throw new AmqpError(403, `cannot publish to internal exchange '${message.exchange}' in vhost '/'`);
-  }
   const queues = routed(broker, message);
   if (queues.length === 0) return "unroutable";
   let outcome: "enqueued" | "refused" = "enqueued";
@@ -145,7 +140,8 @@ function giveUp(broker: Broker, queue: Queue, entry: QueueEntry, reason: DeathRe
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
 function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
-  const { deadLetterExchange: exchange, deadLetterRoutingKey: routingKey = message.routingKey } = args;
+  const exchange = args["x-dead-letter-exchange"];
+  const routingKey = args["x-dead-letter-routing-key"] ?? message.routingKey;
   if (exchange !== undefined && (exchange === "" || broker.exchanges.has(exchange))) {
     const letter = deadLetter(message, name, reason, { exchange, routingKey });
     for (const target of routed(broker, letter)) {
@@ -197,7 +193,7 @@ export function declareQueue(
     return existing;
   }
   refuseReservedName("queue", declare.queue);
-  if (args.type === "quorum") checkQuorumQueue(declare);
+  if (args.isQuorum) checkQuorumQueue(declare);
   checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;
@@ -228,6 +224,7 @@ export function declareExchange(broker: Broker, declare: MethodArguments<"exchan
   if (declare.passive) return void findExchange(broker, name);
   refuseDefaultExchange(name);
   if (declare.type === "headers") throw notServed("a headers exchange");
+  if (declare.internal) throw notServed("an internal exchange");
   const type = EXCHANGE_TYPES.find((served) => served === declare.type);
   if (!type) throw new AmqpError(406, `unknown exchange type '${declare.type}'`);
   const exchange = createExchange(type, declare);

@@ -23,7 +23,6 @@ import { charge, type Message, release } from "./message.ts";
 import type { Method, MethodArguments, MethodName } from "./methods.ts";
 import {
   addConsumer,
-  countReady,
   purge,
   putBack,
   type Queue,
@@ -150,7 +149,7 @@ export function handleChannelMethod(channel: Channel, method: Method): void {
       const name = passive ? queueName(channel, given) : given;
       const { name: queue, ready, consumers } = declareQueue(broker, { ...method.args, queue: name }, peer);
       channel.lastQueue = queue;
-      const counts = { messageCount: countReady(ready), consumerCount: consumers.size };
+      const counts = { messageCount: ready.length, consumerCount: consumers.size };
       return reply("queue.declare-ok", { queue, ...counts });
     }
     case "queue.bind": {
@@ -204,7 +203,7 @@ function deleteNamedQueue(channel: Channel, args: MethodArguments<"queue.delete"
   if (!queue) return 0;
   const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
   if (args.ifUnused && queue.consumers.size > 0) throw refuse("in use");
-  if (args.ifEmpty && countReady(queue.ready) > 0) throw refuse("not empty");
+  if (args.ifEmpty && queue.ready.length > 0) throw refuse("not empty");
   return deleteQueue(channel.broker, queue);
 }
 
@@ -243,7 +242,6 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
     expiration: expiration === undefined ? undefined : Number(expiration),
     deaths: [],
     firstDeath: undefined,
-    references: 0,
   };
   if (bodySize === 0) finishMessage(channel, channel.message, publishing.mandatory);
 }
@@ -316,7 +314,7 @@ function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">)
   if (consumers.has(tag)) throw new AmqpError(530, `attempt to reuse consumer tag '${tag}'`);
   if (consumers.size >= most) throw new AmqpError(530, `reached maximum (${most}) of consumers per channel`);
   const queue = namedQueue(channel, args.queue);
-  if (queue.args.type === "quorum") checkQuorumPrefetch(channel, queue);
+  if (queue.args.isQuorum) checkQuorumPrefetch(channel, queue);
   const others = [...queue.consumers];
   if (others.some((other) => other.exclusive) || (args.exclusive && others.length > 0)) {
     throw new AmqpError(403, `queue '${queue.name}' in vhost '/' in exclusive use`);
@@ -343,7 +341,7 @@ function createConsumer(
   { noAck, exclusive }: MethodArguments<"basic.consume">,
 ): Consumer {
   const { id, peer } = channel;
-  const prefetch = channel.prefetch || (queue.args.type === "quorum" ? MAX_QUORUM_PREFETCH : Infinity);
+  const prefetch = channel.prefetch || (queue.args.isQuorum ? MAX_QUORUM_PREFETCH : Infinity);
   const hasRoom = () =>
     consumer.unacknowledged < prefetch && channel.consumerDeliveries < (channel.channelPrefetch || Infinity);
   const consumer: Consumer = {
@@ -391,12 +389,12 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
   const content = contentOf(queue, entry);
   const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: countReady(queue.ready) }, content);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready.length }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */
 function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
-  if (queue.args.type !== "quorum" || returns === 0) return message;
+  if (!queue.args.isQuorum || returns === 0) return message;
   const properties = withHeaders(message.properties, new Map([["x-delivery-count", returns]]));
   return { ...message, properties };
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertObjectMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect } from "amqplib";
-import { closeReason, conformanceTest, send, untilReady } from "./testdata/conformance.ts";
+import { closeReason, conformanceTest } from "./testdata/conformance.ts";
 import {
   connectRaw,
   connectWithChannel,
@@ -108,11 +108,4 @@ conformanceTest("heartbeats keep an idle connection open, and a silent peer is d
   assertEquals(error, undefined);
   await (await idle.createChannel()).close();
   await idle.close();
-});
-
-conformanceTest("two hundred connections are served side by side", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const publishers = await Promise.all(Array.from({ length: 200 }, () => broker.channel()));
-  await Promise.all(publishers.map((publisher) => send(publisher, queue, ["one each"])));
-  await untilReady(channel, queue, 200);
 });

@@ -189,18 +189,3 @@ conformanceTest("consuming from or getting of a missing queue is refused with 40
   await broker.refuses(404, "no queue 'nowhere'", (channel) => channel.consume("nowhere", () => {}));
   await broker.refuses(404, "no queue 'nowhere'", (channel) => channel.get("nowhere"));
 });
-
-conformanceTest("ten thousand messages arrive once each and in order", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const consumer = await broker.channel();
-  const received: number[] = [];
-  await consumer.prefetch(500);
-  await consumer.consume(queue, (message) => {
-    if (!message) return;
-    received.push(Number(message.content.toString()));
-    if (received.length % 100 === 0) consumer.ack(message, true);
-  });
-  await send(channel, queue, Array.from({ length: 10_000 }, (_, index) => String(index)));
-  await until("all of them", () => received.length === 10_000);
-  assertEquals(received.every((value, index) => value === index), true);
-});

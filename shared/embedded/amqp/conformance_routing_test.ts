@@ -76,8 +76,3 @@ conformanceTest("binding and unbinding show at once, whatever was routed before"
   await publish();
   assertEquals(await ready(channel, queue), 0);
 });
-
-conformanceTest("internal exchanges take nothing from clients", async (broker) => {
-  const internal = await broker.exchange(await broker.channel(), "fanout", { internal: true });
-  await broker.refuses(403, "internal", (channel) => channel.publish(internal, "", Buffer.from("x")));
-});

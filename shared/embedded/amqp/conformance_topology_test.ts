@@ -147,7 +147,6 @@ conformanceTest("exchange.declare otherwise than it was made is refused with 406
     { name: "type", type: "fanout", options: {} },
     { name: "durable", type: "topic", options: { durable: false } },
     { name: "auto_delete", type: "topic", options: { autoDelete: true } },
-    { name: "internal", type: "topic", options: { internal: true } },
   ];
   for (const { name, type, options } of cases) {
     const declare = (other: Channel) => other.assertExchange(exchange, type, options);

@@ -153,7 +153,6 @@ export function createOutgoing(
   let filling = byteWriter(1024);
   let spare = byteWriter(1024);
   let inFlight = 0;
-  let progress = 0;
   let flushing: Promise<void> | undefined;
   let failed = false;
 
@@ -179,7 +178,6 @@ export function createOutgoing(
       const count = await socket.write(sent === 0 ? bytes : bytes.subarray(sent));
       sent += count;
       inFlight -= count;
-      progress++;
     }
     spare = sending.bytes.byteLength > KEPT_BYTES ? byteWriter(1024) : sending;
     spare.at = 0;
@@ -196,8 +194,6 @@ export function createOutgoing(
     },
     /** Bytes written but not yet taken by the socket. */
     pendingBytes: () => filling.at + inFlight,
-    /** How often the socket has taken bytes: a peer that reads nothing stops this. */
-    progress: () => progress,
     /** Resolves once nothing is pending, or the socket has failed. */
     drained: () => flushing ?? Promise.resolve(),
   };

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
 
@@ -49,7 +50,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export function createQueue(declaration: QueueDeclaration) {
   return {
     ...declaration,
-    ready: createReadyList<QueueEntry>(),
+    /** A heap: `addReady`. */
+    ready: [] as QueueEntry[],
     consumers: new Set<QueueConsumer>(),
     /** Those of the consumers that take turns. */
     inLine: new Set<QueueConsumer>(),
@@ -64,9 +66,9 @@ export function createQueue(declaration: QueueDeclaration) {
 /** Adds a message and passes on what consumers can take; false when `reject-publish` refuses it. */
 export function enqueue(queue: Queue, message: Message): boolean {
   const { args, memory, ready } = queue;
-  if (args.overflow === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
+  if (args["x-overflow"] === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
   const now = performance.now();
-  const expiresAt = now + Math.min(args.messageTtl, message.expiration ?? Infinity);
+  const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
   retain(memory, message);
   addReady(ready, { message, position: queue.nextPosition++, expiresAt, returns: 0 });
   queue.readyBytes += message.bodySize;
@@ -89,7 +91,7 @@ export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
   const isGivenUp = ({ returns }: QueueEntry) => returns > queue.args.deliveryLimit;
   for (const entry of entries) {
     if (isGivenUp(entry)) continue;
-    putBackReady(queue.ready, entry);
+    addReady(queue.ready, entry);
     queue.readyBytes += entry.message.bodySize;
   }
   for (const entry of entries.filter(isGivenUp)) queue.onDead(queue, entry, "delivery_limit");
@@ -99,7 +101,7 @@ export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
 /** Removes every ready message; answers with how many there were. */
 export function purge(queue: Queue): number {
   dropExpired(queue, performance.now());
-  const count = countReady(queue.ready);
+  const count = queue.ready.length;
   for (let entry = takeHead(queue); entry; entry = takeHead(queue)) release(queue.memory, entry.message);
   return count;
 }
@@ -138,7 +140,7 @@ export function endQueue(queue: Queue): number {
 
 /** Hands ready messages to consumers in turn, then drops what is over the limits or expired. */
 function dispatch(queue: Queue, now: number): void {
-  for (let head = peekReady(queue.ready); head && queue.inLine.size > 0; head = peekReady(queue.ready)) {
+  for (let head = queue.ready[0]; head && queue.inLine.size > 0; head = queue.ready[0]) {
     // Strictly past: a message with a time to live of 0 may still go to a consumer that is there at once.
     if (head.expiresAt < now) {
       dropHead(queue, "expired");
@@ -179,18 +181,19 @@ function dropHead(queue: Queue, reason: DeathReason): void {
 }
 
 function dropExpired(queue: Queue, now: number): void {
-  for (let head = peekReady(queue.ready); head && head.expiresAt <= now; head = peekReady(queue.ready)) {
+  for (let head = queue.ready[0]; head && head.expiresAt <= now; head = queue.ready[0]) {
     dropHead(queue, "expired");
   }
 }
 
 function isOver({ args, ready, readyBytes }: Queue, addedMessages: number, addedBytes: number): boolean {
-  return countReady(ready) + addedMessages > args.maxLength || readyBytes + addedBytes > args.maxLengthBytes;
+  return ready.length + addedMessages > args["x-max-length"] ||
+    readyBytes + addedBytes > args["x-max-length-bytes"];
 }
 
 /** One timer per queue, for its head's expiry; armed anew only when that is due sooner. */
 function armTimer(queue: Queue): void {
-  const due = peekReady(queue.ready)?.expiresAt ?? Infinity;
+  const due = queue.ready[0]?.expiresAt ?? Infinity;
   if (queue.deleted || due === Infinity || (queue.timer !== undefined && queue.timerAt <= due)) return;
   clearTimeout(queue.timer);
   queue.timerAt = due;
@@ -203,83 +206,66 @@ function armTimer(queue: Queue): void {
 }
 
 /**
- * Ready messages in the order of their positions, also after some went out and came back. Whatever comes back was at the head
- * once, so it precedes everything still waiting: `returned` stands in front of `waiting`.
+ * Adds an item to those that are ready, a binary heap by position: what comes back takes its old place before what never
+ * went out.
  */
-type ReadyList<T extends Positioned> = { readonly waiting: Line<T>; readonly returned: Line<T> };
+export function addReady<T extends Positioned>(heap: T[], item: T): void {
+  let at = heap.push(item) - 1;
+  while (at > 0) {
+    const above = (at - 1) >> 1;
+    const parent = heap[above];
+    if (!parent || parent.position < item.position) break;
+    heap[at] = parent;
+    at = above;
+  }
+  heap[at] = item;
+}
+
+/** Takes the item of lowest position, which is `heap[0]`. */
+export function takeReady<T extends Positioned>(heap: T[]): T | undefined {
+  const first = heap[0];
+  const last = heap.pop();
+  if (!last || heap.length === 0) return first;
+  let at = 0;
+  for (;;) {
+    let below = 2 * at + 1;
+    let child = heap[below];
+    const right = heap[below + 1];
+    if (child && right && right.position < child.position) {
+      child = right;
+      below++;
+    }
+    if (!child || child.position > last.position) break;
+    heap[at] = child;
+    at = below;
+  }
+  heap[at] = last;
+  return first;
+}
 
 type Positioned = { readonly position: number };
 
-/** Slots before `head` are empty; they are cut off once they are half of all. */
-type Line<T> = { readonly items: (T | undefined)[]; head: number };
+const limit = z.int().nonnegative().default(Infinity);
 
-const MIN_CUT = 1024;
-
-/** An empty list. */
-export function createReadyList<T extends Positioned>(): ReadyList<T> {
-  return { waiting: { items: [], head: 0 }, returned: { items: [], head: 0 } };
-}
-
-/** How many there are. */
-export function countReady({ waiting, returned }: ReadyList<Positioned>): number {
-  return waiting.items.length - waiting.head + returned.items.length - returned.head;
-}
-
-/** The item of lowest position, left where it is. */
-export function peekReady<T extends Positioned>({ waiting, returned }: ReadyList<T>): T | undefined {
-  return returned.items[returned.head] ?? waiting.items[waiting.head];
-}
-
-/** Adds an item whose position is above all earlier ones. */
-export function addReady<T extends Positioned>({ waiting }: ReadyList<T>, item: T): void {
-  waiting.items.push(item);
-}
-
-/** Takes the item of lowest position. */
-export function takeReady<T extends Positioned>({ waiting, returned }: ReadyList<T>): T | undefined {
-  return takeFirst(returned) ?? takeFirst(waiting);
-}
-
-function takeFirst<T>(line: Line<T>): T | undefined {
-  const { items } = line;
-  const item = items[line.head];
-  if (item === undefined) return undefined;
-  items[line.head++] = undefined;
-  if (line.head === items.length || (line.head >= MIN_CUT && line.head * 2 >= items.length)) {
-    items.splice(0, line.head);
-    line.head = 0;
-  }
-  return item;
-}
-
-/**
- * Puts an item back that was taken before, at the place that bisection finds. In the order in which they went out, 100,000
- * come back within 20 ms; in the worst order (backwards, one by one), each costs 16 µs, less than its frame does.
- */
-export function putBackReady<T extends Positioned>(
-  { returned: { items, head } }: ReadyList<T>,
-  item: T,
-): void {
-  let [low, high] = [head, items.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((items[middle]?.position ?? 0) < item.position) low = middle + 1;
-    else high = middle;
-  }
-  items.splice(low, 0, item);
-}
-
-/** What a queue's arguments ask for; limits are `Infinity` where none is asked for, times in milliseconds. */
-export type QueueArguments = ReturnType<typeof parseQueueArguments>;
-
-const SERVED = ("x-queue-type x-message-ttl x-max-length x-max-length-bytes x-overflow x-delivery-limit " +
-  "x-dead-letter-exchange x-dead-letter-routing-key").split(" ");
-
+/** The arguments of a queue's declaration that are served; times are in milliseconds. */
+const ARGUMENTS = z.object({
+  "x-queue-type": z.enum(["classic", "quorum"]).default("classic"),
+  "x-message-ttl": limit,
+  "x-max-length": limit,
+  "x-max-length-bytes": limit,
+  "x-overflow": z.enum(["drop-head", "reject-publish"]).default("drop-head"),
+  "x-delivery-limit": z.int().optional(),
+  "x-dead-letter-exchange": z.string().optional(),
+  "x-dead-letter-routing-key": z.string().optional(),
+});
 /** RabbitMQ serves them, and they change what a queue does: to ignore them would deceive. */
 const NOT_SERVED = ["x-expires", "x-max-priority", "x-single-active-consumer"];
 
-/** RabbitMQ 4's for quorum queues; classic ones have none, for which negative stands. */
+/** RabbitMQ 4's for quorum queues; classic ones have none. */
 const DEFAULT_DELIVERY_LIMIT = 20;
+
+/** What a queue's arguments ask for. */
+export type QueueArguments = ReturnType<typeof parseQueueArguments>;
 
 /**
  * Reads the arguments of a queue's declaration.
@@ -293,40 +279,21 @@ export function parseQueueArguments(queue: string, table: FieldTable) {
     const value = Deno.inspect(table.get(name));
     return new AmqpError(406, `invalid arg '${name}' for queue '${queue}' in vhost '/': ${value}`);
   };
-  const take = <T extends Field, D>(
-    name: string,
-    isValid: (value: Field) => value is T,
-    otherwise: D,
-  ): T | D => {
-    const value = table.get(name);
-    if (value === undefined) return otherwise;
-    if (isValid(value)) return value;
-    throw invalid(name);
-  };
-  const oneOf = <T extends string>(...names: T[]) => (value: Field): value is T =>
-    names.some((name) => name === value);
-  const isText = (value: Field) => typeof value === "string";
-  const isLimit = (value: Field): value is number => Number.isInteger(value) && Number(value) >= 0;
-
-  const type = take("x-queue-type", oneOf("classic", "quorum"), "classic");
-  const isReturns = (value: Field): value is number => type === "quorum" && Number.isInteger(value);
-  const returns = take("x-delivery-limit", isReturns, type === "quorum" ? DEFAULT_DELIVERY_LIMIT : -1);
-  const deadLetterExchange = take("x-dead-letter-exchange", isText, undefined);
-  const deadLetterRoutingKey = take("x-dead-letter-routing-key", isText, undefined);
-  if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
+  const { data, error } = ARGUMENTS.safeParse(Object.fromEntries(table));
+  if (error) throw invalid(String(error.issues[0]?.path[0]));
+  const isQuorum = data["x-queue-type"] === "quorum";
+  const returns = data["x-delivery-limit"] ?? (isQuorum ? DEFAULT_DELIVERY_LIMIT : -1);
+  if (!isQuorum && table.has("x-delivery-limit")) throw invalid("x-delivery-limit");
+  if (table.has("x-dead-letter-routing-key") && !table.has("x-dead-letter-exchange")) {
     throw invalid("x-dead-letter-routing-key");
   }
   return {
-    type,
-    messageTtl: take("x-message-ttl", isLimit, Infinity),
-    maxLength: take("x-max-length", isLimit, Infinity),
-    maxLengthBytes: take("x-max-length-bytes", isLimit, Infinity),
-    overflow: take("x-overflow", oneOf("drop-head", "reject-publish"), "drop-head"),
+    ...data,
+    isQuorum,
     /** How often a message may come back; from then on it is dead-lettered. */
     deliveryLimit: returns < 0 ? Infinity : returns,
-    deadLetterExchange,
-    deadLetterRoutingKey,
     /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
-    declared: [...table].filter(([name]) => SERVED.includes(name)).concat([["x-queue-type", type]]),
+    declared: [...table].filter(([name]) => name in ARGUMENTS.shape)
+      .concat([["x-queue-type", data["x-queue-type"]]]),
   };
 }

@@ -102,6 +102,7 @@ brokerTest("refuses what it does not serve with 540", {}, async (broker) => {
   }
   const attempts: ((channel: Channel) => Promise<unknown>)[] = [
     (channel) => channel.assertExchange("x", "headers"),
+    (channel) => channel.assertExchange("x", "topic", { internal: true }),
     (channel) => channel.assertExchange("x", "topic", { alternateExchange: "other" }),
     (channel) => channel.assertQueue("q", { maxPriority: 5 }),
     (channel) => channel.assertQueue("q", { expires: 1000 }),

@@ -14,8 +14,10 @@ import {
   claimOpenLetters,
   closeLetters,
   countOpenDeadLetters,
-  discardLetters,
   findDeadLetter,
+  findOpenLetters,
+  groupLetters,
+  keepEdit,
   listDeadLetters,
 } from "../../ops/dead_letters.ts";
 import {
@@ -28,7 +30,7 @@ import {
   postponeRetries,
   readNextDue,
 } from "../set_aside.ts";
-import { insertingEnrollments } from "../enrollments.ts";
+import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
 import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
 import {
   findHeldConsumers,
@@ -59,14 +61,14 @@ import {
   sweepSendings,
 } from "../lost_events.ts";
 import type { DatabaseRole } from "../migrate.ts";
-import { insertingNotifications } from "../notifications.ts";
+import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
 import {
   countUnpublished,
   findEvent,
+  hurryEvent,
   listEvents,
   listProcessed,
   readLatencies,
-  republishEvent,
   searchOrders,
 } from "../../ops/lists.ts";
 import {
@@ -82,18 +84,24 @@ import { type Inbox, once, ownConsumer, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
   claimDueReplay,
+  discardSet,
   findReplay,
   listReplayEvents,
   listReplays,
   nextReplayDueInMs,
   oldestBefore,
+  prepareLetters,
   prepareReplay,
+  readOutcome,
   readWaitingMessages,
   recordReplayProgress,
   startReplay,
+  takeUpLetters,
 } from "../../ops/replays.ts";
+import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import { prune } from "../../../workers/relay/retention.ts";
-import { readOrderDeadLetters, readOrderEvents, readOrderRetries } from "../../ops/timeline.ts";
+import { readFacts } from "../../ops/timeline.ts";
+import { insertDeliveries } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
@@ -117,6 +125,7 @@ const fault = {
   correlationId: null,
   delayMs: null,
 } as const;
+const ENDED = { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null } as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
 /** A statement of `once` whose row is written, with what is told of it: an event of `type`, whatever its data. */
@@ -176,6 +185,7 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }]),
+  insertDeliveries: (sql) => insertDeliveries(sql, "a", [{ eventId: NIL, kind: "taken", at: NOW, count: 1 }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -277,10 +287,12 @@ const RELAY = (topology: Topology): Statements => ({
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
   readNextDue: (sql) => readNextDue(sql),
   nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
-  claimDueReplay: (sql) => claimDueReplay(sql, 14),
+  claimDueReplay: (sql) => claimDueReplay(sql),
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
-  recordReplayProgress: (sql) =>
-    recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
+  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
+  findOpenLetters: (sql) => findOpenLetters(sql, [NIL]),
+  closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
+  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
   findHeldConsumers: (sql) => findHeldConsumers(sql, ["a"], 1),
   ...FAULTS,
   ...HOLDS,
@@ -293,22 +305,27 @@ const OPS = (topology: Topology): Statements => ({
   listOrders: (sql) => listOrders(sql, { limit: 1 }),
   searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
   readLatencies: (sql) => readLatencies(sql, 1),
-  readOrderEvents: (sql) => readOrderEvents(sql, [NIL]),
-  readOrderRetries: (sql) => readOrderRetries(sql, [NIL]),
-  readOrderDeadLetters: (sql) => readOrderDeadLetters(sql, [NIL]),
+  readFacts: (sql) => readFacts(sql, [NIL]),
   readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
   findEvent: (sql) => findEvent(sql, NIL),
   countUnpublished: (sql) => countUnpublished(sql),
-  republishEvent: (sql) => republishEvent(sql, NIL),
+  hurryEvent: (sql) => hurryEvent(sql, NIL),
   listProcessed: (sql) => listProcessed(sql, { limit: 1 }),
   countWaitingRetries: (sql) => countWaitingRetries(sql),
   listDeadLetters: (sql) => listDeadLetters(sql, { limit: 1 }),
   findDeadLetter: (sql) => findDeadLetter(sql, NIL),
   countOpenDeadLetters: (sql) => countOpenDeadLetters(sql),
-  claimOpenLetters: (sql) => claimOpenLetters(sql, {}, 1),
+  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
   closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
-  discardLetters: (sql) => discardLetters(sql, { ids: [NIL] }, "r", 1),
+  keepEdit: (sql) => keepEdit(sql, NIL, "{}"),
+  groupLetters: (sql) => groupLetters(sql, {}),
+  prepareLetters: (sql) => prepareLetters(sql, {}),
+  takeUpLetters: (sql) => takeUpLetters(sql, NIL),
+  discardSet: (sql) => discardSet(sql, NIL, "r"),
+  readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
+  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
+  readOutcome: (sql) => readOutcome(sql, NIL),
   prepareReplay: (sql) =>
     prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
   listReplays: (sql) => listReplays(sql, { limit: 1 }),
@@ -321,6 +338,8 @@ const OPS = (topology: Topology): Statements => ({
   armFaults: (sql) => armFaults(sql, [fault], NOW),
   disarmFault: (sql) => disarmFault(sql, NIL),
   replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
+  listOperations: (sql) => listOperations(sql, { limit: 1 }),
+  insertOperation: (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
   listHolds: (sql) => listHolds(sql),
   holdPart: (sql) => holdPart(sql, { part: "a", forSeconds: 1, because: null }),
   grantStep: (sql) => grantStep(sql, "a"),

@@ -37,6 +37,7 @@ export const figures = (more: Partial<StatusFigures> = {}): StatusFigures => ({
   processes: [liveProcess(), liveProcess(payments)],
   deadLetters: {},
   retries: {},
+  holds: [],
   rates: { orders: 0, events: 0, processed: 0 },
   latency: { p50: null, p99: null },
   orders: {},

@@ -1,17 +1,33 @@
 /**
- * HTTP over a bare socket, for requests that no client sends.
+ * Requests to an API: JSON that is to be answered with success, and bytes over a bare socket that no client sends.
  *
  * @module
  */
 import { withTimeout } from "../../shared/process/stop.ts";
 
-/** A connection that a test writes bytes to. Disposing of it closes it. */
-export type RawConnection = Awaited<ReturnType<typeof connectRaw>>;
+/**
+ * Sends a request, with `body` as JSON where there is one; answers with the JSON of the answer.
+ *
+ * Errors: unless the answer is a success, with what it says.
+ */
+export async function callApi(
+  method: string,
+  url: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+) {
+  const json = body === undefined ? {} : { body: JSON.stringify(body) };
+  const type = body === undefined ? {} : { "content-type": "application/json" };
+  const response = await fetch(url, { method, headers: { ...type, ...headers }, ...json });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${JSON.stringify(answer)}`);
+  return answer;
+}
 
 /** How long an answer is waited for, in milliseconds. */
 const ANSWER_MS = 5000;
 
-/** Connects to the server at `url`. Nothing is read before `read` or `until`. */
+/** Connects to the server at `url`; disposing closes the connection. Nothing is read before `read` or `until`. */
 export async function connectRaw(url: string) {
   const { hostname, port } = new URL(url);
   const socket = await Deno.connect({ hostname, port: Number(port) });
@@ -62,18 +78,14 @@ export async function connectRaw(url: string) {
     async read(ms?: number) {
       await until(() => false, ms);
       const hungUp = ended; // before this side closes
-      return { text, ended: hungUp, statuses: statusesIn(text) };
+      const statuses = [...text.matchAll(/^HTTP\/1\.[01] (\d{3})/gm)].map(([, status]) => Number(status));
+      return { text, ended: hungUp, statuses };
     },
     async [Symbol.asyncDispose]() {
       socket.close();
       await reading;
     },
   };
-}
-
-/** The status codes of the answers in `text`. */
-export function statusesIn(text: string): number[] {
-  return [...text.matchAll(/^HTTP\/1\.[01] (\d{3})/gm)].map(([, status]) => Number(status));
 }
 
 /** Sends one request and answers with what came of it. `head` has the lines of the head without `connection`. */
