@@ -432,7 +432,7 @@ const replayEventSchema = z.object({
   type: textOrNull("The event's type; null where it is unknown or pruned, and so for the next three."),
   orderId: idOrNull("The order that it is about."),
   correlationId: textOrNull("Its correlation id."),
-  occurredAt: timeOrNull("When it happened."),
+  occurredAt: timeOrNull("When it happened; of a dead letter, when it was last given up on."),
   processed: z.boolean().check(
     described("Whether the consumer has processed it, and will absorb the repeat."),
   ),
@@ -440,7 +440,7 @@ const replayEventSchema = z.object({
     "What it came to: `unsent` so far; `skipped`, see `error`; sent, and `waiting` for its consumer, which has " +
       "`absorbed` it as a repeat, `processed` it for the first time, is `retrying`, or has `failed again`.",
   )),
-  error: textOrNull("Why it was skipped."),
+  error: textOrNull("Why it was skipped; of a dead letter that was not, why it was given up on."),
 }).check(z.meta({ ref: "ReplayEvent" }));
 export type ReplayEventJson = z.infer<typeof replayEventSchema>;
 
