@@ -63,10 +63,12 @@ import {
 import type { DatabaseRole } from "../migrate.ts";
 import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
 import {
+  countMessages,
   countUnpublished,
   findEvent,
   hurryEvent,
   listEvents,
+  listMessages,
   listProcessed,
   readLatencies,
   searchOrders,
@@ -305,6 +307,8 @@ const OPS = (topology: Topology): Statements => ({
   listOrders: (sql) => listOrders(sql, { limit: 1 }),
   searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
   readLatencies: (sql) => readLatencies(sql, 1),
+  listMessages: (sql) => listMessages(sql, { bindings: [] }, { limit: 1 }),
+  countMessages: (sql) => countMessages(sql, { bindings: [] }),
   readFacts: (sql) => readFacts(sql, [NIL]),
   readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
