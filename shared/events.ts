@@ -63,23 +63,28 @@ export const eventData = {
     userId: idSchema,
     courseId: idSchema,
     amount: amountSchema,
-  }),
+  }).describe("An order was placed."),
   "payment.succeeded": z.object({
     orderId: idSchema,
     paymentId: idSchema,
     courseId: idSchema,
     amount: amountSchema,
-  }),
-  "payment.failed": z.object({ orderId: idSchema, paymentId: idSchema, reason }),
-  "enrollment.granted": z.object({ orderId: idSchema, enrollmentId: idSchema, courseId: idSchema }),
-  "enrollment.failed": z.object({ orderId: idSchema, courseId: idSchema, reason }),
-  "refund.requested": z.object({ orderId: idSchema, paymentId: idSchema.optional(), reason }),
-  "refund.succeeded": z.object({ orderId: idSchema, paymentId: idSchema }),
+  }).describe("The card was charged."),
+  "payment.failed": z.object({ orderId: idSchema, paymentId: idSchema, reason })
+    .describe("The card was declined; the order ends here."),
+  "enrollment.granted": z.object({ orderId: idSchema, enrollmentId: idSchema, courseId: idSchema })
+    .describe("The seat was granted."),
+  "enrollment.failed": z.object({ orderId: idSchema, courseId: idSchema, reason })
+    .describe("No seat was left; the payment is to be given back."),
+  "refund.requested": z.object({ orderId: idSchema, paymentId: idSchema.optional(), reason })
+    .describe("The payment is to be given back."),
+  "refund.succeeded": z.object({ orderId: idSchema, paymentId: idSchema })
+    .describe("The payment was given back."),
   "notification.sent": z.object({
     orderId: idSchema,
     notificationId: idSchema,
     notificationType: z.enum(NOTIFICATION_TYPES),
-  }),
+  }).describe("The buyer was told how the order ended."),
 } as const;
 
 /** Also the routing key. */

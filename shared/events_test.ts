@@ -2,46 +2,22 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { amountSchema, EVENT_TYPES, eventJsonSchemas, makeEvent, parseEvent } from "./events.ts";
 
-Deno.test("amountSchema accepts positive decimals that fit numeric(12,2), with two places", () => {
-  for (
-    const [given, kept] of [["49.9", "49.90"], ["1", "1.00"], ["0.01", "0.01"], [
-      "9999999999.99",
-      "9999999999.99",
-    ]]
-  ) {
+Deno.test("amountSchema takes positive decimals that fit numeric(12,2), with two places, and nothing else", () => {
+  for (const [given, kept] of Object.entries({ "49.9": "49.90", "1": "1.00", "0.01": "0.01" })) {
     assertEquals(amountSchema.parse(given), kept);
   }
-});
-
-Deno.test("amountSchema refuses what is not such a decimal", () => {
-  const bad = [
-    "",
-    "0",
-    "0.00",
-    "-1",
-    "+1",
-    "1.",
-    ".5",
-    "1.234",
-    "1e3",
-    "01",
-    "10000000000",
-    " 1",
-    "1 ",
-    "1,5",
-    "NaN",
-    "١",
-  ];
-  for (const amount of [...bad, 49.9, null, undefined, {}, true]) {
-    assertEquals(amountSchema.safeParse(amount).success, false, JSON.stringify(amount));
-  }
-});
-
-Deno.test("amountSchema keeps its own output as it is, and the value in cents", () => {
   fc.assert(fc.property(fc.integer({ min: 1, max: 999_999_999_999 }), (cents) => {
     const text = `${Math.floor(cents / 100)}.${String(cents % 100).padStart(2, "0")}`;
     assertEquals(amountSchema.parse(text), text);
   }));
+  // deno-fmt-ignore
+  const bad = [
+    "", "0", "0.00", "-1", "+1", "1.", ".5", "1.234", "1e3", "01", "10000000000", " 1", "1 ", "1,5", "NaN", "١", 49.9, null,
+    undefined, {}, true,
+  ];
+  for (const amount of bad) {
+    assertEquals(amountSchema.safeParse(amount).success, false, JSON.stringify(amount));
+  }
 });
 
 const id = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -55,16 +31,11 @@ const { event: created } = makeEvent(
 
 const read = (body: string) => parseEvent(new TextEncoder().encode(body));
 
-Deno.test("parseEvent() reads back what makeEvent() made", () => {
-  const parsed = read(JSON.stringify(created));
-  assert(parsed.ok);
-  assertEquals(parsed.event, created);
-});
-
-Deno.test("parseEvent() drops fields it does not know, so that a producer may add some", () => {
-  const parsed = read(JSON.stringify({ ...created, more: 1, data: { ...created.data, more: 2 } }));
-  assert(parsed.ok);
-  assertEquals(parsed.event, created);
+Deno.test("parseEvent() reads back what makeEvent() made, without the fields that a later producer may have added", () => {
+  const later = { ...created, more: 1, data: { ...created.data, more: 2 } };
+  for (const body of [created, later]) {
+    assertEquals(read(JSON.stringify(body)), { ok: true, event: created, aggregateId: id });
+  }
 });
 
 Deno.test("parseEvent() tells why a body is no event", () => {

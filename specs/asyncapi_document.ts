@@ -4,14 +4,12 @@
  *
  * @module
  */
-import { EVENT_VERSION } from "../shared/broker/message.ts";
-import { headersOf, REPUBLISHED_HEADER } from "../shared/broker/message.ts";
+import { EVENT_VERSION, headersOf, REPUBLISHED_HEADER } from "../shared/broker/message.ts";
 import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
 import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";
 import {
   type DomainEvent,
   EVENT_TYPES,
-  type EventData,
   eventData,
   eventJsonSchemas,
   type EventType,
@@ -22,52 +20,6 @@ import type { z } from "zod";
 const BINDING_VERSION = "0.3.0";
 const VHOST = "/";
 const ORDER = "01a20441-ae89-7222-9369-984124b51d7d";
-const PAYMENT = "01a20441-af1c-7d0e-b6a5-0c4f2d9e8b17";
-
-/** What types of event tell, and data of one. Of others the schema's own description is used, and data made for it. */
-const EVENTS: { readonly [T in EventType]?: { readonly tells: string; readonly data: EventData<T> } } = {
-  "order.created": {
-    tells: "An order was placed.",
-    data: { orderId: ORDER, userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" },
-  },
-  "payment.succeeded": {
-    tells: "The card was charged.",
-    data: { orderId: ORDER, paymentId: PAYMENT, courseId: RESERVED_COURSES.success, amount: "49.90" },
-  },
-  "payment.failed": {
-    tells: "The card was declined; the order ends here.",
-    data: { orderId: ORDER, paymentId: PAYMENT, reason: "card declined" },
-  },
-  "enrollment.granted": {
-    tells: "The seat was granted.",
-    data: {
-      orderId: ORDER,
-      enrollmentId: "01a20441-af9a-7f43-8c21-6e5d4c3b2a10",
-      courseId: RESERVED_COURSES.success,
-    },
-  },
-  "enrollment.failed": {
-    tells: "No seat was left; the payment is to be given back.",
-    data: { orderId: ORDER, courseId: RESERVED_COURSES.enrollmentFailure, reason: "no seat left" },
-  },
-  "refund.requested": {
-    tells: "The payment is to be given back.",
-    data: { orderId: ORDER, paymentId: PAYMENT, reason: "no seat left" },
-  },
-  "refund.succeeded": {
-    tells: "The payment was given back.",
-    data: { orderId: ORDER, paymentId: PAYMENT },
-  },
-  "notification.sent": {
-    tells: "The buyer was told how the order ended.",
-    data: {
-      orderId: ORDER,
-      notificationId: "01a20441-b02e-7a6b-9d84-1f2e3d4c5b6a",
-      notificationType: "ORDER_COMPLETED",
-    },
-  },
-};
-
 /** The document, for a broker that has the topology under these names. */
 export function asyncApiDocument(topology: Topology): Record<string, unknown> {
   return {
@@ -194,19 +146,26 @@ function message(type: EventType) {
 }
 
 function tellsOf(type: EventType): string {
-  const text = EVENTS[type]?.tells ?? eventData[type].description;
+  const text = eventData[type].description;
   if (!text) throw new Error(`Nothing says what ${type} tells: describe its schema in shared/events.ts`);
   return text;
 }
 
-/** For each field the first of these that its schema takes. */
-const SAMPLES = [ORDER, "49.90", "ORDER_COMPLETED", 1, true] as const;
+/** Examples of fields by their names, and of others: the first that its schema takes. */
+const SAMPLES: Readonly<Record<string, unknown>> = {
+  orderId: ORDER,
+  userId: SCENARIO_USER,
+  courseId: RESERVED_COURSES.success,
+  amount: "49.90",
+  reason: "what stood in the way",
+};
+const OTHER_SAMPLES = ["01a20441-af1c-7d0e-b6a5-0c4f2d9e8b17", "ORDER_COMPLETED", 1, true];
 
 function dataOf(type: EventType): object {
   const fields: [string, z.ZodType][] = Object.entries(eventData[type].shape);
-  return EVENTS[type]?.data ?? Object.fromEntries(
-    fields.map(([name, field]) => [name, SAMPLES.find((sample) => field.safeParse(sample).success)]),
-  );
+  return Object.fromEntries(fields.map(([name, field]) => {
+    return [name, SAMPLES[name] ?? OTHER_SAMPLES.find((sample) => field.safeParse(sample).success)];
+  }));
 }
 
 function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type: string; data: object } {

@@ -5,17 +5,15 @@
  * @module
  */
 import { assert } from "@std/assert";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type FencedBlock, fencedBlocks, sectionOf } from "./support/markdown.ts";
+import { type FencedBlock, fencedBlocks, projectFiles, sectionOf } from "./support/markdown.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
 /** What one more consumer may cost: files that are there already, and new ones. */
 const MAX_CHANGED = 5;
 const MAX_NEW = 3;
-/** What is no part of the project, or is made anew. */
-const SKIPPED = new Set([".git", ".orderflow", ".env", "coverage", "dist", "node_modules"]);
 /** How long one command may take, in milliseconds, on a machine that does much else. */
 const RUN_MS = 300_000;
 /** Shows the consumer of the recipes at work, where there is one. */
@@ -71,21 +69,12 @@ async function allDone(running: readonly Promise<void>[]): Promise<void> {
 /** A copy of the project in a folder of its own, with the packages of the original. Disposing of it deletes it. */
 async function copyOfProject(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await Deno.realPath(await Deno.makeTempDir({ prefix: "orderflow_recipes_" }));
-  for await (const file of filesIn(root)) {
+  for (const file of projectFiles(root)) {
     await Deno.mkdir(dirname(join(path, file)), { recursive: true });
     await Deno.copyFile(join(root, file), join(path, file));
   }
   await Deno.symlink(join(root, "node_modules"), join(path, "node_modules"));
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
-}
-
-/** The paths of the project's files, from its root. */
-async function* filesIn(project: string, folder = project): AsyncGenerator<string> {
-  for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (SKIPPED.has(name)) continue;
-    if (isDirectory) yield* filesIn(project, join(folder, name));
-    else yield relative(project, join(folder, name));
-  }
 }
 
 async function write(step: Exclude<Step, { readonly kind: "run" }>, project: string): Promise<void> {

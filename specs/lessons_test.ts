@@ -7,11 +7,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
 import { QUEUES } from "../shared/topology.ts";
 import { freePort } from "../workers/dev/services.ts";
 import { type DevHome, devHome, startDev } from "../workers/dev/testdata/dev_run.ts";
 import { eventually } from "./support/eventually.ts";
+import { callApi } from "./support/http.ts";
 import { fencedBlocks, headingsOf, linksOf, sectionOf } from "./support/markdown.ts";
 import { withoutProgress } from "./support/run_task.ts";
 
@@ -161,26 +161,13 @@ async function readerEnvironment(home: DevHome): Promise<Record<string, string>>
   };
 }
 
-const faultsSchema = z.object({ armed: z.array(z.unknown()) });
-const lettersSchema = z.object({ deadLetters: z.array(z.unknown()) });
-const auditSchema = z.object({ ok: z.boolean() });
-
 /** Nothing is armed, no dead letter is open, everybody is there, no order is under way: as the next lesson takes it. */
 async function leftAsFound(url: string): Promise<void> {
-  assertEquals(faultsSchema.parse(await get(`${url}/ops/faults`)).armed, [], "a fault is left armed");
-  const { deadLetters } = lettersSchema.parse(await get(`${url}/ops/dead-letters?state=OPEN`));
+  assertEquals((await callApi("GET", `${url}/ops/faults`)).armed, [], "a fault is left armed");
+  const { deadLetters } = await callApi("GET", `${url}/ops/dead-letters?state=OPEN`);
   assertEquals(deadLetters, [], "a dead letter is left open");
-  await eventually("everything to be ready", async () => await get(`${url}/readyz`));
-  await eventually("a clean audit", async () => {
-    return auditSchema.parse(await get(`${url}/ops/audit?graceSeconds=0`)).ok;
-  });
-}
-
-async function get(url: string): Promise<unknown> {
-  const response = await fetch(url);
-  const body = await response.json();
-  assert(response.ok, `${url}: ${response.status} ${JSON.stringify(body)}`);
-  return body;
+  await eventually("everything to be ready", () => callApi("GET", `${url}/readyz`));
+  await eventually("a clean audit", async () => (await callApi("GET", `${url}/ops/audit?graceSeconds=0`)).ok);
 }
 
 /** Commands of a lesson, and what it says that they print; null where it does not say. */

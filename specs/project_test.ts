@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { join, relative } from "node:path/posix";
+import { join } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { eventData } from "../shared/events.ts";
 import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../shared/order_status.ts";
@@ -14,24 +14,22 @@ import { DATABASE_ROLES } from "../shared/sql/migrate.ts";
 import { QUEUES } from "../shared/topology.ts";
 import { outdated } from "./generate.ts";
 import { partsOf, readingList } from "./size.ts";
-import { anchorsOf, codeOf, fencedBlocks, linksOf, proseOf, sectionOf } from "./support/markdown.ts";
+import {
+  anchorsOf,
+  codeOf,
+  fencedBlocks,
+  linksOf,
+  projectFiles,
+  proseOf,
+  sectionOf,
+} from "./support/markdown.ts";
 import { runTask } from "./support/run_task.ts";
 
-const NOT_OURS: ReadonlySet<string> = new Set([".git", ".orderflow", "node_modules", "dist"]);
 const root = fileURLToPath(new URL("../", import.meta.url));
 const read = (path: string) => Deno.readTextFileSync(join(root, path));
-const files = filesIn(root);
+const files = projectFiles(root);
 const documents = files.filter((path) => path.endsWith(".md"));
 const project = read("specs/project.md");
-
-/** The paths of all files of the project, from its top. */
-function filesIn(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
-    const path = join(folder, name);
-    if (isDirectory) return NOT_OURS.has(name) ? [] : filesIn(path);
-    return [relative(root, path)];
-  });
-}
 
 Deno.test("every link of a document leads to a file that is there, and to a heading in it; so does every name of a file", () => {
   for (const document of documents) {
@@ -94,19 +92,6 @@ Deno.test("the README's reading list can be read in one sitting, and deno task s
     const [now = 0, atMost = 0] = rows.get(`the way of an order: ${what}`) ?? [];
     assert(now > 0 && now <= atMost, `the reading list has ${now} ${what}, ${atMost} at most`);
   }
-  const some = new Map([["shared/a.ts", 5], ["shared/a_test.ts", 7], ["shared/embedded/b.ts", 3], [
-    "specs/c.ts",
-    2,
-  ]]);
-  const counted = partsOf(some, []).filter(({ now }) => now > 0).map(({ part, now }) => `${part} ${now}`);
-  assertEquals(counted, [
-    "shared without embedded 5",
-    "embedded 3",
-    "specs, source 2",
-    "all TypeScript that is no test 10",
-    "tests 7",
-    "files 4",
-  ]);
   const { code, out, err } = await runTask("size", []);
   assertEquals([code, out.trim().split("\n").length], [0, rows.size + 1], err);
 });

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { freePort } from "../workers/dev/services.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
-import { type RunOptions, runUnderSet } from "./support/read_output.ts";
+import { type RunOptions, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
@@ -30,7 +30,6 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   api: "api/main.ts",
   relay: "workers/outbox_relay.ts",
   payments: "workers/payments_order_created.ts",
-  consumer: "workers/notifications_final_events.ts",
   migrate: "workers/tools/migrate.ts",
   audit: "workers/tools/audit.ts",
   replay: "workers/tools/replay.ts",
@@ -62,7 +61,7 @@ Deno.test("no process writes a password or a token, whatever goes wrong", async 
     DATABASE_URL: `postgres://someone:${DATABASE_PASSWORD.split("/")[0]}@127.0.0.1:1/x`,
   };
   const runs: Run[] = [
-    ...["api", "relay", "payments", "consumer"].flatMap((set): Run[] => [
+    ...["api", "relay", "payments"].flatMap((set): Run[] => [
       { set, env: { ...away, LOG_FORMAT: "pretty", PORT: "0" }, until: /ECONNREFUSED/ },
       { set, env: { ...base, DATABASE_URL: db.url, PORT: "0" }, until: /The broker cannot be used/ },
       { set, env: malformed },

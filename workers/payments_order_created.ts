@@ -21,7 +21,7 @@ import {
 type OrderCreated = ReceivedEvent<"order.created">;
 
 /** Decides what the provider's answer means for the order: a payment either way, and what is told of it. */
-export function decidePayment({ event, attempt }: OrderCreated, result: ChargeResult): Decision<NewPayment> {
+function decidePayment({ event, attempt }: OrderCreated, result: ChargeResult): Decision<NewPayment> {
   const { orderId, courseId, amount } = event.data;
   const payment = { id: uuidv7(), orderId, courseId, amount, attemptCount: attempt };
   if (result.kind === "charged") {

@@ -19,14 +19,14 @@ import {
 } from "./payments/provider.ts";
 
 /** What is to be done about a requested refund, from what the table says of the payment. */
-export type RefundDecision =
+type RefundDecision =
   | { readonly kind: "refund"; readonly payment: PaymentRow & { readonly providerReference: string } }
   /** It has been refunded: a repeat. */
   | { readonly kind: "already-there" }
   | { readonly kind: "never"; readonly detail: string };
 
 /** Decides on a refund. Only a charge that succeeded can be given back. */
-export function decideRefund(payment: PaymentRow | undefined): RefundDecision {
+function decideRefund(payment: PaymentRow | undefined): RefundDecision {
   if (!payment) return { kind: "never", detail: "the order has no payment" };
   if (payment.status === "REFUND_SUCCEEDED") return { kind: "already-there" };
   if (payment.providerReference === null) return { kind: "never", detail: "the order's payment failed" };

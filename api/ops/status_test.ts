@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
-import { insertHistory } from "../../specs/support/order_history.ts";
+import { insertHistory } from "../../specs/support/test_events.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { connect, transaction } from "../../shared/sql/connect.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { insertHistory } from "../../specs/support/order_history.ts";
+import { insertHistory } from "../../specs/support/test_events.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";

@@ -12,6 +12,7 @@ import {
   eventually,
   readIfThere,
   runAs,
+  type RunningServer,
   serverAccount,
   startServer,
   stopLeftover,
@@ -37,6 +38,8 @@ export interface EmbeddedPostgres {
   url: string;
   /** Stops the server and resolves once it is gone. May be called any number of times. */
   stop(): Promise<void>;
+  /** Resolves when the server has ended, whether it was stopped or not. */
+  ended: Promise<void>;
 }
 
 const defaultSettings = {
@@ -70,10 +73,17 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   const dataDir = resolve(options.dataDir);
   let lock: Deno.FsFile | undefined;
   try {
-    lock = await lockFolder(dataDir);
-    const { url, stop } = await startLocked(dataDir, options);
+    const locked = await lockFolder(dataDir);
+    if ("holder" in locked) {
+      throw new Error(
+        `process ${locked.holder} runs the embedded Postgres in ${dataDir} already: stop that one first ` +
+          "(it may be a `deno task dev` in another terminal), or use another data folder",
+      );
+    }
+    lock = locked.lock;
+    const { stop, ...server } = await startLocked(dataDir, options);
     let stopped: Promise<void> | undefined;
-    return { url, stop: () => stopped ??= stop().finally(() => lock?.close()) };
+    return { ...server, stop: () => stopped ??= stop().finally(() => lock?.close()) };
   } catch (error) {
     lock?.close();
     throw await withDiskAdvice(error, dataDir);
@@ -87,19 +97,19 @@ async function startLocked(dataDir: string, options: PostgresOptions): Promise<E
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const { stop, port } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+  const { port, ...server } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
   const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
   try {
     await createDatabase(`postgres://${address}/postgres`);
   } catch (cause) {
-    await stop();
+    await server.stop();
     throw new Error(
       `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
         "changed, put it back, or delete the data with `deno task reset`",
       { cause },
     );
   }
-  return { url: `postgres://${address}/${databaseName}`, stop };
+  return { url: `postgres://${address}/${databaseName}`, ...server };
 }
 
 /** Below this, the disk is the first to be suspected: a new cluster takes 40 MB, and its log grows by 16 MB at a time. */
@@ -134,24 +144,23 @@ export async function removePostgres(dataDir: string): Promise<void> {
   await Deno.remove(dataDir, { recursive: true }).catch(absent);
 }
 
-/** Locks the folder for this process. The system drops the lock when the process ends, however it does. */
-async function lockFolder(dataDir: string): Promise<Deno.FsFile> {
-  if (!(await Deno.stat(dataDir).catch(absent))) {
-    await Deno.mkdir(dataDir, { recursive: true });
-    await Deno.chmod(dataDir, 0o755); // the server's account passes through it; what is private is inside
+/**
+ * Locks a folder for this process, making it where it is missing; or tells the id of the process that holds it. The system
+ * drops the lock when the process ends, however it does.
+ */
+export async function lockFolder(folder: string): Promise<{ lock: Deno.FsFile } | { holder: string }> {
+  if (!(await Deno.stat(folder).catch(absent))) {
+    await Deno.mkdir(folder, { recursive: true });
+    await Deno.chmod(folder, 0o755); // the server's account passes through it; what is private is inside
   }
-  const file = await Deno.open(join(dataDir, "lock"), { read: true, write: true, create: true });
+  const file = await Deno.open(join(folder, "lock"), { read: true, write: true, create: true });
   // A process that was killed just now may take a moment to let go.
-  if (await eventually(() => file.tryLock(true), lockWaitMs)) {
-    await file.truncate();
-    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
-    return file;
+  if (!(await eventually(() => file.tryLock(true), lockWaitMs))) {
+    return { holder: (await new Response(file.readable).text()).trim() };
   }
-  const holder = (await new Response(file.readable).text()).trim();
-  throw new Error(
-    `process ${holder} runs the embedded Postgres in ${dataDir} already: stop that one first ` +
-      "(it may be a `deno task dev` in another terminal), or use another data folder",
-  );
+  await file.truncate();
+  await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  return { lock: file };
 }
 
 /** Starts the server, on another port if the chosen one is taken in between; bounded. */
@@ -160,7 +169,7 @@ async function startOnPort(
   cluster: Cluster,
   wanted: number,
   settings: Record<string, string>,
-): Promise<{ stop: () => Promise<void>; port: number }> {
+): Promise<RunningServer & { port: number }> {
   const memory = join(dataDir, "port");
   let preferred = Number(await readIfThere(memory)) || 0;
   for (let start = 1;; start++) {

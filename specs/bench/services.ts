@@ -8,7 +8,7 @@ import { startChaosBroker } from "../chaos/system.ts";
 import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
 import { startTestServer } from "../support/test_postgres.ts";
-import { freshSchema, type TestSchema } from "../support/test_schema.ts";
+import { ownSchema, type TestSchema } from "../support/test_schema.ts";
 import { type StackOptions, startStack, type TestStack } from "../support/test_stack.ts";
 import { runScript } from "./bench.ts";
 
@@ -37,7 +37,7 @@ export async function startBenchServices(): Promise<BenchServices> {
   return {
     isDatabaseEmbedded: server.crash !== null,
     isBrokerEmbedded: !Deno.env.get("AMQP_URL"),
-    database: () => freshSchema(server),
+    database: () => ownSchema(server),
     broker() {
       const names = testTopology();
       return { url, ...names, [Symbol.asyncDispose]: () => deleteTopology(url, names.topology) };

@@ -11,42 +11,34 @@ function find(path: string, source: string): Deno.lint.Diagnostic[] {
 const broken = (path: string, source: string) =>
   find(path, source).map(({ id }) => id.replace("layers/", ""));
 
-const isAllowed = (from: string, to: string) => importProblem(from, to) === undefined;
-
-/** Asserts that each of the files may import each of the others, or that none may. */
-function assertImports(may: boolean, from: readonly string[], to: readonly string[]): void {
-  for (const file of from) {
-    for (const other of to) assertEquals(isAllowed(file, other), may, `${file} imports ${other}`);
-  }
-}
-
-Deno.test("importProblem() keeps the folders apart, but for shared, the page's routes, tests and specs", () => {
+Deno.test("importProblem() keeps the folders apart, and a module to its own code and table, the outbox and the inbox", () => {
+  const inSql = (...names: string[]) => names.map((name) => `shared/sql/${name}.ts`);
   const [api, workers, ui, specs] = ["api/a.ts", "workers/a.ts", "ui/a.ts", "specs/a.ts"];
-  assertImports(true, [api, workers, ui, "shared/a.ts"], ["shared/process/log.ts"]);
-  assertImports(false, ["shared/sql/orders.ts"], [api, workers, ui, specs]);
-  assertImports(false, [api], [workers, ui, specs]);
-  assertImports(false, [workers], [api, ui, specs]);
-  assertImports(false, [ui], [api, workers, specs]);
-  assertEquals(isAllowed("api/page/page.ts", "ui/page.tsx"), true);
-  assertEquals(isAllowed("api/page/page.ts", "workers/dev/main.ts"), false);
-  assertImports(true, ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/a.ts"], [
-    "workers/dev/main.ts",
-  ]);
-});
-
-Deno.test("importProblem() keeps a module to its own code and table, the outbox and the inbox", () => {
-  const orders = ["workers/orders/move_orders.ts", "workers/orders_payment_events.ts"];
-  const own = ["orders", "outbox", "inbox", "connect"].map((name) => `shared/sql/${name}.ts`);
-  assertImports(true, orders, [
-    ...own,
+  const module = ["workers/orders/move_orders.ts", "workers/orders_payment_events.ts"];
+  const own = [
+    ...inSql("orders", "outbox", "inbox", "connect"),
     "shared/order_status.ts",
-    "workers/orders/decide.ts",
     "workers/consumer.ts",
-  ]);
-  assertImports(false, orders, ["payments", "set_aside", "migrate"].map((name) => `shared/sql/${name}.ts`));
-  assertImports(false, orders, ["workers/payments/charge.ts", "workers/payments_order_created.ts"]);
-  assertImports(true, ["workers/dev/main.ts", "workers/orders/a_test.ts"], ["workers/payments/charge.ts"]);
-  assertEquals(isAllowed("api/ops/status.ts", "shared/sql/orders.ts"), true);
+  ];
+  const others = ["workers/payments/charge.ts", "workers/payments_order_created.ts"];
+  const cases: readonly [may: boolean, from: readonly string[], to: readonly string[]][] = [
+    [true, [api, workers, ui, "shared/a.ts"], ["shared/process/log.ts"]],
+    [false, inSql("orders"), [api, workers, ui, specs]],
+    [false, [api], [workers, ui, specs]],
+    [false, [workers], [api, ui, specs]],
+    [false, [ui], [api, workers, specs]],
+    [true, ["api/page/page.ts"], ["ui/page.tsx"]],
+    [true, ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/a.ts"], ["workers/dev/main.ts"]],
+    [true, module, [...own, "workers/orders/decide.ts"]],
+    [false, module, [...inSql("payments", "set_aside", "migrate"), ...others]],
+    [true, ["workers/dev/main.ts", "workers/orders/a_test.ts"], others],
+    [true, ["api/ops/status.ts"], inSql("orders")],
+  ];
+  for (const [may, from, to] of cases) {
+    for (const [file, other] of from.flatMap((file) => to.map((other) => [file, other] as const))) {
+      assertEquals(importProblem(file, other) === undefined, may, `${file} imports ${other}`);
+    }
+  }
 });
 
 Deno.test("layers/imports sees every form of import", () => {

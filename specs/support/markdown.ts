@@ -1,8 +1,22 @@
 /**
- * What tests read out of a Markdown text: sections, fenced blocks, links and anchors.
+ * The project's files, and what tests read out of a Markdown text: sections, fenced blocks, links and anchors.
  *
  * @module
  */
+import { join, relative } from "node:path";
+
+const NOT_OURS: ReadonlySet<string> = new Set([
+  ...[".git", ".orderflow", ".env"],
+  ...["coverage", "dist", "node_modules"],
+]);
+
+/** The paths of all files below `root` that are the project's, from there. */
+export function projectFiles(root: string, folder = root): string[] {
+  return [...Deno.readDirSync(folder)].filter(({ name }) => !NOT_OURS.has(name)).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    return entry.isDirectory ? projectFiles(root, path) : [relative(root, path)];
+  });
+}
 
 /** A fenced block. */
 export interface FencedBlock {

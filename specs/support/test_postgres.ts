@@ -167,31 +167,16 @@ const LOCK_CLASS = 7_203_115;
 const SLOT_WAIT_MS = 900_000;
 const SLOT_LOOK_MS = 200;
 
-let held: { users: number; readonly slot: Promise<AsyncDisposable> } | undefined;
-
 /**
  * Waits until one more whole system may run on the server of `DATABASE_URL`: no more than it has connections for. Without
- * that variable everybody has a server of their own and nobody waits. Systems of one test file share a slot, so that
- * nobody waits for a second one with the first in hand.
+ * that variable everybody has a server of their own and nobody waits. A test has one system at a time: with a slot in hand
+ * nobody waits for a second one.
  *
  * Errors: when the server cannot be asked, or no slot comes free within 15 minutes.
  */
 export async function takeStackSlot(): Promise<AsyncDisposable> {
   const url = Deno.env.get("DATABASE_URL");
-  if (!url) return { [Symbol.asyncDispose]: () => Promise.resolve() };
-  const mine = held ??= { users: 0, slot: lockSlot(url) };
-  mine.users++;
-  const slot = await mine.slot.catch((error) => {
-    held = undefined; // whoever comes next asks anew
-    throw error;
-  });
-  return {
-    async [Symbol.asyncDispose]() {
-      if (--mine.users > 0) return;
-      held = undefined;
-      await slot[Symbol.asyncDispose]();
-    },
-  };
+  return url ? await lockSlot(url) : { [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
 /** Locks a slot for as long as a connection is open: a test that is killed gives it back. */

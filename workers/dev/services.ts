@@ -4,9 +4,9 @@
  * @module
  */
 import { join, resolve } from "node:path";
-import { startPostgres } from "../../shared/embedded/postgres.ts";
+import { lockFolder, startPostgres } from "../../shared/embedded/postgres.ts";
 import { messageOf } from "../../shared/process/errors.ts";
-import { pause } from "../../shared/process/stop.ts";
+import { aborted, pause } from "../../shared/process/stop.ts";
 import { type Environment, restartDelayMs } from "./child.ts";
 
 /** The folder's variable, for a second `deno task dev` in the same checkout, and for tests. */
@@ -19,29 +19,23 @@ export const HOME_VARIABLE = "ORDERFLOW_HOME";
 export function homePaths(root: string, given: string | undefined) {
   const shown = given || ".orderflow";
   const home = resolve(root, shown);
-  return { shown, home, lock: join(home, "lock"), env: join(home, "env"), postgres: join(home, "postgres") };
+  return { shown, home, env: join(home, "env"), postgres: join(home, "postgres") };
 }
 
 /**
- * Locks the folder for this process, making it where it is missing. The system drops the lock when the process ends,
- * however it does.
+ * Locks the folder for this process, making it where it is missing.
  *
  * Errors: when another process holds it, which the message names; when nothing can be written there.
  */
-export async function lockHome({ home, lock }: ReturnType<typeof homePaths>): Promise<Deno.FsFile> {
-  const unwritable = (error: unknown): never => {
+export async function lockHome({ home }: ReturnType<typeof homePaths>): Promise<Deno.FsFile> {
+  const locked = await lockFolder(home).catch((error) => {
     const advice = `Make room or give the right to write there, or name another folder in ${HOME_VARIABLE}`;
     throw new Error(`Cannot write to ${home}: ${messageOf(error)}. ${advice}.`);
-  };
-  await Deno.mkdir(home, { recursive: true }).catch(unwritable);
-  const file = await Deno.open(lock, { read: true, write: true, create: true }).catch(unwritable);
-  if (!await file.tryLock(true)) {
-    const holder = (await new Response(file.readable).text()).trim();
-    throw new Error(`\`deno task dev\` runs already with ${home} (process ${holder}). Stop that one first.`);
-  }
-  await file.truncate();
-  await file.write(new TextEncoder().encode(`${Deno.pid}\n`)).catch(unwritable);
-  return file;
+  });
+  if ("lock" in locked) return locked.lock;
+  throw new Error(
+    `\`deno task dev\` runs already with ${home} (process ${locked.holder}). Stop that one first.`,
+  );
 }
 
 /**
@@ -92,11 +86,9 @@ export function freePort(hostname: string): number {
   throw new Error(`cannot find a free port from ${FIRST_PORT} to ${LAST_PORT} on ${hostname}: free some`);
 }
 
-const LOOK_EVERY_MS = 500;
-
 /**
- * Starts Postgres on `dataDir`. A server that no longer takes connections is started again on the same port, with growing
- * pauses for as long as that fails; the processes wait it out. Disposing stops watching, and the server.
+ * Starts Postgres on `dataDir`. A server that has ended is started again on the same port, with growing pauses for as long as
+ * that fails; the processes wait it out. Disposing stops watching, and the server.
  *
  * Errors: those of `startPostgres` for the first start.
  */
@@ -109,13 +101,14 @@ export async function startEmbeddedDatabase(dataDir: string, say: (message: stri
 
   async function watch(): Promise<void> {
     for (let failures = 0;;) {
-      await pause(failures ? restartDelayMs(failures) : LOOK_EVERY_MS, stopping.signal);
-      if (stopping.signal.aborted) return;
       if (failures === 0) {
-        if (await takesConnections(port)) continue;
-        say("the embedded Postgres is gone; starting it again");
+        await Promise.race([server.ended, aborted(stopping.signal)]);
         await server.stop(); // lets go of the folder
+        if (!stopping.signal.aborted) say("the embedded Postgres is gone; starting it again");
+      } else {
+        await pause(restartDelayMs(failures), stopping.signal);
       }
+      if (stopping.signal.aborted) return;
       try {
         server = await startPostgres({ dataDir, port, onProgress: say });
         failures = 0;
@@ -132,14 +125,11 @@ export async function startEmbeddedDatabase(dataDir: string, say: (message: stri
     async [Symbol.asyncDispose](): Promise<void> {
       stopping.abort();
       await watching;
-      await server.stop();
     },
   };
 }
 
-function takesConnections(port: number): Promise<boolean> {
-  return Deno.connect({ hostname: "127.0.0.1", port }).then((socket) => (socket.close(), true), () => false);
-}
+const LOOK_EVERY_MS = 500;
 
 /** From `deno task` up to `npx`, there are as many at most. */
 const MAX_LAUNCHERS = 3;

@@ -1,16 +1,54 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { kindOfError, TransientError } from "../../shared/process/errors.ts";
-import { Crash, type FakeFaults, fakeFaults } from "../../specs/support/fake_faults.ts";
 import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import type { Faults } from "./armed.ts";
 import { consumerSeams, MAX_HELD, withProviderFaults, withPublisherFaults } from "./seams.ts";
 import type { PaymentProvider } from "../payments/provider.ts";
 import { type OutgoingMessage, type Publisher, toExchange } from "../../shared/broker/publish.ts";
-import type { Fault, FaultPoint } from "../../shared/ops/faults.ts";
+import { type Fault, type FaultPoint, isMeantFor } from "../../shared/ops/faults.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 
 shareTestSchema();
+
+/** What stands in for the end of the process. */
+class Crash extends Error {
+  override name = "Crash";
+}
+
+/** Armed faults, and those that have struck. */
+interface FakeFaults extends Faults {
+  readonly struck: readonly FaultPoint[];
+}
+
+/** Arms faults, each once unless told, wherever it is unless told. A crash is a rejection with {@linkcode Crash}. */
+function fakeFaults(...faults: readonly (Partial<Fault> & Pick<Fault, "point">)[]): FakeFaults {
+  const struck: FaultPoint[] = [];
+  const armed = faults.map((fault) => ({
+    id: crypto.randomUUID(),
+    times: 1,
+    consumer: null,
+    correlationId: null,
+    delayMs: null,
+    createdAt: new Date(),
+    ...fault,
+  }));
+  const strike: Faults["strike"] = (point, target) => {
+    const fault = armed.find((fault) => fault.times > 0 && isMeantFor(fault, point, target));
+    if (!fault) return Promise.resolve(null);
+    fault.times--;
+    struck.push(point);
+    return Promise.resolve(fault);
+  };
+  return {
+    struck,
+    anyArmed: () => Promise.resolve(armed.some(({ times }) => times > 0)),
+    strike,
+    async crash(point, target) {
+      if (await strike(point, target)) throw new Crash(point);
+    },
+  };
+}
 
 /** Has a handler of the consumer `payments`, which meets `faults`, pay an order in one transaction. */
 async function pay(db: TestSchema, faults: Faults, kind: "done" | "duplicate" = "done") {

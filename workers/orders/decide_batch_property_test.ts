@@ -108,24 +108,6 @@ const histories = fc.record({
   events: events.map(({ order, type }) => EVENTS[type](idOf(order))),
 }));
 
-Deno.test("decideBatch() changes a status by an arrow of the table alone, whatever arrives for whatever order", () => {
-  fc.assert(fc.property(histories, ({ before, events }) => {
-    const statuses = new Map(before);
-    for (const received of events) {
-      const { orderId } = received.event.data;
-      const from = statuses.get(orderId);
-      const { outcomes: [outcome], settled, changes, outgoing } = decideBatch([received], statuses, now);
-      assert(outcome && outcome.kind !== "failed");
-      const arrow = ORDER_TRANSITIONS.find((t) => t.from === from && t.on === received.event.type);
-      assertEquals(outcome.kind === "done", arrow !== undefined);
-      assertEquals(changes, arrow ? [{ id: orderId, from: arrow.from, to: arrow.to }] : []);
-      assertEquals(outgoing.map(({ event }) => event.type), arrow?.emits ? [arrow.emits] : []);
-      assertEquals(settled.length, outcome.kind === "done" || outcome.kind === "duplicate" ? 1 : 0);
-      for (const { id, to } of changes) statuses.set(id, to);
-    }
-  }));
-});
-
 Deno.test("decideBatch() decides the same wherever a history is cut into batches, and each order for itself", () => {
   fc.assert(fc.property(histories, fc.nat(15), ({ before, events }, cut) => {
     const whole = decideBatch(events, before, now);

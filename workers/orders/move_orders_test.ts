@@ -1,64 +1,15 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type EventData, type EventType, makeEvent, type ReceivedEvent } from "../../shared/events.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
-import { decideBatch, expectedStatuses, moveEach } from "./move_orders.ts";
+import { expectedStatuses, moveEach } from "./move_orders.ts";
 import { countEvents, insertOrder, paymentSucceeded } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import type { Outcome } from "../../shared/broker/settle.ts";
 import type { Atomically } from "../../shared/sql/connect.ts";
 import { createRegistry, type Registry } from "../../shared/process/metrics.ts";
 
 const now = new Date("2026-01-02T03:04:05Z");
-const a = "00000000-0000-0000-0000-00000000000a";
-const b = "00000000-0000-0000-0000-00000000000b";
 const course = "00000000-0000-0000-0000-000000000103";
-
-Deno.test("decideBatch() moves orders, and an order's later events start from where its earlier ones left it", () => {
-  const events = [
-    received("payment.succeeded", { orderId: a, paymentId: b, courseId: course, amount: "1.00" }),
-    received("payment.failed", { orderId: b, paymentId: b, reason: "card declined" }),
-    received("enrollment.granted", { orderId: a, enrollmentId: b, courseId: course }),
-  ];
-  const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PENDING" }), now);
-  assertEquals(decision.outcomes, [
-    { kind: "done", note: "PENDING → PAID" },
-    { kind: "done", note: "PENDING → PAYMENT_FAILED" },
-    { kind: "done", note: "PAID → COMPLETED" },
-  ]);
-  assertEquals(decision.changes, [
-    { id: a, from: "PENDING", to: "COMPLETED" },
-    { id: b, from: "PENDING", to: "PAYMENT_FAILED" },
-  ]);
-  assertEquals(decision.outgoing, []);
-});
-
-Deno.test("decideBatch() asks for one refund when a paid order gets no seat, with the event's correlation id", () => {
-  const failed = received("enrollment.failed", { orderId: a, courseId: course, reason: "no seat left" });
-  const decision = decideBatch([failed, failed], statuses({ [a]: "PAID" }), now);
-  assertEquals(decision.outcomes.map(({ kind }) => kind), ["done", "duplicate"]);
-  assertEquals(decision.outgoing.length, 1);
-  const [refund] = decision.outgoing;
-  assert(refund);
-  assertEquals([refund.event.type, refund.rowId], ["refund.requested", a]);
-  assertEquals(refund.event.data, { orderId: a, reason: "no seat left" });
-  assertEquals(refund.event.correlationId, failed.event.correlationId);
-  assertEquals(refund.traceparent, failed.traceparent);
-});
-
-Deno.test("decideBatch() leaves early and illegal events out of the inbox, so that they can be processed later", () => {
-  const events = [
-    received("enrollment.granted", { orderId: a, enrollmentId: b, courseId: course }),
-    received("enrollment.granted", { orderId: b, enrollmentId: b, courseId: course }),
-    received("refund.succeeded", { orderId: course, paymentId: b }),
-  ];
-  const decision = decideBatch(events, statuses({ [a]: "PENDING", [b]: "PAYMENT_FAILED" }), now);
-  assertEquals(decision.outcomes, [
-    { kind: "early", awaits: "PAID" },
-    { kind: "rejected", reason: "illegal transition", detail: "enrollment.granted while PAYMENT_FAILED" },
-    { kind: "rejected", reason: "illegal transition", detail: "there is no such order" },
-  ]);
-  assertEquals(decision.settled, []);
-  assertEquals(decision.changes, []);
-});
 
 function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEvent<T> {
   const cause = {
@@ -67,10 +18,6 @@ function received<T extends EventType>(type: T, data: EventData<T>): ReceivedEve
   };
   const { event, traceparent } = makeEvent(type, data, cause, now);
   return { event, traceparent, attempt: 1, mayBeRepeat: false };
-}
-
-function statuses(of: Record<string, OrderStatus>): Map<string, OrderStatus> {
-  return new Map(Object.entries(of));
 }
 
 shareTestSchema();
@@ -89,11 +36,10 @@ function handlerOn(
   return moveEach({ sql, inbox: { ...testInbox(sql, consumer), atomically }, registry });
 }
 
-const someCourse = "00000000-0000-0000-0000-000000000103";
 const noSeat = (orderId: string) =>
-  received("enrollment.failed", { orderId, courseId: someCourse, reason: "no seat left" });
+  received("enrollment.failed", { orderId, courseId: course, reason: "no seat left" });
 const seat = (orderId: string) =>
-  received("enrollment.granted", { orderId, enrollmentId: crypto.randomUUID(), courseId: someCourse });
+  received("enrollment.granted", { orderId, enrollmentId: crypto.randomUUID(), courseId: course });
 
 Deno.test("moveEach() moves orders, remembers the events and asks for refunds, once", async () => {
   await using db = await testSchema();
@@ -115,16 +61,15 @@ Deno.test("moveEach() moves orders, remembers the events and asks for refunds, o
     "COMPLETED",
   ]]);
   assertEquals((await db.sql`select from processed_events`).count, 3);
-  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
-});
-
-Deno.test("moveEach() finds a repeat even when the inbox has forgotten it", async () => {
-  await using db = await testSchema();
-  const event = noSeat(await insertOrder(db.sql, "PAID"));
-  await handlerOn(db)([event]);
-  await db.sql`delete from processed_events`;
-  assertEquals(await handlerOn(db)([event]), [{ kind: "duplicate" }]);
-  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+  const outbox = await db
+    .sql`select type, order_id, correlation_id, traceparent, payload -> 'data' as data from outbox_events`;
+  assertEquals(outbox.map((row) => ({ ...row })), [{
+    type: "refund.requested",
+    order_id: b,
+    correlation_id: "c-1",
+    traceparent: events[1]?.traceparent,
+    data: { orderId: b, reason: "no seat left" },
+  }]);
 });
 
 Deno.test("moveEach() leaves an early event out of the inbox; it is processed once its time has come", async () => {
@@ -204,32 +149,40 @@ Deno.test("moveEach() decides anew on an order that another copy moves between i
   assertEquals(events.map(({ event }) => counted.get(event.eventId)), [1, 0]);
 });
 
-Deno.test("moveEach() decides on what an order is, not on what its events expect, for any mix in a batch", async () => {
+Deno.test("moveEach() decides on what an order is, not on what its events expect or the inbox knows, for any mix in a batch", async () => {
   await using db = await testSchema();
   const [paid, done] = [await insertOrder(db.sql, "PAID"), await insertOrder(db.sql, "REFUND_IN_PROGRESS")];
+  const completed = await insertOrder(db.sql, "COMPLETED");
   const refunded = received("refund.succeeded", { orderId: done, paymentId: crypto.randomUUID() });
-  const events = [noSeat(paid), paymentSucceeded(paid), noSeat(done), refunded, seat(crypto.randomUUID())];
-  const outcomes = await handlerOn(db)(events);
-  assertEquals(outcomes.map(({ kind }) => kind), ["done", "duplicate", "duplicate", "done", "rejected"]);
-  const rows = await db.sql`select id, status from orders order by id`;
-  assertEquals(rows.map(({ id, status }) => [id, status]), [[paid, "REFUND_IN_PROGRESS"], [
-    done,
-    "REFUNDED",
-  ]]);
-  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
+  const nobodys = seat(crypto.randomUUID());
+  const events = [noSeat(paid), paymentSucceeded(paid), noSeat(done), refunded, nobodys, noSeat(completed)];
+  const illegal = (detail: string): Outcome => ({ kind: "rejected", reason: "illegal transition", detail });
+  const rejected = [illegal("there is no such order"), illegal("enrollment.failed while COMPLETED")];
+  assertEquals(await handlerOn(db)(events), [
+    { kind: "done", note: "PAID → REFUND_IN_PROGRESS" },
+    { kind: "duplicate" },
+    { kind: "duplicate" },
+    { kind: "done", note: "REFUND_IN_PROGRESS → REFUNDED" },
+    ...rejected,
+  ]);
   assertEquals((await db.sql`select from processed_events`).count, 4);
+  await db.sql`delete from processed_events`;
+  const repeats = await handlerOn(db)(events);
+  assertEquals(repeats, [...events.slice(0, 4).map(() => ({ kind: "duplicate" } as const)), ...rejected]);
+  const rows = await db.sql`select id, status from orders order by id`;
+  assertEquals(rows.map(({ id, status }) => [id, status]), [
+    [paid, "REFUND_IN_PROGRESS"],
+    [done, "REFUNDED"],
+    [completed, "COMPLETED"],
+  ]);
+  assertEquals(await countEvents(db.sql), { "refund.requested": 1 });
 });
 
 Deno.test("expectedStatuses() is where the first event of each order starts from", () => {
-  const events = [noSeat(a), paymentSucceeded(a), paymentSucceeded(b)];
-  assertEquals(expectedStatuses(events), statuses({ [a]: "PAID", [b]: "PENDING" }));
-});
-
-Deno.test("moveEach() keeps an illegal event away from the order", async () => {
-  await using db = await testSchema();
-  const order = await insertOrder(db.sql, "COMPLETED");
-  const [outcome] = await handlerOn(db)([noSeat(order)]);
-  assert(outcome?.kind === "rejected");
-  const [row] = await db.sql`select status from orders`;
-  assertEquals(row?.status, "COMPLETED");
+  const [a, b] = [crypto.randomUUID(), crypto.randomUUID()];
+  const expected = new Map([[a, "PAID"], [b, "PENDING"]]);
+  assertEquals(
+    expectedStatuses([noSeat(a), paymentSucceeded(a), paymentSucceeded(b)]),
+    expected as Map<string, OrderStatus>,
+  );
 });

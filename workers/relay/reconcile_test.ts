@@ -37,6 +37,20 @@ function reconcilerOf(db: TestSchema, topology: Topology, afterMs = AFTER_MS) {
   return createReconciler({ sql: db.as("orderflow_relay"), bindings: bindingsOf(topology), afterMs });
 }
 
+/** A database, a broker that takes everything, and a reconciler between the two. */
+async function stage() {
+  const db = await testSchema();
+  const { topology } = testTopology();
+  return {
+    db,
+    topology,
+    broker: takingBroker(topology),
+    consumer: topology.queues.paymentsOrderCreated.name,
+    reconciler: reconcilerOf(db, topology),
+    [Symbol.asyncDispose]: () => db[Symbol.asyncDispose](),
+  };
+}
+
 /** What a pass has sent, by consumer. */
 async function pass(reconciler: Reconciler, wire: ReconcileWire): Promise<Readonly<Record<string, number>>> {
   return (await reconciler.pass(wire)).resent;
@@ -132,10 +146,8 @@ async function openLetters(sql: Sql): Promise<string[]> {
 }
 
 Deno.test("a letter of a spoilt copy hides no loss; one of the event itself, or of a sound copy of it, is its end", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, topology } = it;
   const ids = await Promise.all([1, 2, 3, 4].map(() => publish(db)));
   const [spoilt = "", renamed = "", sound = "", unreadable = ""] = ids;
   const rows = await db.sql`select payload::text as text from outbox_events where id = ${unreadable}`;
@@ -178,13 +190,11 @@ Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer a
 });
 
 Deno.test("createReconciler() sends nothing again to a consumer that is held, or was a moment ago: it has it in its hands", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
+  await using it = await stage();
+  const { db, broker, reconciler, topology } = it;
   const ops = db.as("orderflow_ops");
   const { paymentsOrderCreated, paymentsRefundRequested } = topology.queues;
   await publish(db);
-  const reconciler = reconcilerOf(db, topology);
   for (const part of [paymentsOrderCreated.name, beforeCommit(paymentsOrderCreated.name)]) {
     await db.sql`delete from holds`;
     await holdPart(ops, { part, forSeconds: 600, because: null });
@@ -198,43 +208,30 @@ Deno.test("createReconciler() sends nothing again to a consumer that is held, or
 });
 
 Deno.test("createReconciler() leaves alone what is young, put aside, not yet published, or nobody's", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, reconciler } = it;
   const { data } = orderCreated().event;
-  const [aside, retried, redriven] = [await publish(db), await publish(db), await publish(db)];
+  const aside = await publish(db);
   await publish(db, 0);
   await insertPublished(db.sql, "order.created", data, { at: new Date(0), published: false });
-  const notice = {
-    orderId: data.orderId,
-    notificationId: data.orderId,
-    notificationType: "ORDER_COMPLETED",
-  } as const;
+  const { orderId } = data;
+  const notice = { orderId, notificationId: orderId, notificationType: "ORDER_COMPLETED" } as const;
   await insertPublished(db.sql, "notification.sent", notice, { at: new Date(Date.now() - HOUR_MS) });
-  const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
-  await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })]);
-  await markRetriesSent(relay, await claimDueRetries(relay, 1));
-  await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: redriven })]);
-  await closeLetters(ops, await openLetters(ops), "REDRIVEN", "redriven");
   await insertDeadLetters(db.sql, [newLetter(consumer, { eventId: aside })]);
-  const reconciler = reconcilerOf(db, topology);
   assertEquals(await pass(reconciler, broker), {});
 
+  const ops = db.as("orderflow_ops");
   await closeLetters(ops, await openLetters(ops), "DISCARDED", "not wanted");
   await passAnHour(db);
-  assertEquals(await pass(reconciler, broker), { [consumer]: 3 });
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 });
   assert(!broker.sent.has(aside), "what was discarded");
 });
 
 Deno.test("createReconciler() takes nothing for lost that went out a moment ago, and all of it when it does not arrive", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, reconciler, topology } = it;
   const ids = [await publish(db), await publish(db), await publish(db), await publish(db)];
   const [late = "", retried = "", redriven = "", later = ""] = ids;
-  const reconciler = reconcilerOf(db, topology);
   const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
   await db.sql`update outbox_events set published_at = null where id in ${db.sql([late, later])}`;
   await insertRetries(db.sql, [newRetry(consumer, { eventId: retried })]);
@@ -251,10 +248,8 @@ Deno.test("createReconciler() takes nothing for lost that went out a moment ago,
 });
 
 Deno.test("createReconciler() forgets nothing that a less patient relay has found lost", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, topology } = it;
   const id = await publish(db, AFTER_MS / 2);
   const impatient = reconcilerOf(db, topology, 0);
   await eventually("it to be sent again", async () => consumer in await pass(impatient, broker));
@@ -266,12 +261,10 @@ Deno.test("createReconciler() forgets nothing that a less patient relay has foun
 });
 
 Deno.test("createReconciler() sends nothing to a queue that has messages, no consumer, or no answer", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
+  await using it = await stage();
+  const { db, broker, reconciler, topology } = it;
   const queue = topology.queues.paymentsOrderCreated.name;
   await publish(db);
-  const reconciler = reconcilerOf(db, topology);
   const stands = [[{ queue, messages: 3, consumers: 1 }], [{ queue, messages: 0, consumers: 0 }], []];
   for (const queues of stands) {
     assertEquals(await pass(reconciler, { ...broker, readQueues: () => Promise.resolve(queues) }), {});
@@ -279,41 +272,25 @@ Deno.test("createReconciler() sends nothing to a queue that has messages, no con
   assertEquals(await pass(reconciler, broker), { [queue]: 1 }, "once it has emptied, it has lost that one");
 });
 
-Deno.test("createReconciler() finds one lost event behind 200,000 processed ones within two passes", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+Deno.test("createReconciler() finds one lost event behind 200,000 processed ones within two passes, and another consumer's backlog", async () => {
+  await using it = await stage();
+  const { db, broker, consumer, topology } = it;
+  const { ordersLifecycleEvents, notificationsFinalEvents } = topology.queues;
   await publishMany(db, 200_000, { processedBy: consumer });
+  await publishMany(db, 10_000, { type: "enrollment.granted", processedBy: ordersLifecycleEvents.name });
   const id = await publish(db, 2 * AFTER_MS);
+  const queues = (await broker.readQueues()).map((queue) =>
+    queue.queue === notificationsFinalEvents.name ? { ...queue, messages: 10_000, consumers: 0 } : queue
+  );
+  const wire = { ...broker, readQueues: () => Promise.resolve(queues) };
   const reconciler = reconcilerOf(db, topology);
-  for (let passes = 0; passes < 2; passes++) await pass(reconciler, broker);
+  for (let passes = 0; passes < 2; passes++) await pass(reconciler, wire);
   assertEquals([...broker.sent], [[id, 1]]);
 });
 
-Deno.test("createReconciler() finds what one consumer has lost while another one is away from its backlog", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const { paymentsOrderCreated, ordersLifecycleEvents, notificationsFinalEvents } = topology.queues;
-  const processedBy = ordersLifecycleEvents.name;
-  await publishMany(db, 10_000, { type: "enrollment.granted", processedBy });
-  const id = await publish(db, 2 * AFTER_MS);
-  const broker = takingBroker(topology);
-  const readQueues = async () =>
-    (await broker.readQueues()).map((queue) =>
-      queue.queue === notificationsFinalEvents.name ? { ...queue, messages: 10_000, consumers: 0 } : queue
-    );
-  assertEquals(await pass(reconcilerOf(db, topology), { ...broker, readQueues }), {
-    [paymentsOrderCreated.name]: 1,
-  });
-  assertEquals([...broker.sent.keys()], [id]);
-});
-
 Deno.test("createReconciler() goes on after a restart where it was: with its cursors, and with what it has sent", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, topology } = it;
   const [lost, behind] = [await publish(db), await publish(db)];
   await process(db, consumer, [behind]);
   assertEquals(await pass(reconcilerOf(db, topology), broker), { [consumer]: 1 });
@@ -326,12 +303,9 @@ Deno.test("createReconciler() goes on after a restart where it was: with its cur
 });
 
 Deno.test("createReconciler() brings 100,000 lost events back, a bounded part in each pass, each of them once", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, reconciler } = it;
   await publishMany(db, 100_000);
-  const reconciler = reconcilerOf(db, topology);
   const sizes: number[] = [];
   const next = async () => sizes.push((await pass(reconciler, broker))[consumer] ?? 0);
   await next();
@@ -348,10 +322,8 @@ Deno.test("createReconciler() brings 100,000 lost events back, a bounded part in
 });
 
 Deno.test("createReconciler() tries again what the broker did not take", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  const consumer = topology.queues.paymentsOrderCreated.name;
+  await using it = await stage();
+  const { db, broker, consumer, reconciler } = it;
   const [taken, refused] = [await publish(db), await publish(db)];
   const publisher: Publisher = {
     publish: (messages) =>
@@ -362,39 +334,33 @@ Deno.test("createReconciler() tries again what the broker did not take", async (
         offence: null,
       }),
   };
-  const reconciler = reconcilerOf(db, topology);
   assertEquals(await pass(reconciler, { ...broker, publisher }), { [consumer]: 1 });
   assertEquals(await pass(reconciler, broker), { [consumer]: 1 });
   assertEquals([...broker.sent.keys()], [refused]);
 });
 
 Deno.test("createReconciler() owes a new binding nothing of what was published before it", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const { paymentsOrderCreated, ...others } = topology.queues;
-  const { name } = paymentsOrderCreated;
-  const broker = takingBroker(topology);
+  await using it = await stage();
+  const { db, broker, topology, consumer } = it;
   const sql = db.as("orderflow_relay");
   await publish(db);
-  const older = bindingsOf(topology).filter(({ consumer }) => consumer !== name);
-  assertEquals(Object.values(others).length, new Set(older.map(({ consumer }) => consumer)).size);
+  const older = bindingsOf(topology).filter((binding) => binding.consumer !== consumer);
   await createReconciler({ sql, bindings: older, afterMs: AFTER_MS }).pass(broker);
 
   const reconciler = reconcilerOf(db, topology);
   assertEquals(await pass(reconciler, broker), {}, "the past is a replay's work");
   await publish(db, 0);
   await passAnHour(db);
-  assertEquals(await pass(reconciler, broker), { [name]: 1 });
-  await process(db, name, [...broker.sent.keys()]);
+  assertEquals(await pass(reconciler, broker), { [consumer]: 1 });
+  await process(db, consumer, [...broker.sent.keys()]);
   const { checks } = await runAudit(db.as("orderflow_ops"), topology, { graceSeconds: 60 });
   const lost = checks.find(({ check }) => check === "event lost on its way to a consumer");
   assertEquals(lost?.violations, [], "nor does the audit miss it");
 });
 
 Deno.test("createReconciler() does not pass by what was published in a transaction that is still open", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
+  await using it = await stage();
+  const { db, broker, topology } = it;
   const [early, second] = [await publish(db, 0), await publish(db, 0)];
   await db.sql`update outbox_events set published_at = null`;
   const reconciler = reconcilerOf(db, topology, 0);
@@ -411,12 +377,32 @@ Deno.test("createReconciler() does not pass by what was published in a transacti
   assert(broker.sent.has(early));
 });
 
-Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
-  await publish(db);
+function keep(
+  { db, topology }: Awaited<ReturnType<typeof stage>>,
+  wire: () => ReconcileWire,
+  intervalMs: number,
+) {
   const stop = new AbortController();
+  const bindings = bindingsOf(topology);
+  const options = {
+    sql: db.as("orderflow_relay"),
+    bindings,
+    afterMs: AFTER_MS,
+    wire,
+    intervalMs,
+    log: testLog,
+  };
+  const running = keepReconciling(options, stop.signal);
+  return async () => {
+    stop.abort();
+    await running;
+  };
+}
+
+Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
+  await using it = await stage();
+  const { db, broker } = it;
+  await publish(db);
   const [begun, other] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isSent = false;
   const publisher: Publisher = {
@@ -427,32 +413,21 @@ Deno.test("keepReconciling() does a pass of one relay at a time", async () => {
       return await broker.publisher.publish(...args);
     },
   };
-  const keep = (wire: () => ReconcileWire | null) =>
-    keepReconciling({
-      sql: db.as("orderflow_relay"),
-      bindings: bindingsOf(topology),
-      afterMs: AFTER_MS,
-      wire,
-      intervalMs: 5,
-      log: testLog,
-    }, stop.signal);
-  const first = keep(() => ({ ...broker, publisher }));
+  const endFirst = keep(it, () => ({ ...broker, publisher }), 5);
   await begun.promise;
   let looks = 0;
-  const second = keep(() => {
+  const endSecond = keep(it, () => {
     if (++looks > 3) other.resolve(); // three times it has found the other one at work
     return broker;
-  });
+  }, 5);
   await eventually("the first one to have sent", () => isSent);
-  stop.abort();
-  await Promise.all([first, second]);
+  await Promise.all([endFirst(), endSecond()]);
   assertEquals([...broker.sent.values()], [1]);
 });
 
 Deno.test("keepReconciling() does not wait for the next round while it finds something lost", async () => {
-  await using db = await testSchema();
-  const { topology } = testTopology();
-  const broker = takingBroker(topology);
+  await using it = await stage();
+  const { db, broker } = it;
   const [first, second] = [await publish(db), await publish(db)];
   const publisher: Publisher = {
     publish(messages, ...args) {
@@ -460,16 +435,7 @@ Deno.test("keepReconciling() does not wait for the next round while it finds som
       return broker.publisher.publish(taken, ...args);
     },
   };
-  const stop = new AbortController();
-  const running = keepReconciling({
-    sql: db.as("orderflow_relay"),
-    bindings: bindingsOf(topology),
-    afterMs: AFTER_MS,
-    wire: () => ({ ...broker, publisher }),
-    intervalMs: HOUR_MS,
-    log: testLog,
-  }, stop.signal);
+  const end = keep(it, () => ({ ...broker, publisher }), HOUR_MS);
   await eventually("the second one to be sent as well", () => broker.sent.has(second));
-  stop.abort();
-  await running;
+  await end();
 });

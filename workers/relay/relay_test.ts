@@ -46,6 +46,16 @@ async function wire(broker: TestBroker): Promise<Wire> {
   };
 }
 
+/** A database, and a broker with a wire to it. */
+async function stage() {
+  await using resources = new AsyncDisposableStack();
+  const db = resources.use(await testSchema());
+  const broker = resources.use(await testBroker());
+  const wired = resources.use(await wire(broker));
+  const owned = resources.move();
+  return { db, broker, wired, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
 const depth = async (channel: ConfirmChannel, broker: TestBroker) =>
   (await channel.checkQueue(broker.topology.queues.paymentsOrderCreated.name)).messageCount;
 
@@ -55,9 +65,8 @@ async function unpublished(db: TestSchema): Promise<number> {
 }
 
 Deno.test("relayBatch() publishes with the event's ids as properties and marks what was confirmed", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using it = await stage();
+  const { db, broker, wired } = it;
   const { event, traceparent } = orderCreated();
   await appendEvents(db.sql, [{ event, traceparent }]);
   const batch = await relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 10);
@@ -87,9 +96,8 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
 });
 
 Deno.test("relayBatch() takes two round trips to the database", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using it = await stage();
+  const { db, wired } = it;
   await using proxy = startCutProxy(db.url, 5432);
   const session = openSession(proxy.url, { name: "test", role: "orderflow_relay" });
   const trips: number[] = [];
@@ -104,9 +112,8 @@ Deno.test("relayBatch() takes two round trips to the database", async () => {
 });
 
 Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using it = await stage();
+  const { db, broker, wired } = it;
   const { name } = broker.topology.queues.paymentsOrderCreated;
   await wired.channel.unbindQueue(name, broker.topology.exchange, "order.created");
   const unroutable = orderCreated();
@@ -144,40 +151,25 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   assertEquals(await unpublished(db), 0);
 });
 
-Deno.test("startRelay() is woken by a commit, far ahead of its poll", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(db, wired), pollIntervalMs: 3_600_000 });
-  const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
-  const producer = db.as("orderflow_orders");
-  for (let round = 0; round < 3; round++) {
-    await appendAndWake(producer);
-    await eventually("the outbox to be empty", async () => await unpublished(db) === 0);
-  }
-  await relay.stop();
-  await unlisten();
-});
-
-Deno.test("startRelay() looks again by itself after it was woken: a producer wakes it once in 10 ms at most", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+Deno.test("startRelay() is woken by a commit, far ahead of its poll, and then looks again by itself", async () => {
+  await using it = await stage();
+  const { db, wired } = it;
   const published: number[] = [];
   const relay = startRelay({
     ...options(db, wired),
     pollIntervalMs: 3_600_000,
     onBatch: (batch) => published.push(batch.published),
   });
+  const unlisten = await listenForWakeUps(db.as("orderflow_relay"), (why) => relay.wake(why === "tick"));
+  const producer = db.as("orderflow_orders");
   for (let events = 1; events <= 6; events += 2) {
-    await appendEvents(db.sql, [orderCreated()]);
-    relay.wake(false);
+    await appendAndWake(producer);
     await eventually("the first one", () => published.length === events);
-    await appendEvents(db.sql, [orderCreated()]); // without a word
+    await appendEvents(db.sql, [orderCreated()]); // without a word: a producer wakes it once in 10 ms at most
     await eventually("the second one", () => published.length === events + 1);
   }
   await relay.stop();
+  await unlisten();
 });
 
 Deno.test("nextPauseMs() is short after activity, and grows until the poll is due", () => {
@@ -188,9 +180,8 @@ Deno.test("nextPauseMs() is short after activity, and grows until the poll is du
 });
 
 Deno.test("startRelay() begins no transaction while nobody wakes it and nothing is due", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using it = await stage();
+  const { db, wired } = it;
   await using looks = startCutProxy(db.url, 5432);
   await using batches = startCutProxy(db.url, 5432);
   const sql = connect(looks.url, { name: "test", role: "orderflow_relay", max: 1 });
@@ -205,9 +196,8 @@ Deno.test("startRelay() begins no transaction while nobody wakes it and nothing 
 });
 
 Deno.test("startRelay() finds by its poll what was committed long after its id was made", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using it = await stage();
+  const { db, wired } = it;
   const published: number[] = [];
   const relay = startRelay({
     ...options(db, wired),
@@ -221,31 +211,14 @@ Deno.test("startRelay() finds by its poll what was committed long after its id w
   await relay.stop();
 });
 
-Deno.test("startRelay() switched off publishes only when ticked", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
-  const sql = db.as("orderflow_relay");
-  const relay = startRelay({ ...options(db, wired), pollIntervalMs: 5, enabled: false });
-  const unlisten = await listenForWakeUps(sql, (why) => relay.wake(why === "tick"));
-  await appendAndWake(db.as("orderflow_orders"));
-  assertEquals(await unpublished(db), 1);
-  await tickRelay(db.as("orderflow_ops"));
-  await eventually("the tick", async () => await unpublished(db) === 0);
-  await appendEvents(db.sql, [madeLongAgo()]);
-  await tickRelay(db.as("orderflow_ops"));
-  await eventually("the tick that finds an old one", async () => await unpublished(db) === 0);
-  await relay.stop();
-  await unlisten();
-});
-
-Deno.test("startRelay() switched off keeps a tick that comes in the middle of another one's pass", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using wired = await wire(broker);
+Deno.test("startRelay() switched off publishes only when ticked, and keeps a tick that comes in the middle of another one's pass", async () => {
+  await using it = await stage();
+  const { db, wired } = it;
   const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let [looks, asked] = [0, 0];
   const publisher: Publisher = {
     async publish(...args) {
+      asked++;
       begun.resolve();
       await held.promise;
       return await wired.publisher.publish(...args);
@@ -253,18 +226,28 @@ Deno.test("startRelay() switched off keeps a tick that comes in the middle of an
   };
   const relay = startRelay({
     ...options(db, wired),
-    publisher: () => publisher,
-    pollIntervalMs: 3_600_000,
+    publisher: () => {
+      looks++;
+      return publisher;
+    },
+    pollIntervalMs: 5,
     enabled: false,
   });
-  await appendEvents(db.sql, [orderCreated()]);
-  relay.wake(true);
+  const unlisten = await listenForWakeUps(db.as("orderflow_relay"), (why) => relay.wake(why === "tick"));
+  const ops = db.as("orderflow_ops");
+  await appendAndWake(db.as("orderflow_orders"));
+  await appendEvents(db.sql, [madeLongAgo()]);
+  const before = looks;
+  await eventually("some looks", () => looks > before + 5);
+  assertEquals(asked, 0);
+  await tickRelay(ops);
   await begun.promise;
   await appendEvents(db.sql, [orderCreated()]);
-  relay.wake(true);
+  await tickRelay(ops);
   held.resolve();
-  await eventually("both to be published", async () => await unpublished(db) === 0);
+  await eventually("all to be published", async () => await unpublished(db) === 0);
   await relay.stop();
+  await unlisten();
 });
 
 Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {

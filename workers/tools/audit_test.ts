@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { auditSchema } from "../../shared/ops/answers.ts";
-import { insertHistory } from "../../specs/support/order_history.ts";
+import { insertHistory } from "../../specs/support/test_events.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { addressOf } from "../dev/child.ts";

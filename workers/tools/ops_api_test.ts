@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { insertHistory } from "../../specs/support/order_history.ts";
+import { insertHistory } from "../../specs/support/test_events.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { testDatabase } from "../../specs/support/test_postgres.ts";

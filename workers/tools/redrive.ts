@@ -6,7 +6,6 @@
 import { z } from "zod";
 import {
   ASKING,
-  countOf,
   EXIT_DONE,
   EXIT_FOUND,
   EXIT_NOT_DONE,
@@ -23,6 +22,7 @@ import {
   UsageError,
   usageOf,
 } from "./command.ts";
+import { counted } from "../../shared/words.ts";
 import { idSchema } from "../../shared/events.ts";
 import {
   deadLetterSchema,
@@ -207,7 +207,7 @@ async function dealWith(
 /** The letters that are meant: their count, and the first of them in columns. */
 function showLetters({ total, events }: PreparedReplay): string[] {
   return [
-    `${countOf(total, "dead letter")}, oldest first:`,
+    `${counted(total, "dead letter")}, oldest first:`,
     ...listed(events, total, [
       ({ deadLetterId }) => deadLetterId ?? "-",
       ({ occurredAt }) => occurredAt ?? "-",
@@ -234,7 +234,7 @@ export function showOutcome(outcome: Outcome): string[] {
   ];
   return [
     ...kinds.filter(([count]) => count > 0).map(([count, what]) =>
-      `${countOf(count, "dead letter")} ${what}.`
+      `${counted(count, "dead letter")} ${what}.`
     ),
     ...listed(refused, refused.length, [({ id, error }) => `${id}: ${error}`]),
   ];

@@ -7,7 +7,7 @@ import { callApi } from "../../specs/support/http.ts";
 import { newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { countHearings, countUnfinished, countUnprocessed, fingerprint } from "../../specs/support/ledger.ts";
-import { insertHistory } from "../../specs/support/order_history.ts";
+import { insertHistory } from "../../specs/support/test_events.ts";
 import { placeOrders } from "../../specs/support/place_orders.ts";
 import { runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";

@@ -7,13 +7,12 @@ import { QUEUES } from "../../shared/topology.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { freePort } from "../dev/services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { runTask, taskCommand } from "../../specs/support/run_task.ts";
+import { readOutput, runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { serve as serveApp, testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
-import { readOutput } from "../../specs/support/read_output.ts";
 
 Deno.test("frameOf() writes over the old lines, never clears the screen, and says how many lines, wrapped ones counted, do not fit", () => {
   const shown = frameOf(["one", "\x1b[31mtwo\x1b[0m"], { columns: 20, rows: 2 });
@@ -101,9 +100,9 @@ Deno.test("statusLines() is this, for a system at rest", () => {
     "database up   broker up   faults off",
     "Everything is in order.",
     "",
-    "PROCESS                 INSTANCE  HOST       PID  VERSION   UP  BEAT  BATCH  COUNTS",
-    "outbox-relay            0190f3c1  127.0.0.1    7  1.2.3    1 h   2 s   none",
-    "payments-order-created  0190f3c1  127.0.0.1    7  1.2.3    1 h   2 s  1 min  processed 250, batches 4",
+    "PROCESS                 INSTANCE  HOST       PID  VERSION   UP   BEAT  BATCH  COUNTS",
+    "outbox-relay            0190f3c1  127.0.0.1    7  1.2.3    1 h  2.0 s   none",
+    "payments-order-created  0190f3c1  127.0.0.1    7  1.2.3    1 h  2.0 s  1 min  processed 250, batches 4",
     "",
     "QUEUE                      MESSAGES  CONSUMERS  RETRIES  LETTERS",
     "payments.order-created.v1         0          1        0        0",
@@ -132,13 +131,13 @@ Deno.test("statusLines() shows who is gone, what waits, what is sent again and w
     "  first",
     "  second",
     "",
-    "PROCESS       INSTANCE  HOST       PID  VERSION    UP  BEAT  BATCH  COUNTS",
-    "outbox-relay  0190f3c1  127.0.0.1    7  1.2.3    gone   2 s   none",
+    "PROCESS       INSTANCE  HOST       PID  VERSION    UP   BEAT  BATCH  COUNTS",
+    "outbox-relay  0190f3c1  127.0.0.1    7  1.2.3    gone  2.0 s   none",
     "",
     "QUEUE                      MESSAGES  CONSUMERS  RETRIES  LETTERS",
     "payments.order-created.v1         ?          ?        2        0",
     "orders.payment-events.v1          ?          ?        0        1",
-    "outbox    3 waiting, the oldest for 1 min 1 s",
+    "outbox    3 waiting, the oldest for 1 min 2 s",
     "orders    of the newest 1000: COMPLETED 998, PENDING 2; 12.3/s come in",
     "latency   half of them ended within 24 ms, 99 % within 81 ms",
     "replay    r1: 1 of 5 messages sent, no route",

@@ -140,7 +140,8 @@ function giveUp(broker: Broker, queue: Queue, entry: QueueEntry, reason: DeathRe
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
 function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
-  const { deadLetterExchange: exchange, deadLetterRoutingKey: routingKey = message.routingKey } = args;
+  const exchange = args["x-dead-letter-exchange"];
+  const routingKey = args["x-dead-letter-routing-key"] ?? message.routingKey;
   if (exchange !== undefined && (exchange === "" || broker.exchanges.has(exchange))) {
     const letter = deadLetter(message, name, reason, { exchange, routingKey });
     for (const target of routed(broker, letter)) {
@@ -192,7 +193,7 @@ export function declareQueue(
     return existing;
   }
   refuseReservedName("queue", declare.queue);
-  if (args.type === "quorum") checkQuorumQueue(declare);
+  if (args.isQuorum) checkQuorumQueue(declare);
   checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;

@@ -6,7 +6,7 @@
 import { type Field, type FieldTable, withHeaders } from "./bytes.ts";
 import type { Content } from "./frames.ts";
 
-/** A published message; queues share it, and once routed it never changes apart from its count of references. */
+/** A published message; queues share it, and it never changes. */
 export type Message = Content & {
   readonly exchange: string;
   readonly routingKey: string;
@@ -15,8 +15,6 @@ export type Message = Content & {
   /** How it died so far, the latest death first. Kept here: as in RabbitMQ 4, a client's own `x-death` tells nothing. */
   readonly deaths: readonly Death[];
   readonly firstDeath: Death | undefined;
-  /** How many places in queues hold it; its memory is given back at none. */
-  references: number;
 };
 
 /** Counts the bytes that messages take, and tells when publishers must wait. */
@@ -31,10 +29,8 @@ export type MemoryGauge = {
 
 const CLEAR_AT = 0.9;
 
-/** What the objects around a body take: with these figures the process grows by about what is counted. */
-const MESSAGE_OVERHEAD_BYTES = 768;
-/** And those of its place in each queue, ready or out. */
-const ENTRY_OVERHEAD_BYTES = 256;
+/** What the objects around a body and its place in a queue take: with these figures the process grows by about what is counted. */
+const MESSAGE_OVERHEAD_BYTES = 768 + 256;
 /** And the buffer of each piece of the body, one per frame it came in. */
 const PIECE_OVERHEAD_BYTES = 384;
 
@@ -47,14 +43,14 @@ export function charge(memory: MemoryGauge, bytes: number): void {
   memory.onChange();
 }
 
-/** Takes a reference for a place in a queue; the first one charges the message's own memory as well. */
+/** Charges a message's place in a queue, ready or out. One in several queues counts in each, though they share its body. */
 export function retain(memory: MemoryGauge, message: Message): void {
-  charge(memory, ENTRY_OVERHEAD_BYTES + (message.references++ === 0 ? messageBytes(message) : 0));
+  charge(memory, messageBytes(message));
 }
 
-/** Gives a reference back; the last one gives back the message's own memory as well. */
+/** Gives the memory of a place back. */
 export function release(memory: MemoryGauge, message: Message): void {
-  charge(memory, -ENTRY_OVERHEAD_BYTES - (--message.references === 0 ? messageBytes(message) : 0));
+  charge(memory, -messageBytes(message));
 }
 
 function messageBytes({ properties, body, bodySize }: Message): number {
@@ -95,7 +91,7 @@ export function deadLetter(
     ...summary("x-last-death", latest),
   ]);
   const properties = withHeaders(message.properties, headers, { dropExpiration: true });
-  return { ...message, ...target, properties, expiration: undefined, deaths, firstDeath, references: 0 };
+  return { ...message, ...target, properties, expiration: undefined, deaths, firstDeath };
 }
 
 /**

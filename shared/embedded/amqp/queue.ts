@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
 
@@ -65,9 +66,9 @@ export function createQueue(declaration: QueueDeclaration) {
 /** Adds a message and passes on what consumers can take; false when `reject-publish` refuses it. */
 export function enqueue(queue: Queue, message: Message): boolean {
   const { args, memory, ready } = queue;
-  if (args.overflow === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
+  if (args["x-overflow"] === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
   const now = performance.now();
-  const expiresAt = now + Math.min(args.messageTtl, message.expiration ?? Infinity);
+  const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
   retain(memory, message);
   addReady(ready, { message, position: queue.nextPosition++, expiresAt, returns: 0 });
   queue.readyBytes += message.bodySize;
@@ -186,7 +187,8 @@ function dropExpired(queue: Queue, now: number): void {
 }
 
 function isOver({ args, ready, readyBytes }: Queue, addedMessages: number, addedBytes: number): boolean {
-  return ready.length + addedMessages > args.maxLength || readyBytes + addedBytes > args.maxLengthBytes;
+  return ready.length + addedMessages > args["x-max-length"] ||
+    readyBytes + addedBytes > args["x-max-length-bytes"];
 }
 
 /** One timer per queue, for its head's expiry; armed anew only when that is due sooner. */
@@ -243,17 +245,27 @@ export function takeReady<T extends Positioned>(heap: T[]): T | undefined {
 
 type Positioned = { readonly position: number };
 
-/** What a queue's arguments ask for; limits are `Infinity` where none is asked for, times in milliseconds. */
-export type QueueArguments = ReturnType<typeof parseQueueArguments>;
+const limit = z.int().nonnegative().default(Infinity);
 
-const SERVED = ("x-queue-type x-message-ttl x-max-length x-max-length-bytes x-overflow x-delivery-limit " +
-  "x-dead-letter-exchange x-dead-letter-routing-key").split(" ");
-
+/** The arguments of a queue's declaration that are served; times are in milliseconds. */
+const ARGUMENTS = z.object({
+  "x-queue-type": z.enum(["classic", "quorum"]).default("classic"),
+  "x-message-ttl": limit,
+  "x-max-length": limit,
+  "x-max-length-bytes": limit,
+  "x-overflow": z.enum(["drop-head", "reject-publish"]).default("drop-head"),
+  "x-delivery-limit": z.int().optional(),
+  "x-dead-letter-exchange": z.string().optional(),
+  "x-dead-letter-routing-key": z.string().optional(),
+});
 /** RabbitMQ serves them, and they change what a queue does: to ignore them would deceive. */
 const NOT_SERVED = ["x-expires", "x-max-priority", "x-single-active-consumer"];
 
-/** RabbitMQ 4's for quorum queues; classic ones have none, for which negative stands. */
+/** RabbitMQ 4's for quorum queues; classic ones have none. */
 const DEFAULT_DELIVERY_LIMIT = 20;
+
+/** What a queue's arguments ask for. */
+export type QueueArguments = ReturnType<typeof parseQueueArguments>;
 
 /**
  * Reads the arguments of a queue's declaration.
@@ -267,40 +279,21 @@ export function parseQueueArguments(queue: string, table: FieldTable) {
     const value = Deno.inspect(table.get(name));
     return new AmqpError(406, `invalid arg '${name}' for queue '${queue}' in vhost '/': ${value}`);
   };
-  const take = <T extends Field, D>(
-    name: string,
-    isValid: (value: Field) => value is T,
-    otherwise: D,
-  ): T | D => {
-    const value = table.get(name);
-    if (value === undefined) return otherwise;
-    if (isValid(value)) return value;
-    throw invalid(name);
-  };
-  const oneOf = <T extends string>(...names: T[]) => (value: Field): value is T =>
-    names.some((name) => name === value);
-  const isText = (value: Field) => typeof value === "string";
-  const isLimit = (value: Field): value is number => Number.isInteger(value) && Number(value) >= 0;
-
-  const type = take("x-queue-type", oneOf("classic", "quorum"), "classic");
-  const isReturns = (value: Field): value is number => type === "quorum" && Number.isInteger(value);
-  const returns = take("x-delivery-limit", isReturns, type === "quorum" ? DEFAULT_DELIVERY_LIMIT : -1);
-  const deadLetterExchange = take("x-dead-letter-exchange", isText, undefined);
-  const deadLetterRoutingKey = take("x-dead-letter-routing-key", isText, undefined);
-  if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
+  const { data, error } = ARGUMENTS.safeParse(Object.fromEntries(table));
+  if (error) throw invalid(String(error.issues[0]?.path[0]));
+  const isQuorum = data["x-queue-type"] === "quorum";
+  const returns = data["x-delivery-limit"] ?? (isQuorum ? DEFAULT_DELIVERY_LIMIT : -1);
+  if (!isQuorum && table.has("x-delivery-limit")) throw invalid("x-delivery-limit");
+  if (table.has("x-dead-letter-routing-key") && !table.has("x-dead-letter-exchange")) {
     throw invalid("x-dead-letter-routing-key");
   }
   return {
-    type,
-    messageTtl: take("x-message-ttl", isLimit, Infinity),
-    maxLength: take("x-max-length", isLimit, Infinity),
-    maxLengthBytes: take("x-max-length-bytes", isLimit, Infinity),
-    overflow: take("x-overflow", oneOf("drop-head", "reject-publish"), "drop-head"),
+    ...data,
+    isQuorum,
     /** How often a message may come back; from then on it is dead-lettered. */
     deliveryLimit: returns < 0 ? Infinity : returns,
-    deadLetterExchange,
-    deadLetterRoutingKey,
     /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
-    declared: [...table].filter(([name]) => SERVED.includes(name)).concat([["x-queue-type", type]]),
+    declared: [...table].filter(([name]) => name in ARGUMENTS.shape)
+      .concat([["x-queue-type", data["x-queue-type"]]]),
   };
 }

@@ -77,25 +77,10 @@ export function assertObjectMatch(
 // deno-lint-ignore no-explicit-any -- the real package's own signature: any class that can be thrown
 type ErrorClass<E extends Error> = new (...args: any[]) => E;
 
-function checkError<E extends Error>(
-  error: unknown,
-  cls?: ErrorClass<E>,
-  includes?: string,
-  msg?: string,
-): E {
-  assert(
-    error instanceof Error,
-    msg ?? "A value was thrown that is not an Error",
-  );
-  if (cls) {
-    assert(
-      error instanceof cls,
-      msg ?? `Expected ${cls.name}, got ${error.name}: ${error.message}`,
-    );
-  }
-  if (includes !== undefined) {
-    assertStringIncludes(error.message, includes, msg);
-  }
+function checkError<E extends Error>(error: unknown, cls?: ErrorClass<E>, includes = ""): E {
+  assert(error instanceof Error, "A value was thrown that is not an Error");
+  if (cls) assert(error instanceof cls, `Expected ${cls.name}, got ${error.name}: ${error.message}`);
+  assertStringIncludes(error.message, includes);
   return error as E;
 }
 
@@ -104,16 +89,14 @@ export function assertThrows<E extends Error = Error>(
   fn: () => unknown,
   cls?: ErrorClass<E>,
   includes?: string,
-  msg?: string,
+  msg = "Expected the function to throw",
 ): E {
   try {
     fn();
   } catch (error) {
-    return checkError(error, cls, includes, msg);
+    return checkError(error, cls, includes);
   }
-  throw new AssertionError({
-    message: msg ?? "Expected the function to throw",
-  });
+  throw new AssertionError({ message: msg });
 }
 
 /** Fails unless the promise of `fn` rejects (as `assertThrows`); answers with the error. */
@@ -121,14 +104,12 @@ export async function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
   cls?: ErrorClass<E>,
   includes?: string,
-  msg?: string,
+  msg = "Expected the promise to reject",
 ): Promise<E> {
   try {
     await fn();
   } catch (error) {
-    return checkError(error, cls, includes, msg);
+    return checkError(error, cls, includes);
   }
-  throw new AssertionError({
-    message: msg ?? "Expected the promise to reject",
-  });
+  throw new AssertionError({ message: msg });
 }

@@ -94,8 +94,21 @@ async function readOrEnd(socket: Deno.TcpConn, buffer: Uint8Array): Promise<numb
   return await socket.read(buffer).catch(() => null);
 }
 
-function rawClient(socket: Deno.TcpConn) {
+/** The methods that come, up to the end of the connection; other frames are passed over. */
+async function* methodsOf(socket: Deno.TcpConn): AsyncGenerator<Method, undefined> {
   const frames = createFrameReader(256 * 1024);
+  for (;;) {
+    for (let frame = takeFrame(frames); frame; frame = takeFrame(frames)) {
+      if (frame.type === FRAME.method) yield readMethod(frame.payload);
+    }
+    const length = await readOrEnd(socket, roomForMore(frames));
+    if (length === null) return;
+    frames.filled += length;
+  }
+}
+
+function rawClient(socket: Deno.TcpConn) {
+  const methods = methodsOf(socket);
   let writing: Promise<unknown> = Promise.resolve();
 
   function close(): void {
@@ -106,30 +119,17 @@ function rawClient(socket: Deno.TcpConn) {
     }
   }
 
-  async function nextFrame() {
-    for (;;) {
-      const frame = takeFrame(frames);
-      if (frame) return frame;
-      let timedOut = false;
-      const timer = setTimeout(() => {
-        timedOut = true;
-        close();
-      }, WAIT_MS);
-      const length = await readOrEnd(socket, roomForMore(frames));
-      clearTimeout(timer);
-      assert(!timedOut, `Waited ${WAIT_MS} ms for the broker to send something, or to close`);
-      if (length === null) return undefined;
-      frames.filled += length;
-    }
-  }
-
+  /** The next method, or undefined at the end. Heartbeats may come for ever, so the wait has a bound of its own. */
   async function nextMethod(): Promise<Method | undefined> {
-    const deadline = Date.now() + WAIT_MS; // heartbeats may come for ever
-    for (;;) {
-      const frame = await nextFrame();
-      if (!frame || frame.type === FRAME.method) return frame && readMethod(frame.payload);
-      assert(Date.now() < deadline, `Waited ${WAIT_MS} ms for a method, or the end`);
-    }
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      close();
+    }, WAIT_MS);
+    const { value } = await methods.next();
+    clearTimeout(timer);
+    assert(!timedOut, `Waited ${WAIT_MS} ms for the broker to send a method, or to close`);
+    return value;
   }
 
   function write(bytes: Uint8Array): void {
