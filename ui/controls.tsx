@@ -145,8 +145,7 @@ export function ThemeToggle() {
 
 /** Gives the document a theme; by default the one that was chosen in this browser, before the island's first paint. */
 export function applyTheme(theme: Theme = storedTheme()): void {
-  if (theme === "system") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = theme;
+  document.documentElement.style.colorScheme = theme === "system" ? "" : theme;
 }
 
 function storedTheme(): Theme {
