@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type BeatCause, toldStorySchema } from "../shared/ops/answers.ts";
 import { eventually } from "./support/eventually.ts";
+import { settled } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
 
@@ -55,4 +56,18 @@ Deno.test("a slow consumer, a worker that crashed, a delayed broker and a lost m
     assertStringIncludes(unusual.map(({ text }) => text).join("\n"), says ?? "?", name);
     assert(unusual.every(({ eventType }) => eventType === "order.created"), name);
   }
+
+  await settled(stack);
+  const before = await beatsOf(crashed) ?? [];
+  const published = before.find(({ kind }) => kind === "published");
+  await fetch(`${stack.url}/ops/outbox/${published?.eventId}/republish`, { method: "POST" });
+  const again = await eventually("the repeat to be told of", async () => {
+    const beats = await beatsOf(crashed);
+    return beats?.at(-1)?.kind === "absorbed" && beats.at(-2)?.kind === "sent-again" && beats;
+  });
+  assertEquals(again.slice(0, before.length), before, "what is sent again rewrites nothing");
+  assertEquals(again.slice(-2).map(({ kind, cause }) => [kind, cause]), [
+    ["sent-again", "again"],
+    ["absorbed", "again"],
+  ]);
 });
