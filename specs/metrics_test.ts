@@ -38,6 +38,11 @@ Deno.test("the figures of running processes", async (t) => {
     await settled(stack);
     const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created' limit 1`;
     await callApi("POST", `${stack.url}/ops/outbox/${event?.id}/republish`);
+    await eventually("the repeat", async () => {
+      const { count } = await stack.db.sql`
+        select from processed_events where event_id = ${event?.id} and duplicates > 0`;
+      return count > 0;
+    });
     // A process counts right after its commit, so the tables may be a moment ahead.
     await eventually("the figures to be what the tables say", async () => {
       assertEquals(figuresSay(await scrape(stack)), await tablesSay(stack.db.sql));
@@ -191,7 +196,7 @@ function figuresSay(metrics: Metrics) {
   };
 }
 
-/** The same as the tables have it, where one event was published twice. */
+/** The same as the tables have it. */
 async function tablesSay(sql: Sql): Promise<ReturnType<typeof figuresSay>> {
   type Rows = { key: string; count: number }[];
   const by = async (rows: PromiseLike<Rows>) =>
@@ -200,7 +205,7 @@ async function tablesSay(sql: Sql): Promise<ReturnType<typeof figuresSay>> {
   const processed = await by(sql<Rows>`
     select consumer as key, count(*)::int from processed_events group by 1`);
   const [counts] = await sql<Record<"published" | "unpublished" | "waiting", number>[]>`
-    select count(published_at)::int + 1 as published, (count(*) - count(published_at))::int as unpublished,
+    select count(published_at)::int as published, (count(*) - count(published_at))::int as unpublished,
            (select count(*)::int from delayed_retries where due_at is not null) as waiting
     from outbox_events`;
   const { published = 0, unpublished = 0, waiting = 0 } = counts ?? {};

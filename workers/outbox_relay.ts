@@ -63,6 +63,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   const pruning = { name: "retention", role: DATABASE_ROLES ? "orderflow_retention" : null, max: 1 };
   const retentionSql = connect(DATABASE_URL, { ...pruning, settings: KEYED_SETTINGS });
   const topology = topologyOf(config);
+  const exchange = toExchange(topology.exchange, CONSUMED_TYPES);
   const bindings = bindingsOf(topology);
   const metrics = startMetrics(NAME, config, log);
   const observer = observeRelay(metrics?.registry ?? null);
@@ -89,7 +90,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     sql,
     openSession: () => openSession(DATABASE_URL, session),
     publisher: () => channels.events,
-    route: toExchange(topology.exchange, CONSUMED_TYPES),
+    route: exchange,
     batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
     pollIntervalMs,
     enabled: config.OUTBOX_PUBLISHER_ENABLED,
@@ -112,8 +113,8 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     onResent: observer.onResent,
     log,
   }, stop);
-  const replays = { sql, publisher: () => channels.replays, retentionDays: RETENTION_DAYS, log };
-  const replaying = keepReplaying(replays, stop);
+  const publisher = () => channels.replays;
+  const replaying = keepReplaying({ sql, publisher, exchange, retentionDays: RETENTION_DAYS, log }, stop);
   const pruned = keepPruning({ sql: retentionSql, days: RETENTION_DAYS, bindings, log }, stop);
   const beating = keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop);
 

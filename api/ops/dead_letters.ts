@@ -4,51 +4,61 @@
  * @module
  */
 import { z } from "zod";
-import {
-  type OutgoingMessage,
-  type Publisher,
-  type PublishOutcome,
-  toQueue,
-} from "../../shared/broker/publish.ts";
-import { idSchema } from "../../shared/events.ts";
+import type { Binding } from "../../shared/broker/connection.ts";
+import type { OutgoingMessage, Publisher } from "../../shared/broker/publish.ts";
+import { idSchema, parseEvent } from "../../shared/events.ts";
 import {
   deadLetterSchema,
   deadLettersPageSchema,
   discardedSchema,
+  letterGroupsSchema,
+  preparedReplaySchema,
   type RedrivenJson,
   redrivenSchema,
 } from "../../shared/ops/answers.ts";
 import {
-  claimOpenLetters,
-  closeLetters,
-  discardLetters,
+  type DeadLetterRow,
   findDeadLetter,
+  groupLetters,
+  keepEdit,
   LETTER_STATES,
   type LetterSelection,
   listDeadLetters,
 } from "../../shared/ops/dead_letters.ts";
-import { instantSchema } from "../../shared/ops/replays.ts";
-import { type Sql, transaction } from "../../shared/sql/connect.ts";
-import type { AppDeps } from "../deps.ts";
+import {
+  discardSet,
+  findReplay,
+  GONE,
+  instantSchema,
+  prepareLetters,
+  type ReplayRow,
+  takeUpLetters,
+} from "../../shared/ops/replays.ts";
+import { ALREADY_PROCESSED, sendNext } from "../../shared/ops/send_again.ts";
+import { type Queryable, type Sql, type Transaction, transaction } from "../../shared/sql/connect.ts";
 import {
   type App,
   byId,
   consumerSchema,
   found,
   HttpProblem,
+  invalid,
   nextCursor,
   pageQuery,
+  type RequestContext,
   unavailable,
 } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
-import { json, route, routes } from "../openapi/route.ts";
+import { json, LOCATION, route, routes } from "../openapi/route.ts";
+import type { OpsDeps } from "./operations.ts";
+import { NO_SET, preparedSet, setProblem } from "./replays.ts";
 
 /** Letters that one request deals with at most; more are for the next one. */
 const MAX_LETTERS = 1000;
 /** Ids in one request at most: as many as a page of the list has. */
 const MAX_LETTER_IDS = 100;
-/** How long the broker may take to answer for a batch, in milliseconds. */
-const CONFIRM_TIMEOUT_MS = 5000;
+/** When the relay goes on with a set that somebody redrives by requests, and has left, in milliseconds. */
+const HAND_OVER_MS = 10_000;
 
 /** Postgres' text cannot hold a NUL. */
 const text = z.string({ error: "must be a text" }).regex(/^[^\0]*$/, { error: "must not contain a NUL" });
@@ -59,6 +69,8 @@ const selectionFields = {
     .meta({ description: "Only letters of this consumer.", example: "payments.order-created.v1" }),
   reason: text.min(1).max(200).optional()
     .meta({ description: "Only letters with this reason.", example: "retries exhausted" }),
+  pattern: text.max(200).optional()
+    .meta({ description: "Only letters with this pattern, as their group has it.", example: "…: timed out" }),
   type: text.min(1).max(100).optional()
     .meta({ description: "Only letters with an event of this type.", example: "order.created" }),
   orderId: idSchema.optional()
@@ -80,18 +92,52 @@ const selectionSchema = z.strictObject({
     .optional()
     .meta({ description: "Only letters with one of these ids.", example: [EXAMPLE_IDS.deadLetter] }),
 });
+/** A set stands for itself. */
+const setOrSelection = {
+  setId: idSchema.optional().meta({ description: "The set that is meant, in the place of a selection." }),
+  ...selectionSchema.shape,
+};
 const because = text.trim().min(1).max(500).meta({ description: "Why: kept with the letter." });
 
+const redriveSchema = z.strictObject({
+  body: z.string().optional().meta({ description: "The event to send in its place, as JSON text." }),
+});
+
 const CLOSED = { 409: "The letter is closed." };
+const SET_REFUSALS = { 404: NO_SET, 409: "The set has been dealt with.", 422: "The set has expired." };
 const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter stays open." };
 
 /** Shows dead letters, has them redriven, and discards them. */
-export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" | "publisher">): App {
-  const redrive = async (selection: LetterSelection, limit: number) => {
+export function deadLetterRoutes(
+  { opsSql, publisher, bindings, record }: Pick<OpsDeps, "opsSql" | "publisher" | "bindings" | "record">,
+): App {
+  const redrive = async (
+    c: RequestContext,
+    set: string | LetterSelection,
+    more: Pick<Redrive, "edited"> & { readonly limit?: number; readonly letter?: string } = {},
+  ) => {
     const broker = publisher();
-    if (broker) return await redriveLetters(opsSql, broker, selection, limit);
-    throw unavailable("The broker cannot be reached at the moment; every letter stays open. Try again.");
+    if (!broker) {
+      throw unavailable("The broker cannot be reached at the moment; every letter stays open. Try again.");
+    }
+    const { letter, edited } = more;
+    return await transaction(opsSql, async (tx) => {
+      const answer = await redriveLetters(tx, broker, { set, ...more });
+      if (letter && edited && answer.redriven > 0) await keepEdit(tx, letter, edited.body);
+      const { refused, ...counts } = answer;
+      const subject = { ...counts, refused: refused.length, ...letter && { letter, isEdited: !!edited } };
+      await record(tx, c, { action: "redrive", subject });
+      return answer;
+    });
   };
+  const discard = (c: RequestContext, set: string | LetterSelection, because: string) =>
+    transaction(opsSql, async (tx) => {
+      const setId = await setOf(tx, set, MAX_LETTERS);
+      const outcome = await discardSet(tx, setId, because);
+      if (!outcome) throw lettersProblem(await findReplay(tx, setId));
+      await record(tx, c, { action: "discard", subject: { setId, ...outcome }, because });
+      return { setId, ...outcome };
+    });
   return routes(
     "Dead letters",
     route("GET /", "listDeadLetters", "Dead letters, newest first", {
@@ -102,14 +148,33 @@ export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" |
         return { deadLetters, nextCursor: nextCursor(deadLetters, filter.limit, byId) };
       },
     }),
+    route("GET /groups", "groupDeadLetters", "Open letters, in groups of those that failed alike", {
+      description: "Up to 100 groups of the newest 100,000 letters. Consumer, reason and pattern select one.",
+      query: z.object(selectionFields),
+      answers: [json(200, "The groups, those that failed last first.", letterGroupsSchema)],
+      handle: async ({ query }) => ({ groups: await groupLetters(opsSql, query) }),
+    }),
+    route("POST /sets", "prepareLetters", "Write down which letters are meant", {
+      description:
+        "The dry run of a redrive or a discard: at most 10,000 open letters that match, the oldest first. What is " +
+        "then done with the set is done with these very letters, within a day.",
+      body: {
+        schema: selectionSchema,
+        examples: {
+          consumer: { summary: "All of one consumer", value: { consumer: "payments.order-created.v1" } },
+        },
+      },
+      answers: [json(201, "The set, and the first of its letters.", preparedReplaySchema, LOCATION)],
+      handle: async ({ c, body }) => await preparedSet(c, opsSql, await prepareLetters(opsSql, await body())),
+    }),
     route(
       "POST /redrive",
       "redriveDeadLetters",
-      "Send all open letters that match to their consumers again",
+      "Send all open letters that match, or those of a set, to their consumers again",
       {
-        description: "At most 1,000 at a time. Nobody else gets them.",
+        description: "At most 1,000 at a time. Nobody else gets them. To send a set at a pace, start it.",
         body: {
-          schema: selectionSchema,
+          schema: z.strictObject(setOrSelection),
           examples: {
             consumer: { summary: "All of one consumer", value: { consumer: "payments.order-created.v1" } },
             unknown: {
@@ -120,14 +185,14 @@ export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" |
           },
         },
         answers: [json(200, "What became of them.", redrivenSchema)],
-        refusals: BROKER_AWAY,
-        handle: async ({ body }) => await redrive(await body(), MAX_LETTERS),
+        refusals: { ...BROKER_AWAY, ...SET_REFUSALS },
+        handle: async ({ c, body }) => await redrive(c, chosen(await body())),
       },
     ),
-    route("POST /discard", "discardDeadLetters", "Discard all open letters that match", {
-      description: "At most 1,000 at a time.",
+    route("POST /discard", "discardDeadLetters", "Discard all open letters that match, or those of a set", {
+      description: "At most 1,000 at a time; a set as a whole.",
       body: {
-        schema: selectionSchema.extend({ because }),
+        schema: z.strictObject({ ...setOrSelection, because }),
         examples: {
           reason: {
             summary: "All with one reason",
@@ -136,9 +201,10 @@ export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" |
         },
       },
       answers: [json(200, "How many were closed.", discardedSchema)],
-      handle: async ({ body }) => {
-        const { because, ...selection } = await body();
-        return { discarded: await discardLetters(opsSql, selection, because, MAX_LETTERS) };
+      refusals: SET_REFUSALS,
+      handle: async ({ c, body }) => {
+        const { because, ...set } = await body();
+        return await discard(c, chosen(set), because);
       },
     }),
     route("GET /:id", "readDeadLetter", "One dead letter", {
@@ -147,12 +213,18 @@ export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" |
       handle: ({ id }) => letterOr404(opsSql, id),
     }),
     route("POST /:id/redrive", "redriveDeadLetter", "Send a letter to its consumer again", {
+      description:
+        "With a `body`, that is sent in the place of the letter's own, which is kept: an event of the same id, of a " +
+        "type that the consumer takes.",
       id: "deadLetter",
+      body: { schema: redriveSchema, optional: true, examples: {} },
       answers: [json(200, "What became of it.", redrivenSchema)],
       refusals: { ...CLOSED, ...BROKER_AWAY },
-      handle: async ({ id }) => {
-        await checkOpen(opsSql, id);
-        return await redrive({ ids: [id] }, 1);
+      handle: async ({ c, id, body }) => {
+        const letter = await openOr409(opsSql, id);
+        const { body: text } = await body();
+        const edited = text === undefined ? undefined : editOf(letter, text, bindings);
+        return await redrive(c, { ids: [id] }, { limit: 1, letter: id, edited });
       },
     }),
     route("POST /:id/discard", "discardDeadLetter", "Discard a letter", {
@@ -163,73 +235,95 @@ export function deadLetterRoutes({ opsSql, publisher }: Pick<AppDeps, "opsSql" |
       },
       answers: [json(200, "1, as it was closed.", discardedSchema)],
       refusals: CLOSED,
-      handle: async ({ id, body }) => {
-        await checkOpen(opsSql, id);
+      handle: async ({ c, id, body }) => {
+        await openOr409(opsSql, id);
         const { because } = await body();
-        return { discarded: await discardLetters(opsSql, { ids: [id] }, because, 1) };
+        return await discard(c, { ids: [id] }, because);
       },
     }),
   );
 }
 
-async function letterOr404(sql: Sql, id: string) {
+/** The id of a set, or else the selection that was given. */
+function chosen({ setId, ...selection }: z.infer<z.ZodObject<typeof setOrSelection>>) {
+  if (!setId) return selection;
+  if (Object.keys(selection).length === 0) return setId;
+  throw invalid("body", [[["setId"], "stands for its letters: leave the filters away"]]);
+}
+
+async function setOf(sql: Queryable, set: string | LetterSelection, limit: number): Promise<string> {
+  return typeof set === "string" ? set : (await prepareLetters(sql, set, limit)).id;
+}
+
+function lettersProblem(set: ReplayRow | undefined): HttpProblem {
+  const isOfEvents = set?.action === "REPLAY" || set?.action === "REPUBLISH";
+  return isOfEvents ? new HttpProblem(409, "This is a set of events, not of letters.") : setProblem(set);
+}
+
+async function letterOr404(sql: Sql, id: string): Promise<DeadLetterRow> {
   return found(await findDeadLetter(sql, id), "There is no such dead letter.");
 }
 
-async function checkOpen(sql: Sql, id: string): Promise<void> {
-  const { state, resolution } = await letterOr404(sql, id);
-  if (state === "OPEN") return;
+async function openOr409(sql: Sql, id: string): Promise<DeadLetterRow> {
+  const letter = await letterOr404(sql, id);
+  const { state, resolution } = letter;
+  if (state === "OPEN") return letter;
   throw new HttpProblem(
     409,
     `The letter is closed: ${state}, ${resolution}. Only open ones can be dealt with.`,
   );
 }
 
-/**
- * Redrives up to `limit` open letters, in one transaction, each to its own consumer's queue and to nobody else. A letter
- * is closed once the broker has its message; killed in between, it stays open, and is sent once more another time, which
- * the inbox absorbs. Letters whose event was processed meanwhile are closed, since sending it would do nothing.
- */
-export async function redriveLetters(
-  sql: Sql,
-  publisher: Publisher,
-  selection: LetterSelection,
-  limit: number,
-): Promise<RedrivenJson> {
-  return await transaction(sql, async (tx) => {
-    const letters = await claimOpenLetters(tx, selection, limit);
-    const processed = letters.filter((letter) => letter.processed).map(({ id }) => id);
-    const cut = letters.filter(({ isCut }) => isCut).map(({ id }) => ({ id, error: CUT }));
-    const messages = letters.filter((letter) => !letter.processed && !letter.isCut)
-      .map(({ eventType: type, ...letter }) => ({ ...letter, type, occurredAt: null }));
-    const outcomes = await sendToConsumers(publisher, messages);
-    const redriven = outcomes.flatMap(({ confirmed }) => confirmed);
-    await closeLetters(tx, redriven, "REDRIVEN", "redriven");
-    await closeLetters(tx, processed, "DISCARDED", "already processed");
-    return {
-      redriven: redriven.length,
-      alreadyProcessed: processed.length,
-      refused: [
-        ...cut,
-        ...outcomes.flatMap(({ refused, unknown }) => [
-          ...refused,
-          ...unknown.map((id) => ({ id, error: "the broker gave no answer" })),
-        ]),
-      ],
-    };
-  });
+type Edit = Pick<OutgoingMessage, "type" | "correlationId"> & { readonly body: string };
+
+/** A body that is sent in the place of a letter's; throws a 400 where that would be another event, or none. */
+function editOf({ eventId, consumer }: DeadLetterRow, body: string, bindings: readonly Binding[]): Edit {
+  const wrong = (detail: string) => invalid("body", [[["body"], detail]]);
+  const parsed = parseEvent(new TextEncoder().encode(body));
+  if (!parsed.ok) throw wrong(`${parsed.reason}: ${parsed.detail}`);
+  const { event } = parsed;
+  if (eventId !== null && event.eventId !== eventId) throw wrong(`must keep the event's id, ${eventId}`);
+  const takes = bindings.filter((binding) => binding.consumer === consumer).map(({ type }) => type);
+  if (!takes.includes(event.type)) throw wrong(`${consumer} takes ${takes.join(", ") || "nothing"} alone`);
+  return { body, type: event.type, correlationId: event.correlationId };
 }
 
-const CUT =
-  "only its beginning was kept, because it was too large: have it sent again by whoever sent it, and discard this";
+/** Which letters are redriven. */
+export interface Redrive {
+  /** A set's id, or a selection, which is frozen now. */
+  readonly set: string | LetterSelection;
+  readonly limit?: number;
+  readonly edited?: Edit | undefined;
+}
 
-/** One batch for each consumer. */
-async function sendToConsumers(
+/**
+ * Redrives up to `limit` open letters, or as many of a set, each to its own consumer's queue and to nobody else. A letter
+ * is closed once the broker has its message; what the broker does not take stays open. What is left of a set is for the
+ * next call; the relay goes on with it where none comes.
+ */
+export async function redriveLetters(
+  tx: Transaction,
   publisher: Publisher,
-  messages: readonly (OutgoingMessage & { readonly consumer: string })[],
-): Promise<PublishOutcome[]> {
-  const batches = Map.groupBy(messages, ({ consumer }) => consumer);
-  return await Promise.all(
-    [...batches].map(([consumer, batch]) => publisher.publish(batch, toQueue(consumer), CONFIRM_TIMEOUT_MS)),
-  );
+  { set, limit = MAX_LETTERS, edited }: Redrive,
+): Promise<RedrivenJson> {
+  const setId = await setOf(tx, set, limit);
+  const due = await takeUpLetters(tx, setId);
+  if (!due) throw lettersProblem(await findReplay(tx, setId));
+  const { progress, settled } = await sendNext(tx, due, {
+    publisher,
+    size: limit,
+    isPatient: false,
+    dueInMs: HAND_OVER_MS,
+    edited,
+  });
+  const errors = settled.flatMap(({ letterId, error }) => letterId && error ? [{ id: letterId, error }] : []);
+  const refused = errors.filter(({ error }) => error !== GONE && error !== ALREADY_PROCESSED);
+  return {
+    setId,
+    redriven: settled.length - errors.length,
+    alreadyProcessed: errors.filter(({ error }) => error === ALREADY_PROCESSED).length,
+    refused,
+    gone: errors.filter(({ error }) => error === GONE).length,
+    left: due.total - progress.sent,
+  };
 }

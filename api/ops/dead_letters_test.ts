@@ -1,7 +1,13 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { connect } from "amqplib";
-import { declareTopology } from "../../shared/broker/connection.ts";
+import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, type Publisher } from "../../shared/broker/publish.ts";
+import type {
+  LetterGroupJson,
+  OperationJson,
+  PreparedReplay,
+  ReplayEventJson,
+} from "../../shared/ops/answers.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
@@ -49,6 +55,10 @@ const post = (body: unknown): RequestInit => ({
   body: JSON.stringify(body),
 });
 
+async function jsonOf(app: App, path: string, init?: RequestInit) {
+  return await (await app.request(path, init)).json();
+}
+
 async function states(db: TestSchema): Promise<string[]> {
   const rows = await db.sql`select state, resolution from dead_letters order by id`;
   return rows.map(({ state, resolution }) => `${state} ${resolution}`);
@@ -63,7 +73,9 @@ Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, t
   const [row] = await db.sql`select id from dead_letters`;
   const app = appOn(db, wired.publisher);
   const response = await app.request(`/ops/dead-letters/${row?.id}/redrive`, { method: "POST" });
-  assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 0, refused: [] });
+  const { setId, ...answer } = await response.json();
+  assertEquals(answer, { redriven: 1, alreadyProcessed: 0, refused: [], gone: 0, left: 0 });
+  assertEquals((await jsonOf(app, `/ops/replays/${setId}`)).state, "DONE");
   await eventually("the message", async () => (await wired.take(wired.queue))[0] === "{ not json");
   assertEquals(await wired.take(wired.otherQueue), []);
   assertEquals(await states(db), ["REDRIVEN redriven"]);
@@ -117,7 +129,8 @@ Deno.test("POST /dead-letters/redrive takes those that match, and says which wer
   await db.sql`insert into processed_events values (${done.eventId}, ${wired.queue}, now())`;
   const app = appOn(db, wired.publisher);
   const response = await app.request("/ops/dead-letters/redrive", post({ consumer: wired.queue }));
-  assertEquals(await response.json(), { redriven: 1, alreadyProcessed: 1, refused: [] });
+  const { redriven, alreadyProcessed, refused } = await response.json();
+  assertEquals([redriven, alreadyProcessed, refused], [1, 1, []]);
   assertEquals((await states(db)).toSorted(), [
     "DISCARDED already processed",
     "OPEN null",
@@ -152,10 +165,10 @@ Deno.test("POST /dead-letters/…/discard closes letters with the reason given, 
     "/ops/dead-letters/discard",
     post({ consumer: "payments", because: "a test order" }),
   );
-  assertEquals(await response.json(), { discarded: 2 });
+  assertEquals((await response.json()).discarded, 2);
   const [open] = await db.sql`select id from dead_letters where state = 'OPEN'`;
   const one = await app.request(`/ops/dead-letters/${open?.id}/discard`, post({ because: "another" }));
-  assertEquals(await one.json(), { discarded: 1 });
+  assertEquals((await one.json()).discarded, 1);
   assertEquals(await states(db), ["DISCARDED a test order", "DISCARDED a test order", "DISCARDED another"]);
 });
 
@@ -216,4 +229,122 @@ Deno.test("letters are chosen by type, time and ids too, in the list and for an 
   assertEquals(await discard({ type: "order.created", to: at(9).toISOString() }), 1);
   const [open, ...others] = await db.sql`select id from dead_letters where state = 'OPEN'`;
   assertEquals([open?.id, others], [ids[1], []]);
+});
+
+Deno.test("a set is redriven or discarded as it was frozen: not what came meanwhile, and what is gone is told", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const app = appOn(db, wired.publisher);
+  const letters = [newLetter(wired.queue), newLetter(wired.queue), newLetter(wired.queue)];
+  await insertDeadLetters(db.sql, letters);
+  const freeze = async (): Promise<PreparedReplay> => {
+    const response = await app.request("/ops/dead-letters/sets", post({ consumer: wired.queue }));
+    assertEquals(response.status, 201);
+    return await response.json();
+  };
+  const [redriven, discarded, cancelled] = [await freeze(), await freeze(), await freeze()];
+  const first = redriven.events[0]?.deadLetterId;
+  assertEquals([redriven.action, redriven.total, redriven.events.length], ["REDRIVE", 3, 3]);
+  await insertDeadLetters(db.sql, [newLetter(wired.queue)]); // meanwhile
+  await app.request(`/ops/dead-letters/${first}/discard`, post({ because: "gone" }));
+
+  const act = (what: string, body: object) => app.request(`/ops/dead-letters/${what}`, post(body));
+  assertEquals((await act("redrive", { setId: redriven.id, consumer: wired.queue })).status, 400);
+  const { setId, ...answer } = await (await act("redrive", { setId: redriven.id })).json();
+  assertEquals(answer, { redriven: 2, alreadyProcessed: 0, refused: [], gone: 1, left: 0 });
+  assertEquals([setId, (await wired.take(wired.queue)).length], [redriven.id, 2]);
+  assertEquals(await states(db), ["DISCARDED gone", "REDRIVEN redriven", "REDRIVEN redriven", "OPEN null"]);
+  assertEquals((await act("redrive", { setId })).status, 409);
+
+  const because = "a test";
+  const late = await act("discard", { setId: discarded.id, because });
+  assertEquals(await late.json(), { setId: discarded.id, discarded: 0, gone: 3 });
+  await db.sql`update replays set created_at = now() - interval '25 hours' where id = ${cancelled.id}`;
+  assertEquals((await act("discard", { setId: cancelled.id, because })).status, 422);
+  const { events } = await jsonOf(app, `/ops/replays/${setId}/events`);
+  assertEquals(events.map((event: ReplayEventJson) => [event.became, event.error]), [
+    ["skipped", "closed meanwhile by somebody else"],
+    ["waiting", "retries exhausted"],
+    ["waiting", "retries exhausted"],
+  ]);
+  const operations = (await jsonOf(app, "/ops/operations")).operations as OperationJson[];
+  assertEquals(
+    operations.map(({ action, reason, subject }) => [action, reason, subject.setId !== undefined]),
+    [
+      ["discard", "a test", true],
+      ["redrive", null, true],
+      ["discard", "gone", true],
+    ],
+  );
+  assertStringIncludes(operations[0]?.source ?? "", "127.0.0.1 ");
+});
+
+Deno.test("a letter is redriven with an edited body, which is the same event, and the original stays", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const { event } = orderCreated();
+  const broken = JSON.stringify({ ...event, data: { ...event.data, amount: "much" } });
+  const body = new TextEncoder().encode(broken);
+  await insertDeadLetters(db.sql, [newLetter(wired.queue, { eventId: event.eventId, body })]);
+  const [row] = await db.sql`select id from dead_letters`;
+  const bindings = bindingsOf(broker.topology);
+  const { app } = testApp(db, { publisher: () => wired.publisher, bindings });
+  const redrive = (body: string) => app.request(`/ops/dead-letters/${row?.id}/redrive`, post({ body }));
+  const wrong: [body: string, why: string][] = [
+    ["{", "not JSON"],
+    [broken, "data.amount"],
+    [JSON.stringify({ ...event, eventId: crypto.randomUUID() }), "must keep the event's id"],
+    [
+      JSON.stringify({
+        ...event,
+        type: "refund.succeeded",
+        data: { ...event.data, paymentId: event.eventId },
+      }),
+      "takes",
+    ],
+  ];
+  for (const [body, why] of wrong) {
+    const response = await redrive(body);
+    assertEquals(response.status, 400, body);
+    const { errors: [{ field, detail }] } = await response.json();
+    assertEquals(field, "body");
+    assertStringIncludes(detail, why);
+  }
+  const mended = JSON.stringify(event);
+  assertEquals((await (await redrive(mended)).json()).redriven, 1);
+  assertEquals(await wired.take(wired.queue), [mended]);
+  const letter = await jsonOf(app, `/ops/dead-letters/${row?.id}`);
+  assertEquals([letter.body, letter.editedBody], [broken, mended]);
+  const { operations: [operation] } = await jsonOf(app, "/ops/operations");
+  assertEquals([operation.subject.letter, operation.subject.isEdited], [row?.id, true]);
+});
+
+Deno.test("letters that failed alike are one group, which says what failed again, and can be acted on", async () => {
+  await using db = await testSchema();
+  await using broker = await testBroker();
+  await using wired = await wire(broker);
+  const app = appOn(db, wired.publisher);
+  const failed = (n: number) =>
+    newLetter(wired.queue, { detail: `order ${crypto.randomUUID()}: ${n} ms at "x${n}"` });
+  const [again, ...others] = [failed(1), failed(2), failed(3)];
+  assert(again);
+  await insertDeadLetters(db.sql, [again]);
+  await app.request("/ops/dead-letters/redrive", post({}));
+  await insertDeadLetters(db.sql, [again, ...others, newLetter(wired.otherQueue, { detail: "no seat" })]);
+  const { groups } = await jsonOf(app, "/ops/dead-letters/groups") as { groups: LetterGroupJson[] };
+  const found = groups.map((
+    { consumer, pattern, count, failedAgain },
+  ) => [consumer, pattern, count, failedAgain]);
+  assertEquals(
+    found.toSorted(),
+    [
+      [wired.otherQueue, "no seat", 1, 0],
+      [wired.queue, "order …: … ms at …", 3, 1],
+    ].toSorted(),
+  );
+  const { consumer, reason, pattern } = groups.find(({ count }) => count === 3) ?? {};
+  const set = await jsonOf(app, "/ops/dead-letters/sets", post({ consumer, reason, pattern }));
+  assertEquals(set.total, 3);
 });

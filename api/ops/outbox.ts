@@ -10,15 +10,17 @@ import { count, outboxEventSchema, outboxPageSchema, republishedSchema } from ".
 import {
   countUnpublished,
   findEvent,
+  hurryEvent,
   listEvents,
   listProcessed,
-  republishEvent,
 } from "../../shared/ops/lists.ts";
+import { MAX_REPLAY_RATE, prepareReplay, startReplay } from "../../shared/ops/replays.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { tickRelay } from "../../shared/sql/outbox.ts";
 import { type App, byId, found, nextCursor, pageQuery } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, route, routes } from "../openapi/route.ts";
+import type { OpsDeps } from "./operations.ts";
 
 /** How long a tick waits for the relay, in milliseconds. */
 const TICK_WAIT_MS = 2000;
@@ -46,7 +48,9 @@ const tickedSchema = z.object({
 const NO_EVENT = "There is no such event in the outbox. It may have been pruned.";
 
 /** Shows the outbox, and has events published. `sql` is of the role that may ask for that, and no more. */
-export function outboxRoutes(sql: Sql): App {
+export function outboxRoutes(
+  { opsSql: sql, bindings, record }: Pick<OpsDeps, "opsSql" | "bindings" | "record">,
+): App {
   return routes(
     "Outbox",
     route("GET /", "listEvents", "Events, newest first", {
@@ -60,8 +64,9 @@ export function outboxRoutes(sql: Sql): App {
     route("POST /tick", "tick", "Have the relay look now", {
       description: "Even a relay that is switched off publishes then. The answer waits for it, 2 s at most.",
       answers: [json(200, "What waited, and what still does.", tickedSchema)],
-      handle: async () => {
+      handle: async ({ c }) => {
         const { count: unpublishedBefore } = await countUnpublished(sql);
+        await record(sql, c, { action: "tick", subject: { unpublishedBefore } });
         await tickRelay(sql);
         return { unpublishedBefore, unpublishedAfter: await settled(sql, unpublishedBefore) };
       },
@@ -75,9 +80,22 @@ export function outboxRoutes(sql: Sql): App {
       description: "Consumers that have processed it absorb the repeat.",
       id: "event",
       answers: [json(202, "The event; the relay publishes it as soon as it can.", republishedSchema)],
-      handle: async ({ id }) => {
-        const event = found(await republishEvent(sql, id), NO_EVENT);
-        await tickRelay(sql);
+      handle: async ({ c, id }) => {
+        const event = found(await findEvent(sql, id), NO_EVENT);
+        if (event.publishedAt) {
+          const set = {
+            filter: { eventId: id },
+            bindings,
+            horizon: event.occurredAt,
+            action: "REPUBLISH",
+          } as const;
+          const prepared = await prepareReplay(sql, set);
+          if (prepared.kind === "prepared") await startReplay(sql, prepared.replay.id, MAX_REPLAY_RATE);
+        } else {
+          await hurryEvent(sql, id);
+          await tickRelay(sql);
+        }
+        await record(sql, c, { action: "republish", subject: { event: id } });
         // Those who have processed it will absorb the repeat; whoever expects an effect should know.
         const processed = await listProcessed(sql, { limit: 100, eventId: id });
         return { ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) };

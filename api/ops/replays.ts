@@ -7,6 +7,7 @@ import { z } from "zod";
 import {
   preparedReplaySchema,
   replayEventsPageSchema,
+  replayOutcomeSchema,
   replaySchema,
   replaysPageSchema,
 } from "../../shared/ops/answers.ts";
@@ -20,16 +21,27 @@ import {
   oldestBefore,
   prepareReplay,
   readHorizon,
+  readOutcome,
   replayFilterSchema,
   replayRateSchema,
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
-import type { AppDeps } from "../deps.ts";
-import { type App, byId, found, HttpProblem, invalid, nextCursor, pageQuery, pageSchema } from "../http.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
+import {
+  type App,
+  byId,
+  found,
+  HttpProblem,
+  invalid,
+  nextCursor,
+  pageQuery,
+  pageSchema,
+  type RequestContext,
+} from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
+import type { OpsDeps } from "./operations.ts";
 
 /** Messages that the answer of a dry run shows; the others are on further pages. */
 const FIRST_PAGE = 20;
@@ -49,11 +61,15 @@ const startSchema = z.strictObject({
     .meta({ description: "Messages per second at most." }),
 });
 
+export const NO_SET = "There is no such replay. It may have been pruned.";
 const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and no longer.";
 
 /** Prepares replays, shows what they consist of, starts and cancels them. The relay does the sending. */
 export function replayRoutes(
-  { opsSql, bindings, retentionDays }: Pick<AppDeps, "opsSql" | "bindings" | "retentionDays">,
+  { opsSql, bindings, retentionDays, record }: Pick<
+    OpsDeps,
+    "opsSql" | "bindings" | "retentionDays" | "record"
+  >,
 ): App {
   const horizonNow = () => readHorizon(opsSql, retentionDays);
   const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
@@ -95,9 +111,7 @@ export function replayRoutes(
               "a type, a consumer, or a shorter time, and replay the rest after it.",
           );
         }
-        const { replay } = prepared;
-        c.header("location", `/ops/replays/${replay.id}`);
-        return { ...replay, ...await eventsOf(opsSql, replay.id, FIRST_PAGE, 0) };
+        return await preparedSet(c, opsSql, prepared.replay);
       },
     }),
     route("GET /", "listReplays", "Replays, newest first", {
@@ -122,6 +136,14 @@ export function replayRoutes(
         return await eventsOf(opsSql, id, limit, cursor);
       },
     }),
+    route("GET /:id/outcome", "readOutcome", "To whom a set goes, and what it came to there", {
+      id: "replay",
+      answers: [json(200, "How many messages came to what, by consumer.", replayOutcomeSchema)],
+      handle: async ({ id }) => {
+        await replayOr404(opsSql, id);
+        return await readOutcome(opsSql, id);
+      },
+    }),
     route("POST /:id/start", "startReplay", "Send what was prepared", {
       id: "replay",
       body: {
@@ -130,41 +152,40 @@ export function replayRoutes(
         examples: { rate: { summary: "50 messages per second", value: { ratePerSecond: 50 } } },
       },
       answers: [json(202, "The replay, running; the relay sends.", replaySchema)],
-      refusals: { 409: "The replay is not `PREPARED`.", 422: TOO_OLD },
-      handle: async ({ id, body }) => {
+      refusals: { 409: "The replay is not `PREPARED`.", 422: `${TOO_OLD} Or the set has expired.` },
+      handle: async ({ c, id, body }) => {
         const { ratePerSecond } = await body();
-        const { state, createdAt } = await replayOr404(opsSql, id);
-        if (state === "PREPARED") {
-          const horizon = await horizonNow();
-          if (createdAt < horizon) {
-            throw tooOld(`this replay was prepared at ${createdAt.toISOString()}`, horizon);
-          }
-          const oldest = await oldestBefore(opsSql, id, horizon);
-          if (oldest) throw tooOld(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
-          const started = await startReplay(opsSql, id, ratePerSecond);
-          if (started) return started;
-        }
-        throw wrongState(
-          await replayOr404(opsSql, id),
-          "Only a prepared one can be started: prepare it anew.",
-        );
+        const horizon = await horizonNow();
+        const oldest = await oldestBefore(opsSql, id, horizon);
+        if (oldest) throw tooOld(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
+        return await transaction(opsSql, async (tx) => {
+          const started = await startReplay(tx, id, ratePerSecond);
+          if (!started) throw setProblem(await findReplay(tx, id));
+          const { action, filter, total } = started;
+          const subject = { setId: id, filter, total, ratePerSecond };
+          await record(tx, c, { action: action.toLowerCase(), subject });
+          return started;
+        });
       },
     }),
     route("POST /:id/cancel", "cancelReplay", "End a replay", {
       id: "replay",
       answers: [json(200, "The replay, cancelled.", replaySchema)],
       refusals: { 409: "The replay has ended." },
-      handle: async ({ id }) => {
-        const cancelled = await cancelReplay(opsSql, id, "cancelled by an operator");
-        if (cancelled) return cancelled;
-        throw wrongState(await replayOr404(opsSql, id), "There is nothing left to cancel.");
-      },
+      handle: ({ c, id }) =>
+        transaction(opsSql, async (tx) => {
+          const cancelled = await cancelReplay(tx, id, "cancelled by an operator");
+          if (!cancelled) throw setProblem(await findReplay(tx, id), "There is nothing left to cancel.");
+          const { sent, total } = cancelled;
+          await record(tx, c, { action: "cancel", subject: { setId: id, sent, total } });
+          return cancelled;
+        }),
     }),
   );
 }
 
 async function replayOr404(sql: Sql, id: string): Promise<ReplayRow> {
-  return found(await findReplay(sql, id), "There is no such replay. It may have been pruned.");
+  return found(await findReplay(sql, id), NO_SET);
 }
 
 async function eventsOf(sql: Sql, id: string, limit: number, after: number) {
@@ -172,7 +193,21 @@ async function eventsOf(sql: Sql, id: string, limit: number, after: number) {
   return { events, nextCursor: nextCursor(events, limit, ({ position }) => String(position)) };
 }
 
-function wrongState({ state, reason }: ReplayRow, remedy: string): HttpProblem {
+/** A set that was prepared just now, and its first messages. */
+export async function preparedSet(c: RequestContext, sql: Sql, set: ReplayRow) {
+  c.header("location", `/ops/replays/${set.id}`);
+  return { ...set, ...await eventsOf(sql, set.id, FIRST_PAGE, 0) };
+}
+
+/** Why a set cannot be acted on: there is none, it has expired, or it is in another state. */
+export function setProblem(
+  set: ReplayRow | undefined,
+  remedy = "Only a prepared one can be started: prepare it anew.",
+): HttpProblem {
+  const { state, reason, expiresAt } = found(set, NO_SET);
+  if (state === "PREPARED") {
+    return new HttpProblem(422, `The set has expired at ${expiresAt.toISOString()}. Prepare it anew.`);
+  }
   return new HttpProblem(409, `The replay is ${state}${reason ? ` (${reason})` : ""}. ${remedy}`);
 }
 

@@ -164,8 +164,8 @@ function createReturns() {
 }
 
 /**
- * Sends each of `things`, as the message that `messageOf` makes of it, to its consumer's queue alone: one consumer after
- * the other, as a batch has one route. Takes `timeoutMs` in all, so
+ * Sends each of `things`, as the message that `messageOf` makes of it, to its consumer's queue alone, or where `routeOf`
+ * says: one consumer after the other, as a batch has one route. Takes `timeoutMs` in all, so
  * that the caller's transaction is not idle for longer, and begins nothing more once the broker owes an answer. Answers
  * with what the broker has `taken`, what it has `refused`, and why the rest has no answer: null where all have one.
  */
@@ -174,6 +174,7 @@ export async function publishToQueues<T extends { readonly consumer: string }>(
   things: readonly T[],
   messageOf: (thing: T) => OutgoingMessage,
   timeoutMs: number,
+  routeOf: (consumer: string) => Route = toQueue,
 ) {
   const endMs = performance.now() + timeoutMs;
   const taken: T[] = [];
@@ -182,7 +183,7 @@ export async function publishToQueues<T extends { readonly consumer: string }>(
     const leftMs = endMs - performance.now();
     if (leftMs <= 0) return { taken, refused, silence: "the broker was too slow" };
     const sending = batch.map((thing) => ({ thing, message: messageOf(thing) }));
-    const outcome = await publisher.publish(sending.map(({ message }) => message), toQueue(consumer), leftMs);
+    const outcome = await publisher.publish(sending.map(({ message }) => message), routeOf(consumer), leftMs);
     const confirmed = new Set(outcome.confirmed);
     const errors = new Map(outcome.refused.map(({ id, error }) => [id, error]));
     for (const { thing, message: { id } } of sending) {

@@ -115,6 +115,7 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("retried"), ...about, consumer }),
   z.object({ kind: z.literal("resent"), ...about, consumer }),
+  z.object({ kind: z.literal("replayed"), ...about, consumer }),
   z.object({ kind: z.literal("redelivered"), ...about, consumer }),
   z.object({
     kind: z.literal("taken"),
@@ -138,7 +139,8 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
     "One thing that happened to an order: an event was appended to the outbox (`emitted`), confirmed by " +
     "the broker (`published`), processed, absorbed as a repeat (`duplicate`), put off (`retry`) or given up on " +
     "(`dead-letter`) by a consumer, or the order moved (`status`). It was sent to one consumer again: after a delay " +
-    "(`retried`), because the broker had lost it (`resent`), or by an operator (`redriven`, who may have `discarded` it). " +
+    "(`retried`), because the broker had lost it (`resent`), or by an operator (`replayed`; as a dead letter, `redriven`, unless " +
+    "it was `discarded`). " +
     "A consumer had it for more than a second (`taken`), or got it although it had been delivered before (`redelivered`).",
 }));
 export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
@@ -322,23 +324,49 @@ export const deadLetterSchema = z.object({
   lastFailedAt: time("When it was last given up on."),
   resolvedAt: timeOrNull("When it was dealt with; null while it is open."),
   resolution: textOrNull("How it was dealt with; null while it is open."),
+  editedBody: textOrNull(
+    "The body that was sent in the place of the original; null where that was not edited.",
+  ),
 }).check(z.meta({ ref: "DeadLetter" }));
 export type DeadLetterJson = z.infer<typeof deadLetterSchema>;
 
 export const deadLettersPageSchema = z.object({ deadLetters: z.array(deadLetterSchema), nextCursor });
 export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
 
+/** Open letters that failed alike. */
+const letterGroupSchema = z.object({
+  consumer: text("Who gave up on them."),
+  reason: text("Why, in a few fixed words."),
+  pattern: text("Why, in full, without what differs: ids, numbers, quoted values."),
+  count: count("How many there are."),
+  failedAgain: count("How many of them had been redriven before."),
+  firstFailedAt: time("When the first of them was first given up on."),
+  lastFailedAt: time("When one of them was last given up on."),
+  newestId: id("The newest letter, as an example."),
+}).check(z.meta({ ref: "DeadLetterGroup" }));
+export type LetterGroupJson = z.infer<typeof letterGroupSchema>;
+export const letterGroupsSchema = z.object({ groups: z.array(letterGroupSchema) });
+
 export const redrivenSchema = z.object({
+  setId: id("The frozen set that these letters were; what became of them is at `/ops/replays/:id`."),
   redriven: count("Letters that are on their way again."),
   alreadyProcessed: count("Letters that their consumer had processed meanwhile: closed, nothing sent."),
   refused: z.array(
     z.object({ id: id("The letter's id."), error: text("Why, such as what the broker said.") }),
   )
     .check(described("Letters that were not sent, or that the broker did not take; they stay open.")),
+  gone: count("Letters of the set that somebody else had closed."),
+  left: count(
+    "Letters of the set that are still to be dealt with: ask again, or the relay goes on with them.",
+  ),
 }).check(z.meta({ ref: "Redriven" }));
 export type RedrivenJson = z.infer<typeof redrivenSchema>;
 
-export const discardedSchema = z.object({ discarded: count("Letters that were closed.") });
+export const discardedSchema = z.object({
+  setId: id("The frozen set that these letters were."),
+  discarded: count("Letters that were closed."),
+  gone: count("Letters of the set that somebody else had closed."),
+});
 
 /** The reasons that consumers give up for, to be offered where somebody filters; any other can be typed. */
 export const LETTER_REASONS: readonly string[] = [
@@ -355,19 +383,27 @@ export const LETTER_REASONS: readonly string[] = [
   "unknown version",
 ];
 
+/** What is done with a frozen set. */
+export const SET_ACTIONS = ["REPLAY", "REPUBLISH", "REDRIVE", "DISCARD"] as const;
+
 export const replaySchema = z.object({
-  id: id("The replay's id."),
+  id: id("The set's id."),
+  action: z.enum(SET_ACTIONS).check(described(
+    "`REPLAY` sends events to their consumers, `REPUBLISH` to the exchange; `REDRIVE` sends dead letters, and becomes " +
+      "`DISCARD` where they are discarded.",
+  )),
   filter: z.record(z.string(), z.string()).check(described("What was asked for, by field.")),
   state: z.enum(["PREPARED", "RUNNING", "DONE", "CANCELLED"])
     .check(described("`PREPARED` until it is started, then `RUNNING` until it has ended.")),
   total: count("Messages in the set."),
   alreadyProcessed: count("How many of them their consumer had processed when the set was written down."),
   sent: count("How many have been dealt with."),
-  skipped: count("How many of those were skipped: pruned meanwhile, or too old."),
+  skipped: count("How many of those were skipped: pruned or closed meanwhile, too old, or refused."),
   ratePerSecond: countOrNull("Messages per second at most; null until it is started."),
   lastError: textOrNull("What the last failed try met with."),
   reason: textOrNull("Why it was cancelled."),
   createdAt: time("When the set was written down."),
+  expiresAt: time("Until when it can be started."),
   startedAt: timeOrNull("When it was started."),
   finishedAt: timeOrNull("When it ended."),
 }).check(z.meta({ ref: "Replay" }));
@@ -376,22 +412,51 @@ export type ReplayJson = z.infer<typeof replaySchema>;
 export const replaysPageSchema = z.object({ replays: z.array(replaySchema), nextCursor });
 export type ReplaysPage = z.infer<typeof replaysPageSchema>;
 
+/** What a message of a set came to. */
+export const BECAME = [
+  "unsent",
+  "skipped",
+  "discarded",
+  "waiting",
+  "absorbed",
+  "processed",
+  "retrying",
+  "failed again",
+] as const;
+
 const replayEventSchema = z.object({
   position: count("Its place in the set, from 1 on."),
-  eventId: id("The event's id."),
+  eventId: idOrNull("The event's id; null where a dead letter is no event."),
+  deadLetterId: idOrNull("The dead letter's id; null where it is an event of the outbox."),
   consumer: text("Who gets it."),
-  type: textOrNull("The event's type; null where it has been pruned, and so for the next three."),
+  type: textOrNull("The event's type; null where it is unknown or pruned, and so for the next three."),
   orderId: idOrNull("The order that it is about."),
   correlationId: textOrNull("Its correlation id."),
-  occurredAt: timeOrNull("When it happened."),
+  occurredAt: timeOrNull("When it happened; of a dead letter, when it was last given up on."),
   processed: z.boolean().check(
     described("Whether the consumer has processed it, and will absorb the repeat."),
   ),
+  became: z.enum(BECAME).check(described(
+    "What it came to: `unsent` so far; `skipped`, see `error`; sent, and `waiting` for its consumer, which has " +
+      "`absorbed` it as a repeat, `processed` it for the first time, is `retrying`, or has `failed again`.",
+  )),
+  error: textOrNull("Why it was skipped; of a dead letter that was not, why it was given up on."),
 }).check(z.meta({ ref: "ReplayEvent" }));
 export type ReplayEventJson = z.infer<typeof replayEventSchema>;
 
 export const replayEventsPageSchema = z.object({ events: z.array(replayEventSchema), nextCursor });
 export type ReplayEventsPage = z.infer<typeof replayEventsPageSchema>;
+
+/** To whom a set goes, and what it came to there: how many messages, by what became of them. */
+export const replayOutcomeSchema = z.object({
+  consumers: z.array(z.object({
+    consumer: text("Who gets them."),
+    total: count("Messages of the set for this consumer."),
+    alreadyProcessed: count("How many of them it has processed by now: sent again, they are absorbed."),
+    became: z.partialRecord(z.enum(BECAME), z.number()).check(described("How many came to what.")),
+  })).check(described("Every consumer that the set has messages for, by its name.")),
+}).check(z.meta({ ref: "ReplayOutcome" }));
+export type ReplayOutcome = z.infer<typeof replayOutcomeSchema>;
 
 /** A replay that was prepared just now, with the first page of its messages. */
 export const preparedReplaySchema = z.extend(replaySchema, {
@@ -399,6 +464,52 @@ export const preparedReplaySchema = z.extend(replaySchema, {
   nextCursor,
 }).check(z.meta({ ref: "PreparedReplay" }));
 export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
+
+/** One thing that an operator did. */
+export const operationSchema = z.object({
+  id: id("Its id, a version 7 uuid: the newest has the highest."),
+  at: time("When."),
+  action: text("What, in a few fixed words, such as `redrive`."),
+  subject: z.record(z.string(), z.unknown())
+    .check(described("On what: a filter, ids (100 at most), a set's id, counts, a part, a fault.")),
+  source: text("From where: the address and the user agent."),
+  reason: textOrNull("Why, as the operator said; null where nothing was said."),
+}).check(z.meta({ ref: "Operation" }));
+export type OperationJson = z.infer<typeof operationSchema>;
+
+export const operationsPageSchema = z.object({ operations: z.array(operationSchema), nextCursor });
+export type OperationsPage = z.infer<typeof operationsPageSchema>;
+
+/** Where a message is: one event on its way to one consumer. */
+export const MESSAGE_STATES = ["waiting", "queued", "retrying", "dead", "absorbed", "done"] as const;
+export type MessageState = (typeof MESSAGE_STATES)[number];
+
+export const messageSchema = z.object({
+  eventId: idOrNull("The event's id; null where a dead letter is no event, and so for the next three."),
+  consumer: text("Whose message it is."),
+  type: textOrNull("The event's type."),
+  orderId: idOrNull("The order that it is about."),
+  correlationId: textOrNull("Its correlation id."),
+  state: z.enum(MESSAGE_STATES).check(described(
+    "`waiting` in the outbox; `queued`: published, and its consumer has not settled it; `retrying`: put off; `dead`: an open " +
+      "dead letter; `absorbed`: processed, and repeats were absorbed since; `done`: processed, or discarded.",
+  )),
+  sinceAt: time("Since when it is there."),
+  detail: textOrNull("Why: what the last attempt met with."),
+  dueAt: timeOrNull("When it is tried again."),
+  deadLetterId: idOrNull("Its dead letter, where it is dead."),
+}).check(z.meta({ ref: "Message" }));
+export type MessageJson = z.infer<typeof messageSchema>;
+
+export const messagesPageSchema = z.object({
+  messages: z.array(messageSchema),
+  counts: z.nullable(z.record(z.enum(MESSAGE_STATES), z.number())).check(described(
+    "How many match in each state, whatever `state` asks for: among the newest events and of what waits, retries and is " +
+      "dead, 10,000 of each at most. Null on further pages.",
+  )),
+  nextCursor,
+});
+export type MessagesPage = z.infer<typeof messagesPageSchema>;
 
 const armedFaultSchema = z.object({
   id: id("Its id."),

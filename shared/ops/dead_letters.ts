@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { type Queryable, uuids } from "../sql/connect.ts";
-import type { DeadLetterJson, Row } from "./answers.ts";
+import { type Queryable, type Statement, uuids } from "../sql/connect.ts";
+import { PATTERN_LENGTH } from "../sql/set_aside.ts";
+import type { DeadLetterJson, LetterGroupJson, Row } from "./answers.ts";
 
 export const LETTER_STATES = ["OPEN", "REDRIVEN", "DISCARDED"] as const;
 export type LetterState = (typeof LETTER_STATES)[number];
@@ -20,6 +21,8 @@ export interface LetterSelection {
   readonly ids?: readonly string[] | undefined;
   readonly consumer?: string | undefined;
   readonly reason?: string | undefined;
+  /** Of the detail, as a group has it. */
+  readonly pattern?: string | undefined;
   readonly type?: string | undefined;
   readonly orderId?: string | undefined;
   readonly from?: Date | undefined;
@@ -45,7 +48,7 @@ export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter):
     select ${columns(sql, LISTED_BYTES)} from dead_letters where true
     ${before ? sql`and id < ${before}` : sql``}
     ${state ? sql`and state = ${state}` : sql``}
-    ${matching(sql, selection)}
+    ${matchingLetters(sql, selection)}
     order by id desc limit ${limit}`;
   return rows.map(withText);
 }
@@ -56,10 +59,14 @@ export async function findDeadLetter(sql: Queryable, id: string): Promise<DeadLe
   return row && withText(row);
 }
 
-type RawRow = Omit<DeadLetterRow, "body"> & { readonly body: Uint8Array };
+type RawRow = Omit<DeadLetterRow, "body" | "editedBody"> & {
+  readonly body: Uint8Array;
+  readonly editedBody: Uint8Array | null;
+};
 
 function withText(row: RawRow): DeadLetterRow {
-  return { ...row, body: new TextDecoder().decode(row.body) };
+  const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { ...row, body: textOf(row.body), editedBody: row.editedBody && textOf(row.editedBody) };
 }
 
 function columns(sql: Queryable, bytes: number) {
@@ -67,8 +74,41 @@ function columns(sql: Queryable, bytes: number) {
     id, consumer, event_id as "eventId", event_type as "eventType", order_id as "orderId",
     correlation_id as "correlationId", substring(body for ${bytes}::int) as body,
     coalesce(cut_from, octet_length(body)) as "bodyBytes", reason, detail, attempts, state,
-    first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt", resolved_at as "resolvedAt", resolution`;
+    first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt", resolved_at as "resolvedAt", resolution,
+    substring(edited_body for ${bytes}::int) as "editedBody"`;
 }
+
+/** The pattern of a letter; of one that an earlier version wrote, the beginning of its detail. */
+const patternOf = (sql: Queryable) => sql`coalesce(pattern, left(detail, ${PATTERN_LENGTH}::int))`;
+
+/** Letters that are grouped at most, the newest ones. */
+const MAX_GROUPED = 100_000;
+
+/**
+ * Open letters that match, in groups of those that failed alike: by consumer, reason and pattern of the detail. Up to 100
+ * groups, those with the newest failures first. A letter has `failedAgain` where its event, or the same bytes, had been
+ * redriven to that consumer before.
+ */
+export async function groupLetters(sql: Queryable, selection: LetterSelection): Promise<LetterGroupRow[]> {
+  return await sql<LetterGroupRow[]>`
+    select consumer, reason, pattern, count(*)::int as count, min(first_failed_at) as "firstFailedAt",
+           max(last_failed_at) as "lastFailedAt", max(id::text)::uuid as "newestId",
+           count(*) filter (where exists (
+             select from dead_letters r where r.event_id = open.event_id and r.consumer = open.consumer and r.state = 'REDRIVEN'
+           ) or exists (
+             select from dead_letters r where r.fingerprint = open.fingerprint and r.consumer = open.consumer
+               and r.state = 'REDRIVEN'))::int as "failedAgain"
+    from (
+      select id, consumer, reason, ${
+    patternOf(sql)
+  } as pattern, event_id, fingerprint, first_failed_at, last_failed_at
+      from dead_letters where state = 'OPEN' ${
+    matchingLetters(sql, selection)
+  } order by id desc limit ${MAX_GROUPED}
+    ) as open
+    group by consumer, reason, pattern order by "lastFailedAt" desc limit 100`;
+}
+export type LetterGroupRow = Row<LetterGroupJson>;
 
 /** How many dead letters are open, by consumer; with `atMost`, no more than so many are counted. */
 export async function countOpenDeadLetters(
@@ -88,7 +128,8 @@ export async function countOpenDeadLetters(
 export type ClaimedLetter = Pick<DeadLetterRow, "id" | "consumer" | "eventType" | "correlationId"> & {
   readonly traceparent: string | null;
   readonly tracestate: string | null;
-  readonly body: Uint8Array;
+  /** Null where this transaction has enough to send without it. */
+  readonly body: Uint8Array | null;
   readonly isCut: boolean;
   readonly processed: boolean;
 };
@@ -97,27 +138,29 @@ export type ClaimedLetter = Pick<DeadLetterRow, "id" | "consumer" | "eventType" 
 const CLAIMED_BYTES = 16 << 20;
 
 /**
- * Claims up to `limit` open letters, oldest first, by locking them until the transaction ends; fewer where their bodies
- * are large.
+ * Claims those of the letters `ids` that are open, oldest first, by locking them until the transaction ends; fewer where
+ * their bodies are large. One that somebody else holds is passed over.
  */
-export async function claimOpenLetters(
-  sql: Queryable,
-  selection: LetterSelection,
-  limit: number,
-): Promise<ClaimedLetter[]> {
+export async function claimOpenLetters(sql: Queryable, ids: readonly string[]): Promise<ClaimedLetter[]> {
   return await sql<ClaimedLetter[]>`
     with claimed as materialized (
-      select * from dead_letters where state = 'OPEN' ${matching(sql, selection)}
-      order by id limit ${limit}
-      for update skip locked
+      select * from dead_letters where state = 'OPEN' and id = any(${uuids(ids)}::text::uuid[])
+      order by id for update skip locked
     ), sized as (
       select *, sum(octet_length(body)) over (order by id) - octet_length(body) as before from claimed
     )
     select id, consumer, event_type as "eventType", correlation_id as "correlationId",
            coalesce(traceparent, (select e.traceparent from outbox_events e where e.id = d.event_id)) as traceparent, tracestate,
-           body, cut_from is not null as "isCut",
+           case when before < ${CLAIMED_BYTES} then body end as body, cut_from is not null as "isCut",
            exists (select from processed_events p where p.event_id = d.event_id and p.consumer = d.consumer) as processed
-    from sized d where before < ${CLAIMED_BYTES} order by id`;
+    from sized d order by id`;
+}
+
+/** Which of the letters `ids` are open. */
+export async function findOpenLetters(sql: Queryable, ids: readonly string[]): Promise<Set<string>> {
+  const rows = await sql<{ id: string }[]>`
+    select id from dead_letters where state = 'OPEN' and id = any(${uuids(ids)}::text::uuid[])`;
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** Closes letters, in one statement; `resolution` says by what reason. */
@@ -133,27 +176,21 @@ export async function closeLetters(
     where id = any(${uuids(ids)}::text::uuid[]) and state = 'OPEN'`;
 }
 
-/** Discards open letters for the reason given, up to `limit` of them; answers with how many. */
-export async function discardLetters(
-  sql: Queryable,
-  selection: LetterSelection,
-  reason: string,
-  limit: number,
-): Promise<number> {
-  const { count } = await sql`
-    update dead_letters set state = 'DISCARDED', resolved_at = clock_timestamp(), resolution = ${reason}
-    where id in (
-      select id from dead_letters where state = 'OPEN' ${matching(sql, selection)}
-      order by id limit ${limit} for update skip locked
-    )`;
-  return count;
+/** Keeps what was sent in the place of a letter's body. */
+export async function keepEdit(sql: Queryable, id: string, body: string): Promise<void> {
+  await sql`update dead_letters set edited_body = convert_to(${body}, 'UTF8') where id = ${id}`;
 }
 
-function matching(sql: Queryable, { ids, consumer, reason, type, orderId, from, to }: LetterSelection) {
+/** The conditions of a selection, to be put behind another one. */
+export function matchingLetters(
+  sql: Queryable,
+  { ids, consumer, reason, pattern, type, orderId, from, to }: LetterSelection,
+): Statement {
   return sql`
     ${ids ? sql`and id = any(${uuids(ids)}::text::uuid[])` : sql``}
     ${consumer ? sql`and consumer = ${consumer}` : sql``}
     ${reason ? sql`and reason = ${reason}` : sql``}
+    ${pattern === undefined ? sql`` : sql`and ${patternOf(sql)} = ${pattern}`}
     ${type ? sql`and event_type = ${type}` : sql``}
     ${orderId ? sql`and order_id = ${orderId}` : sql``}
     ${from ? sql`and last_failed_at >= ${from}` : sql``}

@@ -1,5 +1,6 @@
 /**
- * Replays: what they are asked for with, their frozen set of messages, and how far each is.
+ * Frozen sets of messages that are sent again: published events (a replay, a republish) or dead letters (a redrive, unless
+ * they are discarded); how far each is, and what it came to.
  *
  * @module
  */
@@ -7,9 +8,17 @@ import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";
 import type { Binding } from "../broker/connection.ts";
-import { type Queryable, rowset, type Sql, storableText, transaction } from "../sql/connect.ts";
+import {
+  type Queryable,
+  rowset,
+  type Sql,
+  type Statement,
+  storableText,
+  transaction,
+} from "../sql/connect.ts";
 import { firstIdOf } from "../sql/outbox.ts";
-import type { ReplayEventJson, ReplayJson, Row } from "./answers.ts";
+import type { ReplayEventJson, ReplayJson, ReplayOutcome, Row } from "./answers.ts";
+import { type LetterSelection, matchingLetters } from "./dead_letters.ts";
 
 /** The most messages per second that a replay may be started with. */
 export const MAX_REPLAY_RATE = 5000;
@@ -29,6 +38,7 @@ const filterFields = z.strictObject({
   from: instantSchema.optional(),
   to: instantSchema.optional(),
   orderId: idSchema.optional(),
+  eventId: idSchema.optional(),
   correlationId: correlationIdSchema.optional(),
   consumer: z.string().min(1).max(200).optional(),
 });
@@ -57,8 +67,10 @@ export const replayRateSchema = z.number({ error: RATE_ERROR }).int({ error: RAT
 export const REPLAY_STATES = ["PREPARED", "RUNNING", "DONE", "CANCELLED"] as const;
 export type ReplayState = (typeof REPLAY_STATES)[number];
 
-/** Messages that one replay has at most. */
+/** Events and their consumers in one set at most. */
 export const MAX_REPLAY_MESSAGES = 100_000;
+/** Dead letters in one set at most. */
+export const MAX_SET_LETTERS = 10_000;
 
 /** How long writing the set down may take, in milliseconds: a filter without a time or an order reads the whole outbox. */
 export const PREPARE_TIMEOUT_MS = 60_000;
@@ -66,7 +78,7 @@ export const PREPARE_TIMEOUT_MS = 60_000;
 /** How far the time in an event's id, which has the index, may be from the time at which it says that it happened. */
 const CLOCK_SLACK_MS = 3_600_000;
 
-/** A replay. Its set has one message for each event and consumer that is to get it. */
+/** A frozen set. It has one message for each dead letter, or for each event and consumer that is to get it. */
 export type ReplayRow = Row<ReplayJson>;
 
 /** Which events to send again to whom; `horizon` is the oldest instant of which the inbox remembers everything. */
@@ -75,6 +87,8 @@ export interface ReplayRequest {
   /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   readonly horizon: Date;
+  /** `REPUBLISH` sends to the exchange, and whatever is still in the outbox, which its consumers remember. */
+  readonly action?: "REPLAY" | "REPUBLISH";
 }
 
 /** What came of preparing: the replay, or why nothing was written down. */
@@ -89,47 +103,80 @@ export type Prepared =
  */
 export async function prepareReplay(
   sql: Sql,
-  { filter, bindings, horizon }: ReplayRequest,
+  { filter, bindings, horizon, action = "REPLAY" }: ReplayRequest,
 ): Promise<Prepared> {
-  const id = uuidv7();
   const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
-    const [outcome] = await tx<{ oldest: Date | null; isTooOld: boolean }[]>`
-      with matched as materialized (
-        select e.id, e.occurred_at, b.consumer from outbox_events e
+    const isTooOld = action === "REPUBLISH"
+      ? tx`false`
+      : tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
+    const frozen = await freeze(
+      tx,
+      action,
+      filter,
+      tx`
+        select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
+        from outbox_events e
         join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
         where e.published_at is not null ${matching(tx, filter)}
-        order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}
-      ),
-      outcome as materialized (
-        select count(*)::int as count, min(occurred_at) as oldest,
-               coalesce(bool_or(id < ${firstIdOf(horizon)} or occurred_at < ${horizon}), false) as "isTooOld"
-        from matched
-      ),
-      replay as (
-        insert into replays (id, filter, total, already_processed, created_at)
-        select ${id}, ${JSON.stringify(filter)}::text::jsonb, count, (
-          select count(*) from matched m join processed_events p on p.event_id = m.id and p.consumer = m.consumer
-        ), clock_timestamp()
-        from outcome where count <= ${MAX_REPLAY_MESSAGES} and not "isTooOld"
-        returning id
-      ),
-      events as (
-        insert into replay_events (replay_id, position, event_id, consumer)
-        select r.id, row_number() over (order by m.id, m.consumer), m.id, m.consumer
-        from matched m cross join replay r
-      )
-      select oldest, "isTooOld" from outcome`;
-    if (outcome?.isTooOld && outcome.oldest) return { kind: "too old", oldest: outcome.oldest };
-    const replay = await findReplay(tx, id);
-    return replay ? { kind: "prepared", replay } : { kind: "too many" };
+        order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`,
+    );
+    if (frozen.oldest) return { kind: "too old", oldest: frozen.oldest };
+    return frozen.replay ? { kind: "prepared", replay: frozen.replay } : { kind: "too many" };
   });
 }
 
-function matching(sql: Queryable, { type, from, to, orderId, correlationId }: ReplayFilter) {
+/**
+ * Writes down which open letters match at this moment, the oldest `limit` of them at most: this set is then redriven or
+ * discarded, whatever is put aside meanwhile. Of `ids` only the count is kept in its filter.
+ */
+export async function prepareLetters(
+  sql: Queryable,
+  selection: LetterSelection,
+  limit = MAX_SET_LETTERS,
+): Promise<ReplayRow> {
+  const { ids, ...others } = selection;
+  const filter = { ...others, ...ids && { ids: `${ids.length} ids` } };
+  const { replay } = await freeze(
+    sql,
+    "REDRIVE",
+    filter,
+    sql`
+      select coalesce(event_id, id) as id, id as letter_id, consumer, null::timestamptz as too_old from dead_letters
+      where state = 'OPEN' ${matchingLetters(sql, selection)} order by dead_letters.id limit ${limit}`,
+  );
+  if (!replay) throw new Error("Cannot write a set of dead letters down: the database answered with no row");
+  return replay;
+}
+
+/** Writes a set down unless it has too many messages, or one that is too old: then it answers with the oldest. */
+async function freeze(sql: Queryable, action: ReplayRow["action"], filter: object, matched: Statement) {
+  const id = uuidv7();
+  const [outcome] = await sql<{ oldest: Date | null }[]>`
+    with matched as materialized (${matched}),
+    outcome as materialized (select count(*)::int as count, min(too_old) as oldest from matched),
+    replay as (
+      insert into replays (id, action, filter, total, already_processed, created_at)
+      select ${id}, ${action}, ${JSON.stringify(filter)}::text::jsonb, count, (
+        select count(*) from matched m join processed_events p on p.event_id = m.id and p.consumer = m.consumer
+      ), clock_timestamp()
+      from outcome where count <= ${MAX_REPLAY_MESSAGES} and oldest is null
+      returning id
+    ),
+    events as (
+      insert into replay_events (replay_id, position, event_id, letter_id, consumer)
+      select r.id, row_number() over (order by coalesce(m.letter_id, m.id), m.consumer), m.id, m.letter_id, m.consumer
+      from matched m cross join replay r
+    )
+    select oldest from outcome`;
+  return { oldest: outcome?.oldest ?? null, replay: await findReplay(sql, id) };
+}
+
+function matching(sql: Queryable, { type, from, to, orderId, correlationId, eventId }: ReplayFilter) {
   const [since, until] = [from && new Date(from), to && new Date(to)];
   return sql`
+    ${eventId ? sql`and e.id = ${eventId}` : sql``}
     ${type ? sql`and e.type = ${type}` : sql``}
     ${since ? sql`and e.occurred_at >= ${since} and e.id >= ${idNear(since, -CLOCK_SLACK_MS)}` : sql``}
     ${until ? sql`and e.occurred_at < ${until} and e.id < ${idNear(until, CLOCK_SLACK_MS)}` : sql``}
@@ -164,6 +211,26 @@ export async function findReplay(sql: Queryable, id: string): Promise<ReplayRow 
 
 export type ReplayEventRow = Row<ReplayEventJson>;
 
+/**
+ * What the message `m` of a set came to, by the inbox row `p` of it: not by the times there, which are of other clocks. What
+ * was sent by an earlier version is known to have been sent, and no more.
+ */
+function became(sql: Queryable): Statement {
+  const failedSince = sql`event_id = m.event_id and consumer = m.consumer and last_failed_at >= m.settled_at`;
+  return sql`
+    case when m.settled_at is null then 'unsent'
+      when m.result = 'SKIPPED' then 'skipped'
+      when m.result = 'DISCARDED' then 'discarded'
+      when m.result is null then 'waiting'
+      when p.duplicates > m.repeats_before then 'absorbed'
+      when p.event_id is not null and m.repeats_before is null then 'processed'
+      when exists (select from delayed_retries where ${failedSince} and due_at is not null) then 'retrying'
+      when exists (select from dead_letters where ${failedSince} and state = 'OPEN') then 'failed again'
+      when exists (select from dead_letters was join dead_letters d using (consumer, fingerprint)
+        where was.id = m.letter_id and d.state = 'OPEN' and d.last_failed_at >= m.settled_at) then 'failed again'
+      else 'waiting' end`;
+}
+
 /** Up to `limit` messages of the set, in the order of sending, from behind the position `after`. */
 export async function listReplayEvents(
   sql: Queryable,
@@ -171,36 +238,109 @@ export async function listReplayEvents(
   { limit, after }: { readonly limit: number; readonly after: number },
 ): Promise<ReplayEventRow[]> {
   return await sql<ReplayEventRow[]>`
-    select r.position, r.event_id as "eventId", r.consumer, e.type, e.order_id as "orderId",
-           e.correlation_id as "correlationId", e.occurred_at as "occurredAt", p.event_id is not null as processed
-    from replay_events r
-    left join outbox_events e on e.id = r.event_id
-    left join processed_events p on p.event_id = r.event_id and p.consumer = r.consumer
-    where r.replay_id = ${id} and r.position > ${after}
-    order by r.position limit ${limit}`;
+    select m.position, nullif(m.event_id, m.letter_id) as "eventId", m.letter_id as "deadLetterId", m.consumer,
+           coalesce(e.type, d.event_type) as type, coalesce(e.order_id, d.order_id) as "orderId",
+           coalesce(e.correlation_id, d.correlation_id) as "correlationId", coalesce(d.last_failed_at, e.occurred_at) as "occurredAt",
+           p.event_id is not null as processed, coalesce(m.error, d.reason) as error, ${became(sql)} as became
+    from replay_events m
+    left join outbox_events e on e.id = m.event_id
+    left join dead_letters d on d.id = m.letter_id
+    left join processed_events p on p.event_id = m.event_id and p.consumer = m.consumer
+    where m.replay_id = ${id} and m.position > ${after}
+    order by m.position limit ${limit}`;
+}
+
+/** To whom the set goes, and how many of its messages came to what there. Reads the whole set. */
+export async function readOutcome(sql: Queryable, id: string): Promise<ReplayOutcome> {
+  const consumers = await sql<ReplayOutcome["consumers"]>`
+    select consumer, sum(count)::int as total, sum(processed)::int as "alreadyProcessed",
+           jsonb_object_agg(became, count) as became
+    from (
+      select m.consumer, ${became(sql)} as became, count(*)::int as count, count(p.event_id)::int as processed
+      from replay_events m
+      left join processed_events p on p.event_id = m.event_id and p.consumer = m.consumer
+      where m.replay_id = ${id} group by 1, 2
+    ) as by_became
+    group by consumer order by consumer`;
+  return { consumers: [...consumers] };
 }
 
 /**
- * When the oldest event of the set happened, if that is before `horizon`; null where all that are still in the outbox
+ * When the oldest event of a replay happened, if that is before `horizon`; null where all that are still in the outbox
  * are young enough.
  */
 export async function oldestBefore(sql: Queryable, id: string, horizon: Date): Promise<Date | null> {
   const [row] = await sql<{ oldest: Date | null }[]>`
     select min(e.occurred_at) as oldest from replay_events r join outbox_events e on e.id = r.event_id
-    where r.replay_id = ${id} and (e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
+    where r.replay_id = ${id} and r.letter_id is null
+      and (e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
   return row?.oldest ?? null;
 }
 
-/** Starts a prepared replay; undefined where there is none with this id that waits for it. */
+/** How long a set waits to be started. */
+const PREPARED_HOURS = 24;
+
+function isFresh(sql: Queryable): Statement {
+  return sql`state = 'PREPARED' and created_at > now() - make_interval(hours => ${PREPARED_HOURS}::int)`;
+}
+
+/** Starts a prepared set that has not expired; the relay sends it. Undefined where there is none with this id. */
 export async function startReplay(sql: Queryable, id: string, rate: number): Promise<ReplayRow | undefined> {
   const [row] = await sql<ReplayRow[]>`
     update replays
     set state = 'RUNNING', rate = ${rate}, started_at = clock_timestamp(), due_at = clock_timestamp()
-    where id = ${id} and state = 'PREPARED' returning ${columns(sql)}`;
+    where id = ${id} and ${isFresh(sql)} returning ${columns(sql)}`;
   return row;
 }
 
-/** Ends a replay that has not ended; undefined where there is none. What has been sent stays sent. */
+/**
+ * Starts a set of letters as `startReplay`, or goes on with one that runs, for the transaction's own sending: its lock keeps
+ * the relay off until then. Undefined where there is no such set.
+ */
+export async function takeUpLetters(sql: Queryable, id: string): Promise<DueReplay | undefined> {
+  const [row] = await sql<DueReplay[]>`
+    update replays set state = 'RUNNING', rate = coalesce(rate, ${MAX_REPLAY_RATE}), due_at = clock_timestamp(),
+      started_at = coalesce(started_at, clock_timestamp())
+    where id = ${id} and action = 'REDRIVE' and (${isFresh(sql)} or state = 'RUNNING')
+    returning ${dueColumns(sql)}`;
+  return row;
+}
+
+/**
+ * Discards the letters of a prepared set that are still open, all at once, and ends the set. Answers with how many those
+ * were, and how many are `gone`; undefined where no set of letters with this id waits.
+ */
+export async function discardSet(
+  sql: Queryable,
+  id: string,
+  reason: string,
+): Promise<{ discarded: number; gone: number } | undefined> {
+  const [row] = await sql<{ discarded: number; gone: number }[]>`
+    with open as materialized (
+      select d.id from replay_events m join dead_letters d on d.id = m.letter_id
+      where m.replay_id = ${id} and d.state = 'OPEN' order by d.id for update of d skip locked
+    ), ended as (
+      update replays set action = 'DISCARD', state = 'DONE', rate = ${MAX_REPLAY_RATE}, sent = total,
+        skipped = total - (select count(*) from open), started_at = clock_timestamp(), finished_at = clock_timestamp()
+      where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} returning id, skipped
+    ), closed as (
+      update dead_letters set state = 'DISCARDED', resolved_at = clock_timestamp(), resolution = ${reason}
+      where id = any(array(select id from open)) and exists (select from ended) returning id
+    ), settled as (
+      update replay_events m set settled_at = now(), result = 'SKIPPED', error = ${GONE}
+      where replay_id = (select id from ended) and not letter_id = any(array(select id from open))
+    ), discarded as (
+      update replay_events m set settled_at = now(), result = 'DISCARDED'
+      where replay_id = (select id from ended) and letter_id = any(array(select id from open))
+    )
+    select (select count(*)::int from closed) as discarded, skipped as gone from ended`;
+  return row;
+}
+
+/** Why a letter of a set was skipped: it is not open any more, or somebody is about to deal with it. */
+export const GONE = "closed meanwhile by somebody else";
+
+/** Ends a set that has not ended; undefined where there is none. What has been sent stays sent. */
 export async function cancelReplay(
   sql: Queryable,
   id: string,
@@ -214,12 +354,13 @@ export async function cancelReplay(
 
 function columns(sql: Queryable) {
   return sql`
-    id, filter, state, total, already_processed as "alreadyProcessed", sent, skipped, rate as "ratePerSecond",
-    last_error as "lastError", reason, created_at as "createdAt", started_at as "startedAt",
+    id, action, filter, state, total, already_processed as "alreadyProcessed", sent, skipped, rate as "ratePerSecond",
+    last_error as "lastError", reason, created_at as "createdAt",
+    created_at + make_interval(hours => ${PREPARED_HOURS}::int) as "expiresAt", started_at as "startedAt",
     finished_at as "finishedAt"`;
 }
 
-/** How long until the next messages of any running replay are due, in milliseconds, 0 for now; null where none runs. */
+/** How long until the next messages of any running set are due, in milliseconds, 0 for now; null where none runs. */
 export async function nextReplayDueInMs(sql: Queryable): Promise<number | null> {
   const [row] = await sql<{ dueInMs: number }[]>`
     select ceil(extract(epoch from greatest(due_at - clock_timestamp(), interval '0')) * 1000)::int as "dueInMs"
@@ -227,58 +368,56 @@ export async function nextReplayDueInMs(sql: Queryable): Promise<number | null> 
   return row?.dueInMs ?? null;
 }
 
-/** A running replay whose next messages are due. `rate` is per second, at most; `retryCount` are failed tries in a row. */
-export interface DueReplay extends Pick<ReplayRow, "id" | "total" | "sent" | "skipped"> {
+/** A running set. `rate` is per second, at most; `retryCount` are failed tries in a row. */
+export interface DueReplay extends Pick<ReplayRow, "id" | "action" | "total" | "sent" | "skipped"> {
   readonly rate: number;
   readonly retryCount: number;
 }
 
 /**
- * Claims the running replay that has been due the longest. The claim is the row's lock, so it ends with the transaction,
- * however that ends, and two relays never send from one replay at once. Undefined where none is due and free. With it
- * comes the horizon: the oldest instant of which the inbox remembers everything.
+ * Claims the running set that has been due the longest. The claim is the row's lock, so it ends with the transaction,
+ * however that ends, and two relays never send from one set at once. Undefined where none is due and free.
  */
-export async function claimDueReplay(
-  sql: Queryable,
-  retentionDays: number,
-): Promise<DueReplay & { readonly horizon: Date } | undefined> {
-  const [row] = await sql<(DueReplay & { horizon: Date })[]>`
-    select id, total, sent, skipped, rate, retry_count as "retryCount", ${
-    horizonAt(sql, retentionDays)
-  } as horizon
-    from replays
+export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefined> {
+  const [row] = await sql<DueReplay[]>`
+    select ${dueColumns(sql)} from replays
     where state = 'RUNNING' and due_at <= clock_timestamp()
     order by due_at limit 1
     for update skip locked`;
   return row;
 }
 
-/** Of which instant on the inbox remembers everything, by the database's clock. */
-function horizonAt(sql: Queryable, retentionDays: number) {
-  return sql`now() - make_interval(days => ${retentionDays}::int)`;
+function dueColumns(sql: Queryable) {
+  return sql`id, action, total, sent, skipped, rate, retry_count as "retryCount"`;
 }
 
-/** The horizon now. */
+/** The oldest instant of which the inbox remembers everything, by the database's clock. */
 export async function readHorizon(sql: Queryable, retentionDays: number): Promise<Date> {
-  const [row] = await sql<{ horizon: Date }[]>`select ${horizonAt(sql, retentionDays)} as horizon`;
+  const [row] = await sql<{ horizon: Date }[]>`
+    select now() - make_interval(days => ${retentionDays}::int) as horizon`;
   if (!row) throw new Error("Cannot tell the time: the database answered with no row");
   return row.horizon;
 }
 
-export type ReplayMessage = Pick<ReplayEventRow, "position" | "eventId" | "consumer">;
-
-/** Up to `limit` messages of the replay `id` that are still to be sent, in the order of the set. */
-export async function readWaitingMessages(
-  sql: Queryable,
-  id: string,
-  limit: number,
-): Promise<ReplayMessage[]> {
-  return await sql<ReplayMessage[]>`
-    select position, event_id as "eventId", consumer from replay_events
-    where replay_id = ${id} and settled_at is null order by position limit ${limit}`;
+/** A message that is to be sent. `repeats` are those that its consumer has absorbed; null: it lacks the event. */
+export interface SetMessage {
+  readonly position: number;
+  readonly eventId: string;
+  readonly letterId: string | null;
+  readonly consumer: string;
+  readonly repeats: number | null;
 }
 
-/** How a replay stands after a try; `error` is null where the try went well. */
+/** Up to `limit` messages of the set `id` that are still to be sent, in the order of the set. */
+export async function readWaitingMessages(sql: Queryable, id: string, limit: number): Promise<SetMessage[]> {
+  return await sql<SetMessage[]>`
+    select m.position, m.event_id as "eventId", m.letter_id as "letterId", m.consumer, p.duplicates as repeats
+    from replay_events m
+    left join processed_events p on p.event_id = m.event_id and p.consumer = m.consumer
+    where m.replay_id = ${id} and m.settled_at is null order by m.position limit ${limit}`;
+}
+
+/** How a set stands after a try; `error` is null where the try went well. */
 export type ReplayProgress =
   & Pick<DueReplay, "sent" | "skipped" | "retryCount">
   & { readonly error: string | null }
@@ -288,24 +427,33 @@ export type ReplayProgress =
     | { readonly state: "CANCELLED"; readonly reason: string }
   );
 
+/** A message that has been dealt with: sent, where `error` is null, or skipped because of that. */
+export type SettledMessage = SetMessage & { readonly error: string | null };
+
 /**
- * Writes down how the replay `id`, claimed in this transaction, stands, and that the messages at `positions` have been
- * sent or skipped. The first 500 characters of an error are kept.
+ * Writes down how the set `id`, claimed in this transaction, stands, and what was done with some of its messages: as of the
+ * transaction's beginning, which is before they were sent. The first 500 characters of an error are kept.
  */
 export async function recordReplayProgress(
   sql: Queryable,
   id: string,
-  positions: readonly number[],
+  settled: readonly SettledMessage[],
   progress: ReplayProgress,
 ): Promise<void> {
   const { state, sent, skipped, retryCount } = progress;
   const error = progress.error === null ? null : storableText(progress.error); // the broker's words
   const dueInMs = progress.state === "RUNNING" ? progress.dueInMs : null;
   const reason = progress.state === "CANCELLED" ? storableText(progress.reason) : null;
+  const rows = settled.map(({ position, repeats, error }) => {
+    return { position, repeats, error: error === null ? null : storableText(error) };
+  });
   await sql`
     with settled as (
-      update replay_events set settled_at = clock_timestamp()
-      where replay_id = ${id} and position = any(${`{${positions}}`}::text::int[])
+      update replay_events m
+      set settled_at = now(), result = case when s.error is null then 'SENT' else 'SKIPPED' end,
+          error = left(s.error, 500), repeats_before = s.repeats
+      from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as s (position int, repeats int, error text)
+      where m.replay_id = ${id} and m.position = s.position
     )
     update replays
     set state = ${state}, sent = ${sent}, skipped = ${skipped}, retry_count = ${retryCount},

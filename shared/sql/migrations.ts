@@ -21,6 +21,7 @@ import m015 from "./migrations/015_republished_at.sql" with { type: "text" };
 import m016 from "./migrations/016_replay_messages.sql" with { type: "text" };
 import m017 from "./migrations/017_bounds_clocks_owners.sql" with { type: "text" };
 import m018 from "./migrations/018_holds.sql" with { type: "text" };
+import m019 from "./migrations/019_send_again.sql" with { type: "text" };
 import m020 from "./migrations/020_event_history.sql" with { type: "text" };
 
 /** Each one's name and text. */
@@ -43,5 +44,6 @@ export const MIGRATIONS = [
   { name: "016_replay_messages", text: m016 },
   { name: "017_bounds_clocks_owners", text: m017 },
   { name: "018_holds", text: m018 },
+  { name: "019_send_again", text: m019 },
   { name: "020_event_history", text: m020 },
 ] as const;

@@ -12,7 +12,7 @@ import {
   markingRefused,
   timeOfId,
 } from "./outbox.ts";
-import { findEvent, republishEvent } from "../ops/lists.ts";
+import { findEvent, hurryEvent } from "../ops/lists.ts";
 
 shareTestSchema();
 
@@ -72,16 +72,17 @@ Deno.test("markingRefused() keeps an event back until its time, says why, and le
   ]);
 });
 
-Deno.test("markingPublished() takes events out of the claim for good; republishEvent() puts one back", async () => {
+Deno.test("markingPublished() takes events out of the claim for good; hurryEvent() makes one due that is not", async () => {
   await using db = await testSchema();
   const ids = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
   await markingPublished(relay, ids);
   assertEquals((await claimingEvents(relay, 10)).length, 0);
-  const again = await republishEvent(db.as("orderflow_ops"), ids[1] ?? "");
-  assertEquals([again?.id, again?.publishedAt], [ids[1], null]);
-  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [ids[1]]);
-  assertEquals(await republishEvent(db.sql, crypto.randomUUID()), undefined);
+  const [late = ""] = await append(db.sql, 1);
+  await markingRefused(relay, [{ id: late, error: "no", retryInMs: 60_000 }]);
+  assertEquals((await claimingEvents(relay, 10)).length, 0);
+  for (const id of [late, ids[1] ?? ""]) await hurryEvent(db.as("orderflow_ops"), id);
+  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [late]);
 });
 
 Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {

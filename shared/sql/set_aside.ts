@@ -31,6 +31,21 @@ export interface NewDeadLetter {
   readonly attempts: number;
 }
 
+/** Characters of a detail that tell one kind of failure from another. */
+export const PATTERN_LENGTH = 200;
+
+/**
+ * What a detail has in common with others of its kind: its beginning, with `…` for each id, for what stands in quotes, and for
+ * each number.
+ */
+export function patternOf(detail: string): string {
+  return detail.slice(0, 10 * PATTERN_LENGTH)
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, "…")
+    .replace(/"(\\.|[^"\\])*"|(?<!\w)'[^']*'(?!\w)|`[^`]*`/g, "…")
+    .replace(/\b(0x)?[0-9][0-9a-f.,:_TZ-]*\b/gi, "…")
+    .slice(0, PATTERN_LENGTH).toWellFormed();
+}
+
 /**
  * Keeps messages, in one statement. A message that is kept already, because a worker was killed between this and its
  * ack, is counted on the open letter it has instead of becoming a second one. They are written in the order of their
@@ -47,23 +62,24 @@ export async function insertDeadLetters(
     body: letter.body.toBase64(),
     eventType: letter.eventType === null ? null : storableText(letter.eventType),
     detail: storableText(letter.detail),
+    pattern: patternOf(storableText(letter.detail)),
   }));
   if (rows.length === 0) return;
   await sql`
     insert into dead_letters (
       id, consumer, event_id, event_type, order_id, correlation_id, traceparent, tracestate, body, cut_from, is_malformed, reason, detail,
-      attempts, first_failed_at, last_failed_at
+      pattern, attempts, first_failed_at, last_failed_at
     )
     select "id", "consumer", "eventId", "eventType", "aggregateId", "correlationId", "traceparent", "tracestate",
-           decode("body", 'base64'), "cutFrom", coalesce("isMalformed", false), "reason", left("detail", 2000), "attempts", now(), now()
+           decode("body", 'base64'), "cutFrom", coalesce("isMalformed", false), "reason", left("detail", 2000), "pattern", "attempts", now(), now()
     from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
       "id" uuid, "consumer" text, "eventId" uuid, "eventType" text, "aggregateId" uuid, "correlationId" text,
-      "traceparent" text, "tracestate" text, "body" text, "cutFrom" integer, "isMalformed" boolean, "reason" text, "detail" text, "attempts" integer
+      "traceparent" text, "tracestate" text, "body" text, "cutFrom" integer, "isMalformed" boolean, "reason" text, "detail" text, "pattern" text, "attempts" integer
     )
     order by "consumer", "body"
     on conflict (consumer, fingerprint) where state = 'OPEN' do update
     set attempts = dead_letters.attempts + excluded.attempts, reason = excluded.reason, detail = excluded.detail,
-        last_failed_at = greatest(dead_letters.last_failed_at, excluded.last_failed_at)`;
+        pattern = excluded.pattern, last_failed_at = greatest(dead_letters.last_failed_at, excluded.last_failed_at)`;
 }
 
 /** An event that its consumer is to get again. */
@@ -148,11 +164,15 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
 
 type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
 
-/** Notes that retries have been sent, and when, in one statement. */
+/** Notes that retries have been sent by this transaction, and when, in one statement; the history has its beginning, which is before that. */
 export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[]): Promise<void> {
   if (sent.length === 0) return;
   await sql`
-    update delayed_retries r set due_at = null, sent_at = clock_timestamp() ${amongRetries(sql, sent)}`;
+    with sent as (
+      update delayed_retries r set due_at = null, sent_at = clock_timestamp() ${amongRetries(sql, sent)}
+      returning r.event_id, r.consumer
+    )
+    insert into event_history (event_id, consumer, kind, at) select event_id, consumer, 'retried', now() from sent`;
 }
 
 /** Makes retries that could not be sent due once more after `delayMs`, in one statement. */

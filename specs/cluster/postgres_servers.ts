@@ -52,11 +52,13 @@ export async function startPostgresServers() {
   await run("initdb", ["-D", first.folder, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
   await first.start();
   const owned = resources.move();
+  const urlOf = ({ port }: { readonly port: number }) => `postgres://postgres@127.0.0.1:${port}/postgres`;
   return {
-    url: `postgres://postgres@127.0.0.1:${first.port}/postgres`,
+    url: urlOf(first),
     /** Names both, as `DATABASE_URL` takes it: the one that takes writes is meant. */
     bothUrl: `postgres://postgres@127.0.0.1:${first.port},127.0.0.1:${second.port}/postgres` +
       "?target_session_attrs=read-write",
+    standbyUrl: () => urlOf(roles.standby),
     /** Has the primary crash (immediate mode: no checkpoint, no goodbye), and starts it again on the same data. */
     async crash(): Promise<void> {
       await roles.primary.end("SIGQUIT");

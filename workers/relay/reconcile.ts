@@ -145,9 +145,10 @@ async function sendAgain(
     const [consumer, ids] = next;
     unsent.delete(consumer);
     const messages = await readEventsForPublishing(sql, ids.slice(0, SENT_AT_ONCE));
+    const startedAt = new Date();
     const { confirmed } = await publisher.publish(messages, toQueue(consumer), CONFIRM_TIMEOUT_MS);
     if (confirmed.length === 0) continue; // the next pass tries again
-    await markSentAgain(sql, consumer, confirmed);
+    await markSentAgain(sql, consumer, confirmed, startedAt);
     resent[consumer] = (resent[consumer] ?? 0) + confirmed.length;
     if (ids.length > SENT_AT_ONCE) unsent.set(consumer, ids.slice(SENT_AT_ONCE));
   }

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { type ConfirmChannel, connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
-import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { createPublisher, type Publisher, toExchange } from "../../shared/broker/publish.ts";
 import {
   cancelReplay,
   type DueReplay,
@@ -13,20 +13,14 @@ import {
   type ReplayFilter,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import type { Topology } from "../../shared/topology.ts";
+import { MAX_REPLAY_TRIES, paceOf, progressAfter, type ReplayTry } from "../../shared/ops/send_again.ts";
+import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { insertPublished } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import {
-  keepReplaying,
-  MAX_REPLAY_TRIES,
-  paceOf,
-  progressAfter,
-  type ReplayTry,
-  sendDueMessages,
-} from "./replay.ts";
+import { keepReplaying, sendDueMessages } from "./replay.ts";
 
 shareTestSchema();
 
@@ -91,6 +85,12 @@ async function started(
   return prepared.replay.id;
 }
 
+/** What a relay sends with. */
+function relayOf({ db, topology }: Stage) {
+  const exchange = toExchange(topology.exchange, CONSUMED_TYPES);
+  return { sql: db.as("orderflow_relay"), exchange, retentionDays: DAYS };
+}
+
 const payment: ReplayFilter = { type: "payment.succeeded" };
 
 async function stateOf({ db }: Stage, id: string) {
@@ -101,10 +101,9 @@ async function stateOf({ db }: Stage, id: string) {
 /** Runs the loop while `work` is done. */
 async function replaying<T>(stage: Stage, work: () => Promise<T>): Promise<T> {
   const stop = new AbortController();
-  const { db, publisher } = stage;
-  const sql = db.as("orderflow_relay");
+  const { publisher } = stage;
   const loop = keepReplaying(
-    { sql, publisher: () => publisher, retentionDays: DAYS, log: testLog },
+    { ...relayOf(stage), publisher: () => publisher, log: testLog },
     stop.signal,
   );
   try {
@@ -138,8 +137,7 @@ Deno.test("a relay killed before its commit leaves the replay where it was, and 
   const ids = await payments(on, 12);
   const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
   const id = await started(on, { ...payment, consumer }, 50); // five at a time
-  const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, DAYS);
+  await sendDueMessages(relayOf(on), on.publisher);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
   const killed: Publisher = {
     async publish(...args) {
@@ -148,7 +146,7 @@ Deno.test("a relay killed before its commit leaves the replay where it was, and 
     },
   };
   await on.db.sql`update replays set due_at = now()`;
-  await assertRejects(() => sendDueMessages(sql, killed, DAYS), Error, "killed");
+  await assertRejects(() => sendDueMessages(relayOf(on), killed), Error, "killed");
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 5, skipped: 0 });
   await replaying(on, async () => {
     await eventually("the end", async () => (await stateOf(on, id))?.state === "DONE");
@@ -169,14 +167,13 @@ Deno.test("two relays never send from one replay at once, and none is sent from 
       return await on.publisher.publish(...args);
     },
   };
-  const sql = on.db.as("orderflow_relay");
-  const first = sendDueMessages(sql, slow, DAYS);
+  const first = sendDueMessages(relayOf(on), slow);
   await begun.promise;
-  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
+  assertEquals(await sendDueMessages(relayOf(on), on.publisher), null);
   held.resolve();
   assertEquals((await first)?.progress.sent, 2);
   await on.db.sql`update replays set due_at = now() + interval '1 hour'`;
-  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
+  assertEquals(await sendDueMessages(relayOf(on), on.publisher), null);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 2, skipped: 0 });
 });
 
@@ -188,7 +185,7 @@ Deno.test("events that were pruned or have become too old meanwhile are skipped 
   await on.db.sql`delete from outbox_events where id = ${pruned}`;
   await on.db.sql`
     update outbox_events set occurred_at = now() - ${DAYS + 1} * interval '1 day' where id = ${old}`;
-  await sendDueMessages(on.db.as("orderflow_relay"), on.publisher, DAYS);
+  await sendDueMessages(relayOf(on), on.publisher);
   assertEquals(await stateOf(on, id), { state: "DONE", sent: 4, skipped: 2 });
   assertEquals(await on.taken(consumer), rest);
 });
@@ -199,11 +196,10 @@ Deno.test("messages that the broker does not take are tried again, so many times
   const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
   const id = await started(on, { ...payment, consumer });
   await on.channel.deleteQueue(consumer);
-  const sql = on.db.as("orderflow_relay");
   for (let i = 1; i <= MAX_REPLAY_TRIES; i++) {
     assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 0, skipped: 0 });
     await on.db.sql`update replays set due_at = now()`;
-    await sendDueMessages(sql, on.publisher, DAYS);
+    await sendDueMessages(relayOf(on), on.publisher);
   }
   const replay = await findReplay(on.db.sql, id);
   assertEquals([replay?.state, replay?.sent], ["CANCELLED", 0]);
@@ -224,7 +220,7 @@ Deno.test("why the broker does not take a message is kept, whatever it words tha
       return Promise.resolve({ confirmed: [], refused, unknown: [], offence: null });
     },
   };
-  await sendDueMessages(on.db.as("orderflow_relay"), refusing, DAYS);
+  await sendDueMessages(relayOf(on), refusing);
   assertStringIncludes((await findReplay(on.db.sql, id))?.lastError ?? "", "a\u{FFFD}b");
 });
 
@@ -235,12 +231,11 @@ Deno.test("what the broker does not take stays, while the others go on, and is s
     on.topology.queues;
   const id = await started(on, payment);
   await on.channel.deleteQueue(lacking);
-  const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, DAYS);
+  await sendDueMessages(relayOf(on), on.publisher);
   assertEquals(await stateOf(on, id), { state: "RUNNING", sent: 3, skipped: 0 });
   await declareTopology(on.channel, on.topology);
   await on.db.sql`update replays set due_at = now()`;
-  await sendDueMessages(sql, on.publisher, DAYS);
+  await sendDueMessages(relayOf(on), on.publisher);
   assertEquals(await stateOf(on, id), { state: "DONE", sent: 6, skipped: 0 });
   assertEquals([await on.taken(lacking), await on.taken(other)], [ids, ids]);
 });
@@ -250,10 +245,9 @@ Deno.test("a cancelled replay sends nothing more", async () => {
   const ids = await payments(on, 6);
   const { ordersPaymentEvents: { name: consumer } } = on.topology.queues;
   const id = await started(on, { ...payment, consumer }, 20);
-  const sql = on.db.as("orderflow_relay");
-  await sendDueMessages(sql, on.publisher, DAYS);
+  await sendDueMessages(relayOf(on), on.publisher);
   await cancelReplay(on.db.as("orderflow_ops"), id, "enough");
-  assertEquals(await sendDueMessages(sql, on.publisher, DAYS), null);
+  assertEquals(await sendDueMessages(relayOf(on), on.publisher), null);
   assertEquals(await stateOf(on, id), { state: "CANCELLED", sent: 2, skipped: 0 });
   assertEquals(await on.taken(consumer), ids.slice(0, 2));
 });
@@ -287,7 +281,15 @@ Deno.test("paceOf() puts no more than the rate into any second, however long eac
   }));
 });
 
-const replay: DueReplay = { id: "r", total: 6, sent: 2, skipped: 1, rate: 20, retryCount: 3 };
+const replay: DueReplay = {
+  id: "r",
+  action: "REPLAY",
+  total: 6,
+  sent: 2,
+  skipped: 1,
+  rate: 20,
+  retryCount: 3,
+};
 
 const tried = (more: Partial<ReplayTry> = {}): ReplayTry => {
   return { taken: 0, skipped: 0, more: true, error: null, ...more };

@@ -137,7 +137,12 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;
-  return [keys, retries, suspects, history, messages, replays].reduce((rows, { count }) => rows + count, 0);
+  const operations = await sql`
+    delete from operations where id in (
+      select id from operations where id < ${firstIdOf(before)} order by id limit ${limit}
+    )`;
+  const all = [keys, retries, suspects, history, messages, replays, operations];
+  return all.reduce((rows, { count }) => rows + count, 0);
 }
 
 /** What {@linkcode keepPruning} works with. */

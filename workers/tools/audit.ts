@@ -5,22 +5,20 @@
  */
 import {
   cannot,
-  countOf,
   EXIT_DONE,
   EXIT_FOUND,
   flag,
   type FlagValues,
   onOff,
-  readFlags,
-  runCommand,
   startProgress,
   tableLines,
-  usageOf,
+  task,
   wholeNumber,
 } from "./command.ts";
 import { type Config, readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { type Audit, AUDIT_CHECKS, AUDIT_GRACE_SECONDS, runAudit } from "../../shared/ops/audit.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
+import { counted } from "../../shared/words.ts";
 
 const FLAGS = {
   grace: flag(
@@ -29,14 +27,6 @@ const FLAGS = {
   ),
   json: flag(onOff, "print the audit as JSON; progress goes to standard error"),
 };
-const usage = usageOf(
-  "audit",
-  "checks the promises over the whole database, and names what breaks them",
-  { "How:": FLAGS },
-  `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a
-promise is broken, 64 for a wrong usage, 78 for a wrong configuration.`,
-  "--grace=0",
-);
 const VARIABLES = ["DATABASE_URL", "DATABASE_ROLES", "RETENTION_DAYS", ...TOPOLOGY_VARIABLES] as const;
 
 async function run({ grace, json }: FlagValues<typeof FLAGS>): Promise<number> {
@@ -80,11 +70,19 @@ function reportOf(
     ...checks.flatMap(({ check, count, violations }) => listOf(check, count, violations)),
     ...listOf("waiting for an operator", waiting.count, waiting.orders),
     "",
-    violations === 0 ? "Every promise holds." : `${countOf(violations, "violation")}.`,
+    violations === 0 ? "Every promise holds." : `${counted(violations, "violation")}.`,
   ];
 }
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "audit", usage, read, run }, Deno.args));
+  await task({
+    name: "audit",
+    about: "checks the promises over the whole database, and names what breaks them",
+    flags: FLAGS,
+    ends:
+      `DATABASE_URL names the database. Ends with 0 where every promise holds, 1 when the audit could not run, 2 where a
+promise is broken, 64 for a wrong usage, 78 for a wrong configuration.`,
+    example: "--grace=0",
+    run,
+  });
 }

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { ConfigError } from "../../shared/process/config.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG, EXIT_USAGE } from "../../shared/process/run.ts";
+import { duration } from "../../shared/words.ts";
 
 /** It was done, and there is nothing to see to. */
 export const EXIT_DONE = 0;
@@ -15,21 +16,6 @@ export const EXIT_DONE = 0;
 export const EXIT_NOT_DONE = 1;
 /** It was done, and has found what somebody should see to. */
 export const EXIT_FOUND = 2;
-
-/** Seconds in their two largest units (or `parts`), such as `34 s`, `3 min 4 s` or `2 d`; the rest is cut off. */
-export function duration(seconds: number, parts = 2): string {
-  const all = Math.max(seconds, 0);
-  const counts =
-    ([[all / 86_400, "d"], [all / 3600 % 24, "h"], [all / 60 % 60, "min"], [all % 60, "s"]] as const)
-      .map(([count, unit]) => [Math.floor(count), unit] as const);
-  const first = counts.findIndex(([count]) => count > 0);
-  return counts.slice(first).slice(0, parts).filter(([count], i) => i === 0 || count > 0).flat().join(" ");
-}
-
-/** A number with the word for so many: `1 message`, `2 messages`. */
-export function countOf(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
-}
 
 /** A task was called wrongly; the message says in one line which flag is at fault, and what it takes. */
 export class UsageError extends Error {
@@ -190,6 +176,39 @@ export async function runCommand<O>(
   }
 }
 
+/** A task of the command line: what `--help` says of it, what it takes, and its work. */
+interface Task<F extends Flags> {
+  readonly name: string;
+  readonly about: string;
+  readonly flags: F;
+  /** Its flags under the heads of the help; all under `How:` by default. */
+  readonly groups?: Readonly<Record<string, Flags>>;
+  /** What else there is to say, and how it ends. */
+  readonly ends: string;
+  readonly example?: string;
+  /** Whether it takes words that are no flags. */
+  readonly takesRest?: boolean;
+  /** Answers with the exit code. */
+  readonly run: (flags: FlagValues<F>, rest: readonly string[]) => Promise<number>;
+}
+
+/**
+ * Runs a task with the arguments of this process, which ends with it. What the task throws is told on standard error in
+ * its message alone: a `UsageError` ends with 64, a `ConfigError` with 78, anything else with 1.
+ */
+export async function task<F extends Flags>(
+  { name, about, flags, groups = { "How:": flags }, ends, example = "", takesRest, run }: Task<F>,
+): Promise<never> {
+  Deno.exit(
+    await runCommand({
+      task: name,
+      usage: usageOf(name, about, groups, ends, example),
+      read: (args) => readFlags(args, flags, takesRest),
+      run: (given) => run(given.flags, given.rest),
+    }, Deno.args),
+  );
+}
+
 /** Where the line goes: to a terminal, which can be drawn over and has so many columns now, or elsewhere. */
 interface Screen {
   readonly isTerminal: boolean;
@@ -210,7 +229,7 @@ export function progressText(unit: string, done: number, total: number, elapsedM
   const share = total === 0 ? 1 : Math.min(done / total, 1);
   const bar = "#".repeat(Math.floor(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "-");
   const percent = String(Math.floor(share * 100)).padStart(3);
-  const left = rate > 0 && done < total ? `, ${duration((total - done) / rate)} left` : "";
+  const left = rate > 0 && done < total ? `, ${duration(1000 * (total - done) / rate)} left` : "";
   return `[${bar}] ${percent} %  ${done} of ${total} ${unit}${speed}${left}`;
 }
 

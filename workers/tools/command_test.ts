@@ -1,28 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import {
-  duration,
-  onOff,
-  progressText,
-  readFlags,
-  startProgress,
-  text,
-  UsageError,
-  wholeNumber,
-} from "./command.ts";
+import { onOff, progressText, readFlags, startProgress, text, UsageError, wholeNumber } from "./command.ts";
 import { urlFlag } from "./ops_api.ts";
-
-Deno.test("duration() has the two largest units, without the second where that is 0", () => {
-  const cases: [number, string][] = [
-    [-1, "0 s"],
-    [59.9, "59 s"],
-    [60, "1 min"],
-    [184, "3 min 4 s"],
-    [7261, "2 h 1 min"],
-    [86_399, "23 h 59 min"],
-    [3 * 86_400 + 59, "3 d"],
-  ];
-  for (const [seconds, text] of cases) assertEquals(duration(seconds), text);
-});
 
 const flags = {
   orders: wholeNumber(1, 100).default(7),
@@ -70,8 +48,8 @@ Deno.test("progressText() fills up, is never full before the end, and has rate a
   const cases: [done: number, total: number, elapsedMs: number, text: string][] = [
     [999, 1000, 999, `${bar(29)}  99 %  999 of 1000 orders`],
     [0, 0, 0, `${bar(30)} 100 %  0 of 0 orders`],
-    [100, 400, 2000, `${bar(7)}  25 %  100 of 400 orders, 50/s, 6 s left`],
-    [3, 6, 2000, `${bar(15)}  50 %  3 of 6 orders, 1.5/s, 2 s left`],
+    [100, 400, 2000, `${bar(7)}  25 %  100 of 400 orders, 50/s, 6.0 s left`],
+    [3, 6, 2000, `${bar(15)}  50 %  3 of 6 orders, 1.5/s, 2.0 s left`],
     [6, 6, 2000, `${bar(30)} 100 %  6 of 6 orders, 3.0/s`],
   ];
   for (const [done, total, elapsedMs, text] of cases) {
@@ -103,7 +81,7 @@ Deno.test("elsewhere a plain line is printed every five seconds, and none for sh
   for (; at.ms < 12_000; at.ms += 50) progress.at(5);
   progress[Symbol.dispose]();
   assertEquals(written.map((line) => line.slice(line.indexOf("5 of"))), [
-    "5 of 10 orders, 1.0/s, 5 s left\n",
-    "5 of 10 orders, 0.5/s, 10 s left\n",
+    "5 of 10 orders, 1.0/s, 5.0 s left\n",
+    "5 of 10 orders, 0.5/s, 10.0 s left\n",
   ]);
 });

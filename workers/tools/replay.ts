@@ -5,7 +5,6 @@
  */
 import {
   ASKING,
-  countOf,
   EXIT_DONE,
   EXIT_NOT_DONE,
   flag,
@@ -20,6 +19,7 @@ import {
   usageOf,
   wholeNumber,
 } from "./command.ts";
+import { counted } from "../../shared/words.ts";
 import { idSchema } from "../../shared/events.ts";
 import {
   type PreparedReplay,
@@ -86,7 +86,7 @@ const ANSWER_MS = 75_000;
 export function showSet({ id, total, alreadyProcessed, events }: PreparedReplay): string[] {
   const repeat = "of them their consumer has processed: it will absorb those, and count the repeat.";
   return [
-    `Replay ${id}: ${countOf(total, "message")}.`,
+    `Replay ${id}: ${counted(total, "message")}.`,
     ...alreadyProcessed > 0 ? [`${alreadyProcessed} ${repeat}`] : [],
     ...listed(events, total, [
       ({ occurredAt }) => occurredAt ?? "pruned",
@@ -100,8 +100,8 @@ export function showSet({ id, total, alreadyProcessed, events }: PreparedReplay)
 /** How a replay ended. */
 export function showEnd({ state, sent, total, skipped, reason }: ReplayJson): string {
   const left = skipped > 0 ? `, ${skipped} of them skipped: their events are too old or pruned` : "";
-  if (state === "DONE") return `Done: ${countOf(sent, "message")}${left}.`;
-  return `Cancelled after ${sent} of ${countOf(total, "message")}${left}: ${reason ?? "no reason given"}.`;
+  if (state === "DONE") return `Done: ${counted(sent, "message")}${left}.`;
+  return `Cancelled after ${sent} of ${counted(total, "message")}${left}: ${reason ?? "no reason given"}.`;
 }
 
 /** Between two looks, in milliseconds. */
@@ -159,7 +159,7 @@ async function run(options: NonNullable<ReturnType<typeof readReplayFlags>>): Pr
     tell(total > 0 ? next : "Nothing to send: no published event matches that has a consumer.", replay);
     return EXIT_DONE;
   }
-  if (!isWanted(yes, `Send ${countOf(total, "message")}, at most ${rate} a second?`)) {
+  if (!isWanted(yes, `Send ${counted(total, "message")}, at most ${rate} a second?`)) {
     await ask(replaySchema, `${ROOT}/${id}/cancel`, "POST");
     return EXIT_NOT_DONE;
   }

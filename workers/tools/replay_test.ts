@@ -12,6 +12,7 @@ import { startStack, type TestStack } from "../../specs/support/test_stack.ts";
 const AT = "2026-11-22T17:15:43.113Z";
 const replay = {
   id: "r1",
+  action: "REPLAY",
   filter: {},
   state: "PREPARED",
   total: 12,
@@ -22,12 +23,14 @@ const replay = {
   lastError: null,
   reason: null,
   createdAt: AT,
+  expiresAt: AT,
   startedAt: null,
   finishedAt: null,
 } as const;
 
 Deno.test("showSet() has the count, the first ten messages in columns, and where the others are", () => {
-  const event = { position: 1, eventId: "e", consumer: "payments", correlationId: null, processed: false };
+  const sent = { deadLetterId: null, processed: false, became: "unsent", error: null } as const;
+  const event = { position: 1, eventId: "e", consumer: "payments", correlationId: null, ...sent };
   const kept = { ...event, type: "order.created", orderId: "o1", occurredAt: AT };
   const pruned = { ...event, type: null, orderId: null, occurredAt: null };
   const lines = showSet({ ...replay, events: [kept, pruned, ...Array(10).fill(kept)], nextCursor: null });

@@ -6,18 +6,15 @@
 import { stripVTControlCharacters } from "node:util";
 import {
   type Column,
-  countOf,
   cut,
-  duration,
   EXIT_DONE,
   EXIT_FOUND,
   flag,
+  type FlagValues,
   onOff,
-  readFlags,
-  runCommand,
   tableLines,
+  task,
   UsageError,
-  usageOf,
 } from "./command.ts";
 import {
   type LiveProcess,
@@ -30,7 +27,8 @@ import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { type WhyJson, whySchema } from "../../shared/ops/answers.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { opsApi, urlFlag } from "./ops_api.ts";
-import { findOneOrder } from "./story.ts";
+import { counted, duration } from "../../shared/words.ts";
+import { findOneOrder, oneOrder } from "./story.ts";
 
 /** An event that waits this long for the relay, in seconds, is not on its way: the relay looks every second. */
 const OUTBOX_OLD_S = 30;
@@ -55,14 +53,14 @@ export function findTroubles(
   if (!figures) return troubles;
   const { processes, queues, outbox: { pending, oldestSeconds }, deadLetters } = figures;
   for (const { name, pid, host, seenAt } of processes.filter(({ isStale }) => isStale)) {
-    const silence = duration((Date.parse(at) - Date.parse(seenAt)) / 1000);
+    const silence = duration(Date.parse(at) - Date.parse(seenAt));
     troubles.push(
       `${name} (process ${pid} on ${host}) has been silent for ${silence}: it was killed, or is stuck`,
     );
   }
   for (const { name, pid, host, clockAheadMs: ms = 0 } of processes.filter(({ isStale }) => !isStale)) {
     if (ms === 0) continue; // the API tells of clocks that are wrong, and no others
-    const off = `${duration(Math.abs(ms) / 1000)} ${ms > 0 ? "ahead of" : "behind"} the database's`;
+    const off = `${duration(Math.abs(ms))} ${ms > 0 ? "ahead of" : "behind"} the database's`;
     troubles.push(
       `the clock of ${name} (process ${pid} on ${host}) is ${off}: set the wrong one, by NTP for example`,
     );
@@ -72,23 +70,23 @@ export function findTroubles(
     troubles.push(`no ${name} runs: start one with ${advise(task, false)}`);
   }
   for (const { queue, messages } of queues?.filter(({ consumers }) => consumers === 0) ?? []) {
-    troubles.push(`nobody consumes ${queue}, where ${countOf(messages, "message waits", "messages wait")}`);
+    troubles.push(`nobody consumes ${queue}, where ${counted(messages, "message waits", "messages wait")}`);
   }
   for (const { part, until } of figures.holds) {
-    const left = duration((Date.parse(until) - Date.parse(at)) / 1000);
+    const left = duration(Date.parse(until) - Date.parse(at));
     troubles.push(`${part} is held for ${left} more: let it go on with DELETE /ops/holds/${part}`);
   }
   if (oldestSeconds >= OUTBOX_OLD_S) {
     troubles.push(
-      `${countOf(pending, "event waits", "events wait")} in the outbox, the oldest for ${
-        duration(oldestSeconds)
+      `${counted(pending, "event waits", "events wait")} in the outbox, the oldest for ${
+        duration(oldestSeconds * 1000)
       }: ` +
         "is the relay running, and does the broker take it? /ops/outbox?published=false has its last error",
     );
   }
   for (const [consumer, count] of Object.entries(deadLetters)) {
     const look = advise(`redrive --consumer=${consumer} --dry-run`);
-    troubles.push(`${countOf(count, "dead letter")} of ${consumer}: look at them with ${look}`);
+    troubles.push(`${counted(count, "dead letter")} of ${consumer}: look at them with ${look}`);
   }
   return troubles;
 }
@@ -130,7 +128,8 @@ export function statusLines(status: SystemStatus, troubles: readonly string[], v
 }
 
 function processColumns(nowMs: number): Column<LiveProcess>[] {
-  const since = (time: string) => duration((nowMs - Date.parse(time)) / 1000, 1);
+  /** In its largest unit alone. */
+  const since = (time: string) => duration(nowMs - Date.parse(time)).split(" ", 2).join(" ");
   return [
     { head: "PROCESS", cell: ({ name }) => name },
     { head: "INSTANCE", cell: ({ instance }) => instance.slice(0, 8), leaveAway: 4 }, // tells copies apart
@@ -172,7 +171,7 @@ const QUEUE_COLUMNS: readonly Column<ReturnType<typeof queueRows>[number]>[] = [
 
 function factLines({ outbox, orders, latency, rates, replays, faults }: StatusFigures): string[] {
   const fact = (label: string, text: string) => `${label.padEnd(10)}${text}`;
-  const oldest = outbox.pending > 0 ? `, the oldest for ${duration(outbox.oldestSeconds)}` : "";
+  const oldest = outbox.pending > 0 ? `, the oldest for ${duration(outbox.oldestSeconds * 1000)}` : "";
   const newest = Object.values(orders).reduce((sum, count) => sum + count, 0);
   const perSecond = rates.orders >= 0.05 ? `; ${rates.orders.toFixed(1)}/s come in` : "";
   const [half, most] = [latency.p50, latency.p99].map((ms) => `${ms?.toFixed(0) ?? "?"} ms`);
@@ -203,38 +202,16 @@ const FLAGS = {
   url: urlFlag,
   json: flag(onOff, 'print one JSON object; "attention" lists what needs it'),
 };
-const usage = usageOf(
-  "status",
-  "the whole system's state, or what one order waits for",
-  { "How:": FLAGS },
-  `Names an order, by its id, the beginning of it, or its correlation id: says what it waits for, since when, and what helps.
-
-Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
-clock, a queue without a consumer, a part that is held, events that wait in the outbox for half a minute, dead
-letters; an order that an action helps on.
-
-Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
-attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
-  "--watch",
-);
-
 /** The API asks the database and the broker, which may take two seconds and one; in milliseconds. */
 const ANSWER_MS = 8000;
 /** Between two looks of `--watch`, in milliseconds. */
 const WATCH_MS = 1000;
 
-/** Reads the flags, and which order is meant; null for `--help`. Errors: `UsageError`. */
-function readStatusFlags(args: readonly string[]) {
-  const given = readFlags(args, FLAGS, true);
-  if (!given) return null;
-  const [search, ...more] = given.rest;
-  if (more.length > 0) throw new UsageError("One order at a time");
-  return { ...given.flags, search };
-}
-
 async function run(
-  { watch, url: given, json, search }: NonNullable<ReturnType<typeof readStatusFlags>>,
+  { watch, url: given, json }: FlagValues<typeof FLAGS>,
+  rest: readonly string[],
 ): Promise<number> {
+  const search = oneOrder(rest);
   if (json && watch) throw new UsageError("--json prints one object: leave --watch away");
   using stop = watch ? stopOnSignals(null) : null;
   const { url, ask, advise } = opsApi(given, ANSWER_MS, stop?.signal);
@@ -307,5 +284,21 @@ export function frameOf(
 }
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "status", usage, read: readStatusFlags, run }, Deno.args));
+  await task({
+    name: "status",
+    about: "the whole system's state, or what one order waits for",
+    flags: FLAGS,
+    takesRest: true,
+    ends:
+      `Names an order, by its id, the beginning of it, or its correlation id: says what it waits for, since when, and what helps.
+
+Needs attention: a database or broker that is away, a process that is silent or missing or has a wrong
+clock, a queue without a consumer, a part that is held, events that wait in the outbox for half a minute, dead
+letters; an order that an action helps on.
+
+Ends with 0 where everything is in order (and after --watch), 1 where the API cannot be asked, 2 where something needs
+attention, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
+    example: "--watch",
+    run,
+  });
 }

@@ -5,34 +5,16 @@
  */
 import * as mini from "zod/mini";
 import { ordersPageSchema } from "../../shared/ops/answers.ts";
-import { EXIT_DONE, readFlags, runCommand, UsageError, usageOf } from "./command.ts";
+import { EXIT_DONE, type FlagValues, task, UsageError } from "./command.ts";
 import { ApiError, type AskOps, fetchDirectly, opsApi, urlFlag } from "./ops_api.ts";
 
 const FLAGS = { url: urlFlag };
-const ENDS =
-  `Names one order: its id, the beginning of it, or its correlation id; without one it is the newest order. Ends with 0
-when the story was told, 1 when it could not be, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`;
-const usage = usageOf(
-  "story",
-  "tells what happened to an order, beat by beat",
-  { "How:": FLAGS },
-  ENDS,
-  "01a20441",
-);
 
 /** How long an answer may take, in milliseconds. */
 const ANSWER_MS = 10_000;
 
-/** Reads the flags; null for `--help`. Errors: `UsageError`. */
-export function readStoryFlags(args: readonly string[]) {
-  const given = readFlags(args, FLAGS, true);
-  if (!given) return null;
-  const [search = "", ...more] = given.rest;
-  if (more.length > 0) throw new UsageError("One order at a time");
-  return { ...given.flags, search };
-}
-
-async function run({ search, url: given }: NonNullable<ReturnType<typeof readStoryFlags>>): Promise<number> {
+async function run({ url: given }: FlagValues<typeof FLAGS>, rest: readonly string[]): Promise<number> {
+  const search = oneOrder(rest) ?? "";
   const { ask, url } = opsApi(given, ANSWER_MS);
   const id = await findOneOrder(ask, search);
   const init = { signal: AbortSignal.timeout(ANSWER_MS) };
@@ -42,6 +24,12 @@ async function run({ search, url: given }: NonNullable<ReturnType<typeof readSto
   }
   console.log(text.trimEnd());
   return EXIT_DONE;
+}
+
+/** The word that names an order, of those given; undefined where there is none. Errors: `UsageError` for several. */
+export function oneOrder([search, ...more]: readonly string[]): string | undefined {
+  if (more.length > 0) throw new UsageError("One order at a time");
+  return search;
 }
 
 /**
@@ -71,5 +59,15 @@ export async function findOneOrder(ask: AskOps, search: string): Promise<string>
 }
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "story", usage, read: readStoryFlags, run }, Deno.args));
+  await task({
+    name: "story",
+    about: "tells what happened to an order, beat by beat",
+    flags: FLAGS,
+    takesRest: true,
+    ends:
+      `Names one order: its id, the beginning of it, or its correlation id; without one it is the newest order. Ends with 0
+when the story was told, 1 when it could not be, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
+    example: "01a20441",
+    run,
+  });
 }

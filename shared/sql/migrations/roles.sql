@@ -54,8 +54,8 @@ begin
       grant insert on outbox_events to %1$I;
       grant select, insert, update (duplicates, last_duplicate_at) on processed_events to %1$I;
       grant select, insert on consumer_owners to %1$I;
-      grant select (consumer, fingerprint, state, attempts, reason, detail, last_failed_at), insert,
-        update (attempts, last_failed_at, reason, detail) on dead_letters to %1$I;
+      grant select (consumer, fingerprint, state, attempts, reason, detail, pattern, last_failed_at), insert,
+        update (attempts, last_failed_at, reason, detail, pattern) on dead_letters to %1$I;
       grant select, insert, update (attempts, last_at), delete on suspect_deliveries to %1$I;
       grant insert on event_history to %1$I;
       grant select (event_id, consumer, error, retries, first_seen_at, last_failed_at, due_at), insert,
@@ -94,26 +94,32 @@ create policy refund_succeeded on outbox_events for insert to orderflow_payments
 -- The relay: read what waits, and say what became of it. It can neither add an event nor change what one says. For
 -- reconciliation it reads what was processed or put aside, and writes down how far it is and what it misses.
 grant select, update (published_at, retry_count, last_error, next_attempt_at) on outbox_events to orderflow_relay;
-grant select (event_id, consumer) on processed_events to orderflow_relay;
-grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters to orderflow_relay;
+grant select (event_id, consumer, duplicates) on processed_events to orderflow_relay;
+grant select, update (state, resolved_at, resolution) on dead_letters to orderflow_relay;
 grant select, update (due_at, sent_at) on delayed_retries to orderflow_relay;
 grant select, insert, update (sent_until) on reconciliation_cursors to orderflow_relay;
 grant select, insert, update (sent_at), delete on lost_events to orderflow_relay;
 
--- Ops: read everything but the clients' keys; have an event published again.
+-- Ops: read everything but the clients' keys; have an event published now.
 grant select on orders, payments, enrollments, notifications, outbox_events, processed_events, dead_letters, delayed_retries
   to orderflow_ops;
-grant update (published_at, next_attempt_at, republished_at) on outbox_events to orderflow_ops;
-grant update (state, resolved_at, resolution) on dead_letters to orderflow_ops;
+grant update (next_attempt_at) on outbox_events to orderflow_ops;
+grant update (state, resolved_at, resolution, edited_body) on dead_letters to orderflow_ops;
 grant select (consumer, type, bound_since, sent_until) on reconciliation_cursors to orderflow_ops;
 grant select on lost_events to orderflow_ops;
 
--- Replays: ops writes down what is to be sent, starts and cancels; the relay sends, and says how far it is.
-grant select, insert, update (state, rate, reason, due_at, started_at, finished_at) on replays to orderflow_ops;
-grant select, insert on replay_events to orderflow_ops;
+-- Sets to send again: ops writes them down, starts and cancels; the relay sends, and says how far it is. Letters ops also
+-- sends itself.
+grant select, insert on replays, replay_events to orderflow_ops;
+grant update (action, state, sent, skipped, rate, retry_count, last_error, reason, due_at, started_at, finished_at) on replays
+  to orderflow_ops;
+grant update (settled_at, result, error, repeats_before) on replay_events to orderflow_ops;
 grant select, update (state, sent, skipped, retry_count, last_error, reason, due_at, finished_at) on replays
   to orderflow_relay;
-grant select, update (settled_at) on replay_events to orderflow_relay;
+grant select, update (settled_at, result, error, repeats_before) on replay_events to orderflow_relay;
+
+-- Operations: ops writes each down, and nobody changes one.
+grant select, insert on operations to orderflow_ops;
 
 -- Faults: ops arms them; whoever one strikes counts it down.
 grant select, insert, delete on faults to orderflow_ops;
@@ -139,3 +145,4 @@ grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, 
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
 grant select (id, state, created_at), delete on replays to orderflow_retention;
 grant select (replay_id, position), delete on replay_events to orderflow_retention;
+grant select (id), delete on operations to orderflow_retention;

@@ -14,8 +14,10 @@ import {
   claimOpenLetters,
   closeLetters,
   countOpenDeadLetters,
-  discardLetters,
   findDeadLetter,
+  findOpenLetters,
+  groupLetters,
+  keepEdit,
   listDeadLetters,
 } from "../../ops/dead_letters.ts";
 import {
@@ -63,10 +65,10 @@ import { insertingNotifications } from "../../../workers/notifications_final_eve
 import {
   countUnpublished,
   findEvent,
+  hurryEvent,
   listEvents,
   listProcessed,
   readLatencies,
-  republishEvent,
   searchOrders,
 } from "../../ops/lists.ts";
 import {
@@ -82,19 +84,24 @@ import { type Inbox, once, ownConsumer, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
   claimDueReplay,
+  discardSet,
   findReplay,
   listReplayEvents,
   listReplays,
   nextReplayDueInMs,
   oldestBefore,
+  prepareLetters,
   prepareReplay,
+  readOutcome,
   readWaitingMessages,
   recordReplayProgress,
   startReplay,
+  takeUpLetters,
 } from "../../ops/replays.ts";
+import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { readFacts } from "../../ops/timeline.ts";
-import { insertDeliveries } from "../event_history.ts";
+import { insertIncidents } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
@@ -118,6 +125,7 @@ const fault = {
   correlationId: null,
   delayMs: null,
 } as const;
+const ENDED = { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null } as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
 /** A statement of `once` whose row is written, with what is told of it: an event of `type`, whatever its data. */
@@ -177,7 +185,7 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }]),
-  insertDeliveries: (sql) => insertDeliveries(sql, "a", [{ eventId: NIL, kind: "taken", at: NOW, count: 1 }]),
+  insertIncidents: (sql) => insertIncidents(sql, "a", [{ eventId: NIL, kind: "duplicate", at: NOW }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -273,16 +281,18 @@ const RELAY = (topology: Topology): Statements => ({
   countLost: (sql) => countLost(sql),
   forgetFound: (sql) => forgetFound(sql, "a"),
   findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
-  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
+  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL], NOW),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
   readNextDue: (sql) => readNextDue(sql),
   nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
-  claimDueReplay: (sql) => claimDueReplay(sql, 14),
+  claimDueReplay: (sql) => claimDueReplay(sql),
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
-  recordReplayProgress: (sql) =>
-    recordReplayProgress(sql, NIL, [], { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null }),
+  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
+  findOpenLetters: (sql) => findOpenLetters(sql, [NIL]),
+  closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
+  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
   findHeldConsumers: (sql) => findHeldConsumers(sql, ["a"], 1),
   ...FAULTS,
   ...HOLDS,
@@ -300,15 +310,22 @@ const OPS = (topology: Topology): Statements => ({
   listEvents: (sql) => listEvents(sql, { limit: 1 }),
   findEvent: (sql) => findEvent(sql, NIL),
   countUnpublished: (sql) => countUnpublished(sql),
-  republishEvent: (sql) => republishEvent(sql, NIL),
+  hurryEvent: (sql) => hurryEvent(sql, NIL),
   listProcessed: (sql) => listProcessed(sql, { limit: 1 }),
   countWaitingRetries: (sql) => countWaitingRetries(sql),
   listDeadLetters: (sql) => listDeadLetters(sql, { limit: 1 }),
   findDeadLetter: (sql) => findDeadLetter(sql, NIL),
   countOpenDeadLetters: (sql) => countOpenDeadLetters(sql),
-  claimOpenLetters: (sql) => claimOpenLetters(sql, {}, 1),
+  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
   closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
-  discardLetters: (sql) => discardLetters(sql, { ids: [NIL] }, "r", 1),
+  keepEdit: (sql) => keepEdit(sql, NIL, "{}"),
+  groupLetters: (sql) => groupLetters(sql, {}),
+  prepareLetters: (sql) => prepareLetters(sql, {}),
+  takeUpLetters: (sql) => takeUpLetters(sql, NIL),
+  discardSet: (sql) => discardSet(sql, NIL, "r"),
+  readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
+  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
+  readOutcome: (sql) => readOutcome(sql, NIL),
   prepareReplay: (sql) =>
     prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
   listReplays: (sql) => listReplays(sql, { limit: 1 }),
@@ -321,6 +338,8 @@ const OPS = (topology: Topology): Statements => ({
   armFaults: (sql) => armFaults(sql, [fault], NOW),
   disarmFault: (sql) => disarmFault(sql, NIL),
   replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
+  listOperations: (sql) => listOperations(sql, { limit: 1 }),
+  insertOperation: (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
   listHolds: (sql) => listHolds(sql),
   holdPart: (sql) => holdPart(sql, { part: "a", forSeconds: 1, because: null }),
   grantStep: (sql) => grantStep(sql, "a"),

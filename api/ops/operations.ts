@@ -1,0 +1,74 @@
+/**
+ * `GET /ops/operations`, and the record that every route keeps there of what an operator did.
+ *
+ * @module
+ */
+import { v7 as uuidv7 } from "uuid";
+import { type OperationJson, operationsPageSchema, type Row } from "../../shared/ops/answers.ts";
+import { type Queryable, type Sql, storableText } from "../../shared/sql/connect.ts";
+import type { AppDeps } from "../deps.ts";
+import { byId, nextCursor, pageSchema, type RequestContext } from "../http.ts";
+import { json, type Route, route } from "../openapi/route.ts";
+
+/** What an operator did; `subject` says on what, and `because` why. */
+export interface Operation {
+  readonly action: string;
+  readonly subject?: Readonly<Record<string, unknown>>;
+  readonly because?: string | null;
+}
+
+/** Ids that are kept of one operation; a set has all of its own. */
+const MAX_IDS = 100;
+
+/**
+ * Keeps one row of what was asked for with the request `c`: from which address, and by which user agent. `sql` is the
+ * transaction that does it, where there is one.
+ */
+export type RecordOperation = (sql: Queryable, c: RequestContext, operation: Operation) => Promise<void>;
+
+/** What routes are made of that change something. */
+export type OpsDeps = AppDeps & { readonly record: RecordOperation };
+
+/** Makes it for routes behind this `access`. */
+export function createRecorder({ remoteAddress }: AppDeps["access"]): RecordOperation {
+  return async (sql, c, { action, subject = {}, because = null }) => {
+    const agent = c.req.header("user-agent")?.slice(0, 200) ?? "no user agent";
+    const source = storableText(`${remoteAddress(c) ?? "unknown"} ${agent}`);
+    const bounded = Object.entries(subject).map(([name, value]) =>
+      Array.isArray(value) ? [name, value.slice(0, MAX_IDS)] : [name, value]
+    );
+    await insertOperation(sql, { action, subject: Object.fromEntries(bounded), source, because });
+  };
+}
+
+/** Writes an operation down, as of now. */
+export async function insertOperation(
+  sql: Queryable,
+  { action, subject, source, because }: Required<Operation> & { readonly source: string },
+): Promise<void> {
+  await sql`
+    insert into operations (id, action, subject, source, reason)
+    values (${uuidv7()}, ${action}, ${JSON.stringify(subject)}::text::jsonb, ${source}, ${because})`;
+}
+
+/** Up to `limit` operations, newest first; `before` goes on behind the one with this id. */
+export async function listOperations(
+  sql: Sql,
+  { limit, before }: { readonly limit: number; readonly before?: string | undefined },
+): Promise<Row<OperationJson>[]> {
+  return await sql<Row<OperationJson>[]>`
+    select id, at, action, subject, source, reason from operations
+    where true ${before ? sql`and id < ${before}` : sql``} order by id desc limit ${limit}`;
+}
+
+/** What operators did, newest first. */
+export function operationsRoute(sql: Sql): Route {
+  return route("GET /operations", "listOperations", "What operators did, newest first", {
+    query: pageSchema,
+    answers: [json(200, "A page of operations.", operationsPageSchema)],
+    handle: async ({ query: { limit, cursor } }) => {
+      const operations = await listOperations(sql, { limit, before: cursor });
+      return { operations, nextCursor: nextCursor(operations, limit, byId) };
+    },
+  });
+}
