@@ -4,24 +4,15 @@
  *
  * @module
  */
-import type { Channel, ConfirmChannel, ConsumeMessage } from "amqplib";
+import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { assert, assertEquals } from "@std/assert";
 import { redriveLetters } from "../api/ops/dead_letters.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
-import { bindingsOf } from "../shared/broker/connection.ts";
 import { aboutOf, ageOf, deadLetterOf, type Delivery, receive, retryOf } from "../shared/broker/message.ts";
-import { createPublisher, toExchange } from "../shared/broker/publish.ts";
-import {
-  ackDeliveries,
-  type HandleBatch,
-  type NextStep,
-  nextStep,
-  type OfType,
-  type Outcome,
-  processBatch,
-} from "../shared/broker/settle.ts";
+import { toExchange } from "../shared/broker/publish.ts";
+import { ackDeliveries, type NextStep, nextStep, type Outcome } from "../shared/broker/settle.ts";
 import { type DomainEvent, type EventType, parseEvent } from "../shared/events.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import {
@@ -32,31 +23,42 @@ import {
   startReplay,
 } from "../shared/ops/replays.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
-import { messageOf, TransientError } from "../shared/process/errors.ts";
+import { messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import { connect, type Sql, transaction, uuids } from "../shared/sql/connect.ts";
-import type { DatabaseRole } from "../shared/sql/migrate.ts";
+import { SCENARIO_USER } from "../shared/scenarios.ts";
+import { transaction, uuids } from "../shared/sql/connect.ts";
 import type { WakeUps } from "../shared/sql/outbox.ts";
-import { openSession } from "../shared/sql/session.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
 import { connectionLost } from "../shared/sql/socket.ts";
-import { CONSUMED_TYPES, type QueueKey, QUEUES, type Topology } from "../shared/topology.ts";
-import { enroll } from "../workers/enrollments_payment_succeeded.ts";
-import { notify } from "../workers/notifications_final_events.ts";
-import { moveEach } from "../workers/orders/move_orders.ts";
-import { createFakeProvider, type PaymentProvider } from "../workers/payments/provider.ts";
-import { charge } from "../workers/payments_order_created.ts";
-import { refund } from "../workers/payments_refund_requested.ts";
-import { createReconciler } from "../workers/relay/reconcile.ts";
+import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { relayBatch } from "../workers/relay/relay.ts";
 import { sendDueMessages } from "../workers/relay/replay.ts";
 import { keepPruning } from "../workers/relay/retention.ts";
 import { sendDue } from "../workers/relay/retries.ts";
 import { testClock } from "./support/test_clock.ts";
 import { testLog } from "./support/test_log.ts";
-import { shareTestSchema, testInbox, type TestSchema, testSchema } from "./support/test_schema.ts";
+import { shareTestSchema, testSchema } from "./support/test_schema.ts";
+import {
+  type Copy,
+  DAY_MS,
+  DEATH,
+  type Effects,
+  HOUR_MS,
+  isRetry,
+  type Known,
+  MAX_DAYS_OFF,
+  MINUTE_MS,
+  type Modelled,
+  moduleOf,
+  openWorld,
+  picked,
+  RETENTION_DAYS,
+  STORIES,
+  type Story,
+  type Way,
+  WAYS,
+  type World,
+} from "./support/model_world.ts";
 
 shareTestSchema();
 
@@ -69,52 +71,7 @@ const SEED = Number(Deno.env.get("MODEL_SEED")) || Math.floor(Math.random() * 2 
 const MAX_ROUNDS = 60;
 /** How long to look for a shorter history that fails as well, in milliseconds. */
 const SHRINK_MS = 60_000;
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
-const DAY_MS = 24 * HOUR_MS;
-const RETENTION_DAYS = 30;
-/** How far the clock of a process may be off; where that is more than the retention, it does not start. */
-const MAX_DAYS_OFF = 20;
 const RETRY_POLICY = { maxRetries: 2, earlyMs: 5 * MINUTE_MS };
-
-/** How an order can go: the statuses on its way, and what is there in the end. Written down apart from the code. */
-const STORIES: Readonly<
-  Record<Story, { readonly courseId: string; readonly path: readonly OrderStatus[]; readonly end: Effects }>
-> = {
-  success: {
-    courseId: RESERVED_COURSES.success,
-    path: ["PENDING", "PAID", "COMPLETED"],
-    end: { payment: "SUCCEEDED", seat: "GRANTED", told: ["ORDER_COMPLETED"] },
-  },
-  declined: {
-    courseId: RESERVED_COURSES.paymentFailure,
-    path: ["PENDING", "PAYMENT_FAILED"],
-    end: { payment: "FAILED", seat: null, told: ["PAYMENT_FAILED"] },
-  },
-  noSeat: {
-    courseId: RESERVED_COURSES.enrollmentFailure,
-    path: ["PENDING", "PAID", "REFUND_IN_PROGRESS", "REFUNDED"],
-    end: { payment: "REFUND_SUCCEEDED", seat: "FAILED", told: ["ORDER_REFUNDED"] },
-  },
-};
-type Story = "success" | "declined" | "noSeat";
-
-/** What the modules have written about an order. */
-interface Effects {
-  readonly payment: string | null;
-  readonly seat: string | null;
-  readonly told: readonly string[];
-}
-
-/** How the delivery of a batch can go. */
-const WAYS = {
-  fine: "and all is well",
-  deaf: "and dies before its ack",
-  uncommitted: "and dies before its commit",
-  silent: "while the provider is silent",
-  locked: "while somebody holds the rows of its orders",
-} as const;
-type Way = keyof typeof WAYS;
 
 /** How the placing of orders can go wrong. */
 const PLACINGS = {
@@ -766,264 +723,8 @@ function checkOutcome(world: World, key: string, outcome: Outcome, step: NextSte
 
 const isStrange = (reason: string) => STRANGERS.some((known) => known === reason);
 
-interface Modelled {
-  readonly key: string;
-  readonly label: string;
-  readonly story: Story;
-  readonly amount: string;
-  readonly placedAtMs: number;
-  /** Null until its client has an answer. */
-  id: string | null;
-  /** How far it was when last looked at. */
-  seen: OrderStatus;
-}
-
-/** An event as the outbox had it when last looked at. */
-interface Known {
-  readonly type: EventType;
-  readonly orderId: string;
-  readonly publishedMs: number | null;
-}
-
-/** What who dies meets with. */
-const DEATH = "dies";
-/** Of the sessions of consumers to which something happens. */
-const SETTINGS: Readonly<Partial<Record<Way, Readonly<Record<string, string>>>>> = {
-  uncommitted: { "orderflow_test.dies": "on" },
-  locked: { lock_timeout: "20" },
-};
-
-type World = Awaited<ReturnType<typeof openWorld>>;
-type Module = "orders" | "payments" | "enrollments" | "notifications";
-const moduleOf = (consumer: string) => consumer.split(".", 1).join() as Module;
-
-/** All that there is: the database, whose clock can be set, a broker by hand, a provider, and what is known of them. */
-async function openWorld(db: TestSchema, clock: ReturnType<typeof testClock>) {
-  await prepareDatabase(db.sql);
-  const settings = { search_path: "public, pg_catalog" }; // so that now() is the one that can be set
-  const pools = new Map<string, Sql>();
-  const as = (role: DatabaseRole, more: Readonly<Record<string, string>> = {}) =>
-    pools.getOrInsertComputed(`${role} ${JSON.stringify(more)}`, () => {
-      return connect(db.url, { name: "model", role, max: 3, settings: { ...settings, ...more } });
-    });
-  const session = openSession(db.url, { name: "model", role: "orderflow_relay", settings });
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
-  const bindings = bindingsOf(topology);
-  const consumers = Object.values(topology.queues).map(({ name }) => name);
-  const broker = handBroker(topology);
-  const waiting = (consumer: string) => [...broker.queue(consumer).waiting];
-  /** What has moved, by the keys that the provider was given, and what it was asked for of those that it has `forgotten`. */
-  const money = { charged: new Set<string>(), refunded: new Set<string>(), forgotten: new Set<string>() };
-  const askedAgain: string[] = [];
-  const provider = recordingProvider({ ...money, askedAgain });
-  const met: Record<string, number> = {};
-  const orders = new Map<string, Modelled>();
-  const events = new Map<string, Known>();
-  const processed = new Set<string>();
-  const failures = new Map<string, number>();
-  const [acked, prepared, story]: [string[], string[], string[]] = [[], [], []];
-  const newReconciler = () => createReconciler({ sql: as("orderflow_relay"), bindings, afterMs: MINUTE_MS });
-  let reconciler = newReconciler();
-  let [aheadMs, offMs] = [0, 0];
-
-  /** So much time passes; the clocks of the processes are `off` the database's from then on. */
-  async function pass(ms: number, off = offMs): Promise<void> {
-    [aheadMs, offMs] = [aheadMs + ms, off];
-    clock.aheadMs = aheadMs + offMs;
-    await db.sql`update model_clock set ahead = ${aheadMs}::float8 * interval '1 millisecond'`;
-  }
-
-  function about(
-    { type, orderId }: { readonly type: string | null; readonly orderId: string | null },
-  ): string {
-    return `${type} of ${orders.values().find(({ id }) => id === orderId)?.label ?? "nobody's order"}`;
-  }
-
-  return {
-    ...{ db, as, session, topology, bindings, consumers, broker, waiting, met, pass, about },
-    ...{ orders, events, processed, failures, acked, prepared, story, money: { ...money, askedAgain } },
-    hasLetters: false,
-    reconciler: () => reconciler,
-    count: (what: string) => void (met[what] = (met[what] ?? 0) + 1),
-    tell: (line: string) => void story.push(line),
-    databaseMs: () => clock.realMs() + aheadMs,
-    /** A new history. It is later than all before it, whatever their clocks said: ids only go up. */
-    async begin(): Promise<void> {
-      await db.sql`
-        truncate orders, payments, enrollments, notifications, outbox_events, processed_events, idempotency_keys,
-          dead_letters, delayed_retries, suspect_deliveries, replays, replay_events, reconciliation_cursors, lost_events`;
-      for (const known of [orders, events, processed, failures, ...Object.values(money)]) known.clear();
-      for (const list of [acked, prepared, story, askedAgain]) list.length = 0;
-      for (const consumer of consumers) Object.assign(broker.queue(consumer), { waiting: [], acked: [] });
-      reconciler = newReconciler();
-      await pass((2 * MAX_DAYS_OFF + 1) * DAY_MS, 0);
-    },
-    /** One of the consumers for whom something waits; where there is none, any. */
-    busyConsumer(n: number): string {
-      const busy = consumers.filter((consumer) => waiting(consumer).length > 0);
-      return picked(busy.length > 0 ? busy : consumers, [n]).join();
-    },
-    words: (copies: readonly Copy[]) =>
-      copies.map((copy) => `${about(copy)}${copy.deliveries > 0 ? " (again)" : ""}`).join(", "),
-    async process(consumer: string, way: Way, batch: readonly Delivery<DomainEvent>[]) {
-      const asked = way === "silent" ? silentProvider : provider;
-      const process = consumersOn((role) => as(role, SETTINGS[way]), topology, asked).get(consumer);
-      if (!process) throw new Error(`There is no consumer ${consumer}`);
-      return await process(batch);
-    },
-    async [Symbol.asyncDispose]() {
-      await Promise.all([session.end(), ...pools.values().map((sql) => sql.end({ timeout: 2 }))]);
-    },
-  };
-}
-
-/** A message in a queue, or one that was. */
-interface Copy {
-  readonly content: Buffer;
-  readonly fields: { readonly exchange: string; readonly routingKey: string };
-  readonly properties: { readonly headers?: Record<string, unknown> };
-  readonly eventId: string | null;
-  readonly orderId: string | null;
-  readonly type: string | null;
-  /** Whether it is an event that its consumer is bound to. */
-  readonly isEvent: boolean;
-  deliveries: number;
-}
-
-const isRetry = ({ properties: { headers } }: Copy) => headers !== undefined && "x-retries" in headers;
-
-/** A broker whose queues lie open: the test decides who gets what, and in which order. */
-function handBroker({ exchange: events, queues }: Topology) {
-  const open = new Map<string, { waiting: Copy[]; acked: Copy[] }>();
-  const queue = (consumer: string) => open.getOrInsertComputed(consumer, () => ({ waiting: [], acked: [] }));
-  const boundTo = (key: string) =>
-    Object.values(queues).filter((q) => q.bindings.some((type) => type === key));
-  function send(exchange: string, routingKey: string, content: Buffer, properties: Copy["properties"]): void {
-    const parsed = parseEvent(content);
-    const { eventId, type, aggregateId: orderId } = aboutOf(parsed);
-    for (const name of exchange === events ? boundTo(routingKey).map(({ name }) => name) : [routingKey]) {
-      const isEvent = parsed.ok && boundTo(parsed.event.type).some((bound) => bound.name === name);
-      const fields = { exchange, routingKey };
-      queue(name).waiting.push({
-        content,
-        fields,
-        properties,
-        eventId,
-        orderId,
-        type,
-        isEvent,
-        deliveries: 0,
-      });
-    }
-  }
-  const channel = {
-    on: () => {},
-    publish(
-      ...[exchange, key, content, properties, onAnswer]: [...Parameters<typeof send>, (error: null) => void]
-    ) {
-      send(exchange, key, content, properties);
-      onAnswer(null);
-    },
-  };
-  return {
-    queue,
-    send,
-    publisher: createPublisher(channel as unknown as ConfirmChannel),
-    forget(consumer: string, copies: readonly Copy[]): void {
-      const { waiting, acked } = queue(consumer);
-      queue(consumer).waiting = waiting.filter((copy) => !copies.includes(copy));
-      acked.push(...copies);
-    },
-  };
-}
-
-/**
- * Gives the database a clock that can be set, and makes commits of the sessions that are marked fail, with all that they
- * hold written: nothing of it stays.
- */
-async function prepareDatabase(sql: Sql): Promise<void> {
-  await sql`create table model_clock as select interval '0' as ahead`;
-  await sql`grant select on model_clock to public`;
-  for (const clock of ["now", "clock_timestamp"]) {
-    await sql.unsafe(`
-      create function public.${clock}() returns timestamptz language sql stable
-      return pg_catalog.${clock}() + (select ahead from public.model_clock)`);
-  }
-  await sql`
-    create function fail_commit() returns trigger language plpgsql as $$
-    begin
-      if current_setting('orderflow_test.dies', true) = 'on' then
-        raise exception 'dies' using errcode = '53100';
-      end if;
-      return null;
-    end $$`;
-  await sql`
-    create constraint trigger fail_commit after insert or update on processed_events
-    deferrable initially deferred for each row execute function fail_commit()`;
-}
-
-type Process = (
-  batch: readonly Delivery<DomainEvent>[],
-) => Promise<ReadonlyMap<Delivery<DomainEvent>, Outcome>>;
-
-/** The consumers of the purchase as their scripts make them, by their names. */
-function consumersOn(
-  as: (role: DatabaseRole) => Sql,
-  { queues }: Topology,
-  provider: PaymentProvider,
-): ReadonlyMap<string, Process> {
-  const deps = (module: Module, queue: QueueKey) => {
-    const sql = as(`orderflow_${module}`);
-    return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
-  };
-  const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
-  const made: [string, Process][] = [];
-  function add<Q extends QueueKey>(
-    queue: Q,
-    handle: HandleBatch<OfType<DomainEvent, (typeof QUEUES)[Q]["bindings"][number]>>,
-  ): void {
-    const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
-    made.push([queues[queue].name, (batch) => processBatch(batch, types, handle)]);
-  }
-  add("paymentsOrderCreated", charge({ ...deps("payments", "paymentsOrderCreated"), ...asking }));
-  add("ordersPaymentEvents", moveEach(deps("orders", "ordersPaymentEvents")));
-  add("enrollmentsPaymentSucceeded", enroll(deps("enrollments", "enrollmentsPaymentSucceeded")));
-  add("ordersLifecycleEvents", moveEach(deps("orders", "ordersLifecycleEvents")));
-  add("paymentsRefundRequested", refund({ ...deps("payments", "paymentsRefundRequested"), ...asking }));
-  add("notificationsFinalEvents", notify(deps("notifications", "notificationsFinalEvents")));
-  return new Map(made);
-}
-
-/** The fake provider, which keeps a record of what it did, by its idempotency keys. */
-function recordingProvider(
-  { charged, refunded, forgotten, askedAgain }: World["money"],
-): PaymentProvider {
-  const fake = createFakeProvider({ latencyMs: 0 });
-  const note = (key: string) => void (forgotten.has(key) && askedAgain.push(key));
-  return {
-    async charge(request, signal) {
-      note(request.idempotencyKey);
-      const result = await fake.charge(request, signal);
-      if (result.kind === "charged") charged.add(request.idempotencyKey);
-      return result;
-    },
-    async refund(request, signal) {
-      note(request.idempotencyKey);
-      refunded.add(request.idempotencyKey);
-      return await fake.refund(request, signal);
-    },
-  };
-}
-
-const isSilent = () => Promise.reject(new TransientError("the provider is silent"));
-const silentProvider: PaymentProvider = { charge: isSilent, refund: isSilent };
-
 /** Waits for all of them, so that none is at work any more when one has failed. */
 async function allDone(work: readonly Promise<void>[]): Promise<void> {
   await Promise.allSettled(work);
   await Promise.all(work);
-}
-
-function picked<T>(from: readonly T[], picks: readonly number[]): T[] {
-  return picks.flatMap((n) => from.slice(n % from.length).slice(0, 1));
 }

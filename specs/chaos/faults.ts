@@ -17,7 +17,7 @@ import { badBody } from "../support/bad_messages.ts";
 import { eventually } from "../support/eventually.ts";
 import { clockFlag } from "../support/test_clock.ts";
 import type { Fault } from "./schedule.ts";
-import { type ChaosSystem, MAX_MESSAGE_BYTES } from "./system.ts";
+import { type ChaosSystem, cutOff, MAX_MESSAGE_BYTES } from "./system.ts";
 
 /** What the faults leave behind for the ledger. */
 export interface FaultRecord {
@@ -105,12 +105,7 @@ export const FAULT_KINDS = {
     what: "nobody reaches a service for a while",
     targets: services,
     lastsMs: [200, 1500],
-    async inject(fault, system) {
-      const wire = wireOf(fault, system);
-      wire.cut();
-      await delay(fault.lastsMs);
-      wire.restore();
-    },
+    inject: (fault, system) => cutOff(wireOf(fault, system), fault.lastsMs),
   },
   blip: {
     what: "all connections to a service break at once",

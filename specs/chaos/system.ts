@@ -85,8 +85,14 @@ async function startChaosDatabase(): Promise<ChaosDatabase> {
     db,
     restartIs: crash
       ? "the server is stopped in immediate mode, as by a crash, and started again on the same data"
-      : "new connections are refused and those that are open are terminated: the server is not the run's own",
-    restart: crash ? () => crash() : (wire, lastsMs) => refuse(db, wire, lastsMs),
+      : "open connections are terminated and new ones refused for a while: the server is not the run's own",
+    async restart(wire, lastsMs) {
+      if (crash) return await crash();
+      await db.sql`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()`.catch(() => {});
+      await cutOff(wire, lastsMs);
+    },
     async alter(what) {
       await eventually(`the database to ${what}`, async () => {
         const sql = connect(server.url, { name: "chaos", role: null, max: 1 });
@@ -106,23 +112,11 @@ async function startServer(): Promise<TestServer> {
   return { url, crash, stop };
 }
 
-const TERMINATE_EVERY_MS = 50;
-
-/** For a while nobody gets in, and who is in is thrown out by the server. */
-async function refuse({ sql }: TestSchema, wire: CutProxy, lastsMs: number): Promise<void> {
-  const terminate = () =>
-    sql`select pg_terminate_backend(pid) from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid()`.catch(() => {});
-  await terminate(); // the first ones hear it from the server, not from the wire
+/** For a while nobody reaches a service: all that a client can do to one which is not the run's own. */
+export async function cutOff(wire: CutProxy, lastsMs: number): Promise<void> {
   wire.cut();
-  try {
-    for (const until = performance.now() + lastsMs; performance.now() < until;) {
-      await delay(TERMINATE_EVERY_MS);
-      await terminate();
-    }
-  } finally {
-    wire.restore();
-  }
+  await delay(lastsMs);
+  wire.restore();
 }
 
 /** A broker that can be taken down and wiped, and the run's names on it. Disposing of it deletes what is the run's. */
@@ -155,23 +149,20 @@ export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
     return {
       ...on(given),
       restartIs: "nobody reaches it for a while: the broker is not the run's own",
-      async restart(wire, lastsMs) {
-        wire.cut();
-        await delay(lastsMs);
-        wire.restore();
-      },
+      restart: cutOff,
       [Symbol.asyncDispose]: () => deleteTopology(given, names.topology),
     };
   }
-  const { url, nodes, [Symbol.asyncDispose]: dispose } = await startRabbitCluster(["chaos@localhost"]);
+  const { url, nodes: [node], [Symbol.asyncDispose]: dispose } = await startRabbitCluster([
+    "chaos@localhost",
+  ]);
+  if (!node) throw new Error("There is no node of RabbitMQ");
   return {
     ...on(url),
     restartIs: "SIGKILL of RabbitMQ, which is started again on the same data",
     async restart() {
-      for (const node of nodes) {
-        await node.kill();
-        await node.start();
-      }
+      await node.kill();
+      await node.start();
     },
     [Symbol.asyncDispose]: dispose,
   };

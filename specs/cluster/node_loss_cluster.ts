@@ -50,14 +50,19 @@ async function losingTheMajority(stack: TestStack, cluster: RabbitCluster): Prom
   await allOnline(stack, cluster);
 }
 
-/** The relay's node says nothing any more, and its connections stay open: heartbeats and the other two find out. */
+/** The relay's node and the other two hear nothing of one another: it stops by itself, they go on without it. */
 async function losingTouch(stack: TestStack, cluster: RabbitCluster): Promise<void> {
   const node = await nodeOf(cluster, "orderflow outbox-relay");
-  node.freeze(true);
+  const [another] = cluster.nodes.filter((each) => each !== node);
+  node.partition(true);
   try {
-    await ordersEnd(stack, `while ${node.name} is out of touch`);
+    await eventually(`the others to miss ${node.name}`, async () => {
+      const queues = await readQueues(cluster, another);
+      return queues.every(({ online }) => !online.includes(node.name));
+    }, RECOVERY_MS);
+    await ordersEnd(stack, `while ${node.name} is cut off`);
   } finally {
-    node.freeze(false);
+    node.partition(false);
   }
   await allOnline(stack, cluster);
 }
@@ -86,8 +91,10 @@ const queuesSchema = z.array(
   z.object({ name: z.string(), type: z.string(), leader: z.string(), online: z.array(z.string()) }),
 );
 
-async function readQueues(cluster: RabbitCluster): Promise<z.infer<typeof queuesSchema>> {
-  const [node] = cluster.nodes;
+async function readQueues(
+  cluster: RabbitCluster,
+  node = cluster.nodes[0],
+): Promise<z.infer<typeof queuesSchema>> {
   if (!node) throw new Error("The cluster has no nodes");
   const columns = ["name", "type", "leader", "online"];
   const answer = await cluster.ask(node, "rabbitmqctl", "list_queues", ...columns, "--formatter", "json");

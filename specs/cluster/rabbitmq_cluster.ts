@@ -8,6 +8,7 @@ import { connect } from "amqplib";
 import { join } from "node:path";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
+import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
@@ -30,8 +31,8 @@ export interface RabbitNode {
   /** Stops it as a service manager does, with SIGTERM. */
   stop(): Promise<void>;
   kill(): Promise<void>;
-  /** Has it neither say nor do anything, its connections open, as behind a network that is cut; or go on. */
-  freeze(isFrozen: boolean): void;
+  /** Has the other nodes and this one hear nothing of one another, while all run and take clients; or hear again. */
+  partition(isApart: boolean): void;
 }
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
@@ -56,7 +57,7 @@ export async function startRabbitCluster(names: readonly string[]): Promise<Rabb
   await Deno.writeTextFile(join(here, "enabled_plugins"), "[].");
   await Deno.writeTextFile(join(here, "rabbitmq.conf"), configuration(names));
   const env = await startNameServer(theirs, resources);
-  const nodes = names.map((name) => createNode(name, theirs, env));
+  const nodes = connected(names, env.ERL_EPMD_PORT, resources).map((place) => createNode(place, theirs, env));
   for (const node of nodes) resources.defer(() => node.kill());
   await Promise.all(nodes.map((node) => node.start()));
   const owned = resources.move();
@@ -97,7 +98,7 @@ function configuration(names: readonly string[]): string {
 async function startNameServer(
   home: string,
   resources: AsyncDisposableStack,
-): Promise<Record<string, string>> {
+): Promise<Record<string, string> & { readonly ERL_EPMD_PORT: string }> {
   const port = freePort("127.0.0.1");
   const env = {
     PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -126,14 +127,74 @@ async function startNameServer(
   return env;
 }
 
-function createNode(name: string, home: string, env: Record<string, string>): RabbitNode {
+/** Where a node is. */
+interface Place {
+  readonly name: string;
+  /** On which it listens to other nodes. */
+  readonly distPort: number;
+  /** The name server as it knows it. */
+  readonly epmdPort: number;
+  /** All that it says to other nodes goes over these, and what they say to it. */
+  readonly wires: CutProxy[];
+}
+
+/**
+ * Places for nodes that are connected by wires which can be cut: each asks the name server through a proxy, by which the
+ * others are where the wires to them begin.
+ */
+function connected(names: readonly string[], epmdPort: string, resources: AsyncDisposableStack): Place[] {
+  const proxyOf = (port: number | string, rewriteAnswer?: Rewrite) =>
+    resources.use(startCutProxy(`http://127.0.0.1:${port}`, 80, undefined, rewriteAnswer));
+  const ports = names.map(() => freePort("127.0.0.1"));
+  const wires = ports.flatMap((from) => ports.map((to) => ({ from, to })))
+    .filter(({ from, to }) => from !== to)
+    .map((ends) => ({ ...ends, wire: proxyOf(ends.to) }));
+  return names.map((name, i) => {
+    const distPort = ports[i] ?? 0;
+    const instead = new Map(
+      wires.filter(({ from }) => from === distPort).map(({ to, wire }) => [to, portOf(wire)]),
+    );
+    const guide = proxyOf(epmdPort, (answer) => lead(answer, instead));
+    instead.set(Number(epmdPort), portOf(guide));
+    const mine = wires.filter(({ from, to }) => from === distPort || to === distPort);
+    return { name, distPort, epmdPort: portOf(guide), wires: mine.map(({ wire }) => wire) };
+  });
+}
+
+const portOf = ({ url }: CutProxy) => Number(new URL(url).port);
+type Rewrite = NonNullable<Parameters<typeof startCutProxy>[3]>;
+const PORT2_RESP = 119;
+
+/**
+ * Puts another port into the name server's answer, of itself or of a node, where `instead` has one
+ * (https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol).
+ */
+function lead(
+  answer: Uint8Array<ArrayBuffer>,
+  instead: ReadonlyMap<number, number>,
+): Uint8Array<ArrayBuffer> {
+  if (answer.length < 4) return answer;
+  const view = new DataView(answer.buffer, answer.byteOffset);
+  const isOfNode = answer[0] === PORT2_RESP && answer[1] === 0;
+  const port = isOfNode ? view.getUint16(2) : view.getUint32(0);
+  if (isOfNode) view.setUint16(2, instead.get(port) ?? port);
+  else view.setUint32(0, instead.get(port) ?? port);
+  return answer;
+}
+
+function createNode(
+  { name, distPort, epmdPort, wires }: Place,
+  home: string,
+  env: Record<string, string>,
+): RabbitNode {
   const port = freePort("127.0.0.1");
   const url = `amqp://guest:guest@127.0.0.1:${port}`;
   const own = {
     RABBITMQ_NODENAME: name,
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
-    RABBITMQ_DIST_PORT: String(freePort("127.0.0.1")),
+    RABBITMQ_DIST_PORT: String(distPort),
+    ERL_EPMD_PORT: String(epmdPort),
     RABBITMQ_MNESIA_BASE: join(home, name),
     RABBITMQ_LOG_BASE: join(home, "log"),
     RABBITMQ_PID_FILE: join(home, `${name}.pid`),
@@ -167,8 +228,11 @@ function createNode(name: string, home: string, env: Record<string, string>): Ra
     },
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
-    freeze(isFrozen) {
-      if (child) signalChild(child, isFrozen ? "SIGSTOP" : "SIGCONT");
+    partition(isApart) {
+      for (const wire of wires) {
+        if (isApart) wire.cutSilently();
+        else wire.restore();
+      }
     },
   };
 }

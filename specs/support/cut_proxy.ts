@@ -20,11 +20,15 @@ export interface CutProxy extends AsyncDisposable {
   roundTrips(): number;
 }
 
-/** Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first. */
+/**
+ * Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first, and
+ * `rewriteAnswer` what it hears first.
+ */
 export function startCutProxy(
   serviceUrl: string,
   defaultPort: number,
   rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
+  rewriteAnswer = (answer: Uint8Array<ArrayBuffer>) => answer,
 ): CutProxy {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
@@ -71,17 +75,18 @@ export function startCutProxy(
   function watchConnection() {
     const silencesBefore = isSilent ? -1 : silences;
     let isClientsTurn = true;
-    let isGreeted = false;
-    const way = (isFromClient: boolean) =>
-      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+    const way = (isFromClient: boolean, rewriteFirst: typeof rewrite) => {
+      let isFirst = true;
+      return new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
-          if (silences === silencesBefore) out.enqueue(isFromClient && !isGreeted ? rewrite(chunk) : chunk);
-          isGreeted ||= isFromClient;
+          if (silences === silencesBefore) out.enqueue(isFirst ? rewriteFirst(chunk) : chunk);
+          isFirst = false;
         },
       });
-    return [way(true), way(false)] as const;
+    };
+    return [way(true, rewrite), way(false, rewriteAnswer)] as const;
   }
 
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
