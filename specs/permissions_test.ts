@@ -20,6 +20,7 @@ import { type RunOptions, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
+const TRY = "specs/testdata/try_permissions.ts";
 const ROOT = join(import.meta.dirname ?? "", "..");
 const TASKS = ["migrate", "audit", "ops", "load"];
 const SETS = [...new Set([BROKER, ...PROCESSES].map(({ permissions }) => permissions)), ...TASKS];
@@ -43,33 +44,38 @@ const setOf = (name: string) => setSchema.parse(permissions[name]);
 for (const set of SETS) {
   Deno.test(`permission set "${set}" keeps files, programs, others' variables, hosts and code out`, async () => {
     const others = KNOW_THE_TOKEN.includes(set) ? [] : ["OPS_TOKEN"];
-    assertEquals(await runUnder(set, "try_everything.ts", ...others), "[]\n");
+    assertEquals(await runUnder(set, "everything", ...others), "[]\n");
   });
 }
 
 Deno.test("a permission set makes a variable that it does not list an error, not a silent default", async () => {
   const variable = "PAYMENT_PROVIDER_LATENCY_MS";
   assertStringIncludes(
-    await runUnder("consumer", "read_variable.ts", variable),
+    await runUnder("consumer", "variable", variable),
     `Requires env access to "${variable}"`,
   );
-  assertEquals(await runUnder("payments", "read_variable.ts", variable), "unset\n");
+  assertEquals(await runUnder("payments", "variable", variable), "unset\n");
   // Postgres's own are hidden: the URL alone says where to connect.
-  assertEquals(await runUnder("consumer", "read_variable.ts", "PGPASSWORD"), "unset\n");
+  assertEquals(await runUnder("consumer", "variable", "PGPASSWORD"), "unset\n");
 });
 
 Deno.test("under the supervisor a process reaches the addresses that it was told, and no other port of this machine", async () => {
-  const entry = "specs/testdata/try_addresses.ts";
   for (const spec of [BROKER, ...PROCESSES]) {
-    const args = [...denoArguments({ ...spec, entry }, ["127.0.0.1:1", "127.0.0.1:3"]), "1", "2", "3"];
+    const args = [
+      ...denoArguments({ ...spec, entry: TRY }, ["127.0.0.1:1", "127.0.0.1:3"]),
+      "addresses",
+      "1",
+      "2",
+      "3",
+    ];
     const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
     assertEquals(new TextDecoder().decode(stdout), '["1","3"]\n', spec.name);
   }
 });
 
-/** Runs a script of testdata under a permission set of deno.json; answers with all that it printed. */
-async function runUnder(set: string, script: string, ...args: string[]): Promise<string> {
-  return (await runUnderSet(set, `specs/testdata/${script}`, args, { env: { PGPASSWORD: "sesame" } })).output;
+/** Tries something under a permission set of deno.json; answers with all that was printed. */
+async function runUnder(set: string, ...args: string[]): Promise<string> {
+  return (await runUnderSet(set, TRY, args, { env: { PGPASSWORD: "sesame" } })).output;
 }
 
 /** One thing that a process asked for, as Deno's own audit log has it. */

@@ -23,7 +23,7 @@ import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import { beforeCommit } from "../shared/ops/holds.ts";
 import { connect, KEYED_SETTINGS, type Sql } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
-import { keepDeliveries } from "../shared/sql/event_history.ts";
+import { keepHistory } from "../shared/sql/event_history.ts";
 import { type Inbox, once, ownConsumer, type WritingRows } from "../shared/sql/inbox.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
@@ -146,7 +146,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
         ...(registry ? [createConsumerMetrics(registry, queue)] : []),
         countBatches(counts.add),
         logBatches(log),
-        keepDeliveries(sideSql, queue, log),
+        keepHistory(sideSql, queue, log),
       ],
       gate: holds.gate(queue),
       log,

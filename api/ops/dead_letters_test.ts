@@ -265,8 +265,8 @@ Deno.test("a set is redriven or discarded as it was frozen: not what came meanwh
   const { events } = await jsonOf(app, `/ops/replays/${setId}/events`);
   assertEquals(events.map((event: ReplayEventJson) => [event.became, event.error]), [
     ["skipped", "closed meanwhile by somebody else"],
-    ["waiting", null],
-    ["waiting", null],
+    ["waiting", "retries exhausted"],
+    ["waiting", "retries exhausted"],
   ]);
   const operations = (await jsonOf(app, "/ops/operations")).operations as OperationJson[];
   assertEquals(

@@ -21,7 +21,13 @@ import {
 } from "../../shared/ops/answers.ts";
 import { type Audit, AUDIT_GRACE_SECONDS } from "../../shared/ops/audit.ts";
 import { listDeadLetters } from "../../shared/ops/dead_letters.ts";
-import { countUnpublished, listEvents, listProcessed, searchOrders } from "../../shared/ops/lists.ts";
+import {
+  countUnpublished,
+  idRange,
+  listEvents,
+  listProcessed,
+  searchOrders,
+} from "../../shared/ops/lists.ts";
 import type { ReadTimelines } from "../../shared/ops/timeline.ts";
 import { ORDER_STATUSES } from "../../shared/order_status.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
@@ -34,6 +40,7 @@ import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { holdRoutes } from "./holds.ts";
+import { messagesRoute } from "./messages.ts";
 import { createRecorder, operationsRoute } from "./operations.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
@@ -78,6 +85,7 @@ export function opsRoutes(deps: AppDeps): App {
     ),
     auditRoute(deps.audit),
     operationsRoute(opsSql),
+    messagesRoute(deps),
   );
   app.route("/scenarios", scenarioRoutes(deps));
   if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
@@ -155,18 +163,6 @@ export async function findOrders(
   const found = ids ? await look({ ids }) : null;
   if (found && (found.orders.length > 0 || found.nextCursor)) return found;
   return await look({ correlationId: search });
-}
-
-const ID_SHAPE = "00000000-0000-0000-0000-000000000000";
-
-/** The first and the last id that begin with `text`; null where no id does. */
-export function idRange(text: string): [from: string, to: string] | null {
-  const prefix = text.toLowerCase();
-  const fits = prefix.length <= ID_SHAPE.length &&
-    [...prefix].every((char, i) => ID_SHAPE[i] === "-" ? char === "-" : /[0-9a-f]/.test(char));
-  if (!fits) return null;
-  const rest = ID_SHAPE.slice(prefix.length);
-  return [prefix + rest, prefix + rest.replaceAll("0", "f")];
 }
 
 /** An event has a row for each of its consumers: the cursor is the event id and the consumer of the last row seen. */

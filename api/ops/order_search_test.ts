@@ -1,10 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { insertingOrders } from "../../shared/sql/orders.ts";
-import { searchOrders } from "../../shared/ops/lists.ts";
+import { idRange, searchOrders } from "../../shared/ops/lists.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { idRange } from "./ops.ts";
 
 shareTestSchema();
 

@@ -22,7 +22,7 @@ import {
 import type { NewDeadLetter } from "../sql/set_aside.ts";
 import { brokerUrls } from "./connection.ts";
 import type { Delivery } from "./message.ts";
-import type { OutgoingMessage, Publisher, PublishOutcome, Route } from "./publish.ts";
+import type { Publisher, PublishOutcome } from "./publish.ts";
 import type { NextStep, Outcome } from "./settle.ts";
 
 /** Watches a consumer work. It is told of every batch, and never throws. */
@@ -199,13 +199,15 @@ export function brokerAttributes(url: string): Attributes {
   };
 }
 
-/** What is known of one message; a consumer's came through a queue. What is null or empty is omitted. */
+/** What is known of one message; a consumer's came through a queue. */
 interface MessageFacts {
   readonly exchange: string;
   readonly key: string;
   readonly queue?: string;
   readonly id: string | null;
+  readonly type: string | null;
   readonly correlationId: string | null;
+  readonly traceparent: string | null;
 }
 
 /** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
@@ -215,17 +217,27 @@ export function destinationOf(
   return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
 }
 
-/** The attributes of an operation on one message. */
-function messageAttributes(operation: "send" | "process", message: MessageFacts): Attributes {
-  const { key, id, correlationId } = message;
-  return {
-    "messaging.operation.name": operation,
-    "messaging.operation.type": operation,
-    "messaging.destination.name": destinationOf(message),
-    ...(key === "" ? {} : { "messaging.rabbitmq.destination.routing_key": key }),
-    ...(id === null ? {} : { "messaging.message.id": id }),
-    ...(correlationId === null ? {} : { "messaging.message.conversation_id": correlationId }),
-  };
+/** Starts the span of what is done with one message; what is undefined is no attribute. */
+function startMessageSpan(
+  tracer: Tracer,
+  operation: "send" | "process",
+  message: MessageFacts,
+  more: Attributes,
+): Span {
+  const destination = destinationOf(message);
+  return startSpanUnder(tracer, message.traceparent, `${operation} ${destination}`, {
+    kind: operation === "send" ? SpanKind.PRODUCER : SpanKind.CONSUMER,
+    attributes: {
+      ...more,
+      "messaging.operation.name": operation,
+      "messaging.operation.type": operation,
+      "messaging.destination.name": destination,
+      "messaging.rabbitmq.destination.routing_key": message.key || undefined,
+      "messaging.message.id": message.id ?? undefined,
+      "messaging.message.conversation_id": message.correlationId ?? undefined,
+      "orderflow.event.type": message.type ?? undefined,
+    },
+  });
 }
 
 /**
@@ -270,17 +282,15 @@ function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker:
     key: fields.routingKey,
     queue,
     id: textIn(properties.messageId),
+    type: parsed.ok ? parsed.event.type : null,
     correlationId: textIn(properties.correlationId),
+    traceparent,
   };
-  return startSpanUnder(tracer, traceparent, `process ${destinationOf(facts)}`, {
-    kind: SpanKind.CONSUMER,
-    attributes: {
-      ...broker,
-      ...messageAttributes("process", facts),
-      "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
-      "orderflow.attempt": retryState.retries + 1,
-      ...(parsed.ok ? { "orderflow.event.type": parsed.event.type, [ORDER_ID]: parsed.aggregateId } : {}),
-    },
+  return startMessageSpan(tracer, "process", facts, {
+    ...broker,
+    "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
+    "orderflow.attempt": retryState.retries + 1,
+    [ORDER_ID]: parsed.ok ? parsed.aggregateId : undefined,
   });
 }
 
@@ -318,7 +328,8 @@ export function withSendSpans(publisher: Publisher, tracer: Tracer | null, broke
       });
       const link = { context: batch.spanContext() };
       const sending = messages.map((message) => {
-        return { message, span: startSend(tracer, message, route, broker).addLink(link) };
+        const facts = { ...message, exchange: route.exchange, key: route.keyOf(message) };
+        return { message, span: startMessageSpan(tracer, "send", facts, broker).addLink(link) };
       });
       const traced = sending.map(({ message, span }) => ({ ...message, traceparent: traceparentOf(span) }));
       const outcome = await publisher.publish(traced, route, timeoutMs);
@@ -332,19 +343,6 @@ export function withSendSpans(publisher: Publisher, tracer: Tracer | null, broke
       return outcome;
     },
   };
-}
-
-function startSend(tracer: Tracer, message: OutgoingMessage, route: Route, broker: Attributes): Span {
-  const { id, type, correlationId, traceparent } = message;
-  const facts = { id, correlationId, exchange: route.exchange, key: route.keyOf(message) };
-  return startSpanUnder(tracer, traceparent, `send ${destinationOf(facts)}`, {
-    kind: SpanKind.PRODUCER,
-    attributes: {
-      ...broker,
-      ...messageAttributes("send", facts),
-      ...(type === null ? {} : { "orderflow.event.type": type }),
-    },
-  });
 }
 
 /** What went wrong with messages, by their ids, as `failSpan` takes it. */

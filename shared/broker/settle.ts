@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bisect, isLockTimeout, kindOfError, messageOf, orOutage } from "../process/errors.ts";
+import { bisect, isLockTimeout, kindOfError, messageOf } from "../process/errors.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 
 /** The outcome of processing one message. */
@@ -66,7 +66,7 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
     return retryState.ageMs > 0 ? "tried" : "fresh";
   });
   for (const part of [fresh, tried]) {
-    const results = orOutage(await bisect(part.map(({ received }) => received), handle));
+    const results = await bisect(part.map(({ received }) => received), handle);
     results.forEach((result, i) => {
       const delivery = part[i]?.delivery;
       if (!delivery) return;
@@ -96,13 +96,12 @@ function receivedOf<E extends Envelope, T extends E["type"]>(
   return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
 }
 
-/** The outcome of an event whose handling failed although it was alone. */
+/** The outcome of an event whose handling failed although it was alone. Errors: an outage, which is none. */
 function outcomeOfError(error: unknown): Outcome {
-  const detail = messageOf(error);
-  if (isLockTimeout(error)) return { kind: "failed", error: detail, isLocked: true };
-  return kindOfError(error) === "transient"
-    ? { kind: "failed", error: detail }
-    : { kind: "rejected", reason: "handler failed", detail };
+  const [kind, detail] = [kindOfError(error), messageOf(error)];
+  if (kind === "outage") throw error;
+  if (kind === "permanent") return { kind: "rejected", reason: "handler failed", detail };
+  return { kind: "failed", error: detail, isLocked: isLockTimeout(error) };
 }
 
 export type NextStep =

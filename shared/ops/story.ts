@@ -140,7 +140,6 @@ interface Message {
   readonly type: string;
   readonly emittedAt: number | null;
   publishedAt: number | null;
-  publications: number;
   /** By consumer. A copy that is not here has not been sent yet. */
   readonly copies: Map<string, Copy>;
 }
@@ -200,14 +199,13 @@ function append(events: readonly Entry[], state: State): void {
 }
 
 function messageOf(type: string | null, emittedAt: number | null): Message {
-  return { type: type ?? "unreadable", emittedAt, publishedAt: null, publications: 0, copies: new Map() };
+  return { type: type ?? "unreadable", emittedAt, publishedAt: null, copies: new Map() };
 }
 
 function tellPublished(entry: Of<"published">, state: State): Told {
   const { message, name } = messageFor(entry, state);
   const at = timeOf(entry.at);
   const wasSent = message.copies.size > 0;
-  const isAgain = ++message.publications > 1;
   const bound = send(message, at, state);
   const waitedMs = at - (message.emittedAt ?? at);
   message.publishedAt = at;
@@ -217,12 +215,6 @@ function tellPublished(entry: Of<"published">, state: State): Told {
   const way: Place[] = ["outbox", "relay", "exchange"];
   const ways = bound.length > 0 ? bound.map((queue): Place[] => [...way, `queue:${queue}`]) : [way];
   const about = { kind: "published", place: "relay", ways } as const;
-  if (isAgain) {
-    for (const copy of message.copies.values()) Object.assign(copy, { cause: "again", sentAt: at });
-    const text =
-      "An operator asked for it. It has the same id: whoever has processed it will absorb the repeat.";
-    return { ...about, cause: "again", title: `The relay published ${name} again`, text: text + refused };
-  }
   if (wasSent) {
     const text =
       "A consumer had it before the relay had noted the broker's confirm. Had the relay died in between, it " +

@@ -208,21 +208,21 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
     ],
     says: "Its dead letter had been sent again.",
   },
-  "an event that was published again": {
+  "an event that an operator had sent again": {
     timeline: [
       sent,
       done(4),
-      published(5000, CREATED),
+      at(5000, { kind: "replayed", ...on }),
       at(5006, { kind: "duplicate", ...on, duplicates: 2 }),
     ],
     told: [
       "The relay published order.created",
       "Payments processed order.created",
-      "again: The relay published order.created again",
+      "again: order.created was sent to Payments again",
       "again: Payments absorbed a repeat of order.created",
     ],
     says:
-      "It was published again. The inbox has its row already, so nothing was done twice. It was repeat 2.",
+      "An operator had it sent again. The inbox has its row already, so nothing was done twice. It was repeat 2.",
   },
   "a copy that nobody asked for": {
     timeline: [sent, done(4), at(6, { kind: "duplicate", ...on, duplicates: 1 })],
@@ -231,7 +231,7 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
       "Payments processed order.created",
       "duplicate: Payments absorbed a repeat of order.created",
     ],
-    says: "The broker delivered it twice, or somebody sent it again.",
+    says: "The broker delivered it twice.",
   },
 };
 

@@ -46,7 +46,7 @@ export const WHY_DEAD: Readonly<Record<string, string>> = {
 
 /** What went another way than usual with a copy that is processed; `{time}` is how long it took. */
 export const WHY_PROCESSED: Readonly<Partial<Record<BeatCause, string>>> = {
-  again: "It had been published again.",
+  again: "An operator had it sent again.",
   crashed: "The worker that had it before was gone before its commit, and left nothing.",
   delayed:
     "It had waited {time} in its queue: the broker held it back, or its consumer was away, held or behind.",
@@ -58,9 +58,9 @@ export const WHY_PROCESSED: Readonly<Partial<Record<BeatCause, string>>> = {
 
 /** And with one that is absorbed. */
 export const WHY_ABSORBED: Readonly<Partial<Record<BeatCause, string>>> = {
-  again: "It was published again.",
+  again: "An operator had it sent again.",
   crashed: "The worker that had it before had committed it, and was gone before its ack.",
-  duplicate: "The broker delivered it twice, or somebody sent it again.",
+  duplicate: "The broker delivered it twice.",
   lost: "It had been sent again as lost, and was only late.",
   redriven: "Its dead letter had been sent again.",
   retried: "It had been sent again as a delayed retry.",
@@ -121,6 +121,13 @@ export const COPY_BEATS: Readonly<Record<CopyKind, CopyBeat>> = {
     cause: "lost",
     title: "{who} never got {name}: the relay sent it again",
     text: "The broker had lost it: it was sent {sent} before, and neither in its queue nor processed.",
+  },
+  replayed: {
+    beat: "sent-again",
+    to: "waits",
+    cause: "again",
+    title: "{name} was sent to {who} again",
+    text: "An operator asked for it. It has the same id: who has processed it will absorb the repeat.",
   },
   redriven: {
     beat: "sent-again",

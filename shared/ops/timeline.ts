@@ -38,31 +38,42 @@ export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<
     with events as materialized (
       select id, type, order_id, traceparent, occurred_at, published_at, retry_count from outbox_events where order_id = ${ids}
     ),
+    history as (
+      select e.*, h.consumer, h.kind, h.at, h.detail,
+             case kind when 'duplicate' then row_number() over times else count end::int as count,
+             lead(at) over times is null as is_last
+      from events e join event_history h on event_id = id window times as (partition by id, h.consumer, kind order by at)
+    ),
     facts (order_id, event_id, event_type, kind, at, consumer, count, detail, letter, due_at) as (
       select order_id, id, type, 'emitted', occurred_at, null, null, null, null::uuid, null::timestamptz from events
       union all
       select order_id, id, type, 'published', published_at, null, retry_count, null, null, null from events
       union all
-      select order_id, id, type, h.kind, at, consumer, coalesce(count, retry_count), detail, null, null
-      from events join event_history h on event_id = id
-      union all
       select order_id, id, type, 'processed', processed_at, consumer, null, null, null, null
       from events join processed_events on event_id = id
       union all
+      select h.order_id, id, type, kind, at, h.consumer, count, detail, null, case when kind = 'retry' and is_last then due_at end
+      from history h left join delayed_retries r on event_id = id and r.consumer = h.consumer
+      union all
+      select order_id, e.id, type, 'replayed', settled_at, consumer, null, null, null, null
+      from events e join replay_events m on m.event_id = e.id
+      where result = 'SENT' and letter_id is null
+      union all -- of before there was a history, the last time alone is known
       select order_id, id, type, 'duplicate', last_duplicate_at, consumer, duplicates, null, null, null
-      from events join processed_events on event_id = id
+      from events e join processed_events p on event_id = id
+      where not exists (select from history h where h.id = e.id and h.consumer = p.consumer and kind = 'duplicate')
       union all
       select order_id, event_id, event_type, 'retry', last_failed_at, consumer, retries, error, null, due_at
-      from delayed_retries where order_id = ${ids}
-      union all
-      select order_id, event_id, event_type, 'retried', sent_at, consumer, null, null, null, null
-      from delayed_retries where order_id = ${ids}
+      from delayed_retries r where order_id = ${ids}
+        and not exists (select from history h where h.id = r.event_id and h.consumer = r.consumer and kind = 'retry')
       union all
       select order_id, event_id, event_type, 'dead-letter', last_failed_at, consumer, null, reason, id, null
       from dead_letters where order_id = ${ids}
       union all
-      select order_id, event_id, event_type, lower(state), resolved_at, consumer, null, null, id, null
-      from dead_letters where order_id = ${ids}
+      select d.order_id, d.event_id, event_type, lower(state), coalesce(m.settled_at, resolved_at), d.consumer, null, null, id, null
+      from dead_letters d left join replay_events m
+        on m.event_id = coalesce(d.event_id, id) and m.letter_id = id and result = 'SENT'
+      where d.order_id = ${ids}
     )
     select f.order_id as "orderId", f.event_id as "eventId", event_type as "eventType", kind, at, consumer, count, detail,
            letter as "deadLetterId", due_at as "dueAt", e.traceparent
@@ -100,6 +111,7 @@ const ORDER: readonly Kind[] = [
   "dead-letter",
   "retried",
   "resent",
+  "replayed",
   "redriven",
   "discarded",
 ];

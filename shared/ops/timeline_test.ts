@@ -7,9 +7,10 @@ import {
   orderCreated,
 } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { insertIncidents } from "../sql/event_history.ts";
 import { markSentAgain } from "../sql/lost_events.ts";
 import { claimDueRetries, insertDeadLetters, insertRetries, markRetriesSent } from "../sql/set_aside.ts";
-import { claimOpenLetters, closeLetters } from "./dead_letters.ts";
+import { closeLetters, listDeadLetters } from "./dead_letters.ts";
 import { buildTimeline, createTimelineReader, type Fact } from "./timeline.ts";
 
 shareTestSchema();
@@ -67,7 +68,11 @@ Deno.test("buildTimeline() tells a refund's story in order, with the moves that 
 Deno.test("a timeline keeps each time of what happened more than once: publication, repeat, retry, loss, letter", async () => {
   await using db = await testSchema();
   const { sql } = db;
-  const [relay, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
+  const [relay, ops, payments] = [
+    db.as("orderflow_relay"),
+    db.as("orderflow_ops"),
+    db.as("orderflow_payments"),
+  ];
   const orderId = await insertOrder(sql, "PENDING");
   const data = { ...orderCreated().event.data, orderId };
   const eventId = await insertPublished(sql, "order.created", data);
@@ -76,32 +81,32 @@ Deno.test("a timeline keeps each time of what happened more than once: publicati
     await work(1);
     await work(2);
   };
-  await twice(async () => {
-    await ops`update outbox_events set published_at = null, republished_at = now() where id = ${eventId}`;
-    await relay`update outbox_events set published_at = clock_timestamp() where id = ${eventId}`;
+  await twice(async (position) => {
+    await sql`insert into replays (id, filter, total, already_processed, created_at) values (gen_random_uuid(), '{}', 1, 0, now())`;
+    await sql`
+      insert into replay_events (replay_id, position, event_id, consumer, result, settled_at)
+      select id, ${position}, ${eventId}, ${PAYMENTS}, 'SENT', clock_timestamp() from replays limit 1`;
   });
   await twice(async (retries) => {
-    await insertRetries(db.as("orderflow_payments"), [
-      newRetry(PAYMENTS, { ...about, retries, error: `error ${retries}` }),
+    const error = `error ${retries}`;
+    await insertRetries(payments, [newRetry(PAYMENTS, { ...about, retries, error })]);
+    await insertIncidents(payments, PAYMENTS, [
+      { eventId, kind: "retry", at: new Date(), count: retries, detail: error },
     ]);
     await markRetriesSent(relay, await claimDueRetries(relay, 1));
   });
   await twice(async () => {
-    await insertDeadLetters(db.as("orderflow_payments"), [newLetter(PAYMENTS, about)]);
-    const letters = await claimOpenLetters(ops, {}, 1);
-    await closeLetters(ops, letters.map(({ id }) => id), "REDRIVEN", "redriven");
+    await insertDeadLetters(payments, [newLetter(PAYMENTS, about)]);
+    const open = await listDeadLetters(ops, { limit: 1, state: "OPEN" });
+    await closeLetters(ops, open.map(({ id }) => id), "REDRIVEN", "redriven");
   });
   await twice(async () => {
     await relay`insert into lost_events (event_id, consumer) values (${eventId}, ${PAYMENTS})`;
-    await markSentAgain(relay, PAYMENTS, [eventId]);
+    await markSentAgain(relay, PAYMENTS, [eventId], new Date());
     await relay`delete from lost_events`;
   });
-  const repeat = (n: number) =>
-    db.as("orderflow_payments")`
-      insert into processed_events as known (event_id, consumer, processed_at) values (${eventId}, ${PAYMENTS}, ${new Date()})
-      on conflict (event_id, consumer) do update set duplicates = ${n}, last_duplicate_at = clock_timestamp()`;
-  await repeat(0);
-  await twice(repeat);
+  await payments`insert into processed_events values (${eventId}, ${PAYMENTS}, now())`;
+  await twice(() => insertIncidents(payments, PAYMENTS, [{ eventId, kind: "duplicate", at: new Date() }]));
 
   const [timeline = []] = (await createTimelineReader(ops, ORDERS)([
     { id: orderId, createdAt: new Date(0) },
@@ -116,7 +121,7 @@ Deno.test("a timeline keeps each time of what happened more than once: publicati
     }).toSorted(), // some have the same millisecond
     [
       ...["dead-letter", "dead-letter", "duplicate 1", "duplicate 2", "emitted", "processed"],
-      ...["published", "published", "published", "redriven", "redriven", "resent", "resent"],
+      ...["published", "redriven", "redriven", "replayed", "replayed", "resent", "resent"],
       ...["retried", "retried", "retry 1: error 1", "retry 2: error 2", "status"],
     ],
   );

@@ -197,15 +197,3 @@ export async function bisect<T, R>(
     return [...left, ...ended ? others.map(() => ended) : await bisect(others, run, isOfOneItem)];
   }
 }
-
-/**
- * `results` of {@linkcode bisect}, for a caller who tries all items again after an outage.
- *
- * Errors: the outage, where any item met one.
- */
-export function orOutage<R>(results: readonly PromiseSettledResult<R>[]): readonly PromiseSettledResult<R>[] {
-  for (const result of results) {
-    if (result.status === "rejected" && kindOfError(result.reason) === "outage") throw result.reason;
-  }
-  return results;
-}

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import postgres from "postgres";
 import fc from "fast-check";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -9,7 +9,6 @@ import {
   keepDoing,
   kindOfError,
   messageOf,
-  orOutage,
   SQLSTATES,
   TransientError,
 } from "./errors.ts";
@@ -108,8 +107,6 @@ Deno.test("bisect() ends with an outage: what was stored keeps its result, all o
   );
   assertEquals(told, ["late", 2, "x", "x", "x", "x", "x", "x"]);
   assertEquals([stored, runs], [[1], 6]);
-  assertEquals(assertThrows(() => orOutage(results)), outage);
-  assertEquals(orOutage(results.slice(0, 2)), results.slice(0, 2));
 });
 
 Deno.test("bisect() splits only for the errors that the caller says an item may be at fault for", async () => {

@@ -146,13 +146,22 @@ export async function findUnsent(sql: Queryable, consumer: string, until: Instan
   return rows.map(({ id }) => id);
 }
 
-/** Notes that events were sent to `consumer` again. */
+/**
+ * Notes that events were sent to `consumer` again. The history has `startedAt`, when that began, by the caller's clock:
+ * whoever got one may have processed it before this.
+ */
 export async function markSentAgain(
   sql: Queryable,
   consumer: string,
   ids: readonly string[],
+  startedAt: Date,
 ): Promise<void> {
   await sql`
-    update lost_events set sent_at = clock_timestamp()
-    where event_id = any(${uuids(ids)}::text::uuid[]) and consumer = ${consumer}`;
+    with sent as (
+      update lost_events set sent_at = clock_timestamp()
+      where event_id = any(${uuids(ids)}::text::uuid[]) and consumer = ${consumer}
+      returning event_id, consumer
+    )
+    insert into event_history (event_id, consumer, kind, at)
+    select event_id, consumer, 'resent', ${startedAt}::timestamptz from sent`;
 }

@@ -164,11 +164,15 @@ export async function claimDueRetries(sql: Queryable, limit: number): Promise<Du
 
 type RetryKey = Pick<DueRetry, "consumer" | "eventId">;
 
-/** Notes that retries have been sent, and when, in one statement. */
+/** Notes that retries have been sent by this transaction, and when, in one statement; the history has its beginning, which is before that. */
 export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[]): Promise<void> {
   if (sent.length === 0) return;
   await sql`
-    update delayed_retries r set due_at = null, sent_at = clock_timestamp() ${amongRetries(sql, sent)}`;
+    with sent as (
+      update delayed_retries r set due_at = null, sent_at = clock_timestamp() ${amongRetries(sql, sent)}
+      returning r.event_id, r.consumer
+    )
+    insert into event_history (event_id, consumer, kind, at) select event_id, consumer, 'retried', now() from sent`;
 }
 
 /** Makes retries that could not be sent due once more after `delayMs`, in one statement. */

@@ -59,7 +59,7 @@ story() {
     /"kind":"published"/ { tell(event, "published") }
     /"kind":"processed"/ { tell(event, "processed by " by) }
     /"kind":"duplicate"/ { tell(event, "came again to " by ", absorbed " value("duplicates")) }
-    /"kind":"retry"/ { tell(event, "failed at " by ", " value("retries") " retries: " value("error")) }
+    /"kind":"retry"/ { tell(event, "failed at " by ", " "retry " value("retries") " follows: " value("error")) }
     /"kind":"dead-letter"/ { tell(event, "dead letter of " by ": " value("reason")) }
     /"kind":"status"/ { tell("", "order " (value("from") == "null" ? "" : value("from") " → ") value("to")) }
   '

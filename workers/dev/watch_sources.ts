@@ -19,21 +19,11 @@ const BUNDLE_TIMEOUT_MS = 20_000;
 export async function bundlePage(
   { root, env, stop }: { readonly root: string; readonly env: Environment; readonly stop?: AbortSignal },
 ): Promise<string | null> {
-  const { UI_BUNDLE_DIR: folder } = env;
-  const [allowed, named] = folder
-    ? [[`--allow-read=.,${folder}`, `--allow-write=${folder}`], [folder]]
-    : [[], []];
+  const folder = env["UI_BUNDLE_DIR"] ?? "ui/dist";
+  const options = ["-q", "--no-prompt", "--cached-only", "-P=bundle"];
+  const access = [`--allow-read=.,${folder}`, `--allow-write=${folder}`];
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "-q",
-      "--no-prompt",
-      "--cached-only",
-      "-P=bundle",
-      ...allowed,
-      "ui/bundle_main.ts",
-      ...named,
-    ],
+    args: ["run", ...options, ...access, "ui/bundle_main.ts", folder],
     cwd: root,
     clearEnv: true,
     env: { ...env },

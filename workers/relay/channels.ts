@@ -29,8 +29,7 @@ interface Open {
   readonly replays: Publisher;
 }
 
-/** What {@linkcode createChannels} works with. */
-export interface ChannelsOptions {
+interface ChannelsOptions {
   readonly topology: Topology;
   /** Put around the publisher of every channel. */
   readonly around: (publisher: Publisher) => Publisher;

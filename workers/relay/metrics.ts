@@ -10,9 +10,6 @@ import type { Registry } from "../../shared/process/metrics.ts";
 import type { WakeUp } from "../../shared/sql/outbox.ts";
 import type { RelayedBatch } from "./relay.ts";
 
-/** Is told what the relay's process does. */
-export type RelayObserver = ReturnType<typeof observeRelay>;
-
 const WAKE_UPS: readonly WakeUp[] = ["events", "tick", "retries"];
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];

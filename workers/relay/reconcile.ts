@@ -21,8 +21,7 @@ import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
-/** What {@linkcode createReconciler} works with. */
-export interface ReconcilerOptions {
+interface ReconcilerOptions {
   readonly sql: Sql;
   readonly bindings: readonly Binding[];
   /**
@@ -38,19 +37,10 @@ export interface ReconcileWire {
   readonly readQueues: () => Promise<readonly QueueDepth[]>;
 }
 
-export interface Reconciler {
-  /**
-   * One pass: moves the cursors on, and sends to each consumer what it lacks. It deals only with consumers whose queue is
-   * empty while somebody consumes it, and who was not held for as long as an event may be under way: a backlog is not a
-   * loss, and is never added to. Begins nothing more once `stop` is aborted.
-   *
-   * Errors: what the database or the broker meets with. What was sent until then has been noted.
-   */
-  pass(wire: ReconcileWire, stop?: AbortSignal): Promise<ReconcilePass>;
-}
+export type Reconciler = ReturnType<typeof createReconciler>;
 
 /** What one pass did. */
-export interface ReconcilePass {
+interface ReconcilePass {
   /** Events sent again, by consumer. */
   readonly resent: Readonly<Record<string, number>>;
   /** Pairs of event and consumer that are lost, for all that is known: sent again or not, they have not arrived. */
@@ -76,8 +66,14 @@ const OPEN_AT_MOST_MS = 120_000;
 /**
  * Makes a reconciler. Cursors and what is known to be lost are in the database: whoever goes on after a restart goes on
  * from there.
+ *
+ * A `pass` moves the cursors on, and sends to each consumer what it lacks. It deals only with consumers whose queue is
+ * empty while somebody consumes it, and who was not held for as long as an event may be under way: a backlog is not a
+ * loss, and is never added to. Begins nothing more once `stop` is aborted.
+ *
+ * Errors, of a pass: what the database or the broker meets with. What was sent until then has been noted.
  */
-export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions): Reconciler {
+export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions) {
   const madeAtMs = performance.now();
   let hasCursors = false;
   let begun = { at: "-infinity", next: "0" };
@@ -101,7 +97,7 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions):
   }
 
   return {
-    async pass({ publisher, readQueues }, stop) {
+    async pass({ publisher, readQueues }: ReconcileWire, stop?: AbortSignal): Promise<ReconcilePass> {
       const endMs = performance.now() + PASS_MS;
       const goesOn = () => !stop?.aborted && performance.now() < endMs;
       if (!hasCursors) await insertCursors(sql, bindings, performance.now() - madeAtMs);
@@ -149,21 +145,20 @@ async function sendAgain(
     const [consumer, ids] = next;
     unsent.delete(consumer);
     const messages = await readEventsForPublishing(sql, ids.slice(0, SENT_AT_ONCE));
+    const startedAt = new Date();
     const { confirmed } = await publisher.publish(messages, toQueue(consumer), CONFIRM_TIMEOUT_MS);
     if (confirmed.length === 0) continue; // the next pass tries again
-    await markSentAgain(sql, consumer, confirmed);
+    await markSentAgain(sql, consumer, confirmed, startedAt);
     resent[consumer] = (resent[consumer] ?? 0) + confirmed.length;
     if (ids.length > SENT_AT_ONCE) unsent.set(consumer, ids.slice(SENT_AT_ONCE));
   }
   return resent;
 }
 
-/** What {@linkcode keepReconciling} works with. */
-export interface ReconcilingOptions extends ReconcilerOptions {
+interface ReconcilingOptions extends ReconcilerOptions {
   readonly wire: () => ReconcileWire | null;
-  /** The pause between two passes, in milliseconds. */
   readonly intervalMs: number;
-  /** Told how many events a pass has sent to one consumer again. */
+  /** Told of each consumer that got something again. */
   readonly onResent?: (events: number) => void;
   readonly log: Logger;
 }

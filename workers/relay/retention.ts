@@ -141,10 +141,8 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
     delete from operations where id in (
       select id from operations where id < ${firstIdOf(before)} order by id limit ${limit}
     )`;
-  return [keys, retries, suspects, history, messages, replays, operations].reduce(
-    (rows, { count }) => rows + count,
-    0,
-  );
+  const all = [keys, retries, suspects, history, messages, replays, operations];
+  return all.reduce((rows, { count }) => rows + count, 0);
 }
 
 /** What {@linkcode keepPruning} works with. */

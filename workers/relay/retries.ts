@@ -16,8 +16,7 @@ import {
 } from "../../shared/sql/set_aside.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
-/** What {@linkcode keepRetrying} works with. */
-export interface RetryingOptions {
+interface RetryingOptions {
   readonly sql: Sql;
   /** Null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;

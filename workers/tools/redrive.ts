@@ -3,7 +3,6 @@
  *
  * @module
  */
-import * as mini from "zod/mini";
 import { z } from "zod";
 import {
   ASKING,
@@ -27,11 +26,17 @@ import { counted } from "../../shared/words.ts";
 import { idSchema } from "../../shared/events.ts";
 import {
   deadLetterSchema,
-  deadLettersPageSchema,
   discardedSchema,
+  type PreparedReplay,
+  preparedReplaySchema,
+  type RedrivenJson,
   redrivenSchema,
+  type ReplayEventJson,
+  replayEventsPageSchema,
+  replaySchema,
 } from "../../shared/ops/answers.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
+import { MAX_SET_LETTERS } from "../../shared/ops/replays.ts";
 import { API } from "../dev/processes.ts";
 import { ApiError, type AskOps, opsApi, urlFlag } from "./ops_api.ts";
 import { stopOnSignals } from "../../shared/process/stop.ts";
@@ -54,6 +59,7 @@ const WHICH = {
   ),
   "newer-than": flag(age.optional(), "only those given up on since then", "<age>"),
   all: flag(onOff, "all of them"),
+  set: flag(idSchema.optional(), "the very letters that an earlier --dry-run has shown", "<set id>"),
 };
 const HOW = {
   discard: flag(onOff, "close them unprocessed, permanently; takes --because"),
@@ -74,13 +80,15 @@ them, or there are more than one run takes), 64 for a wrong usage, 78 for a wron
 export function readRedriveFlags(args: readonly string[]) {
   const given = readFlags(args, { ...WHICH, ...HOW }, true);
   if (!given) return null;
-  const { discard, because = null, all, consumer, reason, type, order, ...how } = given.flags;
+  const { discard, because = null, all, set, consumer, reason, type, order, ...how } = given.flags;
   if (discard && because === null && !how["dry-run"]) throw new UsageError("--discard takes --because=<why>");
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
   const filter = present({ consumer, reason, type, orderId: order });
   const ages = present({ from: how["newer-than"], to: how["older-than"] });
-  if ([given.rest.length > 0, all, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
-    throw new UsageError("Say which dead letters: ids, or at least one filter, or --all; not two of these");
+  if ([given.rest.length > 0, all, set, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
+    throw new UsageError(
+      "Say which dead letters: ids, or at least one filter, or --all, or --set; not two of these",
+    );
   }
   const ids = given.rest.map((word) => {
     const { data } = idSchema.safeParse(word);
@@ -88,7 +96,7 @@ export function readRedriveFlags(args: readonly string[]) {
     return data;
   });
   refuseUnasked(how);
-  return { ...how, ids, filter, ages, because: discard ? because ?? "" : null };
+  return { ...how, set, ids, filter, ages, because: discard ? because ?? "" : null };
 }
 /** The names and values of those that are given. */
 function present<T>(values: Readonly<Record<string, T | undefined>>): [name: string, value: T][] {
@@ -97,25 +105,18 @@ function present<T>(values: Readonly<Record<string, T | undefined>>): [name: str
 
 type RedriveOptions = NonNullable<ReturnType<typeof readRedriveFlags>>;
 
-// What may be long is left out: one run may have thousands of letters.
-const { body: _body, detail: _detail, ...fields } = deadLetterSchema.shape;
-const letterSchema = mini.object(fields);
-type Letter = mini.infer<typeof letterSchema>;
-const pageSchema = mini.extend(deadLettersPageSchema, { deadLetters: mini.array(letterSchema) });
-
 const ROOT = "/ops/dead-letters";
-/** Letters in a page, and ids in one request: the most that the API takes. */
+const SETS = "/ops/replays";
+/** Letters in a page: the most that the API takes. */
 const PAGE_LETTERS = 100;
-/** Letters that one run takes at most; more are for the next one. */
-const MAX_TAKEN = 10_000;
 
-/** The open letter with the id. Errors: as the API's, with the id; also where the letter is closed. */
-async function findLetter(ask: AskOps, id: string): Promise<Letter> {
-  const letter = await ask(letterSchema, `${ROOT}/${id}`).catch((error) => {
+/** Errors: as the API's, with the id; also where the letter is closed. */
+async function checkOpen(ask: AskOps, id: string): Promise<void> {
+  const { state, resolution } = await ask(deadLetterSchema, `${ROOT}/${id}`).catch((error) => {
     throw error instanceof ApiError ? new ApiError(error.status, `${id}: ${error.message}`) : error;
   });
-  if (letter.state === "OPEN") return letter;
-  throw new ApiError(null, `${id} is closed: ${letter.state}, ${letter.resolution}. Nothing was done.`);
+  if (state === "OPEN") return;
+  throw new ApiError(null, `${id} is closed: ${state}, ${resolution}. Nothing was done.`);
 }
 
 /**
@@ -127,83 +128,101 @@ export function databaseTime({ at, figures }: SystemStatus): number {
   return Date.parse(at) - (api?.clockAheadMs ?? 0);
 }
 
-/** The open letters that are meant, oldest first, as they are to be processed; `more` where one run does not take all. */
-async function findLetters(ask: AskOps, { ids, filter, ages }: RedriveOptions) {
-  const letters: Letter[] = [];
-  for (const id of new Set(ids)) letters.push(await findLetter(ask, id));
-  if (ids.length > 0) return { letters: letters.sort((a, b) => a.id < b.id ? -1 : 1), more: false };
+/** The frozen set that is meant: that of an earlier dry run, or a new one of the letters that are open now. */
+async function freeze(ask: AskOps, { set, ids, filter, ages }: RedriveOptions): Promise<PreparedReplay> {
+  if (set !== undefined) {
+    const at = `${SETS}/${set}`;
+    return { ...await ask(replaySchema, at), ...await ask(replayEventsPageSchema, `${at}/events`) };
+  }
+  for (const id of ids) await checkOpen(ask, id);
   const nowMs = ages.length > 0 ? databaseTime(await ask(systemStatusSchema, "/ops/status")) : 0;
   const bounds = ages.map(([name, ms]) => [name, new Date(nowMs - ms).toISOString()]);
-  let cursor: string | null = null;
-  do {
-    const rest: string[][] = cursor === null ? [] : [["cursor", cursor]];
-    const query = new URLSearchParams([
-      ...filter,
-      ...bounds,
-      ["state", "OPEN"],
-      ["limit", `${PAGE_LETTERS}`],
-      ...rest,
-    ]);
-    const page: mini.infer<typeof pageSchema> = await ask(pageSchema, `${ROOT}?${query}`);
-    letters.push(...page.deadLetters);
-    cursor = page.nextCursor;
-  } while (cursor !== null && letters.length < MAX_TAKEN);
-  return { letters: letters.reverse(), more: cursor !== null };
+  const selection = { ...Object.fromEntries([...filter, ...bounds]), ...ids.length > 0 ? { ids } : {} };
+  return await ask(preparedReplaySchema, `${ROOT}/sets`, "POST", selection);
 }
 
-/** What became of a batch; the API names what there was to do. */
-const batchSchema = mini.partial(mini.object({ ...redrivenSchema.shape, ...discardedSchema.shape }));
+/** All letters of the set, for whoever reads the answer with a program. */
+async function readLetters(ask: AskOps, { id }: PreparedReplay) {
+  const letters: ReplayEventJson[] = [];
+  for (let cursor: string | null = "0"; cursor !== null;) {
+    const page: z.infer<typeof replayEventsPageSchema> = await ask(
+      replayEventsPageSchema,
+      `${SETS}/${id}/events?limit=${PAGE_LETTERS}&cursor=${cursor}`,
+    );
+    letters.push(...page.events);
+    cursor = page.nextCursor;
+  }
+  return letters.map(
+    ({ deadLetterId: id, type: eventType, occurredAt: lastFailedAt, error: reason, ...letter }) => {
+      const { consumer, eventId, orderId, correlationId } = letter;
+      return { id, consumer, eventId, eventType, orderId, correlationId, reason, lastFailedAt };
+    },
+  );
+}
+
+/** What was done with a set, and how many letters were left alone since it was cancelled. */
+type Outcome = Omit<RedrivenJson, "setId" | "left"> & { discarded: number; untouched: number };
 
 /**
- * Redrives or discards the letters, as many at once as the API takes; a Ctrl-C ends it after the current batch.
+ * Redrives or discards the letters of the set, as many at once as the API takes; a Ctrl-C ends it after the current batch.
  *
  * Errors: `ApiError`, which says how far it got.
  */
-async function dealWith(ask: AskOps, letters: readonly Letter[], because: string | null) {
-  using stop = stopOnSignals(null);
-  using progress = startProgress("dead letters", letters.length);
-  const [path, what] = because === null ? [`${ROOT}/redrive`, {}] : [`${ROOT}/discard`, { because }];
+async function dealWith(
+  ask: AskOps,
+  { id: setId, total }: PreparedReplay,
+  because: string | null,
+): Promise<Outcome> {
   const sum = {
     redriven: 0,
     alreadyProcessed: 0,
     discarded: 0,
-    refused: [] as { id: string; error: string }[],
+    gone: 0,
+    refused: [] as RedrivenJson["refused"],
   };
-  let at = 0;
-  for (; at < letters.length && !stop.signal.aborted; at = Math.min(at + PAGE_LETTERS, letters.length)) {
-    const ids = letters.slice(at, at + PAGE_LETTERS).map(({ id }) => id);
-    const batch = await ask(batchSchema, path, "POST", { ids, ...what }).catch((error) => {
-      if (!(error instanceof ApiError)) throw error;
-      throw new ApiError(error.status, `After ${at} of ${letters.length} dead letters: ${error.message}`);
-    });
-    sum.redriven += batch.redriven ?? 0;
-    sum.alreadyProcessed += batch.alreadyProcessed ?? 0;
-    sum.discarded += batch.discarded ?? 0;
-    sum.refused.push(...batch.refused ?? []);
-    progress.at(at + ids.length);
+  if (because !== null) {
+    const { discarded, gone } = await ask(discardedSchema, `${ROOT}/discard`, "POST", { setId, because });
+    return { ...sum, discarded, gone, untouched: 0 };
   }
-  // Somebody else has dealt with the others, or was dealing with them, in the same moment.
-  const gone = at - sum.redriven - sum.alreadyProcessed - sum.discarded - sum.refused.length;
-  return { ...sum, gone, untouched: letters.length - at };
+  using stop = stopOnSignals(null);
+  using progress = startProgress("dead letters", total);
+  let left = total;
+  while (left > 0 && !stop.signal.aborted) {
+    const batch = await ask(redrivenSchema, `${ROOT}/redrive`, "POST", { setId }).catch((error) => {
+      if (!(error instanceof ApiError)) throw error;
+      const at = total - left;
+      throw new ApiError(error.status, `After ${at} of ${total} dead letters: ${error.message}`);
+    });
+    sum.redriven += batch.redriven;
+    sum.alreadyProcessed += batch.alreadyProcessed;
+    sum.gone += batch.gone;
+    sum.refused.push(...batch.refused);
+    left = batch.left;
+    progress.at(total - left);
+  }
+  if (left > 0) await ask(replaySchema, `${SETS}/${setId}/cancel`, "POST"); // or the relay would go on with it
+  return { ...sum, untouched: left };
 }
 
 /** The letters that are meant: their count, and the first of them in columns. */
-function showLetters({ letters, more }: Awaited<ReturnType<typeof findLetters>>): string[] {
+function showLetters({ total, events }: PreparedReplay): string[] {
   return [
-    `${counted(letters.length, "dead letter")}, oldest first:`,
-    ...listed(letters, letters.length, [
-      ({ id }) => id,
-      ({ lastFailedAt }) => lastFailedAt,
+    `${counted(total, "dead letter")}, oldest first:`,
+    ...listed(events, total, [
+      ({ deadLetterId }) => deadLetterId ?? "-",
+      ({ occurredAt }) => occurredAt ?? "-",
       ({ consumer }) => consumer,
-      ({ eventType }) => eventType ?? "no event",
-      ({ reason, orderId }) => orderId ? `${reason}, order ${orderId}` : reason,
+      ({ type }) => type ?? "no event",
+      ({ error, orderId }) => orderId ? `${error}, order ${orderId}` : error ?? "-",
     ]),
-    ...more ? [`There are more: these are the newest ${letters.length}. Run it again for the rest.`] : [],
+    ...isFull(total) ? [`There may be more: these are the oldest ${total}. Run it again for the rest.`] : [],
   ];
 }
 
+const isFull = (total: number): boolean => total >= MAX_SET_LETTERS;
+
 /** What came of them, a line for each kind of end. */
-export function showOutcome(outcome: Awaited<ReturnType<typeof dealWith>>): string[] {
+export function showOutcome(outcome: Outcome): string[] {
   const { redriven, alreadyProcessed, discarded, gone, refused, untouched } = outcome;
   const kinds: [number, string][] = [
     [redriven, "sent to their consumers again"],
@@ -226,22 +245,28 @@ const ANSWER_MS = 15_000;
 
 async function run(options: RedriveOptions): Promise<number> {
   const { url, because, "dry-run": dryRun, yes, json } = options;
-  const { ask } = opsApi(url, ANSWER_MS);
+  const { ask, advise } = opsApi(url, ANSWER_MS);
   const tell = teller(json);
-  const found = await findLetters(ask, options);
-  const about = { action: because === null ? "redrive" : "discard", dryRun, ...found };
-  const isEmpty = found.letters.length === 0;
-  tell(isEmpty ? "No open dead letter matches." : showLetters(found).join("\n"));
-  if (dryRun || isEmpty) {
-    tell("Nothing has been done.", { ...about, outcome: null });
+  const set = await freeze(ask, options);
+  const { id: setId, total } = set;
+  const action = because === null ? "redrive" : "discard";
+  const letters = json ? await readLetters(ask, set) : [];
+  const about = { action, dryRun, setId, letters, more: isFull(total) };
+  tell(total === 0 ? "No open dead letter matches." : showLetters(set).join("\n"));
+  if (dryRun || total === 0) {
+    const next = ` Do it with exactly these: ${advise(`redrive --set=${setId}`)}`;
+    tell(`Nothing has been done.${total === 0 ? "" : next}`, { ...about, outcome: null });
     return EXIT_DONE;
   }
   const question = because === null ? "Send them to their consumers again?" : "Discard them permanently?";
-  if (!isWanted(yes, question)) return EXIT_NOT_DONE;
-  const outcome = await dealWith(ask, found.letters, because);
+  if (!isWanted(yes, question)) {
+    await ask(replaySchema, `${SETS}/${setId}/cancel`, "POST");
+    return EXIT_NOT_DONE;
+  }
+  const outcome = await dealWith(ask, set, because);
   tell(showOutcome(outcome).join("\n"), { ...about, outcome });
   if (outcome.untouched > 0) return EXIT_NOT_DONE;
-  return found.more || outcome.refused.length > 0 ? EXIT_FOUND : EXIT_DONE;
+  return isFull(total) || outcome.refused.length > 0 ? EXIT_FOUND : EXIT_DONE;
 }
 
 if (import.meta.main) {

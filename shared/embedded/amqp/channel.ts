@@ -105,79 +105,86 @@ export function endChannel(channel: Channel): void {
   deliveries.clear();
 }
 
+/** The arguments of a method's answer, which is called after it. */
+type Answer<N extends MethodName> = `${N}-ok` extends MethodName ? MethodArguments<`${N}-ok`> : never;
+
+/** What the methods do that a client sends on an open channel; what they return is answered, unless it asks for no answer. */
+const HANDLERS: {
+  readonly [N in MethodName]?: (channel: Channel, args: MethodArguments<N>) => Answer<N> | void;
+} = {
+  "basic.publish"(channel, args) {
+    if (args.immediate) throw new AmqpError(540, "immediate=true");
+    channel.publishing = args;
+  },
+  "basic.ack": acknowledge,
+  "basic.nack": refuseDelivery,
+  "basic.reject": (channel, args) => refuseDelivery(channel, { ...args, multiple: false }),
+  "basic.recover"(channel, { requeue }) {
+    if (!requeue) throw new AmqpError(540, "requeue=false");
+    refuseDelivery(channel, { deliveryTag: 0, multiple: true, requeue });
+    return {};
+  },
+  "basic.get": getMessage,
+  "basic.qos": setPrefetch,
+  "basic.consume": startConsumer,
+  "basic.cancel": cancelConsumer,
+  "confirm.select"(channel) {
+    channel.confirms ??= { published: 0, confirmed: 0 };
+    return {};
+  },
+  "queue.declare"(channel, args) {
+    const name = args.passive ? queueName(channel, args.queue) : args.queue;
+    const queue = declareQueue(channel.broker, { ...args, queue: name }, channel.peer);
+    channel.lastQueue = queue.name;
+    return { queue: queue.name, messageCount: queue.ready.length, consumerCount: queue.consumers.size };
+  },
+  "queue.bind"(channel, { exchange, queue: given, routingKey }) {
+    const queue = namedQueue(channel, given);
+    // An empty key beside an empty queue name stands for the queue's name (section 1.7.2.3.3).
+    const key = given === "" && routingKey === "" ? queue.name : routingKey;
+    addBinding(channel.broker, exchange, key, queue);
+    return {};
+  },
+  "queue.unbind"(channel, { exchange, queue: given, routingKey }) {
+    refuseDefaultExchange(exchange);
+    const queue = queueIfThere(channel, given);
+    if (queue) removeBinding(channel.broker, exchange, routingKey, queue);
+    return {};
+  },
+  "queue.purge": (channel, { queue }) => ({ messageCount: purge(namedQueue(channel, queue)) }),
+  "queue.delete"(channel, { queue: given, ifUnused, ifEmpty }) {
+    const queue = queueIfThere(channel, given);
+    if (!queue) return { messageCount: 0 };
+    const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
+    if (ifUnused && queue.consumers.size > 0) throw refuse("in use");
+    if (ifEmpty && queue.ready.length > 0) throw refuse("not empty");
+    return { messageCount: deleteQueue(channel.broker, queue) };
+  },
+  "exchange.declare"({ broker }, args) {
+    declareExchange(broker, args);
+    return {};
+  },
+  "exchange.delete"({ broker }, { exchange, ifUnused }) {
+    deleteExchange(broker, exchange, ifUnused);
+    return {};
+  },
+};
+
 /**
  * Does what a method asks of an open channel, and replies.
  *
  * Errors: an `AmqpError` where channel or connection must close for it; 503 for a method that only a server sends.
  */
-export function handleChannelMethod(channel: Channel, method: Method): void {
-  const { id, peer, broker } = channel;
-  function reply<N extends MethodName>(name: N, args: MethodArguments<N>): void {
-    if (!("noWait" in method.args && method.args.noWait)) peer.send(id, name, args);
-  }
-  if (channel.publishing) throw new AmqpError(505, `${method.name} amid the content of a message`);
-  switch (method.name) {
-    case "basic.publish":
-      if (method.args.immediate) throw new AmqpError(540, "immediate=true");
-      channel.publishing = method.args;
-      return;
-    case "basic.ack":
-      return acknowledge(channel, method.args);
-    case "basic.nack":
-      return refuseDelivery(channel, method.args);
-    case "basic.reject":
-      return refuseDelivery(channel, { ...method.args, multiple: false });
-    case "basic.get":
-      return getMessage(channel, method.args);
-    case "basic.qos":
-      setPrefetch(channel, method.args);
-      return reply("basic.qos-ok", {});
-    case "basic.consume":
-      return startConsumer(channel, method.args);
-    case "basic.cancel":
-      cancelConsumer(channel, method.args.consumerTag);
-      return reply("basic.cancel-ok", { consumerTag: method.args.consumerTag });
-    case "basic.recover":
-      if (!method.args.requeue) throw new AmqpError(540, "requeue=false");
-      refuseDelivery(channel, { deliveryTag: 0, multiple: true, requeue: true });
-      return reply("basic.recover-ok", {});
-    case "confirm.select":
-      channel.confirms ??= { published: 0, confirmed: 0 };
-      return reply("confirm.select-ok", {});
-    case "queue.declare": {
-      const { queue: given, passive } = method.args;
-      const name = passive ? queueName(channel, given) : given;
-      const { name: queue, ready, consumers } = declareQueue(broker, { ...method.args, queue: name }, peer);
-      channel.lastQueue = queue;
-      const counts = { messageCount: ready.length, consumerCount: consumers.size };
-      return reply("queue.declare-ok", { queue, ...counts });
-    }
-    case "queue.bind": {
-      const { exchange, queue: given, routingKey } = method.args;
-      const queue = namedQueue(channel, given);
-      // An empty key beside an empty queue name stands for the queue's name (section 1.7.2.3.3).
-      addBinding(broker, exchange, given === "" && routingKey === "" ? queue.name : routingKey, queue);
-      return reply("queue.bind-ok", {});
-    }
-    case "queue.unbind": {
-      const { exchange, routingKey } = method.args;
-      refuseDefaultExchange(exchange);
-      const queue = queueIfThere(channel, method.args.queue);
-      if (queue) removeBinding(broker, exchange, routingKey, queue);
-      return reply("queue.unbind-ok", {});
-    }
-    case "queue.purge":
-      return reply("queue.purge-ok", { messageCount: purge(namedQueue(channel, method.args.queue)) });
-    case "queue.delete":
-      return reply("queue.delete-ok", { messageCount: deleteNamedQueue(channel, method.args) });
-    case "exchange.declare":
-      declareExchange(broker, method.args);
-      return reply("exchange.declare-ok", {});
-    case "exchange.delete":
-      deleteExchange(broker, method.args.exchange, method.args.ifUnused);
-      return reply("exchange.delete-ok", {});
-    default:
-      throw new AmqpError(503, `${method.name} is not for a client to send here`);
+export function handleChannelMethod(channel: Channel, { name, args }: Method): void {
+  if (channel.publishing) throw new AmqpError(505, `${name} amid the content of a message`);
+  // Sound: each handler stands under the name of the method that it takes, and answers with what that one's answer takes.
+  const handle = HANDLERS[name] as
+    | ((channel: Channel, args: object) => MethodArguments<MethodName> | void)
+    | undefined;
+  if (!handle) throw new AmqpError(503, `${name} is not for a client to send here`);
+  const answer = handle(channel, args);
+  if (answer && !("noWait" in args && args.noWait)) {
+    channel.peer.send(channel.id, `${name}-ok` as MethodName, answer);
   }
 }
 
@@ -196,15 +203,6 @@ function queueName({ lastQueue }: Channel, given: string): string {
 function queueIfThere(channel: Channel, given: string): Queue | undefined {
   const name = queueName(channel, given);
   return channel.broker.queues.has(name) ? findQueue(channel.broker, name, channel.peer) : undefined;
-}
-
-function deleteNamedQueue(channel: Channel, args: MethodArguments<"queue.delete">): number {
-  const queue = queueIfThere(channel, args.queue);
-  if (!queue) return 0;
-  const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
-  if (args.ifUnused && queue.consumers.size > 0) throw refuse("in use");
-  if (args.ifEmpty && queue.ready.length > 0) throw refuse("not empty");
-  return deleteQueue(channel.broker, queue);
 }
 
 /**
@@ -301,10 +299,11 @@ export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
 }
 
 /** A limit for the consumers still to come, or with `global` for the channel as a whole. */
-function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
+function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): Answer<"basic.qos"> {
   if (args.prefetchSize !== 0) throw new AmqpError(540, `prefetch_size!=0 (${args.prefetchSize})`);
   channel[args.global ? "channelPrefetch" : "prefetch"] = args.prefetchCount;
   wakeConsumers(channel);
+  return {};
 }
 
 function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
@@ -365,12 +364,14 @@ function createConsumer(
 }
 
 /** An unknown tag is no error. */
-function cancelConsumer(channel: Channel, tag: string): void {
-  const consumer = channel.consumers.get(tag);
-  if (!consumer) return;
-  channel.consumers.delete(tag);
-  removeConsumer(consumer.queue, consumer);
-  deleteIfUnused(channel, consumer.queue);
+function cancelConsumer(channel: Channel, { consumerTag }: MethodArguments<"basic.cancel">) {
+  const consumer = channel.consumers.get(consumerTag);
+  if (consumer) {
+    channel.consumers.delete(consumerTag);
+    removeConsumer(consumer.queue, consumer);
+    deleteIfUnused(channel, consumer.queue);
+  }
+  return { consumerTag };
 }
 
 function deleteIfUnused(channel: Channel, queue: Queue): void {

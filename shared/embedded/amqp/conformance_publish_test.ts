@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { ConfirmChannel, Message, Options } from "amqplib";
-import { conformanceTest, ready, send, until, untilReady } from "./testdata/conformance.ts";
+import { conformance, ready, send, until, untilReady } from "./testdata/conformance.ts";
 
 /** Publishes one message and says whether it was confirmed ("ack") or refused ("nack"). */
 async function settle(
@@ -15,72 +15,73 @@ async function settle(
   return outcome;
 }
 
-conformanceTest("every message is confirmed, routed or not", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const numbers = Array.from({ length: 1000 }, (_, index) => index);
-  const confirmed: number[] = [];
-  for (const index of numbers) {
-    const confirm = (error: unknown) => assert(!error) ?? confirmed.push(index);
-    channel.sendToQueue(index % 3 === 0 ? "nowhere" : queue, Buffer.from("x"), {}, confirm);
-  }
-  await channel.waitForConfirms();
-  assertEquals(confirmed.sort((one, other) => one - other), numbers); // RabbitMQ may confirm the unroutable ones sooner
-  assertEquals(await ready(channel, queue), 666);
-});
-
-conformanceTest("a mandatory message that reaches no queue is returned, then confirmed", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const events: string[] = [];
-  let returned: Message | undefined;
-  channel.on("return", (message: Message) => {
-    events.push("return");
-    returned = message;
-  });
-  const options = { mandatory: true, messageId: "m-1", headers: { a: 1 } };
-  events.push(`routed ${await settle(channel, "", queue, options)}`);
-  events.push(await settle(channel, "amq.topic", "no.such.key", options));
-  await until("the return", () => returned !== undefined);
-  assertEquals(events, ["routed ack", "return", "ack"]);
-  assert(returned);
-  const reason = { replyCode: 312, replyText: "NO_ROUTE", exchange: "amq.topic", routingKey: "no.such.key" };
-  assertObjectMatch(returned.fields, reason);
-  assertEquals([returned.properties.messageId, returned.properties.headers?.["a"]], ["m-1", 1]);
-  assertEquals(returned.content.toString(), "x");
-});
-
-conformanceTest("an error of the channel leaves confirmed what was confirmed before", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await broker.refuses(404, "no exchange 'nowhere'", async (doomed) => {
-    await send(doomed, queue, "abc");
-    doomed.publish("nowhere", "key", Buffer.from("x"));
-  });
-  assertEquals(await ready(channel, queue), 3);
-});
-
-conformanceTest("an invalid expiration and a foreign user id are refused with 406", async (broker) => {
-  for (const options of [{ expiration: "soon" }, { expiration: "-1" }, { userId: "somebody else" }]) {
-    await broker.refuses(406, "", (channel) => channel.publish("", "key", Buffer.from("x"), options));
-  }
-});
-
-conformanceTest("bodies of any size arrive as they were sent", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  // Around the edges of one frame (131,072 less 8), many frames, and none at all.
-  for (const size of [0, 1, 131_063, 131_064, 131_065, 262_128, 1024 * 1024, 3_000_000]) {
-    const body = Buffer.from(new Uint8Array(size).map((_, index) => index * 31 + (index >> 8)).buffer);
-    channel.sendToQueue(queue, body);
+conformance({
+  async "every message is confirmed, routed or not"({ channel, queue }) {
+    const numbers = Array.from({ length: 1000 }, (_, index) => index);
+    const confirmed: number[] = [];
+    for (const index of numbers) {
+      const confirm = (error: unknown) => assert(!error) ?? confirmed.push(index);
+      channel.sendToQueue(index % 3 === 0 ? "nowhere" : queue, Buffer.from("x"), {}, confirm);
+    }
     await channel.waitForConfirms();
-    const message = await channel.get(queue, { noAck: true });
-    assert(message);
-    assertEquals(message.content.byteLength, size);
-    assertEquals(Buffer.compare(message.content, body), 0, `${size} bytes differ`);
-  }
-});
+    assertEquals(confirmed.sort((one, other) => one - other), numbers); // RabbitMQ may confirm the unroutable ones sooner
+    assertEquals(await ready(channel, queue), 666);
+  },
 
-conformanceTest(
-  "all properties and header types arrive as they were sent, dead-lettered too",
-  async (broker) => {
-    const { channel, queue: dead } = await broker.channelWithQueue();
+  async "a mandatory message that reaches no queue is returned, then confirmed"({ channel, queue }) {
+    const events: string[] = [];
+    let returned: Message | undefined;
+    channel.on("return", (message: Message) => {
+      events.push("return");
+      returned = message;
+    });
+    const options = { mandatory: true, messageId: "m-1", headers: { a: 1 } };
+    events.push(`routed ${await settle(channel, "", queue, options)}`);
+    events.push(await settle(channel, "amq.topic", "no.such.key", options));
+    await until("the return", () => returned !== undefined);
+    assertEquals(events, ["routed ack", "return", "ack"]);
+    assert(returned);
+    const reason = {
+      replyCode: 312,
+      replyText: "NO_ROUTE",
+      exchange: "amq.topic",
+      routingKey: "no.such.key",
+    };
+    assertObjectMatch(returned.fields, reason);
+    assertEquals([returned.properties.messageId, returned.properties.headers?.["a"]], ["m-1", 1]);
+    assertEquals(returned.content.toString(), "x");
+  },
+
+  async "an error of the channel leaves confirmed what was confirmed before"({ broker, channel, queue }) {
+    await broker.refuses(404, "no exchange 'nowhere'", async (doomed) => {
+      await send(doomed, queue, "abc");
+      doomed.publish("nowhere", "key", Buffer.from("x"));
+    });
+    assertEquals(await ready(channel, queue), 3);
+  },
+
+  async "an invalid expiration and a foreign user id are refused with 406"({ broker }) {
+    for (const options of [{ expiration: "soon" }, { expiration: "-1" }, { userId: "somebody else" }]) {
+      await broker.refuses(406, "", (channel) => channel.publish("", "key", Buffer.from("x"), options));
+    }
+  },
+
+  async "bodies of any size arrive as they were sent"({ channel, queue }) {
+    // Around the edges of one frame (131,072 less 8), many frames, and none at all.
+    for (const size of [0, 1, 131_063, 131_064, 131_065, 262_128, 1024 * 1024, 3_000_000]) {
+      const body = Buffer.from(new Uint8Array(size).map((_, index) => index * 31 + (index >> 8)).buffer);
+      channel.sendToQueue(queue, body);
+      await channel.waitForConfirms();
+      const message = await channel.get(queue, { noAck: true });
+      assert(message);
+      assertEquals(message.content.byteLength, size);
+      assertEquals(Buffer.compare(message.content, body), 0, `${size} bytes differ`);
+    }
+  },
+
+  async "all properties and header types arrive as they were sent, dead-lettered too"(
+    { broker, channel, queue: dead },
+  ) {
     const queue = await broker.queue(channel, { deadLetterExchange: "", deadLetterRoutingKey: dead });
     const plain = {
       text: "žluťoučký kůň",
@@ -139,19 +140,18 @@ conformanceTest(
       assertEquals(JSON.parse(JSON.stringify(Object.fromEntries(own))), expected);
     }
   },
-);
 
-conformanceTest("reject-publish refuses what is over x-max-length in one of the queues", async (broker) => {
-  const channel = await broker.channel();
-  const full = await broker.queue(channel, { maxLength: 2, arguments: { "x-overflow": "reject-publish" } });
-  const roomy = await broker.queue(channel);
-  const exchange = await broker.exchange(channel, "fanout");
-  await channel.bindQueue(full, exchange, "");
-  await channel.bindQueue(roomy, exchange, "");
-  const outcomes = await Promise.all([1, 2, 3, 4].map(() => settle(channel, exchange, "")));
-  assertEquals(outcomes, ["ack", "ack", "nack", "nack"]);
-  assertEquals(await ready(channel, full), 2);
-  await untilReady(channel, roomy, 4);
-  await channel.get(full, { noAck: true });
-  assertEquals(await settle(channel, exchange, ""), "ack"); // room again
+  async "reject-publish refuses what is over x-max-length in one of the queues"({ broker, channel }) {
+    const full = await broker.queue(channel, { maxLength: 2, arguments: { "x-overflow": "reject-publish" } });
+    const roomy = await broker.queue(channel);
+    const exchange = await broker.exchange(channel, "fanout");
+    await channel.bindQueue(full, exchange, "");
+    await channel.bindQueue(roomy, exchange, "");
+    const outcomes = await Promise.all([1, 2, 3, 4].map(() => settle(channel, exchange, "")));
+    assertEquals(outcomes, ["ack", "ack", "nack", "nack"]);
+    assertEquals(await ready(channel, full), 2);
+    await untilReady(channel, roomy, 4);
+    await channel.get(full, { noAck: true });
+    assertEquals(await settle(channel, exchange, ""), "ack"); // room again
+  },
 });

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Channel } from "amqplib";
 import {
   closeReason,
-  conformanceTest,
+  conformance,
   consumeInto,
   QUORUM,
   send,
@@ -10,202 +10,197 @@ import {
   untilReady,
 } from "./testdata/conformance.ts";
 
-conformanceTest("queue.declare again as it was made changes nothing", async (broker) => {
-  const channel = await broker.channel();
-  const options = { durable: true, messageTtl: 60_000, arguments: { "x-made-up": 1 } };
-  const queue = await broker.queue(channel, options);
-  await send(channel, queue, ["kept"]);
-  assertEquals(await channel.assertQueue(queue, options), { queue, messageCount: 1, consumerCount: 0 });
-  const classic = { durable: true, messageTtl: 60_000, arguments: { "x-queue-type": "classic" } };
-  assertEquals((await channel.assertQueue(queue, classic)).messageCount, 1); // the default, said aloud
-});
+conformance({
+  async "queue.declare again as it was made changes nothing"({ broker, channel }) {
+    const options = { durable: true, messageTtl: 60_000, arguments: { "x-made-up": 1 } };
+    const queue = await broker.queue(channel, options);
+    await send(channel, queue, ["kept"]);
+    assertEquals(await channel.assertQueue(queue, options), { queue, messageCount: 1, consumerCount: 0 });
+    const classic = { durable: true, messageTtl: 60_000, arguments: { "x-queue-type": "classic" } };
+    assertEquals((await channel.assertQueue(queue, classic)).messageCount, 1); // the default, said aloud
+  },
 
-conformanceTest("queue.declare otherwise than it was made is refused with 406", async (broker) => {
-  const { queue } = await broker.channelWithQueue({ messageTtl: 1000 });
-  const cases = {
-    "durable": { durable: false, messageTtl: 1000 },
-    "auto_delete": { autoDelete: true, messageTtl: 1000 },
-    "x-message-ttl": { messageTtl: 2000 },
-    "x-max-length": { messageTtl: 1000, maxLength: 5 },
-    "x-dead-letter-exchange": { messageTtl: 1000, deadLetterExchange: "a" },
-  };
-  for (const [name, options] of Object.entries(cases)) {
-    await broker.refuses(406, `inequivalent arg '${name}'`, (other) => other.assertQueue(queue, options));
-  }
-  await broker.refuses(406, "inequivalent arg 'x-message-ttl'", (other) => other.assertQueue(queue));
-});
+  async "queue.declare otherwise than it was made is refused with 406"({ broker, channel }) {
+    const queue = await broker.queue(channel, { messageTtl: 1000 });
+    const cases = {
+      "durable": { durable: false, messageTtl: 1000 },
+      "auto_delete": { autoDelete: true, messageTtl: 1000 },
+      "x-message-ttl": { messageTtl: 2000 },
+      "x-max-length": { messageTtl: 1000, maxLength: 5 },
+      "x-dead-letter-exchange": { messageTtl: 1000, deadLetterExchange: "a" },
+    };
+    for (const [name, options] of Object.entries(cases)) {
+      await broker.refuses(406, `inequivalent arg '${name}'`, (other) => other.assertQueue(queue, options));
+    }
+    await broker.refuses(406, "inequivalent arg 'x-message-ttl'", (other) => other.assertQueue(queue));
+  },
 
-conformanceTest("queue.declare with invalid arguments is refused with 406", async (broker) => {
-  const cases = [
-    { "x-message-ttl": -1 },
-    { "x-message-ttl": "1000" },
-    { "x-max-length": -1 },
-    { "x-overflow": "spill" },
-    { "x-queue-type": "no-such-type" },
-    { "x-dead-letter-routing-key": "key without exchange" },
-    { "x-delivery-limit": 3 }, // of a classic queue
-  ];
-  for (const args of cases) {
-    const [name = ""] = Object.keys(args);
-    await broker.refuses(406, name, (other) => other.assertQueue(broker.unique("q"), { arguments: args }));
-  }
-});
+  async "queue.declare with invalid arguments is refused with 406"({ broker }) {
+    const cases = [
+      { "x-message-ttl": -1 },
+      { "x-message-ttl": "1000" },
+      { "x-max-length": -1 },
+      { "x-overflow": "spill" },
+      { "x-queue-type": "no-such-type" },
+      { "x-dead-letter-routing-key": "key without exchange" },
+      { "x-delivery-limit": 3 }, // of a classic queue
+    ];
+    for (const args of cases) {
+      const [name = ""] = Object.keys(args);
+      await broker.refuses(406, name, (other) => other.assertQueue(broker.unique("q"), { arguments: args }));
+    }
+  },
 
-conformanceTest("quorum queues must be durable, shared, lasting and named", async (broker) => {
-  for (const options of [{ durable: false }, { exclusive: true }, { autoDelete: true }]) {
-    const declare = (channel: Channel) => broker.queue(channel, { ...options, ...QUORUM });
-    await broker.refuses(406, "invalid property", declare);
-  }
-  await broker.refuses(406, "server-named", (channel) => channel.assertQueue("", QUORUM));
-});
+  async "quorum queues must be durable, shared, lasting and named"({ broker }) {
+    for (const options of [{ durable: false }, { exclusive: true }, { autoDelete: true }]) {
+      const declare = (channel: Channel) => broker.queue(channel, { ...options, ...QUORUM });
+      await broker.refuses(406, "invalid property", declare);
+    }
+    await broker.refuses(406, "server-named", (channel) => channel.assertQueue("", QUORUM));
+  },
 
-conformanceTest("a passive declare tells ready messages and consumers, or 404", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "abc");
-  assertEquals(await channel.checkQueue(queue), { queue, messageCount: 3, consumerCount: 0 });
-  await channel.prefetch(1);
-  await consumeInto(channel, queue);
-  await untilReady(channel, queue, 2);
-  assertEquals((await channel.checkQueue(queue)).consumerCount, 1);
-  await broker.refuses(404, "no queue 'nowhere' in vhost '/'", (other) => other.checkQueue("nowhere"));
-  await broker.refuses(404, "no exchange 'nowhere' in vhost '/'", (other) => other.checkExchange("nowhere"));
-});
+  async "a passive declare tells ready messages and consumers, or 404"({ broker, channel, queue }) {
+    await send(channel, queue, "abc");
+    assertEquals(await channel.checkQueue(queue), { queue, messageCount: 3, consumerCount: 0 });
+    await channel.prefetch(1);
+    await consumeInto(channel, queue);
+    await untilReady(channel, queue, 2);
+    assertEquals((await channel.checkQueue(queue)).consumerCount, 1);
+    await broker.refuses(404, "no queue 'nowhere' in vhost '/'", (other) => other.checkQueue("nowhere"));
+    await broker.refuses(
+      404,
+      "no exchange 'nowhere' in vhost '/'",
+      (other) => other.checkExchange("nowhere"),
+    );
+  },
 
-conformanceTest("server-named queues get names of their own", async (broker) => {
-  const channel = await broker.channel();
-  const first = await channel.assertQueue("", { exclusive: true });
-  const second = await channel.assertQueue("", { exclusive: true });
-  assertMatch(first.queue, /^amq\.gen-[\w-]{22}$/);
-  assertEquals(first.queue === second.queue, false);
-});
+  async "server-named queues get names of their own"({ channel }) {
+    const first = await channel.assertQueue("", { exclusive: true });
+    const second = await channel.assertQueue("", { exclusive: true });
+    assertMatch(first.queue, /^amq\.gen-[\w-]{22}$/);
+    assertEquals(first.queue === second.queue, false);
+  },
 
-conformanceTest("an empty queue name stands for the queue declared last", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await channel.bindQueue("", "amq.direct", queue);
-  channel.publish("amq.direct", queue, Buffer.from("x"));
-  await channel.waitForConfirms();
-  assertEquals((await channel.purgeQueue("")).messageCount, 1);
-});
+  async "an empty queue name stands for the queue declared last"({ channel, queue }) {
+    await channel.bindQueue("", "amq.direct", queue);
+    channel.publish("amq.direct", queue, Buffer.from("x"));
+    await channel.waitForConfirms();
+    assertEquals((await channel.purgeQueue("")).messageCount, 1);
+  },
 
-conformanceTest("exclusive queues are locked to their connection and go with it", async (broker) => {
-  const owner = await broker.connect();
-  const queue = await broker.queue(await broker.channel(owner), { exclusive: true });
-  const attempts: ((other: Channel) => Promise<unknown>)[] = [
-    (other) => other.checkQueue(queue),
-    (other) => other.assertQueue(queue, { exclusive: true }),
-    (other) => other.consume(queue, () => {}),
-    (other) => other.get(queue),
-    (other) => other.bindQueue(queue, "amq.topic", "key"),
-    (other) => other.purgeQueue(queue),
-    (other) => other.deleteQueue(queue),
-  ];
-  for (const attempt of attempts) await broker.refuses(405, `locked queue '${queue}'`, attempt);
-  await (await broker.channel(owner)).checkQueue(queue);
-  await owner.close();
-  const watcher = await broker.channel();
-  await until("the queue to be gone", async () => (await watcher.assertQueue(queue)).queue === queue);
-});
+  async "exclusive queues are locked to their connection and go with it"({ broker }) {
+    const owner = await broker.connect();
+    const queue = await broker.queue(await broker.channel(owner), { exclusive: true });
+    const attempts: ((other: Channel) => Promise<unknown>)[] = [
+      (other) => other.checkQueue(queue),
+      (other) => other.assertQueue(queue, { exclusive: true }),
+      (other) => other.consume(queue, () => {}),
+      (other) => other.get(queue),
+      (other) => other.bindQueue(queue, "amq.topic", "key"),
+      (other) => other.purgeQueue(queue),
+      (other) => other.deleteQueue(queue),
+    ];
+    for (const attempt of attempts) await broker.refuses(405, `locked queue '${queue}'`, attempt);
+    await (await broker.channel(owner)).checkQueue(queue);
+    await owner.close();
+    const watcher = await broker.channel();
+    await until("the queue to be gone", async () => (await watcher.assertQueue(queue)).queue === queue);
+  },
 
-conformanceTest("auto-delete queues go with their last consumer, not before", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue({ autoDelete: true });
-  const first = await consumeInto(channel, queue);
-  const second = await consumeInto(channel, queue);
-  await channel.cancel(first.tag);
-  await channel.checkQueue(queue);
-  await channel.cancel(second.tag);
-  await broker.refuses(404, "no queue", (other) => other.checkQueue(queue));
-});
+  async "auto-delete queues go with their last consumer, not before"({ broker, channel }) {
+    const queue = await broker.queue(channel, { autoDelete: true });
+    const first = await consumeInto(channel, queue);
+    const second = await consumeInto(channel, queue);
+    await channel.cancel(first.tag);
+    await channel.checkQueue(queue);
+    await channel.cancel(second.tag);
+    await broker.refuses(404, "no queue", (other) => other.checkQueue(queue));
+  },
 
-conformanceTest("queue.delete honours ifEmpty and ifUnused, and is no error twice", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "ab");
-  await broker.refuses(406, "not empty", (other) => other.deleteQueue(queue, { ifEmpty: true }));
-  const idle = await broker.queue(channel);
-  const { tag } = await consumeInto(channel, idle);
-  await broker.refuses(406, "in use", (other) => other.deleteQueue(idle, { ifUnused: true }));
-  await channel.cancel(tag);
-  assertEquals(await channel.deleteQueue(idle, { ifUnused: true, ifEmpty: true }), { messageCount: 0 });
-  assertEquals(await channel.deleteQueue(queue), { messageCount: 2 });
-  assertEquals(await channel.deleteQueue(queue), { messageCount: 0 });
-});
+  async "queue.delete honours ifEmpty and ifUnused, and is no error twice"({ broker, channel, queue }) {
+    await send(channel, queue, "ab");
+    await broker.refuses(406, "not empty", (other) => other.deleteQueue(queue, { ifEmpty: true }));
+    const idle = await broker.queue(channel);
+    const { tag } = await consumeInto(channel, idle);
+    await broker.refuses(406, "in use", (other) => other.deleteQueue(idle, { ifUnused: true }));
+    await channel.cancel(tag);
+    assertEquals(await channel.deleteQueue(idle, { ifUnused: true, ifEmpty: true }), { messageCount: 0 });
+    assertEquals(await channel.deleteQueue(queue), { messageCount: 2 });
+    assertEquals(await channel.deleteQueue(queue), { messageCount: 0 });
+  },
 
-conformanceTest("queue.purge removes what is ready, and only that", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await send(channel, queue, "abc");
-  const out = await channel.get(queue);
-  assertEquals(await channel.purgeQueue(queue), { messageCount: 2 });
-  if (out) channel.nack(out);
-  await untilReady(channel, queue, 1);
-  await broker.refuses(404, "no queue", (other) => other.purgeQueue("nowhere"));
-});
+  async "queue.purge removes what is ready, and only that"({ broker, channel, queue }) {
+    await send(channel, queue, "abc");
+    const out = await channel.get(queue);
+    assertEquals(await channel.purgeQueue(queue), { messageCount: 2 });
+    if (out) channel.nack(out);
+    await untilReady(channel, queue, 1);
+    await broker.refuses(404, "no queue", (other) => other.purgeQueue("nowhere"));
+  },
 
-conformanceTest("exchange.declare otherwise than it was made is refused with 406", async (broker) => {
-  const channel = await broker.channel();
-  const exchange = await broker.exchange(channel, "topic", { durable: true });
-  await channel.assertExchange(exchange, "topic", { durable: true });
-  const cases = [
-    { name: "type", type: "fanout", options: {} },
-    { name: "durable", type: "topic", options: { durable: false } },
-    { name: "auto_delete", type: "topic", options: { autoDelete: true } },
-  ];
-  for (const { name, type, options } of cases) {
-    const declare = (other: Channel) => other.assertExchange(exchange, type, options);
-    await broker.refuses(406, `inequivalent arg '${name}'`, declare);
-  }
-});
+  async "exchange.declare otherwise than it was made is refused with 406"({ broker, channel }) {
+    const exchange = await broker.exchange(channel, "topic", { durable: true });
+    await channel.assertExchange(exchange, "topic", { durable: true });
+    const cases = [
+      { name: "type", type: "fanout", options: {} },
+      { name: "durable", type: "topic", options: { durable: false } },
+      { name: "auto_delete", type: "topic", options: { autoDelete: true } },
+    ];
+    for (const { name, type, options } of cases) {
+      const declare = (other: Channel) => other.assertExchange(exchange, type, options);
+      await broker.refuses(406, `inequivalent arg '${name}'`, declare);
+    }
+  },
 
-conformanceTest("an unknown type of exchange is refused", async (broker) => {
-  const connection = await broker.connect();
-  const channel = await broker.channel(connection);
-  const isRabbitMq3 = await broker.isRabbitMq3(); // which closes the connection for it
-  const declare = () => channel.assertExchange(broker.unique("x"), "odd");
-  const { code, message } = await closeReason(isRabbitMq3 ? connection : channel, declare);
-  assertEquals(code, isRabbitMq3 ? 503 : 406);
-  assertStringIncludes(message, "exchange type 'odd'");
-});
+  async "an unknown type of exchange is refused"({ broker }) {
+    const connection = await broker.connect();
+    const channel = await broker.channel(connection);
+    const isRabbitMq3 = await broker.isRabbitMq3(); // which closes the connection for it
+    const declare = () => channel.assertExchange(broker.unique("x"), "odd");
+    const { code, message } = await closeReason(isRabbitMq3 ? connection : channel, declare);
+    assertEquals(code, isRabbitMq3 ? 503 : 406);
+    assertStringIncludes(message, "exchange type 'odd'");
+  },
 
-conformanceTest("names and exchanges of the broker's own are refused with 403", async (broker) => {
-  const { queue } = await broker.channelWithQueue();
-  const attempts: ((channel: Channel) => Promise<unknown>)[] = [
-    (channel) => channel.assertQueue("amq.mine"),
-    (channel) => channel.assertExchange("amq.mine", "topic"),
-    (channel) => channel.deleteExchange("amq.topic"),
-    (channel) => channel.deleteExchange(""),
-    (channel) => channel.assertExchange("", "direct"),
-    (channel) => channel.checkExchange(""),
-    (channel) => channel.bindQueue(queue, "", "key"),
-    (channel) => channel.unbindQueue(queue, "", "key"),
-  ];
-  for (const attempt of attempts) await broker.refuses(403, "ACCESS_REFUSED", attempt);
-});
+  async "names and exchanges of the broker's own are refused with 403"({ broker, queue }) {
+    const attempts: ((channel: Channel) => Promise<unknown>)[] = [
+      (channel) => channel.assertQueue("amq.mine"),
+      (channel) => channel.assertExchange("amq.mine", "topic"),
+      (channel) => channel.deleteExchange("amq.topic"),
+      (channel) => channel.deleteExchange(""),
+      (channel) => channel.assertExchange("", "direct"),
+      (channel) => channel.checkExchange(""),
+      (channel) => channel.bindQueue(queue, "", "key"),
+      (channel) => channel.unbindQueue(queue, "", "key"),
+    ];
+    for (const attempt of attempts) await broker.refuses(403, "ACCESS_REFUSED", attempt);
+  },
 
-conformanceTest("exchange.delete honours ifUnused, and a missing exchange is no error", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const exchange = await broker.exchange(channel, "direct");
-  await channel.bindQueue(queue, exchange, "key");
-  await broker.refuses(406, "in use", (other) => other.deleteExchange(exchange, { ifUnused: true }));
-  await channel.unbindQueue(queue, exchange, "key");
-  await channel.deleteExchange(exchange, { ifUnused: true });
-  await channel.deleteExchange(exchange);
-  await broker.refuses(404, "no exchange", (other) => other.checkExchange(exchange));
-});
+  async "exchange.delete honours ifUnused, and a missing exchange is no error"({ broker, channel, queue }) {
+    const exchange = await broker.exchange(channel, "direct");
+    await channel.bindQueue(queue, exchange, "key");
+    await broker.refuses(406, "in use", (other) => other.deleteExchange(exchange, { ifUnused: true }));
+    await channel.unbindQueue(queue, exchange, "key");
+    await channel.deleteExchange(exchange, { ifUnused: true });
+    await channel.deleteExchange(exchange);
+    await broker.refuses(404, "no exchange", (other) => other.checkExchange(exchange));
+  },
 
-conformanceTest("auto-delete exchanges go with their last binding", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  const exchange = await broker.exchange(channel, "direct", { autoDelete: true });
-  const other = await broker.queue(channel);
-  for (const bound of [queue, other]) await channel.bindQueue(bound, exchange, "key");
-  await channel.unbindQueue(queue, exchange, "key");
-  await channel.checkExchange(exchange);
-  await channel.deleteQueue(other);
-  await broker.refuses(404, "no exchange", (watcher) => watcher.checkExchange(exchange));
-});
+  async "auto-delete exchanges go with their last binding"({ broker, channel, queue }) {
+    const exchange = await broker.exchange(channel, "direct", { autoDelete: true });
+    const other = await broker.queue(channel);
+    for (const bound of [queue, other]) await channel.bindQueue(bound, exchange, "key");
+    await channel.unbindQueue(queue, exchange, "key");
+    await channel.checkExchange(exchange);
+    await channel.deleteQueue(other);
+    await broker.refuses(404, "no exchange", (watcher) => watcher.checkExchange(exchange));
+  },
 
-conformanceTest("binding what is missing is refused with 404; unbinding it is no error", async (broker) => {
-  const { channel, queue } = await broker.channelWithQueue();
-  await broker.refuses(404, "no queue", (other) => other.bindQueue("nowhere", "amq.topic", "key"));
-  await broker.refuses(404, "no exchange", (other) => other.bindQueue(queue, "nowhere", "key"));
-  await channel.unbindQueue(queue, "amq.topic", "never bound");
-  await channel.unbindQueue(queue, "nowhere", "key");
-  await channel.unbindQueue("nowhere", "amq.topic", "key");
+  async "binding what is missing is refused with 404; unbinding it is no error"({ broker, channel, queue }) {
+    await broker.refuses(404, "no queue", (other) => other.bindQueue("nowhere", "amq.topic", "key"));
+    await broker.refuses(404, "no exchange", (other) => other.bindQueue(queue, "nowhere", "key"));
+    await channel.unbindQueue(queue, "amq.topic", "never bound");
+    await channel.unbindQueue(queue, "nowhere", "key");
+    await channel.unbindQueue("nowhere", "amq.topic", "key");
+  },
 });

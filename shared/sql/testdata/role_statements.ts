@@ -101,7 +101,7 @@ import {
 import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { readFacts } from "../../ops/timeline.ts";
-import { insertDeliveries } from "../event_history.ts";
+import { insertIncidents } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
 
 /** Statements by the name of the function that has them, each to be run on a pool of its role. */
@@ -185,7 +185,7 @@ const CONSUMER: Statements = {
       detail: "d",
       attempts: 1,
     }]),
-  insertDeliveries: (sql) => insertDeliveries(sql, "a", [{ eventId: NIL, kind: "taken", at: NOW, count: 1 }]),
+  insertIncidents: (sql) => insertIncidents(sql, "a", [{ eventId: NIL, kind: "duplicate", at: NOW }]),
   insertRetries: (sql) =>
     insertRetries(sql, [{
       consumer: "a",
@@ -281,7 +281,7 @@ const RELAY = (topology: Topology): Statements => ({
   countLost: (sql) => countLost(sql),
   forgetFound: (sql) => forgetFound(sql, "a"),
   findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
-  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL]),
+  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL], NOW),
   claimDueRetries: (sql) => claimDueRetries(sql, 1),
   markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),

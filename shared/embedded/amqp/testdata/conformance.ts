@@ -23,29 +23,37 @@ export const QUORUM = { arguments: { "x-queue-type": "quorum" } };
 
 const WAIT_MS = 10_000;
 
-/** Registers a test once per broker; the broker is named in the test's name. */
-export function conformanceTest(name: string, body: (broker: BrokerUnderTest) => Promise<void>): void {
-  Deno.test(`embedded broker: ${name}`, async () => {
-    const server = startAmqpBroker();
-    const broker = brokerUnderTest(server.url, true);
-    try {
-      await body(broker);
-      await broker.disconnect();
-    } finally {
-      await server.stop();
-    }
-  });
+/** What a test gets: a broker, and for a start a channel with confirms and a queue. */
+export interface Given {
+  readonly broker: BrokerUnderTest;
+  readonly channel: ConfirmChannel;
+  readonly queue: string;
+}
+
+/** Registers each test once per broker; the broker is named in the test's name. */
+export function conformance(tests: Readonly<Record<string, (given: Given) => Promise<void>>>): void {
   const url = Deno.env.get("AMQP_URL");
-  if (!url) return;
-  Deno.test(`AMQP_URL: ${name}`, async () => {
-    const broker = brokerUnderTest(url, false);
-    try {
-      await body(broker);
-    } finally {
-      await broker.disconnect();
-      await broker.deleteAll();
-    }
-  });
+  for (const [name, test] of Object.entries(tests)) {
+    Deno.test(`embedded broker: ${name}`, async () => {
+      const server = startAmqpBroker();
+      try {
+        await run(brokerUnderTest(server.url, true), test);
+      } finally {
+        await server.stop();
+      }
+    });
+    if (url) Deno.test(`AMQP_URL: ${name}`, () => run(brokerUnderTest(url, false), test));
+  }
+}
+
+async function run(broker: BrokerUnderTest, test: (given: Given) => Promise<void>): Promise<void> {
+  try {
+    const channel = await broker.channel();
+    await test({ broker, channel, queue: await broker.queue(channel) });
+  } finally {
+    await broker.disconnect();
+    if (!broker.isEmbedded) await broker.deleteAll();
+  }
 }
 
 function brokerUnderTest(url: string, isEmbedded: boolean) {
@@ -81,11 +89,6 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
     /** Declares a queue under a unique name. */
     async queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
       return (await channel.assertQueue(broker.unique("queue"), options)).queue;
-    },
-    /** Both of the above. */
-    async channelWithQueue(options?: Options.AssertQueue) {
-      const channel = await broker.channel();
-      return { channel, queue: await broker.queue(channel, options) };
     },
     /** Declares an exchange under a unique name. */
     async exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string> {

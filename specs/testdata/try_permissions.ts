@@ -1,5 +1,10 @@
-// For tests: tries what no process may do, and prints the names of what was let through. A connection that is let
-// through fails, as nobody is there; what counts is why. Variables beyond the usual are named as arguments.
+// For tests, under a permission set. The first argument says what to do:
+//   everything NAME…   tries what no process may do, reading variables of these names among it, and prints what was let
+//                      through. A connection that is let through fails, as nobody is there; what counts is why.
+//   addresses PORT…    connects to these ports of 127.0.0.1, and prints those that it may connect to
+//   variable NAME      prints a variable
+const [task = "", ...args] = Deno.args;
+
 const text = (name: string) => `https://${name}/x.ts`; // put together here: nothing is fetched ahead of time
 const tries: Record<string, () => unknown> = {
   "read /etc/passwd": () => Deno.readTextFileSync("/etc/passwd"),
@@ -29,16 +34,36 @@ const tries: Record<string, () => unknown> = {
   "a socket in the file system": () => Deno.connect({ transport: "unix", path: "/var/run/docker.sock" }),
   "code of another host": () => import(text("example.org")),
   "code of a host that Deno trusts": () => import(text("esm.sh")),
-  ...Object.fromEntries(["HOME", ...Deno.args].map((name) => [name, () => Deno.env.get(name)])),
+  ...Object.fromEntries(["HOME", ...args].map((name) => [name, () => Deno.env.get(name)])),
 };
-const allowed: string[] = [];
-for (const [name, attempt] of Object.entries(tries)) {
-  try {
-    await attempt();
-    allowed.push(name);
-  } catch (error) {
-    const isRefused = error instanceof Deno.errors.NotCapable || /Requires import access/.test(String(error));
-    if (!isRefused) allowed.push(`${name}: ${error}`);
+/** The names of those that were not refused, each with what went wrong otherwise. */
+async function allowedOf(
+  attempts: Record<string, () => unknown>,
+): Promise<[name: string, error?: unknown][]> {
+  const allowed: [string, unknown?][] = [];
+  for (const [name, attempt] of Object.entries(attempts)) {
+    try {
+      await attempt();
+      allowed.push([name]);
+    } catch (error) {
+      const isRefused = error instanceof Deno.errors.NotCapable ||
+        /Requires import access/.test(String(error));
+      if (!isRefused) allowed.push([name, error]);
+    }
   }
+  return allowed;
 }
-console.log(JSON.stringify(allowed));
+
+if (task === "variable") {
+  console.log(Deno.env.get(args[0] ?? "") ?? "unset");
+} else if (task === "addresses") {
+  const connecting = args.map((port) => {
+    return [
+      port,
+      async () => (await Deno.connect({ hostname: "127.0.0.1", port: Number(port) })).close(),
+    ] as const;
+  });
+  console.log(JSON.stringify((await allowedOf(Object.fromEntries(connecting))).map(([port]) => port)));
+} else {
+  console.log(JSON.stringify((await allowedOf(tries)).map((found) => found.join(": "))));
+}

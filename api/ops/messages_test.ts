@@ -1,0 +1,80 @@
+import { assertEquals } from "@std/assert";
+import type { z } from "zod/mini";
+import { messagesPageSchema, type MessageState } from "../../shared/ops/answers.ts";
+import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
+import { testApp } from "../../specs/support/test_app.ts";
+import { appendEvents, newLetter, newRetry, orderCreated } from "../../specs/support/test_events.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+
+shareTestSchema();
+
+const CONSUMER = "payments.order-created.v1";
+
+/** One message in each state, oldest first, and a letter that is no event. Answers with the events' ids by state. */
+async function oneOfEach({ sql }: TestSchema) {
+  const states = ["waiting", "queued", "retrying", "dead", "absorbed", "done"] as const;
+  const events = states.map((state) => [state, orderCreated()] as const);
+  await appendEvents(sql, events.map(([, event]) => event));
+  const idOf = Object.fromEntries(events.map(([state, { event }]) => [state, event.eventId])) as Record<
+    MessageState,
+    string
+  >;
+  await sql`update outbox_events set published_at = now() where id <> ${idOf.waiting}`;
+  await insertRetries(sql, [newRetry(CONSUMER, { eventId: idOf.retrying, error: "provider away" })]);
+  const noEvent = newLetter(CONSUMER, { eventId: null, body: new Uint8Array([1]), detail: "no text" });
+  await insertDeadLetters(sql, [newLetter(CONSUMER, { eventId: idOf.dead }), noEvent]);
+  for (const id of [idOf.absorbed, idOf.done]) {
+    await sql`insert into processed_events values (${id}, ${CONSUMER}, now())`;
+  }
+  await sql`update processed_events set duplicates = 2, last_duplicate_at = now() where event_id = ${idOf.absorbed}`;
+  return { idOf, orderId: events[0]?.[1].event.data.orderId ?? "" };
+}
+
+Deno.test("GET /messages has each message once, with where it is, why, and what can be done", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db);
+  const { idOf, orderId } = await oneOfEach(db);
+  const list = async (query: Record<string, string>): Promise<z.infer<typeof messagesPageSchema>> =>
+    messagesPageSchema.parse(await (await app.request(`/ops/messages?${new URLSearchParams(query)}`)).json());
+  const statesOf = async (query: Record<string, string>) =>
+    (await list(query)).messages.map(({ state }) => state);
+
+  const all = await list({});
+  assertEquals(all.messages.map(({ state, eventId }) => [state, eventId]), Object.entries(idOf).toReversed());
+  assertEquals(all.counts, { waiting: 1, queued: 1, retrying: 1, dead: 2, absorbed: 1, done: 1 });
+  for (const state of ["waiting", "queued", "retrying", "absorbed", "done"] as const) {
+    const { messages, nextCursor } = await list({ state });
+    assertEquals([messages.map(({ eventId }) => eventId), nextCursor], [[idOf[state]], null], state);
+  }
+  const [retrying] = (await list({ state: "retrying" })).messages;
+  assertEquals([retrying?.detail, retrying?.dueAt !== null], ["provider away", true]);
+  const dead = (await list({ state: "dead" })).messages;
+  assertEquals(dead.map(({ eventId, detail }) => [eventId, detail]), [
+    [null, "retries exhausted: no text"],
+    [idOf.dead, "retries exhausted: timed out"],
+  ]);
+
+  const cases: [query: Record<string, string>, found: MessageState[]][] = [
+    [{ search: idOf.done }, ["done"]],
+    [{ search: orderId }, ["waiting"]],
+    [{ search: dead[0]?.deadLetterId ?? "", state: "dead" }, ["dead"]],
+    [{ search: "test-correlation", state: "done" }, ["done"]],
+    [{ search: "another" }, []],
+    [{ type: "payment.failed" }, []],
+    [{ consumer: "orders.payment-events.v1" }, []],
+    [{ consumer: CONSUMER, type: "order.created", state: "queued" }, ["queued"]],
+  ];
+  for (const [query, found] of cases) assertEquals(await statesOf(query), found, JSON.stringify(query));
+  assertEquals((await list({ search: idOf.done })).counts?.dead, 0);
+
+  const seen: MessageState[] = [];
+  for (let cursor: string | null = ""; cursor !== null;) {
+    const page: Awaited<ReturnType<typeof list>> = await list({ limit: "4", ...cursor && { cursor } });
+    seen.push(...page.messages.map(({ state }) => state));
+    cursor = page.nextCursor;
+  }
+  assertEquals(seen, ["done", "absorbed", "dead", "retrying", "queued", "waiting"]);
+  for (const query of ["state=lost", "cursor=x"]) {
+    assertEquals((await app.request(`/ops/messages?${query}`)).status, 400, query);
+  }
+});
