@@ -22,7 +22,7 @@ const CAUSES: Readonly<Record<NonNullable<Beat["cause"]>, readonly [icon: IconNa
   again: ["play", "published again"],
   lost: ["search", "lost, and brought back"],
   delayed: ["pause", "delayed by the broker"],
-  slow: ["system", "a slow consumer"],
+  slow: ["hourglass", "a slow consumer"],
   crashed: ["bolt", "a worker crashed, and came back"],
   retried: ["retry", "after retries"],
   redriven: ["letter", "a dead letter, sent again"],

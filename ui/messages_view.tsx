@@ -161,9 +161,7 @@ function Rows(
 ) {
   const { view } = usePage();
   if (messages.length === 0) return <p class="empty">No message is here that matches.</p>;
-  const keyOf = ({ deadLetterId, eventId, consumer }: MessageJson) =>
-    deadLetterId ?? `${eventId} ${consumer}`;
-  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} keyOf={keyOf} />;
+  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} />;
 }
 
 const COLUMNS: readonly Column<MessageJson>[] = [

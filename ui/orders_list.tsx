@@ -1,5 +1,6 @@
 /**
- * The orders, newest first, with their filters. The list holds still while somebody points at it.
+ * The orders, newest first, with their filters. The list holds still while somebody points at it, and its rows
+ * change in their places: nothing moves while new ones come.
  *
  * @module
  */
@@ -42,7 +43,7 @@ export function OrdersList({ initial }: { readonly initial: OrderPage }) {
         ? <NoOrders isLoading={isLoading} />
         : (
           <ol class="order-rows" aria-busy={isLoading} {...handlers}>
-            {orders.map((order) => <OrderRow key={order.id} order={order} />)}
+            {orders.map((order, i) => <OrderRow key={i} order={order} />)}
           </ol>
         )}
       {orders.length > 0 && (
