@@ -16,6 +16,8 @@ import { formatView } from "./url_state.ts";
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;
 
+const KEYS: Readonly<Record<string, number>> = { ArrowLeft: -1, ArrowRight: 1 };
+
 /** What each cause is called, and how it is marked: no two look alike. */
 const CAUSES: Readonly<Record<NonNullable<Beat["cause"]>, readonly [icon: IconName, name: string]>> = {
   late: ["clock", "waited in the outbox"],
@@ -64,7 +66,7 @@ export function Film({ story, at }: FilmProps) {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
-      const by = key === "ArrowLeft" ? -1 : key === "ArrowRight" ? 1 : 0;
+      const by = KEYS[key] ?? 0;
       const isElsewhere = target instanceof Element &&
         target.closest("input, select, textarea, dialog") !== null;
       if (by === 0 || isElsewhere || altKey || ctrlKey || metaKey || shiftKey) return;

@@ -76,7 +76,6 @@ export function MessagesView() {
     isHeld: isStill || isStale,
   });
   const [name, , , words] = LOOKS[list];
-  const freshness = isStale ? "Not live" : isStill ? "Held while you point at it" : "Live";
   return (
     <section class="card messages" aria-labelledby="messages-title">
       <h2 id="messages-title" class="visually-hidden">Messages: {name}</h2>
@@ -104,7 +103,7 @@ export function MessagesView() {
         </div>
       )}
       <div class="card-foot">
-        <span class="muted">{problem === null ? freshness : "Not up to date"}</span>
+        <span class="muted">{freshness(isStale || problem !== null, isStill)}</span>
         {cursor && (
           <button type="button" class="button quiet accent" onClick={() => navigate({ cursor: "" })}>
             <Icon name="left" />Newest
@@ -114,6 +113,11 @@ export function MessagesView() {
       </div>
     </section>
   );
+}
+
+function freshness(isOld: boolean, isStill: boolean): string {
+  if (isOld) return "Not up to date";
+  return isStill ? "Held while you point at it" : "Live";
 }
 
 function Facets({ counts }: Pick<Listing, "counts">) {

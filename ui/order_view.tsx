@@ -138,14 +138,18 @@ const WAITS_MS = 2000;
 
 /** What the order waits for, and what helps. */
 function Why({ orderId }: { readonly orderId: string }) {
-  const { api, pulse } = usePage();
+  const { api, pulse, view } = usePage();
   const { value: why } = useFresh(() => api.readWhy(orderId), orderId, { tick: pulse.at });
   if (!why) return null;
+  const { sentence, cause, action, deadLetterId: letter } = why;
+  const helps = cause === "held" ? "Let one event through, or resume it: below the diagram." : action;
   return (
     <p class="promise" role="status">
-      <Badge tone={why.action ? "warn" : ""} icon="clock">why not yet</Badge>
+      <Badge tone={action ? "warn" : ""} icon="clock">why not yet</Badge>
       <span>
-        {why.sentence} {why.action && <b>{why.action}</b>}
+        {sentence} {letter
+          ? <a href={formatView({ ...view, letter })}>Send it again, or discard it.</a>
+          : helps && <b>{helps}</b>}
       </span>
     </p>
   );
@@ -162,7 +166,7 @@ function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat:
       {steps.map((step, i) => (
         <li
           key={step}
-          class={i > reached ? "ahead" : i <= at ? "passed" : ""}
+          class={`${i > reached ? "ahead" : ""} ${i <= at ? "passed" : ""}`}
           aria-current={i === at ? "step" : undefined}
         >
           {step}
