@@ -5,7 +5,7 @@
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
-import { formatDuration } from "./format.ts";
+import { duration } from "../shared/words.ts";
 import { Machine, toneOf } from "./machine.tsx";
 import { Badge, Icon, type IconName } from "./marks.tsx";
 import { isSettled } from "./order_facts.ts";
@@ -135,8 +135,8 @@ function Cause({ beat: { cause } }: { readonly beat: Beat }) {
 function whereWords(beats: readonly Beat[], at: number): string {
   const [first, beat, before] = [beats[0], beats[at - 1], beats[at - 2]];
   if (!first || !beat) return "";
-  const since = before ? ` · ${formatDuration(beat.at - before.at)} since the last beat` : "";
-  return `beat ${at} of ${beats.length} · ${formatDuration(beat.at - first.at)} after the order${since}`;
+  const since = before ? ` · ${duration(beat.at - before.at)} since the last beat` : "";
+  return `beat ${at} of ${beats.length} · ${duration(beat.at - first.at)} after the order${since}`;
 }
 
 interface BeatsProps {
@@ -189,7 +189,7 @@ function Strip({ beats, at, onStop }: BeatsProps) {
           ))}
           {beats.length > 0 && <circle fill="currentColor" cx={x(positions[at - 1])} cy="7" r="4" />}
         </svg>
-        <span>{formatDuration(total)}{gap && ` (of it ${formatDuration(gap.ms)} cut)`}</span>
+        <span>{duration(total)}{gap && ` (of it ${duration(gap.ms)} cut)`}</span>
       </div>
     </div>
   );
@@ -211,7 +211,7 @@ function StoryRows({ beats, at, onStop }: BeatsProps) {
               aria-current={i + 1 === at ? "step" : undefined}
               onClick={onStop}
             >
-              <span class="muted">{formatDuration(beat.at - start)}</span>
+              <span class="muted">{duration(beat.at - start)}</span>
               <span class="muted">{beat.where}</span>
               <span>
                 {beat.title} <Cause beat={beat} />

@@ -6,8 +6,9 @@
  */
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
+import { duration } from "../shared/words.ts";
 import { Choice, Field, When } from "./controls.tsx";
-import { counted, formatCount, formatDuration } from "./format.ts";
+import { counted, formatCount } from "./format.ts";
 import { useFresh, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
@@ -191,7 +192,7 @@ function MessageName(
 function MessageState({ message: { state, detail, dueAt } }: { readonly message: MessageJson }) {
   const { now } = usePage();
   const [name, tone, icon] = LOOKS[state];
-  const due = dueAt && formatDuration(Date.parse(dueAt) - now);
+  const due = dueAt && duration(Date.parse(dueAt) - now);
   return (
     <>
       <Badge tone={tone} icon={icon}>{due ? `${name}, again in ${due}` : name}</Badge>

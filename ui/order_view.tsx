@@ -8,9 +8,10 @@ import { useRef } from "preact/hooks";
 import { isFinal, type OrderStatus } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { Beat } from "../shared/ops/story.ts";
+import { duration } from "../shared/words.ts";
 import { CopyButton } from "./controls.tsx";
 import { Film } from "./film.tsx";
-import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./format.ts";
+import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh } from "./hooks.ts";
 import { Machine } from "./machine.tsx";
 import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
@@ -94,7 +95,7 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
   const { id, courseId, amount, status, correlationId, createdAt, updatedAt } = story.order;
   const traceId = story.timeline.find((entry) => entry.traceId !== null)?.traceId;
   const letter = heldUpBy(status, story.beats);
-  const took = formatDuration(Date.parse(updatedAt) - Date.parse(createdAt));
+  const took = duration(Date.parse(updatedAt) - Date.parse(createdAt));
   const ids = { order: id, correlation: correlationId, trace: traceId };
   return (
     <header class="card order-head">
