@@ -160,7 +160,8 @@ export async function openWorld(db: TestSchema, clock: ReturnType<typeof testClo
     async begin(): Promise<void> {
       await db.sql`
         truncate orders, payments, enrollments, notifications, outbox_events, processed_events, idempotency_keys,
-          dead_letters, delayed_retries, suspect_deliveries, replays, replay_events, reconciliation_cursors, lost_events`;
+          dead_letters, delayed_retries, suspect_deliveries, replays, replay_events, reconciliation_cursors, lost_events,
+          event_history`;
       for (const known of [orders, events, processed, failures, ...Object.values(money)]) known.clear();
       for (const list of [acked, prepared, story, askedAgain]) list.length = 0;
       for (const consumer of consumers) Object.assign(broker.queue(consumer), { waiting: [], acked: [] });

@@ -60,12 +60,17 @@ Deno.test("prune() deletes what is old, in small batches, and nothing that is yo
     insert into idempotency_keys (key, fingerprint, order_id, created_at)
     values ('old', sha256('a'), ${id}, ${old}), ('young', sha256('b'), ${id}, ${before})`;
 
+  await db
+    .sql`insert into event_history (event_id, kind, at) select id, 'published', ${old} from outbox_events`;
+
   const rows = await pruneToEnd(sql);
-  assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 1); // events, what the inbox knew of them, the key
-  assert(Math.max(...rows) <= 2 + 2 + 1, `${rows}`);
+  assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 3 + 1); // events, what is known of them, the key
+  assert(Math.max(...rows) <= 2 + 2 + 2 + 1, `${rows}`);
   assertEquals(await readEvents(db), [stuck, late, young].toSorted());
-  const inbox = await db.sql`select distinct event_id as id from processed_events order by 1`;
-  assertEquals(inbox.map((row) => row.id), [stuck, late, young].toSorted());
+  for (const table of ["processed_events", "event_history"]) {
+    const known = await db.sql`select distinct event_id as id from ${db.sql(table)} order by 1`;
+    assertEquals(known.map((row) => row.id), [stuck, late, young].toSorted(), table);
+  }
   assertEquals((await db.sql`select key from idempotency_keys`).map(({ key }) => key), ["young"]);
 });
 
