@@ -7,7 +7,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { API, WORKERS } from "../workers/dev/processes.ts";
 import { denoArguments } from "../workers/dev/child.ts";
-import { runTask, type TaskResult } from "./support/run_task.ts";
+import { runDeno, runTask, type TaskResult } from "./support/run_task.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 /** Those that print JSON where they are told to. */
@@ -16,19 +16,8 @@ const TASKS = [...TELLING, "story", "dev", "migrate"];
 /** The API, the relay and one consumer: the others are the same frame. */
 const SAMPLE = [API, ...WORKERS.slice(0, 2)];
 
-async function runProcess(
-  spec: typeof API,
-  args: string[],
-  env: Record<string, string> = {},
-): Promise<TaskResult> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...denoArguments(spec, ["127.0.0.1"]), ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", ...env },
-  }).output();
-  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { code, out, err };
-}
+const runProcess = (spec: typeof API, args: readonly string[], env: Record<string, string> = {}) =>
+  runDeno([...denoArguments(spec, ["127.0.0.1"]), ...args], { env });
 
 /** Each of `tasks` and of the sample's processes under its name, with what it makes of `args`. */
 async function* runAll(

@@ -8,6 +8,7 @@ import { assert } from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FencedBlock, fencedBlocks, projectFiles, sectionOf } from "./support/markdown.ts";
+import { runDeno } from "./support/run_task.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
@@ -89,18 +90,11 @@ async function write(step: Exclude<Step, { readonly kind: "run" }>, project: str
 /** Runs Deno in the copy, on embedded services. Errors: with all that it printed, unless it ends with 0 and in time. */
 async function deno(project: string, ...args: string[]): Promise<void> {
   const { DATABASE_URL: _, AMQP_URL: __, ...env } = Deno.env.toObject();
-  const late = AbortSignal.timeout(RUN_MS);
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: project,
-    clearEnv: true,
-    env: { ...env, NO_COLOR: "1" },
-    signal: late,
-  }).output();
-  if (success) return;
-  const text = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)).join("\n");
-  const ended = late.aborted ? `was stopped after ${RUN_MS} ms` : "failed";
-  const printed = text.replaceAll(/^Check .*\n/gm, "");
+  const signal = AbortSignal.timeout(RUN_MS);
+  const { code, out, err } = await runDeno(args, { cwd: project, clearEnv: true, env, signal });
+  if (code === 0) return;
+  const ended = signal.aborted ? `was stopped after ${RUN_MS} ms` : "failed";
+  const printed = `${out}\n${err}`.replaceAll(/^Check .*\n/gm, "");
   throw new Error(`In the copy, \`deno ${args.join(" ")}\` ${ended}:\n${printed}`);
 }
 

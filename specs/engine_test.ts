@@ -106,6 +106,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
   const queues = Object.values(topology.queues);
   const heard = new Set(queues.flatMap(({ bindings }) => bindings));
   const publisher = createPublisher(channel);
+  const stopping = new AbortController();
   const relay = startRelay({
     sql: db.as("orderflow_relay"),
     openSession: () => db.session("orderflow_relay"),
@@ -115,8 +116,11 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     pollIntervalMs: 20,
     enabled: true,
     log: testLog,
+  }, stopping.signal);
+  resources.defer(async () => {
+    stopping.abort();
+    await relay.running;
   });
-  resources.defer(() => relay.stop());
   const queue = topology.queues.answers?.name ?? "";
   const consumer = await startConsumer({
     url: broker.url,

@@ -9,15 +9,7 @@ import { stringify } from "yaml";
 import { eventJsonSchemas } from "../shared/events.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { metricsPorts, WORKERS } from "../workers/dev/processes.ts";
-import {
-  EXIT_DONE,
-  EXIT_FOUND,
-  flag,
-  onOff,
-  readFlags,
-  runCommand,
-  usageOf,
-} from "../workers/tools/command.ts";
+import { EXIT_DONE, EXIT_FOUND, flag, onOff, task } from "../workers/tools/command.ts";
 import { asyncApiDocument } from "./asyncapi_document.ts";
 import { reference } from "./reference.ts";
 
@@ -87,15 +79,15 @@ const FLAGS = {
 };
 
 if (import.meta.main) {
-  const usage = usageOf(
-    "generate",
-    "writes what is made from the code, and prints the path of each file that has changed",
-    { "How:": FLAGS },
-    "Ends with 0 when all files are as they should be, 2 with --check when one is not, 64 for a wrong usage.",
-    "--check",
-  );
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "generate", usage, read, run }, Deno.args));
+  await task({
+    name: "generate",
+    about: "writes what is made from the code, and prints the path of each file that has changed",
+    flags: FLAGS,
+    ends:
+      "Ends with 0 when all files are as they should be, 2 with --check when one is not, 64 for a wrong usage.",
+    example: "--check",
+    run,
+  });
 }
 
 async function run({ check }: { readonly check: boolean }): Promise<number> {

@@ -16,12 +16,11 @@ import { connect, KEYED_SETTINGS, type Sql, uuids } from "../shared/sql/connect.
 import {
   EXIT_DONE,
   flag,
+  type FlagValues,
   onOff,
-  readFlags,
-  runCommand,
   startProgress,
+  task,
   UsageError,
-  usageOf,
   wholeNumber,
 } from "../workers/tools/command.ts";
 import { runningApi } from "../workers/tools/ops_api.ts";
@@ -36,7 +35,7 @@ const MAX_ASKED = 1000;
 /** A request this late means that the rate was more than the system, or the connections, could take. */
 const LATE_MS = 100;
 
-const FLAGS = {
+export const LOAD_FLAGS = {
   url: flag(
     z.url({ protocol: /^http$/, error: "must be an http:// URL" }).optional(),
     "where the API is (default: where deno task dev has it)",
@@ -63,30 +62,25 @@ const FLAGS = {
 const ENDS =
   `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78
 for a wrong configuration.`;
-const usage = usageOf(
-  "load",
-  "puts load on a running system, and says how fast its orders were",
-  { "How much, and how fast:": FLAGS },
-  ENDS,
-  "--orders 10000 --connections 64",
-);
 
 /** What load to put on; the database is null when nobody waits for the orders to end. */
-type LoadFlags = NonNullable<ReturnType<typeof readLoadFlags>>;
+type LoadOptions = ReturnType<typeof loadOptions>;
 
 /**
- * Reads the flags; null when they ask for help. `databaseUrl` stands in for a missing `--database`, `apiUrl` for `--url`.
+ * Makes options of the flags. `databaseUrl` stands in for a missing `--database`, `apiUrl` for `--url`.
  *
- * Errors: `UsageError` for an unknown flag or a wrong value, with what it takes; no database to wait with.
+ * Errors: `UsageError` where there is no database to wait with.
  */
-export function readLoadFlags(args: readonly string[], databaseUrl: string | undefined, apiUrl = runningApi) {
-  const given = readFlags(args, FLAGS);
-  if (!given) return null;
-  const { "no-wait": noWait, url = apiUrl(), database = databaseUrl, ...flags } = given.flags;
+export function loadOptions(
+  { "no-wait": noWait, url, database: given, ...flags }: FlagValues<typeof LOAD_FLAGS>,
+  databaseUrl: string | undefined,
+  apiUrl = runningApi,
+) {
+  const database = given ?? databaseUrl;
   if (!noWait && !database) {
     throw new UsageError("Cannot see the orders end: give --database or DATABASE_URL, or --no-wait");
   }
-  return { ...flags, url, database: noWait ? null : database ?? null };
+  return { ...flags, url: url ?? apiUrl(), database: noWait ? null : database ?? null };
 }
 
 /** The report as JSON. */
@@ -113,11 +107,18 @@ export const loadReportSchema = z.object({
 export type LoadReport = z.infer<typeof loadReportSchema>;
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readLoadFlags(args, Deno.env.get("DATABASE_URL") || undefined); // empty: unset
-  Deno.exit(await runCommand({ task: "load", usage, read, run: load }, Deno.args));
+  await task({
+    name: "load",
+    about: "puts load on a running system, and says how fast its orders were",
+    flags: LOAD_FLAGS,
+    groups: { "How much, and how fast:": LOAD_FLAGS },
+    ends: ENDS,
+    example: "--orders 10000 --connections 64",
+    run: (flags) => load(loadOptions(flags, Deno.env.get("DATABASE_URL") || undefined)), // empty: unset
+  });
 }
 
-async function load(flags: LoadFlags): Promise<number> {
+async function load(flags: LoadOptions): Promise<number> {
   const say = flags.json ? () => {} : (line: string) => console.log(line);
   await using resources = new AsyncDisposableStack();
   let sql: Sql | null = null;
@@ -136,7 +137,7 @@ async function load(flags: LoadFlags): Promise<number> {
 }
 
 /** Sends the orders, and says how that went. */
-async function send(flags: LoadFlags, say: (line: string) => void): Promise<SentOrders> {
+async function send(flags: LoadOptions, say: (line: string) => void): Promise<SentOrders> {
   using progress = startProgress("orders", flags.orders);
   const sent = await sendOrders(flags.url, { ...flags, onCreated: progress.at });
   const { orders, perSecond, post, cpuShare } = reportOf(sent);

@@ -1,9 +1,9 @@
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import { type Sql, uuids } from "../shared/sql/connect.ts";
-import { UsageError } from "../workers/tools/command.ts";
-import { awaitEnds, endOf, loadReportSchema, readLoadFlags } from "./load_main.ts";
+import { readFlags, UsageError } from "../workers/tools/command.ts";
+import { awaitEnds, endOf, LOAD_FLAGS, loadOptions, loadReportSchema } from "./load_main.ts";
 import { runTask } from "./support/run_task.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -82,12 +82,16 @@ Deno.test("the end counts from the first request to the last end, whichever orde
 
 Deno.test("the running system stands in for a URL that is not given, and no database is needed where nobody waits", () => {
   const database = "postgres://postgres@127.0.0.1:5432/orderflow";
-  const read = (args: string[]) => readLoadFlags(args, database, () => "http://127.0.0.1:8501");
-  const { url, database: seen, orders } = read([]) ?? {};
+  const read = (args: string[], inEnvironment?: string) => {
+    const { flags } = readFlags(args, LOAD_FLAGS) ?? {};
+    assert(flags);
+    return loadOptions(flags, inEnvironment, () => "http://127.0.0.1:8501");
+  };
+  const { url, database: seen, orders } = read([], database);
   assertEquals({ url, seen, orders }, { url: "http://127.0.0.1:8501", seen: database, orders: 2000 });
-  const given = read(["--no-wait", "--url=http://[::1]:80", "--rate=70"]);
-  assertEquals([given?.url, given?.database, given?.rate], ["http://[::1]:80", null, 70]);
-  const without = () => readLoadFlags(["--json"], undefined);
+  const given = read(["--no-wait", "--url=http://[::1]:80", "--rate=70"], database);
+  assertEquals([given.url, given.database, given.rate], ["http://[::1]:80", null, 70]);
+  const without = () => read(["--json"]);
   assertThrows(without, UsageError, "give --database or DATABASE_URL, or --no-wait");
   for (const flag of ["--url=https://127.0.0.1", "--database=mysql://x"]) {
     assertThrows(() => read([flag]), UsageError, "URL");

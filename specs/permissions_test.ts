@@ -16,7 +16,7 @@ import {
   BROKER_PORT_VARIABLE,
   PROCESSES,
 } from "../workers/dev/processes.ts";
-import { type RunOptions, runUnderSet } from "./support/run_task.ts";
+import { runDeno, type RunOptions, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
@@ -68,8 +68,7 @@ Deno.test("under the supervisor a process reaches the addresses that it was told
       "2",
       "3",
     ];
-    const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
-    assertEquals(new TextDecoder().decode(stdout), '["1","3"]\n', spec.name);
+    assertEquals((await runDeno(args)).out, '["1","3"]\n', spec.name);
   }
 });
 

@@ -11,6 +11,7 @@ import { z } from "zod";
 import { brokerUrls } from "../shared/broker/connection.ts";
 import { addressOf, denoArguments } from "../workers/dev/child.ts";
 import { API, PROCESSES, WORKERS } from "../workers/dev/processes.ts";
+import { runDeno } from "./support/run_task.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const read = (path: string) => Deno.readTextFileSync(`${ROOT}${path}`);
@@ -63,13 +64,6 @@ function service(name: string): z.infer<typeof serviceSchema> {
   return found;
 }
 
-/** Runs Deno; answers whether it ended with 0, and what it said. */
-async function deno(args: readonly string[], options: Deno.CommandOptions = {}) {
-  const output = await new Deno.Command(Deno.execPath(), { ...options, args: [...args] }).output();
-  const [out = "", err = ""] = [output.stdout, output.stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { success: output.success, out, err };
-}
-
 Deno.test("every worker has a task that runs its script under its permission set, and no task has no worker", () => {
   const found = Object.entries(config.tasks).filter(([name]) => name.startsWith("worker:"))
     .map(([name, { command }]) => [name, /-P=\S+/.exec(command)?.[0], command.split(" ").at(-1)]);
@@ -107,13 +101,13 @@ Deno.test("the page is bundled out of Deno's cache alone: nothing is taken from 
       assert((await cp.output()).success, path);
     }
     const { denoDir } = z.object({ denoDir: z.string() }).parse(
-      JSON.parse((await deno(["info", "--json"])).out),
+      JSON.parse((await runDeno(["info", "--json"])).out),
     );
     const here = (argument: string) =>
       argument.replace(BUNDLE, `${project}/page`).replace(/\/deno-dir$/, denoDir);
     const args = [...options, ...command].map(here);
-    const { success, err } = await deno(args, { cwd: project, env: environment });
-    assert(success, err);
+    const { code, err } = await runDeno(args, { cwd: project, env: environment });
+    assertEquals(code, 0, err);
     const files = Array.from(
       Deno.readDirSync(`${project}/page`),
       ({ name }) => name.replace(/-\w{8}\./, "."),
@@ -161,7 +155,7 @@ Deno.test("the health check of a process says whether its port answers that it i
   });
   const different = [...new Map(checks.map((args) => [args.join(" "), args])).values()];
   const all = async () =>
-    new Set(await Promise.all(different.map(async (args) => (await deno(args)).success)));
+    new Set(await Promise.all(different.map(async (args) => (await runDeno(args)).code === 0)));
   assertEquals(await all(), new Set([true]));
   status = 503;
   assertEquals(await all(), new Set([false]), "well although the process says that it is not");

@@ -7,7 +7,7 @@
  */
 import { dirname } from "node:path/posix";
 import { fileURLToPath } from "node:url";
-import { EXIT_DONE, readFlags, runCommand, tableLines, usageOf } from "../workers/tools/command.ts";
+import { EXIT_DONE, tableLines, task } from "../workers/tools/command.ts";
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
@@ -85,12 +85,13 @@ async function run(): Promise<number> {
 }
 
 if (import.meta.main) {
-  const usage = usageOf(
-    "size",
-    "shows how large each part of the project is, in source lines, beside what it may be at most",
-    {},
-    "Asks git for the files. Ends with 0 whether or not a part is too large, 1 without git, 64 for a wrong usage.",
-    "",
-  );
-  Deno.exit(await runCommand({ task: "size", usage, read: (args) => readFlags(args, {}), run }, Deno.args));
+  await task({
+    name: "size",
+    about: "shows how large each part of the project is, in source lines, beside what it may be at most",
+    flags: {},
+    groups: {},
+    ends:
+      "Asks git for the files. Ends with 0 whether or not a part is too large, 1 without git, 64 for a wrong usage.",
+    run,
+  });
 }

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type BeatCause, toldStorySchema } from "../shared/ops/answers.ts";
 import { eventually } from "./support/eventually.ts";
+import { callApi } from "./support/http.ts";
 import { settled } from "./support/ledger.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack } from "./support/test_stack.ts";
@@ -31,16 +32,14 @@ Deno.test("a slow consumer, a worker that crashed, a delayed broker and a lost m
     OUTBOX_RECONCILE_AFTER_MS: "8000", // longer than whatever is only slow
   }, { revive: true, apart: ["payments-order-created"] });
   const play = async (name: string) => {
-    const response = await fetch(`${stack.url}/ops/scenarios/${name}`, { method: "POST" });
-    assertEquals(response.status, 201);
-    const { id }: { id: string } = await response.json();
+    const { id }: { id: string } = await callApi("POST", `${stack.url}/ops/scenarios/${name}`);
     return id;
   };
   // One after the other, as far as a crash would take along what others have under way.
   const crashed = await play("crash-before-commit");
   const beatsOf = async (id: string) => {
-    const answer = await fetch(`${stack.url}/ops/orders/${id}/timeline?as=beats`);
-    const { order, beats = [] } = toldStorySchema.parse(await answer.json());
+    const told = await callApi("GET", `${stack.url}/ops/orders/${id}/timeline?as=beats`);
+    const { order, beats = [] } = toldStorySchema.parse(told);
     return order.status === "COMPLETED" ? beats : null;
   };
   const ofCrash = await eventually("the crashed one to be completed", () => beatsOf(crashed), 60_000);
@@ -60,7 +59,7 @@ Deno.test("a slow consumer, a worker that crashed, a delayed broker and a lost m
   await settled(stack);
   const before = await beatsOf(crashed) ?? [];
   const published = before.find(({ kind }) => kind === "published");
-  await fetch(`${stack.url}/ops/outbox/${published?.eventId}/republish`, { method: "POST" });
+  await callApi("POST", `${stack.url}/ops/outbox/${published?.eventId}/republish`);
   const again = await eventually("the repeat to be told of", async () => {
     const beats = await beatsOf(crashed);
     return beats?.at(-1)?.kind === "absorbed" && beats.at(-2)?.kind === "sent-again" && beats;

@@ -21,7 +21,7 @@ export function problemOf(error: unknown): string {
 }
 
 /** Fields of a query or a selection; what is empty is not asked for. */
-type Fields = Readonly<Record<string, string | number | boolean | readonly string[] | null | undefined>>;
+type Fields = Readonly<Record<string, string | number | readonly string[] | null | undefined>>;
 export type FaultRequest = Omit<answers.ArmedFaultJson, "id" | "createdAt">;
 
 /** The routes that the page uses. Each rejects with an `ApiError`. */
@@ -30,12 +30,6 @@ export type ApiClient = ReturnType<typeof createApiClient>;
 /** How long an answer may take, in milliseconds; longer for what reads whole tables: a dry run and the audit. */
 const [ANSWER_TIMEOUT_MS, LONG_TIMEOUT_MS] = [15_000, 120_000];
 
-interface Ask {
-  readonly method?: "GET" | "POST";
-  readonly body?: object;
-  readonly timeoutMs?: number;
-}
-
 /**
  * The routes of the server that the page came from. `fetcher` is the browser's `fetch`, or a stand-in. `onSignedOut` is
  * called when the server asks for the token.
@@ -43,49 +37,53 @@ interface Ask {
 export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void = () => {}) {
   /** The answer has the shape that this same server's routes declare, which tests hold them to: it is not checked again. */
   async function ask<T>(
+    method: string,
     path: string,
-    { method = "GET", body, timeoutMs = ANSWER_TIMEOUT_MS }: Ask = {},
+    body?: object,
+    timeoutMs = ANSWER_TIMEOUT_MS,
   ): Promise<T> {
-    const { ok, status, json } = await answerOf(fetcher, path, method, body, timeoutMs);
+    const { ok, status, json } = await answerOf(fetcher, method, path, body, timeoutMs);
     if (ok && json !== undefined) return json as T;
     if (status === 401) onSignedOut();
     throw refusal(path, status, json);
   }
-  const get = <T>(path: string, query: Fields = {}) => ask<T>(`${path}${queryOf(query)}`);
-  const post = <T>(path: string, body?: object, timeoutMs?: number) =>
-    ask<T>(path, { method: "POST", ...(body ? { body } : {}), ...(timeoutMs ? { timeoutMs } : {}) });
+  const get = <T>(path: string, query: Fields = {}) => ask<T>("GET", `${path}${queryOf(query)}`);
+  const post = <T>(path: string, body?: object) => ask<T>("POST", path, body);
   const id = encodeURIComponent;
 
   return {
     listOrders: (query: Fields) => get<answers.OrdersPage>("/ops/orders", query),
-    /** The order as ops sees it, with the beats as everybody is told them. */
-    readStory: async (order: string): Promise<ToldStory> => {
-      const [story, { beats }] = await Promise.all([
-        get<answers.OrderStoryJson>(`/ops/orders/${id(order)}/timeline`),
-        get<Pick<ToldStory, "beats">>(`/orders/${id(order)}/timeline`, { as: "beats" }),
-      ]);
-      return { ...story, beats };
-    },
+    readStory: (order: string) => get<ToldStory>(`/ops/orders/${id(order)}/timeline`, { as: "beats" }),
+    readWhy: (order: string) => get<answers.WhyJson>(`/ops/orders/${id(order)}/why`),
     playScenario: (name: string) => post<answers.OrderJson>(`/ops/scenarios/${id(name)}`),
+
+    listMessages: (query: Fields) => get<answers.MessagesPage>("/ops/messages", query),
     readEvent: (event: string) => get<answers.OutboxEventJson>(`/ops/outbox/${id(event)}`),
-    listOutbox: (query: Fields) => get<answers.OutboxPage>("/ops/outbox", query),
-    republish: (event: string) => post<answers.RepublishedJson>(`/ops/outbox/${id(event)}/republish`),
     listInbox: (query: Fields) => get<answers.InboxPage>("/ops/processed-events", query),
-    readLetter: (letter: string) => get<answers.DeadLetterJson>(`/ops/dead-letters/${id(letter)}`),
+    listGroups: (query: Fields) =>
+      get<{ groups: readonly answers.LetterGroupJson[] }>("/ops/dead-letters/groups", query),
     listLetters: (query: Fields) => get<answers.DeadLettersPage>("/ops/dead-letters", query),
-    redriveLetters: (ids: readonly string[]) =>
-      post<answers.RedrivenJson>("/ops/dead-letters/redrive", { ids }),
-    discardLetters: (ids: readonly string[], because: string) =>
-      post<{ discarded: number }>("/ops/dead-letters/discard", { ids, because }),
-    prepareReplay: (filter: Fields) =>
-      post<answers.PreparedReplay>("/ops/replays", given(filter), LONG_TIMEOUT_MS),
-    listReplays: (query: Fields) => get<answers.ReplaysPage>("/ops/replays", query),
-    readReplay: (replay: string) => get<answers.ReplayJson>(`/ops/replays/${id(replay)}`),
-    listReplayEvents: (replay: string) =>
-      get<answers.ReplayEventsPage>(`/ops/replays/${id(replay)}/events`, { limit: 100 }),
-    startReplay: (replay: string, ratePerSecond: number) =>
-      post<answers.ReplayJson>(`/ops/replays/${id(replay)}/start`, { ratePerSecond }),
-    cancelReplay: (replay: string) => post<answers.ReplayJson>(`/ops/replays/${id(replay)}/cancel`),
+    readLetter: (letter: string) => get<answers.DeadLetterJson>(`/ops/dead-letters/${id(letter)}`),
+    redriveEdited: (letter: string, body: string) =>
+      post<answers.RedrivenJson>(`/ops/dead-letters/${id(letter)}/redrive`, { body }),
+
+    prepareEvents: (filter: Fields) =>
+      ask<answers.ReplayJson>("POST", "/ops/replays", given(filter), LONG_TIMEOUT_MS),
+    prepareLetters: (filter: Fields) =>
+      ask<answers.ReplayJson>("POST", "/ops/dead-letters/sets", given(filter), LONG_TIMEOUT_MS),
+    readSet: (set: string) => get<answers.ReplayJson>(`/ops/replays/${id(set)}`),
+    readOutcome: (set: string) => get<answers.ReplayOutcome>(`/ops/replays/${id(set)}/outcome`),
+    listSet: (set: string) => get<answers.ReplayEventsPage>(`/ops/replays/${id(set)}/events`, { limit: 100 }),
+    startSet: (set: string, ratePerSecond: number) =>
+      post<answers.ReplayJson>(`/ops/replays/${id(set)}/start`, { ratePerSecond }),
+    cancelSet: (set: string) => post<answers.ReplayJson>(`/ops/replays/${id(set)}/cancel`),
+    discardSet: (setId: string, because: string) => post("/ops/dead-letters/discard", { setId, because }),
+    listOperations: () => get<answers.OperationsPage>("/ops/operations", { limit: 50 }),
+
+    listHolds: () => get<answers.HoldsJson>("/ops/holds"),
+    holdPart: (part: string) => ask("PUT", `/ops/holds/${id(part)}`),
+    stepPart: (part: string) => post(`/ops/holds/${id(part)}/step`),
+    resumePart: (part: string) => ask("DELETE", `/ops/holds/${id(part)}`),
     /** Null where faults are off. */
     listFaults: () =>
       get<answers.FaultsJson>("/ops/faults").catch((error: unknown) => {
@@ -94,15 +92,14 @@ export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void =
       }),
     armFault: (fault: FaultRequest) => post("/ops/faults", fault),
     disarmFault: (fault: string) => post(`/ops/faults/${id(fault)}/disarm`),
-    readWhy: (order: string) => get<answers.WhyJson>(`/ops/orders/${id(order)}/why`),
-    readAudit: () => ask<answers.AuditJson>("/ops/audit", { timeoutMs: LONG_TIMEOUT_MS }),
+    readAudit: () => ask<answers.AuditJson>("GET", "/ops/audit", undefined, LONG_TIMEOUT_MS),
   };
 }
 
 async function answerOf(
   fetcher: typeof fetch,
-  path: string,
   method: string,
+  path: string,
   body: object | undefined,
   timeoutMs: number,
 ): Promise<{ ok: boolean; status: number; json: unknown }> {

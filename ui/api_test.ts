@@ -1,6 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { ApiError, createApiClient } from "./api.ts";
-import { openLetters, replayWords, sentWords } from "./send_again.tsx";
 
 /** A client whose server answers each request with the next of `answers`, and what it was asked. */
 function clientOf(...answers: (Response | Error)[]) {
@@ -21,14 +20,14 @@ function clientOf(...answers: (Response | Error)[]) {
 Deno.test("the client asks for what is given, and leaves out what is empty", async () => {
   const { api, asked } = clientOf(Response.json({}), Response.json({}));
   await api.listOrders({ status: null, search: "", limit: 20 });
-  await api.prepareReplay({ type: "order.created", consumer: "" });
+  await api.prepareEvents({ type: "order.created", consumer: "" });
   assertEquals(asked, ["GET /ops/orders?limit=20", 'POST /ops/replays {"type":"order.created"}']);
 });
 
 Deno.test("a refusal is told in the server's words, with the fields at fault", async () => {
   const problem = { detail: "Not valid.", errors: [{ field: "from", detail: "must be a time" }] };
   const { api } = clientOf(Response.json(problem, { status: 400 }));
-  const error = await assertRejects(() => api.prepareReplay({}), ApiError, "Not valid. from must be a time");
+  const error = await assertRejects(() => api.prepareEvents({}), ApiError, "Not valid. from must be a time");
   assertEquals(error.status, 400);
 });
 
@@ -43,30 +42,4 @@ Deno.test("no answer, an answer without words and a lost sign-in are told apart"
 
 Deno.test("faults that are off are no error", async () => {
   assertEquals(await clientOf(Response.json({}, { status: 404 })).api.listFaults(), null);
-});
-
-Deno.test("openLetters() freezes the open letters that match, as many as one dialog deals with", async () => {
-  const asked: unknown[] = [];
-  const endless = (query: object) => {
-    asked.push(query);
-    return Promise.resolve({ deadLetters: Array(100).fill({ id: "a" }), nextCursor: "next" });
-  };
-  const api = { listLetters: endless, readLetter: () => Promise.reject(new Error("not asked for")) };
-  const filter = { consumer: "", reason: "r", type: "", orderId: "" };
-  assertEquals((await openLetters(api, filter)).length, 1000);
-  assertEquals(asked[1], { ...filter, state: "OPEN", limit: 100, cursor: "next" });
-});
-
-Deno.test("what was sent, and what a replay is of, is told in words", () => {
-  assertEquals(
-    sentWords({ redriven: 3, alreadyProcessed: 1, refused: [] }),
-    "Sent 3 again, 1 processed already.",
-  );
-  const refused = [{ id: "a", error: "no route" }];
-  assertEquals(
-    sentWords({ redriven: 0, alreadyProcessed: 0, refused }),
-    "Sent 0 again, 1 still open (no route).",
-  );
-  assertEquals(replayWords({ filter: { type: "order.created", consumer: "x" } }), "order.created for x");
-  assertEquals(replayWords({ filter: { from: "t" } }), "events from t");
 });

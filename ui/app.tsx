@@ -4,14 +4,16 @@
  * @module
  */
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
+import { ActionsDialog } from "./actions_dialog.tsx";
 import type { ApiClient } from "./api.ts";
 import { ThemeToggle } from "./controls.tsx";
 import { FaultsDialog } from "./faults_dialog.tsx";
 import { formatCount, sumOf } from "./format.ts";
 import { healthOf } from "./health.ts";
-import { HealthSentence, useAudit, violationsOf } from "./health_dialog.tsx";
-import { type Live, type LiveStore, useLive } from "./live_store.ts";
+import { HealthDialog, HealthSentence, useAudit, violationsOf } from "./health_dialog.tsx";
+import { useView } from "./hooks.ts";
+import { type Live, useLive } from "./live.ts";
 import { Icon } from "./marks.tsx";
 import { EventDialog, LetterDialog } from "./message_dialog.tsx";
 import { MessagesView } from "./messages_view.tsx";
@@ -19,94 +21,62 @@ import { OrderView } from "./order_view.tsx";
 import { OrdersList } from "./orders_list.tsx";
 import { PageContext, type PageData, usePage } from "./page_data.ts";
 import { Scenarios } from "./scenarios.tsx";
-import { LettersDialog, ReplayDialog, type Sending } from "./send_again.tsx";
-import { formatView, START_VIEW, titleOf, type ViewState } from "./url_state.ts";
-import { useStory } from "./use_story.ts";
-import { useView } from "./use_view.ts";
+import { EventsDialog, SetDialog } from "./send_again.tsx";
+import { formatView, titleOf, type ViewState } from "./url_state.ts";
 
 export interface AppProps {
   /** What the first rendering shows, on the server and in the browser. */
   readonly data: PageData;
   readonly api: ApiClient;
-  /** The live stream; null on the server. */
-  readonly store: LiveStore | null;
 }
 
 /** The page; on the server what the data says, in the browser from there on live. */
-export function App({ data, api, store }: AppProps) {
+export function App({ data, api }: AppProps) {
   const { queues, scenarios } = data;
   const [view, navigate] = useView(data.view);
-  const live = useLive(store, data.pulse);
+  // Refused may mean that the cookie is gone: what is asked then leads to the form.
+  const live = useLive(data.pulse, () => void api.listHolds().catch(() => {}));
   const { pulse, status, now } = live;
   const isStale = status === "offline" || status === "stale";
-  const [done, setDone] = useState(0);
-  const [sending, send] = useState<Sending | null>(null);
-  const [isArming, setArming] = useState(false);
-  /** The order whose film plays. */
-  const [playing, setPlaying] = useState<string | null>(null);
-  const followed = useStory(api, view.order, pulse, data.story, done);
   const verdict = useAudit(api, isStale);
   const health = healthOf(pulse, queues, status, violationsOf(verdict.audit));
-
   useEffect(() => {
     document.title = titleOf(view);
   }, [view]);
-
-  const followPlayed = (order: string, played: string) => {
-    setPlaying(order);
-    navigate({ ...START_VIEW, order, played, beat: 1 });
-  };
   return (
-    <PageContext.Provider value={{ api, queues, scenarios, pulse, isStale, now, view, navigate, send, done }}>
-      <div class={`page tab-${view.tab}${view.order ? " has-order" : ""}${isStale ? " is-stale" : ""}`}>
+    <PageContext.Provider value={{ api, queues, scenarios, pulse, isStale, now, view, navigate }}>
+      <div class={`page${view.order ? " has-order" : ""}${isStale ? " is-stale" : ""}`}>
         {view.tab === "orders" && <a class="skip-link" href="#orders">Skip to the orders</a>}
         <a class="skip-link" href="#view">Skip to the view</a>
         <Head live={live} hasToken={data.hasToken}>
-          <HealthSentence health={health} verdict={verdict} />
+          <HealthSentence health={health} />
         </Head>
         <main class={view.tab === "orders" ? "columns" : "one-column"}>
           {view.tab === "orders" && (
             <div class="side">
-              <Scenarios
-                onPlayed={followPlayed}
-                onFaults={() => setArming(true)}
-              />
+              <Scenarios />
               <OrdersList initial={data.orders} />
             </div>
           )}
           <div id="view" tabIndex={-1}>
-            {view.tab === "messages" ? <MessagesView /> : (
-              <OrderView
-                followed={followed}
-                isPlaying={playing !== null && playing === view.order}
-                onPlay={(isPlaying) => setPlaying(isPlaying ? view.order : null)}
-              />
-            )}
+            {view.tab === "messages" ? <MessagesView /> : <OrderView initial={data.story} />}
           </div>
         </main>
-        {isArming && (
-          <FaultsDialog onClose={() => setArming(false)} />
-        )}
-        <Dialogs sending={sending} onDone={() => setDone((count) => count + 1)} />
+        {view.panel === "health" ? <HealthDialog health={health} verdict={verdict} /> : <OpenDialog />}
       </div>
     </PageContext.Provider>
   );
 }
 
-/** What the address names, and what is to be sent again, above the page. */
-function Dialogs(
-  { sending, onDone }: { readonly sending: Sending | null; readonly onDone: () => void },
-) {
-  const { view: { event, letter, replay }, navigate, send } = usePage();
-  const close = () => navigate({ event: null, letter: null, replay: null }, "replace");
-  return (
-    <>
-      {event && <EventDialog key={event} id={event} onDone={onDone} onClose={close} />}
-      {letter && <LetterDialog key={letter} id={letter} onClose={close} />}
-      {replay && <ReplayDialog key={replay} id={replay} onDone={onDone} onClose={close} />}
-      {sending && <LettersDialog sending={sending} onDone={onDone} onClose={() => send(null)} />}
-    </>
-  );
+/** What the address names, above the page. */
+function OpenDialog() {
+  const { view: { event, letter, set, panel } } = usePage();
+  if (panel === "faults") return <FaultsDialog />;
+  if (panel === "actions") return <ActionsDialog />;
+  if (panel === "replay") return <EventsDialog />;
+  if (set) return <SetDialog key={set} id={set} />;
+  if (letter) return <LetterDialog key={letter} id={letter} />;
+  return event && <EventDialog key={event} id={event} />;
 }
 
 interface HeadProps {
@@ -151,6 +121,14 @@ function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
           <span class="live-dot" aria-hidden="true" />
           {isBack && status === "live" ? "Connected again" : LIVE_WORDS[status]}
         </span>
+        <a
+          class="button quiet"
+          href={formatView({ ...view, panel: "actions" })}
+          aria-label="What operators did"
+          title="What operators did"
+        >
+          <Icon name="log" />
+        </a>
         <ThemeToggle />
         {hasToken && (
           <form method="post" action="/logout">

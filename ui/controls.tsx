@@ -1,5 +1,5 @@
 /**
- * Fields, a value that a click copies, and the choice of the theme.
+ * Fields, times, a value that a click copies, and the choice of the theme.
  *
  * @module
  */
@@ -9,87 +9,73 @@ import { Icon } from "./marks.tsx";
 import { NAMES } from "./names.ts";
 import { usePage } from "./page_data.ts";
 
+/** Without a `value` it keeps its own, which its form has by its name. */
 interface FieldProps {
+  readonly name: string;
+  readonly value?: string;
+  readonly onChange?: (value: string) => void;
+}
+
+interface InputProps extends FieldProps {
   readonly label: string;
-  readonly value: string;
-  readonly onChange: (value: string) => void;
+  readonly type?: "number" | "datetime-local";
+  readonly min?: number;
+  readonly max?: number;
+  readonly step?: number;
+  readonly maxLength?: number;
+  readonly required?: boolean;
+  readonly defaultValue?: string;
   readonly placeholder?: string;
 }
 
-/** A field of text; of a time, where `isTime`. */
-export function TextField(
-  { label, onChange, isTime, ...more }: FieldProps & { readonly isTime?: boolean },
-) {
-  const type = isTime ? { type: "datetime-local", step: 1 } as const : {};
-  const onInput = (event: { readonly currentTarget: HTMLInputElement }) =>
-    onChange(event.currentTarget.value);
+/** A labelled field. */
+export function Field({ label, onChange, ...others }: InputProps) {
+  const input: Readonly<Record<string, string | number | boolean | undefined>> = others;
   return (
     <label class="form-field">
       <span>{label}</span>
-      <input class="field" autocomplete="off" spellcheck={false} {...type} {...more} onInput={onInput} />
+      <input
+        class="field"
+        autocomplete="off"
+        spellcheck={false}
+        {...input}
+        onInput={(event) => onChange?.(event.currentTarget.value)}
+      />
     </label>
   );
 }
 
-/** A field of a whole number. */
-export function NumberField(
-  { label, onChange, ...more }: FieldProps & { readonly min: number; readonly max: number },
-) {
-  return (
-    <label class="form-field">
-      <span>{label}</span>
-      <input class="field" type="number" {...more} onInput={(event) => onChange(event.currentTarget.value)} />
-    </label>
-  );
-}
+const CHOICES = { consumer: ["Consumer", "All consumers"], type: ["Type", "All types"] } as const;
 
-/** Every filter there is: what it is called, and what can be chosen; null where something is typed. */
-const FILTERS = {
-  type: ["Type", "All types"],
-  consumer: ["Consumer", "All consumers"],
-  reason: ["Reason", "Any reason"],
-  state: ["State", "Open"],
-  from: ["From (UTC)", null],
-  to: ["To (UTC)", null],
-  order: ["Order id", null],
-  event: ["Event id", null],
-  correlation: ["Correlation id", null],
-} as const;
-export type FilterName = keyof typeof FILTERS;
-
-const CHOICES: { readonly [K in FilterName]?: readonly string[] } = {
-  type: NAMES.types,
-  reason: NAMES.reasons,
-  state: ["REDRIVEN", "DISCARDED"],
-};
-
-interface FilterProps {
-  readonly name: FilterName;
-  readonly value: string;
-  readonly onChange: (value: string) => void;
-}
-
-/** The field of one filter: a choice, a time, or a whole id. */
-export function Filter({ name, value, onChange }: FilterProps) {
+/** A choice of one consumer or one type of event; the empty one stands for all. */
+export function Choice({ name, value = "", onChange }: FieldProps & { readonly name: keyof typeof CHOICES }) {
   const { queues } = usePage();
-  const [label, all] = FILTERS[name];
-  if (all === null) {
-    const isTime = name === "from" || name === "to";
-    return (
-      <TextField label={label} value={value} onChange={onChange} placeholder="the whole id" isTime={isTime} />
-    );
-  }
-  const known = name === "consumer" ? queues.map((queue) => queue.name) : CHOICES[name] ?? [];
-  const values = value === "" || known.includes(value) ? known : [...known, value];
+  const [label, all] = CHOICES[name];
+  const known = name === "type" ? NAMES.types : queues.map((queue) => queue.name);
   return (
     <label class="form-field">
       <span>{label}</span>
-      <select class="field" value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+      <select class="field" name={name} onChange={(event) => onChange?.(event.currentTarget.value)}>
         <option value="">{all}</option>
-        {values.map((each) => <option key={each} value={each}>{each}</option>)}
+        {[...new Set([...known, value])].filter(Boolean).map((each) => (
+          <option key={each} value={each} selected={each === value}>{each}</option>
+        ))}
       </select>
     </label>
   );
+}
+
+/** What the fields of a form that is submitted hold, by their names; the page stays. */
+export function submitted<Name extends string>(
+  event: Event,
+  ...names: readonly Name[]
+): Record<Name, string> {
+  event.preventDefault();
+  const form = event.currentTarget instanceof HTMLFormElement
+    ? new FormData(event.currentTarget)
+    : new FormData();
+  const entries = names.map((name) => [name, String(form.get(name) ?? "").trim()]);
+  return Object.fromEntries(entries);
 }
 
 /** A time of day with its age beside it. */
@@ -102,9 +88,6 @@ export function When({ at }: { readonly at: string }) {
   );
 }
 
-/** How long it is said that a value is copied, in milliseconds. */
-const SAID_FOR_MS = 2000;
-
 interface CopyProps {
   /** What it is, such as `correlation id`. */
   readonly label: string;
@@ -113,48 +96,24 @@ interface CopyProps {
   readonly shown?: string;
 }
 
-/** Shows a value and copies it on a click; says so in words, also to screen readers. */
+/** Shows a value and copies it on a click; where the page may not do that, all of it is shown, to be copied by hand. */
 export function CopyButton({ label, value, shown = value }: CopyProps) {
-  const [said, setSaid] = useState<"Copied" | "Not copied" | null>(null);
-  useEffect(() => {
-    if (!said) return;
-    const timer = setTimeout(() => setSaid(null), SAID_FOR_MS);
-    return () => clearTimeout(timer);
-  }, [said]);
+  const [said, setSaid] = useState<"" | "Copied" | "Not copied">("");
+  const copy = () =>
+    Promise.try(() => navigator.clipboard.writeText(value)).then(
+      () => setSaid("Copied"),
+      () => setSaid("Not copied"),
+    );
   return (
     <span>
-      <button
-        type="button"
-        class="button quiet mono"
-        title={`Copy the ${label}: ${value}`}
-        onClick={async () => setSaid(await copyText(value) ? "Copied" : "Not copied")}
-      >
+      <button type="button" class="button quiet mono" title={`Copy the ${label}: ${value}`} onClick={copy}>
         <span class="visually-hidden">{`Copy the ${label} `}</span>
-        <span>{shown}</span>
+        <span>{said === "Not copied" ? value : shown}</span>
         <Icon name={said === "Copied" ? "check" : "copies"} />
       </button>
-      <span class="visually-hidden" role="status">{said ?? ""}</span>
+      <span class="visually-hidden" role="status">{said}</span>
     </span>
   );
-}
-
-/** Copies a text; where the page may not use the clipboard, by way of a selected field. Whether it is copied. */
-async function copyText(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const field = document.createElement("textarea");
-    field.value = text;
-    field.className = "visually-hidden";
-    const focused = document.activeElement;
-    document.body.append(field);
-    field.select();
-    const isCopied = document.execCommand("copy");
-    field.remove();
-    if (focused instanceof HTMLElement) focused.focus();
-    return isCopied;
-  }
 }
 
 const THEMES = ["system", "light", "dark"] as const;
@@ -184,14 +143,9 @@ export function ThemeToggle() {
   );
 }
 
-/** Gives the document the theme that was chosen in this browser. To be called before the first paint of the island. */
-export function applyStoredTheme(): void {
-  applyTheme(storedTheme());
-}
-
-function applyTheme(theme: Theme): void {
-  if (theme === "system") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = theme;
+/** Gives the document a theme; by default the one that was chosen in this browser, before the island's first paint. */
+export function applyTheme(theme: Theme = storedTheme()): void {
+  document.documentElement.style.colorScheme = theme === "system" ? "" : theme;
 }
 
 function storedTheme(): Theme {

@@ -4,28 +4,28 @@
  * @module
  */
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { problemOf } from "./api.ts";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { Icon, Notice } from "./marks.tsx";
+import { usePage } from "./page_data.ts";
 
 interface DialogProps {
   readonly title: string;
-  readonly children: ComponentChildren;
-  /** Whether it takes the width of a page rather than that of a question. */
-  readonly isWide?: boolean;
-  /** It was closed: render it no longer. */
-  readonly onClose: () => void;
+  /** Why what it shows could not be read, in words; null where it could. */
+  readonly problem?: string | null;
+  /** Whether what it shows is still being read. */
+  readonly isReading?: boolean;
+  readonly children?: ComponentChildren;
 }
 
-/** A dialog over the page for as long as it is rendered. What has `data-focus` in it gets the focus first. */
-export function Dialog({ title, children, isWide, onClose }: DialogProps) {
+/** A dialog over the page for as long as the address names it. */
+export function Dialog({ title, problem = null, isReading = false, children }: DialogProps) {
+  const { navigate } = usePage();
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
   const isGone = useRef(false);
   useEffect(() => {
     const shown = dialog.current;
     if (shown && !shown.open) shown.showModal();
-    shown?.querySelector<HTMLElement>("[data-focus]")?.focus();
     return () => {
       isGone.current = true; // nobody has closed it: something else is rendered in its place
       shown?.close();
@@ -34,9 +34,10 @@ export function Dialog({ title, children, isWide, onClose }: DialogProps) {
   return (
     <dialog
       ref={dialog}
-      class={isWide ? "dialog wide" : "dialog"}
+      class="dialog"
       aria-labelledby={heading}
-      onClose={() => isGone.current || onClose()}
+      onClose={() =>
+        isGone.current || navigate({ event: null, letter: null, set: null, panel: "" }, "replace")}
     >
       <div class="dialog-head">
         <h2 id={heading}>{title}</h2>
@@ -44,85 +45,11 @@ export function Dialog({ title, children, isWide, onClose }: DialogProps) {
           <Icon name="cross" />
         </button>
       </div>
-      <div class="dialog-body">{children}</div>
-    </dialog>
-  );
-}
-
-export interface QuestionProps {
-  readonly children: ComponentChildren;
-  /** The words on the button that does it. */
-  readonly action: string;
-  readonly isDangerous?: boolean;
-  /** Whether it can be done at all: false while what it would do is still being counted. */
-  readonly isReady?: boolean;
-  /** Where a reason has to be given: the label of its field. */
-  readonly reasonLabel?: string;
-  /** Does it, and resolves with what came of it; where it rejects, the question stays and shows why. */
-  readonly onConfirm: (reason: string) => Promise<string>;
-}
-
-/** The longest reason that the API keeps. */
-const MAX_REASON = 500;
-
-/** A question inside a dialog: asks before something is done, and says afterwards what came of it. */
-export function Question(props: QuestionProps) {
-  const { children, action, isDangerous, isReady = true, reasonLabel, onConfirm } = props;
-  const [reason, setReason] = useState("");
-  const [problem, setProblem] = useState<string | null>(null);
-  const [result, setResult] = useState<string | null>(null);
-  const [isBusy, setBusy] = useState(false);
-  const isComplete = reasonLabel === undefined || reason.trim() !== "";
-
-  async function confirm(event: Event) {
-    event.preventDefault();
-    if (isBusy || !isReady || !isComplete) return;
-    setBusy(true);
-    setProblem(null);
-    try {
-      setResult(await onConfirm(reason.trim()));
-    } catch (error) {
-      setProblem(problemOf(error));
-    }
-    setBusy(false);
-  }
-
-  return (
-    <form class="question" onSubmit={confirm}>
-      {children}
-      {reasonLabel !== undefined && result === null && (
-        <label class="form-field">
-          <span>{reasonLabel}</span>
-          <input
-            class="field"
-            required
-            data-focus
-            maxLength={MAX_REASON}
-            value={reason}
-            onInput={(event) => setReason(event.currentTarget.value)}
-          />
-        </label>
-      )}
-      {problem !== null && <Notice level="bad">{problem}</Notice>}
-      {result !== null && <Notice level="good">{result}</Notice>}
-      <div class="question-buttons">
-        <button
-          type="button"
-          class="button"
-          onClick={({ currentTarget }) => currentTarget.closest("dialog")?.close()}
-        >
-          Close
-        </button>
-        {result === null && (
-          <button
-            type="submit"
-            class={isDangerous ? "button danger" : "button primary"}
-            disabled={isBusy || !isReady || !isComplete}
-          >
-            {isBusy ? "Working…" : action}
-          </button>
-        )}
+      <div class="dialog-body">
+        {problem !== null && <Notice level="bad">{problem}</Notice>}
+        {isReading && <p role="status">Reading it…</p>}
+        {children}
       </div>
-    </form>
+    </dialog>
   );
 }

@@ -5,55 +5,41 @@
  */
 import { useState } from "preact/hooks";
 import type { ArmedFaultJson, FaultPointJson } from "../shared/ops/answers.ts";
-import { type FaultRequest, problemOf } from "./api.ts";
-import { Filter, NumberField } from "./controls.tsx";
+import type { FaultRequest } from "./api.ts";
+import { Choice, Field, submitted } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
 import { counted } from "./format.ts";
+import { useAction, useFresh } from "./hooks.ts";
 import { Badge, Icon, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { useRows } from "./use_rows.ts";
 
 /** The most that a fault can be told to strike, and to delay in milliseconds: the API's rules. */
 const [MAX_TIMES, MAX_DELAY_MS] = [1000, 60_000];
 
-export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
+export function FaultsDialog() {
   const { api, pulse } = usePage();
-  const [said, setSaid] = useState<{ level: "good" | "bad"; words: string } | null>(null);
-  const read = async () => ({ rows: [await api.listFaults()], nextCursor: null });
-  const { rows, problem, refresh } = useRows(read, "faults", { tick: pulse.at, isHeld: false });
-  const faults = rows?.[0];
-
-  async function change(words: string, doing: () => Promise<unknown>) {
-    try {
-      await doing();
-      setSaid({ level: "good", words });
-    } catch (error) {
-      setSaid({ level: "bad", words: problemOf(error) });
-    }
-    refresh();
-  }
-
+  const [said, setSaid] = useState("");
+  const { isBusy, problem, act } = useAction();
+  const { value: faults, problem: unread, isLoading, refresh } = useFresh(() => api.listFaults(), "faults", {
+    tick: pulse.at,
+  });
+  const change = (words: string, doing: () => Promise<unknown>) =>
+    void act(() => doing().then(() => setSaid(words)).finally(refresh));
   return (
-    <Dialog title="Faults" isWide onClose={onClose}>
+    <Dialog title="Faults" problem={problem ?? unread} isReading={isLoading}>
       <p class="muted">They make the system fail on purpose, so that its recovery can be watched.</p>
-      {problem !== null && <Notice level="bad">{problem}</Notice>}
-      {faults === undefined && problem === null && <p role="status">Reading what is armed…</p>}
-      {faults === null && (
+      {!isLoading && faults === null && unread === null && (
         <p>
           Faults are off here. They exist only where <code>FAULTS_ENABLED</code> is <code>true</code>{" "}
           for every process, which is no setting for production.
         </p>
       )}
-      {said && <Notice level={said.level}>{said.words}</Notice>}
+      {said !== "" && problem === null && !isBusy && <Notice level="good">{said}</Notice>}
       {faults && (
         <Armed
           armed={faults.armed}
-          onDisarm={({ id, point }) => change(`${point} is disarmed.`, () => api.disarmFault(id))}
-          onDisarmAll={() =>
-            change(
-              "Everything is disarmed.",
-              () => Promise.all(faults.armed.map(({ id }) => api.disarmFault(id))),
-            )}
+          onDisarm={(words, of) =>
+            change(`${words} disarmed.`, () => Promise.all(of.map(({ id }) => api.disarmFault(id))))}
         />
       )}
       <ul class="fault-points">
@@ -79,11 +65,10 @@ export function FaultsDialog({ onClose }: { readonly onClose: () => void }) {
 
 interface ArmedProps {
   readonly armed: readonly ArmedFaultJson[];
-  readonly onDisarm: (fault: ArmedFaultJson) => void;
-  readonly onDisarmAll: () => void;
+  readonly onDisarm: (words: string, faults: readonly ArmedFaultJson[]) => void;
 }
 
-function Armed({ armed, onDisarm, onDisarmAll }: ArmedProps) {
+function Armed({ armed, onDisarm }: ArmedProps) {
   if (armed.length === 0) return <p class="muted">Nothing is armed.</p>;
   return (
     <ul class="armed" aria-label="Armed">
@@ -100,14 +85,16 @@ function Armed({ armed, onDisarm, onDisarmAll }: ArmedProps) {
             type="button"
             class="button quiet"
             aria-label={`Disarm ${fault.point}`}
-            onClick={() => onDisarm(fault)}
+            onClick={() => onDisarm(`${fault.point} is`, [fault])}
           >
             <Icon name="cross" />
           </button>
         </li>
       ))}
       <li>
-        <button type="button" class="button danger" onClick={onDisarmAll}>Disarm all</button>
+        <button type="button" class="button danger" onClick={() => onDisarm("All faults are", armed)}>
+          Disarm all
+        </button>
       </li>
     </ul>
   );
@@ -119,34 +106,37 @@ interface ArmProps {
 }
 
 function ArmForm({ point: { point, perConsumer, delayMs }, onArm }: ArmProps) {
-  const [form, setForm] = useState({ times: "1", consumer: "", correlation: "", delay: "" });
-  const field = (name: keyof typeof form) => {
-    return { value: form[name], onChange: (value: string) => setForm({ ...form, [name]: value }) };
-  };
   const arm = (event: Event) => {
-    event.preventDefault();
+    const { times, consumer, delay, correlation } = submitted(
+      event,
+      "times",
+      "consumer",
+      "delay",
+      "correlation",
+    );
     onArm({
       point,
-      times: Number(form.times),
-      consumer: form.consumer || null,
-      correlationId: form.correlation.trim() || null,
-      delayMs: form.delay === "" ? null : Number(form.delay),
+      times: Number(times),
+      consumer: consumer || null,
+      correlationId: correlation || null,
+      delayMs: delay === "" ? null : Number(delay),
     });
   };
   return (
     <form class="filters" aria-label={`Arm ${point}`} onSubmit={arm}>
-      <NumberField label="Times" min={1} max={MAX_TIMES} {...field("times")} />
-      {perConsumer && <Filter name="consumer" {...field("consumer")} />}
+      <Field label="Times" name="times" type="number" required min={1} max={MAX_TIMES} defaultValue="1" />
+      {perConsumer && <Choice name="consumer" />}
       {delayMs !== null && (
-        <NumberField
+        <Field
           label="Delay in ms"
+          name="delay"
+          type="number"
           min={0}
           max={MAX_DELAY_MS}
           placeholder={`${delayMs}`}
-          {...field("delay")}
         />
       )}
-      <Filter name="correlation" {...field("correlation")} />
+      <Field label="Correlation id" name="correlation" placeholder="any" />
       <button type="submit" class="button primary">Arm</button>
     </form>
   );

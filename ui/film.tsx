@@ -1,52 +1,65 @@
 /**
- * An order's film: the beats of its story, one at a time, over the machine.
+ * An order's film: the beats of its story, one at a time, over the machine; and the whole story in words.
  *
  * @module
  */
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
 import { formatDuration } from "./format.ts";
 import { Machine, toneOf } from "./machine.tsx";
-import { Icon } from "./marks.tsx";
+import { Badge, Icon, type IconName } from "./marks.tsx";
+import { isSettled } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
 import { timeScale } from "./time_scale.ts";
 import { formatView } from "./url_state.ts";
-import { isSettled } from "./use_story.ts";
-
-export interface FilmProps {
-  readonly story: ToldStory;
-  /** The number of the beat that is shown, from 1. */
-  readonly at: number;
-  readonly isPlaying: boolean;
-  readonly onPlay: (isPlaying: boolean) => void;
-}
 
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;
 
-export function Film({ story, at, isPlaying, onPlay }: FilmProps) {
+/** What each cause is called, and how it is marked: no two look alike. */
+const CAUSES: Readonly<Record<NonNullable<Beat["cause"]>, readonly [icon: IconName, name: string]>> = {
+  late: ["clock", "waited in the outbox"],
+  again: ["play", "published again"],
+  lost: ["search", "lost, and brought back"],
+  delayed: ["pause", "delayed by the broker"],
+  slow: ["system", "a slow consumer"],
+  crashed: ["bolt", "a worker crashed, and came back"],
+  retried: ["retry", "after retries"],
+  redriven: ["letter", "a dead letter, sent again"],
+  duplicate: ["copies", "a duplicate"],
+};
+
+interface FilmProps {
+  readonly story: ToldStory;
+  /** The number of the beat that is shown, from 1. */
+  readonly at: number;
+}
+
+/** The film of a scenario that was just played starts by itself. */
+export function Film({ story, at }: FilmProps) {
   const { beats } = story;
   const { view, navigate } = usePage();
-  const onStep = (beat: number) => navigate({ beat }, "replace");
+  const [isPlaying, setPlaying] = useState(view.played !== null && view.beat === 1);
+  const show = (beat: number) => navigate({ beat }, "replace");
   const beat = beats[at - 1] ?? null;
   const isLast = at >= beats.length;
+  const isEnd = isLast && isSettled(story);
 
   useEffect(() => {
-    if (!isPlaying) return;
-    if (isLast && isSettled(story)) return onPlay(false);
-    if (isLast) return; // what comes is played when it is there
-    const timer = setTimeout(() => onStep(at + 1), BEAT_MS);
+    if (isPlaying && isEnd) setPlaying(false);
+    if (!isPlaying || isLast) return; // what comes is played when it is there
+    const timer = setTimeout(() => show(at + 1), BEAT_MS);
     return () => clearTimeout(timer);
-  }, [isPlaying, at, isLast, story]);
+  }, [isPlaying, at, isLast, isEnd]);
 
   const current = useRef(at);
   current.current = at;
   const step = (by: number) => {
-    onPlay(false);
+    setPlaying(false);
     const next = Math.min(Math.max(current.current + by, 1), beats.length);
     if (next === current.current) return;
     current.current = next; // a key may come again before the next rendering
-    onStep(next);
+    show(next);
   };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -63,45 +76,58 @@ export function Film({ story, at, isPlaying, onPlay }: FilmProps) {
   });
 
   const play = () => {
-    if (!isPlaying && isLast) onStep(1);
-    onPlay(!isPlaying);
+    if (!isPlaying && isLast) show(1);
+    setPlaying(!isPlaying);
   };
   return (
-    <section class="card film" aria-labelledby="film-title">
-      <div class="film-bar">
-        <h3 id="film-title" class="visually-hidden">The order's film</h3>
-        <button type="button" class="button" aria-pressed={isPlaying} onClick={play}>
-          <Icon name={isPlaying ? "pause" : "play"} />
-          {isPlaying ? "Pause" : "Play slowly"}
-        </button>
-        <button type="button" class="button" disabled={at <= 1} onClick={() => step(-1)}>
-          <Icon name="left" />Step back
-        </button>
-        <button type="button" class="button" disabled={isLast} onClick={() => step(1)}>
-          Step<Icon name="chevron" />
-        </button>
-        <p class="film-where muted">{whereWords(beats, at)}</p>
-      </div>
-      <Strip beats={beats} at={at} onStop={() => onPlay(false)} />
-      <div class="film-words" role="status">
-        <p class={`film-title ${beat ? toneOf(beat) : ""}`}>{beat?.title}</p>
-        <p class="muted">
-          {beat?.text} {beat?.deadLetterId
-            ? <a href={formatView({ ...view, letter: beat.deadLetterId })}>Show the dead letter</a>
-            : beat?.eventId && <a href={formatView({ ...view, event: beat.eventId })}>Show the message</a>}
-        </p>
-      </div>
-      <Machine beat={beat} />
-      <dl class="tables">
-        {beat?.tables.map(({ table, holds, isChanged }) => (
-          <div key={table} class={isChanged ? "is-changed" : ""}>
-            <dt>{table}</dt>
-            <dd>{holds.replaceAll("_", "_\u200b")}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
+    <>
+      <section class="card film" aria-labelledby="film-title">
+        <div class="film-bar">
+          <h3 id="film-title" class="visually-hidden">The order's film</h3>
+          <button type="button" class="button" aria-pressed={isPlaying} onClick={play}>
+            <Icon name={isPlaying ? "pause" : "play"} />
+            {isPlaying ? "Pause" : "Play slowly"}
+          </button>
+          <button type="button" class="button" disabled={at <= 1} onClick={() => step(-1)}>
+            <Icon name="left" />Step back
+          </button>
+          <button type="button" class="button" disabled={isLast} onClick={() => step(1)}>
+            Step<Icon name="chevron" />
+          </button>
+          <p class="film-where muted">{whereWords(beats, at)}</p>
+        </div>
+        <Strip beats={beats} at={at} onStop={() => setPlaying(false)} />
+        <div class="film-words" role="status">
+          <p class={`film-title ${beat ? toneOf(beat) : ""}`}>
+            {beat?.title} {beat && <Cause beat={beat} />}
+          </p>
+          <p class="muted">
+            {beat?.text} {beat?.deadLetterId
+              ? <a href={formatView({ ...view, letter: beat.deadLetterId })}>Show the dead letter</a>
+              : beat?.eventId && <a href={formatView({ ...view, event: beat.eventId })}>Show the message</a>}
+          </p>
+        </div>
+        <Machine beat={beat}>
+          <dl class="tables">
+            {beat?.tables.map(({ table, holds, isChanged }) => (
+              <div key={table} class={isChanged ? "is-changed" : ""}>
+                <dt>{table}</dt>
+                <dd>{holds.replaceAll("_", "_\u200b")}</dd>
+              </div>
+            ))}
+          </dl>
+        </Machine>
+      </section>
+      <StoryRows beats={beats} at={at} onStop={() => setPlaying(false)} />
+    </>
   );
+}
+
+/** Why a beat is not like those of an order that goes its way. */
+function Cause({ beat: { cause } }: { readonly beat: Beat }) {
+  if (!cause) return null;
+  const [icon, name] = CAUSES[cause];
+  return <Badge tone="warn" icon={icon}>{name}</Badge>;
 }
 
 function whereWords(beats: readonly Beat[], at: number): string {
@@ -114,28 +140,33 @@ function whereWords(beats: readonly Beat[], at: number): string {
 interface BeatsProps {
   readonly beats: readonly Beat[];
   readonly at: number;
+  /** A beat was chosen. */
+  readonly onStop: () => void;
 }
 
 /** A segment for each beat, all of one width, and below them when each was, true to time. */
-function Strip({ beats, at, onStop }: BeatsProps & { readonly onStop: () => void }) {
+function Strip({ beats, at, onStop }: BeatsProps) {
   const { view } = usePage();
   const { positions, gap } = timeScale(beats.map((beat) => beat.at));
   const total = (beats.at(-1)?.at ?? 0) - (beats[0]?.at ?? 0);
-  const x = (share: number) => `${(share * 100).toFixed(2)}%`;
+  const x = (share = 0) => `${(share * 100).toFixed(2)}%`;
+  const look = (beat: Beat, i: number) => `${toneOf(beat)}${i + 1 > at ? " ahead" : ""}`;
   return (
     <div class="strip">
       <ol class="strip-beats">
         {beats.map((beat, i) => (
-          <li key={`${beat.at} ${beat.title}`}>
+          <li key={i}>
             <a
-              class={`${toneOf(beat)}${i + 1 > at ? " ahead" : ""}`}
+              class={look(beat, i)}
               href={formatView({ ...view, beat: i + 1 })}
               title={beat.title}
               aria-label={`Beat ${i + 1}: ${beat.title}`}
               aria-current={i + 1 === at ? "step" : undefined}
               tabIndex={i + 1 === at ? 0 : -1}
               onClick={onStop}
-            />
+            >
+              {beat.cause && <Icon name={CAUSES[beat.cause][0]} />}
+            </a>
           </li>
         ))}
       </ol>
@@ -146,17 +177,15 @@ function Strip({ beats, at, onStop }: BeatsProps & { readonly onStop: () => void
           {gap && <rect class="gap" x={x(gap.from)} width={x(gap.to - gap.from)} y="1" height="12" />}
           {beats.map((beat, i) => (
             <line
-              key={`${beat.at} ${beat.title}`}
-              class={`tick ${toneOf(beat)}${i + 1 > at ? " ahead" : ""}`}
-              x1={x(positions[i] ?? 0)}
-              x2={x(positions[i] ?? 0)}
+              key={i}
+              class={`tick ${look(beat, i)}`}
+              x1={x(positions[i])}
+              x2={x(positions[i])}
               y1="2"
               y2="12"
             />
           ))}
-          {positions[at - 1] !== undefined && (
-            <circle fill="currentColor" cx={x(positions[at - 1] ?? 0)} cy="7" r="4" />
-          )}
+          {beats.length > 0 && <circle fill="currentColor" cx={x(positions[at - 1])} cy="7" r="4" />}
         </svg>
         <span>{formatDuration(total)}{gap && ` (of it ${formatDuration(gap.ms)} cut)`}</span>
       </div>
@@ -164,8 +193,8 @@ function Strip({ beats, at, onStop }: BeatsProps & { readonly onStop: () => void
   );
 }
 
-/** The whole story in words, a row for each beat. */
-export function StoryRows({ beats, at }: BeatsProps) {
+/** A row for each beat. */
+function StoryRows({ beats, at, onStop }: BeatsProps) {
   const { view } = usePage();
   const start = beats[0]?.at ?? 0;
   return (
@@ -173,15 +202,18 @@ export function StoryRows({ beats, at }: BeatsProps) {
       <summary>The story in words</summary>
       <ol>
         {beats.map((beat, i) => (
-          <li key={`${beat.at} ${beat.title}`}>
+          <li key={i}>
             <a
               href={formatView({ ...view, beat: i + 1 })}
               class={toneOf(beat)}
               aria-current={i + 1 === at ? "step" : undefined}
+              onClick={onStop}
             >
               <span class="muted">{formatDuration(beat.at - start)}</span>
               <span class="muted">{beat.where}</span>
-              <span>{beat.title}</span>
+              <span>
+                {beat.title} <Cause beat={beat} />
+              </span>
             </a>
           </li>
         ))}

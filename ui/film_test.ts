@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
-import { heldUpBy, isAsPromised, stepsOf } from "./order_head.tsx";
+import { heldUpBy, isAsPromised, isSettled, needsRereading, stepsOf } from "./order_facts.ts";
 import { holdStill } from "./orders_list.tsx";
 import { QUEUE_LIST, testId, testOrder, testPulse, testStory } from "./testdata/page.ts";
 import { timeScale } from "./time_scale.ts";
-import { isSettled, needsRereading } from "./use_story.ts";
 
 const story = testStory();
 const { beats } = story;

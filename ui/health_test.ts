@@ -1,10 +1,15 @@
 import { assertEquals } from "@std/assert";
+import { beforeCommit } from "../shared/ops/holds.ts";
 import { QUEUES } from "../shared/topology.ts";
 import { healthOf } from "./health.ts";
 import { QUEUE_LIST, testPulse } from "./testdata/page.ts";
 
 const calm = testPulse(0);
 const refunds = QUEUES.paymentsRefundRequested.name;
+
+const held = (part: string, because: string | null) => {
+  return { part, because, since: calm.at, until: "2026-01-02T03:14:05.000Z", steps: 0 };
+};
 
 Deno.test("healthOf() says in one sentence what is wrong, the worst first", () => {
   const without = (name: string) => calm.processes.filter((process) => process.name !== name);
@@ -24,6 +29,10 @@ Deno.test("healthOf() says in one sentence what is wrong, the worst first", () =
     ["bad Nobody consumes the queue payments.refund-requested", { queues: deaf }],
     ["bad The broker cannot be reached: events wait in the outbox", { queues: null }],
     ["warn 3 events waited up to 12.0 s in the outbox", { outbox: { pending: 3, oldestSeconds: 12 } }],
+    ["warn The relay is held until 03:14 UTC (to look)", { holds: [held("relay", "to look")] }],
+    ["warn payments.refund-requested, before its commit is held until 03:14 UTC", {
+      holds: [held(beforeCommit(refunds), null)],
+    }],
     ["warn 2 dead letters to be decided on", { deadLetters: { [refunds]: 2 } }],
     ["bad The broker cannot be reached: events wait in the outbox (and 1 more)", {
       queues: null,

@@ -1,14 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { renderToString } from "preact-render-to-string";
-import { BodyView, JsonView, visible } from "./json_view.tsx";
+import { diffLines } from "./diff.ts";
+import { BodyView, laidOut, visible } from "./json_view.tsx";
 
 const MARKUP = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
-
-Deno.test("JsonView shows markup in keys and values as text", () => {
-  const html = renderToString(<JsonView value={{ [MARKUP]: MARKUP, list: [MARKUP] }} />);
-  assert(!html.includes("<img") && !html.includes("<script"), html);
-  assertEquals(html.split("&lt;img").length - 1, 3);
-});
 
 Deno.test("BodyView shows a body that is no JSON as text, whatever it holds", () => {
   const html = renderToString(<BodyView body={`${MARKUP}\u0000\u202e`} />);
@@ -19,15 +14,17 @@ Deno.test("BodyView shows a body that is no JSON as text, whatever it holds", ()
   assertStringIncludes(renderToString(<BodyView body="" />), "(empty)");
 });
 
-Deno.test("BodyView shows JSON as JSON, null and false too", () => {
+Deno.test("BodyView shows JSON as JSON, null and false too, and markup in it as text", () => {
   assertStringIncludes(renderToString(<BodyView body="null" />), "null");
   assertStringIncludes(renderToString(<BodyView body='{"a":false}' />), "false");
+  const html = renderToString(<BodyView body={JSON.stringify({ [MARKUP]: [MARKUP] })} />);
+  assert(!html.includes("<img") && !html.includes("<script"), html);
 });
 
-Deno.test("JsonView ends: of what is long it shows the beginning, and what is deep is not laid out", () => {
-  let deep: unknown = "end";
-  for (let i = 0; i < 5000; i++) deep = [deep];
-  const html = renderToString(<JsonView value={{ deep, long: Array.from({ length: 5000 }, (_, i) => i) }} />);
+Deno.test("BodyView ends: of what is long it shows the beginning, and what is deep is not laid out", () => {
+  const body = `${"[".repeat(2000)}${"]".repeat(2000)}`;
+  assertEquals(laidOut(body), body);
+  const html = renderToString(<BodyView body={JSON.stringify(Array.from({ length: 9000 }, (_, i) => i))} />);
   assertStringIncludes(html, "characters more");
   assert(html.length < 25_000, `${html.length}`);
 });
@@ -35,4 +32,18 @@ Deno.test("JsonView ends: of what is long it shows the beginning, and what is de
 Deno.test("visible() leaves letters, newlines and tabs alone", () => {
   assertEquals(visible("Ünï\n\tcode 漢字"), "Ünï\n\tcode 漢字");
   assertEquals(visible("a\u202eb\u0007"), "a\\u202eb\\u0007");
+});
+
+Deno.test("diffLines() has every line of both texts in order, and changes as few as can be", () => {
+  const cases = [
+    ["a b c", "a b c", " a  b  c"],
+    ["a b c d", "a x c d", " a -b +x  c  d"],
+    ["a b c d", "b c d e", "-a  b  c  d +e"],
+    ["a b", "a b c", " a  b +c"],
+    ["a a", "a", " a -a"],
+  ];
+  for (const [before = "", after = "", expected] of cases) {
+    const lines = diffLines(before.replaceAll(" ", "\n"), after.replaceAll(" ", "\n"));
+    assertEquals(lines.map((line) => line.join("")).join(" "), expected);
+  }
 });

@@ -4,21 +4,15 @@
  *
  * @module
  */
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { useMemo, useState } from "preact/hooks";
+import { RELAY_PART } from "../shared/ops/holds.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
-import { type Beat, moduleOf, type Place, type StoryQueue, type Whereabouts } from "../shared/ops/story.ts";
-import { formatCount, formatRate } from "./format.ts";
-import { type Trouble, troublesOf } from "./health.ts";
-import {
-  type Box,
-  fit,
-  type Layout,
-  layoutMachine,
-  LINE,
-  queueTitle,
-  type Shape,
-  SHAPES,
-} from "./machine_layout.ts";
+import type { Beat, Place, StoryQueue } from "../shared/ops/story.ts";
+import { formatCount } from "./format.ts";
+import { troublesOf } from "./health.ts";
+import { Holds } from "./holds.tsx";
+import { type Box, fit, type Layout, layoutMachine, LINE, type Shape, SHAPES } from "./machine_layout.ts";
 import { usePage } from "./page_data.ts";
 
 /** One line of a box. */
@@ -27,43 +21,50 @@ interface Line {
   readonly mark?: keyof typeof MARKS;
 }
 
-/** `beat` is what it shows of an order; null for live figures. */
-export function Machine({ beat }: { readonly beat: Beat | null }) {
+interface MachineProps {
+  /** What it shows of an order; null for live figures. */
+  readonly beat: Beat | null;
+  /** What stands between the drawing and what is held, or can be. */
+  readonly children?: ComponentChildren;
+}
+
+export function Machine({ beat, children }: MachineProps) {
   const { queues, pulse } = usePage();
-  const drawing = useRef<HTMLDivElement>(null);
+  const [part, setPart] = useState<string>(RELAY_PART);
   const layouts = useMemo(() => SHAPES.map((shape) => [shape, layoutMachine(queues, shape)] as const), [
     queues,
   ]);
-  useMotion(drawing, layouts, beat);
   const troubles = new Map(troublesOf(pulse, queues).map((trouble) => [trouble.place, trouble]));
+  const linesOf = (place: Place): readonly Line[] => {
+    const { words, level } = troubles.get(place) ?? {};
+    const wrong = words && level ? [{ text: words, mark: level }] : [];
+    const queue = queues.find(({ name }) => place.endsWith(`:${name}`));
+    if (beat) return [...wrong, ...beatLines(place, queue, beat)];
+    return wrong.length > 0 ? wrong : liveLines(place, queue, pulse);
+  };
   return (
-    <div class="machine" ref={drawing} aria-hidden="true">
-      {layouts.map(([shape, layout]) => (
-        <svg key={shape} class={`machine-${shape}`} viewBox={`0 0 ${layout.width} ${layout.height}`}>
-          <Arrows shape={shape} />
-          {layout.heads.map(({ x, y, text }) => <text key={text} class="head" x={x} y={y}>{text}</text>)}
-          <Edges shape={shape} layout={layout} beat={beat} />
-          {layout.boxes.map((box) => {
-            const queue = queues.find(({ name }) =>
-              box.place.endsWith(`:${name}`)
-            );
-            const lines = linesOf(box.place, queue, beat, pulse, troubles.get(box.place));
-            const title = titleOf(box.place, queue, shape, queues);
-            const level = troubles.get(box.place)?.level ?? "";
-            return (
+    <>
+      <div class="machine" aria-hidden="true">
+        {layouts.map(([shape, layout]) => (
+          <svg key={shape} class={`machine-${shape}`} viewBox={`0 0 ${layout.width} ${layout.height}`}>
+            <Arrows shape={shape} />
+            {layout.heads.map(({ x, y, text }) => <text key={text} class="head" x={x} y={y}>{text}</text>)}
+            <Edges shape={shape} layout={layout} beat={beat} />
+            {layout.boxes.map((box) => (
               <Part
                 key={box.place}
                 box={box}
-                title={title}
-                lines={lines}
-                look={`${lookOf(box.place, beat)} ${level}`}
+                lines={linesOf(box.place)}
+                look={`${lookOf(box.place, beat)} ${troubles.get(box.place)?.level ?? ""}`}
+                onPick={setPart}
               />
-            );
-          })}
-          <g class="motion" />
-        </svg>
-      ))}
-    </div>
+            ))}
+          </svg>
+        ))}
+      </div>
+      {children}
+      <Holds part={part} onPick={setPart} />
+    </>
   );
 }
 
@@ -97,43 +98,55 @@ interface EdgesProps {
   readonly beat: Beat | null;
 }
 
-/** The ways that are taken in this beat lie above the others. */
-function Edges({ shape, layout, beat }: EdgesProps) {
-  const taken = new Set(beat?.ways.flatMap((way) => stepsOf(way)));
-  const isTaken = ({ from, to }: Layout["edges"][number]) => taken.has(`${from}>${to}`);
-  const sorted = layout.edges.toSorted((a, b) => Number(isTaken(a)) - Number(isTaken(b)));
+/** The ways that are taken in this beat lie above the others, and a dot goes along each: by the style sheet alone. */
+function Edges({ shape, layout: { edges }, beat }: EdgesProps) {
+  /** Which step of its way an edge is; -1 where nothing goes along it. */
+  const stepOf = ({ from, to }: Layout["edges"][number]) =>
+    Math.max(
+      ...(beat?.ways ?? []).map((way) => way.findIndex((place, i) => place === from && way[i + 1] === to)),
+      -1,
+    );
   return (
     <g>
-      {sorted.map((edge) => {
-        const look = isTaken(edge) ? "active" : "still";
-        return (
-          <path
-            key={`${edge.from}>${edge.to}`}
-            class={`edge ${look}`}
-            d={edge.path}
-            marker-end={`url(#arrow-${shape}-${look})`}
-          />
-        );
-      })}
+      {edges.map((edge) => [edge, stepOf(edge)] as const).toSorted(([, a], [, b]) => a - b).map(
+        ([edge, step]) => {
+          const look = step < 0 ? "still" : "active";
+          return (
+            <g key={`${edge.from}>${edge.to}`}>
+              <path class={`edge ${look}`} d={edge.path} marker-end={`url(#arrow-${shape}-${look})`} />
+              {beat && step >= 0 && (
+                <path
+                  key={`${beat.at} ${beat.title}`}
+                  class={`dot step-${step}`}
+                  d={edge.path}
+                  pathLength={1}
+                />
+              )}
+            </g>
+          );
+        },
+      )}
     </g>
   );
 }
 
-function stepsOf(way: readonly Place[]): string[] {
-  return way.slice(1).map((to, i) => `${way[i]}>${to}`);
-}
-
 interface PartProps {
   readonly box: Box;
-  readonly title: readonly string[];
   readonly lines: readonly Line[];
   readonly look: string;
+  /** It is to be held, or not any more: the mouse's way to what stands below the drawing. */
+  readonly onPick: (part: string) => void;
 }
 
-function Part({ box: { place, x, y, width, height }, title, lines, look }: PartProps) {
+function Part({ box: { place, title, x, y, width, height }, lines, look, onPick }: PartProps) {
   const isQueue = place.startsWith("queue:");
+  const part = place === "relay" ? RELAY_PART : /^consumer:(.*)/.exec(place)?.[1];
   return (
-    <g class={`node ${look}`} transform={`translate(${x} ${y})`}>
+    <g
+      class={`node ${look}${part ? " holdable" : ""}`}
+      transform={`translate(${x} ${y})`}
+      onClick={() => part && onPick(part)}
+    >
       <rect width={width} height={height} rx="7" />
       {title.map((text, i) => (
         <text key={text} class={isQueue ? "" : "name"} x="9" y={8 + LINE * (i + 1) - 3}>
@@ -161,54 +174,37 @@ const MARKS = {
   dead: ["bad", "M2 2l6 6M8 2l-6 6"],
   warn: ["warn", "M5 1.4L9 8.6H1zM5 4v2"],
   bad: ["bad", "M2 2l6 6M8 2l-6 6"],
+  held: ["warn", "M3 1.5v7M7 1.5v7"],
 } as const;
 
-function titleOf(
-  place: Place,
-  queue: StoryQueue | undefined,
-  shape: Shape,
-  queues: readonly StoryQueue[],
-): readonly string[] {
-  if (queue) return place.startsWith("queue:") ? queueTitle(queue, shape) : [moduleOf(queue.name, queues)];
-  const name = place === "api" ? "API" : place.charAt(0).toUpperCase() + place.slice(1);
-  const number = ["api", "outbox", "relay", "exchange"].indexOf(place) + 1;
-  return [shape === "narrow" ? `${number} ${name}` : name];
-}
-
-function linesOf(
-  place: Place,
-  queue: StoryQueue | undefined,
-  beat: Beat | null,
-  pulse: LivePulse,
-  trouble: Trouble | undefined,
-): Line[] {
-  const wrong = trouble ? [{ text: trouble.words, mark: trouble.level }] : [];
-  const here = beat?.messages.filter((message) => message.place === place) ?? [];
+function beatLines(place: Place, queue: StoryQueue | undefined, { messages }: Beat): Line[] {
+  const here = messages.filter((message) => message.place === place)
+    .map(({ type: text, state }): Line => ({ text, mark: state === "waits" ? "here" : state }));
   if (queue && place.startsWith("queue:")) {
-    const waiting = pulse.queues?.find(({ queue: name }) => name === queue.name)?.messages ?? 0;
-    const [first, ...others] = queue.bindings.map((text): Line => {
-      return here.some(({ type }) => type === text) ? { text, mark: "here" } : { text };
-    });
-    if (!first || beat || waiting === 0) return first ? [first, ...others] : [];
-    return [{ ...first, text: `${first.text} · ${formatCount(waiting)}` }, ...others];
+    return queue.bindings.map((type) => here.find(({ text }) => text === type) ?? { text: type });
   }
-  if (queue) {
-    return [...wrong, ...(beat ? here.map(lineOf) : wrong.length > 0 ? [] : consumerLines(queue, pulse))];
-  }
-  if (place === "outbox") {
-    const waits = here.map(({ type: text }): Line => ({ text, mark: "here" }));
-    const many = waits.length > 4 ? [...waits.slice(0, 3), { text: `and ${waits.length - 3} more` }] : waits;
-    const live = pulse.outbox.pending > 0 ? `${formatCount(pulse.outbox.pending)} waiting` : "nothing waits";
-    return [...wrong, ...(beat ? many.length > 0 ? many : [{ text: "nothing waits" }] : [{ text: live }])];
-  }
-  if (wrong.length > 0) return wrong;
-  const rate = place === "api" ? pulse.rates.orders : pulse.rates.events;
-  if (!beat && place !== "exchange") return [{ text: `${formatRate(rate)}/s` }];
-  return [{ text: { api: "orders", relay: "sends", exchange: "routes" }[String(place)] ?? "" }];
+  if (here.length > 4) return [...here.slice(0, 3), { text: `and ${here.length - 3} more` }];
+  return here.length > 0 || queue ? here : [{ text: RESTS[String(place)] ?? "" }];
 }
 
-function lineOf({ type: text, state }: Whereabouts): Line {
-  return { text, mark: state === "waits" ? "here" : state };
+/** What a part of the machine does, where it has nothing to show. */
+const RESTS: Readonly<Record<string, string>> = {
+  api: "orders",
+  outbox: "nothing waits",
+  relay: "sends",
+  exchange: "routes",
+};
+
+function liveLines(place: Place, queue: StoryQueue | undefined, pulse: LivePulse): Line[] {
+  if (queue && place.startsWith("queue:")) {
+    const waiting = pulse.queues?.find((each) => each.queue === queue.name)?.messages ?? 0;
+    const count = waiting > 0 ? ` · ${formatCount(waiting)}` : "";
+    return queue.bindings.map((text, i) => ({ text: i === 0 ? text + count : text }));
+  }
+  if (queue) return consumerLines(queue, pulse);
+  const { pending } = pulse.outbox;
+  const waits = place === "outbox" && pending > 0 && `${formatCount(pending)} waiting`;
+  return [{ text: waits || (RESTS[String(place)] ?? "") }];
 }
 
 /** What a consumer has done since it was started, and what it could not do. */
@@ -227,52 +223,15 @@ function consumerLines({ name, label }: StoryQueue, pulse: LivePulse): Line[] {
   ];
 }
 
-/** The tone of a beat: what went wrong, or was caught, stands out. */
-export function toneOf({ kind }: Beat): string {
+/** The tone of a beat: what went wrong, or another way than usual, stands out. */
+export function toneOf({ kind, cause }: Beat): string {
   if (kind === "dead") return "bad";
-  return kind === "failed" || kind === "absorbed" ? "warn" : kind === "published" ? "sent" : "";
+  if (cause || kind === "failed" || kind === "absorbed") return "warn";
+  return kind === "published" ? "sent" : "";
 }
 
 /** Where a beat takes place, and where it puts something, stands out. */
 function lookOf(place: Place, beat: Beat | null): string {
   if (beat?.place === place) return `active ${toneOf(beat)}`;
   return beat?.ways.some((way) => way.at(-1) === place) ? "active" : "";
-}
-
-const [STEP_MS, TRAVEL_MS] = [240, 420];
-const SVG = "http://www.w3.org/2000/svg";
-
-/** Sends a dot along each way of a new beat, past the virtual DOM; nothing moves for who asked for less motion. */
-function useMotion(
-  drawing: { readonly current: HTMLDivElement | null },
-  layouts: readonly (readonly [Shape, Layout])[],
-  beat: Beat | null,
-): void {
-  const key = beat && `${beat.at} ${beat.title}`;
-  useEffect(() => {
-    const shown = [...drawing.current?.querySelectorAll("svg") ?? []].findIndex((svg) => svg.clientWidth > 0);
-    const layer = drawing.current?.querySelectorAll<SVGGElement>("g.motion")[shown];
-    const edges = layouts[shown]?.[1].edges;
-    if (!beat || !layer || !edges || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    for (const way of beat.ways) {
-      stepsOf(way).forEach((step, i) => {
-        const edge = edges.find(({ from, to }) => `${from}>${to}` === step);
-        if (edge) sendDot(layer, edge.path, i * STEP_MS);
-      });
-    }
-    return () => layer.replaceChildren();
-  }, [key]);
-}
-
-function sendDot(layer: SVGGElement, path: string, delay: number): void {
-  const dot = document.createElementNS(SVG, "circle");
-  dot.setAttribute("r", "5");
-  dot.setAttribute("class", "dot");
-  dot.style.offsetPath = `path("${path}")`;
-  layer.append(dot);
-  const travel = dot.animate(
-    [{ offsetDistance: "0%", opacity: 1 }, { offsetDistance: "100%", opacity: 1 }],
-    { duration: TRAVEL_MS, delay, easing: "ease-in-out", fill: "none" },
-  );
-  travel.onfinish = () => dot.remove();
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Place, StoryQueue } from "../shared/ops/story.ts";
+import { moduleOf, type Place, type StoryQueue } from "../shared/ops/story.ts";
 
 /** The machine as it is drawn where there is much room, some, or little, by the width that it takes. */
 export const SHAPES = ["wide", "medium", "narrow"] as const;
@@ -12,6 +12,8 @@ export type Shape = (typeof SHAPES)[number];
 
 export interface Box {
   readonly place: Place;
+  /** What it is called, in lines. */
+  readonly title: readonly string[];
   readonly x: number;
   readonly y: number;
   readonly width: number;
@@ -57,6 +59,7 @@ const COLUMNS = {
     consumer: [567, 136],
   },
 } as const;
+const NAMES = { api: "API", outbox: "Outbox", relay: "Relay", exchange: "Exchange" } as const;
 const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;
 const HEADS = {
   wide: ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each", "6 consumer: one transaction"],
@@ -64,7 +67,7 @@ const HEADS = {
 } as const;
 
 /** The lines that a queue's name takes: broken behind its module where there is less room. */
-export function queueTitle({ label }: StoryQueue, shape: Shape): string[] {
+function queueTitle({ label }: StoryQueue, shape: Shape): string[] {
   if (shape === "wide") return [label];
   const [module = "", ...rest] = label.split(".");
   return [`${module}.`, rest.join(".")];
@@ -87,9 +90,11 @@ function pairsOf(
 ) {
   let y = top;
   return queues.map((each) => {
-    const height = 2 * PAD + LINE * (queueTitle(each, shape).length + each.bindings.length);
-    const queue: Box = { place: `queue:${each.name}`, x, width, y, height };
-    const consumer: Box = { place: `consumer:${each.name}`, x: x2, width: width2, y, height };
+    const title = queueTitle(each, shape);
+    const height = 2 * PAD + LINE * (title.length + each.bindings.length);
+    const queue: Box = { place: `queue:${each.name}`, title, x, width, y, height };
+    const name = moduleOf(each.name, queues);
+    const consumer: Box = { place: `consumer:${each.name}`, title: [name], x: x2, width: width2, y, height };
     y += height + ROW_GAP;
     return { queue, consumer };
   });
@@ -125,9 +130,9 @@ function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): 
   const pairs = pairsOf(queues, shape, HEAD, columns.queue, columns.consumer);
   const bottom = Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 160);
   const middle = (HEAD + bottom) / 2;
-  const part = (place: "api" | "outbox" | "relay" | "exchange", height: number): Box => {
+  const part = (place: keyof typeof NAMES, height: number): Box => {
     const [x, width] = columns[place];
-    return { place, x, width, y: middle - height / 2, height };
+    return { place, title: [NAMES[place]], x, width, y: middle - height / 2, height };
   };
   const [right, floor] = [WIDTHS[shape] - 5, bottom + RETURN - 10];
   const back = (from: Box, to: Box) =>
@@ -146,18 +151,14 @@ function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): 
 /** Turned by 90 degrees: the way to the exchange runs down, and from it along the left side to the queues. */
 function layoutNarrow(queues: readonly StoryQueue[]): Layout {
   const width = WIDTHS.narrow;
-  const part = (place: Place, y: number, height: number): Box => ({
-    place,
-    x: 1,
-    width: width - 22,
-    y,
-    height,
-  });
+  const part = (place: keyof typeof NAMES, n: number, y: number, height: number): Box => {
+    return { place, title: [`${n} ${NAMES[place]}`], x: 1, width: width - 22, y, height };
+  };
   const trunk = [
-    part("api", 1, 40),
-    part("outbox", 59, 76),
-    part("relay", 153, 40),
-    part("exchange", 211, 40),
+    part("api", 1, 1, 40),
+    part("outbox", 2, 59, 76),
+    part("relay", 3, 153, 40),
+    part("exchange", 4, 211, 40),
   ] as const;
   const pairs = pairsOf(queues, "narrow", 269, [22, 138], [180, 138]);
   const into = (from: Box, to: Box) => `M9 ${from.y + from.height}V${centre(to)}H${to.x - 1}`;

@@ -1,63 +1,38 @@
 /**
- * One message in full: an event of the outbox, or a dead letter as it was received.
+ * One message in full: an event of the outbox, or a dead letter as it was received, which can be edited.
  *
  * @module
  */
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { DeadLetterJson, OutboxEventJson, ProcessedEventJson } from "../shared/ops/answers.ts";
 import type { StoryQueue } from "../shared/ops/story.ts";
 import { CopyButton } from "./controls.tsx";
-import { Dialog, Question } from "./dialog.tsx";
+import { Dialog } from "./dialog.tsx";
+import { diffLines } from "./diff.ts";
 import { counted, formatTime } from "./format.ts";
-import { BodyView, JsonView } from "./json_view.tsx";
-import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
+import { useFresh } from "./hooks.ts";
+import { BodyView, laidOut, visible } from "./json_view.tsx";
+import { Badge, Icon, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { useLoaded } from "./use_rows.ts";
-
-interface MessageProps {
-  readonly id: string;
-  readonly onClose: () => void;
-}
+import { PrepareButton } from "./send_again.tsx";
 
 type Facts = readonly (readonly [name: string, value: ComponentChildren])[];
 
-/** How often, and how far apart in milliseconds, it is looked whether a repeat has been absorbed. */
-const [LOOKS, LOOK_MS] = [20, 500];
-
-/** An event: where it has been, what it says, and publishing it once more. */
-export function EventDialog(
-  { id, onDone, onClose }: MessageProps & { readonly onDone: () => void },
-) {
-  const { api, queues, done } = usePage();
-  const readInbox = async () => (await api.listInbox({ eventId: id, limit: 100 })).processedEvents;
-  const [read, problem] = useLoaded(async () => {
-    const [event, processed] = await Promise.all([api.readEvent(id), readInbox()]);
-    return { event, processed };
-  }, `${id} ${done}`);
-  if (!read) return <Unread what="Event" problem={problem} onClose={onClose} />;
-  const { event, processed } = read;
-  const { type, payload, orderId } = event;
-  const isBound = queues.some(({ bindings }) => bindings.includes(type));
-
-  async function sendAgain(): Promise<string> {
-    const before = repeatsOf(processed);
-    const { alreadyProcessedBy } = await api.republish(id);
-    for (let look = 0; alreadyProcessedBy.length > 0 && look < LOOKS; look++) {
-      const isAbsorbed = repeatsOf(await readInbox()) >= before + alreadyProcessedBy.length;
-      if (isAbsorbed) {
-        onDone();
-        return "Sent again, and absorbed: nothing was done twice.";
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
-    onDone();
-    return alreadyProcessedBy.length === 0
-      ? "Sent again. No consumer had processed it yet."
-      : "Sent again. No consumer has told of the repeat within ten seconds.";
-  }
-
+/** An event: where it has been, what it says, and sending it once more. */
+export function EventDialog({ id }: { readonly id: string }) {
+  const { api, queues } = usePage();
+  const { value, problem, isLoading } = useFresh(async () => {
+    const [event, { processedEvents }] = await Promise.all([
+      api.readEvent(id),
+      api.listInbox({ eventId: id, limit: 100 }),
+    ]);
+    return { event, processed: processedEvents };
+  }, id);
+  if (!value) return <Dialog title="Event" problem={problem} isReading={isLoading} />;
+  const { event, processed } = value;
   return (
-    <Dialog title={type} isWide onClose={onClose}>
+    <Dialog title={event.type}>
       <div class="message-columns">
         <div>
           <h3>Where it has been</h3>
@@ -67,22 +42,17 @@ export function EventDialog(
         </div>
         <div>
           <h3>Envelope</h3>
-          <JsonView value={payload} />
+          <BodyView body={JSON.stringify(event.payload)} />
         </div>
       </div>
-      <Question action="Send again" onConfirm={sendAgain}>
-        <p class="muted">
-          Of order <OrderLink id={orderId} />. Sent again it has the same id: {isBound
-            ? "who has processed it will absorb it, the others will process it."
-            : "no queue is bound to it, so nobody here gets it."}
-        </p>
-      </Question>
+      <div class="dialog-buttons">
+        <span class="muted">
+          Of order <OrderLink id={event.orderId} />
+        </span>
+        <PrepareButton of={() => api.prepareEvents({ eventId: id })}>Send again…</PrepareButton>
+      </div>
     </Dialog>
   );
-}
-
-function repeatsOf(processed: readonly ProcessedEventJson[]): number {
-  return processed.reduce((sum, { duplicates }) => sum + duplicates, 0);
 }
 
 function wayOf(
@@ -91,7 +61,7 @@ function wayOf(
   queues: readonly StoryQueue[],
 ): Facts {
   const published = publishedAt
-    ? `last published ${formatTime(publishedAt, "milliseconds")}`
+    ? `published ${formatTime(publishedAt, "milliseconds")}`
     : "not published yet";
   return [
     ["outbox", `appended ${formatTime(occurredAt, "milliseconds")}`],
@@ -110,20 +80,6 @@ function wayOf(
   ];
 }
 
-function Unread(
-  { what, problem, onClose }: {
-    readonly what: string;
-    readonly problem: string | null;
-    readonly onClose: () => void;
-  },
-) {
-  return (
-    <Dialog title={what} isWide onClose={onClose}>
-      {problem === null ? <p role="status">Reading it…</p> : <Notice level="bad">{problem}</Notice>}
-    </Dialog>
-  );
-}
-
 /** The AMQP properties and headers with which an event is published. */
 function amqpProperties({ id, type, correlationId, occurredAt, traceparent }: OutboxEventJson): Facts {
   const traceId = traceparent?.split("-")[1];
@@ -138,34 +94,87 @@ function amqpProperties({ id, type, correlationId, occurredAt, traceparent }: Ou
   ];
 }
 
-export function LetterDialog({ id, onClose }: MessageProps) {
-  const { api, send, done } = usePage();
-  const [letter, problem] = useLoaded(() => api.readLetter(id), `${id} ${done}`);
-  if (!letter) return <Unread what="Dead letter" problem={problem} onClose={onClose} />;
-  const filter = { id };
+/** A dead letter: why it is one, what it says, sending it again, as it is or edited, and discarding it. */
+export function LetterDialog({ id }: { readonly id: string }) {
+  const { api } = usePage();
+  const { value: letter, problem, isLoading } = useFresh(() => api.readLetter(id), id);
+  const [draft, setDraft] = useState<string | null>(null);
+  if (!letter) return <Dialog title="Dead letter" problem={problem} isReading={isLoading} />;
+  const { state, reason, consumer, body, bodyBytes, editedBody } = letter;
+  const original = laidOut(body);
+  const isWhole = new TextEncoder().encode(body).byteLength === bodyBytes;
   return (
-    <Dialog title="Dead letter" isWide onClose={onClose}>
+    <Dialog title="Dead letter">
       <p>
-        <LetterState letter={letter} /> <b>{letter.reason}</b> at {letter.consumer}
+        <Badge tone={state === "OPEN" ? "bad" : ""} icon="letter">{state.toLowerCase()}</Badge>{" "}
+        <b>{reason}</b> at {consumer}
       </p>
       <div class="message-columns">
         <FactList facts={letterFacts(letter)} />
         <div>
-          <h3>Body, as received</h3>
-          <BodyView body={letter.body} />
+          <h3>{draft === null ? "Body, as received" : "Body, edited"}</h3>
+          {draft === null ? <BodyView body={body} /> : (
+            <textarea
+              class="field mono"
+              aria-label="Body, edited"
+              rows={18}
+              spellcheck={false}
+              value={draft}
+              onInput={(event) => setDraft(event.currentTarget.value)}
+            />
+          )}
         </div>
       </div>
-      {letter.state === "OPEN" && (
-        <div class="question-buttons">
-          <button type="button" class="button danger" onClick={() => send({ filter, isDiscard: true })}>
-            Discard…
-          </button>
-          <button type="button" class="button primary" onClick={() => send({ filter, isDiscard: false })}>
-            <Icon name="retry" />Send again…
-          </button>
+      {draft !== null && <Difference before={original} after={draft} />}
+      {editedBody !== null && <Difference before={original} after={laidOut(editedBody)} />}
+      {state === "OPEN" && (
+        <div class="dialog-buttons">
+          {isWhole && (
+            <button
+              type="button"
+              class="button"
+              onClick={() => setDraft(draft === null ? original : null)}
+            >
+              {draft === null ? "Edit the body…" : "Leave it as received"}
+            </button>
+          )}
+          {draft === null
+            ? (
+              <PrepareButton of={() => api.prepareLetters({ ids: [id] })}>
+                Send again or discard…
+              </PrepareButton>
+            )
+            : <SendEdited id={id} draft={draft} isChanged={draft !== original} />}
         </div>
       )}
     </Dialog>
+  );
+}
+
+/** Sends the edited body to the letter's consumer; the server checks it as the consumer would. */
+function SendEdited(
+  { id, draft, isChanged }: { readonly id: string; readonly draft: string; readonly isChanged: boolean },
+) {
+  const { api } = usePage();
+  const send = async () => ({ id: (await api.redriveEdited(id, draft)).setId });
+  return (
+    <PrepareButton of={send} isDisabled={!isChanged}>
+      <Icon name="retry" />Send it as edited
+    </PrepareButton>
+  );
+}
+
+function Difference({ before, after }: { readonly before: string; readonly after: string }) {
+  if (before === after) return <p class="muted">Nothing is changed yet.</p>;
+  return (
+    <>
+      <h3>What is changed</h3>
+      <pre class="json" aria-label="What is changed">
+        {diffLines(before, after).map(([mark, line], i) => (
+          <div key={i} class={mark === "-" ? "bad" : mark === "+" ? "good" : ""}>{`${mark} ${visible(line)}`}</div>
+        ))}
+      </pre>
+    </>
   );
 }
 
@@ -185,17 +194,6 @@ function letterFacts(letter: DeadLetterJson): Facts {
     ],
     ...(resolvedAt === null ? [] : [["closed", `${resolvedAt}: ${letter.resolution}`] as const]),
   ];
-}
-
-const LETTER_STATES = {
-  OPEN: ["bad", "letter"],
-  REDRIVEN: ["good", "retry"],
-  DISCARDED: ["", "cross"],
-} as const;
-
-export function LetterState({ letter: { state } }: { readonly letter: DeadLetterJson }) {
-  const [tone, icon] = LETTER_STATES[state];
-  return <Badge tone={tone} icon={icon}>{state.toLowerCase()}</Badge>;
 }
 
 function FactList({ facts }: { readonly facts: Facts }) {

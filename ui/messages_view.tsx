@@ -1,372 +1,275 @@
 /**
- * The messages: one list over outbox, queues, retries, dead letters and inbox, with how many there are of each.
+ * The messages: one row for each event on its way to each consumer, wherever it is, with how many there are of each state;
+ * and dead letters in groups that failed alike.
  *
  * @module
  */
-import type { ComponentChildren, FunctionComponent } from "preact";
 import { useState } from "preact/hooks";
-import type {
-  DeadLetterJson,
-  OutboxEventJson,
-  ProcessedEventJson,
-  ReplayJson,
-} from "../shared/ops/answers.ts";
-import type { LivePulse } from "../shared/ops/live.ts";
-import type { StoryQueue } from "../shared/ops/story.ts";
-import { problemOf } from "./api.ts";
-import { Filter, type FilterName, When } from "./controls.tsx";
-import { type Column, DataTable } from "./data_table.tsx";
-import { counted, formatCount, formatDuration, shortId, sumOf } from "./format.ts";
-import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
-import { LetterState } from "./message_dialog.tsx";
+import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
+import { Choice, Field, When } from "./controls.tsx";
+import { counted, formatCount, formatDuration } from "./format.ts";
+import { useFresh, useStill } from "./hooks.ts";
+import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
-import { type LetterFilter, ReplayState, replayWords } from "./send_again.tsx";
+import { PrepareButton } from "./send_again.tsx";
+import { type Column, Table } from "./table.tsx";
 import { formatView, type List, LISTS, START_VIEW } from "./url_state.ts";
-import { useHold, useRows } from "./use_rows.ts";
 
-/** A list of messages, and what there is to know of it. */
-interface ListSpec<T> {
-  readonly filters: readonly FilterName[];
-  /** One page of it, by the filters of the view. */
-  readonly load: (page: Page) => Promise<{ readonly rows: readonly T[]; readonly nextCursor: string | null }>;
-  readonly keyOf: (row: T) => string;
-  readonly columns: (page: Page) => readonly Column<T>[];
-  /** What to say where there is nothing. */
-  readonly empty: string;
-  /** What can be done with all that match. */
-  readonly actions?: (page: Page, rows: readonly T[]) => ComponentChildren;
-}
+type Look = readonly [name: string, tone: string, icon: IconName, about: string];
 
-const WORDS: Readonly<Record<List, readonly [name: string, about: string]>> = {
-  all: ["All events", "Everything that was appended to the outbox, newest first."],
-  waiting: ["Waiting", "Appended, and not yet confirmed by the broker."],
-  queued: [
-    "In queue",
-    "At the broker. It tells how many, not which: an order's film shows where its messages are.",
-  ],
-  retrying: ["Retrying", "Failed, rolled back, and to be tried again. An order's film tells which, and why."],
-  dead: ["Dead", "Given up on by a consumer, byte for byte. Nothing is lost: somebody decides."],
-  done: [
-    "Done",
-    "The inbox: a row for each event and consumer, committed with the effect. It absorbs repeats.",
-  ],
-  again: [
-    "Send again",
-    "Published events, sent to their consumers once more: what was processed is absorbed.",
-  ],
+/** Each list: its name, how its messages are marked, and what they are. */
+const LOOKS: Readonly<Record<List, Look>> = {
+  all: ["All", "", "flow", "Each event on its way to each consumer, newest first."],
+  waiting: ["Waiting", "warn", "clock", "In the outbox: the broker has not confirmed them yet."],
+  queued: ["In queue", "info", "queue", "Published, and not yet settled by their consumer."],
+  retrying: ["Retrying", "warn", "retry", "Failed, rolled back, and to be tried again."],
+  dead: ["Dead", "bad", "letter", "Given up on, and kept byte for byte. Nothing is lost: somebody decides."],
+  absorbed: ["Absorbed", "info", "copies", "Processed, and delivered again since: nothing was done twice."],
+  done: ["Done", "good", "check", "Processed: the effect and its inbox row were committed together."],
 };
 
-/** How many messages a list has by the pulse; null where it does not tell. */
-function countOf(list: List, { outbox, queues, retries, deadLetters }: LivePulse): number | null {
-  if (list === "waiting") return outbox.pending;
-  if (list === "queued") return queues?.reduce((total, { messages }) => total + messages, 0) ?? null;
-  return list === "retrying" ? sumOf(retries) : list === "dead" ? sumOf(deadLetters) : null;
+interface Listing {
+  readonly messages: readonly MessageJson[];
+  /** How many there are in each state; null where this is a further page. */
+  readonly counts: Readonly<Record<string, number>> | null;
+  readonly groups: readonly LetterGroupJson[];
+  readonly nextCursor: string | null;
+}
+
+const WHOLE_ID = 36;
+
+/** Which dead letters the view's filters leave. */
+function lettersOf({ consumer, type, reason, pattern, about }: Page["view"]) {
+  return { consumer, type, reason, pattern, orderId: about.length === WHOLE_ID ? about : "" };
+}
+
+async function read({ api, view }: Page): Promise<Listing> {
+  const { list, consumer, type, about, pattern, cursor } = view;
+  const [isDead, isGroup] = [list === "dead", list === "dead" && pattern !== ""];
+  const state = list === "all" ? "" : list;
+  const letters = lettersOf(view);
+  const [page, groups, group] = await Promise.all([
+    api.listMessages({ state, consumer, type, search: about, cursor: isGroup ? "" : cursor }),
+    isDead && !isGroup ? api.listGroups(letters) : null,
+    isGroup ? api.listLetters({ ...letters, state: "OPEN", cursor }) : null,
+  ]);
+  return {
+    counts: page.counts,
+    groups: groups?.groups ?? [],
+    messages: group ? group.deadLetters.map(asMessage) : page.messages,
+    nextCursor: (group ?? page).nextCursor,
+  };
+}
+
+function asMessage({ eventType, lastFailedAt, id, ...letter }: DeadLetterJson): MessageJson {
+  return { ...letter, type: eventType, state: "dead", sinceAt: lastFailedAt, dueAt: null, deadLetterId: id };
 }
 
 export function MessagesView() {
-  const { view, pulse } = usePage();
-  const [name, about] = WORDS[view.list];
-  const Shown = VIEWS[view.list];
+  const page = usePage();
+  const { view, pulse, isStale, navigate } = page;
+  const { list, consumer, type, about, reason, pattern, cursor } = view;
+  const { isStill, handlers } = useStill();
+  const key = JSON.stringify([list, consumer, type, about, reason, pattern, cursor, view.set]);
+  const { value, problem, isLoading, refresh } = useFresh(() => read(page), key, {
+    tick: pulse.at,
+    isHeld: isStill || isStale,
+  });
+  const [name, , , words] = LOOKS[list];
+  const freshness = isStale ? "Not live" : isStill ? "Held while you point at it" : "Live";
   return (
     <section class="card messages" aria-labelledby="messages-title">
       <h2 id="messages-title" class="visually-hidden">Messages: {name}</h2>
-      <nav class="facets" aria-label="Lists">
-        {LISTS.map((list) => {
-          const count = countOf(list, pulse);
-          const href = formatView({ ...START_VIEW, tab: "messages", list });
-          return (
-            <a key={list} href={href} aria-current={list === view.list ? "page" : undefined}>
-              {WORDS[list][0]}
-              {count !== null && (
-                <span class={`count ${count === 0 ? "" : list === "dead" ? "bad" : "warn"}`}>
-                  {formatCount(count)}
-                </span>
-              )}
-            </a>
-          );
-        })}
-      </nav>
-      <p class="card-foot muted">{about}</p>
-      <Shown key={view.list} />
+      <Facets counts={value?.counts ?? null} />
+      <Filters />
+      <p class="card-foot muted">{words}</p>
+      {problem !== null && (
+        <Notice level="bad">
+          {problem} <button type="button" class="button" onClick={refresh}>Try again</button>
+        </Notice>
+      )}
+      {value === null && problem === null && <p class="empty" role="status">Loading…</p>}
+      {value && (
+        <div aria-busy={isLoading} {...handlers}>
+          {pattern !== "" && (
+            <Notice level="warn">
+              {reason}: {pattern}{" "}
+              <a href={formatView({ ...view, reason: "", pattern: "", cursor: "" })}>All dead letters</a>
+            </Notice>
+          )}
+          {value.groups.length > 0 && <Groups groups={value.groups} />}
+          {list === "dead"
+            ? <Letters key={key} messages={value.messages} />
+            : <Rows messages={value.messages} columns={COLUMNS} />}
+        </div>
+      )}
+      <div class="card-foot">
+        <span class="muted">{problem === null ? freshness : "Not up to date"}</span>
+        {cursor && (
+          <button type="button" class="button quiet accent" onClick={() => navigate({ cursor: "" })}>
+            <Icon name="left" />Newest
+          </button>
+        )}
+        {value?.nextCursor && <a href={formatView({ ...view, cursor: value.nextCursor })}>Older messages</a>}
+      </div>
     </section>
   );
 }
 
-/** Makes the view of a list that comes from the server, page by page. */
-function listing<T>({ filters, load, keyOf, columns, empty, actions }: ListSpec<T>): FunctionComponent {
-  return function Listing() {
-    const page = usePage();
-    const { view, pulse, isStale, done } = page;
-    const { isHeld, handlers } = useHold();
-    const { list, type, consumer, reason, state, about, cursor } = view;
-    const key = JSON.stringify([list, type, consumer, reason, state, about, cursor, done]);
-    const { rows, nextCursor, problem, isLoading, refresh } = useRows(() => load(page), key, {
-      tick: pulse.at,
-      isHeld: isHeld || isStale,
-    });
-    const freshness = isLoading
-      ? "Loading"
-      : isStale
-      ? "Not live"
-      : isHeld
-      ? "Held while you point at it"
-      : "Live";
-    return (
-      <div {...handlers}>
-        {filters.length > 0 && (
-          <div class="filters" role="search" aria-label="Filter the list">
-            {filters.map((name) => <ViewFilter key={name} name={name} />)}
-            {rows && actions?.(page, rows)}
-          </div>
-        )}
-        {problem !== null && (
-          <Notice level="bad">
-            {problem} <button type="button" class="button" onClick={refresh}>Try again</button>
-          </Notice>
-        )}
-        {rows === null && problem === null && <p class="empty" role="status">Loading…</p>}
-        {rows?.length === 0 && <p class="empty">{empty}</p>}
-        {rows && rows.length > 0 && (
-          <DataTable caption={WORDS[list][0]} columns={columns(page)} rows={rows} keyOf={keyOf} />
-        )}
-        <div class="card-foot">
-          <span class="muted">{problem === null ? freshness : "Not up to date"}</span>
-          {cursor && (
-            <a href={formatView({ ...view, cursor: "" })}>
-              <Icon name="left" />Newest
-            </a>
-          )}
-          {nextCursor && (
-            <a href={formatView({ ...view, cursor: nextCursor })}>
-              Older<Icon name="chevron" />
-            </a>
-          )}
-        </div>
-      </div>
-    );
-  };
+function Facets({ counts }: Pick<Listing, "counts">) {
+  const { view } = usePage();
+  return (
+    <nav class="facets" aria-label="Lists">
+      {LISTS.map((list) => {
+        const [name, tone] = LOOKS[list];
+        const count = counts?.[list];
+        const { consumer, type, about } = view;
+        const href = formatView({ ...START_VIEW, tab: "messages", list, consumer, type, about });
+        return (
+          <a key={list} href={href} aria-current={list === view.list ? "page" : undefined}>
+            {name}
+            {count !== undefined && (
+              <span class={`count ${count === 0 ? "" : tone}`}>{formatCount(count)}</span>
+            )}
+          </a>
+        );
+      })}
+    </nav>
+  );
 }
 
-/** A filter whose value is in the address; an id gets there once it is whole. */
-function ViewFilter({ name }: { readonly name: FilterName }) {
+function Filters() {
   const { view, navigate } = usePage();
-  const [typed, setTyped] = useState(view.about);
-  if (name !== "order" && name !== "event") {
-    return (
-      <Filter
-        name={name}
-        value={view[name]}
-        onChange={(value) => navigate({ [name]: value, cursor: "" }, "replace")}
-      />
-    );
-  }
-  const change = (value: string) => {
-    setTyped(value);
-    const about = value.trim().toLowerCase();
-    if (about === "" || about.length === 36) navigate({ about, cursor: "" }, "replace");
+  const filter = <Name extends "consumer" | "type" | "about">(name: Name) => {
+    const onChange = (value: string) => navigate({ [name]: value.trim(), cursor: "" }, "replace");
+    return { name, value: view[name], onChange };
   };
-  return <Filter name={name} value={typed} onChange={change} />;
+  return (
+    <div class="filters" role="search" aria-label="Filter the messages">
+      <Choice {...filter("consumer")} />
+      <Choice {...filter("type")} />
+      <Field label="Id" placeholder="order, event or correlation" {...filter("about")} />
+      <a class="button" href={formatView({ ...view, panel: "replay" })}>
+        <Icon name="retry" />Send events again…
+      </a>
+    </div>
+  );
 }
 
-const events = (empty: string) =>
-  listing<OutboxEventJson>({
-    filters: ["type", "order"],
-    load: async ({ api, view: { list, type, about: orderId, cursor } }) => {
-      const query = { type, orderId, cursor, ...(list === "waiting" ? { published: false } : {}) };
-      const { events, nextCursor } = await api.listOutbox(query);
-      return { rows: events, nextCursor };
-    },
-    keyOf: ({ id }) => id,
-    empty,
-    columns: ({ view }) => [
-      ["Event", ({ id, type }) => <a href={formatView({ ...view, event: id })}>{type}</a>],
-      ["Order", ({ orderId }) => <OrderLink id={orderId} />],
-      ["Appended", ({ occurredAt }) => <When at={occurredAt} />],
-      ["Published", (event) => <Published event={event} />],
-    ],
-  });
-
-function Published(
-  { event: { occurredAt, publishedAt, retryCount } }: { readonly event: OutboxEventJson },
+function Rows(
+  { messages, columns }: Pick<Listing, "messages"> & { readonly columns: readonly Column<MessageJson>[] },
 ) {
-  const took = publishedAt && formatDuration(Date.parse(publishedAt) - Date.parse(occurredAt));
+  const { view } = usePage();
+  if (messages.length === 0) return <p class="empty">No message is here that matches.</p>;
+  const keyOf = ({ deadLetterId, eventId, consumer }: MessageJson) =>
+    deadLetterId ?? `${eventId} ${consumer}`;
+  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} keyOf={keyOf} />;
+}
+
+const COLUMNS: readonly Column<MessageJson>[] = [
+  ["Message", (message) => <MessageName message={message} />],
+  ["State", (message) => <MessageState message={message} />],
+  ["Order", ({ orderId }) => orderId ? <OrderLink id={orderId} /> : <span class="muted">unknown</span>],
+  ["Since", ({ sinceAt }) => <When at={sinceAt} />],
+];
+
+function MessageName(
+  { message: { type, consumer, eventId, deadLetterId } }: { readonly message: MessageJson },
+) {
+  const { view } = usePage();
+  const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
   return (
     <>
-      {took === null
-        ? <Badge tone="warn" icon="clock">waits</Badge>
-        : <Badge tone="good" icon="check">after {took}</Badge>}
-      {retryCount > 0 && (
-        <>
-          {" "}
-          <Badge tone="warn">refused {counted(retryCount, "time")}</Badge>
-        </>
-      )}
+      <a href={formatView({ ...view, ...opens })}>{type ?? "unreadable"}</a>
+      <small class="muted">{consumer}</small>
     </>
   );
 }
 
-const Inbox = listing<ProcessedEventJson>({
-  filters: ["consumer", "event"],
-  load: async ({ api, view: { consumer, about: eventId, cursor } }) => {
-    const { processedEvents, nextCursor } = await api.listInbox({ consumer, eventId, cursor });
-    return { rows: processedEvents, nextCursor };
-  },
-  keyOf: ({ eventId, consumer }) => `${eventId} ${consumer}`,
-  empty: "Nothing has been processed that matches.",
-  columns: ({ view }) => [
-    [
-      "Event",
-      ({ eventId: event }) => <a class="mono" href={formatView({ ...view, event })}>{shortId(event)}</a>,
-    ],
-    ["Consumer", ({ consumer }) => consumer],
-    ["Processed", ({ processedAt }) => <When at={processedAt} />],
-    [
-      "Absorbed",
-      ({ duplicates }) =>
-        duplicates > 0
-          ? <Badge tone="warn" icon="copies">{counted(duplicates, "repeat")}</Badge>
-          : <span class="muted">none</span>,
-    ],
-  ],
-});
-
-const Letters = listing<DeadLetterJson>({
-  filters: ["state", "consumer", "reason", "type", "order"],
-  load: async ({ api, view: { state, consumer, reason, type, about: orderId, cursor } }) => {
-    const query = { consumer, reason, type, orderId, cursor, state: state || "OPEN" };
-    const { deadLetters, nextCursor } = await api.listLetters(query);
-    return { rows: deadLetters, nextCursor };
-  },
-  keyOf: ({ id }) => id,
-  empty: "No dead letter is here. What consumers give up on is kept until somebody decides.",
-  columns: (page) => [
-    ["Message", ({ id, eventType, consumer }) => (
-      <>
-        <a href={formatView({ ...page.view, letter: id })}>{eventType ?? "unreadable"}</a>
-        <small class="muted">{consumer}</small>
-      </>
-    )],
-    ["Reason", ({ reason, attempts }) => (
-      <>
-        <b>{reason}</b>
-        <small class="muted">{counted(attempts, "attempt")}</small>
-      </>
-    )],
-    ["Order", ({ orderId }) => orderId ? <OrderLink id={orderId} /> : <span class="muted">unknown</span>],
-    ["Given up", ({ lastFailedAt }) => <When at={lastFailedAt} />],
-    [
-      "State",
-      (letter) =>
-        letter.state === "OPEN"
-          ? <LetterButtons filter={{ id: letter.id }} words={["Send again", "Discard"]} />
-          : <LetterState letter={letter} />,
-    ],
-  ],
-  actions: ({ view: { state, consumer, reason, type, about: orderId } }, rows) =>
-    state === "" && rows.length > 0 && (
-      <LetterButtons
-        filter={{ consumer, reason, type, orderId }}
-        words={["Send all that match…", "Discard all that match…"]}
-      />
-    ),
-});
-
-interface LetterButtonsProps {
-  readonly filter: LetterFilter;
-  readonly words: readonly [send: string, discard: string];
-}
-
-function LetterButtons({ filter, words: [sendWords, discardWords] }: LetterButtonsProps) {
-  const { send } = usePage();
+function MessageState({ message: { state, detail, dueAt } }: { readonly message: MessageJson }) {
+  const { now } = usePage();
+  const [name, tone, icon] = LOOKS[state];
+  const due = dueAt && formatDuration(Date.parse(dueAt) - now);
   return (
-    <span class="actions">
-      <button type="button" class="button" onClick={() => send({ filter, isDiscard: false })}>
-        {sendWords}
-      </button>
-      <button type="button" class="button danger" onClick={() => send({ filter, isDiscard: true })}>
-        {discardWords}
-      </button>
-    </span>
+    <>
+      <Badge tone={tone} icon={icon}>{due ? `${name}, again in ${due}` : name}</Badge>
+      {detail !== null && <small class="muted detail" title={detail}>{detail}</small>}
+    </>
   );
 }
 
-const Replays = listing<ReplayJson>({
-  filters: ["type", "consumer", "from", "to", "order", "correlation"],
-  actions: () => <PrepareReplay />,
-  load: async ({ api, view: { cursor } }) => {
-    const { replays, nextCursor } = await api.listReplays({ cursor });
-    return { rows: replays, nextCursor };
-  },
-  keyOf: ({ id }) => id,
-  empty:
-    "Nothing has been replayed yet. Fill in at least one field: the set is shown before anything is sent.",
-  columns: ({ view }) => [
-    ["What", (replay) => <a href={formatView({ ...view, replay: replay.id })}>{replayWords(replay)}</a>],
-    ["State", (replay) => <ReplayState replay={replay} />],
-    ["Sent", ({ sent, total }) => `${formatCount(sent)} of ${formatCount(total)}`],
-    ["Written down", ({ createdAt }) => <When at={createdAt} />],
-  ],
-});
-
-/** Has the server write down the set of a replay; it is shown before anything is sent. */
-function PrepareReplay() {
-  const { api, view: { type, consumer, from, to, about: orderId, correlation: correlationId }, navigate } =
-    usePage();
-  const [problem, setProblem] = useState<string | null>(null);
-  const [isBusy, setBusy] = useState(false);
-  const filter = { type, consumer, from: utc(from), to: utc(to), orderId, correlationId };
-  const isEmpty = Object.values(filter).every((value) => value === "");
-  const prepare = async () => {
-    setBusy(true);
-    try {
-      navigate({ replay: (await api.prepareReplay(filter)).id });
-      setProblem(null);
-    } catch (error) {
-      setProblem(problemOf(error));
-    }
-    setBusy(false);
+/** Dead letters, of which some can be chosen; without any chosen, all that match. */
+function Letters({ messages }: Pick<Listing, "messages">) {
+  const { api, view } = usePage();
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const shown = messages.flatMap(({ deadLetterId }) => deadLetterId ?? []);
+  const ids = shown.filter((id) => chosen.has(id));
+  const choose = (letters: readonly string[], isChosen: boolean) => {
+    const others = [...chosen].filter((id) => !letters.includes(id));
+    setChosen(new Set(isChosen ? [...others, ...letters] : others));
   };
+  const choice = (letters: readonly string[], label: string) => (
+    <input
+      type="checkbox"
+      aria-label={label}
+      checked={letters.every((id) => chosen.has(id))}
+      onChange={({ currentTarget }) => choose(letters, currentTarget.checked)}
+    />
+  );
+  const column: Column<MessageJson> = ["Chosen", ({ deadLetterId, type, orderId }) => {
+    return deadLetterId &&
+      choice([deadLetterId], `Choose ${type ?? "unreadable"} of order ${orderId ?? "unknown"}`);
+  }];
+  if (messages.length === 0) {
+    return (
+      <p class="empty">No dead letter is here. What consumers give up on is kept until somebody decides.</p>
+    );
+  }
   return (
-    <span class="actions">
-      <button type="button" class="button primary" disabled={isBusy || isEmpty} onClick={prepare}>
-        {isBusy ? "Counting…" : "Show what that is"}
-      </button>
-      {problem !== null && <Notice level="bad">{problem}</Notice>}
-    </span>
+    <>
+      <div class="card-foot actions">
+        <label class="actions">{choice(shown, "Choose all that are shown")} all shown</label>
+        {ids.length > 0
+          ? (
+            <PrepareButton of={() => api.prepareLetters({ ids })}>
+              Send again or discard: {counted(ids.length, "letter")}…
+            </PrepareButton>
+          )
+          : (
+            <PrepareButton of={() => api.prepareLetters(lettersOf(view))}>
+              Send again or discard all that match…
+            </PrepareButton>
+          )}
+      </div>
+      <Rows messages={messages} columns={[column, ...COLUMNS]} />
+    </>
   );
 }
 
-/** What a field of a local time holds, taken as UTC, which is what the page shows everywhere. */
-function utc(local: string): string {
-  if (local === "") return "";
-  return /:\d\d:\d\d/.test(local) ? `${local}Z` : `${local}:00Z`;
+/** Letters that failed alike, newest first. */
+function Groups({ groups }: Pick<Listing, "groups">) {
+  const { api, view } = usePage();
+  return (
+    <ul class="groups" aria-label="Groups of dead letters">
+      {groups.map(({ consumer, reason, pattern, count, failedAgain, firstFailedAt, lastFailedAt }) => (
+        <li key={`${consumer} ${reason} ${pattern}`}>
+          <span class="count bad">{formatCount(count)}</span>
+          <div>
+            <a href={formatView({ ...view, consumer, reason, pattern, cursor: "" })}>{reason}</a> at{" "}
+            {consumer}
+            <p class="muted detail" title={pattern}>{pattern}</p>
+            <p class="muted">
+              first <When at={firstFailedAt} />, last <When at={lastFailedAt} />{" "}
+              {failedAgain > 0 && (
+                <Badge tone="bad" icon="retry">{formatCount(failedAgain)} failed again after a redrive</Badge>
+              )}
+            </p>
+          </div>
+          <PrepareButton of={() => api.prepareLetters({ consumer, reason, pattern })}>
+            Send again or discard…
+          </PrepareButton>
+        </li>
+      ))}
+    </ul>
+  );
 }
-
-/** What is at the broker, or to be tried again: by queue, as nobody tells more. */
-function Queues() {
-  const { queues, pulse } = usePage();
-  const depthOf = (name: string) => pulse.queues?.find(({ queue }) => queue === name);
-  const columns: Column<StoryQueue>[] = [
-    ["Queue", ({ name }) => <b>{name}</b>],
-    ["Bound to", ({ bindings }) => bindings.join(", ")],
-    ["In queue", ({ name }) => formatCount(depthOf(name)?.messages ?? 0)],
-    ["To be tried again", ({ name }) => formatCount(pulse.retries[name] ?? 0)],
-    ["Consumers", ({ name }) => {
-      const count = depthOf(name)?.consumers;
-      return count
-        ? formatCount(count)
-        : <Badge tone="bad" icon="cross">{count === 0 ? "none" : "unreachable"}</Badge>;
-    }],
-  ];
-  return <DataTable caption="Queues" rows={queues} keyOf={({ name }) => name} columns={columns} />;
-}
-
-const VIEWS: Readonly<Record<List, FunctionComponent>> = {
-  all: events("No event matches."),
-  waiting: events("Nothing waits: all is published."),
-  queued: Queues,
-  retrying: Queues,
-  dead: Letters,
-  done: Inbox,
-  again: Replays,
-};

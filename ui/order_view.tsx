@@ -1,28 +1,28 @@
 /**
- * One order: its head, its film, and the story in words; without an order the machine as it stands.
+ * One order: where it stands and what was expected of it, its film, and the story in words; without an order the machine as
+ * it stands.
  *
  * @module
  */
-import { shortId } from "./format.ts";
-import { Film, StoryRows } from "./film.tsx";
+import { useRef } from "preact/hooks";
+import { isFinal, type OrderStatus } from "../shared/order_status.ts";
+import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
+import type { Beat } from "../shared/ops/story.ts";
+import { CopyButton } from "./controls.tsx";
+import { Film } from "./film.tsx";
+import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./format.ts";
+import { useFresh } from "./hooks.ts";
 import { Machine } from "./machine.tsx";
-import { Icon, Notice } from "./marks.tsx";
-import { OrderHead } from "./order_head.tsx";
-import { usePage } from "./page_data.ts";
+import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
+import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_facts.ts";
+import { type ToldStory, usePage } from "./page_data.ts";
 import { Sparklines } from "./sparklines.tsx";
 import { formatView } from "./url_state.ts";
-import type { FollowedStory } from "./use_story.ts";
 
-export interface OrderViewProps {
-  readonly followed: FollowedStory;
-  readonly isPlaying: boolean;
-  readonly onPlay: (isPlaying: boolean) => void;
-}
-
-export function OrderView(
-  { followed: { story, error }, isPlaying, onPlay }: OrderViewProps,
-) {
+/** `initial` is the story that the page came with. */
+export function OrderView({ initial }: { readonly initial: ToldStory | null }) {
   const { view } = usePage();
+  const { story, problem } = useStory(initial);
   if (!view.order) return <NoOrder />;
   const beats = story?.beats ?? [];
   const at = Math.min(view.beat ?? beats.length, beats.length);
@@ -34,19 +34,18 @@ export function OrderView(
       {story
         ? (
           <>
-            {error && <Notice level="bad">{error}</Notice>}
+            {problem && <Notice level="bad">{problem}</Notice>}
             <OrderHead story={story} beat={beats[at - 1] ?? null} />
-            <Film story={story} at={at} isPlaying={isPlaying} onPlay={onPlay} />
-            <StoryRows beats={beats} at={at} />
+            <Film key={view.order} story={story} at={at} />
           </>
         )
         : (
-          <section class="card film" aria-busy={!error}>
-            <div class="film-words" role={error ? "alert" : "status"}>
+          <section class="card film" aria-busy={!problem}>
+            <div class="film-words" role={problem ? "alert" : "status"}>
               <h2 class="film-title">
-                {error ? "There is no story to tell" : `Order ${shortId(view.order)}`}
+                {problem ? "There is no story to tell" : `Order ${shortId(view.order)}`}
               </h2>
-              <p class="muted">{error ?? "Its story is being read."}</p>
+              <p class="muted">{problem ?? "Its story is being read."}</p>
             </div>
             <Machine beat={null} />
           </section>
@@ -70,5 +69,125 @@ function NoOrder() {
       </section>
       <Sparklines />
     </div>
+  );
+}
+
+/** Follows the view's order while there may be more to its story; a set that was sent again is a reason, too. */
+function useStory(initial: ToldStory | null) {
+  const { api, pulse, view: { order, set } } = usePage();
+  const last = useRef(initial);
+  const load = async () => order && await api.readStory(order);
+  const { value, problem, isLoading } = useFresh(load, `${order} ${set}`, {
+    tick: pulse.at,
+    isHeld: order === null || last.current !== null && !needsRereading(last.current, pulse),
+    initial,
+  });
+  const story = value && value.order.id === order ? value : null;
+  last.current = story;
+  const isMissing = !isLoading && !story && problem === null;
+  return { story, problem: isMissing ? `There is no order ${order}.` : problem };
+}
+
+function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: Beat | null }) {
+  const { view, now, scenarios } = usePage();
+  const played = scenarios.find(({ name }) => name === view.played);
+  const { id, courseId, amount, status, correlationId, createdAt, updatedAt } = story.order;
+  const traceId = story.timeline.find((entry) => entry.traceId !== null)?.traceId;
+  const letter = heldUpBy(status, story.beats);
+  const took = formatDuration(Date.parse(updatedAt) - Date.parse(createdAt));
+  const ids = { order: id, correlation: correlationId, trace: traceId };
+  return (
+    <header class="card order-head">
+      <div class="order-title">
+        <h2 id="order-title">
+          Order <span class="mono">{shortId(id)}</span>
+        </h2>
+        <StatusBadge status={status} />
+        <span class="visually-hidden" role="status">{`The order ${shortId(id)} is ${status}`}</span>
+        {letter
+          ? (
+            <a class="badge bad" href={formatView({ ...view, letter })}>
+              <Icon name="letter" />held up by a dead letter
+            </a>
+          )
+          : <span class="muted">{isFinal(status) ? `ended after ${took}` : "under way"}</span>}
+        <span class="muted">
+          {formatMoney(amount)} · <span title={courseId}>{courseName(courseId)}</span> ·{" "}
+          <time dateTime={createdAt} title={createdAt}>{formatAge(createdAt, now)}</time>
+        </span>
+      </div>
+      <Steps story={story} beat={beat} />
+      {!isFinal(status) && now - Date.parse(createdAt) > WAITS_MS && <Why orderId={id} />}
+      {played && <Promised played={played} status={status} beats={story.beats} />}
+      <div class="order-ids">
+        {Object.entries(ids).map(([name, value]) => {
+          return value && (
+            <span key={name}>
+              <span class="muted">{name}</span>{" "}
+              <CopyButton label={`${name} id`} value={value} shown={shortId(value)} />
+            </span>
+          );
+        })}
+      </div>
+    </header>
+  );
+}
+
+/** An order that goes its way is not yet asked what it waits for, in milliseconds. */
+const WAITS_MS = 2000;
+
+/** What the order waits for, and what helps. */
+function Why({ orderId }: { readonly orderId: string }) {
+  const { api, pulse } = usePage();
+  const { value: why } = useFresh(() => api.readWhy(orderId), orderId, { tick: pulse.at });
+  if (!why) return null;
+  return (
+    <p class="promise" role="status">
+      <Badge tone={why.action ? "warn" : ""} icon="clock">why not yet</Badge>
+      <span>
+        {why.sentence} {why.action && <b>{why.action}</b>}
+      </span>
+    </p>
+  );
+}
+
+/** The order's way; lit up to where it is at the beat. */
+function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat: Beat | null }) {
+  const { status } = story.order;
+  const shown = beat?.tables.find(({ table }) => table === "orders")?.holds ?? status;
+  const steps = stepsOf(story);
+  const [at, reached] = [steps.findIndex((step) => step === shown), steps.indexOf(status)];
+  return (
+    <ol class="steps" aria-label="The order's way">
+      {steps.map((step, i) => (
+        <li
+          key={step}
+          class={i > reached ? "ahead" : i <= at ? "passed" : ""}
+          aria-current={i === at ? "step" : undefined}
+        >
+          {step}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+interface PromisedProps {
+  readonly played: ScenarioInfo;
+  readonly status: OrderStatus;
+  readonly beats: readonly Beat[];
+}
+
+function Promised({ played, status, beats }: PromisedProps) {
+  const isKept = isAsPromised(played, status, beats);
+  return (
+    <p class="promise">
+      <Badge tone={isKept ? "good" : ""} icon={isKept ? "check" : "clock"}>
+        {isKept ? "as promised" : "not yet"}
+      </Badge>
+      <span>
+        <b>{played.name.replaceAll("-", " ")}:</b> {played.expect}
+      </span>
+    </p>
   );
 }

@@ -6,18 +6,22 @@
 import { useRef } from "preact/hooks";
 import type { LiveOrder } from "../shared/ops/live.ts";
 import { ORDER_STATUSES } from "../shared/order_status.ts";
+import { submitted } from "./controls.tsx";
 import { counted, courseName, formatAge, formatMoney, shortId } from "./format.ts";
+import { useFresh, useStill } from "./hooks.ts";
 import { Icon, Notice, StatusBadge } from "./marks.tsx";
 import { type OrderPage, usePage } from "./page_data.ts";
-import { formatView, PAGE_SIZES, START_VIEW } from "./url_state.ts";
-import { useHold, useRows } from "./use_rows.ts";
+import { formatView, PAGE_SIZES, parseView, START_VIEW } from "./url_state.ts";
 
 /** `initial` is what the page came with. */
 export function OrdersList({ initial }: { readonly initial: OrderPage }) {
   const { view } = usePage();
-  const { isHeld, release, handlers } = useHold();
-  const { rows, hasMore, isLoading, error } = useOrders(initial);
-  const { orders, newer } = useStill(rows, isHeld, `${view.status} ${view.search} ${view.limit}`);
+  const { isStill, release, handlers } = useStill();
+  const { orders: fresh, hasMore, isLoading, problem } = useOrders(initial);
+  const key = `${view.status} ${view.search} ${view.limit}`;
+  const still = useRef({ key, orders: fresh });
+  if (!isStill || still.current.key !== key) still.current = { key, orders: fresh };
+  const { shown: orders, newer } = holdStill(still.current.orders, fresh);
   const larger = PAGE_SIZES.find((size) => size > view.limit);
   return (
     <section class="card orders" id="orders" tabIndex={-1} aria-labelledby="orders-title">
@@ -33,7 +37,7 @@ export function OrdersList({ initial }: { readonly initial: OrderPage }) {
           : <span class="muted">newest first</span>}
       </div>
       <OrderFilters />
-      {error && <Notice level="bad">{error}</Notice>}
+      {problem && <Notice level="bad">{problem}</Notice>}
       {orders.length === 0
         ? <NoOrders isLoading={isLoading} />
         : (
@@ -53,36 +57,20 @@ export function OrdersList({ initial }: { readonly initial: OrderPage }) {
 }
 
 /** The orders that the filters leave: without any, those of the pulse, which has more than a first page. */
-function useOrders({ orders, nextCursor }: OrderPage) {
+function useOrders(initial: OrderPage) {
   const { api, view: { status, search, limit }, pulse } = usePage();
   const isInPulse = status === null && search === "" && limit === START_VIEW.limit;
-  const load = async () => {
-    const page = await api.listOrders({ status, search, limit });
-    return { rows: page.orders, nextCursor: page.nextCursor };
-  };
-  const listed = useRows<LiveOrder>(load, JSON.stringify([status, search, limit, isInPulse]), {
+  const load = () => api.listOrders({ status, search, limit });
+  const { value, isLoading, problem } = useFresh<OrderPage>(load, JSON.stringify([status, search, limit]), {
     tick: pulse.at,
     isHeld: isInPulse,
-    initial: { rows: orders, nextCursor },
+    initial,
   });
-  if (isInPulse) {
-    return {
-      rows: pulse.orders.slice(0, limit),
-      hasMore: pulse.orders.length > limit,
-      isLoading: false,
-      error: null,
-    };
+  if (!isInPulse) {
+    return { orders: value?.orders ?? [], hasMore: Boolean(value?.nextCursor), isLoading, problem };
   }
-  const { rows, isLoading, problem: error } = listed;
-  return { rows: rows ?? [], hasMore: listed.nextCursor !== null, isLoading, error };
-}
-
-/** The orders; while they are held those that stood there, as they are now, and how many have come since. */
-function useStill(orders: readonly LiveOrder[], isHeld: boolean, key: string) {
-  const still = useRef({ key, orders });
-  if (!isHeld || still.current.key !== key) still.current = { key, orders };
-  const { shown, newer } = holdStill(still.current.orders, orders);
-  return { orders: shown, newer };
+  const orders = pulse.orders.slice(0, limit);
+  return { orders, hasMore: pulse.orders.length > limit, isLoading: false, problem: null };
 }
 
 /** Held rows with what is known of them by now, and how many newer orders there are above them. */
@@ -101,48 +89,32 @@ export function holdStill(
 /** A form, so that it works without any script; with it, each change is at once. */
 function OrderFilters() {
   const { view, navigate } = usePage();
-  const form = useRef<HTMLFormElement>(null);
-  const apply = (how: "push" | "replace") => {
-    if (!form.current) return;
-    const fields = new FormData(form.current);
-    const status = ORDER_STATUSES.find((name) => name === fields.get("status")) ?? null;
-    navigate({ status, search: String(fields.get("search") ?? "").trim() }, how);
+  const apply = (how: "push" | "replace") => (event: Event) => {
+    const { status, search } = parseView(new URLSearchParams(submitted(event, "status", "search")));
+    navigate({ status, search }, how);
   };
   return (
     <form
       class="order-filters"
       role="search"
       aria-label="Orders"
-      method="get"
       action="/"
-      ref={form}
-      onSubmit={(event) => {
-        event.preventDefault();
-        apply("push");
-      }}
+      onInput={apply("replace")}
+      onSubmit={apply("push")}
     >
       {view.order && <input type="hidden" name="order" value={view.order} />}
-      <label class="visually-hidden" for="order-search">Order id, its beginning, or a correlation id</label>
       <input
         class="field mono"
-        id="order-search"
         name="search"
         type="search"
+        aria-label="Order id, its beginning, or a correlation id"
         placeholder="Order id"
         autocomplete="off"
         spellcheck={false}
         maxLength={128}
         value={view.search}
-        onInput={() => apply("replace")}
       />
-      <label class="visually-hidden" for="order-status">Status</label>
-      <select
-        class="field"
-        id="order-status"
-        name="status"
-        value={view.status ?? ""}
-        onChange={() => apply("push")}
-      >
+      <select class="field" name="status" aria-label="Status" value={view.status ?? ""}>
         <option value="">Any status</option>
         {ORDER_STATUSES.map((status) => <option key={status} value={status}>{status}</option>)}
       </select>
@@ -170,25 +142,20 @@ function NoOrders({ isLoading }: { readonly isLoading: boolean }) {
 function OrderRow({ order }: { readonly order: LiveOrder }) {
   const { view, now } = usePage();
   const { id, status, amount, courseId, createdAt } = order;
-  const isSelected = view.order === id;
-  const href = formatView({
-    ...view,
-    tab: "orders",
-    order: id,
-    beat: null,
-    played: null,
-    event: null,
-    letter: null,
-  });
+  const { status: ofStatus, search, limit } = view;
+  const href = formatView({ ...START_VIEW, status: ofStatus, search, limit, order: id });
   return (
     <li>
-      <a class="order-row" href={href} aria-current={isSelected ? "true" : undefined} title={id}>
+      <a
+        class="order-row"
+        href={href}
+        aria-current={view.order === id ? "true" : undefined}
+        title={`${id}: ${courseName(courseId)}`}
+      >
         <span class="mono">{shortId(id)}</span>
-        <StatusBadge status={status} />
-        <span class="muted">
-          <time dateTime={createdAt}>{formatAge(createdAt, now)}</time> · {courseName(courseId)}
-        </span>
         <b>{formatMoney(amount)}</b>
+        <StatusBadge status={status} />
+        <time class="muted" dateTime={createdAt}>{formatAge(createdAt, now)}</time>
       </a>
     </li>
   );

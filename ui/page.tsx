@@ -14,7 +14,7 @@ export function renderPage(data: PageData): string {
   return document({
     title: titleOf(data.view),
     assets: data.assets,
-    body: `<div id="app">${render(<App data={data} api={createApiClient(fetch)} store={null} />)}</div>` +
+    body: `<div id="app">${render(<App data={data} api={createApiClient(fetch)} />)}</div>` +
       `<script type="application/json" id="state">${embeddedJson(data)}</script>` +
       `<script type="module" src="${attribute(data.assets.script)}"></script>`,
   });

@@ -9,9 +9,8 @@ import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
 import type { Beat, StoryQueue } from "../shared/ops/story.ts";
 import type { ApiClient } from "./api.ts";
-import type { Sending } from "./send_again.tsx";
+import type { Navigate } from "./hooks.ts";
 import type { ViewState } from "./url_state.ts";
-import type { Navigate } from "./use_view.ts";
 
 /** Orders, newest first; `nextCursor` is null where this is the last page. */
 export interface OrderPage {
@@ -45,22 +44,14 @@ export interface PageData {
   readonly assets: PageAssets;
 }
 
-/** The routes, how everything stands, what is looked at, and what changes that. */
-export interface Page {
+/** What every part of the page can use: the routes, how everything stands, what is looked at, and what changes that. */
+export interface Page extends Pick<PageData, "queues" | "scenarios" | "pulse" | "view"> {
   readonly api: ApiClient;
-  readonly queues: readonly StoryQueue[];
-  readonly scenarios: readonly ScenarioInfo[];
-  readonly pulse: LivePulse;
   /** Whether the pulse is old: nothing of it is shown as fresh then. */
   readonly isStale: boolean;
   /** The time at the server, in epoch milliseconds. */
   readonly now: number;
-  readonly view: ViewState;
   readonly navigate: Navigate;
-  /** Opens the dialog that sends again, or discards; null closes it. */
-  readonly send: (sending: Sending | null) => void;
-  /** How often something was sent or discarded: what shows messages reads them again. */
-  readonly done: number;
 }
 
 /** Provided by the page around all its parts. */

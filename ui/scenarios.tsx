@@ -5,15 +5,10 @@
  */
 import { useState } from "preact/hooks";
 import type { ScenarioInfo } from "../shared/ops/answers.ts";
-import { problemOf } from "./api.ts";
+import { useAction } from "./hooks.ts";
 import { Icon, type IconName, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-
-export interface ScenariosProps {
-  /** Is told of each new order, and of the scenario that it plays. */
-  readonly onPlayed: (orderId: string, scenario: string) => void;
-  readonly onFaults: () => void;
-}
+import { formatView, START_VIEW } from "./url_state.ts";
 
 /** The group that stands in front, and the icons of its scenarios. */
 const OUTCOMES = "Outcomes";
@@ -23,21 +18,18 @@ const OUTCOME_LOOKS: Readonly<Record<string, readonly [icon: IconName, tone: str
   "enrollment-failure": ["back", "warn"],
 };
 
-export function Scenarios({ onPlayed, onFaults }: ScenariosProps) {
-  const { api, scenarios } = usePage();
+/** Playing one opens its order, whose film starts by itself. */
+export function Scenarios() {
+  const { api, scenarios, view, navigate } = usePage();
   const [placing, setPlacing] = useState<string | null>(null);
-  const [error, setError] = useState<string | null>(null);
-  const play = async (name: string) => {
-    if (placing !== null) return;
-    setPlacing(name);
-    setError(null);
-    try {
-      onPlayed((await api.playScenario(name)).id, name);
-    } catch (reason) {
-      setError(problemOf(reason));
-    } finally {
-      setPlacing(null);
-    }
+  const { isBusy, problem, act } = useAction();
+  const play = (played: string) => {
+    if (isBusy) return;
+    setPlacing(played);
+    void act(async () => {
+      const { id } = await api.playScenario(played);
+      navigate({ ...START_VIEW, order: id, played, beat: 1 });
+    });
   };
   const groups = Map.groupBy(scenarios, ({ group }) => group);
   const listOf = (list: readonly ScenarioInfo[]) => (
@@ -49,12 +41,12 @@ export function Scenarios({ onPlayed, onFaults }: ScenariosProps) {
             <button
               type="button"
               class={`scenario scenario-${name} ${tone}`}
-              aria-busy={placing === name}
+              aria-busy={isBusy && placing === name}
               onClick={() => play(name)}
             >
               <Icon name={icon} />
               <span>
-                <b>{placing === name ? "Placing the order…" : titleOf(name)}</b>
+                <b>{isBusy && placing === name ? "Placing the order…" : titleOf(name)}</b>
                 <small class="muted">{expect}</small>
               </span>
             </button>
@@ -68,7 +60,7 @@ export function Scenarios({ onPlayed, onFaults }: ScenariosProps) {
     <section class="card scenarios" aria-labelledby="scenarios-title">
       <h2 id="scenarios-title" class="card-head">Place an order</h2>
       {listOf(groups.get(OUTCOMES) ?? [])}
-      {error && <Notice level="bad">{error}</Notice>}
+      {problem !== null && <Notice level="bad">{problem}</Notice>}
       <h3 class="scenario-head">Break it</h3>
       {others.map(([group, list]) => (
         <details key={group} class="scenario-group">
@@ -79,9 +71,9 @@ export function Scenarios({ onPlayed, onFaults }: ScenariosProps) {
           {listOf(list)}
         </details>
       ))}
-      <button type="button" class="button quiet accent" onClick={onFaults}>
+      <a class="button quiet accent" href={formatView({ ...view, panel: "faults" })}>
         <Icon name="bolt" />Arm a fault for whatever comes
-      </button>
+      </a>
       <p class="card-foot muted">
         To learn with them: twelve lessons, <code>specs/lessons/README.md</code>
       </p>

@@ -1,282 +1,251 @@
 /**
- * Sending again: dead letters to their consumers, or published events to theirs. The dialog counts first and shows the set; what
- * is sent is that very set, and nothing that came meanwhile.
+ * Sending again, whatever it is: a set of messages that the server has written down is shown first, with to whom they go and
+ * what is expected. What is sent, or discarded, is that very set, and nothing that came meanwhile.
  *
  * @module
  */
-import { useEffect, useRef, useState } from "preact/hooks";
-import type { DeadLetterJson, RedrivenJson, ReplayJson } from "../shared/ops/answers.ts";
-import { type ApiClient, problemOf } from "./api.ts";
-import { NumberField } from "./controls.tsx";
-import { DataTable } from "./data_table.tsx";
-import { Dialog, Question } from "./dialog.tsx";
-import { counted, formatCount, formatDuration, shortId } from "./format.ts";
+import type { ComponentChildren } from "preact";
+import type { ReplayEventJson, ReplayJson, ReplayOutcome } from "../shared/ops/answers.ts";
+import { Choice, Field, submitted } from "./controls.tsx";
+import { Dialog } from "./dialog.tsx";
+import { counted, formatCount } from "./format.ts";
+import { useAction, useFresh } from "./hooks.ts";
 import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { useLoaded } from "./use_rows.ts";
+import { type Column, Table } from "./table.tsx";
+import { formatView } from "./url_state.ts";
 
-/** Which open dead letters; one alone by its id. */
-export type LetterFilter =
-  | { readonly id: string }
-  | Readonly<Record<"consumer" | "reason" | "type" | "orderId", string>>;
+type Prepare = () => Promise<Pick<ReplayJson, "id">>;
 
-/** The dead letters that are to be sent again, or discarded. */
-export interface Sending {
-  readonly filter: LetterFilter;
-  readonly isDiscard: boolean;
+/** Has a set written down, and opens it: nothing is sent before somebody has seen what. */
+function usePrepare() {
+  const { navigate } = usePage();
+  const { act, ...state } = useAction();
+  const prepare = (prepare: Prepare) =>
+    act(async () => navigate({ set: (await prepare()).id, event: null, letter: null, panel: "" }));
+  return { ...state, prepare };
 }
 
-interface DialogProps {
-  /** Something was sent or discarded. */
-  readonly onDone: () => void;
-  readonly onClose: () => void;
+interface PrepareProps {
+  readonly of: Prepare;
+  readonly children: ComponentChildren;
+  readonly isDisabled?: boolean;
 }
 
-/** Letters that one dialog deals with at most, and in one request: the API's rule is 100 ids. */
-const [MAX_LETTERS, BATCH] = [1000, 100];
-
-/** Sends dead letters again, or discards them: those that matched when it was opened. */
-export function LettersDialog(
-  { sending, onDone, onClose }: DialogProps & { readonly sending: Sending },
-) {
-  const { filter, isDiscard } = sending;
-  const { api } = usePage();
-  const [letters, problem] = useLoaded(() => openLetters(api, filter), filter);
-  const [handled, setHandled] = useState<number | null>(null);
-  const isStopped = useRef(false);
-  useEffect(() => () => void (isStopped.current = true), []);
-  const count = letters?.length ?? 0;
-
-  async function act(reason: string): Promise<string> {
-    const ids = letters?.map(({ id }) => id) ?? [];
-    const said: string[] = [];
-    let next = 0;
-    for (; next < ids.length && !isStopped.current; next += BATCH) {
-      setHandled(next);
-      const batch = ids.slice(next, next + BATCH);
-      said.push(
-        isDiscard
-          ? `Discarded ${formatCount((await api.discardLetters(batch, reason)).discarded)}: ${reason}.`
-          : sentWords(await api.redriveLetters(batch)),
-      );
-    }
-    setHandled(null);
-    onDone();
-    return next < ids.length
-      ? `${said.join(" ")} Stopped: ${formatCount(ids.length - next)} left alone.`
-      : said.join(" ");
-  }
-
-  const groups = Map.groupBy(letters ?? [], ({ consumer, reason }) => `${consumer}: ${reason}`);
-  const action = isDiscard ? "Discard" : "Send again";
-  return (
-    <Dialog title={action} onClose={onClose}>
-      <Question
-        action={`${action}: ${counted(count, "letter")}`}
-        isDangerous={isDiscard}
-        isReady={count > 0}
-        {...(isDiscard ? { reasonLabel: "Why is it discarded?" } : {})}
-        onConfirm={act}
-      >
-        {problem !== null && <Notice level="bad">{problem}</Notice>}
-        {letters === null && problem === null && <p role="status">Counting what matches…</p>}
-        {letters && (
-          <p>
-            <b>{counted(count, "dead letter")}</b>. This set is fixed: what comes later is not in it.
-            {count >= MAX_LETTERS && " There may be more: these are the newest."}
-          </p>
-        )}
-        <ul class="expected">
-          {[...groups].map(([name, of]) => <li key={name}>{formatCount(of.length)} of {name}</li>)}
-        </ul>
-        <p class="muted">
-          {isDiscard
-            ? "The work is given up permanently. The letters stay readable, with your reason."
-            : "Each goes to its own consumer's queue, and to nobody else. What was processed meanwhile is closed unsent."}
-        </p>
-        {handled !== null && (
-          <div class="progress">
-            <progress max={count} value={handled} aria-label="Letters dealt with" />
-            <button type="button" class="button" onClick={() => void (isStopped.current = true)}>
-              Stop here
-            </button>
-          </div>
-        )}
-      </Question>
-    </Dialog>
-  );
-}
-
-/** The open letters that match, newest first, as many as one dialog deals with. */
-export async function openLetters(
-  api: Pick<ApiClient, "listLetters" | "readLetter">,
-  filter: LetterFilter,
-): Promise<readonly DeadLetterJson[]> {
-  if ("id" in filter) return [await api.readLetter(filter.id)].filter(({ state }) => state === "OPEN");
-  const found: DeadLetterJson[] = [];
-  for (let cursor: string | null = ""; cursor !== null && found.length < MAX_LETTERS;) {
-    const query = { ...filter, state: "OPEN", limit: BATCH, cursor };
-    const page: Awaited<ReturnType<ApiClient["listLetters"]>> = await api.listLetters(query);
-    found.push(...page.deadLetters);
-    cursor = page.nextCursor;
-  }
-  return found;
-}
-
-/** What a redrive came to, such as `Sent 3 again, 1 processed already.` */
-export function sentWords({ redriven, alreadyProcessed, refused }: RedrivenJson): string {
-  const parts = [`Sent ${formatCount(redriven)} again`];
-  if (alreadyProcessed > 0) parts.push(`${formatCount(alreadyProcessed)} processed already`);
-  if (refused.length > 0) parts.push(`${formatCount(refused.length)} still open (${refused[0]?.error})`);
-  return `${parts.join(", ")}.`;
-}
-
-/** Messages per second by default, and at most: the API's rules. */
-const [DEFAULT_RATE, MAX_RATE] = [200, 5000];
-/** Between two looks at a replay that runs, in milliseconds. */
-const FOLLOW_MS = 700;
-
-/** A replay: the set that the server has written down, and sending, following and cancelling it. */
-export function ReplayDialog({ id, onDone, onClose }: DialogProps & { readonly id: string }) {
-  const { api } = usePage();
-  const [replay, setReplay] = useState<ReplayJson | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const change = (act: () => Promise<ReplayJson>) => {
-    act().then(setReplay).then(() => setProblem(null), (error) => setProblem(problemOf(error))).finally(
-      onDone,
-    );
-  };
-  useEffect(() => {
-    if (replay && replay.state !== "RUNNING") return;
-    const timer = setTimeout(() => {
-      api.readReplay(id).then(setReplay, (error) => {
-        setProblem(problemOf(error));
-        setReplay((last) => last && { ...last }); // what cannot be read now is tried again
-      });
-    }, replay ? FOLLOW_MS : 0);
-    return () => clearTimeout(timer);
-  }, [replay]);
-  return (
-    <Dialog title="Send again" isWide onClose={onClose}>
-      {problem !== null && <Notice level="bad">{problem}</Notice>}
-      {replay
-        ? <Replay replay={replay} change={change} />
-        : problem === null && <p role="status">Reading the set…</p>}
-    </Dialog>
-  );
-}
-
-interface ReplayProps {
-  readonly replay: ReplayJson;
-  readonly change: (act: () => Promise<ReplayJson>) => void;
-}
-
-function Replay({ replay, change }: ReplayProps) {
-  const { api } = usePage();
-  const [rate, setRate] = useState(String(DEFAULT_RATE));
-  const perSecond = Number(rate);
-  const isRate = Number.isInteger(perSecond) && perSecond >= 1 && perSecond <= MAX_RATE;
-  const { id, total, alreadyProcessed, state, lastError, reason, sent, skipped } = replay;
-  const takes = isRate ? `, in ${formatDuration(total / perSecond * 1000)}` : "";
+export function PrepareButton({ of, children, isDisabled = false }: PrepareProps) {
+  const { isBusy, problem, prepare } = usePrepare();
   return (
     <>
-      <p>
-        <ReplayState replay={replay} /> <b>{counted(total, "message")}</b> of {replayWords(replay)}:{" "}
-        {formatCount(alreadyProcessed)} to be absorbed, {formatCount(total - alreadyProcessed)}{" "}
-        to be processed, by the inbox when the set was written down. What is published later is not in it.
+      <button type="button" class="button" disabled={isBusy || isDisabled} onClick={() => prepare(of)}>
+        {isBusy ? "Counting…" : children}
+      </button>
+      {problem !== null && <Notice level="bad">{problem}</Notice>}
+    </>
+  );
+}
+
+const FILTERS = ["type", "consumer", "from", "to", "orderId", "correlationId"] as const;
+
+/** Asks which published events are to be sent again. */
+export function EventsDialog() {
+  const { api, view: { type, consumer } } = usePage();
+  const { isBusy, problem, prepare } = usePrepare();
+  const time = { type: "datetime-local", step: 1 } as const;
+  const submit = (event: Event) => {
+    const { from, to, ...filter } = submitted(event, ...FILTERS);
+    void prepare(() => api.prepareEvents({ ...filter, from: utc(from), to: utc(to) }));
+  };
+  return (
+    <Dialog title="Send events again" problem={problem}>
+      <p class="muted">
+        Published events go to their consumers once more. Whoever has processed one absorbs it. The set is
+        shown before anything is sent.
       </p>
+      <form class="filters" onSubmit={submit}>
+        <Choice name="type" value={type} />
+        <Choice name="consumer" value={consumer} />
+        <Field label="From (UTC)" name="from" {...time} />
+        <Field label="To (UTC)" name="to" {...time} />
+        <Field label="Order id" name="orderId" placeholder="the whole id" />
+        <Field label="Correlation id" name="correlationId" placeholder="the whole id" />
+        <button type="submit" class="button primary" disabled={isBusy}>
+          {isBusy ? "Counting…" : "Show what that is"}
+        </button>
+      </form>
+    </Dialog>
+  );
+}
+
+/** What a field of a local time holds, taken as UTC, which is what the page shows everywhere. */
+function utc(local: string): string {
+  if (local === "") return "";
+  return /:\d\d:\d\d/.test(local) ? `${local}Z` : `${local}:00Z`;
+}
+
+type Reached = ReplayOutcome["consumers"][number];
+
+/** What can become of a message, the best first. */
+const BECAME: readonly (readonly [became: keyof Reached["became"], words: string, tone: string])[] = [
+  ["processed", "processed", "good"],
+  ["absorbed", "absorbed: nothing was done twice", "good"],
+  ["discarded", "discarded", ""],
+  ["waiting", "sent, not settled yet", "info"],
+  ["retrying", "to be retried", "warn"],
+  ["failed again", "failed again", "bad"],
+  ["skipped", "skipped", "warn"],
+];
+
+/** A set that the server has written down: what it is, and sending, discarding, following and cancelling it. */
+export function SetDialog({ id }: { readonly id: string }) {
+  const { api, now } = usePage();
+  const read = async () => {
+    const [set, { consumers }, { events }] = await Promise.all([
+      api.readSet(id),
+      api.readOutcome(id),
+      api.listSet(id),
+    ]);
+    return { set, consumers, events };
+  };
+  const { value, problem, isLoading, refresh } = useFresh(read, id, { tick: String(Math.floor(now / 1000)) });
+  if (!value) return <Dialog title="Send again" problem={problem} isReading={isLoading} />;
+  const { set, consumers, events } = value;
+  const { total, sent, state, skipped, lastError, reason } = set;
+  return (
+    <Dialog title="Send again" problem={problem}>
+      <p>
+        <b>{counted(total, set.action === "REPLAY" ? "message" : "dead letter")}</b>{" "}
+        {filterWords(set.filter)}. This set is frozen: what comes later is not in it.
+      </p>
+      {total === 0 && <p class="empty">Nothing matches: there is nothing to send.</p>}
+      {total > 0 && (
+        <Table
+          caption="To whom they go"
+          columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
+          rows={consumers}
+          keyOf={({ consumer }) => consumer}
+        />
+      )}
       {state !== "PREPARED" && (
-        <div class="progress">
+        <p class="progress" role="status">
           <progress
             max={Math.max(total, 1)}
             value={total === 0 ? 1 : sent}
             aria-label="Messages dealt with"
           />
-          {formatCount(sent)} of {formatCount(total)}
-          {skipped > 0 && `, ${formatCount(skipped)} skipped`}
+          {state.toLowerCase()}: {formatCount(sent)} of {formatCount(total)}
+        </p>
+      )}
+      {reason !== null && <Notice level="warn">{reason}</Notice>}
+      {lastError !== null && (state === "RUNNING" || skipped > 0) && <Notice level="warn">{lastError}
+      </Notice>}
+      <Decide set={set} onDone={refresh} />
+      <details>
+        <summary>{events.length < total ? "The first messages" : "The messages"}</summary>
+        <Table caption="The messages, in the order of sending" columns={EVENTS} rows={events} keyOf={keyOf} />
+      </details>
+    </Dialog>
+  );
+}
+
+/** What a set was asked for by, in words. */
+export function filterWords(filter: ReplayJson["filter"]): string {
+  const said = Object.entries(filter).map(([name, value]) => `${name} ${value}`);
+  return said.length === 0 ? "that were chosen" : `with ${said.join(", ")}`;
+}
+
+const REACHED: readonly Column<Reached>[] = [
+  ["To", ({ consumer }) => consumer],
+  ["Messages", ({ total }) => formatCount(total)],
+];
+
+const EXPECTED: Column<Reached> = ["Expected", ({ total, alreadyProcessed }) => {
+  const absorbed = alreadyProcessed > 0 ? `${formatCount(alreadyProcessed)} to be absorbed, ` : "";
+  return `${absorbed}${formatCount(total - alreadyProcessed)} to be processed`;
+}];
+
+const CAME: Column<Reached> = ["Became", ({ became }) => (
+  <span class="actions">
+    {BECAME.map(([name, words, tone]) => {
+      const count = became[name] ?? 0;
+      return count > 0 && <Badge key={name} tone={tone}>{formatCount(count)} {words}</Badge>;
+    })}
+  </span>
+)];
+
+/** Messages per second by default, and at most; and the longest reason: the API's rules. */
+const [DEFAULT_RATE, MAX_RATE, MAX_REASON] = ["200", 5000, 500];
+
+/** Sends the set, discards it, or cancels the sending. */
+function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: () => void }) {
+  const { api } = usePage();
+  const { isBusy, problem, act } = useAction();
+  const { id, state, total } = set;
+  const count = formatCount(total);
+  const isOpen = state === "PREPARED" && total > 0;
+  const doing = (doing: () => Promise<unknown>) => void act(() => doing().finally(onDone));
+  const start = (event: Event) => {
+    const { rate } = submitted(event, "rate");
+    doing(() => api.startSet(id, Number(rate)));
+  };
+  const discard = (event: Event) => {
+    const { because } = submitted(event, "because");
+    doing(() => api.discardSet(id, because));
+  };
+  return (
+    <>
+      {problem !== null && <Notice level="bad">{problem}</Notice>}
+      {isOpen && (
+        <div class="dialog-buttons">
+          <form class="dialog-buttons" onSubmit={start}>
+            <Field
+              label="Messages per second"
+              name="rate"
+              type="number"
+              required
+              min={1}
+              max={MAX_RATE}
+              defaultValue={DEFAULT_RATE}
+            />
+            <button type="submit" class="button primary" disabled={isBusy}>
+              <Icon name="retry" />Send {count} again
+            </button>
+          </form>
+          {set.action === "REDRIVE" && (
+            <form class="dialog-buttons" onSubmit={discard}>
+              <Field label="Or why are they discarded?" name="because" required maxLength={MAX_REASON} />
+              <button type="submit" class="button danger" disabled={isBusy}>Discard {count}</button>
+            </form>
+          )}
         </div>
       )}
-      {reason !== null && <Notice level="warn">Ended early: {reason}</Notice>}
-      {lastError !== null && state === "RUNNING" && (
-        <Notice level="warn">The last try failed: {lastError}</Notice>
-      )}
-      <ReplaySet replay={replay} />
-      <div class="question-buttons">
-        {state === "PREPARED" && total > 0 && (
-          <>
-            <NumberField label="Messages per second" min={1} max={MAX_RATE} value={rate} onChange={setRate} />
-            <button
-              type="button"
-              class="button primary"
-              disabled={!isRate}
-              onClick={() => change(() => api.startReplay(id, perSecond))}
-            >
-              <Icon name="play" />Send {formatCount(total)} again{takes}
-            </button>
-          </>
-        )}
-        {(state === "PREPARED" || state === "RUNNING") && (
+      {state === "RUNNING" && (
+        <div class="dialog-buttons">
           <button
             type="button"
             class="button danger"
-            onClick={() => change(() => api.cancelReplay(id))}
+            disabled={isBusy}
+            onClick={() => doing(() => api.cancelSet(id))}
           >
-            Cancel it
+            Cancel the rest
           </button>
-        )}
-      </div>
+        </div>
+      )}
     </>
   );
 }
 
-/** The first messages of a replay, in the order of sending. */
-function ReplaySet({ replay: { id, total } }: { readonly replay: ReplayJson }) {
-  const { api } = usePage();
-  const [page, problem] = useLoaded(() => api.listReplayEvents(id), id);
-  if (problem !== null) return <Notice level="bad">{problem}</Notice>;
-  if (page === null) return <p role="status">Reading the set…</p>;
-  if (page.events.length === 0) return <p class="muted">Nothing matches: there is nothing to send.</p>;
-  const more = total - page.events.length;
-  return (
-    <>
-      <DataTable
-        caption="The messages, in the order of sending"
-        rows={page.events}
-        keyOf={({ position }) => String(position)}
-        columns={[
-          ["#", ({ position }) => position],
-          ["Event", ({ type }) => type ?? "pruned meanwhile"],
-          ["Order", ({ orderId }) => orderId === null ? "" : <OrderLink id={orderId} />],
-          ["Consumer", ({ consumer }) => consumer],
-          ["Expected", ({ processed }) => processed ? "absorbed" : "processed"],
-        ]}
-      />
-      {more > 0 && <p class="muted">and {formatCount(more)} more</p>}
-    </>
-  );
-}
+const keyOf = ({ position }: ReplayEventJson) => String(position);
+const EVENTS: readonly Column<ReplayEventJson>[] = [
+  ["Message", (message) => <MessageLink message={message} />],
+  ["To", ({ consumer }) => consumer],
+  ["Order", ({ orderId }) => orderId && <OrderLink id={orderId} />],
+  ["Became", ({ became, processed, error }) => {
+    return became === "unsent" ? `expected: ${processed ? "absorbed" : "processed"}` : error ?? became;
+  }],
+];
 
-const REPLAY_STATES = {
-  PREPARED: ["info", "clock"],
-  RUNNING: ["accent", "play"],
-  DONE: ["good", "check"],
-  CANCELLED: ["", "cross"],
-} as const;
-
-export function ReplayState({ replay: { state } }: { readonly replay: ReplayJson }) {
-  const [tone, icon] = REPLAY_STATES[state];
-  return <Badge tone={tone} icon={icon}>{state.toLowerCase()}</Badge>;
-}
-
-/** What a replay was asked for, in words. */
-export function replayWords({ filter }: Pick<ReplayJson, "filter">): string {
-  const { type = "events", consumer, from, to, orderId, correlationId } = filter;
-  return [
-    type,
-    ...(consumer ? [`for ${consumer}`] : []),
-    ...(from ? [`from ${from}`] : []),
-    ...(to ? [`before ${to}`] : []),
-    ...(orderId ? [`of order ${shortId(orderId)}`] : []),
-    ...(correlationId ? [`of correlation id ${correlationId}`] : []),
-  ].join(" ");
+function MessageLink({ message: { type, eventId, deadLetterId } }: { readonly message: ReplayEventJson }) {
+  const { view } = usePage();
+  const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
+  return <a href={formatView({ ...view, set: null, ...opens })}>{type ?? "unreadable, or pruned"}</a>;
 }

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ORDER_STATUSES } from "../shared/order_status.ts";
-import { formatView, LISTS, PAGE_SIZES, parseView, START_VIEW, titleOf } from "./url_state.ts";
+import { formatView, LISTS, PAGE_SIZES, PANELS, parseView, START_VIEW, titleOf } from "./url_state.ts";
 
 const read = (address: string) => parseView(new URL(address, "http://here").searchParams);
 
@@ -20,22 +20,20 @@ Deno.test("parseView() reads what formatView() wrote, for any view", () => {
     type: text,
     consumer: text,
     reason: text,
-    state: fc.constantFrom("" as const, "REDRIVEN" as const, "DISCARDED" as const),
-    about: fc.oneof(fc.constant(""), fc.uuid()),
-    from: text,
-    to: text,
-    correlation: text,
+    pattern: text,
+    about: text,
     cursor: text,
+    panel: fc.constantFrom(...PANELS),
     event: id,
     letter: id,
-    replay: id,
+    set: id,
   }, { noNullPrototype: true });
   fc.assert(fc.property(view, (view) => assertEquals(read(formatView(view)), view)));
 });
 
 Deno.test("parseView() takes what it does not understand for not said, and never throws", () => {
   const nonsense =
-    "/?order=1&event=<b>&status=GONE&tab=secrets&list=x&limit=1000000&beat=-1&played=<b>&about=1";
+    "/?order=1&event=<b>&status=GONE&tab=secrets&list=x&limit=1000000&beat=-1&played=<b>&panel=all";
   assertEquals(read(nonsense), START_VIEW);
   fc.assert(fc.property(fc.string(), (text) => void parseView(new URLSearchParams(text))));
 });

@@ -64,13 +64,10 @@ const CONSUMER_VARIABLES = [
   "CONSUMER_EARLY_PATIENCE_MS",
 ] as const;
 
-/** What a consumer's handler is made with. */
 export interface HandlerDeps<N extends VariableName = never> {
   /** A pool of one connection under the consumer's role, to read from. */
   readonly sql: Sql;
-  /** Where effects are written. */
   readonly inbox: Inbox;
-  /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
   /** For faults at seams that the handler has beyond those of every consumer; null where faults are off. */
   readonly faults: Faults | null;
@@ -84,16 +81,12 @@ export interface HandlerDeps<N extends VariableName = never> {
 type Queues = ReturnType<typeof topologyOf>["queues"];
 type Parsed = ReturnType<ReturnType<typeof topologyOf>["parse"]>;
 type AnyEvent = Extract<Parsed, { readonly ok: true }>["event"];
-/** The types of event that a queue is bound to. */
 type Bound<Q extends keyof Queues> = Queues[Q]["bindings"][number];
 
-/** One consumer process. */
 export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName = never> {
-  /** The key of the queue that it consumes. */
   readonly queue: Q;
   /** The database role that it takes on, unless DATABASE_ROLES is off. */
   readonly role: DatabaseRole;
-  /** Variables that its handler needs beyond those of every consumer. */
   readonly variables?: readonly N[];
   /** Makes what processes its batches; called once, before the first of them. */
   readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
@@ -101,7 +94,6 @@ export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName 
 
 type ConsumerVariables = (typeof CONSUMER_VARIABLES)[number];
 
-/** Makes the process of a consumer. */
 export function consumerScript<Q extends keyof Queues, N extends VariableName = never>(
   { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
 ): ProcessScript<ConsumerVariables | N> {

@@ -11,7 +11,6 @@ import { rowset } from "../shared/sql/connect.ts";
 import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, recordEach } from "./consumer.ts";
 
-/** The decision on a seat. */
 export type SeatDecision =
   | { readonly status: "GRANTED"; readonly reason: null }
   | { readonly status: "FAILED"; readonly reason: string };

@@ -10,12 +10,10 @@ import { rowset } from "../shared/sql/connect.ts";
 import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, recordEach } from "./consumer.ts";
 
-/** The events that tell of a final outcome. */
 type FinalEvent = DomainEvent<"enrollment.granted" | "payment.failed" | "refund.succeeded">;
 
 type NotificationType = EventData<"notification.sent">["notificationType"];
 
-/** The notification that each of them calls for. */
 const NOTIFICATIONS: Readonly<Record<FinalEvent["type"], NotificationType>> = {
   "enrollment.granted": "ORDER_COMPLETED",
   "payment.failed": "PAYMENT_FAILED",

@@ -97,7 +97,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     gate: holds.gate(RELAY_PART),
     onBatch: observer.onBatch,
     log,
-  });
+  }, stop);
   wakeRelay = () => relay.wake(false);
   const retries = () => channels.retries?.publisher ?? null;
   const retrying = keepRetrying(
@@ -126,7 +126,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   };
   await retryWhileUnavailable(() => listenForWakeUps(sql, onWakeUp), { log, stop });
   await Promise.race([aborted(stop), relay.running]);
-  await Promise.all([relay.stop(), retrying.running, reconciling, replaying, pruned, beating]);
+  await Promise.all([relay.running, retrying.running, reconciling, replaying, pruned, beating]);
   await metrics?.stop();
   await broker.close();
   await Promise.all([sql.end({ timeout: 2 }), retentionSql.end({ timeout: 2 })]);

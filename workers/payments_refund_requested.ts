@@ -21,7 +21,6 @@ import {
 /** What is to be done about a requested refund, from what the table says of the payment. */
 type RefundDecision =
   | { readonly kind: "refund"; readonly payment: PaymentRow & { readonly providerReference: string } }
-  /** It has been refunded: a repeat. */
   | { readonly kind: "already-there" }
   | { readonly kind: "never"; readonly detail: string };
 

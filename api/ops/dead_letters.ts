@@ -51,7 +51,7 @@ import {
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import type { OpsDeps } from "./operations.ts";
-import { NO_SET, preparedSet, setProblem } from "./replays.ts";
+import { NO_SET, preparedSet, setOr404, setProblem } from "./replays.ts";
 
 /** Letters that one request deals with at most; more are for the next one. */
 const MAX_LETTERS = 1000;
@@ -111,31 +111,32 @@ const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter s
 export function deadLetterRoutes(
   { opsSql, publisher, bindings, record }: Pick<OpsDeps, "opsSql" | "publisher" | "bindings" | "record">,
 ): App {
-  const redrive = async (
-    c: RequestContext,
-    set: string | LetterSelection,
-    more: Pick<Redrive, "edited"> & { readonly limit?: number; readonly letter?: string } = {},
-  ) => {
+  const redrive = async (c: RequestContext, wanted: Redrive) => {
     const broker = publisher();
     if (!broker) {
       throw unavailable("The broker cannot be reached at the moment; every letter stays open. Try again.");
     }
-    const { letter, edited } = more;
     return await transaction(opsSql, async (tx) => {
-      const answer = await redriveLetters(tx, broker, { set, ...more });
-      if (letter && edited && answer.redriven > 0) await keepEdit(tx, letter, edited.body);
-      const { refused, ...counts } = answer;
-      const subject = { ...counts, refused: refused.length, ...letter && { letter, isEdited: !!edited } };
+      const answer = await redriveLetters(tx, broker, wanted);
+      const { refused, setId, ...counts } = answer;
+      const { filter } = await setOr404(tx, setId);
+      const subject = {
+        setId,
+        filter,
+        ...counts,
+        refused: refused.length,
+        isEdited: wanted.edited !== undefined,
+      };
       await record(tx, c, { action: "redrive", subject });
       return answer;
     });
   };
   const discard = (c: RequestContext, set: string | LetterSelection, because: string) =>
     transaction(opsSql, async (tx) => {
-      const setId = await setOf(tx, set, MAX_LETTERS);
+      const { id: setId, filter } = await setOf(tx, set, MAX_LETTERS);
       const outcome = await discardSet(tx, setId, because);
-      if (!outcome) throw lettersProblem(await findReplay(tx, setId));
-      await record(tx, c, { action: "discard", subject: { setId, ...outcome }, because });
+      if (!outcome) throw setProblem(await findReplay(tx, setId));
+      await record(tx, c, { action: "discard", subject: { setId, filter, ...outcome }, because });
       return { setId, ...outcome };
     });
   return routes(
@@ -186,7 +187,7 @@ export function deadLetterRoutes(
         },
         answers: [json(200, "What became of them.", redrivenSchema)],
         refusals: { ...BROKER_AWAY, ...SET_REFUSALS },
-        handle: async ({ c, body }) => await redrive(c, chosen(await body())),
+        handle: async ({ c, body }) => await redrive(c, { set: chosen(await body()) }),
       },
     ),
     route("POST /discard", "discardDeadLetters", "Discard all open letters that match, or those of a set", {
@@ -224,7 +225,7 @@ export function deadLetterRoutes(
         const letter = await openOr409(opsSql, id);
         const { body: text } = await body();
         const edited = text === undefined ? undefined : editOf(letter, text, bindings);
-        return await redrive(c, { ids: [id] }, { limit: 1, letter: id, edited });
+        return await redrive(c, { set: { ids: [id] }, edited });
       },
     }),
     route("POST /:id/discard", "discardDeadLetter", "Discard a letter", {
@@ -251,13 +252,12 @@ function chosen({ setId, ...selection }: z.infer<z.ZodObject<typeof setOrSelecti
   throw invalid("body", [[["setId"], "stands for its letters: leave the filters away"]]);
 }
 
-async function setOf(sql: Queryable, set: string | LetterSelection, limit: number): Promise<string> {
-  return typeof set === "string" ? set : (await prepareLetters(sql, set, limit)).id;
-}
-
-function lettersProblem(set: ReplayRow | undefined): HttpProblem {
-  const isOfEvents = set?.action === "REPLAY" || set?.action === "REPUBLISH";
-  return isOfEvents ? new HttpProblem(409, "This is a set of events, not of letters.") : setProblem(set);
+/** The set of letters with this id, or a new one of those that match now. */
+async function setOf(sql: Queryable, set: string | LetterSelection, limit: number): Promise<ReplayRow> {
+  if (typeof set !== "string") return await prepareLetters(sql, set, limit);
+  const known = await setOr404(sql, set);
+  if (known.action !== "REPLAY" && known.action !== "REPUBLISH") return known;
+  throw new HttpProblem(409, "This is a set of events, not of letters.");
 }
 
 async function letterOr404(sql: Sql, id: string): Promise<DeadLetterRow> {
@@ -292,38 +292,36 @@ function editOf({ eventId, consumer }: DeadLetterRow, body: string, bindings: re
 export interface Redrive {
   /** A set's id, or a selection, which is frozen now. */
   readonly set: string | LetterSelection;
-  readonly limit?: number;
+  /** What is sent in the place of the one letter's own body. */
   readonly edited?: Edit | undefined;
 }
 
 /**
- * Redrives up to `limit` open letters, or as many of a set, each to its own consumer's queue and to nobody else. A letter
+ * Redrives up to 1,000 open letters, or as many of a set, each to its own consumer's queue and to nobody else. A letter
  * is closed once the broker has its message; what the broker does not take stays open. What is left of a set is for the
  * next call; the relay goes on with it where none comes.
  */
 export async function redriveLetters(
   tx: Transaction,
   publisher: Publisher,
-  { set, limit = MAX_LETTERS, edited }: Redrive,
+  { set, edited }: Redrive,
 ): Promise<RedrivenJson> {
-  const setId = await setOf(tx, set, limit);
+  const { id: setId } = await setOf(tx, set, MAX_LETTERS);
   const due = await takeUpLetters(tx, setId);
-  if (!due) throw lettersProblem(await findReplay(tx, setId));
-  const { progress, settled } = await sendNext(tx, due, {
-    publisher,
-    size: limit,
-    isPatient: false,
-    dueInMs: HAND_OVER_MS,
-    edited,
-  });
-  const errors = settled.flatMap(({ letterId, error }) => letterId && error ? [{ id: letterId, error }] : []);
-  const refused = errors.filter(({ error }) => error !== GONE && error !== ALREADY_PROCESSED);
+  if (!due) throw setProblem(await findReplay(tx, setId));
+  const options = { publisher, size: MAX_LETTERS, isPatient: false, dueInMs: HAND_OVER_MS, edited };
+  const { progress, settled } = await sendNext(tx, due, options);
+  const unsent = settled.flatMap(({ letterId, error }) => letterId && error ? [{ id: letterId, error }] : []);
+  const redriven = settled.length - unsent.length;
+  const [letter] = settled;
+  if (edited && redriven === 1 && letter?.letterId) await keepEdit(tx, letter.letterId, edited.body);
+  const countOf = (why: string) => unsent.filter(({ error }) => error === why).length;
   return {
     setId,
-    redriven: settled.length - errors.length,
-    alreadyProcessed: errors.filter(({ error }) => error === ALREADY_PROCESSED).length,
-    refused,
-    gone: errors.filter(({ error }) => error === GONE).length,
+    redriven,
+    alreadyProcessed: countOf(ALREADY_PROCESSED),
+    refused: unsent.filter(({ error }) => error !== GONE && error !== ALREADY_PROCESSED),
+    gone: countOf(GONE),
     left: due.total - progress.sent,
   };
 }

@@ -264,7 +264,7 @@ Deno.test("a set is redriven or discarded as it was frozen: not what came meanwh
   assertEquals((await act("discard", { setId: cancelled.id, because })).status, 422);
   const { events } = await jsonOf(app, `/ops/replays/${setId}/events`);
   assertEquals(events.map((event: ReplayEventJson) => [event.became, event.error]), [
-    ["skipped", "closed meanwhile by somebody else"],
+    ["skipped", "dealt with by somebody else meanwhile"],
     ["waiting", "retries exhausted"],
     ["waiting", "retries exhausted"],
   ]);
@@ -318,7 +318,7 @@ Deno.test("a letter is redriven with an edited body, which is the same event, an
   const letter = await jsonOf(app, `/ops/dead-letters/${row?.id}`);
   assertEquals([letter.body, letter.editedBody], [broken, mended]);
   const { operations: [operation] } = await jsonOf(app, "/ops/operations");
-  assertEquals([operation.subject.letter, operation.subject.isEdited], [row?.id, true]);
+  assertEquals([operation.subject.filter, operation.subject.isEdited], [{ ids: row?.id }, true]);
 });
 
 Deno.test("letters that failed alike are one group, which says what failed again, and can be acted on", async () => {

@@ -15,10 +15,11 @@ import {
   listArmedFaults,
   replaceFaults,
 } from "../../shared/ops/faults.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { transaction } from "../../shared/sql/connect.ts";
 import type { Topology } from "../../shared/topology.ts";
 import { type App, HttpProblem, nothingAt, type RequestContext } from "../http.ts";
 import { json, route, routes } from "../openapi/route.ts";
+import type { OpsDeps } from "./operations.ts";
 
 /** Faults in one request at most. */
 const MAX_FAULTS = 100;
@@ -30,8 +31,11 @@ const MAX_DELAY_MS = 60_000;
  */
 const HEAD_START_MS = 100;
 
-/** Shows what is armed, arms and disarms. `sql` is of the role that may. */
-export function faultRoutes(sql: Sql, topology: Topology): App {
+/** Shows what is armed, arms and disarms. */
+export function faultRoutes(
+  { opsSql: sql, record }: Pick<OpsDeps, "opsSql" | "record">,
+  topology: Topology,
+): App {
   const fault = faultSchema(Object.values(topology.queues).map(({ name }) => name));
   const points = Object.entries(FAULT_POINTS).map(([point, spec]) => ({ point, ...spec }));
   return routes(
@@ -51,8 +55,10 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
         },
       },
       answers: [json(201, "What is armed now.", armedSchema)],
-      handle: async ({ body }) => {
-        await armFaults(sql, [await body()], new Date());
+      handle: async ({ c, body }) => {
+        const fault = await body();
+        await armFaults(sql, [fault], new Date());
+        await record(sql, c, { action: "arm fault", subject: fault });
         await headStart();
         return { armed: await listArmedFaults(sql) };
       },
@@ -60,10 +66,13 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
     route("POST /:id/disarm", "disarmFault", "Take one fault away", {
       id: "fault",
       answers: [json(200, "What is armed now.", armedSchema)],
-      handle: async ({ id }) => {
-        if (!await disarmFault(sql, id)) {
-          throw new HttpProblem(404, "There is no such fault: it has struck, or was taken away.");
-        }
+      handle: async ({ c, id }) => {
+        await transaction(sql, async (tx) => {
+          if (!await disarmFault(tx, id)) {
+            throw new HttpProblem(404, "There is no such fault: it has struck, or was taken away.");
+          }
+          await record(tx, c, { action: "disarm fault", subject: { id } });
+        });
         await headStart();
         return { armed: await listArmedFaults(sql) };
       },
@@ -82,9 +91,10 @@ export function faultRoutes(sql: Sql, topology: Topology): App {
         },
       },
       answers: [json(200, "What is armed now.", armedSchema)],
-      handle: async ({ body }) => {
+      handle: async ({ c, body }) => {
         const { faults } = await body();
         await replaceFaults(sql, faults, new Date());
+        await record(sql, c, { action: "replace faults", subject: { faults } });
         await headStart();
         return { armed: await listArmedFaults(sql) };
       },

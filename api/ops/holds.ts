@@ -17,10 +17,11 @@ import {
   RELAY_PART,
   resumePart,
 } from "../../shared/ops/holds.ts";
-import type { AppDeps } from "../deps.ts";
+import { transaction } from "../../shared/sql/connect.ts";
 import { type App, HttpProblem, type RequestContext } from "../http.ts";
 import { json, type Parameter, route, routes } from "../openapi/route.ts";
 import { headStart } from "./faults.ts";
+import type { OpsDeps } from "./operations.ts";
 
 /** How long a hold lasts by default, in seconds. */
 const DEFAULT_SECONDS = 600;
@@ -50,7 +51,7 @@ const NO_PART = { 404: "There is no such part." };
 
 /** Shows what is held, holds, steps and resumes. */
 export function holdRoutes(
-  { opsSql: sql, bindings, faults }: Pick<AppDeps, "opsSql" | "bindings" | "faults">,
+  { opsSql: sql, bindings, faults, record }: Pick<OpsDeps, "opsSql" | "bindings" | "faults" | "record">,
 ): App {
   const all = partsOf([...new Set(bindings.map(({ consumer }) => consumer))]);
   const open = faults ? all : all.filter((part) => !isInner(part));
@@ -90,7 +91,11 @@ export function holdRoutes(
       refusals: { ...NO_PART, 409: "It is a seam, and faults are off." },
       handle: async ({ c, body }) => {
         const part = partOf(c);
-        await holdPart(sql, { part, ...await body() });
+        const { forSeconds, because } = await body();
+        await transaction(sql, async (tx) => {
+          await holdPart(tx, { part, forSeconds, because });
+          await record(tx, c, { action: "hold", subject: { part, forSeconds }, because });
+        });
         return await afterwards();
       },
     }),
@@ -101,9 +106,12 @@ export function holdRoutes(
       refusals: { ...NO_PART, 409: "It is not held." },
       handle: async ({ c }) => {
         const part = partOf(c);
-        if (!await grantStep(sql, part)) {
-          throw new HttpProblem(409, `${part} is not held: hold it first, with PUT /ops/holds/${part}.`);
-        }
+        await transaction(sql, async (tx) => {
+          if (!await grantStep(tx, part)) {
+            throw new HttpProblem(409, `${part} is not held: hold it first, with PUT /ops/holds/${part}.`);
+          }
+          await record(tx, c, { action: "step", subject: { part } });
+        });
         return await afterwards();
       },
     }),
@@ -113,7 +121,10 @@ export function holdRoutes(
       answers: [json(200, "What is held now.", heldSchema)],
       refusals: { ...NO_PART, 409: "It is a seam, and faults are off." },
       handle: async ({ c }) => {
-        await resumePart(sql, partOf(c));
+        const part = partOf(c);
+        await transaction(sql, async (tx) => {
+          if (await resumePart(tx, part)) await record(tx, c, { action: "resume", subject: { part } });
+        });
         return await afterwards();
       },
     }),

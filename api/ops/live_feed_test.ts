@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { tickRelay } from "../../shared/sql/outbox.ts";
+import { holdPart } from "../../shared/ops/holds.ts";
 import { beat } from "../../shared/process/heartbeat.ts";
 import { type LivePulse, livePulseSchema } from "../../shared/ops/live.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
@@ -63,7 +64,7 @@ async function placeOrder({ url }: ServedApp): Promise<string> {
   return id;
 }
 
-Deno.test("GET /ops/live tells at once how everything stands, and a new order without being asked again", async () => {
+Deno.test("GET /ops/live tells at once how everything stands, and a new order or hold without being asked again", async () => {
   await using db = await testSchema();
   await using api = serve(testApp(db));
   await beat(db.sql, {
@@ -93,6 +94,10 @@ Deno.test("GET /ops/live tells at once how everything stands, and a new order wi
   const next = await stream.until(({ orders }) => orders.length > 0);
   assertEquals(next.orders.map((each) => [each.id, each.status]), [[id, "PENDING"]]);
   assertEquals(next.outbox.pending, 1);
+  await holdPart(db.as("orderflow_ops"), { part: "relay", forSeconds: 600, because: "a look" });
+  const { holds: [held] } = await stream.until(({ holds }) => holds.length > 0);
+  assertEquals([held?.part, held?.because, held?.steps], ["relay", "a look", 0]);
+  assertEquals(Date.parse(held?.until ?? "") - Date.parse(held?.since ?? ""), 600_000);
 });
 
 Deno.test("GET /ops/live has one reader for any number of pages, and lets in no more than fifty", async () => {

@@ -10,15 +10,12 @@ import type { AppDeps } from "../deps.ts";
 import { byId, nextCursor, pageSchema, type RequestContext } from "../http.ts";
 import { json, type Route, route } from "../openapi/route.ts";
 
-/** What an operator did; `subject` says on what, and `because` why. */
+/** What an operator did; `subject` says on what, in some hundred values at most, and `because` why. */
 export interface Operation {
   readonly action: string;
   readonly subject?: Readonly<Record<string, unknown>>;
   readonly because?: string | null;
 }
-
-/** Ids that are kept of one operation; a set has all of its own. */
-const MAX_IDS = 100;
 
 /**
  * Keeps one row of what was asked for with the request `c`: from which address, and by which user agent. `sql` is the
@@ -34,10 +31,7 @@ export function createRecorder({ remoteAddress }: AppDeps["access"]): RecordOper
   return async (sql, c, { action, subject = {}, because = null }) => {
     const agent = c.req.header("user-agent")?.slice(0, 200) ?? "no user agent";
     const source = storableText(`${remoteAddress(c) ?? "unknown"} ${agent}`);
-    const bounded = Object.entries(subject).map(([name, value]) =>
-      Array.isArray(value) ? [name, value.slice(0, MAX_IDS)] : [name, value]
-    );
-    await insertOperation(sql, { action, subject: Object.fromEntries(bounded), source, because });
+    await insertOperation(sql, { action, subject, source, because });
   };
 }
 

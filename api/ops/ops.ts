@@ -88,9 +88,9 @@ export function opsRoutes(deps: AppDeps): App {
     messagesRoute(deps),
   );
   app.route("/scenarios", scenarioRoutes(deps));
-  if (deps.faults) app.route("/faults", faultRoutes(opsSql, deps.faults));
+  if (deps.faults) app.route("/faults", faultRoutes(withRecord, deps.faults));
   else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
-  app.route("/holds", holdRoutes(deps));
+  app.route("/holds", holdRoutes(withRecord));
   app.route("/outbox", outboxRoutes(withRecord));
   app.route("/dead-letters", deadLetterRoutes(withRecord));
   app.route("/replays", replayRoutes(withRecord));

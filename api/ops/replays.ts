@@ -18,7 +18,6 @@ import {
   listReplayEvents,
   listReplays,
   MAX_REPLAY_MESSAGES,
-  oldestBefore,
   prepareReplay,
   readHorizon,
   readOutcome,
@@ -27,7 +26,7 @@ import {
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import { type Sql, transaction } from "../../shared/sql/connect.ts";
+import { type Queryable, type Sql, transaction } from "../../shared/sql/connect.ts";
 import {
   type App,
   byId,
@@ -71,7 +70,6 @@ export function replayRoutes(
     "opsSql" | "bindings" | "retentionDays" | "record"
   >,
 ): App {
-  const horizonNow = () => readHorizon(opsSql, retentionDays);
   const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
   return routes(
     "Replays",
@@ -98,7 +96,7 @@ export function replayRoutes(
           // A misspelt one would match nothing, which looks like an answer.
           throw invalid("body", [[["consumer"], `must be one of ${consumers.join(", ")}`]]);
         }
-        const horizon = await horizonNow();
+        const horizon = await readHorizon(opsSql, retentionDays);
         if (filter.from && new Date(filter.from) < horizon) throw tooOld(`from is ${filter.from}`, horizon);
         const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
         if (prepared.kind === "too old") {
@@ -125,14 +123,14 @@ export function replayRoutes(
     route("GET /:id", "readReplay", "How far a replay is", {
       id: "replay",
       answers: [json(200, "The replay.", replaySchema)],
-      handle: ({ id }) => replayOr404(opsSql, id),
+      handle: ({ id }) => setOr404(opsSql, id),
     }),
     route("GET /:id/events", "listReplayEvents", "A replay's messages, in the order of sending", {
       id: "replay",
       query: eventsSchema,
       answers: [json(200, "A page of the messages.", replayEventsPageSchema)],
       handle: async ({ id, query: { limit, cursor } }) => {
-        await replayOr404(opsSql, id);
+        await setOr404(opsSql, id);
         return await eventsOf(opsSql, id, limit, cursor);
       },
     }),
@@ -140,7 +138,7 @@ export function replayRoutes(
       id: "replay",
       answers: [json(200, "How many messages came to what, by consumer.", replayOutcomeSchema)],
       handle: async ({ id }) => {
-        await replayOr404(opsSql, id);
+        await setOr404(opsSql, id);
         return await readOutcome(opsSql, id);
       },
     }),
@@ -152,12 +150,9 @@ export function replayRoutes(
         examples: { rate: { summary: "50 messages per second", value: { ratePerSecond: 50 } } },
       },
       answers: [json(202, "The replay, running; the relay sends.", replaySchema)],
-      refusals: { 409: "The replay is not `PREPARED`.", 422: `${TOO_OLD} Or the set has expired.` },
+      refusals: { 409: "The replay is not `PREPARED`.", 422: "The set has expired." },
       handle: async ({ c, id, body }) => {
         const { ratePerSecond } = await body();
-        const horizon = await horizonNow();
-        const oldest = await oldestBefore(opsSql, id, horizon);
-        if (oldest) throw tooOld(`the oldest event of this replay is of ${oldest.toISOString()}`, horizon);
         return await transaction(opsSql, async (tx) => {
           const started = await startReplay(tx, id, ratePerSecond);
           if (!started) throw setProblem(await findReplay(tx, id));
@@ -184,7 +179,8 @@ export function replayRoutes(
   );
 }
 
-async function replayOr404(sql: Sql, id: string): Promise<ReplayRow> {
+/** The set with this id. */
+export async function setOr404(sql: Queryable, id: string): Promise<ReplayRow> {
   return found(await findReplay(sql, id), NO_SET);
 }
 

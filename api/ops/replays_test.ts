@@ -209,17 +209,11 @@ Deno.test("POST /replays/:id/start starts a prepared replay once, at a rate with
   assertEquals([bare.status, (await bare.json()).ratePerSecond], [202, 200]);
 });
 
-Deno.test("POST /replays/:id/start refuses a set that has become too old since it was prepared", async () => {
+Deno.test("POST /replays/:id/start refuses a set that has expired", async () => {
   await using db = await testSchema();
   const app = appOn(db);
-  const eventId = await created(db);
+  await created(db);
   const { id } = await prepare(app, { type: "order.created" });
-  await db.sql`update outbox_events set occurred_at = ${daysAgo(DAYS + 1)} where id = ${eventId}`;
-  const byEvent = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
-  assertEquals(byEvent.status, 422);
-  assertStringIncludes(byEvent.detail, "the oldest event of this replay is of ");
-  // Its events have been pruned altogether.
-  await db.sql`delete from outbox_events`;
   await db.sql`update replays set created_at = ${daysAgo(1)}`;
   const byAge = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
   assertEquals(byAge.status, 422);

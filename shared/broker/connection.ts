@@ -11,7 +11,6 @@ import { pause, withTimeout } from "../process/stop.ts";
 export interface BrokerOptions {
   /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
   readonly url: string;
-  /** Shown in the broker's list of connections. */
   readonly name: string;
   readonly log: Logger;
   /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */

@@ -52,12 +52,10 @@ export interface ConsumerOptions<E extends Envelope, T extends E["type"]> {
   readonly parse: ParseEvent<E>;
   /** A larger message is a dead letter before it is decoded. */
   readonly maxMessageBytes: number;
-  /** The types of event that the consumer takes; any other is a dead letter. */
   readonly types: readonly T[];
   readonly handle: HandleBatch<OfType<E, T>>;
   readonly setAside: SetAside;
   readonly observers: readonly ConsumerObserver[];
-  /** Always open by default. */
   readonly gate?: Gate;
   readonly log: Logger;
 }

@@ -36,7 +36,6 @@ export interface Tell {
 export interface Cause {
   /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
   readonly correlationId: string;
-  /** W3C trace context (https://www.w3.org/TR/trace-context/). */
   readonly traceparent: string | null;
   readonly tracestate?: string | null | undefined;
 }
@@ -87,7 +86,6 @@ export interface Received<E extends Envelope = Envelope> {
 
 /** A message that is delivered and not yet settled. */
 export interface Delivery<E extends Envelope = Envelope> {
-  /** The only one on which it can be acked. */
   readonly channel: Channel;
   readonly message: ConsumeMessage;
   /** How long the body was, in bytes, where `message` has only the beginning of it; null where it has all. */
@@ -115,7 +113,6 @@ export interface Delivery<E extends Envelope = Envelope> {
 
 /** What a consumer has been through with a message: it travels with a delayed retry, in the message's headers. */
 export interface RetryState {
-  /** Those spent. */
   readonly retries: number;
   /** How long ago it was first looked at, when the retry was sent. Not a time, which two clocks would take for two. */
   readonly ageMs: number;
@@ -130,20 +127,17 @@ export const REPUBLISHED_HEADER = "x-republished";
 /** An event this old may be a copy of one that was processed long ago. */
 const OLD_MS = 3_600_000;
 
-/** The headers that carry a message's retry state. */
 export function headersOf({ retries, ageMs }: RetryState): Record<string, number> {
   return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
 
 type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
 
-/** A whole number from a header; 0 for anything else. */
 function countIn(headers: Headers, name: string): number {
   const value: unknown = headers?.[name];
   return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
 }
 
-/** The trace context from its header; null for anything else. */
 function traceparentIn(headers: Headers): string | null {
   const value: unknown = headers?.traceparent;
   return typeof value === "string" && isTraceparent(value) ? value : null;
@@ -223,7 +217,6 @@ export function retryOf(
   return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
-/** The dead letter of a delivery that is given up on. */
 export function deadLetterOf(
   { message, cutFrom, parsed, traceparent, tracestate, retryState: { retries } }: Delivery,
   consumer: string,

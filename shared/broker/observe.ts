@@ -35,10 +35,8 @@ export interface ConsumerObserver {
 /** A batch when it is acked, as far as its messages are not to be looked at again. */
 export interface SettledBatch {
   readonly messages: readonly SettledMessage[];
-  /** How many messages are to be delivered once more. */
   readonly retries: number;
   readonly letters: readonly NewDeadLetter[];
-  /** From the taking up to the ack. */
   readonly tookMs: number;
 }
 
@@ -54,7 +52,6 @@ function ackedOf({ messages }: SettledBatch): SettledMessage[] {
   return messages.filter(({ step }) => step.kind !== "look-again");
 }
 
-/** The names of what a consumer counts. */
 export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
 
 export type BatchCounts = Readonly<Record<(typeof BATCH_COUNTS)[number], number>>;

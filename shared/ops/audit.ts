@@ -6,7 +6,7 @@
 import type postgres from "postgres";
 import { bindingsOf } from "../broker/connection.ts";
 import type { Topology } from "../topology.ts";
-import { type Queryable, rowset, type Sql, type Statement, transaction } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import { lettersOf } from "../sql/lost_events.ts";
 import {
   decideTransition,
@@ -263,54 +263,60 @@ function describeLedger(sql: Queryable): Fragment {
     coalesce('; ' || paid_otherwise, '') || coalesce('; ' || seated_elsewhere, '')`;
 }
 
-const EVENT_CHECKS: readonly {
+/** A check of events: what is wrong with one, and among which; `among` goes on behind `from outbox_events e`. */
+interface EventCheck {
   readonly check: string;
   readonly promise: number;
-  readonly finding: (sql: Queryable, scope: AuditScope) => Statement<ViolationRow>;
-}[] = [
-  { check: "event not published", promise: 4, finding: findingUnpublished },
-  { check: "event lost on its way to a consumer", promise: 1, finding: findingLost },
-  { check: "event processed by a consumer that is not bound to it", promise: 2, finding: findingUnbound },
+  readonly detail: Condition;
+  readonly among: (sql: Queryable, scope: AuditScope) => Fragment;
+}
+
+const EVENT_CHECKS: readonly EventCheck[] = [
+  {
+    check: "event not published",
+    promise: 4,
+    detail: (sql) => sql`format('%s, refused %s times%s', type, retry_count, ': ' || last_error)`,
+    among: (sql, { due }) => sql`where published_at is null and occurred_at <= ${due}`,
+  },
+  {
+    // Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not.
+    // Whichever way an event was sent last, it has the grace to arrive. A consumer was not owed what was published before
+    // it was bound.
+    check: "event lost on its way to a consumer",
+    promise: 1,
+    detail: (sql) => sql`format('%s, not processed by %s', e.type, b.consumer)`,
+    among: (sql, { topology, due }) =>
+      sql`
+      join (${boundTypes(sql, topology)}) as b using (type)
+      left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
+      where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
+        and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
+        and not exists (${lettersOf(sql, due)})
+        and not exists (
+          select from delayed_retries r
+          where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})`,
+  },
+  {
+    check: "event processed by a consumer that is not bound to it",
+    promise: 2,
+    detail: (sql) => sql`format('%s, processed by %s', e.type, p.consumer)`,
+    among: (sql, { topology }) =>
+      sql`
+      join processed_events p on p.event_id = e.id
+      where not exists (
+        select from (${boundTypes(sql, topology)}) as b where b.consumer = p.consumer and b.type = e.type)`,
+  },
 ];
 
-function findingUnpublished(sql: Queryable, { due, limit }: AuditScope): Statement<ViolationRow> {
-  return sql`
-    select order_id as "orderId", id as "eventId", count(*) over ()::int as total,
-           format('%s, refused %s times%s', type, retry_count, ': ' || last_error) as detail
-    from outbox_events
-    where published_at is null and occurred_at <= ${due}
-    order by order_id, id limit ${limit}`;
-}
-
-/**
- * Neither processed nor put aside: a dead letter that was discarded is a decision, one that was redriven is not. Whichever
- * way an event was sent last, it has the grace to arrive. A consumer was not owed what was published before it was bound.
- */
-function findingLost(sql: Queryable, { topology, due, limit }: AuditScope): Statement<ViolationRow> {
-  return sql`
-    select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
-           format('%s, not processed by %s', e.type, b.consumer) as detail
-    from outbox_events e
-    join (${boundTypes(sql, topology)}) as b using (type)
-    left join reconciliation_cursors c on c.consumer = b.consumer and c.type = b.type
-    where e.published_at <= ${due} and e.published_at >= coalesce(c.bound_since, '-infinity')
-      and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
-      and not exists (${lettersOf(sql, due)})
-      and not exists (
-        select from delayed_retries r
-        where r.event_id = e.id and r.consumer = b.consumer and greatest(r.due_at, r.sent_at) > ${due})
-    order by e.order_id, e.id, b.consumer limit ${limit}`;
-}
-
-function findingUnbound(sql: Queryable, { topology, limit }: AuditScope): Statement<ViolationRow> {
-  return sql`
-    select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total,
-           format('%s, processed by %s', e.type, p.consumer) as detail
-    from processed_events p
-    join outbox_events e on e.id = p.event_id
-    where not exists (
-      select from (${boundTypes(sql, topology)}) as b where b.consumer = p.consumer and b.type = e.type)
-    order by e.order_id, e.id, p.consumer limit ${limit}`;
+/** What a check of events has found. */
+async function auditEvents(sql: Queryable, { detail, among }: EventCheck, scope: AuditScope) {
+  return foundIn(
+    await sql<ViolationRow[]>`
+    select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total, ${
+      detail(sql)
+    } as detail
+    from outbox_events e ${among(sql, scope)} order by e.order_id, e.id, detail limit ${scope.limit}`,
+  );
 }
 
 /** Which `consumer` is bound to which `type`. */
@@ -385,9 +391,9 @@ export async function runAudit(
     if (!totals) throw new Error("Cannot count orders and events: the database answered with no row");
     const foundBy = await auditOrders(tx, scope);
     const checks = ORDER_CHECKS.map(({ check, promise }) => ({ check, promise, ...foundBy(check) }));
-    for (const { check, promise, finding } of EVENT_CHECKS) {
+    for (const each of EVENT_CHECKS) {
       onProgress?.(checks.length);
-      checks.push({ check, promise, ...foundIn(await finding(tx, scope)) });
+      checks.push({ check: each.check, promise: each.promise, ...await auditEvents(tx, each, scope) });
     }
     const waiting = foundBy(WAITING);
     return {

@@ -156,13 +156,6 @@ export async function claimOpenLetters(sql: Queryable, ids: readonly string[]): 
     from sized d order by id`;
 }
 
-/** Which of the letters `ids` are open. */
-export async function findOpenLetters(sql: Queryable, ids: readonly string[]): Promise<Set<string>> {
-  const rows = await sql<{ id: string }[]>`
-    select id from dead_letters where state = 'OPEN' and id = any(${uuids(ids)}::text::uuid[])`;
-  return new Set(rows.map(({ id }) => id));
-}
-
 /** Closes letters, in one statement; `resolution` says by what reason. */
 export async function closeLetters(
   sql: Queryable,

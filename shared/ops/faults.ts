@@ -124,7 +124,7 @@ export async function armFaults(
 }
 
 /** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
-export async function disarmFault(sql: Sql, id: string): Promise<boolean> {
+export async function disarmFault(sql: Queryable, id: string): Promise<boolean> {
   const rows = await sql`
     with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
     select pg_notify(${CHANNEL}, '') from taken`;

@@ -55,7 +55,7 @@ export async function listHolds(sql: Queryable): Promise<Hold[]> {
  * now, and keeps its beginning and its steps.
  */
 export async function holdPart(
-  sql: Sql,
+  sql: Queryable,
   { part, forSeconds, because }: {
     readonly part: string;
     readonly forSeconds: number;
@@ -76,7 +76,7 @@ export async function holdPart(
 }
 
 /** Lets a part go on, and tells every process; answers whether it was held. */
-export async function resumePart(sql: Sql, part: string): Promise<boolean> {
+export async function resumePart(sql: Queryable, part: string): Promise<boolean> {
   const rows = await sql`
     with resumed as (
       update holds set until = now(), steps = 0 where part = ${part} and until > now() returning part
@@ -86,7 +86,7 @@ export async function resumePart(sql: Sql, part: string): Promise<boolean> {
 }
 
 /** Grants a held part one step more, and tells every process; answers whether it is held. More than `MAX_STEPS` are not kept. */
-export async function grantStep(sql: Sql, part: string): Promise<boolean> {
+export async function grantStep(sql: Queryable, part: string): Promise<boolean> {
   const rows = await sql`
     with granted as (
       update holds set steps = least(steps + 1, ${MAX_STEPS}) where part = ${part} and until > now() returning part

@@ -129,7 +129,7 @@ export async function prepareReplay(
 
 /**
  * Writes down which open letters match at this moment, the oldest `limit` of them at most: this set is then redriven or
- * discarded, whatever is put aside meanwhile. Of `ids` only the count is kept in its filter.
+ * discarded, whatever is put aside meanwhile.
  */
 export async function prepareLetters(
   sql: Queryable,
@@ -137,7 +137,7 @@ export async function prepareLetters(
   limit = MAX_SET_LETTERS,
 ): Promise<ReplayRow> {
   const { ids, ...others } = selection;
-  const filter = { ...others, ...ids && { ids: `${ids.length} ids` } };
+  const filter = { ...others, ...ids && { ids: ids.join(" ") } };
   const { replay } = await freeze(
     sql,
     "REDRIVE",
@@ -265,18 +265,6 @@ export async function readOutcome(sql: Queryable, id: string): Promise<ReplayOut
   return { consumers: [...consumers] };
 }
 
-/**
- * When the oldest event of a replay happened, if that is before `horizon`; null where all that are still in the outbox
- * are young enough.
- */
-export async function oldestBefore(sql: Queryable, id: string, horizon: Date): Promise<Date | null> {
-  const [row] = await sql<{ oldest: Date | null }[]>`
-    select min(e.occurred_at) as oldest from replay_events r join outbox_events e on e.id = r.event_id
-    where r.replay_id = ${id} and r.letter_id is null
-      and (e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
-  return row?.oldest ?? null;
-}
-
 /** How long a set waits to be started. */
 const PREPARED_HOURS = 24;
 
@@ -337,8 +325,8 @@ export async function discardSet(
   return row;
 }
 
-/** Why a letter of a set was skipped: it is not open any more, or somebody is about to deal with it. */
-export const GONE = "closed meanwhile by somebody else";
+/** Why a letter of a set was skipped: it is not open any more, or somebody is dealing with it at this moment. */
+export const GONE = "dealt with by somebody else meanwhile";
 
 /** Ends a set that has not ended; undefined where there is none. What has been sent stays sent. */
 export async function cancelReplay(

@@ -8,7 +8,7 @@ import { publishToQueues, toQueue } from "../broker/publish.ts";
 import { retryDelayMs } from "../broker/settle.ts";
 import type { Transaction } from "../sql/connect.ts";
 import { firstIdOf, readEventsForPublishing } from "../sql/outbox.ts";
-import { type ClaimedLetter, claimOpenLetters, closeLetters, findOpenLetters } from "./dead_letters.ts";
+import { type ClaimedLetter, claimOpenLetters, closeLetters } from "./dead_letters.ts";
 import {
   type DueReplay,
   GONE,
@@ -96,10 +96,7 @@ export interface SendingOptions {
   readonly size: number;
   /** Where a republished event goes, and of when on the inbox remembers all, as older events are not replayed; for events. */
   readonly events?: { readonly exchange: Route; readonly horizon: Date };
-  /**
-   * Whether what the broker does not take is tried again later. Otherwise it is skipped at once, and so is a letter that
-   * somebody else holds.
-   */
+  /** Whether what the broker gives no answer for is tried again later. */
   readonly isPatient: boolean;
   /** When the set is due again, where the pace does not say. */
   readonly dueInMs?: number;
@@ -119,7 +116,7 @@ export async function sendNext(tx: Transaction, set: DueReplay, options: Sending
   const messages = waiting.slice(0, size);
   const isOfLetters = set.action === "REDRIVE";
   const { copies, skipped } = isOfLetters
-    ? await sortLetters(tx, messages, isPatient, edited)
+    ? await sortLetters(tx, messages, edited)
     : await sortEvents(tx, messages, set.action === "REPUBLISH" ? null : events?.horizon ?? null);
   const { taken, refused, silence } = await publishToQueues(
     publisher,
@@ -149,31 +146,28 @@ export async function sendNext(tx: Transaction, set: DueReplay, options: Sending
   return { progress, settled };
 }
 
-/** Events are sent as they stand in the outbox; those that were pruned, or are older than `horizon`, are skipped. */
+/**
+ * Events are sent as they stand in the outbox, each once for all of its consumers where there is no `horizon`: they are
+ * republished. Those that were pruned, or are older than that, are skipped.
+ */
 async function sortEvents(
   tx: Transaction,
   messages: readonly SetMessage[],
   horizon: Date | null,
 ): Promise<Sorted> {
   const read = await readEventsForPublishing(tx, [...new Set(messages.map(({ eventId }) => eventId))]);
-  const kept = read.filter(({ id, occurredAt }) =>
-    !horizon || id >= firstIdOf(horizon) && occurredAt >= horizon
-  );
-  const events = new Map(kept.map((event) => [event.id, event]));
-  const skipped = messages.filter(({ eventId }) => !events.has(eventId))
-    .map((message) => ({ ...message, error: "pruned meanwhile, or too old" }));
-  if (!horizon) { // each event once, for all of its consumers
-    const copies = kept.map((event) => ({
-      consumer: "",
-      for: messages.filter(({ eventId }) => eventId === event.id),
-      outgoing: { ...event, isRepublished: true },
-    }));
-    return { copies, skipped };
+  const events = new Map(read.map((event) => [event.id, event]));
+  const copies: Copy[] = [];
+  const skipped: SettledMessage[] = [];
+  const all = Map.groupBy(messages, ({ eventId, consumer }) => horizon ? `${eventId} ${consumer}` : eventId);
+  for (const same of all.values()) {
+    const [{ eventId, consumer } = { eventId: "", consumer: "" }] = same;
+    const event = events.get(eventId);
+    if (!event || horizon && (event.id < firstIdOf(horizon) || event.occurredAt < horizon)) {
+      skipped.push(...same.map((message) => ({ ...message, error: "pruned meanwhile, or too old" })));
+    } else if (horizon) copies.push({ consumer, for: same, outgoing: event });
+    else copies.push({ consumer: "", for: same, outgoing: { ...event, isRepublished: true } });
   }
-  const copies = messages.flatMap((message) => {
-    const outgoing = events.get(message.eventId);
-    return outgoing ? [{ consumer: message.consumer, for: [message], outgoing }] : [];
-  });
   return { copies, skipped };
 }
 
@@ -184,25 +178,22 @@ const CUT =
 
 /**
  * Letters are sent as they were received. One whose event was processed meanwhile is closed, since sending it would do
- * nothing; one whose body was cut stays open. What there is too much of for one transaction is left for the next one.
+ * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one transaction is left for the next one.
  */
 async function sortLetters(
   tx: Transaction,
   messages: readonly SetMessage[],
-  isPatient: boolean,
   edited: SendingOptions["edited"],
 ): Promise<Sorted> {
   const ids = messages.map(({ letterId }) => letterId ?? "");
   const letters = new Map((await claimOpenLetters(tx, ids)).map((letter) => [letter.id, letter]));
-  const held = isPatient ? await findOpenLetters(tx, ids.filter((id) => !letters.has(id))) : new Set();
   const copies: Copy[] = [];
   const skipped: SettledMessage[] = [];
   for (const message of messages) {
     const letter = letters.get(message.letterId ?? "");
     const error = letter ? whyNotSent(letter, edited) : GONE;
-    if (error !== null) {
-      if (letter || !held.has(message.letterId)) skipped.push({ ...message, error });
-    } else if (letter?.body) {
+    if (error !== null) skipped.push({ ...message, error });
+    else if (letter?.body) {
       const { eventType: type, body, ...rest } = letter;
       const outgoing = { ...rest, type, body, occurredAt: null, ...edited };
       copies.push({ consumer: letter.consumer, for: [message], outgoing });

@@ -138,7 +138,6 @@ export function readConfig<N extends VariableName>(
 /** Set by the supervisor for its children, never by people: their standard input ends when the supervisor does. */
 export const SUPERVISED_VARIABLE = "ORDERFLOW_SUPERVISED";
 
-/** Whether this process is a child of the supervisor. */
 export function isSupervised(): boolean {
   return Deno.env.get(SUPERVISED_VARIABLE) === "1";
 }

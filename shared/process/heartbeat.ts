@@ -22,19 +22,16 @@ export interface Heartbeat {
   readonly pid: number;
   readonly version: string;
   readonly startedAt: Date;
-  /** When it last settled a batch; null before the first. */
   readonly lastBatchAt: Date | null;
   readonly counts: Readonly<Record<string, number>>;
   /** How far its clock was ahead of the database's, at its last heartbeat; null before that. */
   readonly clockAheadMs: number | null;
 }
 
-/** A heartbeat, and how old it is, by the database's clock. */
 export interface SeenHeartbeat extends Heartbeat {
   /** The address that it connects to the database from, as the database sees it; `local` for a socket. */
   readonly host: string;
   readonly seenAt: Date;
-  /** How old it was when it was read, in milliseconds. */
   readonly ageMs: number;
 }
 

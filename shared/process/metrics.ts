@@ -60,7 +60,6 @@ export function createRegistry(process: string): Registry {
 
 export const METRICS_VARIABLES = ["METRICS_HOST", "METRICS_PORT"] as const satisfies readonly VariableName[];
 
-/** A worker's figures and their listener. */
 export type WorkerMetrics = NonNullable<ReturnType<typeof startMetrics>>;
 
 /**

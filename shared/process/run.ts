@@ -18,7 +18,6 @@ import { migrate } from "../sql/migrate.ts";
 import { losePatience } from "../sql/socket.ts";
 import { aborted, stopOnSignals } from "./stop.ts";
 
-/** The variables of every process that talks to the database. */
 export const BASE_VARIABLES = [
   "DATABASE_URL",
   "DATABASE_ROLES",
@@ -27,7 +26,6 @@ export const BASE_VARIABLES = [
   "LOG_FORMAT",
 ] as const;
 
-/** The variables of every process that talks to database and broker. */
 export const WORKER_VARIABLES = [
   ...BASE_VARIABLES,
   "AMQP_URL",
@@ -38,7 +36,6 @@ export const WORKER_VARIABLES = [
 export interface ProcessContext<N extends VariableName> {
   readonly config: Config<N>;
   readonly log: Logger;
-  /** Aborted when the process is asked to stop. */
   readonly stop: AbortSignal;
   /** Resolves once the database is reached, its schema up to date, and this process's clock found to be right enough. */
   readonly schema: Promise<void>;

@@ -58,7 +58,6 @@ export function findTracer(): Tracer | null {
   return provider instanceof ProxyTracerProvider ? null : provider.getTracer("orderflow");
 }
 
-/** The attribute with the id of the order that a span is about. */
 export const ORDER_ID = "orderflow.order.id";
 
 /** Starts a span whose parent is the one that `traceparent` names; where it names none, the first of a new trace. */

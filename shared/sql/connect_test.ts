@@ -3,14 +3,15 @@ import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { kindOfError } from "../process/errors.ts";
-import { connect, type Sql, type Transaction, transaction } from "./connect.ts";
+import { transaction } from "./connect.ts";
+import { insertingKey, keys, poolOf, works } from "./testdata/probe.ts";
 
 shareTestSchema();
 
 Deno.test("transaction() commits what its work did, or rolls back and rejects with the same", async () => {
   await using db = await testSchema();
   const answer = await transaction(db.sql, async (tx) => {
-    await insertKey(tx, "a");
+    await insertingKey(tx, "a");
     return [1, 2];
   });
   assertEquals(answer, [1, 2]);
@@ -18,7 +19,7 @@ Deno.test("transaction() commits what its work did, or rolls back and rejects wi
   for (const failure of [new Error("no"), elsewhere]) {
     const error = await assertRejects(() =>
       transaction(db.sql, async (tx) => {
-        await insertKey(tx, "b");
+        await insertingKey(tx, "b");
         throw failure;
       })
     );
@@ -36,10 +37,12 @@ for (const how of ["is cut", "is ended by the server"] as const) {
       const error = await assertRejects(() =>
         transaction(pool.sql, async (tx) => {
           const [backend] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`;
-          const slow = tx`select pg_sleep(5)`.catch(() => insertKey(tx, `answer ${round}`));
-          const beside = [insertKey(tx, "beside"), insertKey(tx, "x".repeat(200))];
+          const slow = tx`select pg_sleep(5)`.catch(() => insertingKey(tx, `answer ${round}`));
+          const beside: PromiseLike<unknown>[] = ["beside", "x".repeat(200)].map((key) => {
+            return insertingKey(tx, key).execute();
+          });
           if (how === "is cut") proxy.cut();
-          else beside.push(db.sql`select pg_terminate_backend(${backend?.pid ?? 0})`.then(() => {}));
+          else beside.push(db.sql`select pg_terminate_backend(${backend?.pid ?? 0})`);
           await Promise.all([slow, ...beside]);
         })
       );
@@ -59,13 +62,15 @@ Deno.test("transaction() that is lost between two statements sends nothing more,
   const late = Promise.withResolvers<unknown>();
   const lost = assertRejects(() =>
     transaction(pool.sql, async (tx) => {
-      await insertKey(tx, "before");
+      await insertingKey(tx, "before");
       proxy.cut();
       await reconnected.promise;
-      await insertKey(tx, "after").catch((error) => {
+      try {
+        await insertingKey(tx, "after");
+      } catch (error) {
         late.resolve(error);
         throw error;
-      });
+      }
     })
   );
   assertEquals(kindOfError(await lost), "outage");
@@ -75,24 +80,3 @@ Deno.test("transaction() that is lost between two statements sends nothing more,
   assertEquals(kindOfError(await late.promise), "outage");
   assertEquals([await works(pool.sql), await keys(db.sql)], [true, []]);
 });
-
-async function insertKey(tx: Transaction, key: string): Promise<void> {
-  await tx`
-    insert into idempotency_keys (key, fingerprint, order_id, created_at)
-    values (${key}, sha256('x'), gen_random_uuid(), now())`;
-}
-
-async function keys(sql: Sql): Promise<string[]> {
-  const rows = await sql<{ key: string }[]>`select key from idempotency_keys order by key`;
-  return rows.map(({ key }) => key);
-}
-
-/** One connection, so that the one that broke is the one that has to work again. */
-function poolOf(url: string): AsyncDisposable & { readonly sql: Sql } {
-  const sql = connect(url, { name: "test", role: null, max: 1 });
-  return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
-}
-
-async function works(sql: Sql): Promise<boolean> {
-  return await sql`select 1`.then(() => true, () => false);
-}

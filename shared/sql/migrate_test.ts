@@ -4,59 +4,48 @@ import { ConfigError } from "../process/config.ts";
 import { kindOfError } from "../process/errors.ts";
 import { connect, type Sql } from "./connect.ts";
 import { DATABASE_ROLES, migrate } from "./migrate.ts";
+import { poolOf } from "./testdata/probe.ts";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
 
 shareTestServer();
 
-Deno.test("migrate() may be called by any number of processes at once", async () => {
-  await using database = await testDatabase();
-  await Promise.all(Array.from({ length: 8 }, () => migrate(database.url, { roles: true })));
-  const sql = connect(database.url, { name: "test", role: null, max: 1 });
-  try {
-    const ledger = await sql`select name from schema_migrations order by name`;
-    const names = ledger.map(({ name }) => String(name).replace(/_[0-9a-f]{16}$/, ""));
-    const files = [...Deno.readDirSync(new URL("migrations", import.meta.url))].map(({ name }) => name);
-    assertEquals(names.map((name) => `${name}.sql`), files.toSorted());
-  } finally {
-    await sql.end();
-  }
-});
-
-Deno.test("migrate() in several databases of one cluster at once shares the roles", async () => {
+Deno.test("migrate() may be called by any number of processes at once, in several databases that share the roles", async () => {
   await using one = await testDatabase();
   await using two = await testDatabase();
-  await Promise.all([migrate(one.url, { roles: true }), migrate(two.url, { roles: true })]);
+  await Promise.all(Array.from({ length: 8 }, (_, i) => migrate((i < 2 ? two : one).url, { roles: true })));
+  const files = [...Deno.readDirSync(new URL("migrations", import.meta.url))].map(({ name }) => name);
+  for (const { url } of [one, two]) {
+    await using pool = poolOf(url);
+    const ledger = await pool.sql`select name from schema_migrations order by name`;
+    const names = ledger.map(({ name }) => String(name).replace(/_[0-9a-f]{16}$/, ""));
+    assertEquals(names.map((name) => `${name}.sql`), files.toSorted());
+  }
 });
 
 Deno.test("migrate() holds nobody up behind a table that it waits for, and goes on once that is free", async () => {
   await using database = await testDatabase();
   await migrate(database.url, { roles: false });
-  const sql = connect(database.url, { name: "test", role: null, max: 3 });
-  try {
-    await sql`alter table dead_letters drop column resolved_at, drop column resolution`; // as before the migration 003
-    await sql`drop index dead_letters_by_event`;
-    await sql`delete from schema_migrations where name like '003%'`;
-    const isApplied = async () =>
-      (await sql`select from schema_migrations where name like '003%'`).count === 1;
-    const reader = await sql.reserve();
-    await reader`begin`;
-    await reader`select from dead_letters`;
-    const migrated = migrate(database.url, { roles: false });
-    await eventually("the migration to wait for the reader", async () => {
-      const waiting = await sql`select from pg_locks where not granted and mode = 'AccessExclusiveLock'`;
-      return waiting.length > 0;
-    });
-    await sql`select from dead_letters`; // waits behind the migration until that lets go
-    assertEquals(await isApplied(), false);
-    await reader`commit`;
-    reader.release();
-    await migrated;
-    assertEquals(await isApplied(), true);
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
+  await using pool = poolOf(database.url);
+  await using reader = poolOf(database.url);
+  const { sql } = pool;
+  await sql`alter table dead_letters drop column resolved_at, drop column resolution`; // as before the migration 003
+  await sql`drop index dead_letters_by_event`;
+  await sql`delete from schema_migrations where name like '003%'`;
+  const isApplied = async () => (await sql`select from schema_migrations where name like '003%'`).count === 1;
+  await reader.sql`begin`;
+  await reader.sql`select from dead_letters`;
+  const migrated = migrate(database.url, { roles: false });
+  await eventually("the migration to wait for the reader", async () => {
+    const waiting = await sql`select from pg_locks where not granted and mode = 'AccessExclusiveLock'`;
+    return waiting.length > 0;
+  });
+  await sql`select from dead_letters`; // waits behind the migration until that lets go
+  assertEquals(await isApplied(), false);
+  await reader.sql`commit`;
+  await migrated;
+  assertEquals(await isApplied(), true);
 });
 
 /** Runs `run` with the URL of a user of its own, made with `attributes`. */
@@ -83,13 +72,13 @@ async function asUser(
 }
 
 const canWriteOrders = async (url: string) => {
-  const sql = connect(url, { name: "test", role: "orderflow_orders", max: 1 });
-  try {
-    await sql`update orders set status = status`;
-    await assertDenied(() => sql`update payments set status = status`, "write payments");
-  } finally {
-    await sql.end();
-  }
+  await using pool = poolOf(url, { role: "orderflow_orders" });
+  await pool.sql`update orders set status = status`;
+  const error = await assertRejects(
+    () => pool.sql`update payments set status = status`,
+    postgres.PostgresError,
+  );
+  assertEquals(error.code, "42501");
 };
 
 Deno.test("migrate() tells a user who may not create roles what to do, and works for it without roles", async () => {
@@ -116,20 +105,19 @@ Deno.test("migrate() tells a user who may not create roles what to do, and works
 
 Deno.test("migrate() does not wait for what only somebody can put right: it says what to do", async () => {
   await using foreign = await testDatabase();
-  const sql = connect(foreign.url, { name: "test", role: null, max: 1 });
-  await sql`create table orders (anything text)`;
-  await sql.end();
-  const error = await assertRejects(() => migrate(foreign.url, { roles: false }), Error);
-  assertEquals(kindOfError(error), "permanent");
-  assertStringIncludes(error.message, "a database of its own");
+  const assertAdvised = async (url: string) => {
+    const error = await assertRejects(() => migrate(url, { roles: false }), Error, "a database of its own");
+    assertEquals(kindOfError(error), "permanent");
+  };
+  await using pool = poolOf(foreign.url);
+  await pool.sql`create table orders (anything text)`;
+  await assertAdvised(foreign.url);
 
   await using database = await testDatabase();
   await asUser(database, "", async (url, superuser) => {
     await superuser`revoke all on schema public from ${superuser(new URL(url).username)}`;
     await superuser`revoke create on schema public from public`;
-    const error = await assertRejects(() => migrate(url, { roles: false }), Error);
-    assertEquals(kindOfError(error), "permanent");
-    assertStringIncludes(error.message, "a database of its own");
+    await assertAdvised(url);
   });
 });
 
@@ -219,8 +207,3 @@ Deno.test("migrate() makes the roles as a user who may create roles and is no su
     await canWriteOrders(url);
   });
 });
-
-async function assertDenied(run: () => PromiseLike<unknown>, what: string): Promise<void> {
-  const error = await assertRejects(run, postgres.PostgresError, undefined, `${what} must be denied`);
-  assertEquals(error.code, "42501", what);
-}

@@ -8,6 +8,7 @@ import { kindOfError } from "../process/errors.ts";
 import { withTimeout } from "../process/stop.ts";
 import type { Queryable, Sql } from "./connect.ts";
 import { type LastPart, openSession, type Session } from "./session.ts";
+import { insertingKey, keys } from "./testdata/probe.ts";
 
 shareTestSchema();
 
@@ -206,15 +207,4 @@ function sessionOf(
 ): AsyncDisposable & { readonly session: Session } {
   const session = openSession(url, { name: "test", role: null, ...options });
   return { session, [Symbol.asyncDispose]: () => session.end() };
-}
-
-function insertingKey(sql: Queryable, key: string) {
-  return sql<{ key: string }[]>`
-    insert into idempotency_keys (key, fingerprint, order_id, created_at)
-    values (${key}, sha256('x'), gen_random_uuid(), now()) returning key`;
-}
-
-async function keys(sql: Sql): Promise<string[]> {
-  const rows = await sql<{ key: string }[]>`select key from idempotency_keys order by key`;
-  return rows.map(({ key }) => key);
 }

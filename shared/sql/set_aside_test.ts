@@ -10,6 +10,7 @@ import {
   insertDeadLetters,
   insertRetries,
   markRetriesSent,
+  patternOf,
   postponeRetries,
   readNextDue,
 } from "./set_aside.ts";
@@ -17,6 +18,17 @@ import {
 shareTestSchema();
 
 const consumer = "payments.order-created.v1";
+
+Deno.test("patternOf() leaves of a detail what it has in common with others of its kind", () => {
+  const cases: [detail: string, pattern: string][] = [
+    ["timed out after 5000 ms", "timed out after … ms"],
+    ["order 01a20441-ae89-7222-9369-984124b51d7d is PAID", "order … is PAID"],
+    ["data.amount: must be \"49.90\", not 'much'", "data.amount: must be …, not …"],
+    ["it isn't the consumer's at 2026-11-22T17:15:43.113Z", "it isn't the consumer's at …"],
+    ["a".repeat(300), "a".repeat(200)],
+  ];
+  for (const [detail, pattern] of cases) assertEquals(patternOf(detail), pattern);
+});
 
 Deno.test("insertRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
   await using db = await testSchema();

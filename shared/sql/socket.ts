@@ -44,7 +44,6 @@ export function connectionLost(message = "the connection was lost in the middle 
   return Object.assign(new Error(message), { code: "CONNECTION_CLOSED" });
 }
 
-/** Opens what the client takes for a socket. */
 export type OpenSocket = () => EventEmitter;
 
 /**
@@ -53,12 +52,10 @@ export type OpenSocket = () => EventEmitter;
  */
 export const LONG_GREETING = { padding: " ".repeat(1024) } as const;
 
-/** Where and as whom a pool connects. */
 export interface Entrance {
   readonly target: DatabaseTarget;
   /** How long the server may owe an answer, in milliseconds: more than a statement may take. */
   readonly patienceMs: number;
-  /** User, database and settings of the session. */
   readonly parameters: () => Readonly<Record<string, string | number>>;
 }
 
@@ -179,7 +176,6 @@ function openSocket(
   });
 }
 
-/** The first message of a connection (`StartupMessage`). */
 function greetingOf(parameters: Readonly<Record<string, string | number>>): Buffer {
   const pairs = Object.entries(parameters).map(([name, value]) => `${name}\0${value}\0`);
   const greeting = Buffer.from(`\0\0\0\0\0\x03\0\0${pairs.join("")}\0`); // version 3.0

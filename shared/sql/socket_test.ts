@@ -5,7 +5,8 @@ import { eventually } from "../../specs/support/eventually.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { kindOfError } from "../process/errors.ts";
 import { withTimeout } from "../process/stop.ts";
-import { connect, type Sql, transaction } from "./connect.ts";
+import { type Sql, transaction } from "./connect.ts";
+import { insertingKey, poolOf, works } from "./testdata/probe.ts";
 
 shareTestSchema();
 
@@ -162,7 +163,7 @@ async function sleeping(db: Sql): Promise<void> {
 async function terminateTestSessions(db: Sql): Promise<void> {
   await db`
     select pg_terminate_backend(pid) from pg_stat_activity
-    where application_name = 'orderflow wire' and datname = current_database()`;
+    where application_name = 'orderflow probe' and datname = current_database()`;
 }
 
 const READ_ONLY = "isolation level repeatable read read only";
@@ -170,8 +171,7 @@ const READ_ONLY = "isolation level repeatable read read only";
 Deno.test("a connection to a server that takes no writes is lost at once, and comes back with the writes", async () => {
   await using db = await testSchema();
   await using pool = poolOf(db.url);
-  const place = () =>
-    pool.sql`insert into idempotency_keys values (gen_random_uuid(), sha256('x'), gen_random_uuid(), now())`;
+  const place = () => insertingKey(pool.sql, crypto.randomUUID());
   const backend = async () => (await pool.sql`select pg_backend_pid() as pid`)[0]?.pid;
   const name = new URL(db.url).pathname.slice(1);
   const first = await backend();
@@ -233,16 +233,3 @@ Deno.test("a server without TLS is spoken to where sslmode leaves that open, and
   server.close();
   await serving;
 });
-
-/** One connection, so that the one that broke is the one that has to work again. */
-function poolOf(
-  url: string,
-  options: { readonly statementTimeoutMs?: number } = {},
-): AsyncDisposable & { readonly sql: Sql } {
-  const sql = connect(url, { name: "wire", role: null, max: 1, ...options });
-  return { sql, [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
-}
-
-async function works(sql: Sql): Promise<boolean> {
-  return await sql`select 1`.then(() => true, () => false);
-}

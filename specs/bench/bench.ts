@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { tableLines } from "../../workers/tools/command.ts";
+import { runDeno } from "../support/run_task.ts";
 import type { BenchServices } from "./services.ts";
 
 /**
@@ -133,7 +133,6 @@ export function median(values: readonly number[]): number {
   return (at(middle) + at(middle + 0.5)) / 2;
 }
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 /** The longest that a script may take, in milliseconds; no part of the benchmark takes half of it. */
 const LIMIT_MS = 300_000;
 
@@ -144,18 +143,10 @@ const LIMIT_MS = 300_000;
  * Errors: when it ends with another code than 0, with what it said; when its answer is not what `schema` asks for.
  */
 export async function runScript<T>(entry: string, args: readonly string[], schema: z.ZodType<T>): Promise<T> {
-  const late = AbortSignal.timeout(LIMIT_MS);
-  const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args],
-    cwd: root,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    signal: late,
-  });
-  const { success, code, stdout, stderr } = await command.output();
-  const text = new TextDecoder();
-  if (late.aborted) throw new Error(`${entry} was stopped after ${LIMIT_MS / 1000} s`);
-  if (!success) throw new Error(`${entry} ended with ${code}: ${text.decode(stderr).trim()}`);
-  return schema.parse(JSON.parse(text.decode(stdout)));
+  const signal = AbortSignal.timeout(LIMIT_MS);
+  const command = ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args];
+  const { code, out, err } = await runDeno(command, { signal });
+  if (signal.aborted) throw new Error(`${entry} was stopped after ${LIMIT_MS / 1000} s`);
+  if (code !== 0) throw new Error(`${entry} ended with ${code}: ${err.trim()}`);
+  return schema.parse(JSON.parse(out));
 }

@@ -9,12 +9,11 @@ import {
   EXIT_DONE,
   EXIT_NOT_DONE,
   flag,
+  type FlagValues,
   onOff,
-  readFlags,
-  runCommand,
   startProgress,
+  task,
   UsageError,
-  usageOf,
   wholeNumber,
 } from "../../workers/tools/command.ts";
 import { messageOf } from "../../shared/process/errors.ts";
@@ -29,27 +28,26 @@ const FLAGS = {
   tiny: flag(onOff, "as little as shows that each part works; its figures mean nothing"),
   json: flag(onOff, "print the lines as JSON; progress goes to standard error"),
 };
-const usage = usageOf(
-  "bench",
-  `measures how fast OrderFlow is, beside what its services can do. Parts, all of them by default:
-
-${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}`,
-  { "How:": FLAGS },
-  `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
-part failed, 64 for a wrong usage.`,
-  "--runs=3 accept flow",
-);
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "bench", usage, read: readBenchFlags, run: bench }, Deno.args));
+  await task({
+    name: "bench",
+    about: `measures how fast OrderFlow is, beside what its services can do. Parts, all of them by default:
+
+${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}`,
+    flags: FLAGS,
+    takesRest: true,
+    ends:
+      `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
+part failed, 64 for a wrong usage.`,
+    example: "--runs=3 accept flow",
+    run: (flags, rest) => bench(benchOptions(flags, rest)),
+  });
 }
 
-type BenchOptions = NonNullable<ReturnType<typeof readBenchFlags>>;
+type BenchOptions = ReturnType<typeof benchOptions>;
 
-function readBenchFlags(args: readonly string[]) {
-  const given = readFlags(args, FLAGS, true);
-  if (!given) return null;
-  const { flags, rest } = given;
+function benchOptions(flags: FlagValues<typeof FLAGS>, rest: readonly string[]) {
   const names = PARTS.map(({ name }) => name);
   const unknown = rest.find((word) => !names.includes(word));
   if (unknown !== undefined) {

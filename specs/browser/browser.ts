@@ -45,6 +45,8 @@ export function shareBrowser(): void {
 export interface PageOptions {
   /** Its width in CSS pixels; 1440 unless told. */
   readonly width?: number;
+  /** Its height; 900 unless told. */
+  readonly height?: number;
   /** Whether it prefers dark colours; light unless told. */
   readonly dark?: boolean;
   /** Whether scripts run; they do unless told. */
@@ -68,9 +70,9 @@ export interface TestPage extends AsyncDisposable {
  */
 export async function openPage(url: string, options: PageOptions = {}): Promise<TestPage> {
   if (!browser) throw new Error("Call shareBrowser() at the top of the test file");
-  const { width = 1440, dark = false, scripts = true } = options;
+  const { width = 1440, height = 900, dark = false, scripts = true } = options;
   const context = await browser.newContext({
-    viewport: { width, height: 900 },
+    viewport: { width, height },
     colorScheme: dark ? "dark" : "light",
     javaScriptEnabled: scripts,
     permissions: ["clipboard-read", "clipboard-write"],

@@ -16,11 +16,9 @@ import {
   flag,
   type FlagValues,
   onOff,
-  readFlags,
-  runCommand,
   startProgress,
+  task,
   text,
-  usageOf,
   wholeNumber,
 } from "../../workers/tools/command.ts";
 import { eventually } from "../support/eventually.ts";
@@ -40,15 +38,6 @@ const FLAGS = {
   schedule: flag(onOff, "print the schedule and do nothing else"),
   json: flag(onOff, "print the report, or the schedule, as JSON"),
 };
-const usage = usageOf(
-  "chaos",
-  "puts load on a system of its own while faults strike it, and checks the ledger",
-  { "How much:": FLAGS },
-  `Runs on embedded services; on those of DATABASE_URL and AMQP_URL where these are set; on a RabbitMQ and a PostgreSQL of
-its own where SERVICES_ROOT names the folder of their system (.ci/debian). Progress goes to standard error. Ends with 0
-where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.`,
-  "--seed=3 --orders=10000 --faults=120",
-);
 
 async function run(flags: ChaosFlags): Promise<number> {
   const { seed, orders, faults, schedule, json } = flags;
@@ -246,6 +235,16 @@ function reportLines(report: ChaosReport): string[] {
 }
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "chaos", usage, read, run }, Deno.args));
+  await task({
+    name: "chaos",
+    about: "puts load on a system of its own while faults strike it, and checks the ledger",
+    flags: FLAGS,
+    groups: { "How much:": FLAGS },
+    ends:
+      `Runs on embedded services; on those of DATABASE_URL and AMQP_URL where these are set; on a RabbitMQ and a PostgreSQL of
+its own where SERVICES_ROOT names the folder of their system (.ci/debian). Progress goes to standard error. Ends with 0
+where every promise holds, 1 when the run could not be made, 2 where a promise is broken, 64 for a wrong usage.`,
+    example: "--seed=3 --orders=10000 --faults=120",
+    run,
+  });
 }

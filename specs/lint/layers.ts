@@ -18,7 +18,6 @@ export interface Problem {
 type Node = Deno.lint.Node;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const folders = ["api", "workers", "shared", "ui", "specs"];
 /** A module has one queue or more, which are named after it, and one table of the same name. */
 const modules = [...new Set(Object.values(QUEUES).map(({ name }) => name.split(".", 1).join()))];
 const moduleTables = modules.map((name) => `shared/sql/${name}.ts`);
@@ -53,20 +52,24 @@ export function importProblem(from: string, to: string): Problem | undefined {
   return folderProblem(from, to) ?? moduleProblem(from, to);
 }
 
+/** What to do instead of importing a folder's code. */
+const INSTEAD_OF: Readonly<Record<string, string>> = {
+  specs: "Move the code out of specs/, which holds what only tests use.",
+  ui: "Only api/page/page.ts may import the page: go through it, or move what both need to shared/.",
+  api: "Move what both need to shared/, or let them talk through events and tables.",
+  workers: "Move what both need to shared/, or let them talk through events and tables.",
+};
+
 /** `shared` stands alone, the other folders know only `shared`, and nobody but tests knows `specs`. */
 function folderProblem(from: string, to: string): Problem | undefined {
-  const [source, target] = [from.split("/")[0] ?? "", to.split("/")[0] ?? ""];
-  if (source === target || target === "shared") return undefined;
-  if (!folders.includes(source) || !folders.includes(target)) return undefined;
-  if (from === "api/page/page.ts" && target === "ui") return undefined;
-  const hint = source === "shared"
-    ? "Pass in what is needed as a parameter, or move the imported code to shared/."
-    : target === "specs"
-    ? "Move the code out of specs/, which holds what only tests use."
-    : target === "ui"
-    ? "Only api/page/page.ts may import the page: go through it, or move what both need to shared/."
-    : "Move what both need to shared/, or let them talk through events and tables.";
-  return { message: `${source}/ must not import ${target}/ (${to})`, hint };
+  const [source, target] = [from.split("/", 1).join(), to.split("/", 1).join()];
+  const hint = INSTEAD_OF[target];
+  if (source === target || !hint || from === "api/page/page.ts" && target === "ui") return undefined;
+  const inShared = "Pass in what is needed as a parameter, or move the imported code to shared/.";
+  return {
+    message: `${source}/ must not import ${target}/ (${to})`,
+    hint: source === "shared" ? inShared : hint,
+  };
 }
 
 /** A module's code imports no other module's, and no tables but its own, the inbox and the outbox. */

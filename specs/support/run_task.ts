@@ -11,14 +11,23 @@ import { eventually } from "./eventually.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const tasksSchema = z.object({ tasks: z.record(z.string(), z.object({ command: z.string() })) });
 
-/** How a task is run. */
-export interface TaskOptions {
-  readonly env?: Readonly<Record<string, string>>;
-  /** Addresses, as `host:port`, in the place of the set's own. */
-  readonly net?: readonly string[];
+/** A command of this very Deno in the project's root. Its standard input is no terminal. */
+function denoCommand(
+  args: readonly string[],
+  { env = {}, ...options }: Deno.CommandOptions = {},
+): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    cwd: root,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    ...options,
+    env: { NO_COLOR: "1", ...env },
+    args: [...args],
+  });
 }
 
-/** What a task came to. */
+/** What a command came to. */
 export interface TaskResult {
   readonly code: number;
   readonly out: string;
@@ -26,37 +35,41 @@ export interface TaskResult {
   readonly err: string;
 }
 
-/** The task's own command with `args`, but without the files of variables. Its standard input is no terminal. */
-export function taskCommand(
-  task: string,
+/** Runs Deno to its end. */
+export async function runDeno(
   args: readonly string[],
-  { env = {}, net }: TaskOptions = {},
-): Deno.Command {
+  options: Deno.CommandOptions = {},
+): Promise<TaskResult> {
+  return await resultOf(denoCommand(args, options));
+}
+
+async function resultOf(command: Deno.Command): Promise<TaskResult> {
+  const { code, stdout, stderr } = await command.output();
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out, err: withoutProgress(err) };
+}
+
+/** How a task is run. */
+interface TaskOptions {
+  readonly env?: Record<string, string>;
+  /** Addresses, as `host:port`, in the place of the set's own. */
+  readonly net?: readonly string[];
+}
+
+/** The task's own command with `args`, but without the files of variables. */
+export function taskCommand(task: string, args: readonly string[], { env = {}, net }: TaskOptions = {}) {
   const { tasks } = tasksSchema.parse(JSON.parse(Deno.readTextFileSync(`${root}/deno.json`)));
   const line = tasks[task]?.command.replace(/^sh \S+ && /, "").replaceAll(/ --env-file=("[^"]*"|\S+)/g, "") ??
     "";
   const [deno, ...command] = line.split(" ");
   if (deno !== "deno") throw new Error(`The task ${task} of deno.json is not a command of deno alone`);
   if (net) command.splice(-1, 0, `--allow-net=${net}`);
-  return new Deno.Command(Deno.execPath(), {
-    args: [...command, ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  });
+  return denoCommand([...command, ...args], { env });
 }
 
 /** Runs a task to its end. */
-export async function runTask(
-  task: string,
-  args: readonly string[],
-  options: TaskOptions = {},
-): Promise<TaskResult> {
-  const { code, stdout, stderr } = await taskCommand(task, args, options).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: withoutProgress(text(stderr)) };
+export async function runTask(task: string, args: readonly string[], options: TaskOptions = {}) {
+  return await resultOf(taskCommand(task, args, options));
 }
 
 /** As `progressText` of `workers/tools/command.ts` begins. */
@@ -90,14 +103,8 @@ export interface RunOptions {
 /** Runs `entry` under a permission set of deno.json; answers with its exit code and all that it wrote. */
 export async function runUnderSet(set: string, entry: string, args: readonly string[], options: RunOptions) {
   const { env, until, then } = options;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", LOG_LEVEL: "debug", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const command = ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args];
+  const child = denoCommand(command, { env: { LOG_LEVEL: "debug", ...env } }).spawn();
   const output = readOutput(child.stdout, child.stderr);
   try {
     if (until) await eventually(`${entry} to print ${until}`, () => until.test(output.text()), 60_000);

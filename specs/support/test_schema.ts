@@ -49,8 +49,9 @@ let shared: TestDatabase | undefined;
 export function shareTestSchema(): void {
   shareTestServer();
   Deno.test.beforeAll(async () => {
-    shared = await testDatabase(Deno.env.has(RUN_SERVER_VARIABLE) ? MIGRATED : undefined);
-    await migrate(shared.url, { roles: true });
+    const isRun = Deno.env.has(RUN_SERVER_VARIABLE);
+    shared = await testDatabase(isRun ? MIGRATED : undefined);
+    if (!isRun) await migrate(shared.url, { roles: true });
   });
   Deno.test.afterAll(async () => {
     await shared?.[Symbol.asyncDispose]();

@@ -12,7 +12,7 @@ import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { flag, type FlagValues, onOff, readFlags, runCommand, usageOf } from "../tools/command.ts";
+import { flag, type FlagValues, onOff, task } from "../tools/command.ts";
 import { shellWord } from "../tools/ops_api.ts";
 import {
   addressOf,
@@ -55,16 +55,6 @@ import {
 import { bundlePage, watchSources } from "./watch_sources.ts";
 
 const FLAGS = { watch: flag(onOff, "restart the processes whose source files change") };
-const usage = usageOf(
-  "dev",
-  "brings up everything, and runs the whole system",
-  { "How:": FLAGS },
-  `Everything that has no URL is embedded: DATABASE_URL and AMQP_URL name services of yours. PORT is the API's, and
-ORDERFLOW_HOME the folder of the data and of the file env, by which the other tasks find this system; .env.example
-explains all variables. Ends with 0 when it was stopped (Ctrl-C, and once more to kill), 1 when something cannot work,
-64 for a wrong usage, 78 for a wrong configuration.`,
-  "--watch",
-);
 
 /** The end comes by then, in milliseconds after the first request to stop, whoever has not finished. */
 const STOP_LIMIT_MS = 4700;
@@ -322,6 +312,16 @@ function localUrl({ host, port }: { readonly host: string; readonly port: number
 }
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, FLAGS)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "dev", usage, read, run: dev }, Deno.args));
+  await task({
+    name: "dev",
+    about: "brings up everything, and runs the whole system",
+    flags: FLAGS,
+    ends:
+      `Everything that has no URL is embedded: DATABASE_URL and AMQP_URL name services of yours. PORT is the API's, and
+ORDERFLOW_HOME the folder of the data and of the file env, by which the other tasks find this system; .env.example
+explains all variables. Ends with 0 when it was stopped (Ctrl-C, and once more to kill), 1 when something cannot work,
+64 for a wrong usage, 78 for a wrong configuration.`,
+    example: "--watch",
+    run: dev,
+  });
 }

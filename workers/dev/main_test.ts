@@ -63,6 +63,11 @@ Deno.test("deno task dev runs the whole system, revives what is killed, leaves n
     const [, pid] = await run.printed(new RegExp(`${name} started again \\(process (\\d+)\\)`));
     processes.set(name, Number(pid));
   }
+  if (!Deno.env.get("DATABASE_URL")) {
+    const pid = Number.parseInt(await Deno.readTextFile(join(home.folder, POSTMASTER_PID)));
+    Deno.kill(pid, "SIGKILL");
+    await run.printed(/the embedded Postgres is back/);
+  }
   const answers = (at: string) => () => fetch(at).then(drained, () => false);
   await eventually("the API is back, and ready", answers(`${url}/readyz`), PATIENCE_MS);
   await eventually("the worker's metrics are where they were", answers(metrics), PATIENCE_MS);

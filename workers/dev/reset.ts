@@ -12,24 +12,11 @@ import {
   EXIT_NOT_DONE,
   type FlagValues,
   isWanted,
-  readFlags,
   refuseUnasked,
-  runCommand,
+  task,
   teller,
-  usageOf,
 } from "../tools/command.ts";
 import { HOME_VARIABLE, homePaths, lockHome, removeEnvFile } from "./services.ts";
-
-const usage = usageOf(
-  "reset",
-  "deletes the data of the embedded Postgres, and nothing else",
-  { "How:": ASKING },
-  `The data is in .orderflow, or in the folder that ORDERFLOW_HOME names. A deno task dev that uses it must be stopped
-first. Without a terminal nobody can be asked: then it takes --yes.
-
-Ends with 0 when the data is gone, 1 when it is not, 64 for a wrong usage.`,
-  "--yes",
-);
 
 async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   const { "dry-run": dryRun, yes, json } = flags;
@@ -54,6 +41,16 @@ async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
 }
 
 if (import.meta.main) {
-  const read = (args: readonly string[]) => readFlags(args, ASKING)?.flags ?? null;
-  Deno.exit(await runCommand({ task: "reset", usage, read, run }, Deno.args));
+  await task({
+    name: "reset",
+    about: "deletes the data of the embedded Postgres, and nothing else",
+    flags: ASKING,
+    ends:
+      `The data is in .orderflow, or in the folder that ORDERFLOW_HOME names. A deno task dev that uses it must be stopped
+first. Without a terminal nobody can be asked: then it takes --yes.
+
+Ends with 0 when the data is gone, 1 when it is not, 64 for a wrong usage.`,
+    example: "--yes",
+    run,
+  });
 }

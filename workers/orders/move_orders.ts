@@ -21,7 +21,6 @@ type Received = ReceivedEvent<OrderTrigger>;
 
 /** The decided moves of a batch, and what they mean for its messages. */
 export interface BatchDecision extends OrderMoves {
-  /** One outcome per event, in their order. */
   readonly outcomes: readonly Outcome[];
 }
 
@@ -130,7 +129,6 @@ function orderOf({ event }: Received): string {
   return event.data.orderId;
 }
 
-/** Counts, in `registry`, the orders that this process has moved. */
 function createTransitionCounter(registry: Registry): (moved: readonly StatusChange[]) => void {
   const transitions = new Counter({
     name: "orderflow_order_transitions_total",

@@ -23,7 +23,6 @@ interface ProviderRequest {
   readonly idempotencyKey: string;
   /** A decimal string of two places. */
   readonly amount: string;
-  /** What the provider keeps beside it. */
   readonly metadata: { readonly orderId: string; readonly correlationId: string };
   /** W3C trace context, to be sent along as the header of that name; null where `fetch` does so by itself. */
   readonly traceparent: string | null;
@@ -57,7 +56,6 @@ export interface PaymentProvider {
   refund(request: RefundRequest, signal: AbortSignal): Promise<Refunded>;
 }
 
-/** What the handlers of the payments module work with. */
 export interface PaymentDeps extends PendingCallsOptions {
   readonly sql: Sql;
   readonly inbox: Inbox;
@@ -105,11 +103,9 @@ export type Answered<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly error: string };
 
-/** How the provider is called. */
 export interface PendingCallsOptions {
   /** The most calls at once; the others wait for their turn. */
   readonly concurrency: number;
-  /** For one call. */
   readonly timeoutMs: number;
   /** Aborted, calls are given up and nothing is waited for any more: what has no answer goes back to the queue. */
   readonly stop: AbortSignal;

@@ -16,7 +16,6 @@ import {
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
-/** The channels of a connection. */
 interface Open {
   /** For events, to the exchange. */
   readonly events: Publisher;

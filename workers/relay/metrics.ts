@@ -90,7 +90,6 @@ function timed(publisher: Publisher, { confirms, latencies }: Figures): Publishe
   };
 }
 
-/** How old the events are that the broker has taken, in milliseconds. */
 function agesOf(messages: readonly OutgoingMessage[], outcome: PublishOutcome): number[] {
   const now = Date.now();
   const confirmed = new Set(outcome.confirmed);

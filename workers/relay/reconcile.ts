@@ -31,7 +31,6 @@ interface ReconcilerOptions {
   readonly afterMs: number;
 }
 
-/** A connection to the broker, as reconciliation needs it. */
 export interface ReconcileWire {
   readonly publisher: Publisher;
   readonly readQueues: () => Promise<readonly QueueDepth[]>;
@@ -39,7 +38,6 @@ export interface ReconcileWire {
 
 export type Reconciler = ReturnType<typeof createReconciler>;
 
-/** What one pass did. */
 interface ReconcilePass {
   /** Events sent again, by consumer. */
   readonly resent: Readonly<Record<string, number>>;

@@ -132,13 +132,12 @@ export function nextPauseMs(lastMs: number, wasActive: boolean, pollIntervalMs: 
 }
 
 /**
- * Starts relaying, with what waits already. `wake` has it look at the outbox now, `ticked` even if it is switched off;
- * `stop` finishes the batches under way. `running` settles when it has stopped, and rejects when it cannot go on.
+ * Relays until `stop` is aborted, and then finishes the batches under way; begins with what waits already. `wake` has it look
+ * at the outbox now, `ticked` even if it is switched off. `running` settles when it has stopped, and rejects when it cannot
+ * go on.
  */
-export function startRelay(options: RelayOptions) {
+export function startRelay(options: RelayOptions, stop: AbortSignal) {
   const { pollIntervalMs, enabled, gate, publisher, log } = options;
-  const stopping = new AbortController();
-  const { signal: stop } = stopping;
   const alarm = createAlarm(stop);
   const outbox = createDrain(options, stop);
   let ticked = false;
@@ -177,10 +176,6 @@ export function startRelay(options: RelayOptions) {
     wake(tick: boolean): void {
       ticked ||= tick;
       alarm.ring();
-    },
-    async stop(): Promise<void> {
-      stopping.abort();
-      await running;
     },
   };
 }

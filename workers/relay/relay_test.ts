@@ -21,7 +21,7 @@ import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts"
 import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { nextPauseMs, relayBatch, startRelay } from "./relay.ts";
+import { nextPauseMs, relayBatch, type RelayOptions, startRelay } from "./relay.ts";
 
 shareTestSchema();
 
@@ -155,8 +155,7 @@ Deno.test("startRelay() is woken by a commit, far ahead of its poll, and then lo
   await using it = await stage();
   const { db, wired } = it;
   const published: number[] = [];
-  const relay = startRelay({
-    ...options(db, wired),
+  const relay = start(db, wired, {
     pollIntervalMs: 3_600_000,
     onBatch: (batch) => published.push(batch.published),
   });
@@ -186,7 +185,7 @@ Deno.test("startRelay() begins no transaction while nobody wakes it and nothing 
   await using batches = startCutProxy(db.url, 5432);
   const sql = connect(looks.url, { name: "test", role: "orderflow_relay", max: 1 });
   const openBatches = () => openSession(batches.url, { name: "test", role: "orderflow_relay" });
-  const relay = startRelay({ ...options(db, wired), sql, openSession: openBatches, pollIntervalMs: 5 });
+  const relay = start(db, wired, { sql, openSession: openBatches, pollIntervalMs: 5 });
   await eventually("some looks", () => looks.roundTrips() > 20);
   const before = [batches.roundTrips(), looks.roundTrips()] as const;
   await eventually("more of them", () => looks.roundTrips() > before[1] + 20);
@@ -199,8 +198,7 @@ Deno.test("startRelay() finds by its poll what was committed long after its id w
   await using it = await stage();
   const { db, wired } = it;
   const published: number[] = [];
-  const relay = startRelay({
-    ...options(db, wired),
+  const relay = start(db, wired, {
     pollIntervalMs: 20,
     onBatch: ({ published: events }) => published.push(events),
   });
@@ -224,8 +222,7 @@ Deno.test("startRelay() switched off publishes only when ticked, and keeps a tic
       return await wired.publisher.publish(...args);
     },
   };
-  const relay = startRelay({
-    ...options(db, wired),
+  const relay = start(db, wired, {
     publisher: () => {
       looks++;
       return publisher;
@@ -256,7 +253,7 @@ Deno.test("startRelay() in several copies publishes a backlog once, whole", asyn
   await using one = await wire(broker);
   await using two = await wire(broker);
   await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
-  const relays = [one, two].map((wired) => startRelay({ ...options(db, wired), batchSize: 100 }));
+  const relays = [one, two].map((wired) => start(db, wired, { batchSize: 100 }));
   await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
   await Promise.all(relays.map((relay) => relay.stop()));
   assertEquals(await depth(one.channel, broker), 1500);
@@ -295,8 +292,7 @@ Deno.test("startRelay() finds the event for which the broker closes the channel,
       return { ...outcome, confirmed: [], unknown: events.map(({ id }) => id) }; // it may not come to its confirms
     },
   };
-  const relay = startRelay({
-    ...options(db, wired),
+  const relay = start(db, wired, {
     publisher: () => usable ? publisher : null,
     batchSize: 100,
   });
@@ -358,8 +354,13 @@ async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
   return { ...wired, publisher: createPublisher(offending) };
 }
 
-function options(db: TestSchema, { publisher, route }: Pick<Wire, "publisher" | "route">) {
-  return {
+function start(
+  db: TestSchema,
+  { publisher, route }: Pick<Wire, "publisher" | "route">,
+  more: Partial<RelayOptions>,
+) {
+  const stopping = new AbortController();
+  const { running, wake } = startRelay({
     sql: db.as("orderflow_relay"),
     openSession: () => db.session("orderflow_relay"),
     publisher: () => publisher,
@@ -368,5 +369,13 @@ function options(db: TestSchema, { publisher, route }: Pick<Wire, "publisher" | 
     pollIntervalMs: 1000,
     enabled: true,
     log: testLog,
+    ...more,
+  }, stopping.signal);
+  return {
+    wake,
+    async stop() {
+      stopping.abort();
+      await running;
+    },
   };
 }

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { type ConfirmChannel, connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
+import { REPUBLISHED_HEADER } from "../../shared/broker/message.ts";
 import { createPublisher, type Publisher, toExchange } from "../../shared/broker/publish.ts";
 import {
   cancelReplay,
@@ -238,6 +239,31 @@ Deno.test("what the broker does not take stays, while the others go on, and is s
   await sendDueMessages(relayOf(on), on.publisher);
   assertEquals(await stateOf(on, id), { state: "DONE", sent: 6, skipped: 0 });
   assertEquals([await on.taken(lacking), await on.taken(other)], [ids, ids]);
+});
+
+Deno.test("what is republished goes to the exchange, says so, and keeps the time of its first publication", async () => {
+  await using on = await stage();
+  const [id = ""] = await payments(on, 1);
+  const { queue } = await on.channel.assertQueue("", { exclusive: true });
+  await on.channel.bindQueue(queue, on.topology.exchange, "#"); // that of a stranger
+  const published = () => on.db.sql`select published_at from outbox_events`;
+  const before = await published();
+  const sql = on.db.as("orderflow_ops");
+  const wanted = { filter: { eventId: id }, bindings: bindingsOf(on.topology), action: "REPUBLISH" } as const;
+  const prepared = await prepareReplay(sql, { ...wanted, horizon: new Date(0) });
+  if (prepared.kind !== "prepared") throw new Error(prepared.kind);
+  await startReplay(sql, prepared.replay.id, MAX_REPLAY_RATE);
+  await sendDueMessages(relayOf(on), on.publisher);
+  assertEquals(await stateOf(on, prepared.replay.id), { state: "DONE", sent: 2, skipped: 0 });
+  const copy = await on.channel.get(queue, { noAck: true });
+  assert(copy);
+  assertEquals([copy.properties.messageId, copy.properties.headers?.[REPUBLISHED_HEADER]], [id, true]);
+  for (
+    const queue of [on.topology.queues.enrollmentsPaymentSucceeded, on.topology.queues.ordersPaymentEvents]
+  ) {
+    assertEquals(await on.taken(queue.name), [id]);
+  }
+  assertEquals(await published(), before);
 });
 
 Deno.test("a cancelled replay sends nothing more", async () => {

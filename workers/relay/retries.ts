@@ -18,11 +18,8 @@ import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
 interface RetryingOptions {
   readonly sql: Sql;
-  /** Null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;
-  /** The longest pause between two looks. */
   readonly pollIntervalMs: number;
-  /** Called after the commit. */
   readonly onSent?: (retries: number) => void;
   readonly log: Logger;
 }

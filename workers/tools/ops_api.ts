@@ -73,6 +73,7 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
       method: method ?? "GET",
       body: body ? JSON.stringify(body) : null,
       headers: {
+        "user-agent": "deno task", // by which what operators did is told apart
         ...body ? { "content-type": "application/json" } : {},
         ...token === undefined ? {} : { authorization: `Bearer ${token}` },
       },

@@ -1,6 +1,10 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertObjectMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "./command.ts";
 import { readReplayFlags, showEnd, showSet } from "./replay.ts";
+import { replayOutcomeSchema, replaySchema } from "../../shared/ops/answers.ts";
+import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
+import { callApi } from "../../specs/support/http.ts";
+import { newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { countHearings, countUnfinished, countUnprocessed, fingerprint } from "../../specs/support/ledger.ts";
 import { insertHistory } from "../../specs/support/test_events.ts";
@@ -50,6 +54,12 @@ Deno.test("showEnd() says how many were sent or skipped", () => {
 
 shareTestSchema();
 
+/** To whom a set went, and what it came to there. */
+async function outcomeOf(stack: TestStack, id: string) {
+  const answer = await callApi("GET", `${stack.url}/ops/replays/${id}/outcome`);
+  return replayOutcomeSchema.parse(answer).consumers;
+}
+
 /** Places orders that complete, and waits until all of their events have been processed. */
 async function completedOrders(stack: TestStack, orders: number): Promise<void> {
   await placeOrders(stack.url, { orders, connections: 4 });
@@ -83,6 +93,7 @@ Deno.test("deno task replay sends what it has shown: a repeat is absorbed and co
   await eventually("the repeats", async () => (await duplicates()).count === messages);
   assertEquals(new Set((await duplicates()).map(({ id }) => id)), new Set(set.map(({ id }) => id)));
   assertEquals(await fingerprint(sql), before, "a repeat changed something");
+  for (const { became } of await outcomeOf(stack, id)) assertEquals(became, { absorbed: 2 });
 
   // What its consumer has not processed gets processed: as if the notification had never been made.
   const { notificationsFinalEvents: { name } } = stack.broker.topology.queues;
@@ -92,11 +103,38 @@ Deno.test("deno task replay sends what it has shown: a repeat is absorbed and co
   const filter = ["--type=enrollment.granted", `--consumer=${name}`];
   const again = await replayed(...filter, "--yes", "--rate=5000", "--json");
   assertEquals([again.code, again.err], [0, ""]);
-  const { state, total, sent } = JSON.parse(again.out);
+  const { id: second, state, total, sent } = JSON.parse(again.out);
   assertEquals([state, total, sent], ["DONE", 3, 3]);
   await eventually("the notification", async () => (await sql`select from notifications`).count === 3);
+  assertEquals((await outcomeOf(stack, second))[0]?.became, { absorbed: 2, processed: 1 });
   const { notifications = "", outbox_events = "" } = before; // these two alone have something new
   assertEquals({ ...await fingerprint(sql), notifications, outbox_events }, before);
+});
+
+Deno.test("a set of letters that is started is sent by the relay, and says what was processed, absorbed, or has failed again", async () => {
+  await using stack = await startStack({}, { apart: [] });
+  const { sql } = stack.db;
+  const { paymentsOrderCreated: { name } } = stack.broker.topology.queues;
+  const lost = orderCreated();
+  await insertDeadLetters(sql, [
+    newLetter(name, { eventId: null, body: new TextEncoder().encode("{") }),
+    newLetter(name, { eventId: null, cutFrom: 5_000_000 }),
+    newLetter(name, {
+      eventId: lost.event.eventId,
+      body: new TextEncoder().encode(JSON.stringify(lost.event)),
+    }),
+  ]);
+  const post = (path: string, body: object) => callApi("POST", `${stack.url}/ops/${path}`, body);
+  const { id } = replaySchema.parse(await post("dead-letters/sets", {}));
+  const expected = { became: { unsent: 3 }, alreadyProcessed: 0 };
+  assertObjectMatch((await outcomeOf(stack, id))[0] ?? {}, expected);
+  await post(`replays/${id}/start`, { ratePerSecond: 10 });
+  await eventually("what each comes to", async () => {
+    assertEquals((await outcomeOf(stack, id))[0]?.became, { "failed again": 1, skipped: 1, processed: 1 });
+    return true;
+  });
+  const states = await sql`select state from dead_letters order by id`;
+  assertEquals(states.map(({ state }) => state), ["REDRIVEN", "OPEN", "REDRIVEN", "OPEN"]);
 });
 
 Deno.test("deno task replay cancels the replay on Ctrl-C, and says how far it got", async () => {

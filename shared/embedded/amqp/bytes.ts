@@ -293,23 +293,38 @@ const PROPERTIES = 14;
 const [HEADERS, DELIVERY_MODE, PRIORITY, EXPIRATION, TIMESTAMP, USER_ID] = [2, 3, 4, 7, 9, 11];
 
 /**
- * Checks raw properties (flags and values, as in a content header) from end to end, headers included, and answers with those
- * that the broker itself needs.
+ * Where each of the properties begins in a content header's flags and values, and where the last one ends; one that is not
+ * there begins where the next one does. Checks them from end to end, headers included.
  *
  * Errors: `AmqpError` 502 when they are malformed.
  */
-export function checkProperties(reader: ByteReader) {
-  const flags = readFlags(reader);
-  let expiration: string | undefined;
-  let userId: string | undefined;
+function propertyBounds(reader: ByteReader): number[] {
+  const flags = read.short(reader);
+  if (flags & 3) throw new AmqpError(502, "content header has property flags that class basic does not know");
+  const bounds = [reader.at];
   for (let index = 0; index < PROPERTIES; index++) {
-    if (!(flags & (0x8000 >> index))) continue;
-    if (index === EXPIRATION) expiration = read.shortstr(reader);
-    else if (index === USER_ID) userId = read.shortstr(reader);
-    else skipProperty(reader, index);
+    if (flags & (0x8000 >> index)) skipProperty(reader, index);
+    bounds.push(reader.at);
   }
   if (reader.at !== reader.end) throw new AmqpError(502, "content header goes on after its last property");
-  return { expiration, userId };
+  return bounds;
+}
+
+/** All are short strings but the headers, two octets and the time stamp. */
+function skipProperty(reader: ByteReader, index: number): void {
+  if (index === HEADERS) skipTable(reader);
+  else if (index === DELIVERY_MODE || index === PRIORITY) skip(reader, 1);
+  else skip(reader, index === TIMESTAMP ? 8 : read.octet(reader));
+}
+
+/** Checks raw properties, and answers with those that the broker itself needs. Errors: as `propertyBounds`. */
+export function checkProperties(reader: ByteReader) {
+  const bounds = propertyBounds(reader);
+  const text = (index: number) => {
+    const at = bounds[index] ?? 0;
+    return at === bounds[index + 1] ? undefined : read.shortstr({ ...reader, at });
+  };
+  return { expiration: text(EXPIRATION), userId: text(USER_ID) };
 }
 
 /**
@@ -321,41 +336,24 @@ export function withHeaders(
   headers: FieldTable,
   { dropExpiration = false } = {},
 ): Uint8Array<ArrayBuffer> {
-  const reader = byteReader(properties);
-  const flags = readFlags(reader);
+  const bounds = propertyBounds(byteReader(properties));
+  const values = (from: number, to: number) => properties.subarray(bounds[from], bounds[to]);
   const writer = byteWriter(properties.byteLength + 256);
-  const copyOtherHeaders = () => {
-    const start = reader.at;
-    const name = read.shortstr(reader);
-    skipField(reader, 0);
-    if (!headers.has(name)) writeBytes(writer, properties.subarray(start, reader.at));
-  };
-  write.short(writer, (flags | (0x8000 >> HEADERS)) & ~(dropExpiration ? 0x8000 >> EXPIRATION : 0));
-  for (let index = 0; index < PROPERTIES; index++) {
-    const isThere = (flags & (0x8000 >> index)) !== 0;
-    const start = reader.at;
-    if (index === HEADERS) {
-      writeSized(writer, () => {
-        if (isThere) walk(reader, 0, copyOtherHeaders);
-        writeFields(writer, headers);
-      });
-    } else if (isThere) {
-      skipProperty(reader, index);
-      if (index !== EXPIRATION || !dropExpiration) writeBytes(writer, properties.subarray(start, reader.at));
-    }
-  }
+  const flags = read.short(byteReader(properties)) | (0x8000 >> HEADERS);
+  write.short(writer, dropExpiration ? flags & ~(0x8000 >> EXPIRATION) : flags);
+  writeBytes(writer, values(0, HEADERS));
+  writeSized(writer, () => {
+    const old = byteReader(values(HEADERS, HEADERS + 1));
+    const copyUnlessReplaced = () => {
+      const start = old.at;
+      const name = read.shortstr(old);
+      skipField(old, 0);
+      if (!headers.has(name)) writeBytes(writer, old.bytes.subarray(start, old.at));
+    };
+    if (old.end > 0) walk(old, 0, copyUnlessReplaced);
+    writeFields(writer, headers);
+  });
+  writeBytes(writer, values(HEADERS + 1, dropExpiration ? EXPIRATION : PROPERTIES));
+  if (dropExpiration) writeBytes(writer, values(EXPIRATION + 1, PROPERTIES));
   return writtenBytes(writer).slice();
-}
-
-function readFlags(reader: ByteReader): number {
-  const flags = read.short(reader);
-  if (flags & 3) throw new AmqpError(502, "content header has property flags that class basic does not know");
-  return flags;
-}
-
-/** All are short strings but the headers, two octets and the time stamp. */
-function skipProperty(reader: ByteReader, index: number): void {
-  if (index === HEADERS) skipTable(reader);
-  else if (index === DELIVERY_MODE || index === PRIORITY) skip(reader, 1);
-  else skip(reader, index === TIMESTAMP ? 8 : read.octet(reader));
 }

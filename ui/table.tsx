@@ -7,7 +7,7 @@ import type { ComponentChildren } from "preact";
 
 export type Column<T> = readonly [label: string, cell: (row: T) => ComponentChildren];
 
-export interface DataTableProps<T> {
+interface TableProps<T> {
   /** What it lists, for screen readers. */
   readonly caption: string;
   readonly columns: readonly Column<T>[];
@@ -15,7 +15,7 @@ export interface DataTableProps<T> {
   readonly keyOf: (row: T) => string;
 }
 
-export function DataTable<T>({ caption, columns, rows, keyOf }: DataTableProps<T>) {
+export function Table<T>({ caption, columns, rows, keyOf }: TableProps<T>) {
   return (
     <table class="data" role="table">
       <caption class="visually-hidden">{caption}</caption>

@@ -1,0 +1,104 @@
+import { assertEquals } from "@std/assert";
+import type { LivePulse } from "../shared/ops/live.ts";
+import { followStream, liveStatus, serverNow, type Source } from "./live.ts";
+import { testPulse } from "./testdata/page.ts";
+
+const [first, second, third] = [testPulse(0), testPulse(1000), testPulse(2000)];
+
+/** A stream whose sources, frames and timers are in the test's hands. */
+function handStream() {
+  const sources: (Source & { isOpen: boolean; say: (pulse: unknown) => void })[] = [];
+  const frames: (() => void)[] = [];
+  const waits: { ms: number; run: () => void }[] = [];
+  const heard: (LivePulse | string)[] = [];
+  const stream = followStream(
+    {
+      onOpen: () => heard.push("open"),
+      onPulse: (pulse) => heard.push(pulse),
+      onLost: (isRefused) => heard.push(isRefused ? "refused" : "lost"),
+    },
+    () => {
+      let listener = (_: MessageEvent) => {};
+      const source = {
+        onopen: null,
+        onerror: null,
+        readyState: 0,
+        isOpen: true,
+        addEventListener: (_: string, heard: typeof listener) => listener = heard,
+        close: () => source.isOpen = false,
+        say: (pulse: unknown) => listener(new MessageEvent("pulse", { data: JSON.stringify(pulse) })),
+      };
+      sources.push(source);
+      return source;
+    },
+    (run) => frames.push(run),
+    (run, ms) => {
+      waits.push({ ms, run });
+      return setTimeout(() => {}, 0);
+    },
+  );
+  const newest = () => sources.at(-1)!;
+  return {
+    stream,
+    sources,
+    waits,
+    heard,
+    newest,
+    open: () => newest().onopen?.(new Event("open")),
+    lose: () => newest().onerror?.(new Event("error")),
+    paint: () => frames.splice(0).forEach((run) => run()),
+  };
+}
+
+Deno.test("pulses between two frames become one, the last of them; what is no pulse is none", () => {
+  const { stream, newest, open, paint, heard } = handStream();
+  stream.start();
+  open();
+  newest().say(second);
+  newest().say(third);
+  paint();
+  newest().say("bad");
+  paint();
+  assertEquals(heard, ["open", third]);
+});
+
+Deno.test("a lost stream is opened again, each time after a longer wait up to a limit", () => {
+  const { stream, sources, newest, open, lose, waits, heard } = handStream();
+  stream.start();
+  for (let attempt = 0; attempt < 6; attempt++) {
+    lose();
+    assertEquals(newest().isOpen, false);
+    waits.at(-1)!.run();
+  }
+  assertEquals(waits.map(({ ms }) => ms), [500, 1000, 2000, 4000, 5000, 5000]);
+  open();
+  lose();
+  assertEquals([waits.at(-1)?.ms, sources.length, heard.at(-1)], [500, 7, "lost"]);
+  stream.stop();
+});
+
+Deno.test("stop() closes the stream, and takes back the next attempt; start() opens one, and only one", () => {
+  const { stream, sources, newest, open, lose, paint, heard } = handStream();
+  stream.start();
+  stream.start();
+  assertEquals(sources.length, 1);
+  lose();
+  stream.start(); // the next attempt waits
+  assertEquals(sources.length, 1);
+  stream.stop();
+  stream.start();
+  assertEquals(sources.map(({ isOpen }) => isOpen), [false, true]);
+  open();
+  newest().say(second);
+  stream.stop();
+  paint();
+  assertEquals(heard, ["lost", "open"]);
+});
+
+Deno.test("an open stream that says nothing for too long is stale; the time is the server's", () => {
+  const state = { connection: "open", pulse: first, receivedAt: 0, recoveredAt: null } as const;
+  assertEquals([12_000, 12_001].map((now) => liveStatus(state, now)), ["live", "stale"]);
+  const late = { ...state, receivedAt: 5_000_000 };
+  assertEquals(serverNow(late, 5_003_000), Date.parse(first.at) + 3000);
+  assertEquals(serverNow(late, 0), Date.parse(first.at));
+});
