@@ -17,7 +17,7 @@ const FIRST_GAP_MS = 20;
 const POLL_MS = 10;
 /** With one node gone the others take over and clients reconnect; on a busy machine that may take a while. */
 export const RECOVERY_MS = 60_000;
-const LOAD_MS = 180_000;
+const LOAD_MS = 300_000;
 
 /** Runs `trouble` under load, and has all that was ordered end: no order is lost, doubled, stuck or wrong. */
 export async function ordersSurvive(stack: TestStack, trouble: () => Promise<void>): Promise<void> {

@@ -61,7 +61,7 @@ Deno.test("prune() deletes what is old, in small batches, and nothing that is yo
     values ('old', sha256('a'), ${id}, ${old}), ('young', sha256('b'), ${id}, ${before})`;
 
   await db
-    .sql`insert into event_history (event_id, consumer, kind, at) select id, 'a', 'taken', ${old} from outbox_events`;
+    .sql`insert into event_history (event_id, consumer, kind, at) select id, 'a', 'redelivered', ${old} from outbox_events`;
 
   const rows = await pruneToEnd(sql);
   assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 3 + 1); // events, what is known of them, the key
