@@ -23,7 +23,6 @@ export function ActionsDialog() {
           caption="Actions"
           columns={COLUMNS}
           rows={value.operations}
-          keyOf={({ id }) => id}
         />
       )}
     </Dialog>

@@ -42,10 +42,19 @@ export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void =
     body?: object,
     timeoutMs = ANSWER_TIMEOUT_MS,
   ): Promise<T> {
-    const { ok, status, json } = await answerOf(fetcher, method, path, body, timeoutMs);
-    if (ok && json !== undefined) return json as T;
-    if (status === 401) onSignedOut();
-    throw refusal(path, status, json);
+    const response = await fetcher(path, {
+      method,
+      headers: { accept: "application/json", ...(body ? { "content-type": "application/json" } : {}) },
+      signal: AbortSignal.timeout(timeoutMs),
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    }).catch(() => {
+      const words = `${method} ${path} got no answer: the server is away, or busy. Try again in a moment.`;
+      throw new ApiError(null, words);
+    });
+    const json: unknown = await response.json().catch(() => undefined);
+    if (response.ok && json !== undefined) return json as T;
+    if (response.status === 401) onSignedOut();
+    throw refusal(path, response.status, json);
   }
   const get = <T>(path: string, query: Fields = {}) => ask<T>("GET", `${path}${queryOf(query)}`);
   const post = <T>(path: string, body?: object) => ask<T>("POST", path, body);
@@ -94,30 +103,6 @@ export function createApiClient(fetcher: typeof fetch, onSignedOut: () => void =
     disarmFault: (fault: string) => post(`/ops/faults/${id(fault)}/disarm`),
     readAudit: () => ask<answers.AuditJson>("GET", "/ops/audit", undefined, LONG_TIMEOUT_MS),
   };
-}
-
-async function answerOf(
-  fetcher: typeof fetch,
-  method: string,
-  path: string,
-  body: object | undefined,
-  timeoutMs: number,
-): Promise<{ ok: boolean; status: number; json: unknown }> {
-  try {
-    const response = await fetcher(path, {
-      method,
-      headers: { accept: "application/json", ...(body ? { "content-type": "application/json" } : {}) },
-      signal: AbortSignal.timeout(timeoutMs),
-      ...(body ? { body: JSON.stringify(body) } : {}),
-    });
-    const json: unknown = await response.json().catch(() => undefined);
-    return { ok: response.ok, status: response.status, json };
-  } catch {
-    throw new ApiError(
-      null,
-      `${method} ${path} got no answer: the server is away, or busy. Try again in a moment.`,
-    );
-  }
 }
 
 /** The problem details of a refusal, as far as there are any. */

@@ -38,8 +38,8 @@ export function App({ data, api }: AppProps) {
   const live = useLive(data.pulse, () => void api.listHolds().catch(() => {}));
   const { pulse, status, now } = live;
   const isStale = status === "offline" || status === "stale";
-  const verdict = useAudit(api, isStale);
-  const health = healthOf(pulse, queues, status, violationsOf(verdict.audit));
+  const verdict = useAudit(api, now, isStale);
+  const health = healthOf(pulse, queues, status, violationsOf(verdict.value));
   useEffect(() => {
     document.title = titleOf(view);
   }, [view]);

@@ -7,7 +7,6 @@ import { build, type OutputFile, type Plugin, stop } from "esbuild";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import swaggerFolder from "swagger-ui-dist/absolute-path.js";
-import { NAMES } from "./names.ts";
 
 /** What a bundle has made. */
 export interface Bundle {
@@ -61,7 +60,7 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
       target: ["chrome110", "firefox115", "safari16.4"],
       jsx: "automatic",
       jsxImportSource: "preact",
-      plugins: [names, packages],
+      plugins: [packages],
       define: { "process.env.NODE_ENV": '"production"' },
       logLevel: "silent",
     });
@@ -70,17 +69,6 @@ async function compile(root: string): Promise<readonly OutputFile[]> {
     await stop(); // its process would stay
   }
 }
-
-/** Gives the island the names without the schemas that they stand beside. */
-const names: Plugin = {
-  name: "names",
-  setup({ onLoad }) {
-    onLoad(
-      { filter: /ui\/names\.ts$/ },
-      () => ({ contents: `export const NAMES = ${JSON.stringify(NAMES)};` }),
-    );
-  },
-};
 
 /** Finds packages as Deno does: they may be in its cache, where there is no `node_modules`. */
 const packages: Plugin = {

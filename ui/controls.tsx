@@ -6,7 +6,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { formatAge, formatTime } from "./format.ts";
 import { Icon } from "./marks.tsx";
-import { NAMES } from "./names.ts";
 import { usePage } from "./page_data.ts";
 
 /** Without a `value` it keeps its own, which its form has by its name. */
@@ -51,7 +50,7 @@ const CHOICES = { consumer: ["Consumer", "All consumers"], type: ["Type", "All t
 export function Choice({ name, value = "", onChange }: FieldProps & { readonly name: keyof typeof CHOICES }) {
   const { queues } = usePage();
   const [label, all] = CHOICES[name];
-  const known = name === "type" ? NAMES.types : queues.map((queue) => queue.name);
+  const known = queues.flatMap((queue) => name === "type" ? queue.bindings : queue.name);
   return (
     <label class="form-field">
       <span>{label}</span>

@@ -10,8 +10,9 @@ import { Choice, Field, submitted } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
 import { counted } from "./format.ts";
 import { useAction, useFresh } from "./hooks.ts";
-import { Badge, Icon, Notice } from "./marks.tsx";
+import { Icon, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
+import { type Column, Table } from "./table.tsx";
 
 /** The most that a fault can be told to strike, and to delay in milliseconds: the API's rules. */
 const [MAX_TIMES, MAX_DELAY_MS] = [1000, 60_000];
@@ -70,35 +71,36 @@ interface ArmedProps {
 
 function Armed({ armed, onDisarm }: ArmedProps) {
   if (armed.length === 0) return <p class="muted">Nothing is armed.</p>;
+  const column: Column<ArmedFaultJson> = ["Disarm", (fault) => (
+    <button
+      type="button"
+      class="button quiet"
+      aria-label={`Disarm ${fault.point}`}
+      onClick={() => onDisarm(`${fault.point} is`, [fault])}
+    >
+      <Icon name="cross" />
+    </button>
+  )];
   return (
-    <ul class="armed" aria-label="Armed">
-      {armed.map((fault) => (
-        <li key={fault.id}>
-          <Badge tone="warn" icon="clock">{counted(fault.times, "time")}</Badge>
-          <code>{fault.point}</code>
-          <span class="muted">
-            {fault.consumer && `at ${fault.consumer} `}
-            {fault.correlationId && `for ${fault.correlationId} `}
-            {fault.delayMs !== null && `${fault.delayMs} ms`}
-          </span>
-          <button
-            type="button"
-            class="button quiet"
-            aria-label={`Disarm ${fault.point}`}
-            onClick={() => onDisarm(`${fault.point} is`, [fault])}
-          >
-            <Icon name="cross" />
-          </button>
-        </li>
-      ))}
-      <li>
+    <>
+      <Table caption="Armed" columns={[...COLUMNS, column]} rows={armed} />
+      <div class="dialog-buttons">
         <button type="button" class="button danger" onClick={() => onDisarm("All faults are", armed)}>
           Disarm all
         </button>
-      </li>
-    </ul>
+      </div>
+    </>
   );
 }
+
+const COLUMNS: readonly Column<ArmedFaultJson>[] = [
+  ["Point", ({ point }) => <code>{point}</code>],
+  ["Strikes", ({ times }) => counted(times, "time")],
+  ["Where", ({ consumer, correlationId }) => {
+    return [consumer, correlationId].filter(Boolean).join(", ") || "anywhere";
+  }],
+  ["Delay", ({ delayMs }) => delayMs === null ? "its own" : `${delayMs} ms`],
+];
 
 interface ArmProps {
   readonly point: FaultPointJson;

@@ -5,7 +5,7 @@
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
-import { formatDuration } from "./format.ts";
+import { duration } from "../shared/words.ts";
 import { Machine, toneOf } from "./machine.tsx";
 import { Badge, Icon, type IconName } from "./marks.tsx";
 import { isSettled } from "./order_facts.ts";
@@ -16,13 +16,15 @@ import { formatView } from "./url_state.ts";
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;
 
+const KEYS: Readonly<Record<string, number>> = { ArrowLeft: -1, ArrowRight: 1 };
+
 /** What each cause is called, and how it is marked: no two look alike. */
 const CAUSES: Readonly<Record<NonNullable<Beat["cause"]>, readonly [icon: IconName, name: string]>> = {
   late: ["clock", "waited in the outbox"],
   again: ["play", "published again"],
   lost: ["search", "lost, and brought back"],
   delayed: ["pause", "delayed by the broker"],
-  slow: ["system", "a slow consumer"],
+  slow: ["hourglass", "a slow consumer"],
   crashed: ["bolt", "a worker crashed, and came back"],
   retried: ["retry", "after retries"],
   redriven: ["letter", "a dead letter, sent again"],
@@ -64,7 +66,7 @@ export function Film({ story, at }: FilmProps) {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
-      const by = key === "ArrowLeft" ? -1 : key === "ArrowRight" ? 1 : 0;
+      const by = KEYS[key] ?? 0;
       const isElsewhere = target instanceof Element &&
         target.closest("input, select, textarea, dialog") !== null;
       if (by === 0 || isElsewhere || altKey || ctrlKey || metaKey || shiftKey) return;
@@ -133,8 +135,8 @@ function Cause({ beat: { cause } }: { readonly beat: Beat }) {
 function whereWords(beats: readonly Beat[], at: number): string {
   const [first, beat, before] = [beats[0], beats[at - 1], beats[at - 2]];
   if (!first || !beat) return "";
-  const since = before ? ` · ${formatDuration(beat.at - before.at)} since the last beat` : "";
-  return `beat ${at} of ${beats.length} · ${formatDuration(beat.at - first.at)} after the order${since}`;
+  const since = before ? ` · ${duration(beat.at - before.at)} since the last beat` : "";
+  return `beat ${at} of ${beats.length} · ${duration(beat.at - first.at)} after the order${since}`;
 }
 
 interface BeatsProps {
@@ -187,7 +189,7 @@ function Strip({ beats, at, onStop }: BeatsProps) {
           ))}
           {beats.length > 0 && <circle fill="currentColor" cx={x(positions[at - 1])} cy="7" r="4" />}
         </svg>
-        <span>{formatDuration(total)}{gap && ` (of it ${formatDuration(gap.ms)} cut)`}</span>
+        <span>{duration(total)}{gap && ` (of it ${duration(gap.ms)} cut)`}</span>
       </div>
     </div>
   );
@@ -209,7 +211,7 @@ function StoryRows({ beats, at, onStop }: BeatsProps) {
               aria-current={i + 1 === at ? "step" : undefined}
               onClick={onStop}
             >
-              <span class="muted">{formatDuration(beat.at - start)}</span>
+              <span class="muted">{duration(beat.at - start)}</span>
               <span class="muted">{beat.where}</span>
               <span>
                 {beat.title} <Cause beat={beat} />

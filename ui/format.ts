@@ -8,22 +8,6 @@ import { RESERVED_COURSES } from "../shared/scenarios.ts";
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
-/** How long something took, from milliseconds: `3 ms`, `840 ms`, `8.0 s`, `1 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
-export function formatDuration(ms: number): string {
-  const span = Math.max(0, ms);
-  if (span < 999.5) return span > 0 && span < 1 ? "<1 ms" : `${Math.round(span)} ms`;
-  if (span < 59_950) return `${(span / 1000).toFixed(1)} s`;
-  const seconds = Math.round(span / 1000);
-  if (seconds < 3600) return pair(seconds, 60, "min", "s");
-  if (seconds < 86_400) return pair(Math.round(seconds / 60), 60, "h", "min");
-  return pair(Math.round(seconds / 3600), 24, "d", "h");
-}
-
-function pair(amount: number, per: number, large: string, small: string): string {
-  const rest = amount % per;
-  return `${Math.floor(amount / per)} ${large}${rest > 0 ? ` ${rest} ${small}` : ""}`;
-}
-
 /** How long ago `at`, an ISO time, was at `now`, in epoch milliseconds: `just now`, `12 s ago`, `3 min ago`. */
 export function formatAge(at: string, now: number): string {
   const seconds = Math.floor((now - Date.parse(at)) / 1000);

@@ -7,7 +7,8 @@
 import { placeOf } from "../shared/ops/holds.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { Place, StoryQueue } from "../shared/ops/story.ts";
-import { counted, formatDuration, formatTime, sumOf } from "./format.ts";
+import { duration } from "../shared/words.ts";
+import { counted, formatTime, sumOf } from "./format.ts";
 import type { LiveStatus } from "./live.ts";
 
 /** Fine, to be watched, or broken. */
@@ -36,7 +37,7 @@ const OUTBOX_LATE = { warn: 5, bad: 60 } as const;
 export function troublesOf(pulse: LivePulse, queues: readonly StoryQueue[]): Trouble[] {
   const { outbox } = pulse;
   const relay = absence(pulse, "outbox-relay");
-  const late = formatDuration(outbox.oldestSeconds * 1000);
+  const late = duration(outbox.oldestSeconds * 1000);
   const found: Trouble[] = [];
   if (outbox.pending > 0 && outbox.oldestSeconds >= OUTBOX_LATE.warn) {
     const level = outbox.oldestSeconds < OUTBOX_LATE.bad ? "warn" : "bad";
@@ -75,7 +76,7 @@ function absence(pulse: LivePulse, name: string): string | null {
   if (copies.some(({ isStale }) => !isStale)) return null;
   if (copies.length === 0) return "not running";
   const last = Math.max(...copies.map(({ seenAt }) => Date.parse(seenAt)));
-  return `silent since ${formatDuration(Date.parse(pulse.at) - last)}`;
+  return `silent since ${duration(Date.parse(pulse.at) - last)}`;
 }
 
 function heldTrouble(

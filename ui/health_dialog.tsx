@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { AuditJson } from "../shared/ops/answers.ts";
 import type { ApiClient } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { counted, formatCount, formatTime } from "./format.ts";
 import type { Health, Level } from "./health.ts";
-import { useAction } from "./hooks.ts";
+import { useFresh } from "./hooks.ts";
 import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { type Column, Table } from "./table.tsx";
@@ -26,27 +26,15 @@ export function violationsOf(audit: AuditJson | null): number | null {
 }
 
 /** Audits once the page is at rest, then about every minute while somebody looks, and whenever it is asked for. */
-export function useAudit(api: ApiClient, isStale: boolean) {
-  const [audit, setAudit] = useState<AuditJson | null>(null);
-  const { isBusy, problem, act } = useAction();
-  const startedAt = useRef(-Infinity);
-  const check = () => {
-    startedAt.current = performance.now();
-    return act(async () => setAudit(await api.readAudit()));
-  };
+export function useAudit(api: ApiClient, now: number, isStale: boolean) {
+  const [isAtRest, setAtRest] = useState(false);
   useEffect(() => {
-    if (isStale) return;
-    const checkIfDue = () => {
-      if (!document.hidden && performance.now() - startedAt.current >= AUDIT_EVERY_MS) void check();
-    };
-    const first = setTimeout(checkIfDue, FIRST_AFTER_MS);
-    const timer = setInterval(checkIfDue, AUDIT_EVERY_MS / 10);
-    return () => {
-      clearTimeout(first);
-      clearInterval(timer);
-    };
-  }, [isStale]);
-  return { audit, problem, isChecking: isBusy, check };
+    const timer = setTimeout(() => setAtRest(true), FIRST_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  const load = async () => isAtRest ? await api.readAudit() : null;
+  const tick = String(Math.floor(now / AUDIT_EVERY_MS));
+  return useFresh(load, `audit ${isAtRest}`, { tick, isHeld: isStale });
 }
 
 type Verdict = ReturnType<typeof useAudit>;
@@ -100,7 +88,7 @@ function checksOf({ checks, waitingForOperator: { count, orders } }: AuditJson):
   ];
 }
 
-function Findings({ verdict: { audit, problem, isChecking, check } }: { readonly verdict: Verdict }) {
+function Findings({ verdict: { value: audit, problem, refresh } }: { readonly verdict: Verdict }) {
   return (
     <>
       <h3>The auditor's findings</h3>
@@ -118,13 +106,11 @@ function Findings({ verdict: { audit, problem, isChecking, check } }: { readonly
           caption="Checks"
           columns={COLUMNS}
           rows={checksOf(audit)}
-          keyOf={({ words }) => words}
         />
       )}
       <div class="dialog-buttons">
-        <button type="button" class="button" disabled={isChecking} onClick={check}>
-          <Icon name="retry" />
-          {isChecking ? "Auditing…" : "Audit again"}
+        <button type="button" class="button" onClick={refresh}>
+          <Icon name="retry" />Audit again
         </button>
       </div>
     </>

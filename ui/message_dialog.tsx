@@ -164,6 +164,8 @@ function SendEdited(
   );
 }
 
+const DIFF_TONES = { " ": "", "-": "bad", "+": "good" } as const;
+
 function Difference({ before, after }: { readonly before: string; readonly after: string }) {
   if (before === after) return <p class="muted">Nothing is changed yet.</p>;
   return (
@@ -171,7 +173,7 @@ function Difference({ before, after }: { readonly before: string; readonly after
       <h3>What is changed</h3>
       <pre class="json" aria-label="What is changed">
         {diffLines(before, after).map(([mark, line], i) => (
-          <div key={i} class={mark === "-" ? "bad" : mark === "+" ? "good" : ""}>{`${mark} ${visible(line)}`}</div>
+          <div key={i} class={DIFF_TONES[mark]}>{`${mark} ${visible(line)}`}</div>
         ))}
       </pre>
     </>

@@ -6,8 +6,9 @@
  */
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
+import { duration } from "../shared/words.ts";
 import { Choice, Field, When } from "./controls.tsx";
-import { counted, formatCount, formatDuration } from "./format.ts";
+import { counted, formatCount } from "./format.ts";
 import { useFresh, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
@@ -76,7 +77,6 @@ export function MessagesView() {
     isHeld: isStill || isStale,
   });
   const [name, , , words] = LOOKS[list];
-  const freshness = isStale ? "Not live" : isStill ? "Held while you point at it" : "Live";
   return (
     <section class="card messages" aria-labelledby="messages-title">
       <h2 id="messages-title" class="visually-hidden">Messages: {name}</h2>
@@ -104,7 +104,7 @@ export function MessagesView() {
         </div>
       )}
       <div class="card-foot">
-        <span class="muted">{problem === null ? freshness : "Not up to date"}</span>
+        <span class="muted">{freshness(isStale || problem !== null, isStill)}</span>
         {cursor && (
           <button type="button" class="button quiet accent" onClick={() => navigate({ cursor: "" })}>
             <Icon name="left" />Newest
@@ -114,6 +114,11 @@ export function MessagesView() {
       </div>
     </section>
   );
+}
+
+function freshness(isOld: boolean, isStill: boolean): string {
+  if (isOld) return "Not up to date";
+  return isStill ? "Held while you point at it" : "Live";
 }
 
 function Facets({ counts }: Pick<Listing, "counts">) {
@@ -161,9 +166,7 @@ function Rows(
 ) {
   const { view } = usePage();
   if (messages.length === 0) return <p class="empty">No message is here that matches.</p>;
-  const keyOf = ({ deadLetterId, eventId, consumer }: MessageJson) =>
-    deadLetterId ?? `${eventId} ${consumer}`;
-  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} keyOf={keyOf} />;
+  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} />;
 }
 
 const COLUMNS: readonly Column<MessageJson>[] = [
@@ -189,7 +192,7 @@ function MessageName(
 function MessageState({ message: { state, detail, dueAt } }: { readonly message: MessageJson }) {
   const { now } = usePage();
   const [name, tone, icon] = LOOKS[state];
-  const due = dueAt && formatDuration(Date.parse(dueAt) - now);
+  const due = dueAt && duration(Date.parse(dueAt) - now);
   return (
     <>
       <Badge tone={tone} icon={icon}>{due ? `${name}, again in ${due}` : name}</Badge>

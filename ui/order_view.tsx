@@ -8,9 +8,10 @@ import { useRef } from "preact/hooks";
 import { isFinal, type OrderStatus } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { Beat } from "../shared/ops/story.ts";
+import { duration } from "../shared/words.ts";
 import { CopyButton } from "./controls.tsx";
 import { Film } from "./film.tsx";
-import { courseName, formatAge, formatDuration, formatMoney, shortId } from "./format.ts";
+import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh } from "./hooks.ts";
 import { Machine } from "./machine.tsx";
 import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
@@ -94,7 +95,7 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
   const { id, courseId, amount, status, correlationId, createdAt, updatedAt } = story.order;
   const traceId = story.timeline.find((entry) => entry.traceId !== null)?.traceId;
   const letter = heldUpBy(status, story.beats);
-  const took = formatDuration(Date.parse(updatedAt) - Date.parse(createdAt));
+  const took = duration(Date.parse(updatedAt) - Date.parse(createdAt));
   const ids = { order: id, correlation: correlationId, trace: traceId };
   return (
     <header class="card order-head">
@@ -138,14 +139,18 @@ const WAITS_MS = 2000;
 
 /** What the order waits for, and what helps. */
 function Why({ orderId }: { readonly orderId: string }) {
-  const { api, pulse } = usePage();
+  const { api, pulse, view } = usePage();
   const { value: why } = useFresh(() => api.readWhy(orderId), orderId, { tick: pulse.at });
   if (!why) return null;
+  const { sentence, cause, action, deadLetterId: letter } = why;
+  const helps = cause === "held" ? "Let one event through, or resume it: below the diagram." : action;
   return (
     <p class="promise" role="status">
-      <Badge tone={why.action ? "warn" : ""} icon="clock">why not yet</Badge>
+      <Badge tone={action ? "warn" : ""} icon="clock">why not yet</Badge>
       <span>
-        {why.sentence} {why.action && <b>{why.action}</b>}
+        {sentence} {letter
+          ? <a href={formatView({ ...view, letter })}>Send it again, or discard it.</a>
+          : helps && <b>{helps}</b>}
       </span>
     </p>
   );
@@ -162,7 +167,7 @@ function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat:
       {steps.map((step, i) => (
         <li
           key={step}
-          class={i > reached ? "ahead" : i <= at ? "passed" : ""}
+          class={`${i > reached ? "ahead" : ""} ${i <= at ? "passed" : ""}`}
           aria-current={i === at ? "step" : undefined}
         >
           {step}

@@ -1,20 +1,22 @@
 /**
- * The orders, newest first, with their filters. The list holds still while somebody points at it.
+ * The orders, newest first, with their filters. The list holds still while somebody points at it, and its rows
+ * change in their places: nothing moves while new ones come.
  *
  * @module
  */
 import { useRef } from "preact/hooks";
+import type { OrdersPage } from "../shared/ops/answers.ts";
 import type { LiveOrder } from "../shared/ops/live.ts";
 import { ORDER_STATUSES } from "../shared/order_status.ts";
 import { submitted } from "./controls.tsx";
 import { counted, courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh, useStill } from "./hooks.ts";
 import { Icon, Notice, StatusBadge } from "./marks.tsx";
-import { type OrderPage, usePage } from "./page_data.ts";
+import { usePage } from "./page_data.ts";
 import { formatView, PAGE_SIZES, parseView, START_VIEW } from "./url_state.ts";
 
 /** `initial` is what the page came with. */
-export function OrdersList({ initial }: { readonly initial: OrderPage }) {
+export function OrdersList({ initial }: { readonly initial: OrdersPage }) {
   const { view } = usePage();
   const { isStill, release, handlers } = useStill();
   const { orders: fresh, hasMore, isLoading, problem } = useOrders(initial);
@@ -42,7 +44,7 @@ export function OrdersList({ initial }: { readonly initial: OrderPage }) {
         ? <NoOrders isLoading={isLoading} />
         : (
           <ol class="order-rows" aria-busy={isLoading} {...handlers}>
-            {orders.map((order) => <OrderRow key={order.id} order={order} />)}
+            {orders.map((order, i) => <OrderRow key={i} order={order} />)}
           </ol>
         )}
       {orders.length > 0 && (
@@ -57,11 +59,11 @@ export function OrdersList({ initial }: { readonly initial: OrderPage }) {
 }
 
 /** The orders that the filters leave: without any, those of the pulse, which has more than a first page. */
-function useOrders(initial: OrderPage) {
+function useOrders(initial: OrdersPage) {
   const { api, view: { status, search, limit }, pulse } = usePage();
   const isInPulse = status === null && search === "" && limit === START_VIEW.limit;
   const load = () => api.listOrders({ status, search, limit });
-  const { value, isLoading, problem } = useFresh<OrderPage>(load, JSON.stringify([status, search, limit]), {
+  const { value, isLoading, problem } = useFresh<OrdersPage>(load, JSON.stringify([status, search, limit]), {
     tick: pulse.at,
     isHeld: isInPulse,
     initial,

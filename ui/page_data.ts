@@ -5,18 +5,12 @@
  */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
-import type { LiveOrder, LivePulse } from "../shared/ops/live.ts";
+import type { OrdersPage, OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat, StoryQueue } from "../shared/ops/story.ts";
 import type { ApiClient } from "./api.ts";
 import type { Navigate } from "./hooks.ts";
 import type { ViewState } from "./url_state.ts";
-
-/** Orders, newest first; `nextCursor` is null where this is the last page. */
-export interface OrderPage {
-  readonly orders: readonly LiveOrder[];
-  readonly nextCursor: string | null;
-}
 
 /** The addresses of the island's script and of the style sheet. */
 export interface PageAssets {
@@ -34,7 +28,7 @@ export interface PageData {
   readonly view: ViewState;
   readonly pulse: LivePulse;
   /** The orders that the view's filters leave, at most as many as its limit. */
-  readonly orders: OrderPage;
+  readonly orders: OrdersPage;
   /** The story of the view's order; null where none is chosen, or there is no such order. */
   readonly story: ToldStory | null;
   readonly scenarios: readonly ScenarioInfo[];

@@ -122,7 +122,6 @@ export function SetDialog({ id }: { readonly id: string }) {
           caption="To whom they go"
           columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
           rows={consumers}
-          keyOf={({ consumer }) => consumer}
         />
       )}
       {state !== "PREPARED" && (
@@ -141,7 +140,7 @@ export function SetDialog({ id }: { readonly id: string }) {
       <Decide set={set} onDone={refresh} />
       <details>
         <summary>{events.length < total ? "The first messages" : "The messages"}</summary>
-        <Table caption="The messages, in the order of sending" columns={EVENTS} rows={events} keyOf={keyOf} />
+        <Table caption="The messages, in the order of sending" columns={EVENTS} rows={events} />
       </details>
     </Dialog>
   );
@@ -234,7 +233,6 @@ function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: ()
   );
 }
 
-const keyOf = ({ position }: ReplayEventJson) => String(position);
 const EVENTS: readonly Column<ReplayEventJson>[] = [
   ["Message", (message) => <MessageLink message={message} />],
   ["To", ({ consumer }) => consumer],

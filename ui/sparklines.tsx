@@ -5,7 +5,8 @@
  */
 import { useRef } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
-import { formatCount, formatDuration, formatRate } from "./format.ts";
+import { duration } from "../shared/words.ts";
+import { formatCount, formatRate } from "./format.ts";
 import { usePage } from "./page_data.ts";
 
 interface Figure {
@@ -18,8 +19,8 @@ const FIGURES: readonly Figure[] = [
   { label: "orders per second", of: ({ rates }) => rates.orders, format: formatRate },
   { label: "events per second", of: ({ rates }) => rates.events, format: formatRate },
   { label: "waiting in the outbox", of: ({ outbox }) => outbox.pending, format: formatCount },
-  { label: "order to outcome, half within", of: ({ latency }) => latency.p50, format: formatDuration },
-  { label: "order to outcome, 99 of 100", of: ({ latency }) => latency.p99, format: formatDuration },
+  { label: "order to outcome, half within", of: ({ latency }) => latency.p50, format: duration },
+  { label: "order to outcome, 99 of 100", of: ({ latency }) => latency.p99, format: duration },
 ];
 
 /** How far back the lines go, in milliseconds; one sample a second is as fine as a line can show. */

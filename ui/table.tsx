@@ -1,5 +1,6 @@
 /**
- * A list as a table. On a narrow screen each row is a card.
+ * A list as a table, whose rows change in their places: nothing moves while new ones come. On a narrow screen each row is a
+ * card.
  *
  * @module
  */
@@ -12,10 +13,9 @@ interface TableProps<T> {
   readonly caption: string;
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
-  readonly keyOf: (row: T) => string;
 }
 
-export function Table<T>({ caption, columns, rows, keyOf }: TableProps<T>) {
+export function Table<T>({ caption, columns, rows }: TableProps<T>) {
   return (
     <table class="data" role="table">
       <caption class="visually-hidden">{caption}</caption>
@@ -25,8 +25,8 @@ export function Table<T>({ caption, columns, rows, keyOf }: TableProps<T>) {
         </tr>
       </thead>
       <tbody role="rowgroup">
-        {rows.map((row) => (
-          <tr key={keyOf(row)} role="row">
+        {rows.map((row, i) => (
+          <tr key={i} role="row">
             {columns.map(([label, cell]) => (
               <td key={label} role="cell" data-label={label}>
                 <div>{cell(row)}</div>

@@ -151,7 +151,11 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
   return { name, variables: [...CONSUMER_VARIABLES, ...variables], work };
 }
 
-/** Takes the name of a consumer for its role. Errors: `ConfigError` where another role consumes from the queue, and has the inbox under its name. */
+/**
+ * Takes the name of a consumer for its role.
+ *
+ * Errors: `ConfigError` where another role consumes from the queue, and has the inbox under its name.
+ */
 export async function takeName(sql: Sql, queue: string, role: DatabaseRole): Promise<void> {
   const owner = await ownConsumer(sql, queue);
   if (owner === role) return;

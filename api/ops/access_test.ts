@@ -17,30 +17,15 @@ Deno.test("isSame() tells any two texts apart, whatever they have in common", ()
   }
 });
 
-async function from(address: string, url: string, init?: RequestInit, token?: string): Promise<number> {
-  return await (await appWith(token, address).request(url, init)).json();
-}
-
-Deno.test("without a token, only who calls from this machine under its own name is let in; with one, who has it", async () => {
-  assertEquals(await from("127.0.0.1", "http://127.0.0.1/"), 200);
-  assertEquals(await from("::1", "http://[::1]/"), 200);
-  assertEquals(await from("192.168.1.5", "http://127.0.0.1/"), 403);
-  assertEquals(await from("127.0.0.1", "http://evil.example/"), 403);
-  const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
-  assertEquals(await from("127.0.0.1", "http://127.0.0.1/", {}, TOKEN), 401);
-  assertEquals(await from("127.0.0.1", "http://127.0.0.1/", bearer(`${TOKEN}x`), TOKEN), 401);
-  assertEquals(await from("192.168.1.5", "http://api.example/", bearer(TOKEN), TOKEN), 200);
-});
-
 /** An application that asks for `token`: `/in` signs in, `/` answers with the status of the refusal, or 200. */
-function appWith(token: string | undefined, address: string | null = null) {
+function appWith(token: string) {
   const app = new Hono<ApiEnv>();
   app.get("/in", async (c) => {
-    await signIn(c, token ?? "");
+    await signIn(c, token);
     return c.text("");
   });
   app.get("/", async (c) => {
-    const refused = await refusalOf({ token, remoteAddress: () => address }, c);
+    const refused = await refusalOf({ token, remoteAddress: () => null }, c);
     return c.json(refused?.status ?? 200);
   });
   return app;

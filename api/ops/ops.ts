@@ -87,7 +87,7 @@ export function opsRoutes(deps: AppDeps): App {
     operationsRoute(opsSql),
     messagesRoute(deps),
   );
-  app.route("/scenarios", scenarioRoutes(deps));
+  app.route("/scenarios", scenarioRoutes(withRecord));
   if (deps.faults) app.route("/faults", faultRoutes(withRecord, deps.faults));
   else app.all("/faults", (c) => problemResponse(c, faultsAreOff(c)));
   app.route("/holds", holdRoutes(withRecord));

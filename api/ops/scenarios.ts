@@ -11,14 +11,14 @@ import { armFaults } from "../../shared/ops/faults.ts";
 import { ORDER_ID } from "../../shared/process/tracing.ts";
 import { SCENARIO_USER } from "../../shared/scenarios.ts";
 import { causeOf } from "../correlation.ts";
-import type { AppDeps } from "../deps.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import { orderJson } from "../orders.ts";
 import { faultsAreOff, headStart } from "./faults.ts";
+import type { OpsDeps } from "./operations.ts";
 import { needsFaults, type Scenario, SCENARIOS } from "./scenario_list.ts";
 
-type ScenarioDeps = Pick<AppDeps, "placeOrder" | "opsSql" | "publisher" | "faults">;
+type ScenarioDeps = Pick<OpsDeps, "placeOrder" | "opsSql" | "publisher" | "faults" | "record">;
 
 const SCENARIO_AMOUNT = "49.90";
 /** How long the broker may take to confirm a scenario's message, in milliseconds. */
@@ -55,7 +55,10 @@ export function scenarioRoutes(deps: ScenarioDeps): App {
       },
       handle: async ({ c }) => {
         const cause = causeOf(c);
-        const order = await play(scenarioOr404(c, deps), deps, cause);
+        const scenario = scenarioOr404(c, deps);
+        const order = await play(scenario, deps, cause);
+        const subject = { scenario: scenario.name, orderId: order.id };
+        await deps.record(deps.opsSql, c, { action: "play scenario", subject });
         c.get("span")?.setAttribute(ORDER_ID, order.id);
         c.header("location", `/orders/${order.id}`);
         return orderJson(order);

@@ -206,9 +206,10 @@ function tellPublished(entry: Of<"published">, state: State): Told {
   const { message, name } = messageFor(entry, state);
   const at = timeOf(entry.at);
   const wasSent = message.copies.size > 0;
-  const bound = send(message, at, state);
+  const bound = send(message, state);
   const waitedMs = at - (message.emittedAt ?? at);
   message.publishedAt = at;
+  for (const copy of message.copies.values()) copy.sentAt ??= at;
   const refused = entry.retryCount > 0
     ? ` The broker had refused it ${entry.retryCount === 1 ? "once" : `${entry.retryCount} times`} before.`
     : "";
@@ -236,14 +237,15 @@ function tellPublished(entry: Of<"published">, state: State): Told {
 }
 
 /** Has every queue that is bound to the message get its copy; answers with these queues. */
-function send(message: Message, at: number | null, { queues }: State): string[] {
+function send(message: Message, { queues }: State): string[] {
   const bound = queues.filter(({ bindings }) => bindings.includes(message.type)).map(({ name }) => name);
-  for (const queue of bound) copyFor(queue, message, at);
+  for (const queue of bound) copyFor(queue, message);
   return bound;
 }
 
-function copyFor(consumer: string, { copies }: Message, sentAt: number | null = null): Copy {
-  const copy = copies.get(consumer) ?? { state: "waits", sentAt, retries: 0, cause: null, tookMs: 0 };
+function copyFor(consumer: string, { copies }: Message): Copy {
+  const copy = copies.get(consumer) ??
+    { state: "waits", sentAt: null, retries: 0, cause: null, tookMs: 0 };
   copies.set(consumer, copy);
   return copy;
 }
@@ -261,7 +263,7 @@ function tellProcessed(entry: Of<"processed">, follows: readonly Entry[], state:
   const { message, name } = messageFor(entry, state);
   const isNoted = message.publishedAt !== null;
   const wasQueued = message.copies.has(consumer);
-  send(message, null, state);
+  send(message, state);
   const copy = copyFor(consumer, message);
   arrive(copy, timeOf(entry.at));
   const events = follows.filter((each) => each.kind === "emitted");
@@ -325,7 +327,7 @@ function noteRow(type: string, consumer: string, state: State): void {
 function tellCopy(entry: Of<keyof typeof COPY_BEATS>, state: State): Told {
   const { kind, consumer } = entry;
   const { message, name } = messageFor(entry, state);
-  send(message, null, state);
+  send(message, state);
   const copy = copyFor(consumer, message);
   const { beat, to, cause, title, text } = COPY_BEATS[kind];
   const at = timeOf(entry.at);

@@ -133,6 +133,19 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
     says:
       "It had waited 3.2 s in its queue: the broker held it back, or its consumer was away, held or behind.",
   },
+  "a consumer that was away, while another one was quicker than the relay's note": {
+    timeline: [
+      processed(2, "payment.succeeded", "orders.payment-events.v1"),
+      published(4, "payment.succeeded"),
+      processed(5004, "payment.succeeded", "enrollments.payment-succeeded.v1"),
+    ],
+    told: [
+      "Orders processed payment.succeeded",
+      "The relay noted that payment.succeeded is published",
+      "delayed: Enrollments processed payment.succeeded",
+    ],
+    says: "It had waited 5.0 s in its queue",
+  },
   "a slow consumer": {
     timeline: [sent, at(4, { kind: "taken", ...on, heldMs: 2100 }), done(2104)],
     told: [

@@ -53,7 +53,7 @@ export const WHY_PROCESSED: Readonly<Partial<Record<BeatCause, string>>> = {
   lost: "It was the copy that was sent again.",
   redriven: "Its dead letter had been sent again.",
   slow:
-    "Its consumer had it for {time}: it was slow itself, or waited for the database or the payment provider.",
+    "Its consumer had it for {time}: it was slow or held, or waited for the database or the payment provider.",
 };
 
 /** And with one that is absorbed. */

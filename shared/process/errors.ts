@@ -69,7 +69,7 @@ function isConnectionError(error: unknown): boolean {
     typeof error.code === "string" && CONNECTION_CODE.test(error.code);
 }
 
-/** Whether a statement gave up on a lock. Whoever holds that is at fault, and no message: it passes with that transaction. */
+/** Whether a statement gave up on a lock: its holder is at fault, no message, and it passes with that transaction. */
 export function isLockTimeout(error: unknown): boolean {
   return error instanceof postgres.PostgresError && error.code === "55P03";
 }

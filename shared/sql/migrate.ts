@@ -49,11 +49,11 @@ const STATEMENT_TIMEOUT_MS = 59_999;
 /**
  * Applies what is missing, in one transaction and under a lock: any number of processes may call this at once, one of
  * them does the work and the others find it done. With `roles`, it also creates the roles of the modules and gives them
- * their grants. Where nothing is missing it costs three short queries. What is there and not known here, of a later release, is left
- * alone.
+ * their grants. Where nothing is missing it costs three short queries. What is there and not known here, of a later
+ * release, is left alone.
  *
- * Errors: `ConfigError` where the database cannot be worked with as it is; with a message that says what to do, when the user of `url` may not create tables or roles; Postgres's own
- * (55P03) when a table is in use for a whole minute.
+ * Errors: `ConfigError` where the database cannot be worked with as it is; with a message that says what to do, when the
+ * user of `url` may not create tables or roles; Postgres's own (55P03) when a table is in use for a whole minute.
  */
 export async function migrate(url: string, options: { readonly roles: boolean }): Promise<void> {
   const settings = { lock_timeout: "0" }; // one migrates and the others wait for it; a table is not waited for

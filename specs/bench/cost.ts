@@ -6,14 +6,14 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
-import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
+import { startCutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { settled } from "../support/ledger.ts";
 import { placeOrders } from "../support/place_orders.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 import type { Bench, BenchPart, BenchRow } from "./bench.ts";
-import { putLoadUnseen, startFlowStack, startMachineMeter } from "./services.ts";
+import { putLoadUnseen, startMachineMeter } from "./services.ts";
 
 const CONNECTIONS = 64;
 
@@ -98,17 +98,15 @@ export const restPart: BenchPart = {
   name: "rest",
   about: "how often one order at rest asks the database, and commits, counted by a proxy before it",
   async run({ services, size, say }) {
-    await using resources = new AsyncDisposableStack();
-    let wire: CutProxy | undefined;
-    const via = <Urls extends { readonly database: string }>(urls: Urls) => {
-      wire = resources.use(startCutProxy(urls.database, 5432));
-      return { ...urls, database: wire.url };
-    };
-    await using stack = await startFlowStack(services, { via });
+    await using db = await services.database();
+    await using broker = services.broker();
+    await using wire = startCutProxy(db.url, 5432);
+    const urls = { database: wire.url, broker: broker.url };
+    await using stack = await startStack({}, { services: { db, broker }, urls });
     const count = async () => {
-      const [row] = await stack.db.sql<{ commits: number }[]>`
+      const [row] = await db.sql<{ commits: number }[]>`
         select pg_snapshot_xmax(pg_current_snapshot())::text::float8 as commits`; // only what writes or notifies has a number
-      return { roundTrips: wire?.roundTrips() ?? 0, commits: row?.commits ?? 0 };
+      return { roundTrips: wire.roundTrips(), commits: row?.commits ?? 0 };
     };
     const orders = size(40, 3);
     say(`${orders} orders one at a time, after a warm-up`);

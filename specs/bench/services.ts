@@ -9,7 +9,7 @@ import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
 import { startTestServer } from "../support/test_postgres.ts";
 import { ownSchema, type TestSchema } from "../support/test_schema.ts";
-import { type StackOptions, startStack, type TestStack } from "../support/test_stack.ts";
+import { startStack, type TestStack } from "../support/test_stack.ts";
 import { runScript } from "./bench.ts";
 
 /** Services, and how to get an empty place on them. */
@@ -47,14 +47,11 @@ export async function startBenchServices(): Promise<BenchServices> {
 }
 
 /** Starts all processes with default settings, on a database and queues that are deleted with the stack. */
-export async function startFlowStack(
-  services: BenchServices,
-  options: Pick<StackOptions, "via"> = {},
-): Promise<TestStack> {
+export async function startFlowStack(services: BenchServices): Promise<TestStack> {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(await services.database());
   const broker = resources.use(services.broker());
-  const stack = resources.use(await startStack({}, { ...options, services: { db, broker } }));
+  const stack = resources.use(await startStack({}, { services: { db, broker } }));
   const owned = resources.move();
   return { ...stack, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -94,7 +94,7 @@ const { OUTBOX_PUBLISHER_BATCH_SIZE: BATCH } = readConfig(["OUTBOX_PUBLISHER_BAT
 
 export const relayPart: BenchPart = {
   name: "relay",
-  about: "events per second of a backlog that the relay drains, beside amqplib alone with the same messages",
+  about: "events per second of a backlog that the relay drains, beside amqplib alone with as many like them",
   async run(bench) {
     const { services, size, say } = bench;
     const events = size(200_000, 2000);

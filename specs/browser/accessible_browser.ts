@@ -32,6 +32,12 @@ Deno.test("axe finds nothing to object to in any view, wide or narrow, light or 
     "an event",
     () => sql<{ id: string }[]>`select id from outbox_events where order_id = ${id} limit 1`,
   );
+  const prepared = await fetch(`${stack.url}/ops/dead-letters/sets`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ ids: [letter] }),
+  });
+  const { id: set } = await prepared.json();
   const found: string[] = [];
   for (const [width, dark] of [[1440, false], [1440, true], [800, false], [390, true]] as const) {
     await using opened = await openPage(stack.url, { width, dark });
@@ -43,6 +49,7 @@ Deno.test("axe finds nothing to object to in any view, wide or narrow, light or 
       "/?tab=messages&list=dead",
       `/?tab=messages&event=${event}`,
       `/?letter=${letter}`,
+      `/?set=${set}`,
       ...PANELS.filter(Boolean).map((panel) => `/?panel=${panel}`),
     ];
     for (const view of views) {

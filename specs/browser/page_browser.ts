@@ -79,7 +79,7 @@ Deno.test("holds stop an order at a part of the machine, and steps let it throug
   await page.locator(".health").getByText(/The relay is held until/).waitFor();
   await page.getByRole("button", { name: "Order success" }).click();
   const rows = page.locator(".story-rows li");
-  await page.locator(".order-head").getByText(/held/).waitFor({ timeout: PATIENCE_MS }); // why not yet
+  await page.locator(".order-head").getByText(/below the diagram/).waitFor({ timeout: PATIENCE_MS }); // why not yet
   assertEquals(await rows.allTextContents().then((all) => all.length), 1);
 
   await hold("payments.order-created, before its commit"); // where one can stop inside of it
@@ -125,7 +125,7 @@ Deno.test("dead letters are sent again as the set that was counted, one edited, 
   const id = await play(stack, "provider-down");
   await using opened = await openPage(`${stack.url}/?order=${id}`);
   const { page, troubles } = opened;
-  await page.locator(".order-head").getByText(/redrive/).waitFor({ timeout: PATIENCE_MS }); // why not yet, and what helps
+  await page.getByRole("link", { name: "Send it again, or discard it." }).waitFor({ timeout: PATIENCE_MS }); // why not yet, and what helps
   await page.goto(`${stack.url}/?tab=messages&list=dead`);
   const rows = page.locator("main tbody tr");
   await rows.filter({ hasText: "order.created" }).first().waitFor({ timeout: PATIENCE_MS });

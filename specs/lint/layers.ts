@@ -26,6 +26,7 @@ const engine = [
   "shared/broker/",
   ...sqlForEveryModule,
   "shared/sql/set_aside.ts",
+  "shared/sql/event_history.ts",
   "workers/relay/",
   "workers/consumer.ts",
 ];

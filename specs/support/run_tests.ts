@@ -11,13 +11,15 @@ import { MIGRATED } from "./test_schema.ts";
 
 /** The files that take longest, the longest first. All others follow in the order of their names. */
 const LONGEST = [
-  "specs/contributing_test.ts",
   "specs/lessons_test.ts",
   "specs/failure_matrix_test.ts",
-  "workers/dev/main_test.ts",
-  "specs/fuzz_http_test.ts",
-  "specs/exactly_once_test.ts",
   "specs/chaos/chaos_test.ts",
+  "specs/contributing_test.ts",
+  "specs/outage_test.ts",
+  "workers/dev/main_test.ts",
+  "specs/exactly_once_test.ts",
+  "specs/fuzz_http_test.ts",
+  "specs/model_test.ts",
 ];
 
 /** More than the 200 of a single system: several run at once. */

@@ -51,28 +51,28 @@ export interface CuttableStack extends TestStack {
 /** As {@linkcode startStack}, supervised, with a proxy before the database and one before the broker. */
 export async function startCuttableStack(
   env: Record<string, string> = {},
-  options: Omit<StackOptions, "via" | "revive"> = {},
+  options: Omit<StackOptions, "urls" | "revive"> = {},
 ): Promise<CuttableStack> {
   await using resources = new AsyncDisposableStack();
-  let wires: CuttableStack["wires"] | undefined;
-  const via = (urls: ServiceUrls): ServiceUrls => {
-    wires = {
-      database: resources.use(startCutProxy(urls.database, 5432)),
-      broker: resources.use(startCutProxy(urls.broker, 5672)),
-    };
-    return { database: wires.database.url, broker: wires.broker.url };
+  const services = options.services ??
+    { db: resources.use(await testSchema()), broker: resources.use(await testBroker()) };
+  const wires = {
+    database: resources.use(startCutProxy(services.db.url, 5432)),
+    broker: resources.use(startCutProxy(services.broker.url, 5672)),
   };
-  const stack = await startStack(env, { ...options, via, revive: true });
-  resources.use(stack);
-  if (!wires) throw new Error("The stack was started without its wires");
+  const urls = { database: wires.database.url, broker: wires.broker.url };
+  const stack = resources.use(await startStack(env, { ...options, services, urls, revive: true }));
   const owned = resources.move();
   return { ...stack, wires, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** How a stack is started. */
 export interface StackOptions {
-  /** Puts something between the processes and the services. */
-  readonly via?: (urls: ServiceUrls) => ServiceUrls;
+  /**
+   * Where the processes find the services, if not where these are; the broker's may be those of a cluster's nodes, as in
+   * `AMQP_URL`.
+   */
+  readonly urls?: { readonly database: string; readonly broker: string };
   /** Whether a process that ends by itself is started again, as the supervisor does. */
   readonly revive?: boolean;
   /** The database, migrated, and the broker, both their caller's to dispose of; unless told, the test's own. */
@@ -89,9 +89,6 @@ export interface StackOptions {
   readonly metrics?: boolean;
 }
 
-/** Where the services are; the broker's may be those of a cluster's nodes, as in `AMQP_URL`. */
-export type ServiceUrls = { readonly database: string; readonly broker: string };
-
 const ALL = PROCESSES.map(({ name }) => name);
 
 /** Starts processes on a database and queues of their own, and waits until the API is ready. */
@@ -100,7 +97,6 @@ export async function startStack(
   options: StackOptions = {},
 ): Promise<TestStack> {
   const {
-    via = (urls) => urls,
     revive = false,
     services,
     logs,
@@ -117,7 +113,7 @@ export async function startStack(
   const url = `http://127.0.0.1:${port}`;
   const running = new Map<string, TestProcess>();
   const crashes: string[] = [];
-  const urls = via({ database: db.url, broker: broker.url });
+  const urls = options.urls ?? { database: db.url, broker: broker.url };
   const childEnv = childEnvironment(Deno.env.toObject(), {
     DATABASE_URL: urls.database,
     AMQP_URL: urls.broker,

@@ -1,15 +1,9 @@
 import type { ReceivedEvent } from "../../shared/events.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import {
-  isFinal,
-  ORDER_STATUSES,
-  ORDER_TRANSITIONS,
-  type OrderStatus,
-  type OrderTrigger,
-} from "../../shared/order_status.ts";
+import { isFinal, type OrderStatus, type OrderTrigger } from "../../shared/order_status.ts";
 import { received } from "../../specs/support/test_events.ts";
-import { type BatchDecision, decideBatch } from "./move_orders.ts";
+import { decideBatch } from "./move_orders.ts";
 
 type Received = ReceivedEvent<OrderTrigger>;
 
@@ -93,43 +87,6 @@ Deno.test("decideBatch() ends every order as its story says, however its events 
     assertEquals([[...statuses], refunds], end, "a repeat of everything must change nothing");
   }));
 });
-
-const histories = fc.record({
-  before: fc.array(fc.option(fc.constantFrom(...ORDER_STATUSES), { nil: undefined }), {
-    minLength: 1,
-    maxLength: 5,
-  }),
-  events: fc.array(
-    fc.record({ order: fc.nat(4), type: fc.constantFrom(...ORDER_TRANSITIONS.map(({ on }) => on)) }),
-    { maxLength: 15 },
-  ),
-}).map(({ before, events }) => ({
-  before: new Map(before.flatMap((status, i) => status ? [[idOf(i), status] as const] : [])),
-  events: events.map(({ order, type }) => EVENTS[type](idOf(order))),
-}));
-
-Deno.test("decideBatch() decides the same wherever a history is cut into batches, and each order for itself", () => {
-  fc.assert(fc.property(histories, fc.nat(15), ({ before, events }, cut) => {
-    const whole = decideBatch(events, before, now);
-    const first = decideBatch(events.slice(0, cut), before, now);
-    const rest = decideBatch(events.slice(cut), new Map([...before, ...ends(first)]), now);
-    assertEquals([...first.outcomes, ...rest.outcomes], whole.outcomes);
-    assertEquals([...first.settled, ...rest.settled], whole.settled);
-    assertEquals(new Map([...ends(first), ...ends(rest)]), new Map(ends(whole)));
-    assertEquals(first.outgoing.length + rest.outgoing.length, whole.outgoing.length);
-
-    for (const id of new Set(events.map(({ event }) => event.data.orderId))) {
-      const isOurs = ({ event }: Received) => event.data.orderId === id;
-      const alone = decideBatch(events.filter(isOurs), before, now);
-      assertEquals(alone.outcomes, whole.outcomes.filter((_, i) => isOurs(pick(events, i))));
-      assertEquals(alone.changes, whole.changes.filter((change) => change.id === id));
-    }
-  }));
-});
-
-function ends({ changes }: BatchDecision): [string, OrderStatus][] {
-  return changes.map(({ id, to }) => [id, to]);
-}
 
 function storyOf(name: string) {
   const story = STORIES[name];

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { type ConfirmChannel, connect } from "amqplib";
-import { bindingsOf, declareTopology, readQueueDepths } from "../../shared/broker/connection.ts";
-import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { bindingsOf, readQueueDepths } from "../../shared/broker/connection.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
+import { openWire } from "../../shared/broker/testdata/wire.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { closeLetters, listDeadLetters } from "../../shared/ops/dead_letters.ts";
 import { beforeCommit, holdPart, resumePart } from "../../shared/ops/holds.ts";
@@ -15,7 +15,7 @@ import {
 } from "../../shared/sql/set_aside.ts";
 import type { Topology } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { type TestBroker, testBroker, testTopology } from "../../specs/support/test_broker.ts";
+import { testBroker, testTopology } from "../../specs/support/test_broker.ts";
 import {
   insertPublished,
   newLetter,
@@ -76,24 +76,6 @@ function takingBroker(topology: Topology): ReconcileWire & { readonly sent: Map<
     consumers: 1,
   }));
   return { publisher, readQueues: () => Promise.resolve(queues), sent };
-}
-
-interface RealWire extends ReconcileWire, AsyncDisposable {
-  readonly channel: ConfirmChannel;
-}
-
-/** A real broker; its queues count as consumed. */
-async function wireTo({ url, topology }: TestBroker): Promise<RealWire> {
-  const model = await connect(url);
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, topology);
-  return {
-    channel,
-    publisher: createPublisher(channel),
-    readQueues: async () =>
-      (await readQueueDepths(channel, topology)).map((queue) => ({ ...queue, consumers: 1 })),
-    [Symbol.asyncDispose]: () => model.close(),
-  };
 }
 
 /** An `order.created` that was published, now or so long ago. */
@@ -168,7 +150,12 @@ Deno.test("a letter of a spoilt copy hides no loss; one of the event itself, or 
 Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer alone, until it has it", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  await using wire = await wireTo(broker);
+  await using wired = await openWire(broker);
+  const { channel, publisher } = wired;
+  const readQueues = async () =>
+    // as if somebody consumed them
+    (await readQueueDepths(channel, broker.topology)).map((queue) => ({ ...queue, consumers: 1 }));
+  const wire = { publisher, readQueues };
   const { enrollmentsPaymentSucceeded: lacking, ordersPaymentEvents } = broker.topology.queues;
   const at = new Date(Date.now() - HOUR_MS);
   const id = await insertPublished(db.sql, "payment.succeeded", paymentSucceeded().event.data, { at });
@@ -178,10 +165,10 @@ Deno.test("createReconciler() re-sends what a consumer lacks, to that consumer a
   assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 });
   await passAnHour(db);
   assertEquals(await pass(reconciler, wire), {}, "what waits in the queue must not be added to");
-  const message = await wire.channel.get(lacking.name, { noAck: true });
+  const message = await channel.get(lacking.name, { noAck: true });
   assertEquals(message && message.properties.messageId, id);
   assertEquals(await pass(reconciler, wire), { [lacking.name]: 1 }, "an hour later that copy is lost too");
-  await wire.channel.purgeQueue(lacking.name);
+  await channel.purgeQueue(lacking.name);
   assertEquals(await pass(reconciler, wire), {}, "the second copy may be in its hands");
   await process(db, lacking.name);
   await passAnHour(db);

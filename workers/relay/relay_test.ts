@@ -1,10 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { type ChannelModel, type ConfirmChannel, connect as connectBroker, type Options } from "amqplib";
+import type { ConfirmChannel, Options } from "amqplib";
 import type { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
-import { declareTopology } from "../../shared/broker/connection.ts";
-import { createPublisher, type Publisher, type Route, toExchange } from "../../shared/broker/publish.ts";
-import { CONSUMED_TYPES } from "../../shared/topology.ts";
+import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import { openWire, type Wire } from "../../shared/broker/testdata/wire.ts";
 import { parseEvent } from "../../shared/events.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { openSession } from "../../shared/sql/session.ts";
@@ -25,33 +24,12 @@ import { nextPauseMs, relayBatch, type RelayOptions, startRelay } from "./relay.
 
 shareTestSchema();
 
-interface Wire extends AsyncDisposable {
-  readonly model: ChannelModel;
-  readonly channel: ConfirmChannel;
-  readonly publisher: Publisher;
-  readonly route: Route;
-}
-
-async function wire(broker: TestBroker): Promise<Wire> {
-  const model = await connectBroker(broker.url);
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, broker.topology);
-  const publisher = createPublisher(channel);
-  return {
-    model,
-    channel,
-    publisher,
-    route: toExchange(broker.topology.exchange, CONSUMED_TYPES),
-    [Symbol.asyncDispose]: () => model.close().catch(() => {}),
-  };
-}
-
 /** A database, and a broker with a wire to it. */
 async function stage() {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(await testSchema());
   const broker = resources.use(await testBroker());
-  const wired = resources.use(await wire(broker));
+  const wired = resources.use(await openWire(broker));
   const owned = resources.move();
   return { db, broker, wired, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
@@ -137,7 +115,7 @@ Deno.test("relayBatch() sets an unroutable event aside with its reason; the othe
 Deno.test("relayBatch() spends no row when the connection goes away under it, and loses none", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  const wired = await wire(broker);
+  const wired = await openWire(broker);
   await appendEvents(db.sql, Array.from({ length: 200 }, () => orderCreated()));
   const relayed = relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 1000);
   await wired.model.close();
@@ -146,7 +124,7 @@ Deno.test("relayBatch() spends no row when the connection goes away under it, an
   assertEquals(batch.published + batch.unanswered, 200);
   const [row] = await db.sql`select max(retry_count) as retries from outbox_events`;
   assertEquals(row?.retries, 0);
-  await using again = await wire(broker);
+  await using again = await openWire(broker);
   await relayBatch(db.session("orderflow_relay"), again.publisher, again.route, 1000);
   assertEquals(await unpublished(db), 0);
 });
@@ -250,8 +228,8 @@ Deno.test("startRelay() switched off publishes only when ticked, and keeps a tic
 Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  await using one = await wire(broker);
-  await using two = await wire(broker);
+  await using one = await openWire(broker);
+  await using two = await openWire(broker);
   await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
   const relays = [one, two].map((wired) => start(db, wired, { batchSize: 100 }));
   await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
@@ -325,7 +303,7 @@ async function appendAndWake(sql: Sql): Promise<void> {
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
 async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
-  const wired = await wire(broker);
+  const wired = await openWire(broker);
   wired.channel.on("error", () => {});
   const offending = new Proxy(wired.channel, {
     get(channel, name) {

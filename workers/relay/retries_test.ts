@@ -1,8 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { connect } from "amqplib";
 import { setTimeout as delay } from "node:timers/promises";
-import { declareTopology } from "../../shared/broker/connection.ts";
-import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
+import { openWire } from "../../shared/broker/testdata/wire.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
 import { insertRetries, type NewRetry } from "../../shared/sql/set_aside.ts";
@@ -18,7 +17,7 @@ shareTestSchema();
 Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and with its past; who has no queue gets it later", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using wired = await openWire(broker);
   const retry = { ...retryFor(broker), tracestate: "rojo=1" };
   await insertRetries(db.sql, [retry, { ...retry, consumer: "nobody" }, {
     ...retryFor(broker),
@@ -69,7 +68,7 @@ Deno.test("sendDue() waits for a silent broker once, and for all consumers toget
 Deno.test("keepRetrying() wakes for a new retry and sends it when it is due, far ahead of its poll", async () => {
   await using db = await testSchema();
   await using broker = await testBroker();
-  await using wired = await wire(broker);
+  await using wired = await openWire(broker);
   const stop = new AbortController();
   const sql = db.as("orderflow_relay");
   const retrying = keepRetrying(
@@ -96,16 +95,4 @@ function retryFor({ topology }: TestBroker): NewRetry {
 
 async function readWaiting(sql: Sql) {
   return await sql<{ consumer: string }[]>`select consumer from delayed_retries where due_at is not null`;
-}
-
-async function wire(broker: TestBroker) {
-  const model = await connect(broker.url);
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, broker.topology);
-  return {
-    model,
-    channel,
-    publisher: createPublisher(channel),
-    [Symbol.asyncDispose]: () => model.close().catch(() => {}),
-  };
 }

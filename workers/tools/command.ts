@@ -47,28 +47,6 @@ export type FlagValues<F extends Flags> = Readonly<z.infer<z.ZodObject<F>>>;
 
 const isSwitch = (schema: z.ZodType<unknown>) => schema.safeParse(true).success;
 
-/** What `--help` prints: what a task does, its flags in groups by their heads, `ends` about the exit codes, an example. */
-export function usageOf(
-  task: string,
-  about: string,
-  groups: Record<string, Flags>,
-  ends: string,
-  example: string,
-) {
-  const line = (flag: string, about = "") => `  ${flag.padEnd(29)}${about}\n`;
-  const lineOf = ([name, schema]: [string, z.ZodType<unknown>]) => {
-    const value = schema.safeParse(undefined).data ?? schema.meta()?.title;
-    return line(`--${name}${isSwitch(schema) ? "" : `=${value}`}`, schema.description);
-  };
-  const listed = Object.entries(groups)
-    .map(([head, flags]) => `\n${head}\n${Object.entries(flags).map(lineOf).join("")}`);
-  const called = `deno task ${task}`;
-  return `${called}: ${about}\n${listed.join("")}${line("--help", "print this")}
-${ends}
-
-Example: ${`${called} ${example}`.trimEnd()}`;
-}
-
 /**
  * Reads `args`: `--flag=value` or `--flag value`. With `takesRest`, words that are no flags are kept. Null where `--help`
  * or `-h` is among them, whatever else is wrong.
@@ -147,35 +125,6 @@ export function teller(json: boolean): (text: string, value?: object) => void {
   };
 }
 
-/** A task of the command line: the text of its `--help`, what reads its arguments (null for `--help`), and its work. */
-interface Command<O> {
-  readonly task: string;
-  readonly usage: string;
-  readonly read: (args: readonly string[]) => O | null;
-  /** Answers with the exit code. */
-  readonly run: (options: O) => Promise<number>;
-}
-
-/**
- * Runs a task, and answers with its exit code. What the task throws is told on standard error in its message alone: a
- * `UsageError` is 64, a `ConfigError` 78, anything else 1.
- */
-export async function runCommand<O>(
-  { task, usage, read, run }: Command<O>,
-  args: readonly string[],
-): Promise<number> {
-  try {
-    const options = read(args);
-    if (options !== null) return await run(options);
-    console.log(usage);
-    return EXIT_DONE;
-  } catch (error) {
-    const isUsage = error instanceof UsageError;
-    console.error(`${messageOf(error)}${isUsage ? ` (deno task ${task} --help says more)` : ""}`);
-    return isUsage ? EXIT_USAGE : error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE;
-  }
-}
-
 /** A task of the command line: what `--help` says of it, what it takes, and its work. */
 interface Task<F extends Flags> {
   readonly name: string;
@@ -196,17 +145,35 @@ interface Task<F extends Flags> {
  * Runs a task with the arguments of this process, which ends with it. What the task throws is told on standard error in
  * its message alone: a `UsageError` ends with 64, a `ConfigError` with 78, anything else with 1.
  */
-export async function task<F extends Flags>(
-  { name, about, flags, groups = { "How:": flags }, ends, example = "", takesRest, run }: Task<F>,
-): Promise<never> {
-  Deno.exit(
-    await runCommand({
-      task: name,
-      usage: usageOf(name, about, groups, ends, example),
-      read: (args) => readFlags(args, flags, takesRest),
-      run: (given) => run(given.flags, given.rest),
-    }, Deno.args),
-  );
+export async function task<F extends Flags>(spec: Task<F>): Promise<never> {
+  try {
+    const given = readFlags(Deno.args, spec.flags, spec.takesRest);
+    if (given) Deno.exit(await spec.run(given.flags, given.rest));
+    console.log(usageOf(spec));
+    Deno.exit(EXIT_DONE);
+  } catch (error) {
+    const isUsage = error instanceof UsageError;
+    console.error(`${messageOf(error)}${isUsage ? ` (deno task ${spec.name} --help says more)` : ""}`);
+    Deno.exit(isUsage ? EXIT_USAGE : error instanceof ConfigError ? EXIT_CONFIG : EXIT_NOT_DONE);
+  }
+}
+
+/** What `--help` prints: what a task does, its flags in groups by their heads, how it ends, an example. */
+function usageOf<F extends Flags>(
+  { name, about, flags, groups = { "How:": flags }, ends, example = "" }: Task<F>,
+): string {
+  const line = (flag: string, about = "") => `  ${flag.padEnd(29)}${about}\n`;
+  const lineOf = ([name, schema]: [string, z.ZodType<unknown>]) => {
+    const value = schema.safeParse(undefined).data ?? schema.meta()?.title;
+    return line(`--${name}${isSwitch(schema) ? "" : `=${value}`}`, schema.description);
+  };
+  const listed = Object.entries(groups)
+    .map(([head, flags]) => `\n${head}\n${Object.entries(flags).map(lineOf).join("")}`);
+  const called = `deno task ${name}`;
+  return `${called}: ${about}\n${listed.join("")}${line("--help", "print this")}
+${ends}
+
+Example: ${`${called} ${example}`.trimEnd()}`;
 }
 
 /** Where the line goes: to a terminal, which can be drawn over and has so many columns now, or elsewhere. */

@@ -10,17 +10,16 @@ import {
   EXIT_FOUND,
   EXIT_NOT_DONE,
   flag,
+  type FlagValues,
   isWanted,
   listed,
   onOff,
-  readFlags,
   refuseUnasked,
-  runCommand,
   startProgress,
+  task,
   teller,
   text,
   UsageError,
-  usageOf,
 } from "./command.ts";
 import { counted } from "../../shared/words.ts";
 import { idSchema } from "../../shared/events.ts";
@@ -67,30 +66,26 @@ const HOW = {
   ...ASKING,
   url: urlFlag,
 };
-const usage = usageOf(
-  "redrive",
-  "sends dead letters to their consumers again, or discards them",
-  { "Which of those that are open: their ids, or at least one of": WHICH, "How:": HOW },
-  `Ends with 0 when all were dealt with, 1 when it was cancelled or has failed, 2 when some are left (the broker refused
-them, or there are more than one run takes), 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
-  "--consumer=payments.order-created.v1 --newer-than=2h --dry-run",
-);
+export const REDRIVE_FLAGS = { ...WHICH, ...HOW };
 
-/** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
-export function readRedriveFlags(args: readonly string[]) {
-  const given = readFlags(args, { ...WHICH, ...HOW }, true);
-  if (!given) return null;
-  const { discard, because = null, all, set, consumer, reason, type, order, ...how } = given.flags;
+/** Makes options of the flags, and of the ids of letters. Errors: `UsageError`, which names the flag at fault. */
+export function redriveOptions(
+  { discard, because: why, all, set, consumer, reason, type, order, ...how }: FlagValues<
+    typeof REDRIVE_FLAGS
+  >,
+  words: readonly string[],
+) {
+  const because = why ?? null;
   if (discard && because === null && !how["dry-run"]) throw new UsageError("--discard takes --because=<why>");
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
   const filter = present({ consumer, reason, type, orderId: order });
   const ages = present({ from: how["newer-than"], to: how["older-than"] });
-  if ([given.rest.length > 0, all, set, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
+  if ([words.length > 0, all, set, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
     throw new UsageError(
       "Say which dead letters: ids, or at least one filter, or --all, or --set; not two of these",
     );
   }
-  const ids = given.rest.map((word) => {
+  const ids = words.map((word) => {
     const { data } = idSchema.safeParse(word);
     if (data === undefined) throw new UsageError(`${JSON.stringify(word)} is no id of a dead letter`);
     return data;
@@ -98,12 +93,13 @@ export function readRedriveFlags(args: readonly string[]) {
   refuseUnasked(how);
   return { ...how, set, ids, filter, ages, because: discard ? because ?? "" : null };
 }
+
 /** The names and values of those that are given. */
 function present<T>(values: Readonly<Record<string, T | undefined>>): [name: string, value: T][] {
   return Object.entries(values).flatMap(([name, value]) => value === undefined ? [] : [[name, value]]);
 }
 
-type RedriveOptions = NonNullable<ReturnType<typeof readRedriveFlags>>;
+type RedriveOptions = ReturnType<typeof redriveOptions>;
 
 const ROOT = "/ops/dead-letters";
 const SETS = "/ops/replays";
@@ -270,5 +266,16 @@ async function run(options: RedriveOptions): Promise<number> {
 }
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "redrive", usage, read: readRedriveFlags, run }, Deno.args));
+  await task({
+    name: "redrive",
+    about: "sends dead letters to their consumers again, or discards them",
+    flags: REDRIVE_FLAGS,
+    groups: { "Which of those that are open: their ids, or at least one of": WHICH, "How:": HOW },
+    takesRest: true,
+    ends:
+      `Ends with 0 when all were dealt with, 1 when it was cancelled or has failed, 2 when some are left (the broker refused
+them, or there are more than one run takes), 64 for a wrong usage, 78 for a wrong OPS_TOKEN.`,
+    example: "--consumer=payments.order-created.v1 --newer-than=2h --dry-run",
+    run: (flags, words) => run(redriveOptions(flags, words)),
+  });
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { z } from "zod";
-import { UsageError } from "./command.ts";
-import { databaseTime, readRedriveFlags, showOutcome } from "./redrive.ts";
+import { readFlags, UsageError } from "./command.ts";
+import { databaseTime, REDRIVE_FLAGS, redriveOptions, showOutcome } from "./redrive.ts";
 import { AT, figures, liveProcess, systemStatus } from "./testdata/statuses.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
@@ -118,7 +118,7 @@ Deno.test("deno task redrive sends what it has shown, tells what the broker refu
   assertStringIncludes(closed.err, `${unroutable} is closed: DISCARDED, a test of ours. Nothing was done.`);
 });
 
-Deno.test("readRedriveFlags() names what is wrong with the flags", () => {
+Deno.test("redriveOptions() names what is wrong with the flags", () => {
   const id = crypto.randomUUID();
   const cases: [string[], string][] = [
     [["--yes"], "Say which dead letters"],
@@ -130,5 +130,9 @@ Deno.test("readRedriveFlags() names what is wrong with the flags", () => {
     [["--all", "--discard", "--yes"], "--discard takes --because=<why>"],
     [["--all", "--because=x", "--yes"], "--because is for --discard"],
   ];
-  for (const [args, why] of cases) assertThrows(() => readRedriveFlags(args), UsageError, why);
+  const read = (args: string[]) => {
+    const given = readFlags(args, REDRIVE_FLAGS, true);
+    return given && redriveOptions(given.flags, given.rest);
+  };
+  for (const [args, why] of cases) assertThrows(() => read(args), UsageError, why);
 });

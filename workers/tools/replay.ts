@@ -8,15 +8,14 @@ import {
   EXIT_DONE,
   EXIT_NOT_DONE,
   flag,
+  type FlagValues,
   isWanted,
   listed,
-  readFlags,
   refuseUnasked,
-  runCommand,
   startProgress,
+  task,
   teller,
   UsageError,
-  usageOf,
   wholeNumber,
 } from "./command.ts";
 import { counted } from "../../shared/words.ts";
@@ -54,18 +53,10 @@ const HOW = {
   ...ASKING,
   url: urlFlag,
 };
-const usage = usageOf(
-  "replay",
-  "sends published events to their consumers once more",
-  { "Which events, at least one of": WHICH, "How:": HOW },
-  "Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.",
-  "--type=order.created --from=2026-11-22T17:00:00Z --dry-run",
-);
+export const REPLAY_FLAGS = { ...WHICH, ...HOW };
 
-/** Reads the flags; null for `--help`. Errors: `UsageError`, which names the flag at fault. */
-export function readReplayFlags(args: readonly string[]) {
-  const given = readFlags(args, { ...WHICH, ...HOW })?.flags;
-  if (!given) return null;
+/** Makes options of the flags. Errors: `UsageError`, which names the flag at fault. */
+export function replayOptions(given: FlagValues<typeof REPLAY_FLAGS>) {
   const { start, rate, "dry-run": dryRun, yes, json, url, order, "correlation-id": correlationId, ...rest } =
     given;
   const filter = { ...rest, ...order && { orderId: order }, ...correlationId && { correlationId } };
@@ -144,7 +135,7 @@ async function send(ask: AskOps, { id, total }: ReplayJson, ratePerSecond: numbe
   });
 }
 
-async function run(options: NonNullable<ReturnType<typeof readReplayFlags>>): Promise<number> {
+async function run(options: ReturnType<typeof replayOptions>): Promise<number> {
   const { start, filter, url, rate, dryRun, yes, json } = options;
   const tell = teller(json);
   const { ask, advise } = opsApi(url, ANSWER_MS);
@@ -169,5 +160,14 @@ async function run(options: NonNullable<ReturnType<typeof readReplayFlags>>): Pr
 }
 
 if (import.meta.main) {
-  Deno.exit(await runCommand({ task: "replay", usage, read: readReplayFlags, run }, Deno.args));
+  await task({
+    name: "replay",
+    about: "sends published events to their consumers once more",
+    flags: REPLAY_FLAGS,
+    groups: { "Which events, at least one of": WHICH, "How:": HOW },
+    ends:
+      "Ends with 0 when it is done, 1 when it was cancelled or has failed, 64 for a wrong usage, 78 for a wrong OPS_TOKEN.",
+    example: "--type=order.created --from=2026-11-22T17:00:00Z --dry-run",
+    run: (flags) => run(replayOptions(flags)),
+  });
 }

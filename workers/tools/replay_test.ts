@@ -1,6 +1,6 @@
 import { assertEquals, assertObjectMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { UsageError } from "./command.ts";
-import { readReplayFlags, showEnd, showSet } from "./replay.ts";
+import { readFlags, UsageError } from "./command.ts";
+import { REPLAY_FLAGS, replayOptions, showEnd, showSet } from "./replay.ts";
 import { replayOutcomeSchema, replaySchema } from "../../shared/ops/answers.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import { callApi } from "../../specs/support/http.ts";
@@ -156,7 +156,7 @@ Deno.test("deno task replay cancels the replay on Ctrl-C, and says how far it go
   assertStringIncludes(out, `Cancelled after ${row?.sent} of 10 messages: cancelled by an operator.`);
 });
 
-Deno.test("readReplayFlags() names what is wrong with the flags", () => {
+Deno.test("replayOptions() names what is wrong with the flags", () => {
   const cases: [string[], string][] = [
     [["--dry-run"], "Say which events: at least one filter, or --start"],
     [["--type=order.lost", "--dry-run"], "--type must be one of order.created"],
@@ -166,7 +166,11 @@ Deno.test("readReplayFlags() names what is wrong with the flags", () => {
     [["--start=7", "--yes"], "--start must be a uuid"],
     [["--type=order.created", `--start=${crypto.randomUUID()}`, "--yes"], "leave the filters away"],
   ];
-  for (const [args, why] of cases) assertThrows(() => readReplayFlags(args), UsageError, why);
+  const read = (args: string[]) => {
+    const given = readFlags(args, REPLAY_FLAGS);
+    return given && replayOptions(given.flags);
+  };
+  for (const [args, why] of cases) assertThrows(() => read(args), UsageError, why);
 });
 
 Deno.test("deno task replay ends with 1 where the API refuses, or is another's, and with 64 for a value that it names", async () => {
