@@ -57,31 +57,18 @@ export interface StreamHandlers {
 
 type Timer = ReturnType<typeof setTimeout>;
 
-/** A stream that is followed until it is stopped, and may be started again. */
-export interface Stream {
-  readonly start: () => void;
-  readonly stop: () => void;
-}
-
 /**
- * Follows a stream of pulses: those between two frames become one, and after a loss it is opened anew, each time after a
- * longer wait. `open` makes the source; `onFrame` and `later` are the browser's frames and timers.
+ * Follows a stream of pulses from `start()` to `stop()`, and again: after a loss it is opened anew, each time after a longer
+ * wait. `open` makes the source; `later` is the browser's timer.
  */
 export function followStream(
   { onOpen, onPulse, onLost }: StreamHandlers,
   open: () => Source,
-  onFrame: (run: () => void) => void,
   later: (run: () => void, ms: number) => Timer,
-): Stream {
+) {
   let source: Source | null = null;
   let retry: Timer | undefined;
   let wait: number = RECONNECT_MS.first;
-  let newest: string | null = null;
-  const show = () => {
-    const pulse = source && newest !== null ? parsePulse(newest) : null;
-    newest = null;
-    if (pulse) onPulse(pulse);
-  };
   const stop = () => {
     source?.close();
     clearTimeout(retry);
@@ -102,8 +89,8 @@ export function followStream(
       wait = Math.min(wait * 2, RECONNECT_MS.longest);
     };
     opened.addEventListener("pulse", ({ data }) => {
-      if (newest === null) onFrame(show);
-      newest = String(data);
+      const pulse = parsePulse(String(data));
+      if (pulse && source === opened) onPulse(pulse);
     });
   };
   return {
@@ -164,7 +151,6 @@ export function useLive(pulse: LivePulse, onRefused: () => void): Live {
         },
       },
       () => new EventSource("/ops/live"),
-      requestAnimationFrame,
       setTimeout,
     );
     stream.start();

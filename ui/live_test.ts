@@ -3,12 +3,11 @@ import type { LivePulse } from "../shared/ops/live.ts";
 import { followStream, liveStatus, serverNow, type Source } from "./live.ts";
 import { testPulse } from "./testdata/page.ts";
 
-const [first, second, third] = [testPulse(0), testPulse(1000), testPulse(2000)];
+const [first, second] = [testPulse(0), testPulse(1000)];
 
-/** A stream whose sources, frames and timers are in the test's hands. */
+/** A stream whose sources and timers are in the test's hands. */
 function handStream() {
   const sources: (Source & { isOpen: boolean; say: (pulse: unknown) => void })[] = [];
-  const frames: (() => void)[] = [];
   const waits: { ms: number; run: () => void }[] = [];
   const heard: (LivePulse | string)[] = [];
   const stream = followStream(
@@ -31,7 +30,6 @@ function handStream() {
       sources.push(source);
       return source;
     },
-    (run) => frames.push(run),
     (run, ms) => {
       waits.push({ ms, run });
       return setTimeout(() => {}, 0);
@@ -46,20 +44,16 @@ function handStream() {
     newest,
     open: () => newest().onopen?.(new Event("open")),
     lose: () => newest().onerror?.(new Event("error")),
-    paint: () => frames.splice(0).forEach((run) => run()),
   };
 }
 
-Deno.test("pulses between two frames become one, the last of them; what is no pulse is none", () => {
-  const { stream, newest, open, paint, heard } = handStream();
+Deno.test("each pulse is told; what is no pulse is none", () => {
+  const { stream, newest, open, heard } = handStream();
   stream.start();
   open();
-  newest().say(second);
-  newest().say(third);
-  paint();
   newest().say("bad");
-  paint();
-  assertEquals(heard, ["open", third]);
+  newest().say(second);
+  assertEquals(heard, ["open", second]);
 });
 
 Deno.test("a lost stream is opened again, each time after a longer wait up to a limit", () => {
@@ -78,7 +72,7 @@ Deno.test("a lost stream is opened again, each time after a longer wait up to a 
 });
 
 Deno.test("stop() closes the stream, and takes back the next attempt; start() opens one, and only one", () => {
-  const { stream, sources, newest, open, lose, paint, heard } = handStream();
+  const { stream, sources, newest, open, lose, heard } = handStream();
   stream.start();
   stream.start();
   assertEquals(sources.length, 1);
@@ -89,9 +83,8 @@ Deno.test("stop() closes the stream, and takes back the next attempt; start() op
   stream.start();
   assertEquals(sources.map(({ isOpen }) => isOpen), [false, true]);
   open();
-  newest().say(second);
   stream.stop();
-  paint();
+  newest().say(second); // on its way when it was closed
   assertEquals(heard, ["lost", "open"]);
 });
 

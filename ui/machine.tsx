@@ -6,11 +6,11 @@
  */
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { troublesOf } from "../shared/ops/health.ts";
 import { RELAY_PART } from "../shared/ops/holds.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat, Place, StoryQueue } from "../shared/ops/story.ts";
-import { formatCount } from "./format.ts";
-import { troublesOf } from "./health.ts";
+import { formatCount } from "../shared/words.ts";
 import { Holds } from "./holds.tsx";
 import { type Box, fit, type Layout, layoutMachine, LINE, type Shape, SHAPES } from "./machine_layout.ts";
 import { usePage } from "./page_data.ts";

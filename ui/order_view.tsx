@@ -5,11 +5,11 @@
  * @module
  */
 import { useRef } from "preact/hooks";
-import { isFinal, type OrderStatus } from "../shared/order_status.ts";
+import { isFinal } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { Beat } from "../shared/ops/story.ts";
 import { duration } from "../shared/words.ts";
-import { CopyButton } from "./controls.tsx";
+import { CopyButton, ViewLink } from "./controls.tsx";
 import { Film } from "./film.tsx";
 import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh } from "./hooks.ts";
@@ -18,7 +18,6 @@ import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
 import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
 import { Sparklines } from "./sparklines.tsx";
-import { formatView } from "./url_state.ts";
 
 /** `initial` is the story that the page came with. */
 export function OrderView({ initial }: { readonly initial: ToldStory | null | undefined }) {
@@ -29,9 +28,9 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
   const at = Math.min(view.beat ?? beats.length, beats.length);
   return (
     <article class="order-view" aria-label={`Order ${shortId(view.order)}`}>
-      <a class="back-to-orders" href={formatView({ ...view, order: null, beat: null, played: null })}>
+      <ViewLink class="back-to-orders" to={{ order: null, beat: null, played: null }}>
         <Icon name="left" />All orders
-      </a>
+      </ViewLink>
       {story
         ? (
           <>
@@ -107,9 +106,9 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
         <span class="visually-hidden" role="status">{`The order ${shortId(id)} is ${status}`}</span>
         {letter
           ? (
-            <a class="badge bad" href={formatView({ ...view, letter })}>
+            <ViewLink class="badge bad" to={{ letter }}>
               <Icon name="letter" />held up by a dead letter
-            </a>
+            </ViewLink>
           )
           : <span class="muted">{isFinal(status) ? `ended after ${took}` : "under way"}</span>}
         <span class="muted">
@@ -119,7 +118,7 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
       </div>
       <Steps story={story} beat={beat} />
       {!isFinal(status) && now - Date.parse(createdAt) > WAITS_MS && <Why orderId={id} />}
-      {played && <Promised played={played} status={status} beats={story.beats} />}
+      {played && <Promised played={played} story={story} />}
       <div class="order-ids">
         {Object.entries(ids).map(([name, value]) => {
           return value && (
@@ -139,7 +138,7 @@ const WAITS_MS = 2000;
 
 /** What the order waits for, and what helps. */
 function Why({ orderId }: { readonly orderId: string }) {
-  const { api, pulse, view } = usePage();
+  const { api, pulse } = usePage();
   const { value: why } = useFresh(() => api.readWhy(orderId), orderId, { tick: pulse.at });
   if (!why) return null;
   const { sentence, cause, action, deadLetterId: letter } = why;
@@ -148,8 +147,9 @@ function Why({ orderId }: { readonly orderId: string }) {
     <p class="promise" role="status">
       <Badge tone={action ? "warn" : ""} icon="clock">why not yet</Badge>
       <span>
-        {sentence} {letter
-          ? <a href={formatView({ ...view, letter })}>Send it again, or discard it.</a>
+        {sentence}{" "}
+        {letter
+          ? <ViewLink to={{ letter }}>Send it again, or discard it.</ViewLink>
           : helps && <b>{helps}</b>}
       </span>
     </p>
@@ -177,14 +177,8 @@ function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat:
   );
 }
 
-interface PromisedProps {
-  readonly played: ScenarioInfo;
-  readonly status: OrderStatus;
-  readonly beats: readonly Beat[];
-}
-
-function Promised({ played, status, beats }: PromisedProps) {
-  const isKept = isAsPromised(played, status, beats);
+function Promised({ played, story }: { readonly played: ScenarioInfo; readonly story: ToldStory }) {
+  const isKept = isAsPromised(played, story.order.status, story.beats);
   return (
     <p class="promise">
       <Badge tone={isKept ? "good" : ""} icon={isKept ? "check" : "clock"}>
