@@ -17,8 +17,9 @@ export function ActionsDialog() {
   return (
     <Dialog title="What operators did" of={fresh}>
       <p class="muted">Each act that changed something, from the page, the API or a task: the newest 50.</p>
-      {operations?.length === 0 && <p class="empty">Nobody has done anything yet.</p>}
-      {operations?.length && <Table caption="Actions" columns={COLUMNS} rows={operations} />}
+      {operations && (
+        <Table caption="Actions" columns={COLUMNS} rows={operations} empty="Nobody has done anything yet." />
+      )}
     </Dialog>
   );
 }

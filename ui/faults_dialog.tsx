@@ -25,6 +25,13 @@ export function FaultsDialog() {
   const { value: faults, problem: unread, isLoading, refresh } = fresh;
   const change = (words: string, doing: () => Promise<unknown>) =>
     void act(() => doing().then(() => setSaid(words)).finally(refresh));
+  const disarm = (words: string, armed: readonly ArmedFaultJson[]) =>
+    change(`${words} disarmed.`, () => Promise.all(armed.map(({ id }) => api.disarmFault(id))));
+  const disarming: Column<ArmedFaultJson> = ["Disarm", (fault) => {
+    const label = `Disarm ${fault.point}`;
+    const onClick = () => disarm(`${fault.point} is`, [fault]);
+    return <Button look="quiet" icon="cross" aria-label={label} onClick={onClick} />;
+  }];
   return (
     <Dialog title="Faults" of={fresh} problem={problem ?? unread}>
       <p class="muted">They make the system fail on purpose, so that its recovery can be watched.</p>
@@ -36,11 +43,17 @@ export function FaultsDialog() {
       )}
       {said !== "" && problem === null && !isBusy && <Notice level="good">{said}</Notice>}
       {faults && (
-        <Armed
-          armed={faults.armed}
-          onDisarm={(words, of) =>
-            change(`${words} disarmed.`, () => Promise.all(of.map(({ id }) => api.disarmFault(id))))}
+        <Table
+          caption="Armed"
+          columns={[...COLUMNS, disarming]}
+          rows={faults.armed}
+          empty="Nothing is armed."
         />
+      )}
+      {faults && faults.armed.length > 0 && (
+        <div class="dialog-buttons">
+          <Button look="danger" onClick={() => disarm("All faults are", faults.armed)}>Disarm all</Button>
+        </div>
       )}
       <ul class="fault-points">
         {faults?.points.map((point) => (
@@ -60,31 +73,6 @@ export function FaultsDialog() {
         ))}
       </ul>
     </Dialog>
-  );
-}
-
-interface ArmedProps {
-  readonly armed: readonly ArmedFaultJson[];
-  readonly onDisarm: (words: string, faults: readonly ArmedFaultJson[]) => void;
-}
-
-function Armed({ armed, onDisarm }: ArmedProps) {
-  if (armed.length === 0) return <p class="muted">Nothing is armed.</p>;
-  const column: Column<ArmedFaultJson> = ["Disarm", (fault) => (
-    <Button
-      look="quiet"
-      icon="cross"
-      aria-label={`Disarm ${fault.point}`}
-      onClick={() => onDisarm(`${fault.point} is`, [fault])}
-    />
-  )];
-  return (
-    <>
-      <Table caption="Armed" columns={[...COLUMNS, column]} rows={armed} />
-      <div class="dialog-buttons">
-        <Button look="danger" onClick={() => onDisarm("All faults are", armed)}>Disarm all</Button>
-      </div>
-    </>
   );
 }
 

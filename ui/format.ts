@@ -6,6 +6,7 @@
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { formatCount } from "../shared/words.ts";
 
+const money = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2 });
 const fine = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
 /** How long ago `at`, an ISO time, was at `now`, in epoch milliseconds: `just now`, `12 s ago`, `3 min ago`. */
@@ -30,9 +31,7 @@ export function formatMillis(at: string): string {
 
 /** A decimal string of two places with its thousands set apart: `1,234.50`. */
 export function formatMoney(amount: string): string {
-  const [whole = "", places] = amount.split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  return places === undefined ? grouped : `${grouped}.${places}`;
+  return money.format(Number(amount));
 }
 
 /** An id cut to its two ends: the first tells when it was made, the last tells it from its neighbours. */

@@ -55,14 +55,24 @@ export function HealthSentence({ health: { level, sentence } }: { readonly healt
   );
 }
 
-export function HealthDialog(
-  { health: { sentence, all }, verdict }: { readonly health: Health; readonly verdict: Verdict },
-) {
+interface HealthDialogProps {
+  readonly health: Health;
+  readonly verdict: Verdict;
+}
+
+export function HealthDialog({ health: { sentence, all }, verdict }: HealthDialogProps) {
+  const { value: audit, problem, refresh } = verdict;
   return (
     <Dialog title="How the system is">
       {all.length === 0 && <Notice level="good">{sentence}</Notice>}
-      {all.map(([level, words]) => <Notice key={words} level={level}>{words}</Notice>)}
-      <Findings verdict={verdict} />
+      {all.map(([level, words], i) => <Notice key={i} level={level}>{words}</Notice>)}
+      <h3>The auditor's findings</h3>
+      <p class="muted" role="status">{audit ? audited(audit) : "No audit has been finished yet."}</p>
+      {problem !== null && <Notice level="warn">The last audit could not run. {problem}</Notice>}
+      {audit && <Table caption="Checks" columns={COLUMNS} rows={checksOf(audit)} />}
+      <div class="dialog-buttons">
+        <Button icon="retry" onClick={refresh}>Audit again</Button>
+      </div>
     </Dialog>
   );
 }
@@ -85,20 +95,6 @@ function checksOf({ checks, waitingForOperator: { count, orders } }: AuditJson):
     }),
     { worst: "warn", words, count, found: orders },
   ];
-}
-
-function Findings({ verdict: { value: audit, problem, refresh } }: { readonly verdict: Verdict }) {
-  return (
-    <>
-      <h3>The auditor's findings</h3>
-      <p class="muted" role="status">{audit ? audited(audit) : "No audit has been finished yet."}</p>
-      {problem !== null && <Notice level="warn">The last audit could not run. {problem}</Notice>}
-      {audit && <Table caption="Checks" columns={COLUMNS} rows={checksOf(audit)} />}
-      <div class="dialog-buttons">
-        <Button icon="retry" onClick={refresh}>Audit again</Button>
-      </div>
-    </>
-  );
 }
 
 function audited({ orders, events, checkedAt, graceSeconds }: AuditJson): string {

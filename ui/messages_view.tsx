@@ -99,7 +99,7 @@ export function MessagesView() {
           {value.groups.length > 0 && <Groups groups={value.groups} />}
           {list === "dead"
             ? <Letters key={key} messages={value.messages} />
-            : <Rows messages={value.messages} columns={COLUMNS} />}
+            : <Table caption={name} columns={COLUMNS} rows={value.messages} empty={NONE} />}
         </div>
       )}
       <div class="card-foot">
@@ -153,7 +153,7 @@ function Filters() {
     <div class="filters" role="search" aria-label="Filter the messages">
       <Choice {...filter("consumer")} />
       <Choice {...filter("type")} />
-      <Field label="Id" placeholder="order, event or correlation" {...filter("about")} />
+      <Field label="Id" placeholder="order, event…" {...filter("about")} />
       <ViewLink class="button" to={{ panel: "replay" }}>
         <Icon name="retry" />Send events again…
       </ViewLink>
@@ -161,13 +161,7 @@ function Filters() {
   );
 }
 
-function Rows(
-  { messages, columns }: Pick<Listing, "messages"> & { readonly columns: readonly Column<MessageJson>[] },
-) {
-  const { view } = usePage();
-  if (messages.length === 0) return <p class="empty">No message is here that matches.</p>;
-  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} />;
-}
+const NONE = "No message is here that matches.";
 
 const COLUMNS: readonly Column<MessageJson>[] = [
   ["Message", (message) => (
@@ -224,19 +218,11 @@ function Letters({ messages }: Pick<Listing, "messages">) {
     <>
       <div class="card-foot actions">
         <label class="actions">{choice(shown, "Choose all that are shown")} all shown</label>
-        {ids.length > 0
-          ? (
-            <PrepareButton of={() => api.prepareLetters({ ids })}>
-              Send again or discard: {counted(ids.length, "letter")}…
-            </PrepareButton>
-          )
-          : (
-            <PrepareButton of={() => api.prepareLetters(lettersOf(view))}>
-              Send again or discard all that match…
-            </PrepareButton>
-          )}
+        <PrepareButton of={() => api.prepareLetters(ids.length > 0 ? { ids } : lettersOf(view))}>
+          Send again or discard{ids.length > 0 ? `: ${counted(ids.length, "letter")}…` : " all that match…"}
+        </PrepareButton>
       </div>
-      <Rows messages={messages} columns={[column, ...COLUMNS]} />
+      <Table caption="Dead" columns={[column, ...COLUMNS]} rows={messages} />
     </>
   );
 }

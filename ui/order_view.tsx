@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { isFinal } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
@@ -40,15 +41,9 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
           </>
         )
         : (
-          <section class="card film" aria-busy={!problem}>
-            <div class="film-words" role={problem ? "alert" : "status"}>
-              <h2 class="film-title">
-                {problem ? "There is no story to tell" : `Order ${shortId(view.order)}`}
-              </h2>
-              <p class="muted">{problem ?? "Its story is being read."}</p>
-            </div>
-            <Machine beat={null} />
-          </section>
+          <Still title={problem ? "There is no story to tell" : `Order ${shortId(view.order)}`}>
+            <span role={problem ? "alert" : "status"}>{problem ?? "Its story is being read."}</span>
+          </Still>
         )}
     </article>
   );
@@ -57,18 +52,25 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
 function NoOrder() {
   return (
     <div class="order-view">
-      <section class="card film" aria-labelledby="machine-title">
-        <div class="film-words">
-          <h2 id="machine-title" class="film-title">Place an order, and watch it go through the machine</h2>
-          <p class="muted">
-            Each transaction and each message is shown one at a time, with a sentence that says what happened.
-            Any order in the list can be gone through again.
-          </p>
-        </div>
-        <Machine beat={null} />
-      </section>
+      <Still title="Place an order, and watch it go through the machine">
+        Each transaction and each message is shown one at a time, with a sentence that says what happened. Any
+        order in the list can be gone through again.
+      </Still>
       <Sparklines />
     </div>
+  );
+}
+
+/** The machine as it stands, below a few words. */
+function Still({ title, children }: { readonly title: string; readonly children: ComponentChildren }) {
+  return (
+    <section class="card film" aria-labelledby="machine-title">
+      <div class="film-words">
+        <h2 id="machine-title" class="film-title">{title}</h2>
+        <p class="muted">{children}</p>
+      </div>
+      <Machine beat={null} />
+    </section>
   );
 }
 

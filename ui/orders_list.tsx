@@ -111,7 +111,7 @@ function OrderFilters() {
         name="search"
         type="search"
         aria-label="Order id, its beginning, or a correlation id"
-        placeholder="Order id"
+        placeholder="Id"
         autocomplete="off"
         spellcheck={false}
         maxLength={128}

@@ -75,8 +75,7 @@ export function EventsDialog() {
 
 /** What a field of a local time holds, taken as UTC, which is what the page shows everywhere. */
 function utc(local: string): string {
-  if (local === "") return "";
-  return /:\d\d:\d\d/.test(local) ? `${local}Z` : `${local}:00Z`;
+  return local && new Date(`${local}Z`).toISOString();
 }
 
 type Reached = ReplayOutcome["consumers"][number];
@@ -106,21 +105,15 @@ export function SetDialog({ id }: { readonly id: string }) {
         <b>{counted(total, set.action === "REPLAY" ? "message" : "dead letter")}</b>{" "}
         {filterWords(set.filter)}. This set is frozen: what comes later is not in it.
       </p>
-      {total === 0 && <p class="empty">Nothing matches: there is nothing to send.</p>}
-      {total > 0 && (
-        <Table
-          caption="To whom they go"
-          columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
-          rows={consumers}
-        />
-      )}
-      {state !== "PREPARED" && (
+      <Table
+        caption="To whom they go"
+        columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
+        rows={total > 0 ? consumers : []}
+        empty="Nothing matches: there is nothing to send."
+      />
+      {state !== "PREPARED" && total > 0 && (
         <p class="progress" role="status">
-          <progress
-            max={Math.max(total, 1)}
-            value={total === 0 ? 1 : sent}
-            aria-label="Messages dealt with"
-          />
+          <progress max={total} value={sent} aria-label="Messages dealt with" />
           {state.toLowerCase()}: {formatCount(sent)} of {formatCount(total)}
         </p>
       )}
