@@ -8,6 +8,9 @@ import type {
   PreparedReplay,
   ReplayEventJson,
 } from "../../shared/ops/answers.ts";
+import { claimOpenLetters } from "../../shared/ops/dead_letters.ts";
+import { cancelReplay, discardSet, prepareLetters, takeUpLetters } from "../../shared/ops/replays.ts";
+import { transaction } from "../../shared/sql/connect.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
@@ -225,6 +228,7 @@ Deno.test("letters are chosen by type, time and ids too, in the list and for an 
   assertEquals(await discard({ ids: [] }), 400);
   assertEquals(await discard({ ids: Array(101).fill(ids[0]) }), 400);
   assertEquals(await discard({ from: "yesterday" }), 400);
+  assertEquals(await discard({ reason: "\ud800" }), 400, "no JSON of Postgres has half a character");
   assertEquals(await discard({ ids: [ids[0], crypto.randomUUID()], type: "order.created" }), 1);
   assertEquals(await discard({ type: "order.created", to: at(9).toISOString() }), 1);
   const [open, ...others] = await db.sql`select id from dead_letters where state = 'OPEN'`;
@@ -278,6 +282,30 @@ Deno.test("a set is redriven or discarded as it was frozen: not what came meanwh
     ],
   );
   assertStringIncludes(operations[0]?.source ?? "", "127.0.0.1 ");
+});
+
+Deno.test("a set that is redriven and discarded at once is redriven: its letters are not taken for gone", async () => {
+  await using db = await testSchema();
+  await insertDeadLetters(db.sql, [newLetter("payments"), newLetter("payments")]);
+  const { id } = await prepareLetters(db.sql, {});
+  let discarding: ReturnType<typeof discardSet> | undefined;
+  const claimed = await transaction(db.sql, async (tx) => {
+    await takeUpLetters(tx, id);
+    discarding = discardSet(db.sql, id, "a test");
+    discarding.catch(() => {});
+    await eventually("the discard waits for the set", async () => {
+      const [waiting] = await db
+        .sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%DISCARD%'
+        and datname = current_database()`;
+      return waiting !== undefined;
+    });
+    const rows = await tx<{ id: string }[]>`select letter_id as id from replay_events`;
+    const letters = await claimOpenLetters(tx, rows.map(({ id }) => id));
+    await cancelReplay(tx, id, "a test");
+    return letters.length;
+  });
+  assertEquals([claimed, await discarding], [2, undefined]);
+  assertEquals(await states(db), ["OPEN null", "OPEN null"]);
 });
 
 Deno.test("a letter is redriven with an edited body, which is the same event, and the original stays", async () => {

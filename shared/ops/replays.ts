@@ -304,22 +304,23 @@ export async function discardSet(
   reason: string,
 ): Promise<{ discarded: number; gone: number } | undefined> {
   const [row] = await sql<{ discarded: number; gone: number }[]>`
-    with open as materialized (
-      select d.id from replay_events m join dead_letters d on d.id = m.letter_id
-      where m.replay_id = ${id} and d.state = 'OPEN' order by d.id for update of d skip locked
+    with waiting as materialized ( -- locked ahead of its letters: whoever redrives it would take those for gone
+      select id from replays where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} for update
+    ), open as materialized (
+      select d.id from waiting w join replay_events m on m.replay_id = w.id join dead_letters d on d.id = m.letter_id
+      where d.state = 'OPEN' order by d.id for update of d skip locked
     ), ended as (
       update replays set action = 'DISCARD', state = 'DONE', rate = ${MAX_REPLAY_RATE}, sent = total,
         skipped = total - (select count(*) from open), started_at = clock_timestamp(), finished_at = clock_timestamp()
-      where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} returning id, skipped
+      where id = (select id from waiting) returning skipped
     ), closed as (
       update dead_letters set state = 'DISCARDED', resolved_at = clock_timestamp(), resolution = ${reason}
-      where id = any(array(select id from open)) and exists (select from ended) returning id
+      where id = any(array(select id from open)) returning id
     ), settled as (
-      update replay_events m set settled_at = now(), result = 'SKIPPED', error = ${GONE}
-      where replay_id = (select id from ended) and not letter_id = any(array(select id from open))
-    ), discarded as (
-      update replay_events m set settled_at = now(), result = 'DISCARDED'
-      where replay_id = (select id from ended) and letter_id = any(array(select id from open))
+      update replay_events
+      set settled_at = now(), result = case when letter_id in (select id from open) then 'DISCARDED' else 'SKIPPED' end,
+        error = case when letter_id not in (select id from open) then ${GONE} end
+      where replay_id = (select id from waiting)
     )
     select (select count(*)::int from closed) as discarded, skipped as gone from ended`;
   return row;
