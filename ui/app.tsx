@@ -4,7 +4,7 @@
  * @module
  */
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { ActionsDialog } from "./actions_dialog.tsx";
 import type { ApiClient } from "./api.ts";
 import { ThemeToggle } from "./controls.tsx";
@@ -40,6 +40,9 @@ export function App({ data, api }: AppProps) {
   const isStale = status === "offline" || status === "stale";
   const verdict = useAudit(api, now, isStale);
   const health = healthOf(pulse, queues, status, violationsOf(verdict.value));
+  // What the page came with is for its first rendering alone: by the time a view is opened again it is old.
+  const [isFirst, setFirst] = useState(true);
+  useEffect(() => setFirst(false), []);
   useEffect(() => {
     document.title = titleOf(view);
   }, [view]);
@@ -55,11 +58,13 @@ export function App({ data, api }: AppProps) {
           {view.tab === "orders" && (
             <div class="side">
               <Scenarios />
-              <OrdersList initial={data.orders} />
+              <OrdersList initial={isFirst ? data.orders : undefined} />
             </div>
           )}
           <div id="view" tabIndex={-1}>
-            {view.tab === "messages" ? <MessagesView /> : <OrderView initial={data.story} />}
+            {view.tab === "messages"
+              ? <MessagesView />
+              : <OrderView initial={isFirst ? data.story : undefined} />}
           </div>
         </main>
         {view.panel === "health" ? <HealthDialog health={health} verdict={verdict} /> : <OpenDialog />}

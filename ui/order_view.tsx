@@ -21,7 +21,7 @@ import { Sparklines } from "./sparklines.tsx";
 import { formatView } from "./url_state.ts";
 
 /** `initial` is the story that the page came with. */
-export function OrderView({ initial }: { readonly initial: ToldStory | null }) {
+export function OrderView({ initial }: { readonly initial: ToldStory | null | undefined }) {
   const { view } = usePage();
   const { story, problem } = useStory(initial);
   if (!view.order) return <NoOrder />;
@@ -74,9 +74,9 @@ function NoOrder() {
 }
 
 /** Follows the view's order while there may be more to its story; a set that was sent again is a reason, too. */
-function useStory(initial: ToldStory | null) {
+function useStory(initial: ToldStory | null | undefined) {
   const { api, pulse, view: { order, set } } = usePage();
-  const last = useRef(initial);
+  const last = useRef(initial ?? null);
   const load = async () => order && await api.readStory(order);
   const { value, problem, isLoading } = useFresh(load, `${order} ${set}`, {
     tick: pulse.at,

@@ -16,7 +16,7 @@ import { usePage } from "./page_data.ts";
 import { formatView, PAGE_SIZES, parseView, START_VIEW } from "./url_state.ts";
 
 /** `initial` is what the page came with. */
-export function OrdersList({ initial }: { readonly initial: OrdersPage }) {
+export function OrdersList({ initial }: { readonly initial: OrdersPage | undefined }) {
   const { view } = usePage();
   const { isStill, release, handlers } = useStill();
   const { orders: fresh, hasMore, isLoading, problem } = useOrders(initial);
@@ -59,7 +59,7 @@ export function OrdersList({ initial }: { readonly initial: OrdersPage }) {
 }
 
 /** The orders that the filters leave: without any, those of the pulse, which has more than a first page. */
-function useOrders(initial: OrdersPage) {
+function useOrders(initial: OrdersPage | undefined) {
   const { api, view: { status, search, limit }, pulse } = usePage();
   const isInPulse = status === null && search === "" && limit === START_VIEW.limit;
   const load = () => api.listOrders({ status, search, limit });

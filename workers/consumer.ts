@@ -94,6 +94,7 @@ export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName 
 
 type ConsumerVariables = (typeof CONSUMER_VARIABLES)[number];
 
+/** Makes the process of a consumer: connects, takes its name, and processes its queue until it is told to stop. */
 export function consumerScript<Q extends keyof Queues, N extends VariableName = never>(
   { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
 ): ProcessScript<ConsumerVariables | N> {

@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { connect } from "amqplib";
 import { Buffer } from "node:buffer";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
@@ -13,10 +12,10 @@ import {
   startConsumer,
   watchSubscription,
 } from "./consume.ts";
-import { declareTopology } from "./connection.ts";
 import { type DomainEvent, parseEvent, type ReceivedEvent } from "../events.ts";
 import { headersOf } from "./message.ts";
 import type { HandleBatch, Outcome } from "./settle.ts";
+import { openWire } from "./testdata/wire.ts";
 
 type Options = Omit<ConsumerOptions<DomainEvent, "order.created">, "handle">;
 
@@ -48,11 +47,9 @@ function rememberAside() {
 /** A broker, one of its queues, and consumers of it that end with the test. */
 async function stage() {
   await using resources = new AsyncDisposableStack();
-  const { topology, url } = resources.use(await testBroker());
-  const model = await connect(url);
-  resources.defer(() => model.close());
-  const channel = await model.createChannel();
-  await declareTopology(channel, topology);
+  const broker = resources.use(await testBroker());
+  const { model, channel } = resources.use(await openWire(broker));
+  const { topology, url } = broker;
   const queue = topology.queues.paymentsOrderCreated.name;
   const aside = rememberAside();
   const options: Options = {

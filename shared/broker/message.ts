@@ -127,6 +127,7 @@ export const REPUBLISHED_HEADER = "x-republished";
 /** An event this old may be a copy of one that was processed long ago. */
 const OLD_MS = 3_600_000;
 
+/** The headers in which a message carries its retry state, for {@linkcode receive} to find. */
 export function headersOf({ retries, ageMs }: RetryState): Record<string, number> {
   return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
@@ -217,6 +218,7 @@ export function retryOf(
   return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
+/** The row of a dead letter: the message as it came, with why `consumer` gave up on it. */
 export function deadLetterOf(
   { message, cutFrom, parsed, traceparent, tracestate, retryState: { retries } }: Delivery,
   consumer: string,

@@ -96,7 +96,7 @@ const REST_MS = 100;
 /** Orders come one at a time. What most of them do counts: at times a poll or a heartbeat falls between. */
 export const restPart: BenchPart = {
   name: "rest",
-  about: "how often one order at rest asks the database, and commits, counted by a proxy before it",
+  about: "how often one order at rest asks the database, counted by a proxy, and how often it commits",
   async run({ services, size, say }) {
     await using db = await services.database();
     await using broker = services.broker();

@@ -357,7 +357,7 @@ Deno.test("the URL holds the view: shared, it shows the same; the back button go
   const shared = page.url();
   await page.goBack();
   await page.goBack();
-  await page.locator(".order-head").waitFor();
+  await page.locator(".order-head").getByText("COMPLETED").first().waitFor(); // read again: the page came with no order
   await page.goBack();
   await page.getByText("Place an order, and watch it go through the machine").waitFor();
   await page.getByLabel("Status").selectOption("PAYMENT_FAILED");

@@ -6,6 +6,7 @@
  */
 import { assertEquals } from "@std/assert";
 import type { Sql } from "../../shared/sql/connect.ts";
+import { tickRelay } from "../../shared/sql/outbox.ts";
 import { eventually } from "../support/eventually.ts";
 import { fingerprint, ledgerOf, readLedger, settled, violations } from "../support/ledger.ts";
 import { mixedCourse, placeOrders } from "../support/place_orders.ts";
@@ -33,11 +34,12 @@ Deno.test("the new consumer issues one certificate per granted seat and tells of
 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
+  await tickRelay(sql);
   await eventually("every repeat to leave its trace in the inbox", async () => {
     const [row] = await sql`
       select count(*)::int as count from processed_events where duplicates = 0`;
     return row?.count === 0;
-  }, 30_000);
+  }, 60_000);
   await settled(stack);
   assertEquals([await readCertificates(sql), await fingerprint(sql)], [issued, before]);
   assertEquals(await violations(stack), []);
