@@ -87,8 +87,6 @@ export interface ReplayRequest {
   /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   readonly horizon: Date;
-  /** `REPUBLISH` sends to the exchange, and whatever is still in the outbox, which its consumers remember. */
-  readonly action?: "REPLAY" | "REPUBLISH";
 }
 
 /** What came of preparing: the replay, or why nothing was written down. */
@@ -103,28 +101,49 @@ export type Prepared =
  */
 export async function prepareReplay(
   sql: Sql,
-  { filter, bindings, horizon, action = "REPLAY" }: ReplayRequest,
+  { filter, bindings, horizon }: ReplayRequest,
 ): Promise<Prepared> {
-  const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
-    const isTooOld = action === "REPUBLISH"
-      ? tx`false`
-      : tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
-    const frozen = await freeze(
-      tx,
-      action,
-      filter,
-      tx`
-        select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
-        from outbox_events e
-        join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
-        where e.published_at is not null ${matching(tx, filter)}
-        order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`,
-    );
+    const isTooOld = tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
+    const frozen = await freeze(tx, "REPLAY", filter, matchedEvents(tx, filter, bindings, isTooOld));
     if (frozen.oldest) return { kind: "too old", oldest: frozen.oldest };
     return frozen.replay ? { kind: "prepared", replay: frozen.replay } : { kind: "too many" };
   });
+}
+
+/**
+ * Has the relay send the event `eventId` to the exchange once more, if it is published: as a set of its own, which is started
+ * at once. However old it is: whatever is still in the outbox, its consumers remember.
+ */
+export async function republishEvent(
+  sql: Queryable,
+  eventId: string,
+  bindings: readonly Binding[],
+): Promise<ReplayRow | undefined> {
+  const filter = { eventId };
+  const { replay } = await freeze(
+    sql,
+    "REPUBLISH",
+    filter,
+    matchedEvents(sql, filter, bindings, sql`false`),
+  );
+  return replay && await startReplay(sql, replay.id, MAX_REPLAY_RATE);
+}
+
+function matchedEvents(
+  sql: Queryable,
+  filter: ReplayFilter,
+  bindings: readonly Binding[],
+  isTooOld: Statement,
+): Statement {
+  const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
+  return sql`
+    select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
+    from outbox_events e
+    join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
+    where e.published_at is not null ${matching(sql, filter)}
+    order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`;
 }
 
 /**
