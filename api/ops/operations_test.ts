@@ -69,3 +69,27 @@ Deno.test("what an operator does is one row each: when, what, on what, from wher
   });
   assertEquals((await list()).operations, []);
 });
+
+Deno.test("what cannot be written down is not done", async () => {
+  await using db = await testSchema();
+  const { app } = testApp(db, { faults: topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined)) });
+  const cause = orderCreated();
+  await appendEvents(db.sql, [cause]);
+  await db.sql`update outbox_events set published_at = now()`;
+  await db.sql`drop table operations`;
+  const cases: [method: string, path: string, body: object][] = [
+    ["PUT", "holds/relay", {}],
+    ["POST", "faults", { point: "provider.slow" }],
+    ["PUT", "faults", { faults: [{ point: "provider.slow" }] }],
+    ["POST", `outbox/${cause.event.eventId}/republish`, {}],
+  ];
+  for (const [method, path, body] of cases) {
+    const headers = { "content-type": "application/json" };
+    const response = await app.request(`/ops/${path}`, { method, headers, body: JSON.stringify(body) });
+    await response.body?.cancel();
+    assertEquals(response.status, 503, path);
+  }
+  for (const table of ["holds", "faults", "replays"]) {
+    assertEquals((await db.sql`select from ${db.sql(table)}`).count, 0, table);
+  }
+});
