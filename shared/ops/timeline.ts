@@ -32,7 +32,7 @@ export interface Fact {
 }
 
 /** Facts of one order at most: whoever can send messages can have an event repeated, or given up on, without end. */
-const MAX_FACTS = 2000;
+const MAX_FACTS = 1000;
 
 /**
  * What is known of the orders `orderIds`, in one statement: each time that any table has of them. Of an order with too many,

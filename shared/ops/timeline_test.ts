@@ -142,5 +142,5 @@ Deno.test("a timeline has an end, however often an event is repeated: its events
   const timeline = (await readTimelines([{ id, createdAt: at(0) }])).get(id) ?? [];
   assertEquals(timeline.slice(0, 2).map(({ kind }) => kind), ["status", "emitted"]);
   const repeats = timeline.flatMap((entry) => entry.kind === "duplicate" ? [entry.duplicates] : []);
-  assertEquals([repeats.length, repeats.at(0), repeats.at(-1)], [1999, 502, 2500]);
+  assertEquals([repeats.length, repeats.at(0), repeats.at(-1)], [999, 1502, 2500]);
 });
