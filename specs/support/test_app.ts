@@ -10,17 +10,20 @@ import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";
 import { bindingsOf } from "../../shared/broker/connection.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
+import { ask, call } from "./http.ts";
+import { usualTopology } from "./test_broker.ts";
 import { testLog } from "./test_log.ts";
 import type { TestSchema } from "./test_schema.ts";
 
-/** An application, and what it was made of. */
-export type TestApp = { readonly app: ReturnType<typeof createApp>; readonly deps: AppDeps };
+/** An application, what it was made of, and what asks it. */
+export type TestApp = ReturnType<typeof testApp>;
+
+type Body = [body?: unknown, headers?: Record<string, string>];
 
 /** Makes the application as the API's process does, but for what `more` replaces. */
-export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+export function testApp(db: TestSchema, more: Partial<AppDeps> = {}) {
+  const topology = usualTopology();
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
@@ -43,14 +46,22 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
     log: testLog,
     ...more,
   };
-  return { app: createApp(deps), deps };
+  const app = createApp(deps);
+  return {
+    app,
+    deps,
+    /** Sends a request such as `POST /orders`; answers with status, headers and body. */
+    ask: (line: string, ...body: Body) => ask(app, line, ...body),
+    /** The same for what must be a success; answers with the body. */
+    call: (line: string, ...body: Body) => call(app, line, ...body),
+  };
 }
 
 /** An application that listens. Disposing of it ends its streams and its server. */
 export type ServedApp = AsyncDisposable & { readonly url: string };
 
 /** Serves `app` on a free port of 127.0.0.1. */
-export function serve({ app, deps }: TestApp): ServedApp {
+export function serve({ app, deps }: Pick<TestApp, "app" | "deps">): ServedApp {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
   return {
     url: `http://127.0.0.1:${server.addr.port}`,
