@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import { createApp } from "../../api/app.ts";
 import type { AppDeps } from "../../api/deps.ts";
 import { createLiveFeed } from "../../api/ops/live_feed.ts";
@@ -55,6 +56,18 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}) {
     /** The same for what must be a success; answers with the body. */
     call: (line: string, ...body: Body) => call(app, line, ...body),
   };
+}
+
+/** A bundle of the page, in a folder that is deleted with it. Beside it is a file that is none of it. */
+export async function testBundle(): Promise<{ readonly folder: string } & AsyncDisposable> {
+  const root = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
+  const folder = join(root, "dist");
+  await Deno.mkdir(join(folder, "docs"), { recursive: true });
+  const names = { script: "island-XOCXUP7F.js", styles: "plain.css" }; // with a hash and without one
+  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
+  await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
+  await Deno.writeTextFile(join(root, "secret.js"), "secret");
+  return { folder, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
 }
 
 /** An application that listens. Disposing of it ends its streams and its server. */
