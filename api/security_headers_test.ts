@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
-import { serve, type ServedApp, testApp } from "../specs/support/test_app.ts";
+import { serve, type ServedApp, testApp, testBundle } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 
 shareTestSchema();
@@ -52,7 +51,7 @@ const CASES: readonly Case[] = [
   { path: "/", status: 200, type: html, policy: PAGE },
   { path: "/login", init: { method: "POST" }, status: 303, type: null },
   {
-    path: "/assets/island-ABCD1234.js",
+    path: "/assets/island-XOCXUP7F.js",
     status: 200,
     type: "text/javascript; charset=utf-8",
     cache: FOR_EVER,
@@ -60,15 +59,6 @@ const CASES: readonly Case[] = [
   { path: "/assets/plain.css", status: 200, type: "text/css; charset=utf-8", cache: "no-cache" },
   { path: "/assets/none.js", status: 404, type: problem },
 ];
-
-/** A bundle with a file that has a hash in its name, and one that has none. */
-async function bundle(): Promise<{ folder: string } & AsyncDisposable> {
-  const folder = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
-  const names = { script: "island-ABCD1234.js", styles: "plain.css" };
-  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
-  await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
-  return { folder, [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
-}
 
 async function check({ url }: ServedApp, { path, init, status, type, policy, cache }: Case): Promise<void> {
   const response = await fetch(`${url}${path}`, { redirect: "manual", ...init });
@@ -88,7 +78,7 @@ async function check({ url }: ServedApp, { path, init, status, type, policy, cac
 
 Deno.test("every kind of answer has the headers that it should have, and none that tells too much", async () => {
   await using db = await testSchema();
-  await using files = await bundle();
+  await using files = await testBundle();
   const broken = () => Promise.reject(new Error("on purpose"));
   await using api = serve(testApp(db, { bundle: files.folder, audit: broken }));
   for (const each of CASES) await check(api, each);
@@ -96,7 +86,7 @@ Deno.test("every kind of answer has the headers that it should have, and none th
 
 Deno.test("what asks for the token has them too", async () => {
   await using db = await testSchema();
-  await using files = await bundle();
+  await using files = await testBundle();
   const access = { token: TOKEN, remoteAddress: () => null };
   await using api = serve(testApp(db, { bundle: files.folder, access }));
   await check(api, { path: "/", status: 401, type: html, policy: PAGE });

@@ -1,9 +1,11 @@
 /**
- * Bundles the page's script and styles, and lays the API reference beside them, once, before anything serves them.
+ * `deno task ui:bundle`: bundles the page's script and styles into `ui/dist`, or into the folder that is named, and lays the
+ * API reference beside them, once, before anything serves them.
  *
  * @module
  */
 import { build, type OutputFile, type Plugin, stop } from "esbuild";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import swaggerFolder from "swagger-ui-dist/absolute-path.js";
@@ -32,18 +34,13 @@ export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promis
     return { name: file.path.slice(file.path.lastIndexOf("/") + 1), contents: file.contents };
   };
   const [script, styles] = [fileOf(".js"), fileOf(".css")];
+  const names = { script: script.name, styles: styles.name };
+  const assets = { name: "assets.json", contents: new TextEncoder().encode(JSON.stringify(names)) };
   await Deno.mkdir(dist, { recursive: true });
-  await replaceFile(dist, script.name, script.contents);
-  await replaceFile(dist, styles.name, styles.contents);
-  const assets = JSON.stringify({ script: script.name, styles: styles.name });
-  await replaceFile(dist, "assets.json", new TextEncoder().encode(assets));
-  await removeOthers(dist, [script.name, styles.name, "assets.json"]);
+  for (const { name, contents } of [script, styles, assets]) await replaceFile(dist, name, contents);
+  await removeOthers(dist, [script.name, styles.name, assets.name]);
   await copyReference(root, `${dist}/docs`);
-  return {
-    script: script.name,
-    styles: styles.name,
-    scriptGzipBytes: gzipSync(script.contents).byteLength,
-  };
+  return { ...names, scriptGzipBytes: gzipSync(script.contents).byteLength };
 }
 
 async function compile(root: string): Promise<readonly OutputFile[]> {
@@ -105,4 +102,11 @@ async function removeOthers(folder: string, keep: readonly string[]): Promise<vo
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
+}
+
+if (import.meta.main) {
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const [dist = "ui/dist"] = Deno.args;
+  const { script, styles, scriptGzipBytes } = await bundlePage(root, resolve(root, dist));
+  console.log(`${dist}: ${script} (${(scriptGzipBytes / 1024).toFixed(1)} KB gzipped), ${styles}`);
 }

@@ -5,10 +5,11 @@
  */
 import { useState } from "preact/hooks";
 import type { ScenarioInfo } from "../shared/ops/answers.ts";
+import { ViewLink } from "./controls.tsx";
 import { useAction } from "./hooks.ts";
 import { Icon, type IconName, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { formatView, START_VIEW } from "./url_state.ts";
+import { START_VIEW } from "./url_state.ts";
 
 /** The group that stands in front, and the icons of its scenarios. */
 const OUTCOMES = "Outcomes";
@@ -20,7 +21,7 @@ const OUTCOME_LOOKS: Readonly<Record<string, readonly [icon: IconName, tone: str
 
 /** Playing one opens its order, whose film starts by itself. */
 export function Scenarios() {
-  const { api, scenarios, view, navigate } = usePage();
+  const { api, scenarios, navigate } = usePage();
   const [placing, setPlacing] = useState<string | null>(null);
   const { isBusy, problem, act } = useAction();
   const play = (played: string) => {
@@ -71,9 +72,9 @@ export function Scenarios() {
           {listOf(list)}
         </details>
       ))}
-      <a class="button quiet accent" href={formatView({ ...view, panel: "faults" })}>
+      <ViewLink class="button quiet accent" to={{ panel: "faults" }}>
         <Icon name="bolt" />Arm a fault for whatever comes
-      </a>
+      </ViewLink>
       <p class="card-foot muted">
         To learn with them: twelve lessons, <code>specs/lessons/README.md</code>
       </p>
