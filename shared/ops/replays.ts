@@ -232,7 +232,8 @@ export type ReplayEventRow = Row<ReplayEventJson>;
 
 /**
  * What the message `m` of a set came to, by the inbox row `p` of it: not by the times there, which are of other clocks. What
- * was sent by an earlier version is known to have been sent, and no more.
+ * was sent by an earlier version is known to have been sent, and no more. That a letter is open is asked by its `resolved_at`:
+ * by its state, the planner may go through all open ones of the consumer for each message.
  */
 function became(sql: Queryable): Statement {
   const failedSince = sql`event_id = m.event_id and consumer = m.consumer and last_failed_at >= m.settled_at`;
@@ -244,7 +245,7 @@ function became(sql: Queryable): Statement {
       when p.duplicates > m.repeats_before then 'absorbed'
       when p.event_id is not null and m.repeats_before is null then 'processed'
       when exists (select from delayed_retries where ${failedSince} and due_at is not null) then 'retrying'
-      when exists (select from dead_letters where ${failedSince} and state = 'OPEN') then 'failed again'
+      when exists (select from dead_letters where ${failedSince} and resolved_at is null) then 'failed again'
       when exists (select from dead_letters was join dead_letters d using (consumer, fingerprint)
         where was.id = m.letter_id and d.state = 'OPEN' and d.last_failed_at >= m.settled_at) then 'failed again'
       else 'waiting' end`;
