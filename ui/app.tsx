@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { formatCount } from "../shared/words.ts";
 import { ActionsDialog } from "./actions_dialog.tsx";
@@ -11,7 +10,7 @@ import type { ApiClient } from "./api.ts";
 import { Button, ThemeToggle, ViewLink } from "./controls.tsx";
 import { FaultsDialog } from "./faults_dialog.tsx";
 import { sumOf } from "./format.ts";
-import { healthOf } from "./health.ts";
+import { type Health, healthOf } from "./health.ts";
 import { HealthDialog, HealthSentence, useAudit, violationsOf } from "./health_dialog.tsx";
 import { useView } from "./hooks.ts";
 import { type Live, useLive } from "./live.ts";
@@ -52,9 +51,7 @@ export function App({ data, api }: AppProps) {
       <div class={`page${view.order ? " has-order" : ""}${isStale ? " is-stale" : ""}`}>
         {view.tab === "orders" && <a class="skip-link" href="#orders">Skip to the orders</a>}
         <a class="skip-link" href="#view">Skip to the view</a>
-        <Head live={live} hasToken={data.hasToken}>
-          <HealthSentence health={health} />
-        </Head>
+        <Head live={live} hasToken={data.hasToken} health={health} />
         <main class={view.tab === "orders" ? "columns" : "one-column"}>
           {view.tab === "orders" && (
             <div class="side">
@@ -88,13 +85,13 @@ function OpenDialog() {
 interface HeadProps {
   readonly live: Live;
   readonly hasToken: boolean;
-  readonly children: ComponentChildren;
+  readonly health: Health;
 }
 
 const ACTIONS = "What operators did";
 const LIVE_WORDS = { connecting: "Connecting", live: "Live", offline: "Offline", stale: "No news" } as const;
 
-function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
+function Head({ live: { status, isBack }, hasToken, health }: HeadProps) {
   const { view, pulse } = usePage();
   const letters = sumOf(pulse.deadLetters);
   const current = (tab: ViewState["tab"]) => view.tab === tab ? "page" : undefined;
@@ -120,7 +117,7 @@ function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
           )}
         </ViewLink>
       </nav>
-      {children}
+      <HealthSentence health={health} />
       <div class="page-tools">
         <span class={`live live-${status} ${status === "live" ? "good" : ""}`} role="status">
           <span class="live-dot" aria-hidden="true" />

@@ -10,23 +10,15 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import swaggerFolder from "swagger-ui-dist/absolute-path.js";
 
-/** What a bundle has made. */
-export interface Bundle {
-  /** The script's file name, with a hash of its content. */
-  readonly script: string;
-  /** The style sheet's file name, with a hash of its content. */
-  readonly styles: string;
-  /** How large the script is when it is sent, in bytes, gzipped. */
-  readonly scriptGzipBytes: number;
-}
-
 /**
  * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into the folder `dist`: both with
  * a hash of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the
  * one that is served. What an earlier bundle left is removed. The files of the API reference are copied to its folder
- * `docs`. Throws where the sources do not compile.
+ * `docs`. Answers with the two names, and how many bytes the script has when it is sent, gzipped.
+ *
+ * Errors: where the sources do not compile, as esbuild tells it.
  */
-export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promise<Bundle> {
+export async function bundlePage(root: string, dist = `${root}/ui/dist`) {
   const outputFiles = await compile(root);
   const fileOf = (extension: string) => {
     const file = outputFiles.find(({ path }) => path.endsWith(extension));
@@ -36,10 +28,10 @@ export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promis
   const [script, styles] = [fileOf(".js"), fileOf(".css")];
   const names = { script: script.name, styles: styles.name };
   const assets = { name: "assets.json", contents: new TextEncoder().encode(JSON.stringify(names)) };
-  await Deno.mkdir(dist, { recursive: true });
-  for (const { name, contents } of [script, styles, assets]) await replaceFile(dist, name, contents);
-  await removeOthers(dist, [script.name, styles.name, assets.name]);
-  await copyReference(root, `${dist}/docs`);
+  const files = [script, styles, ...await readReference(root), assets];
+  await Deno.mkdir(`${dist}/docs`, { recursive: true });
+  for (const { name, contents } of files) await replaceFile(dist, name, contents);
+  await removeOthers(dist, files.map(({ name }) => name));
   return { ...names, scriptGzipBytes: gzipSync(script.contents).byteLength };
 }
 
@@ -78,18 +70,17 @@ const packages: Plugin = {
 };
 
 /** The files of the API reference: this project's own, and Swagger UI's. */
-async function copyReference(root: string, folder: string): Promise<void> {
+async function readReference(root: string) {
   const own = ["index.html", "reference.js"].map((name) => `${root}/ui/reference/${name}`);
   const others = ["swagger-ui.css", "swagger-ui-bundle.js"].map((name) => `${swaggerFolder()}/${name}`);
-  await Deno.mkdir(folder, { recursive: true });
-  await Promise.all([...own, ...others].map(async (path) => {
-    await replaceFile(folder, path.slice(path.lastIndexOf("/") + 1), await Deno.readFile(path));
+  return await Promise.all([...own, ...others].map(async (path) => {
+    return { name: `docs/${path.slice(path.lastIndexOf("/") + 1)}`, contents: await Deno.readFile(path) };
   }));
 }
 
 /** Whoever reads the file meanwhile finds the old one or the new one, never half of it. */
 async function replaceFile(folder: string, name: string, contents: Uint8Array): Promise<void> {
-  const temporary = `${folder}/.${name}.${crypto.randomUUID()}`;
+  const temporary = `${folder}/.${crypto.randomUUID()}`;
   await Deno.writeFile(temporary, contents);
   await Deno.rename(temporary, `${folder}/${name}`);
 }

@@ -55,21 +55,17 @@ export function Field({ label, ...others }: ComponentProps<"input"> & { readonly
 
 const CHOICES = { consumer: ["Consumer", "All consumers"], type: ["Type", "All types"] } as const;
 
-interface ChoiceProps {
-  readonly name: keyof typeof CHOICES;
-  readonly value?: string;
-  readonly onInput?: (event: Event) => void;
-}
-
 /** A choice of one consumer or one type of event; the empty one stands for all. */
-export function Choice({ name, value = "", onInput }: ChoiceProps) {
+export function Choice(
+  { name, value = "" }: { readonly name: keyof typeof CHOICES; readonly value?: string },
+) {
   const { queues } = usePage();
   const [label, all] = CHOICES[name];
   const known = queues.flatMap((queue) => name === "type" ? queue.bindings : queue.name);
   return (
     <label class="form-field">
       <span>{label}</span>
-      <select class="field" name={name} onInput={onInput}>
+      <select class="field" name={name}>
         <option value="">{all}</option>
         {[...new Set([...known, value])].filter(Boolean).map((each) => (
           <option key={each} value={each} selected={each === value}>{each}</option>

@@ -58,16 +58,14 @@ export function Film({ story, at }: FilmProps) {
   const step = (by: number) => {
     setPlaying(false);
     const next = Math.min(Math.max(current.current + by, 1), beats.length);
-    if (next === current.current) return;
+    if (next !== current.current) show(next);
     current.current = next; // a key may come again before the next rendering
-    show(next);
   };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
       const by = KEYS[key] ?? 0;
-      const isElsewhere = target instanceof Element &&
-        target.closest("input, select, textarea, dialog") !== null;
+      const isElsewhere = target instanceof Element && target.closest("input, select, textarea, dialog");
       if (by === 0 || isElsewhere || altKey || ctrlKey || metaKey || shiftKey) return;
       event.preventDefault();
       step(by);

@@ -37,8 +37,6 @@ export function useAudit(api: ApiClient, now: number, isStale: boolean) {
   return useFresh(load, `audit ${isAtRest}`, { tick, isHeld: isStale });
 }
 
-type Verdict = ReturnType<typeof useAudit>;
-
 /** How the whole is, in one sentence, which opens the rest. */
 export function HealthSentence({ health: { level, sentence } }: { readonly health: Health }) {
   return (
@@ -57,7 +55,7 @@ export function HealthSentence({ health: { level, sentence } }: { readonly healt
 
 interface HealthDialogProps {
   readonly health: Health;
-  readonly verdict: Verdict;
+  readonly verdict: ReturnType<typeof useAudit>;
 }
 
 export function HealthDialog({ health: { sentence, all }, verdict }: HealthDialogProps) {

@@ -7,13 +7,13 @@
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
 import { counted, duration, formatCount } from "../shared/words.ts";
-import { Button, Choice, Field, MessageLink, ViewLink, When } from "./controls.tsx";
+import { Button, Choice, Field, MessageLink, submitted, ViewLink, When } from "./controls.tsx";
 import { useFresh, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
 import { type Column, Table } from "./table.tsx";
-import { formatView, type List, LISTS, START_VIEW } from "./url_state.ts";
+import { type List, LISTS } from "./url_state.ts";
 
 type Look = readonly [name: string, tone: string, icon: IconName, about: string];
 
@@ -125,15 +125,14 @@ function Facets({ counts }: Pick<Listing, "counts">) {
       {LISTS.map((list) => {
         const [name, tone] = LOOKS[list];
         const count = counts?.[list];
-        const { consumer, type, about } = view;
-        const href = formatView({ ...START_VIEW, tab: "messages", list, consumer, type, about });
+        const to = { list, reason: "", pattern: "", cursor: "" };
         return (
-          <a key={list} href={href} aria-current={list === view.list ? "page" : undefined}>
+          <ViewLink key={list} to={to} aria-current={list === view.list ? "page" : undefined}>
             {name}
             {count !== undefined && (
               <span class={`count ${count === 0 ? "" : tone}`}>{formatCount(count)}</span>
             )}
-          </a>
+          </ViewLink>
         );
       })}
     </nav>
@@ -141,23 +140,18 @@ function Facets({ counts }: Pick<Listing, "counts">) {
 }
 
 function Filters() {
-  const { view, navigate } = usePage();
-  const filter = <Name extends "consumer" | "type" | "about">(name: Name) => {
-    const onInput = ({ target }: Event) => {
-      const isField = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
-      if (isField) navigate({ [name]: target.value.trim(), cursor: "" }, "replace");
-    };
-    return { name, value: view[name], onInput };
-  };
+  const { view: { consumer, type, about }, navigate } = usePage();
+  const apply = (event: Event) =>
+    navigate({ ...submitted(event, "consumer", "type", "about"), cursor: "" }, "replace");
   return (
-    <div class="filters" role="search" aria-label="Filter the messages">
-      <Choice {...filter("consumer")} />
-      <Choice {...filter("type")} />
-      <Field label="Id" placeholder="order, event…" {...filter("about")} />
+    <form class="filters" role="search" aria-label="Messages" onInput={apply} onSubmit={apply}>
+      <Choice name="consumer" value={consumer} />
+      <Choice name="type" value={type} />
+      <Field label="Id" name="about" placeholder="order, event…" value={about} />
       <ViewLink class="button" to={{ panel: "replay" }}>
         <Icon name="retry" />Send events again…
       </ViewLink>
-    </div>
+    </form>
   );
 }
 

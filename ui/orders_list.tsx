@@ -69,11 +69,9 @@ function useOrders(initial: OrdersPage | undefined) {
     isHeld: isInPulse,
     initial,
   });
-  if (!isInPulse) {
-    return { orders: value?.orders ?? [], hasMore: Boolean(value?.nextCursor), isLoading, problem };
-  }
-  const orders = pulse.orders.slice(0, limit);
-  return { orders, hasMore: pulse.orders.length > limit, isLoading: false, problem: null };
+  if (!isInPulse) return { orders: value?.orders ?? [], hasMore: !!value?.nextCursor, isLoading, problem };
+  const [orders, hasMore] = [pulse.orders.slice(0, limit), pulse.orders.length > limit];
+  return { orders, hasMore, isLoading: false, problem: null };
 }
 
 /** Held rows with what is known of them by now, and how many newer orders there are above them. */

@@ -32,7 +32,7 @@ export function Scenarios() {
       navigate({ ...START_VIEW, order: id, played, beat: 1 });
     });
   };
-  const groups = Map.groupBy(scenarios, ({ group }) => group);
+  const { [OUTCOMES]: outcomes = [], ...others } = Object.groupBy(scenarios, ({ group }) => group);
   const listOf = (list: readonly ScenarioInfo[]) => (
     <ul class="scenario-list">
       {list.map(({ name, expect }) => {
@@ -56,14 +56,13 @@ export function Scenarios() {
       })}
     </ul>
   );
-  const others = [...groups].filter(([group]) => group !== OUTCOMES);
   return (
     <section class="card scenarios" aria-labelledby="scenarios-title">
       <h2 id="scenarios-title" class="card-head">Place an order</h2>
-      {listOf(groups.get(OUTCOMES) ?? [])}
+      {listOf(outcomes)}
       {problem !== null && <Notice level="bad">{problem}</Notice>}
       <h3 class="scenario-head">Break it</h3>
-      {others.map(([group, list]) => (
+      {Object.entries(others).map(([group, list = []]) => (
         <details key={group} class="scenario-group">
           <summary>
             <Icon name="chevron" />

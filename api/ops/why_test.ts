@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
+import { call } from "../../specs/support/http.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -15,12 +16,6 @@ shareTestSchema();
 /** So much time for three delayed retries (10.5 s, give or take a fifth) on a busy machine. */
 const RETRIES_MS = 60_000;
 
-async function post(path: string): Promise<{ id: string }> {
-  const response = await fetch(path, { method: "POST" });
-  assertEquals(response.ok, true, path);
-  return await response.json();
-}
-
 /** Waits until the order waits for `cause`, and answers with what is told of it. */
 async function until(
   { url }: TestStack,
@@ -29,7 +24,7 @@ async function until(
   withinMs?: number,
 ): Promise<WhyJson> {
   return await eventually(`the order to wait for ${cause}`, async () => {
-    const why = whySchema.parse(await (await fetch(`${url}/ops/orders/${id}/why`)).json());
+    const why = whySchema.parse(await call(url, `GET /ops/orders/${id}/why`));
     if (why.cause !== cause) throw new Error(JSON.stringify(why));
     return why;
   }, withinMs);
@@ -37,8 +32,7 @@ async function until(
 
 /** Does what the answer advises to post. */
 async function follow({ url }: TestStack, { action }: WhyJson): Promise<void> {
-  const path = /POST (\/ops\/[\w/-]+)/.exec(action ?? "")?.[1];
-  await post(`${url}${path}`);
+  await call(url, /POST \/ops\/[\w/-]+/.exec(action ?? "")?.[0] ?? "");
 }
 
 Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as it happens, and what they advise helps", async () => {
@@ -47,7 +41,7 @@ Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as
   });
   const { url, broker: { topology: { queues } } } = stack;
   const payments = queues.paymentsOrderCreated.name;
-  const play = async (scenario: string) => (await post(`${url}/ops/scenarios/${scenario}`)).id;
+  const play = async (scenario: string) => (await call(url, `POST /ops/scenarios/${scenario}`)).id;
   const status = (...args: string[]) => runTask("status", [...args, `--url=${url}`]);
   const down = await play("provider-down");
   const retried = await until(stack, down, "retry", RETRIES_MS);
@@ -91,13 +85,9 @@ Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as
   stack.start("payments-order-created");
   stack.start("outbox-relay");
   for (const id of [unheard, unsent]) await until(stack, id, "final");
-  assertEquals(await status(unsent), {
-    code: 0,
-    out: `Order ${unsent}: COMPLETED\nNothing: COMPLETED is final.\nSince ${
-      (await until(stack, unsent, "final")).since
-    }.\n`,
-    err: "",
-  });
+  const { since } = await until(stack, unsent, "final");
+  const out = `Order ${unsent}: COMPLETED\nNothing: COMPLETED is final.\nSince ${since}.\n`;
+  assertEquals(await status(unsent), { code: 0, out, err: "" });
   assertEquals((await status("one", "two")).code, 64);
 });
 
@@ -128,7 +118,5 @@ Deno.test("an event that was sent again is on its way since then: a letter that 
 
 Deno.test("GET /ops/orders/:id/why is a 404 where there is no such order", async () => {
   await using db = await testSchema();
-  const response = await testApp(db).app.request(`/ops/orders/${crypto.randomUUID()}/why`);
-  await response.body?.cancel();
-  assertEquals(response.status, 404);
+  assertEquals((await testApp(db).ask(`GET /ops/orders/${crypto.randomUUID()}/why`)).status, 404);
 });
