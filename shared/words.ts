@@ -4,6 +4,13 @@
  * @module
  */
 
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
+/** A number with its thousands set apart: `1,240`. */
+export function formatCount(count: number): string {
+  return whole.format(count);
+}
+
 /** How long something took, from milliseconds: `3 ms`, `840 ms`, `8.0 s`, `1 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function duration(ms: number): string {
   const span = Math.max(0, ms);
@@ -20,9 +27,9 @@ function pair(amount: number, per: number, large: string, small: string): string
   return `${Math.floor(amount / per)} ${large}${rest > 0 ? ` ${rest} ${small}` : ""}`;
 }
 
-/** A number with the word for so many: `1 message`, `2 messages`. */
+/** A number with the word for so many: `1 message`, `2,000 messages`. */
 export function counted(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
 }
 
 /** Several things in a row: `a`, `a and b`, `a, b, and c`. */

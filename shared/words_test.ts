@@ -18,9 +18,9 @@ Deno.test("duration() names the two largest units that say something", () => {
 });
 
 Deno.test("counted() and listOf() speak English", () => {
-  assertEquals([counted(1, "order"), counted(2, "order"), counted(0, "retry", "retries")], [
+  assertEquals([counted(1, "order"), counted(2000, "order"), counted(0, "retry", "retries")], [
     "1 order",
-    "2 orders",
+    "2,000 orders",
     "0 retries",
   ]);
   assertEquals([listOf([]), listOf(["a"]), listOf(["a", "b"]), listOf(["a", "b", "c"])], [

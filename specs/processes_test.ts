@@ -88,7 +88,7 @@ Deno.test("every process has a service that runs its script as deno task dev doe
     assertEquals(Object.keys(depends_on), [prepared, "postgres", "rabbitmq"], process.name);
   }
   const entries = PROCESSES.map(({ entry }) => entry);
-  assertEquals(service("install").command, [...entries, "ui/bundle_main.ts", "ui/island.tsx"]);
+  assertEquals(service("install").command, [...entries, "ui/bundle.ts", "ui/island.tsx"]);
 });
 
 Deno.test("the page is bundled out of Deno's cache alone: nothing is taken from a node_modules of this machine", async () => {

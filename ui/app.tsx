@@ -3,14 +3,14 @@
  *
  * @module
  */
-import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { formatCount } from "../shared/words.ts";
 import { ActionsDialog } from "./actions_dialog.tsx";
 import type { ApiClient } from "./api.ts";
-import { ThemeToggle } from "./controls.tsx";
+import { Button, ThemeToggle, ViewLink } from "./controls.tsx";
 import { FaultsDialog } from "./faults_dialog.tsx";
-import { formatCount, sumOf } from "./format.ts";
-import { healthOf } from "./health.ts";
+import { sumOf } from "./format.ts";
+import { type Health, healthOf } from "./health.ts";
 import { HealthDialog, HealthSentence, useAudit, violationsOf } from "./health_dialog.tsx";
 import { useView } from "./hooks.ts";
 import { type Live, useLive } from "./live.ts";
@@ -22,7 +22,7 @@ import { OrdersList } from "./orders_list.tsx";
 import { PageContext, type PageData, usePage } from "./page_data.ts";
 import { Scenarios } from "./scenarios.tsx";
 import { EventsDialog, SetDialog } from "./send_again.tsx";
-import { formatView, titleOf, type ViewState } from "./url_state.ts";
+import { titleOf, type ViewState } from "./url_state.ts";
 
 export interface AppProps {
   /** What the first rendering shows, on the server and in the browser. */
@@ -51,9 +51,7 @@ export function App({ data, api }: AppProps) {
       <div class={`page${view.order ? " has-order" : ""}${isStale ? " is-stale" : ""}`}>
         {view.tab === "orders" && <a class="skip-link" href="#orders">Skip to the orders</a>}
         <a class="skip-link" href="#view">Skip to the view</a>
-        <Head live={live} hasToken={data.hasToken}>
-          <HealthSentence health={health} />
-        </Head>
+        <Head live={live} hasToken={data.hasToken} health={health} />
         <main class={view.tab === "orders" ? "columns" : "one-column"}>
           {view.tab === "orders" && (
             <div class="side">
@@ -87,12 +85,13 @@ function OpenDialog() {
 interface HeadProps {
   readonly live: Live;
   readonly hasToken: boolean;
-  readonly children: ComponentChildren;
+  readonly health: Health;
 }
 
+const ACTIONS = "What operators did";
 const LIVE_WORDS = { connecting: "Connecting", live: "Live", offline: "Offline", stale: "No news" } as const;
 
-function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
+function Head({ live: { status, isBack }, hasToken, health }: HeadProps) {
   const { view, pulse } = usePage();
   const letters = sumOf(pulse.deadLetters);
   const current = (tab: ViewState["tab"]) => view.tab === tab ? "page" : undefined;
@@ -107,10 +106,8 @@ function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
         </a>
       </h1>
       <nav class="tabs" aria-label="Views">
-        <a href={formatView({ ...view, tab: "orders", cursor: "" })} aria-current={current("orders")}>
-          Orders
-        </a>
-        <a href={formatView({ ...view, tab: "messages" })} aria-current={current("messages")}>
+        <ViewLink to={{ tab: "orders", cursor: "" }} aria-current={current("orders")}>Orders</ViewLink>
+        <ViewLink to={{ tab: "messages" }} aria-current={current("messages")}>
           Messages
           {letters > 0 && (
             <span class="count bad">
@@ -118,28 +115,21 @@ function Head({ live: { status, isBack }, hasToken, children }: HeadProps) {
               <span class="visually-hidden">dead</span>
             </span>
           )}
-        </a>
+        </ViewLink>
       </nav>
-      {children}
+      <HealthSentence health={health} />
       <div class="page-tools">
         <span class={`live live-${status} ${status === "live" ? "good" : ""}`} role="status">
           <span class="live-dot" aria-hidden="true" />
           {isBack && status === "live" ? "Connected again" : LIVE_WORDS[status]}
         </span>
-        <a
-          class="button quiet"
-          href={formatView({ ...view, panel: "actions" })}
-          aria-label="What operators did"
-          title="What operators did"
-        >
+        <ViewLink class="button quiet" to={{ panel: "actions" }} aria-label={ACTIONS} title={ACTIONS}>
           <Icon name="log" />
-        </a>
+        </ViewLink>
         <ThemeToggle />
         {hasToken && (
           <form method="post" action="/logout">
-            <button type="submit" class="button quiet" aria-label="Sign out" title="Sign out">
-              <Icon name="exit" />
-            </button>
+            <Button type="submit" look="quiet" icon="exit" aria-label="Sign out" title="Sign out" />
           </form>
         )}
       </div>

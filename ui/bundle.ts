@@ -1,30 +1,24 @@
 /**
- * Bundles the page's script and styles, and lays the API reference beside them, once, before anything serves them.
+ * `deno task ui:bundle`: bundles the page's script and styles into `ui/dist`, or into the folder that is named, and lays the
+ * API reference beside them, once, before anything serves them.
  *
  * @module
  */
 import { build, type OutputFile, type Plugin, stop } from "esbuild";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import swaggerFolder from "swagger-ui-dist/absolute-path.js";
-
-/** What a bundle has made. */
-export interface Bundle {
-  /** The script's file name, with a hash of its content. */
-  readonly script: string;
-  /** The style sheet's file name, with a hash of its content. */
-  readonly styles: string;
-  /** How large the script is when it is sent, in bytes, gzipped. */
-  readonly scriptGzipBytes: number;
-}
 
 /**
  * Bundles `ui/island.tsx` and `ui/styles/page.css` below `root`, the project's folder, into the folder `dist`: both with
  * a hash of their content in the name, then `assets.json` (`{script, styles}`, file names), which makes the bundle the
  * one that is served. What an earlier bundle left is removed. The files of the API reference are copied to its folder
- * `docs`. Throws where the sources do not compile.
+ * `docs`. Answers with the two names, and how many bytes the script has when it is sent, gzipped.
+ *
+ * Errors: where the sources do not compile, as esbuild tells it.
  */
-export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promise<Bundle> {
+export async function bundlePage(root: string, dist = `${root}/ui/dist`) {
   const outputFiles = await compile(root);
   const fileOf = (extension: string) => {
     const file = outputFiles.find(({ path }) => path.endsWith(extension));
@@ -32,18 +26,13 @@ export async function bundlePage(root: string, dist = `${root}/ui/dist`): Promis
     return { name: file.path.slice(file.path.lastIndexOf("/") + 1), contents: file.contents };
   };
   const [script, styles] = [fileOf(".js"), fileOf(".css")];
-  await Deno.mkdir(dist, { recursive: true });
-  await replaceFile(dist, script.name, script.contents);
-  await replaceFile(dist, styles.name, styles.contents);
-  const assets = JSON.stringify({ script: script.name, styles: styles.name });
-  await replaceFile(dist, "assets.json", new TextEncoder().encode(assets));
-  await removeOthers(dist, [script.name, styles.name, "assets.json"]);
-  await copyReference(root, `${dist}/docs`);
-  return {
-    script: script.name,
-    styles: styles.name,
-    scriptGzipBytes: gzipSync(script.contents).byteLength,
-  };
+  const names = { script: script.name, styles: styles.name };
+  const assets = { name: "assets.json", contents: new TextEncoder().encode(JSON.stringify(names)) };
+  const files = [script, styles, ...await readReference(root), assets];
+  await Deno.mkdir(`${dist}/docs`, { recursive: true });
+  for (const { name, contents } of files) await replaceFile(dist, name, contents);
+  await removeOthers(dist, files.map(({ name }) => name));
+  return { ...names, scriptGzipBytes: gzipSync(script.contents).byteLength };
 }
 
 async function compile(root: string): Promise<readonly OutputFile[]> {
@@ -81,18 +70,17 @@ const packages: Plugin = {
 };
 
 /** The files of the API reference: this project's own, and Swagger UI's. */
-async function copyReference(root: string, folder: string): Promise<void> {
+async function readReference(root: string) {
   const own = ["index.html", "reference.js"].map((name) => `${root}/ui/reference/${name}`);
   const others = ["swagger-ui.css", "swagger-ui-bundle.js"].map((name) => `${swaggerFolder()}/${name}`);
-  await Deno.mkdir(folder, { recursive: true });
-  await Promise.all([...own, ...others].map(async (path) => {
-    await replaceFile(folder, path.slice(path.lastIndexOf("/") + 1), await Deno.readFile(path));
+  return await Promise.all([...own, ...others].map(async (path) => {
+    return { name: `docs/${path.slice(path.lastIndexOf("/") + 1)}`, contents: await Deno.readFile(path) };
   }));
 }
 
 /** Whoever reads the file meanwhile finds the old one or the new one, never half of it. */
 async function replaceFile(folder: string, name: string, contents: Uint8Array): Promise<void> {
-  const temporary = `${folder}/.${name}.${crypto.randomUUID()}`;
+  const temporary = `${folder}/.${crypto.randomUUID()}`;
   await Deno.writeFile(temporary, contents);
   await Deno.rename(temporary, `${folder}/${name}`);
 }
@@ -105,4 +93,11 @@ async function removeOthers(folder: string, keep: readonly string[]): Promise<vo
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
+}
+
+if (import.meta.main) {
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const [dist = "ui/dist"] = Deno.args;
+  const { script, styles, scriptGzipBytes } = await bundlePage(root, resolve(root, dist));
+  console.log(`${dist}: ${script} (${(scriptGzipBytes / 1024).toFixed(1)} KB gzipped), ${styles}`);
 }

@@ -1,45 +1,54 @@
 /**
- * Fields, times, a value that a click copies, and the choice of the theme.
+ * Buttons, links, fields, times, a value that a click copies, and the choice of the theme.
  *
  * @module
  */
+import type { ComponentProps } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { formatAge, formatTime } from "./format.ts";
-import { Icon } from "./marks.tsx";
+import { Icon, type IconName } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
+import { formatView, type ViewState } from "./url_state.ts";
 
-/** Without a `value` it keeps its own, which its form has by its name. */
-interface FieldProps {
-  readonly name: string;
-  readonly value?: string;
-  readonly onChange?: (value: string) => void;
+interface ButtonProps extends ComponentProps<"button"> {
+  readonly icon?: IconName;
+  /** What sets it apart, in the style sheet's words. */
+  readonly look?: string;
 }
 
-interface InputProps extends FieldProps {
-  readonly label: string;
-  readonly type?: "number" | "datetime-local";
-  readonly min?: number;
-  readonly max?: number;
-  readonly step?: number;
-  readonly maxLength?: number;
-  readonly required?: boolean;
-  readonly defaultValue?: string;
-  readonly placeholder?: string;
+export function Button({ icon, look = "", children, ...others }: ButtonProps) {
+  return (
+    <button type="button" class={`button ${look}`} {...others}>
+      {icon && <Icon name={icon} />}
+      {children}
+    </button>
+  );
 }
 
-/** A labelled field. */
-export function Field({ label, onChange, ...others }: InputProps) {
-  const input: Readonly<Record<string, string | number | boolean | undefined>> = others;
+interface ViewLinkProps extends Omit<ComponentProps<"a">, "href" | "role"> {
+  readonly to: Partial<ViewState>;
+}
+
+/** Leads to the view with something of it changed. */
+export function ViewLink({ to, ...others }: ViewLinkProps) {
+  const { view } = usePage();
+  return <a href={formatView({ ...view, ...to })} {...others} />;
+}
+
+/** Leads to an event, or to the dead letter that became of it. */
+export function MessageLink(
+  { type, eventId, deadLetterId }: Readonly<Record<"type" | "eventId" | "deadLetterId", string | null>>,
+) {
+  const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
+  return <ViewLink to={{ set: null, ...opens }}>{type ?? "unreadable"}</ViewLink>;
+}
+
+/** A labelled field. Without a `value` it keeps its own, which its form has by its name. */
+export function Field({ label, ...others }: ComponentProps<"input"> & { readonly label: string }) {
   return (
     <label class="form-field">
       <span>{label}</span>
-      <input
-        class="field"
-        autocomplete="off"
-        spellcheck={false}
-        {...input}
-        onInput={(event) => onChange?.(event.currentTarget.value)}
-      />
+      <input class="field" autocomplete="off" spellcheck={false} {...others} />
     </label>
   );
 }
@@ -47,14 +56,16 @@ export function Field({ label, onChange, ...others }: InputProps) {
 const CHOICES = { consumer: ["Consumer", "All consumers"], type: ["Type", "All types"] } as const;
 
 /** A choice of one consumer or one type of event; the empty one stands for all. */
-export function Choice({ name, value = "", onChange }: FieldProps & { readonly name: keyof typeof CHOICES }) {
+export function Choice(
+  { name, value = "" }: { readonly name: keyof typeof CHOICES; readonly value?: string },
+) {
   const { queues } = usePage();
   const [label, all] = CHOICES[name];
   const known = queues.flatMap((queue) => name === "type" ? queue.bindings : queue.name);
   return (
     <label class="form-field">
       <span>{label}</span>
-      <select class="field" name={name} onChange={(event) => onChange?.(event.currentTarget.value)}>
+      <select class="field" name={name}>
         <option value="">{all}</option>
         {[...new Set([...known, value])].filter(Boolean).map((each) => (
           <option key={each} value={each} selected={each === value}>{each}</option>
@@ -105,26 +116,26 @@ export function CopyButton({ label, value, shown = value }: CopyProps) {
     );
   return (
     <span>
-      <button type="button" class="button quiet mono" title={`Copy the ${label}: ${value}`} onClick={copy}>
+      <Button look="quiet mono" title={`Copy the ${label}: ${value}`} onClick={copy}>
         <span class="visually-hidden">{`Copy the ${label} `}</span>
         <span>{said === "Not copied" ? value : shown}</span>
         <Icon name={said === "Copied" ? "check" : "copies"} />
-      </button>
+      </Button>
       <span class="visually-hidden" role="status">{said}</span>
     </span>
   );
 }
 
-const THEMES = ["system", "light", "dark"] as const;
-type Theme = (typeof THEMES)[number];
 const THEME_ICONS = { system: "system", light: "sun", dark: "moon" } as const;
+const NEXT_THEMES = { system: "light", light: "dark", dark: "system" } as const;
+type Theme = keyof typeof NEXT_THEMES;
 const THEME_KEY = "orderflow-theme";
 
 /** Changes between light, dark, and as the system has it; this browser keeps it. */
 export function ThemeToggle() {
   const [theme, setTheme] = useState<Theme>("system");
   useEffect(() => setTheme(storedTheme()), []);
-  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? "system";
+  const next = NEXT_THEMES[theme];
   const change = () => {
     setTheme(next);
     applyTheme(next);
@@ -135,11 +146,8 @@ export function ThemeToggle() {
     }
   };
   const label = `Theme: ${theme}. Change to ${next}`;
-  return (
-    <button type="button" class="button quiet" aria-label={label} title={`Theme: ${theme}`} onClick={change}>
-      <Icon name={THEME_ICONS[theme]} />
-    </button>
-  );
+  const title = `Theme: ${theme}`;
+  return <Button look="quiet" icon={THEME_ICONS[theme]} aria-label={label} title={title} onClick={change} />;
 }
 
 /** Gives the document a theme; by default the one that was chosen in this browser, before the island's first paint. */
@@ -149,7 +157,8 @@ export function applyTheme(theme: Theme = storedTheme()): void {
 
 function storedTheme(): Theme {
   try {
-    return THEMES.find((theme) => theme === localStorage.getItem(THEME_KEY)) ?? "system";
+    const stored = localStorage.getItem(THEME_KEY);
+    return stored === "light" || stored === "dark" ? stored : "system";
   } catch {
     return "system"; // storage may be denied
   }

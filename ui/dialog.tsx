@@ -5,20 +5,22 @@
  */
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
-import { Icon, Notice } from "./marks.tsx";
+import { Button } from "./controls.tsx";
+import type { Fresh } from "./hooks.ts";
+import { Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 
 interface DialogProps {
   readonly title: string;
-  /** Why what it shows could not be read, in words; null where it could. */
+  /** What it shows, as far as that has been read. */
+  readonly of?: Pick<Fresh<unknown>, "problem" | "isLoading">;
+  /** What went wrong in it, in words. */
   readonly problem?: string | null;
-  /** Whether what it shows is still being read. */
-  readonly isReading?: boolean;
   readonly children?: ComponentChildren;
 }
 
 /** A dialog over the page for as long as the address names it. */
-export function Dialog({ title, problem = null, isReading = false, children }: DialogProps) {
+export function Dialog({ title, of, problem = of?.problem ?? null, children }: DialogProps) {
   const { navigate } = usePage();
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
@@ -41,13 +43,11 @@ export function Dialog({ title, problem = null, isReading = false, children }: D
     >
       <div class="dialog-head">
         <h2 id={heading}>{title}</h2>
-        <button type="button" class="button quiet" aria-label="Close" onClick={() => dialog.current?.close()}>
-          <Icon name="cross" />
-        </button>
+        <Button look="quiet" icon="cross" aria-label="Close" onClick={() => dialog.current?.close()} />
       </div>
       <div class="dialog-body">
         {problem !== null && <Notice level="bad">{problem}</Notice>}
-        {isReading && <p role="status">Reading it…</p>}
+        {of?.isLoading && <p role="status">Reading it…</p>}
         {children}
       </div>
     </dialog>

@@ -5,12 +5,12 @@
  */
 import { useState } from "preact/hooks";
 import type { ArmedFaultJson, FaultPointJson } from "../shared/ops/answers.ts";
+import { counted } from "../shared/words.ts";
 import type { FaultRequest } from "./api.ts";
-import { Choice, Field, submitted } from "./controls.tsx";
+import { Button, Choice, Field, submitted } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
-import { counted } from "./format.ts";
 import { useAction, useFresh } from "./hooks.ts";
-import { Icon, Notice } from "./marks.tsx";
+import { Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { type Column, Table } from "./table.tsx";
 
@@ -21,13 +21,19 @@ export function FaultsDialog() {
   const { api, pulse } = usePage();
   const [said, setSaid] = useState("");
   const { isBusy, problem, act } = useAction();
-  const { value: faults, problem: unread, isLoading, refresh } = useFresh(() => api.listFaults(), "faults", {
-    tick: pulse.at,
-  });
+  const fresh = useFresh(() => api.listFaults(), "faults", { tick: pulse.at });
+  const { value: faults, problem: unread, isLoading, refresh } = fresh;
   const change = (words: string, doing: () => Promise<unknown>) =>
     void act(() => doing().then(() => setSaid(words)).finally(refresh));
+  const disarm = (words: string, armed: readonly ArmedFaultJson[]) =>
+    change(`${words} disarmed.`, () => Promise.all(armed.map(({ id }) => api.disarmFault(id))));
+  const disarming: Column<ArmedFaultJson> = ["Disarm", (fault) => {
+    const label = `Disarm ${fault.point}`;
+    const onClick = () => disarm(`${fault.point} is`, [fault]);
+    return <Button look="quiet" icon="cross" aria-label={label} onClick={onClick} />;
+  }];
   return (
-    <Dialog title="Faults" problem={problem ?? unread} isReading={isLoading}>
+    <Dialog title="Faults" of={fresh} problem={problem ?? unread}>
       <p class="muted">They make the system fail on purpose, so that its recovery can be watched.</p>
       {!isLoading && faults === null && unread === null && (
         <p>
@@ -37,11 +43,17 @@ export function FaultsDialog() {
       )}
       {said !== "" && problem === null && !isBusy && <Notice level="good">{said}</Notice>}
       {faults && (
-        <Armed
-          armed={faults.armed}
-          onDisarm={(words, of) =>
-            change(`${words} disarmed.`, () => Promise.all(of.map(({ id }) => api.disarmFault(id))))}
+        <Table
+          caption="Armed"
+          columns={[...COLUMNS, disarming]}
+          rows={faults.armed}
+          empty="Nothing is armed."
         />
+      )}
+      {faults && faults.armed.length > 0 && (
+        <div class="dialog-buttons">
+          <Button look="danger" onClick={() => disarm("All faults are", faults.armed)}>Disarm all</Button>
+        </div>
       )}
       <ul class="fault-points">
         {faults?.points.map((point) => (
@@ -64,35 +76,6 @@ export function FaultsDialog() {
   );
 }
 
-interface ArmedProps {
-  readonly armed: readonly ArmedFaultJson[];
-  readonly onDisarm: (words: string, faults: readonly ArmedFaultJson[]) => void;
-}
-
-function Armed({ armed, onDisarm }: ArmedProps) {
-  if (armed.length === 0) return <p class="muted">Nothing is armed.</p>;
-  const column: Column<ArmedFaultJson> = ["Disarm", (fault) => (
-    <button
-      type="button"
-      class="button quiet"
-      aria-label={`Disarm ${fault.point}`}
-      onClick={() => onDisarm(`${fault.point} is`, [fault])}
-    >
-      <Icon name="cross" />
-    </button>
-  )];
-  return (
-    <>
-      <Table caption="Armed" columns={[...COLUMNS, column]} rows={armed} />
-      <div class="dialog-buttons">
-        <button type="button" class="button danger" onClick={() => onDisarm("All faults are", armed)}>
-          Disarm all
-        </button>
-      </div>
-    </>
-  );
-}
-
 const COLUMNS: readonly Column<ArmedFaultJson>[] = [
   ["Point", ({ point }) => <code>{point}</code>],
   ["Strikes", ({ times }) => counted(times, "time")],
@@ -109,18 +92,12 @@ interface ArmProps {
 
 function ArmForm({ point: { point, perConsumer, delayMs }, onArm }: ArmProps) {
   const arm = (event: Event) => {
-    const { times, consumer, delay, correlation } = submitted(
-      event,
-      "times",
-      "consumer",
-      "delay",
-      "correlation",
-    );
+    const { times, consumer, delay, about } = submitted(event, "times", "consumer", "delay", "about");
     onArm({
       point,
       times: Number(times),
       consumer: consumer || null,
-      correlationId: correlation || null,
+      correlationId: about || null,
       delayMs: delay === "" ? null : Number(delay),
     });
   };
@@ -130,16 +107,12 @@ function ArmForm({ point: { point, perConsumer, delayMs }, onArm }: ArmProps) {
       {perConsumer && <Choice name="consumer" />}
       {delayMs !== null && (
         <Field
-          label="Delay in ms"
-          name="delay"
-          type="number"
-          min={0}
-          max={MAX_DELAY_MS}
+          {...{ label: "Delay in ms", name: "delay", type: "number", min: 0, max: MAX_DELAY_MS }}
           placeholder={`${delayMs}`}
         />
       )}
-      <Field label="Correlation id" name="correlation" placeholder="any" />
-      <button type="submit" class="button primary">Arm</button>
+      <Field label="Correlation id" name="about" placeholder="any" />
+      <Button type="submit" look="primary">Arm</Button>
     </form>
   );
 }

@@ -6,12 +6,11 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
 import { duration } from "../shared/words.ts";
+import { Button, ViewLink } from "./controls.tsx";
 import { Machine, toneOf } from "./machine.tsx";
 import { Badge, Icon, type IconName } from "./marks.tsx";
 import { isSettled } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
-import { timeScale } from "./time_scale.ts";
-import { formatView } from "./url_state.ts";
 
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;
@@ -59,16 +58,14 @@ export function Film({ story, at }: FilmProps) {
   const step = (by: number) => {
     setPlaying(false);
     const next = Math.min(Math.max(current.current + by, 1), beats.length);
-    if (next === current.current) return;
+    if (next !== current.current) show(next);
     current.current = next; // a key may come again before the next rendering
-    show(next);
   };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
       const by = KEYS[key] ?? 0;
-      const isElsewhere = target instanceof Element &&
-        target.closest("input, select, textarea, dialog") !== null;
+      const isElsewhere = target instanceof Element && target.closest("input, select, textarea, dialog");
       if (by === 0 || isElsewhere || altKey || ctrlKey || metaKey || shiftKey) return;
       event.preventDefault();
       step(by);
@@ -86,16 +83,13 @@ export function Film({ story, at }: FilmProps) {
       <section class="card film" aria-labelledby="film-title">
         <div class="film-bar">
           <h3 id="film-title" class="visually-hidden">The order's film</h3>
-          <button type="button" class="button" aria-pressed={isPlaying} onClick={play}>
-            <Icon name={isPlaying ? "pause" : "play"} />
+          <Button icon={isPlaying ? "pause" : "play"} aria-pressed={isPlaying} onClick={play}>
             {isPlaying ? "Pause" : "Play slowly"}
-          </button>
-          <button type="button" class="button" disabled={at <= 1} onClick={() => step(-1)}>
-            <Icon name="left" />Step back
-          </button>
-          <button type="button" class="button" disabled={isLast} onClick={() => step(1)}>
+          </Button>
+          <Button icon="left" disabled={at <= 1} onClick={() => step(-1)}>Step back</Button>
+          <Button disabled={isLast} onClick={() => step(1)}>
             Step<Icon name="chevron" />
-          </button>
+          </Button>
           <p class="film-where muted">{whereWords(beats, at)}</p>
         </div>
         <Strip beats={beats} at={at} onStop={() => setPlaying(false)} />
@@ -105,8 +99,8 @@ export function Film({ story, at }: FilmProps) {
           </p>
           <p class="muted">
             {beat?.text} {beat?.deadLetterId
-              ? <a href={formatView({ ...view, letter: beat.deadLetterId })}>Show the dead letter</a>
-              : beat?.eventId && <a href={formatView({ ...view, event: beat.eventId })}>Show the message</a>}
+              ? <ViewLink to={{ letter: beat.deadLetterId }}>Show the dead letter</ViewLink>
+              : beat?.eventId && <ViewLink to={{ event: beat.eventId }}>Show the message</ViewLink>}
           </p>
         </div>
         <Machine beat={beat}>
@@ -146,9 +140,39 @@ interface BeatsProps {
   readonly onStop: () => void;
 }
 
+export interface TimeScale {
+  /** Where each time stands, from 0 to 1. */
+  readonly positions: readonly number[];
+  /** The stretch in which nothing happened and which was cut short, if any: where it is, and how long it took. */
+  readonly gap: { readonly from: number; readonly to: number; readonly ms: number } | null;
+}
+
+/** A stretch is cut where it is so many times as long as all the rest together. */
+const CUT_FROM = 2;
+/** How much of the line a stretch that was cut keeps. */
+const CUT_TO = 0.08;
+
+/** Places times, given in milliseconds in rising order; the longest stretch between two of them is cut if it is most of all. */
+export function timeScale(times: readonly number[]): TimeScale {
+  const [start = 0, end = 0] = [times[0], times.at(-1)];
+  const gaps = times.slice(1).map((time, i) => time - (times[i] ?? time));
+  const longest = Math.max(...gaps, 0);
+  const rest = end - start - longest;
+  const place = (ms: number, scale: number) => scale === 0 ? 0 : ms / scale;
+  if (longest === 0 || longest <= CUT_FROM * rest || gaps.length < 2 || rest === 0) {
+    return { positions: times.map((time) => place(time - start, end - start)), gap: null };
+  }
+  const before = gaps.indexOf(longest);
+  const positions = times.map((time, i) =>
+    i <= before
+      ? place(time - start, rest) * (1 - CUT_TO)
+      : place(time - start - longest, rest) * (1 - CUT_TO) + CUT_TO
+  );
+  return { positions, gap: { from: positions[before] ?? 0, to: positions[before + 1] ?? 1, ms: longest } };
+}
+
 /** A segment for each beat, all of one width, and below them when each was, true to time. */
 function Strip({ beats, at, onStop }: BeatsProps) {
-  const { view } = usePage();
   const { positions, gap } = timeScale(beats.map((beat) => beat.at));
   const total = (beats.at(-1)?.at ?? 0) - (beats[0]?.at ?? 0);
   const x = (share = 0) => `${(share * 100).toFixed(2)}%`;
@@ -158,9 +182,9 @@ function Strip({ beats, at, onStop }: BeatsProps) {
       <ol class="strip-beats">
         {beats.map((beat, i) => (
           <li key={i}>
-            <a
+            <ViewLink
               class={look(beat, i)}
-              href={formatView({ ...view, beat: i + 1 })}
+              to={{ beat: i + 1 }}
               title={beat.title}
               aria-label={`Beat ${i + 1}: ${beat.title}`}
               aria-current={i + 1 === at ? "step" : undefined}
@@ -168,7 +192,7 @@ function Strip({ beats, at, onStop }: BeatsProps) {
               onClick={onStop}
             >
               {beat.cause && <Icon name={CAUSES[beat.cause][0]} />}
-            </a>
+            </ViewLink>
           </li>
         ))}
       </ol>
@@ -178,14 +202,7 @@ function Strip({ beats, at, onStop }: BeatsProps) {
           <line class="axis" x1="0" x2="100%" y1="7" y2="7" />
           {gap && <rect class="gap" x={x(gap.from)} width={x(gap.to - gap.from)} y="1" height="12" />}
           {beats.map((beat, i) => (
-            <line
-              key={i}
-              class={`tick ${look(beat, i)}`}
-              x1={x(positions[i])}
-              x2={x(positions[i])}
-              y1="2"
-              y2="12"
-            />
+            <rect key={i} class={`tick ${look(beat, i)}`} x={x(positions[i])} y="2" height="10" />
           ))}
           {beats.length > 0 && <circle fill="currentColor" cx={x(positions[at - 1])} cy="7" r="4" />}
         </svg>
@@ -197,7 +214,6 @@ function Strip({ beats, at, onStop }: BeatsProps) {
 
 /** A row for each beat. */
 function StoryRows({ beats, at, onStop }: BeatsProps) {
-  const { view } = usePage();
   const start = beats[0]?.at ?? 0;
   return (
     <details class="card story-rows" open>
@@ -205,8 +221,8 @@ function StoryRows({ beats, at, onStop }: BeatsProps) {
       <ol>
         {beats.map((beat, i) => (
           <li key={i}>
-            <a
-              href={formatView({ ...view, beat: i + 1 })}
+            <ViewLink
+              to={{ beat: i + 1 }}
               class={toneOf(beat)}
               aria-current={i + 1 === at ? "step" : undefined}
               onClick={onStop}
@@ -216,7 +232,7 @@ function StoryRows({ beats, at, onStop }: BeatsProps) {
               <span>
                 {beat.title} <Cause beat={beat} />
               </span>
-            </a>
+            </ViewLink>
           </li>
         ))}
       </ol>

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { timeScale } from "./film.tsx";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
 import { heldUpBy, isAsPromised, isSettled, needsRereading, stepsOf } from "./order_facts.ts";
 import { holdStill } from "./orders_list.tsx";
 import { QUEUE_LIST, testId, testOrder, testPulse, testStory } from "./testdata/page.ts";
-import { timeScale } from "./time_scale.ts";
 
 const story = testStory();
 const { beats } = story;

@@ -4,8 +4,9 @@
  * @module
  */
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
+import { formatCount } from "../shared/words.ts";
 
-const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const money = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2 });
 const fine = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
 /** How long ago `at`, an ISO time, was at `now`, in epoch milliseconds: `just now`, `12 s ago`, `3 min ago`. */
@@ -18,18 +19,19 @@ export function formatAge(at: string, now: number): string {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
-/** The time of day of an ISO time, in UTC: `12:03:04`, or with milliseconds `12:03:04.567`. */
-export function formatTime(at: string, unit: "seconds" | "milliseconds" = "seconds"): string {
-  const date = new Date(at);
-  if (Number.isNaN(date.getTime())) return at;
-  return date.toISOString().slice(11, unit === "seconds" ? 19 : 23);
+/** The time of day of an ISO time in UTC, as the API writes them all: `12:03:04`. */
+export function formatTime(at: string): string {
+  return at.slice(11, 19);
+}
+
+/** The same with its milliseconds: `12:03:04.567`. */
+export function formatMillis(at: string): string {
+  return at.slice(11, 23);
 }
 
 /** A decimal string of two places with its thousands set apart: `1,234.50`. */
 export function formatMoney(amount: string): string {
-  const [whole = "", places] = amount.split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  return places === undefined ? grouped : `${grouped}.${places}`;
+  return money.format(Number(amount));
 }
 
 /** An id cut to its two ends: the first tells when it was made, the last tells it from its neighbours. */
@@ -49,20 +51,10 @@ export function courseName(courseId: string): string {
   return COURSES.get(courseId) ?? `Course ${shortId(courseId)}`;
 }
 
-/** A count: `1,240`. */
-export function formatCount(count: number): string {
-  return whole.format(count);
-}
-
 /** A rate per second without its unit: `0`, `3.4`, `312`. */
 export function formatRate(perSecond: number): string {
   if (perSecond < 0.05) return "0";
-  return perSecond < 9.95 ? fine.format(perSecond) : whole.format(perSecond);
-}
-
-/** A count with its noun: `1 event`, `3 events`. */
-export function counted(count: number, one: string, many = `${one}s`): string {
-  return `${formatCount(count)} ${count === 1 ? one : many}`;
+  return perSecond < 9.95 ? fine.format(perSecond) : formatCount(perSecond);
 }
 
 /** The sum of counts by name. */

@@ -5,15 +5,15 @@
  */
 import { useEffect, useState } from "preact/hooks";
 import type { AuditJson } from "../shared/ops/answers.ts";
+import { counted, formatCount } from "../shared/words.ts";
 import type { ApiClient } from "./api.ts";
+import { Button, ViewLink } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
-import { counted, formatCount, formatTime } from "./format.ts";
+import { formatTime } from "./format.ts";
 import type { Health, Level } from "./health.ts";
 import { useFresh } from "./hooks.ts";
 import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 import { type Column, Table } from "./table.tsx";
-import { formatView } from "./url_state.ts";
 
 /** Between two audits that nobody asked for, in milliseconds: each reads the whole database. */
 const AUDIT_EVERY_MS = 60_000;
@@ -37,17 +37,14 @@ export function useAudit(api: ApiClient, now: number, isStale: boolean) {
   return useFresh(load, `audit ${isAtRest}`, { tick, isHeld: isStale });
 }
 
-type Verdict = ReturnType<typeof useAudit>;
-
 /** How the whole is, in one sentence, which opens the rest. */
 export function HealthSentence({ health: { level, sentence } }: { readonly health: Health }) {
-  const { view } = usePage();
   return (
     <>
-      <a class={`health ${level}`} href={formatView({ ...view, panel: "health" })} aria-haspopup="dialog">
+      <ViewLink class={`health ${level}`} to={{ panel: "health" }} aria-haspopup="dialog">
         <Icon name={level} />
         <span>{sentence}</span>
-      </a>
+      </ViewLink>
       {/* The figures in it change all the time: only whether it is well is read out. */}
       <span class="visually-hidden" role="status">
         {level === "good" ? "All is well" : "Something is not well"}
@@ -56,14 +53,24 @@ export function HealthSentence({ health: { level, sentence } }: { readonly healt
   );
 }
 
-export function HealthDialog(
-  { health: { sentence, all }, verdict }: { readonly health: Health; readonly verdict: Verdict },
-) {
+interface HealthDialogProps {
+  readonly health: Health;
+  readonly verdict: ReturnType<typeof useAudit>;
+}
+
+export function HealthDialog({ health: { sentence, all }, verdict }: HealthDialogProps) {
+  const { value: audit, problem, refresh } = verdict;
   return (
     <Dialog title="How the system is">
       {all.length === 0 && <Notice level="good">{sentence}</Notice>}
-      {all.map(([level, words]) => <Notice key={words} level={level}>{words}</Notice>)}
-      <Findings verdict={verdict} />
+      {all.map(([level, words], i) => <Notice key={i} level={level}>{words}</Notice>)}
+      <h3>The auditor's findings</h3>
+      <p class="muted" role="status">{audit ? audited(audit) : "No audit has been finished yet."}</p>
+      {problem !== null && <Notice level="warn">The last audit could not run. {problem}</Notice>}
+      {audit && <Table caption="Checks" columns={COLUMNS} rows={checksOf(audit)} />}
+      <div class="dialog-buttons">
+        <Button icon="retry" onClick={refresh}>Audit again</Button>
+      </div>
     </Dialog>
   );
 }
@@ -88,33 +95,9 @@ function checksOf({ checks, waitingForOperator: { count, orders } }: AuditJson):
   ];
 }
 
-function Findings({ verdict: { value: audit, problem, refresh } }: { readonly verdict: Verdict }) {
-  return (
-    <>
-      <h3>The auditor's findings</h3>
-      <p class="muted" role="status">
-        {audit
-          ? `${formatCount(audit.orders)} orders and ${
-            formatCount(audit.events)
-          } events in one snapshot, of ` +
-            `${formatTime(audit.checkedAt)} UTC. What follows from an event may take ${audit.graceSeconds} s.`
-          : "No audit has been finished yet."}
-      </p>
-      {problem !== null && <Notice level="warn">The last audit could not run. {problem}</Notice>}
-      {audit && (
-        <Table
-          caption="Checks"
-          columns={COLUMNS}
-          rows={checksOf(audit)}
-        />
-      )}
-      <div class="dialog-buttons">
-        <button type="button" class="button" onClick={refresh}>
-          <Icon name="retry" />Audit again
-        </button>
-      </div>
-    </>
-  );
+function audited({ orders, events, checkedAt, graceSeconds }: AuditJson): string {
+  return `${formatCount(orders)} orders and ${formatCount(events)} events in one snapshot, of ` +
+    `${formatTime(checkedAt)} UTC. What follows from an event may take ${graceSeconds} s.`;
 }
 
 const COLUMNS: readonly Column<Check>[] = [

@@ -26,14 +26,14 @@ Deno.test("healthOf() says in one sentence what is wrong, the worst first", () =
     ["bad The consumer payments-refund-requested is not running", {
       processes: without("payments-refund-requested"),
     }],
-    ["bad Nobody consumes the queue payments.refund-requested", { queues: deaf }],
+    ["bad Nobody consumes payments.refund-requested, where 0 messages wait", { queues: deaf }],
     ["bad The broker cannot be reached: events wait in the outbox", { queues: null }],
     ["warn 3 events waited up to 12.0 s in the outbox", { outbox: { pending: 3, oldestSeconds: 12 } }],
     ["warn The relay is held until 03:14 UTC (to look)", { holds: [held("relay", "to look")] }],
     ["warn payments.refund-requested, before its commit is held until 03:14 UTC", {
       holds: [held(beforeCommit(refunds), null)],
     }],
-    ["warn 2 dead letters to be decided on", { deadLetters: { [refunds]: 2 } }],
+    ["warn 2 dead letters of payments.refund-requested to be decided on", { deadLetters: { [refunds]: 2 } }],
     ["bad The broker cannot be reached: events wait in the outbox (and 1 more)", {
       queues: null,
       outbox: { pending: 3, oldestSeconds: 12 },

@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { partName } from "../shared/ops/health.ts";
 import { RELAY_PART } from "../shared/ops/holds.ts";
+import { Button } from "./controls.tsx";
 import { formatTime } from "./format.ts";
-import { partName } from "./health.ts";
 import { useAction, useFresh } from "./hooks.ts";
-import { Badge, Icon, Notice } from "./marks.tsx";
+import { Badge, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 
 interface HoldsProps {
@@ -34,9 +35,7 @@ export function Holds({ part, onPick }: HoldsProps) {
             {parts.map((each) => <option key={each} value={each}>{partName(each, queues)}</option>)}
           </select>
         </label>
-        <button type="submit" class="button" disabled={isHeld || isBusy}>
-          <Icon name="pause" />Hold
-        </button>
+        <Button type="submit" icon="pause" disabled={isHeld || isBusy}>Hold</Button>
         {pulse.holds.length === 0 && problem === null && (
           <span class="muted">stops a part, so that one event at a time can be let through</span>
         )}
@@ -46,24 +45,23 @@ export function Holds({ part, onPick }: HoldsProps) {
         return (
           <p key={part} class="actions">
             <Badge tone="warn" icon="pause">{name}</Badge>
-            <button
-              type="button"
-              class="button primary"
+            <Button
+              look="primary"
+              icon="step"
               disabled={isBusy}
               aria-label={`Step: let one event through ${name}`}
               onClick={() => act(() => api.stepPart(part))}
             >
-              <Icon name="step" />Step
-            </button>
-            <button
-              type="button"
-              class="button"
+              Step
+            </Button>
+            <Button
+              icon="play"
               disabled={isBusy}
               aria-label={`Resume ${name}`}
               onClick={() => act(() => api.resumePart(part))}
             >
-              <Icon name="play" />Resume
-            </button>
+              Resume
+            </Button>
             <span class="muted">
               {steps > 0 && `${steps} to be let through · `}
               {because && `${because} · `}

@@ -18,8 +18,8 @@ export interface LiveState {
 
 /** Without a pulse for so long an open stream counts as stale, in milliseconds; the server sends one every 5 s. */
 const STALE_AFTER_MS = 12_000;
-/** The first wait before a new attempt, and the longest, in milliseconds; each one is twice the one before. */
-const RECONNECT_MS = { first: 500, longest: 5000 } as const;
+/** After a refusal the stream is opened anew so many milliseconds later; after a loss the browser itself sees to that. */
+const REFUSED_MS = 5000;
 /** A tab that nobody looks at gives up its connection after so many milliseconds: a browser has six for a host. */
 const HIDDEN_MS = 10_000;
 /** How long it is said that the connection is back, in milliseconds. */
@@ -51,67 +51,43 @@ export interface Source {
 export interface StreamHandlers {
   readonly onOpen: () => void;
   readonly onPulse: (pulse: LivePulse) => void;
-  /** It was lost, and is opened again by itself; `isRefused` where the server said no. */
+  /** It was lost, and is opened again; `isRefused` where the server said no. */
   readonly onLost: (isRefused: boolean) => void;
 }
 
 type Timer = ReturnType<typeof setTimeout>;
 
-/** A stream that is followed until it is stopped, and may be started again. */
-export interface Stream {
-  readonly start: () => void;
-  readonly stop: () => void;
-}
-
 /**
- * Follows a stream of pulses: those between two frames become one, and after a loss it is opened anew, each time after a
- * longer wait. `open` makes the source; `onFrame` and `later` are the browser's frames and timers.
+ * Follows a stream of pulses from `start()` to `stop()`, and again. `open` makes the source, which connects again by itself
+ * when it is lost, after the time that the server tells; `later` is the browser's timer.
  */
 export function followStream(
   { onOpen, onPulse, onLost }: StreamHandlers,
   open: () => Source,
-  onFrame: (run: () => void) => void,
   later: (run: () => void, ms: number) => Timer,
-): Stream {
+) {
   let source: Source | null = null;
   let retry: Timer | undefined;
-  let wait: number = RECONNECT_MS.first;
-  let newest: string | null = null;
-  const show = () => {
-    const pulse = source && newest !== null ? parsePulse(newest) : null;
-    newest = null;
-    if (pulse) onPulse(pulse);
+  const start = () => {
+    if (source) return;
+    const opened = source = open();
+    opened.onopen = onOpen;
+    opened.onerror = () => {
+      const isRefused = opened.readyState === 2; // CLOSED: it does not try again
+      onLost(isRefused);
+      if (isRefused) retry = later(() => (stop(), start()), REFUSED_MS);
+    };
+    opened.addEventListener("pulse", ({ data }) => {
+      const pulse = parsePulse(String(data));
+      if (pulse && source === opened) onPulse(pulse);
+    });
   };
   const stop = () => {
     source?.close();
     clearTimeout(retry);
     source = null;
-    retry = undefined;
   };
-  const connect = () => {
-    const opened = source = open();
-    opened.onopen = () => {
-      wait = RECONNECT_MS.first;
-      onOpen();
-    };
-    opened.onerror = () => {
-      const isRefused = opened.readyState === 2; // CLOSED: the browser itself would not try again
-      stop();
-      onLost(isRefused);
-      retry = later(connect, wait);
-      wait = Math.min(wait * 2, RECONNECT_MS.longest);
-    };
-    opened.addEventListener("pulse", ({ data }) => {
-      if (newest === null) onFrame(show);
-      newest = String(data);
-    });
-  };
-  return {
-    start: () => {
-      if (!source && retry === undefined) connect();
-    },
-    stop,
-  };
+  return { start, stop };
 }
 
 /** The pulse of a message; null where a server of another version means something else by it. */
@@ -164,7 +140,6 @@ export function useLive(pulse: LivePulse, onRefused: () => void): Live {
         },
       },
       () => new EventSource("/ops/live"),
-      requestAnimationFrame,
       setTimeout,
     );
     stream.start();

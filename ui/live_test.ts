@@ -3,12 +3,11 @@ import type { LivePulse } from "../shared/ops/live.ts";
 import { followStream, liveStatus, serverNow, type Source } from "./live.ts";
 import { testPulse } from "./testdata/page.ts";
 
-const [first, second, third] = [testPulse(0), testPulse(1000), testPulse(2000)];
+const [first, second] = [testPulse(0), testPulse(1000)];
 
-/** A stream whose sources, frames and timers are in the test's hands. */
+/** A stream whose sources and timers are in the test's hands. */
 function handStream() {
-  const sources: (Source & { isOpen: boolean; say: (pulse: unknown) => void })[] = [];
-  const frames: (() => void)[] = [];
+  const sources: (Source & { readyState: number; isOpen: boolean; say: (pulse: unknown) => void })[] = [];
   const waits: { ms: number; run: () => void }[] = [];
   const heard: (LivePulse | string)[] = [];
   const stream = followStream(
@@ -31,7 +30,6 @@ function handStream() {
       sources.push(source);
       return source;
     },
-    (run) => frames.push(run),
     (run, ms) => {
       waits.push({ ms, run });
       return setTimeout(() => {}, 0);
@@ -46,53 +44,49 @@ function handStream() {
     newest,
     open: () => newest().onopen?.(new Event("open")),
     lose: () => newest().onerror?.(new Event("error")),
-    paint: () => frames.splice(0).forEach((run) => run()),
+    refuse: () => {
+      newest().readyState = 2;
+      newest().onerror?.(new Event("error"));
+    },
   };
 }
 
-Deno.test("pulses between two frames become one, the last of them; what is no pulse is none", () => {
-  const { stream, newest, open, paint, heard } = handStream();
+Deno.test("each pulse is told; what is no pulse is none", () => {
+  const { stream, newest, open, heard } = handStream();
   stream.start();
   open();
-  newest().say(second);
-  newest().say(third);
-  paint();
   newest().say("bad");
-  paint();
-  assertEquals(heard, ["open", third]);
+  newest().say(second);
+  assertEquals(heard, ["open", second]);
 });
 
-Deno.test("a lost stream is opened again, each time after a longer wait up to a limit", () => {
-  const { stream, sources, newest, open, lose, waits, heard } = handStream();
+Deno.test("a lost stream connects again by itself; one that was refused is opened anew after a while", () => {
+  const { stream, sources, newest, open, lose, refuse, waits, heard } = handStream();
   stream.start();
-  for (let attempt = 0; attempt < 6; attempt++) {
-    lose();
-    assertEquals(newest().isOpen, false);
-    waits.at(-1)!.run();
-  }
-  assertEquals(waits.map(({ ms }) => ms), [500, 1000, 2000, 4000, 5000, 5000]);
-  open();
   lose();
-  assertEquals([waits.at(-1)?.ms, sources.length, heard.at(-1)], [500, 7, "lost"]);
+  open();
+  assertEquals([heard, sources.length, waits.length], [["lost", "open"], 1, 0]);
+  refuse();
+  stream.start(); // the next attempt waits
+  assertEquals([heard.at(-1), sources.length, waits.at(-1)?.ms], ["refused", 1, 5000]);
+  waits.at(-1)?.run();
+  newest().say(second);
+  assertEquals([heard.at(-1), sources.map(({ isOpen }) => isOpen)], [second, [false, true]]);
   stream.stop();
 });
 
-Deno.test("stop() closes the stream, and takes back the next attempt; start() opens one, and only one", () => {
-  const { stream, sources, newest, open, lose, paint, heard } = handStream();
+Deno.test("stop() closes the stream; start() opens one, and only one", () => {
+  const { stream, sources, newest, open, heard } = handStream();
   stream.start();
   stream.start();
-  assertEquals(sources.length, 1);
-  lose();
-  stream.start(); // the next attempt waits
   assertEquals(sources.length, 1);
   stream.stop();
   stream.start();
   assertEquals(sources.map(({ isOpen }) => isOpen), [false, true]);
   open();
-  newest().say(second);
   stream.stop();
-  paint();
-  assertEquals(heard, ["lost", "open"]);
+  newest().say(second); // on its way when it was closed
+  assertEquals(heard, ["open"]);
 });
 
 Deno.test("an open stream that says nothing for too long is stale; the time is the server's", () => {

@@ -6,13 +6,13 @@
  */
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { troublesOf } from "../shared/ops/health.ts";
 import { RELAY_PART } from "../shared/ops/holds.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat, Place, StoryQueue } from "../shared/ops/story.ts";
-import { formatCount } from "./format.ts";
-import { troublesOf } from "./health.ts";
+import { formatCount } from "../shared/words.ts";
 import { Holds } from "./holds.tsx";
-import { type Box, fit, type Layout, layoutMachine, LINE, type Shape, SHAPES } from "./machine_layout.ts";
+import { type Box, fit, type Layout, layoutMachine, LINE, SHAPES } from "./machine_layout.ts";
 import { usePage } from "./page_data.ts";
 
 /** One line of a box. */
@@ -45,11 +45,11 @@ export function Machine({ beat, children }: MachineProps) {
   return (
     <>
       <div class="machine" aria-hidden="true">
+        <Arrows />
         {layouts.map(([shape, layout]) => (
           <svg key={shape} class={`machine-${shape}`} viewBox={`0 0 ${layout.width} ${layout.height}`}>
-            <Arrows shape={shape} />
             {layout.heads.map(({ x, y, text }) => <text key={text} class="head" x={x} y={y}>{text}</text>)}
-            <Edges shape={shape} layout={layout} beat={beat} />
+            <Edges edges={layout.edges} beat={beat} />
             {layout.boxes.map((box) => (
               <Part
                 key={box.place}
@@ -68,38 +68,29 @@ export function Machine({ beat, children }: MachineProps) {
   );
 }
 
-/** The heads of the arrows. */
-function Arrows({ shape }: { readonly shape: Shape }) {
+/** The heads of the arrows: for all shapes, in a drawing that takes no room and is there in each. */
+function Arrows() {
+  const size = { refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse" };
   return (
-    <defs>
+    <svg class="arrows" width="0" height="0">
       {["still", "active"].map((look) => (
         <marker
           key={look}
-          id={`arrow-${shape}-${look}`}
+          id={`arrow-${look}`}
           class={`arrow ${look}`}
           viewBox="0 0 8 8"
-          refX="7"
-          refY="4"
-          markerWidth="8"
-          markerHeight="8"
-          markerUnits="userSpaceOnUse"
+          {...size}
           orient="auto"
         >
           <path d="M0 0.5L8 4L0 7.5z" />
         </marker>
       ))}
-    </defs>
+    </svg>
   );
 }
 
-interface EdgesProps {
-  readonly shape: Shape;
-  readonly layout: Layout;
-  readonly beat: Beat | null;
-}
-
 /** The ways that are taken in this beat lie above the others, and a dot goes along each: by the style sheet alone. */
-function Edges({ shape, layout: { edges }, beat }: EdgesProps) {
+function Edges({ edges, beat }: Pick<Layout, "edges"> & Pick<MachineProps, "beat">) {
   /** Which step of its way an edge is; -1 where nothing goes along it. */
   const stepOf = ({ from, to }: Layout["edges"][number]) =>
     Math.max(
@@ -113,7 +104,7 @@ function Edges({ shape, layout: { edges }, beat }: EdgesProps) {
           const look = step < 0 ? "still" : "active";
           return (
             <g key={`${edge.from}>${edge.to}`}>
-              <path class={`edge ${look}`} d={edge.path} marker-end={`url(#arrow-${shape}-${look})`} />
+              <path class={`edge ${look}`} d={edge.path} marker-end={`url(#arrow-${look})`} />
               {beat && step >= 0 && (
                 <path
                   key={`${beat.at} ${beat.title}`}
@@ -207,20 +198,19 @@ function liveLines(place: Place, queue: StoryQueue | undefined, pulse: LivePulse
   return [{ text: waits || (RESTS[String(place)] ?? "") }];
 }
 
-/** What a consumer has done since it was started, and what it could not do. */
-function consumerLines({ name, label }: StoryQueue, pulse: LivePulse): Line[] {
+/** What a consumer could not do, and what it has done since it was started, as far as there is room. */
+function consumerLines({ name, label, bindings }: StoryQueue, pulse: LivePulse): Line[] {
   const copies = pulse.processes.filter((process) =>
     process.name === label.replaceAll(".", "-") && !process.isStale
   );
   const done = copies.reduce((sum, { counts }) => sum + (counts["processed"] ?? 0), 0);
   const [retries, letters] = [pulse.retries[name] ?? 0, pulse.deadLetters[name] ?? 0];
-  return [
-    { text: `${copies.length} up · ${formatCount(done)} done`, mark: "done" },
+  const lines: Line[] = [
     ...(letters > 0 ? [{ text: `${formatCount(letters)} dead`, mark: "dead" } as const] : []),
-    ...(retries > 0 && letters === 0
-      ? [{ text: `${formatCount(retries)} to be retried`, mark: "retry" } as const]
-      : []),
+    ...(retries > 0 ? [{ text: `${formatCount(retries)} to be retried`, mark: "retry" } as const] : []),
+    { text: `${copies.length} up · ${formatCount(done)} done`, mark: "done" },
   ];
+  return lines.slice(0, bindings.length); // its box is as high as that of its queue
 }
 
 /** The tone of a beat: what went wrong, or another way than usual, stands out. */

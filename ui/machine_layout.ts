@@ -40,31 +40,21 @@ export interface Layout {
 export const LINE = 14;
 const [PAD, ROW_GAP, HEAD, RETURN] = [8, 8, 26, 30];
 
-/** The columns: where each begins, and how wide it is. */
+/** The columns, as their heads name them: where each begins, and how wide it is. */
 const COLUMNS = {
-  wide: {
-    api: [1, 86],
-    outbox: [107, 154],
-    relay: [281, 78],
-    exchange: [385, 92],
-    queue: [531, 204],
-    consumer: [763, 196],
-  },
-  medium: {
-    api: [1, 54],
-    outbox: [71, 134],
-    relay: [221, 60],
-    exchange: [297, 74],
-    queue: [393, 158],
-    consumer: [567, 136],
-  },
+  wide: [[1, 86], [107, 154], [281, 78], [385, 92], [531, 204], [763, 196]],
+  medium: [[1, 54], [71, 134], [219, 58], [291, 82], [393, 158], [567, 136]],
 } as const;
-const NAMES = { api: "API", outbox: "Outbox", relay: "Relay", exchange: "Exchange" } as const;
+const HEADS = [
+  "1 writes",
+  "2 outbox",
+  "3 relay",
+  "4 exchange",
+  "5 a queue each",
+  "6 consumer: a transaction",
+];
+const TRUNK = [["api", "API"], ["outbox", "Outbox"], ["relay", "Relay"], ["exchange", "Exchange"]] as const;
 const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;
-const HEADS = {
-  wide: ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each", "6 consumer: one transaction"],
-  medium: ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each", "6 consumer"],
-} as const;
 
 /** The lines that a queue's name takes: broken behind its module where there is less room. */
 function queueTitle({ label }: StoryQueue, shape: Shape): string[] {
@@ -127,39 +117,33 @@ function drawing(
 
 function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): Layout {
   const columns = COLUMNS[shape];
-  const pairs = pairsOf(queues, shape, HEAD, columns.queue, columns.consumer);
+  const pairs = pairsOf(queues, shape, HEAD, columns[4], columns[5]);
   const bottom = Math.max(...pairs.map(({ queue }) => queue.y + queue.height), 160);
   const middle = (HEAD + bottom) / 2;
-  const part = (place: keyof typeof NAMES, height: number): Box => {
-    const [x, width] = columns[place];
-    return { place, title: [NAMES[place]], x, width, y: middle - height / 2, height };
+  const part = (i: 0 | 1 | 2 | 3, height: number): Box => {
+    const [[place, name], [x, width]] = [TRUNK[i], columns[i]];
+    return { place, title: [name], x, width, y: middle - height / 2, height };
   };
   const [right, floor] = [WIDTHS[shape] - 5, bottom + RETURN - 10];
   const back = (from: Box, to: Box) =>
-    `M${from.x + from.width} ${centre(from)}H${right}V${floor}H${to.x + to.width / 2}V${
-      to.y + to.height + 1
-    }`;
-  const trunk = [part("api", 58), part("outbox", 96), part("relay", 58), part("exchange", 58)] as const;
+    `M${from.x + from.width} ${centre(from)}H${right}V${floor}H${to.x + to.width / 2}V${under(to)}`;
+  const trunk = [part(0, 58), part(1, 96), part(2, 58), part(3, 58)] as const;
   return {
     width: WIDTHS[shape],
     height: bottom + RETURN,
     ...drawing(trunk, pairs, { on: across, into: curve, back }),
-    heads: HEADS[shape].map((text, i) => ({ x: Object.values(columns)[i]?.[0] ?? 0, y: 12, text })),
+    heads: columns.map(([x], i) => ({ x, y: 12, text: HEADS[i] ?? "" })),
   };
 }
 
 /** Turned by 90 degrees: the way to the exchange runs down, and from it along the left side to the queues. */
 function layoutNarrow(queues: readonly StoryQueue[]): Layout {
   const width = WIDTHS.narrow;
-  const part = (place: keyof typeof NAMES, n: number, y: number, height: number): Box => {
-    return { place, title: [`${n} ${NAMES[place]}`], x: 1, width: width - 22, y, height };
+  const part = (i: 0 | 1 | 2 | 3, y: number, height: number): Box => {
+    const [place, name] = TRUNK[i];
+    return { place, title: [`${i + 1} ${name}`], x: 1, width: width - 22, y, height };
   };
-  const trunk = [
-    part("api", 1, 1, 40),
-    part("outbox", 2, 59, 76),
-    part("relay", 3, 153, 40),
-    part("exchange", 4, 211, 40),
-  ] as const;
+  const trunk = [part(0, 1, 40), part(1, 59, 76), part(2, 153, 40), part(3, 211, 40)] as const;
   const pairs = pairsOf(queues, "narrow", 269, [22, 138], [180, 138]);
   const into = (from: Box, to: Box) => `M9 ${from.y + from.height}V${centre(to)}H${to.x - 1}`;
   const back = (from: Box, to: Box) =>
@@ -170,6 +154,10 @@ function layoutNarrow(queues: readonly StoryQueue[]): Layout {
     ...drawing(trunk, pairs, { on: down, into, back }),
     heads: [],
   };
+}
+
+function under({ y, height }: Box): number {
+  return y + height + 1;
 }
 
 function centre({ y, height }: Box): number {

@@ -7,13 +7,13 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, OutboxEventJson, ProcessedEventJson } from "../shared/ops/answers.ts";
 import type { StoryQueue } from "../shared/ops/story.ts";
-import { CopyButton } from "./controls.tsx";
+import { counted } from "../shared/words.ts";
+import { BodyView, diffLines, laidOut, visible } from "./body.tsx";
+import { Button, CopyButton } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
-import { diffLines } from "./diff.ts";
-import { counted, formatTime } from "./format.ts";
+import { formatMillis } from "./format.ts";
 import { useFresh } from "./hooks.ts";
-import { BodyView, laidOut, visible } from "./json_view.tsx";
-import { Badge, Icon, OrderLink } from "./marks.tsx";
+import { Badge, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
 
@@ -22,21 +22,16 @@ type Facts = readonly (readonly [name: string, value: ComponentChildren])[];
 /** An event: where it has been, what it says, and sending it once more. */
 export function EventDialog({ id }: { readonly id: string }) {
   const { api, queues } = usePage();
-  const { value, problem, isLoading } = useFresh(async () => {
-    const [event, { processedEvents }] = await Promise.all([
-      api.readEvent(id),
-      api.listInbox({ eventId: id, limit: 100 }),
-    ]);
-    return { event, processed: processedEvents };
-  }, id);
-  if (!value) return <Dialog title="Event" problem={problem} isReading={isLoading} />;
-  const { event, processed } = value;
+  const read = () => Promise.all([api.readEvent(id), api.listInbox({ eventId: id, limit: 100 })]);
+  const fresh = useFresh(read, id);
+  if (!fresh.value) return <Dialog title="Event" of={fresh} />;
+  const [event, { processedEvents }] = fresh.value;
   return (
     <Dialog title={event.type}>
       <div class="message-columns">
         <div>
           <h3>Where it has been</h3>
-          <FactList facts={wayOf(event, processed, queues)} />
+          <FactList facts={wayOf(event, processedEvents, queues)} />
           <h3>Properties and headers, as sent</h3>
           <FactList facts={amqpProperties(event)} />
         </div>
@@ -60,19 +55,15 @@ function wayOf(
   processed: readonly ProcessedEventJson[],
   queues: readonly StoryQueue[],
 ): Facts {
-  const published = publishedAt
-    ? `published ${formatTime(publishedAt, "milliseconds")}`
-    : "not published yet";
+  const published = publishedAt ? `published ${formatMillis(publishedAt)}` : "not published yet";
+  const refused = retryCount > 0 ? `, refused ${counted(retryCount, "time")}: ${lastError}` : "";
   return [
-    ["outbox", `appended ${formatTime(occurredAt, "milliseconds")}`],
-    [
-      "relay",
-      retryCount > 0 ? `${published}, refused ${counted(retryCount, "time")}: ${lastError}` : published,
-    ],
+    ["outbox", `appended ${formatMillis(occurredAt)}`],
+    ["relay", published + refused],
     ...queues.filter(({ bindings }) => bindings.includes(type)).map(({ name, label }) => {
       const row = processed.find(({ consumer }) => consumer === name);
       if (!row) return [label, "not processed: will process it"] as const;
-      const words = `processed ${formatTime(row.processedAt, "milliseconds")} `;
+      const words = `processed ${formatMillis(row.processedAt)} `;
       const repeats = row.duplicates > 0 &&
         <Badge tone="warn" icon="copies">{counted(row.duplicates, "repeat")} absorbed</Badge>;
       return [label, <span key="row">{words}{repeats}</span>] as const;
@@ -97,11 +88,14 @@ function amqpProperties({ id, type, correlationId, occurredAt, traceparent }: Ou
 /** A dead letter: why it is one, what it says, sending it again, as it is or edited, and discarding it. */
 export function LetterDialog({ id }: { readonly id: string }) {
   const { api } = usePage();
-  const { value: letter, problem, isLoading } = useFresh(() => api.readLetter(id), id);
+  const fresh = useFresh(() => api.readLetter(id), id);
+  const letter = fresh.value;
   const [draft, setDraft] = useState<string | null>(null);
-  if (!letter) return <Dialog title="Dead letter" problem={problem} isReading={isLoading} />;
+  if (!letter) return <Dialog title="Dead letter" of={fresh} />;
   const { state, reason, consumer, body, bodyBytes, editedBody } = letter;
   const original = laidOut(body);
+  // The server checks it as the consumer would.
+  const sendEdited = async () => ({ id: (await api.redriveEdited(id, draft ?? "")).setId });
   const isWhole = new TextEncoder().encode(body).byteLength === bodyBytes;
   return (
     <Dialog title="Dead letter">
@@ -130,13 +124,9 @@ export function LetterDialog({ id }: { readonly id: string }) {
       {state === "OPEN" && (
         <div class="dialog-buttons">
           {isWhole && (
-            <button
-              type="button"
-              class="button"
-              onClick={() => setDraft(draft === null ? original : null)}
-            >
+            <Button onClick={() => setDraft(draft === null ? original : null)}>
               {draft === null ? "Edit the body…" : "Leave it as received"}
-            </button>
+            </Button>
           )}
           {draft === null
             ? (
@@ -144,23 +134,14 @@ export function LetterDialog({ id }: { readonly id: string }) {
                 Send again or discard…
               </PrepareButton>
             )
-            : <SendEdited id={id} draft={draft} isChanged={draft !== original} />}
+            : (
+              <PrepareButton of={sendEdited} icon="retry" disabled={draft === original}>
+                Send it as edited
+              </PrepareButton>
+            )}
         </div>
       )}
     </Dialog>
-  );
-}
-
-/** Sends the edited body to the letter's consumer; the server checks it as the consumer would. */
-function SendEdited(
-  { id, draft, isChanged }: { readonly id: string; readonly draft: string; readonly isChanged: boolean },
-) {
-  const { api } = usePage();
-  const send = async () => ({ id: (await api.redriveEdited(id, draft)).setId });
-  return (
-    <PrepareButton of={send} isDisabled={!isChanged}>
-      <Icon name="retry" />Send it as edited
-    </PrepareButton>
   );
 }
 

@@ -6,15 +6,14 @@
  */
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
-import { duration } from "../shared/words.ts";
-import { Choice, Field, When } from "./controls.tsx";
-import { counted, formatCount } from "./format.ts";
+import { counted, duration, formatCount } from "../shared/words.ts";
+import { Button, Choice, Field, MessageLink, submitted, ViewLink, When } from "./controls.tsx";
 import { useFresh, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
 import { type Column, Table } from "./table.tsx";
-import { formatView, type List, LISTS, START_VIEW } from "./url_state.ts";
+import { type List, LISTS } from "./url_state.ts";
 
 type Look = readonly [name: string, tone: string, icon: IconName, about: string];
 
@@ -85,7 +84,7 @@ export function MessagesView() {
       <p class="card-foot muted">{words}</p>
       {problem !== null && (
         <Notice level="bad">
-          {problem} <button type="button" class="button" onClick={refresh}>Try again</button>
+          {problem} <Button onClick={refresh}>Try again</Button>
         </Notice>
       )}
       {value === null && problem === null && <p class="empty" role="status">Loading…</p>}
@@ -94,23 +93,21 @@ export function MessagesView() {
           {pattern !== "" && (
             <Notice level="warn">
               {reason}: {pattern}{" "}
-              <a href={formatView({ ...view, reason: "", pattern: "", cursor: "" })}>All dead letters</a>
+              <ViewLink to={{ reason: "", pattern: "", cursor: "" }}>All dead letters</ViewLink>
             </Notice>
           )}
           {value.groups.length > 0 && <Groups groups={value.groups} />}
           {list === "dead"
             ? <Letters key={key} messages={value.messages} />
-            : <Rows messages={value.messages} columns={COLUMNS} />}
+            : <Table caption={name} columns={COLUMNS} rows={value.messages} empty={NONE} />}
         </div>
       )}
       <div class="card-foot">
         <span class="muted">{freshness(isStale || problem !== null, isStill)}</span>
         {cursor && (
-          <button type="button" class="button quiet accent" onClick={() => navigate({ cursor: "" })}>
-            <Icon name="left" />Newest
-          </button>
+          <Button look="quiet accent" icon="left" onClick={() => navigate({ cursor: "" })}>Newest</Button>
         )}
-        {value?.nextCursor && <a href={formatView({ ...view, cursor: value.nextCursor })}>Older messages</a>}
+        {value?.nextCursor && <ViewLink to={{ cursor: value.nextCursor }}>Older messages</ViewLink>}
       </div>
     </section>
   );
@@ -128,15 +125,14 @@ function Facets({ counts }: Pick<Listing, "counts">) {
       {LISTS.map((list) => {
         const [name, tone] = LOOKS[list];
         const count = counts?.[list];
-        const { consumer, type, about } = view;
-        const href = formatView({ ...START_VIEW, tab: "messages", list, consumer, type, about });
+        const to = { list, reason: "", pattern: "", cursor: "" };
         return (
-          <a key={list} href={href} aria-current={list === view.list ? "page" : undefined}>
+          <ViewLink key={list} to={to} aria-current={list === view.list ? "page" : undefined}>
             {name}
             {count !== undefined && (
               <span class={`count ${count === 0 ? "" : tone}`}>{formatCount(count)}</span>
             )}
-          </a>
+          </ViewLink>
         );
       })}
     </nav>
@@ -144,50 +140,34 @@ function Facets({ counts }: Pick<Listing, "counts">) {
 }
 
 function Filters() {
-  const { view, navigate } = usePage();
-  const filter = <Name extends "consumer" | "type" | "about">(name: Name) => {
-    const onChange = (value: string) => navigate({ [name]: value.trim(), cursor: "" }, "replace");
-    return { name, value: view[name], onChange };
-  };
+  const { view: { consumer, type, about }, navigate } = usePage();
+  const apply = (event: Event) =>
+    navigate({ ...submitted(event, "consumer", "type", "about"), cursor: "" }, "replace");
   return (
-    <div class="filters" role="search" aria-label="Filter the messages">
-      <Choice {...filter("consumer")} />
-      <Choice {...filter("type")} />
-      <Field label="Id" placeholder="order, event or correlation" {...filter("about")} />
-      <a class="button" href={formatView({ ...view, panel: "replay" })}>
+    <form class="filters" role="search" aria-label="Messages" onInput={apply} onSubmit={apply}>
+      <Choice name="consumer" value={consumer} />
+      <Choice name="type" value={type} />
+      <Field label="Id" name="about" placeholder="order, event…" value={about} />
+      <ViewLink class="button" to={{ panel: "replay" }}>
         <Icon name="retry" />Send events again…
-      </a>
-    </div>
+      </ViewLink>
+    </form>
   );
 }
 
-function Rows(
-  { messages, columns }: Pick<Listing, "messages"> & { readonly columns: readonly Column<MessageJson>[] },
-) {
-  const { view } = usePage();
-  if (messages.length === 0) return <p class="empty">No message is here that matches.</p>;
-  return <Table caption={LOOKS[view.list][0]} columns={columns} rows={messages} />;
-}
+const NONE = "No message is here that matches.";
 
 const COLUMNS: readonly Column<MessageJson>[] = [
-  ["Message", (message) => <MessageName message={message} />],
+  ["Message", (message) => (
+    <>
+      <MessageLink {...message} />
+      <small class="muted">{message.consumer}</small>
+    </>
+  )],
   ["State", (message) => <MessageState message={message} />],
   ["Order", ({ orderId }) => orderId ? <OrderLink id={orderId} /> : <span class="muted">unknown</span>],
   ["Since", ({ sinceAt }) => <When at={sinceAt} />],
 ];
-
-function MessageName(
-  { message: { type, consumer, eventId, deadLetterId } }: { readonly message: MessageJson },
-) {
-  const { view } = usePage();
-  const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
-  return (
-    <>
-      <a href={formatView({ ...view, ...opens })}>{type ?? "unreadable"}</a>
-      <small class="muted">{consumer}</small>
-    </>
-  );
-}
 
 function MessageState({ message: { state, detail, dueAt } }: { readonly message: MessageJson }) {
   const { now } = usePage();
@@ -232,34 +212,25 @@ function Letters({ messages }: Pick<Listing, "messages">) {
     <>
       <div class="card-foot actions">
         <label class="actions">{choice(shown, "Choose all that are shown")} all shown</label>
-        {ids.length > 0
-          ? (
-            <PrepareButton of={() => api.prepareLetters({ ids })}>
-              Send again or discard: {counted(ids.length, "letter")}…
-            </PrepareButton>
-          )
-          : (
-            <PrepareButton of={() => api.prepareLetters(lettersOf(view))}>
-              Send again or discard all that match…
-            </PrepareButton>
-          )}
+        <PrepareButton of={() => api.prepareLetters(ids.length > 0 ? { ids } : lettersOf(view))}>
+          Send again or discard{ids.length > 0 ? `: ${counted(ids.length, "letter")}…` : " all that match…"}
+        </PrepareButton>
       </div>
-      <Rows messages={messages} columns={[column, ...COLUMNS]} />
+      <Table caption="Dead" columns={[column, ...COLUMNS]} rows={messages} />
     </>
   );
 }
 
 /** Letters that failed alike, newest first. */
 function Groups({ groups }: Pick<Listing, "groups">) {
-  const { api, view } = usePage();
+  const { api } = usePage();
   return (
     <ul class="groups" aria-label="Groups of dead letters">
       {groups.map(({ consumer, reason, pattern, count, failedAgain, firstFailedAt, lastFailedAt }) => (
         <li key={`${consumer} ${reason} ${pattern}`}>
           <span class="count bad">{formatCount(count)}</span>
           <div>
-            <a href={formatView({ ...view, consumer, reason, pattern, cursor: "" })}>{reason}</a> at{" "}
-            {consumer}
+            <ViewLink to={{ consumer, reason, pattern, cursor: "" }}>{reason}</ViewLink> at {consumer}
             <p class="muted detail" title={pattern}>{pattern}</p>
             <p class="muted">
               first <When at={firstFailedAt} />, last <When at={lastFailedAt} />{" "}
@@ -268,7 +239,10 @@ function Groups({ groups }: Pick<Listing, "groups">) {
               )}
             </p>
           </div>
-          <PrepareButton of={() => api.prepareLetters({ consumer, reason, pattern })}>
+          <PrepareButton
+            of={() =>
+              api.prepareLetters({ consumer, reason, pattern })}
+          >
             Send again or discard…
           </PrepareButton>
         </li>

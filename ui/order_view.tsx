@@ -4,12 +4,13 @@
  *
  * @module
  */
+import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
-import { isFinal, type OrderStatus } from "../shared/order_status.ts";
+import { isFinal } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { Beat } from "../shared/ops/story.ts";
 import { duration } from "../shared/words.ts";
-import { CopyButton } from "./controls.tsx";
+import { CopyButton, ViewLink } from "./controls.tsx";
 import { Film } from "./film.tsx";
 import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh } from "./hooks.ts";
@@ -18,7 +19,6 @@ import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
 import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
 import { Sparklines } from "./sparklines.tsx";
-import { formatView } from "./url_state.ts";
 
 /** `initial` is the story that the page came with. */
 export function OrderView({ initial }: { readonly initial: ToldStory | null | undefined }) {
@@ -29,9 +29,9 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
   const at = Math.min(view.beat ?? beats.length, beats.length);
   return (
     <article class="order-view" aria-label={`Order ${shortId(view.order)}`}>
-      <a class="back-to-orders" href={formatView({ ...view, order: null, beat: null, played: null })}>
+      <ViewLink class="back-to-orders" to={{ order: null, beat: null, played: null }}>
         <Icon name="left" />All orders
-      </a>
+      </ViewLink>
       {story
         ? (
           <>
@@ -41,15 +41,9 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
           </>
         )
         : (
-          <section class="card film" aria-busy={!problem}>
-            <div class="film-words" role={problem ? "alert" : "status"}>
-              <h2 class="film-title">
-                {problem ? "There is no story to tell" : `Order ${shortId(view.order)}`}
-              </h2>
-              <p class="muted">{problem ?? "Its story is being read."}</p>
-            </div>
-            <Machine beat={null} />
-          </section>
+          <Still title={problem ? "There is no story to tell" : `Order ${shortId(view.order)}`}>
+            <span role={problem ? "alert" : "status"}>{problem ?? "Its story is being read."}</span>
+          </Still>
         )}
     </article>
   );
@@ -58,18 +52,25 @@ export function OrderView({ initial }: { readonly initial: ToldStory | null | un
 function NoOrder() {
   return (
     <div class="order-view">
-      <section class="card film" aria-labelledby="machine-title">
-        <div class="film-words">
-          <h2 id="machine-title" class="film-title">Place an order, and watch it go through the machine</h2>
-          <p class="muted">
-            Each transaction and each message is shown one at a time, with a sentence that says what happened.
-            Any order in the list can be gone through again.
-          </p>
-        </div>
-        <Machine beat={null} />
-      </section>
+      <Still title="Place an order, and watch it go through the machine">
+        Each transaction and each message is shown one at a time, with a sentence that says what happened. Any
+        order in the list can be gone through again.
+      </Still>
       <Sparklines />
     </div>
+  );
+}
+
+/** The machine as it stands, below a few words. */
+function Still({ title, children }: { readonly title: string; readonly children: ComponentChildren }) {
+  return (
+    <section class="card film" aria-labelledby="machine-title">
+      <div class="film-words">
+        <h2 id="machine-title" class="film-title">{title}</h2>
+        <p class="muted">{children}</p>
+      </div>
+      <Machine beat={null} />
+    </section>
   );
 }
 
@@ -107,9 +108,9 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
         <span class="visually-hidden" role="status">{`The order ${shortId(id)} is ${status}`}</span>
         {letter
           ? (
-            <a class="badge bad" href={formatView({ ...view, letter })}>
+            <ViewLink class="badge bad" to={{ letter }}>
               <Icon name="letter" />held up by a dead letter
-            </a>
+            </ViewLink>
           )
           : <span class="muted">{isFinal(status) ? `ended after ${took}` : "under way"}</span>}
         <span class="muted">
@@ -119,7 +120,7 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
       </div>
       <Steps story={story} beat={beat} />
       {!isFinal(status) && now - Date.parse(createdAt) > WAITS_MS && <Why orderId={id} />}
-      {played && <Promised played={played} status={status} beats={story.beats} />}
+      {played && <Promised played={played} story={story} />}
       <div class="order-ids">
         {Object.entries(ids).map(([name, value]) => {
           return value && (
@@ -139,7 +140,7 @@ const WAITS_MS = 2000;
 
 /** What the order waits for, and what helps. */
 function Why({ orderId }: { readonly orderId: string }) {
-  const { api, pulse, view } = usePage();
+  const { api, pulse } = usePage();
   const { value: why } = useFresh(() => api.readWhy(orderId), orderId, { tick: pulse.at });
   if (!why) return null;
   const { sentence, cause, action, deadLetterId: letter } = why;
@@ -148,8 +149,9 @@ function Why({ orderId }: { readonly orderId: string }) {
     <p class="promise" role="status">
       <Badge tone={action ? "warn" : ""} icon="clock">why not yet</Badge>
       <span>
-        {sentence} {letter
-          ? <a href={formatView({ ...view, letter })}>Send it again, or discard it.</a>
+        {sentence}{" "}
+        {letter
+          ? <ViewLink to={{ letter }}>Send it again, or discard it.</ViewLink>
           : helps && <b>{helps}</b>}
       </span>
     </p>
@@ -177,14 +179,8 @@ function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat:
   );
 }
 
-interface PromisedProps {
-  readonly played: ScenarioInfo;
-  readonly status: OrderStatus;
-  readonly beats: readonly Beat[];
-}
-
-function Promised({ played, status, beats }: PromisedProps) {
-  const isKept = isAsPromised(played, status, beats);
+function Promised({ played, story }: { readonly played: ScenarioInfo; readonly story: ToldStory }) {
+  const isKept = isAsPromised(played, story.order.status, story.beats);
   return (
     <p class="promise">
       <Badge tone={isKept ? "good" : ""} icon={isKept ? "check" : "clock"}>

@@ -8,10 +8,11 @@ import { useRef } from "preact/hooks";
 import type { OrdersPage } from "../shared/ops/answers.ts";
 import type { LiveOrder } from "../shared/ops/live.ts";
 import { ORDER_STATUSES } from "../shared/order_status.ts";
-import { submitted } from "./controls.tsx";
-import { counted, courseName, formatAge, formatMoney, shortId } from "./format.ts";
+import { counted } from "../shared/words.ts";
+import { Button, submitted, ViewLink } from "./controls.tsx";
+import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
 import { useFresh, useStill } from "./hooks.ts";
-import { Icon, Notice, StatusBadge } from "./marks.tsx";
+import { Notice, StatusBadge } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { formatView, PAGE_SIZES, parseView, START_VIEW } from "./url_state.ts";
 
@@ -31,10 +32,10 @@ export function OrdersList({ initial }: { readonly initial: OrdersPage | undefin
         <h2 id="orders-title">Orders</h2>
         {newer > 0
           ? (
-            <button type="button" class="button quiet accent" onClick={release}>
+            <Button look="quiet accent" onClick={release}>
               {newer}
               {newer >= orders.length ? "+" : ""} new
-            </button>
+            </Button>
           )
           : <span class="muted">newest first</span>}
       </div>
@@ -50,7 +51,7 @@ export function OrdersList({ initial }: { readonly initial: OrdersPage | undefin
       {orders.length > 0 && (
         <p class="card-foot muted">
           {counted(orders.length, "order")}
-          {hasMore && larger && <a href={formatView({ ...view, limit: larger })}>Show {larger}</a>}
+          {hasMore && larger && <ViewLink to={{ limit: larger }}>Show {larger}</ViewLink>}
           {hasMore && !larger && " and more: search by id to find the others"}
         </p>
       )}
@@ -68,11 +69,9 @@ function useOrders(initial: OrdersPage | undefined) {
     isHeld: isInPulse,
     initial,
   });
-  if (!isInPulse) {
-    return { orders: value?.orders ?? [], hasMore: Boolean(value?.nextCursor), isLoading, problem };
-  }
-  const orders = pulse.orders.slice(0, limit);
-  return { orders, hasMore: pulse.orders.length > limit, isLoading: false, problem: null };
+  if (!isInPulse) return { orders: value?.orders ?? [], hasMore: !!value?.nextCursor, isLoading, problem };
+  const [orders, hasMore] = [pulse.orders.slice(0, limit), pulse.orders.length > limit];
+  return { orders, hasMore, isLoading: false, problem: null };
 }
 
 /** Held rows with what is known of them by now, and how many newer orders there are above them. */
@@ -110,7 +109,7 @@ function OrderFilters() {
         name="search"
         type="search"
         aria-label="Order id, its beginning, or a correlation id"
-        placeholder="Order id"
+        placeholder="Id"
         autocomplete="off"
         spellcheck={false}
         maxLength={128}
@@ -120,9 +119,7 @@ function OrderFilters() {
         <option value="">Any status</option>
         {ORDER_STATUSES.map((status) => <option key={status} value={status}>{status}</option>)}
       </select>
-      <button class="button" type="submit" aria-label="Search">
-        <Icon name="search" />
-      </button>
+      <Button type="submit" icon="search" aria-label="Search" />
     </form>
   );
 }
@@ -130,13 +127,12 @@ function OrderFilters() {
 function NoOrders({ isLoading }: { readonly isLoading: boolean }) {
   const { view } = usePage();
   if (isLoading) return <p class="empty" role="status">Looking…</p>;
-  const { status, search, limit } = START_VIEW;
   if (view.status === null && view.search === "") {
     return <p class="empty">No orders yet. Place one: its film starts by itself.</p>;
   }
   return (
     <p class="empty">
-      No order matches. <a href={formatView({ ...view, status, search, limit })}>Show all orders</a>
+      No order matches. <ViewLink to={{ status: null, search: "" }}>Show all orders</ViewLink>
     </p>
   );
 }

@@ -6,6 +6,7 @@
 import { render } from "preact-render-to-string";
 import { createApiClient } from "./api.ts";
 import { App } from "./app.tsx";
+import { Button, Field } from "./controls.tsx";
 import type { PageAssets, PageData } from "./page_data.ts";
 import { titleOf } from "./url_state.ts";
 
@@ -42,18 +43,15 @@ function Login({ failed, next }: LoginProps) {
         <p class="muted">This instance shows its workings to those who know its token.</p>
         {failed && <p class="notice bad" role="alert">That is not the token. Try again.</p>}
         <input type="hidden" name="next" value={next} />
-        <label class="form-field">
-          <span>Token</span>
-          <input
-            class="field"
-            name="token"
-            type="password"
-            autocomplete="current-password"
-            required
-            autofocus
-          />
-        </label>
-        <button class="button primary" type="submit">Sign in</button>
+        <Field
+          label="Token"
+          name="token"
+          type="password"
+          autocomplete="current-password"
+          required
+          autofocus
+        />
+        <Button type="submit" look="primary">Sign in</Button>
         <p class="muted">
           It is the value of <code>OPS_TOKEN</code> in the API's environment.
         </p>

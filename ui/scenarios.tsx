@@ -5,10 +5,11 @@
  */
 import { useState } from "preact/hooks";
 import type { ScenarioInfo } from "../shared/ops/answers.ts";
+import { ViewLink } from "./controls.tsx";
 import { useAction } from "./hooks.ts";
 import { Icon, type IconName, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { formatView, START_VIEW } from "./url_state.ts";
+import { START_VIEW } from "./url_state.ts";
 
 /** The group that stands in front, and the icons of its scenarios. */
 const OUTCOMES = "Outcomes";
@@ -20,7 +21,7 @@ const OUTCOME_LOOKS: Readonly<Record<string, readonly [icon: IconName, tone: str
 
 /** Playing one opens its order, whose film starts by itself. */
 export function Scenarios() {
-  const { api, scenarios, view, navigate } = usePage();
+  const { api, scenarios, navigate } = usePage();
   const [placing, setPlacing] = useState<string | null>(null);
   const { isBusy, problem, act } = useAction();
   const play = (played: string) => {
@@ -31,7 +32,7 @@ export function Scenarios() {
       navigate({ ...START_VIEW, order: id, played, beat: 1 });
     });
   };
-  const groups = Map.groupBy(scenarios, ({ group }) => group);
+  const { [OUTCOMES]: outcomes = [], ...others } = Object.groupBy(scenarios, ({ group }) => group);
   const listOf = (list: readonly ScenarioInfo[]) => (
     <ul class="scenario-list">
       {list.map(({ name, expect }) => {
@@ -55,14 +56,13 @@ export function Scenarios() {
       })}
     </ul>
   );
-  const others = [...groups].filter(([group]) => group !== OUTCOMES);
   return (
     <section class="card scenarios" aria-labelledby="scenarios-title">
       <h2 id="scenarios-title" class="card-head">Place an order</h2>
-      {listOf(groups.get(OUTCOMES) ?? [])}
+      {listOf(outcomes)}
       {problem !== null && <Notice level="bad">{problem}</Notice>}
       <h3 class="scenario-head">Break it</h3>
-      {others.map(([group, list]) => (
+      {Object.entries(others).map(([group, list = []]) => (
         <details key={group} class="scenario-group">
           <summary>
             <Icon name="chevron" />
@@ -71,9 +71,9 @@ export function Scenarios() {
           {listOf(list)}
         </details>
       ))}
-      <a class="button quiet accent" href={formatView({ ...view, panel: "faults" })}>
+      <ViewLink class="button quiet accent" to={{ panel: "faults" }}>
         <Icon name="bolt" />Arm a fault for whatever comes
-      </a>
+      </ViewLink>
       <p class="card-foot muted">
         To learn with them: twelve lessons, <code>specs/lessons/README.md</code>
       </p>

@@ -4,16 +4,15 @@
  *
  * @module
  */
-import type { ComponentChildren } from "preact";
+import type { ComponentProps } from "preact";
 import type { ReplayEventJson, ReplayJson, ReplayOutcome } from "../shared/ops/answers.ts";
-import { Choice, Field, submitted } from "./controls.tsx";
+import { counted, formatCount } from "../shared/words.ts";
+import { Button, Choice, Field, MessageLink, submitted } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";
-import { counted, formatCount } from "./format.ts";
 import { useAction, useFresh } from "./hooks.ts";
-import { Badge, Icon, Notice, OrderLink } from "./marks.tsx";
+import { Badge, Notice, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { type Column, Table } from "./table.tsx";
-import { formatView } from "./url_state.ts";
 
 type Prepare = () => Promise<Pick<ReplayJson, "id">>;
 
@@ -26,19 +25,17 @@ function usePrepare() {
   return { ...state, prepare };
 }
 
-interface PrepareProps {
+interface PrepareProps extends Pick<ComponentProps<typeof Button>, "icon" | "disabled" | "children"> {
   readonly of: Prepare;
-  readonly children: ComponentChildren;
-  readonly isDisabled?: boolean;
 }
 
-export function PrepareButton({ of, children, isDisabled = false }: PrepareProps) {
+export function PrepareButton({ of, children, disabled = false, ...others }: PrepareProps) {
   const { isBusy, problem, prepare } = usePrepare();
   return (
     <>
-      <button type="button" class="button" disabled={isBusy || isDisabled} onClick={() => prepare(of)}>
+      <Button {...others} disabled={disabled || isBusy} onClick={() => prepare(of)}>
         {isBusy ? "Counting…" : children}
-      </button>
+      </Button>
       {problem !== null && <Notice level="bad">{problem}</Notice>}
     </>
   );
@@ -68,9 +65,9 @@ export function EventsDialog() {
         <Field label="To (UTC)" name="to" {...time} />
         <Field label="Order id" name="orderId" placeholder="the whole id" />
         <Field label="Correlation id" name="correlationId" placeholder="the whole id" />
-        <button type="submit" class="button primary" disabled={isBusy}>
+        <Button type="submit" look="primary" disabled={isBusy}>
           {isBusy ? "Counting…" : "Show what that is"}
-        </button>
+        </Button>
       </form>
     </Dialog>
   );
@@ -78,8 +75,7 @@ export function EventsDialog() {
 
 /** What a field of a local time holds, taken as UTC, which is what the page shows everywhere. */
 function utc(local: string): string {
-  if (local === "") return "";
-  return /:\d\d:\d\d/.test(local) ? `${local}Z` : `${local}:00Z`;
+  return local && new Date(`${local}Z`).toISOString();
 }
 
 type Reached = ReplayOutcome["consumers"][number];
@@ -98,46 +94,33 @@ const BECAME: readonly (readonly [became: keyof Reached["became"], words: string
 /** A set that the server has written down: what it is, and sending, discarding, following and cancelling it. */
 export function SetDialog({ id }: { readonly id: string }) {
   const { api, now } = usePage();
-  const read = async () => {
-    const [set, { consumers }, { events }] = await Promise.all([
-      api.readSet(id),
-      api.readOutcome(id),
-      api.listSet(id),
-    ]);
-    return { set, consumers, events };
-  };
-  const { value, problem, isLoading, refresh } = useFresh(read, id, { tick: String(Math.floor(now / 1000)) });
-  if (!value) return <Dialog title="Send again" problem={problem} isReading={isLoading} />;
-  const { set, consumers, events } = value;
+  const read = () => Promise.all([api.readSet(id), api.readOutcome(id), api.listSet(id)]);
+  const fresh = useFresh(read, id, { tick: String(Math.floor(now / 1000)) });
+  if (!fresh.value) return <Dialog title="Send again" of={fresh} />;
+  const [set, { consumers }, { events }] = fresh.value;
   const { total, sent, state, skipped, lastError, reason } = set;
   return (
-    <Dialog title="Send again" problem={problem}>
+    <Dialog title="Send again" of={fresh}>
       <p>
         <b>{counted(total, set.action === "REPLAY" ? "message" : "dead letter")}</b>{" "}
         {filterWords(set.filter)}. This set is frozen: what comes later is not in it.
       </p>
-      {total === 0 && <p class="empty">Nothing matches: there is nothing to send.</p>}
-      {total > 0 && (
-        <Table
-          caption="To whom they go"
-          columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
-          rows={consumers}
-        />
-      )}
-      {state !== "PREPARED" && (
+      <Table
+        caption="To whom they go"
+        columns={[...REACHED, state === "PREPARED" ? EXPECTED : CAME]}
+        rows={total > 0 ? consumers : []}
+        empty="Nothing matches: there is nothing to send."
+      />
+      {state !== "PREPARED" && total > 0 && (
         <p class="progress" role="status">
-          <progress
-            max={Math.max(total, 1)}
-            value={total === 0 ? 1 : sent}
-            aria-label="Messages dealt with"
-          />
+          <progress max={total} value={sent} aria-label="Messages dealt with" />
           {state.toLowerCase()}: {formatCount(sent)} of {formatCount(total)}
         </p>
       )}
       {reason !== null && <Notice level="warn">{reason}</Notice>}
       {lastError !== null && (state === "RUNNING" || skipped > 0) && <Notice level="warn">{lastError}
       </Notice>}
-      <Decide set={set} onDone={refresh} />
+      <Decide set={set} onDone={fresh.refresh} />
       <details>
         <summary>{events.length < total ? "The first messages" : "The messages"}</summary>
         <Table caption="The messages, in the order of sending" columns={EVENTS} rows={events} />
@@ -171,8 +154,9 @@ const CAME: Column<Reached> = ["Became", ({ became }) => (
   </span>
 )];
 
-/** Messages per second by default, and at most; and the longest reason: the API's rules. */
-const [DEFAULT_RATE, MAX_RATE, MAX_REASON] = ["200", 5000, 500];
+/** Messages per second, and the longest reason: the API's rules. */
+const RATE = { min: 1, max: 5000, defaultValue: "200" };
+const MAX_REASON = 500;
 
 /** Sends the set, discards it, or cancels the sending. */
 function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: () => void }) {
@@ -196,37 +180,22 @@ function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: ()
       {isOpen && (
         <div class="dialog-buttons">
           <form class="dialog-buttons" onSubmit={start}>
-            <Field
-              label="Messages per second"
-              name="rate"
-              type="number"
-              required
-              min={1}
-              max={MAX_RATE}
-              defaultValue={DEFAULT_RATE}
-            />
-            <button type="submit" class="button primary" disabled={isBusy}>
-              <Icon name="retry" />Send {count} again
-            </button>
+            <Field label="Messages per second" name="rate" type="number" required {...RATE} />
+            <Button type="submit" look="primary" icon="retry" disabled={isBusy}>Send {count} again</Button>
           </form>
           {set.action === "REDRIVE" && (
             <form class="dialog-buttons" onSubmit={discard}>
               <Field label="Or why are they discarded?" name="because" required maxLength={MAX_REASON} />
-              <button type="submit" class="button danger" disabled={isBusy}>Discard {count}</button>
+              <Button type="submit" look="danger" disabled={isBusy}>Discard {count}</Button>
             </form>
           )}
         </div>
       )}
       {state === "RUNNING" && (
         <div class="dialog-buttons">
-          <button
-            type="button"
-            class="button danger"
-            disabled={isBusy}
-            onClick={() => doing(() => api.cancelSet(id))}
-          >
+          <Button look="danger" disabled={isBusy} onClick={() => doing(() => api.cancelSet(id))}>
             Cancel the rest
-          </button>
+          </Button>
         </div>
       )}
     </>
@@ -234,16 +203,10 @@ function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: ()
 }
 
 const EVENTS: readonly Column<ReplayEventJson>[] = [
-  ["Message", (message) => <MessageLink message={message} />],
+  ["Message", (message) => <MessageLink {...message} />],
   ["To", ({ consumer }) => consumer],
   ["Order", ({ orderId }) => orderId && <OrderLink id={orderId} />],
   ["Became", ({ became, processed, error }) => {
     return became === "unsent" ? `expected: ${processed ? "absorbed" : "processed"}` : error ?? became;
   }],
 ];
-
-function MessageLink({ message: { type, eventId, deadLetterId } }: { readonly message: ReplayEventJson }) {
-  const { view } = usePage();
-  const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
-  return <a href={formatView({ ...view, set: null, ...opens })}>{type ?? "unreadable, or pruned"}</a>;
-}

@@ -5,8 +5,8 @@
  */
 import { useRef } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
-import { duration } from "../shared/words.ts";
-import { formatCount, formatRate } from "./format.ts";
+import { duration, formatCount } from "../shared/words.ts";
+import { formatRate } from "./format.ts";
 import { usePage } from "./page_data.ts";
 
 interface Figure {

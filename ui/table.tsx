@@ -13,9 +13,12 @@ interface TableProps<T> {
   readonly caption: string;
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
+  /** What is said where there are none. */
+  readonly empty?: string;
 }
 
-export function Table<T>({ caption, columns, rows }: TableProps<T>) {
+export function Table<T>({ caption, columns, rows, empty }: TableProps<T>) {
+  if (rows.length === 0) return empty ? <p class="empty">{empty}</p> : null;
   return (
     <table class="data" role="table">
       <caption class="visually-hidden">{caption}</caption>

@@ -3,6 +3,9 @@ import { connect } from "amqplib";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, type OutgoingMessage, type Publisher } from "../../shared/broker/publish.ts";
 import type { LetterGroupJson, OperationJson, ReplayEventJson } from "../../shared/ops/answers.ts";
+import { claimOpenLetters } from "../../shared/ops/dead_letters.ts";
+import { cancelReplay, discardSet, prepareLetters, takeUpLetters } from "../../shared/ops/replays.ts";
+import { transaction } from "../../shared/sql/connect.ts";
 import { insertDeadLetters, type NewDeadLetter } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
@@ -154,6 +157,7 @@ Deno.test("letters are chosen by state, consumer, reason, order, type, time and 
   assertEquals(await discard({ ids: [], because }), 400);
   assertEquals(await discard({ ids: Array(101).fill(ids[0]), because }), 400);
   assertEquals(await discard({ from: "yesterday", because }), 400);
+  assertEquals(await discard({ reason: "\ud800", because }), 400, "no JSON of Postgres has half a character");
   assertEquals(await discard({ ids: [ids[0], crypto.randomUUID()], type: "order.created", because }), 1);
   assertEquals(await discard({ type: "order.created", to: at(9), because }), 1);
   assertEquals((await call(`POST /ops/dead-letters/${ids[1]}/discard`, { because: "another" })).discarded, 1);
@@ -198,6 +202,30 @@ Deno.test("a set is redriven or discarded as it was frozen: not what came meanwh
   const told = operations.map(({ action, reason, subject }) => [action, reason, subject.setId !== undefined]);
   assertEquals(told, [["discard", "a test", true], ["redrive", null, true], ["discard", "gone", true]]);
   assertStringIncludes(operations[0]?.source ?? "", "127.0.0.1 ");
+});
+
+Deno.test("a set that is redriven and discarded at once is redriven: its letters are not taken for gone", async () => {
+  await using db = await testSchema();
+  await insertDeadLetters(db.sql, [newLetter("payments"), newLetter("payments")]);
+  const { id } = await prepareLetters(db.sql, {});
+  let discarding: ReturnType<typeof discardSet> | undefined;
+  const claimed = await transaction(db.sql, async (tx) => {
+    await takeUpLetters(tx, id);
+    discarding = discardSet(db.sql, id, "a test");
+    discarding.catch(() => {});
+    await eventually("the discard waits for the set", async () => {
+      const [waiting] = await db
+        .sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%DISCARD%'
+        and datname = current_database()`;
+      return waiting !== undefined;
+    });
+    const rows = await tx<{ id: string }[]>`select letter_id as id from replay_events`;
+    const letters = await claimOpenLetters(tx, rows.map(({ id }) => id));
+    await cancelReplay(tx, id, "a test");
+    return letters.length;
+  });
+  assertEquals([claimed, await discarding], [2, undefined]);
+  assertEquals((await db.sql`select from dead_letters where state = 'OPEN'`).count, 2);
 });
 
 Deno.test("a letter is redriven with an edited body, which is the same event, and the original stays", async () => {

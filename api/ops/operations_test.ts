@@ -52,3 +52,24 @@ Deno.test("what an operator does is one row each: when, what, on what, from wher
   });
   assertEquals((await list()).operations, []);
 });
+
+Deno.test("what cannot be written down is not done", async () => {
+  await using db = await testSchema();
+  const { ask } = testApp(db, { faults: usualTopology() });
+  const cause = orderCreated();
+  await appendEvents(db.sql, [cause]);
+  await db.sql`update outbox_events set published_at = now()`;
+  await db.sql`drop table operations`;
+  const cases: Record<string, object> = {
+    "PUT /ops/holds/relay": {},
+    "POST /ops/faults": { point: "provider.slow" },
+    "PUT /ops/faults": { faults: [{ point: "provider.slow" }] },
+    [`POST /ops/outbox/${cause.event.eventId}/republish`]: {},
+  };
+  for (const [route, body] of Object.entries(cases)) {
+    assertEquals((await ask(route, body)).status, 503, route);
+  }
+  for (const table of ["holds", "faults", "replays"]) {
+    assertEquals((await db.sql`select from ${db.sql(table)}`).count, 0, table);
+  }
+});

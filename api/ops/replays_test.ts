@@ -2,10 +2,12 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import {
   MAX_REPLAY_MESSAGES,
+  readOutcome,
   type ReplayEventRow,
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
+import { connect } from "../../shared/sql/connect.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { insertPublished, ORDER, type PublishedEventOptions } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -215,4 +217,31 @@ Deno.test("POST /replays/:id/cancel ends what is prepared or running, and says 4
     assertEquals((await ask(`POST /ops/replays/${id}/start`, {})).status, 409);
   }
   assertEquals((await ask(`POST /ops/replays/${uuidv7()}/cancel`)).status, 404);
+});
+
+Deno.test("what became of a set is looked up by event, however many letters its consumer has open by then", async () => {
+  await using db = await testSchema();
+  const id = uuidv7();
+  await db.sql`
+    insert into replays (id, filter, state, total, already_processed, sent, rate, created_at, started_at, finished_at)
+    values (${id}, '{}', 'DONE', 1000, 0, 1000, 5, now(), now(), now())`;
+  await db.sql`
+    with sent as (
+      insert into replay_events (replay_id, position, event_id, consumer, settled_at, result)
+      select ${id}, n, gen_random_uuid(), ${PAYMENTS}, now(), 'SENT' from generate_series(1, 1000) as n
+      returning event_id
+    )
+    insert into dead_letters (id, consumer, event_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
+    select gen_random_uuid(), ${PAYMENTS}, event_id, event_id::text::bytea, 'r', 'd', 1, now(), now() from sent`;
+  const sql = connect(db.url, { name: "test", role: "orderflow_ops", max: 1 });
+  try {
+    const { consumers: [consumer] } = await readOutcome(sql, id);
+    assertEquals(consumer?.became, { "failed again": 1000 });
+    await sql`select pg_stat_force_next_flush()`;
+    const [row] =
+      await sql`select idx_tup_fetch::int as read from pg_stat_user_tables where relname = 'dead_letters'`;
+    assert(row?.read < 5000, `${row?.read} letters were read`);
+  } finally {
+    await sql.end();
+  }
 });

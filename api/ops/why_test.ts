@@ -5,7 +5,11 @@ import { runTask } from "../../specs/support/run_task.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack, type TestStack } from "../../specs/support/test_stack.ts";
+import { appendEvents, newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { type WhyJson, whySchema } from "../../shared/ops/answers.ts";
+import { prepareReplay } from "../../shared/ops/replays.ts";
+import { readOpenCopies } from "../../shared/ops/why.ts";
+import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 
 shareTestSchema();
 
@@ -85,6 +89,31 @@ Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as
   const out = `Order ${unsent}: COMPLETED\nNothing: COMPLETED is final.\nSince ${since}.\n`;
   assertEquals(await status(unsent), { code: 0, out, err: "" });
   assertEquals((await status("one", "two")).code, 64);
+});
+
+Deno.test("an event that was sent again is on its way since then: a letter that was discarded before holds nothing up", async () => {
+  await using db = await testSchema();
+  const ops = db.as("orderflow_ops");
+  const binding = { consumer: "payments", type: "order.created" };
+  const { event } = orderCreated();
+  const { eventId, data: { orderId } } = event;
+  await appendEvents(db.sql, [{ event, traceparent: null }]);
+  await db.sql`update outbox_events set published_at = now() - interval '1 hour'`;
+  await insertDeadLetters(db.sql, [newLetter("payments", { eventId })]);
+  await db
+    .sql`update dead_letters set state = 'DISCARDED', resolution = 'r', resolved_at = now() - interval '1 minute'`;
+  const read = async () => (await readOpenCopies(ops, orderId, [binding]))[0];
+  assertEquals((await read())?.letter?.state, "DISCARDED");
+  const prepared = await prepareReplay(ops, {
+    filter: { eventId },
+    bindings: [binding],
+    horizon: new Date(0),
+  });
+  assertEquals(prepared.kind, "prepared");
+  const [{ at } = { at: null }] = await db.sql`
+    update replay_events set result = 'SENT', settled_at = now() returning settled_at as at`;
+  const { letter, sentAt } = await read() ?? {};
+  assertEquals([letter, sentAt], [null, at]);
 });
 
 Deno.test("GET /ops/orders/:id/why is a 404 where there is no such order", async () => {

@@ -94,7 +94,7 @@ export interface SendingOptions {
   readonly publisher: Publisher;
   /** Messages at most. */
   readonly size: number;
-  /** Where a republished event goes, and of when on the inbox remembers all, as older events are not replayed; for events. */
+  /** For events: where republished ones go, and the horizon, before which none is replayed. */
   readonly events?: { readonly exchange: Route; readonly horizon: Date };
   /** Whether what the broker gives no answer for is tried again later. */
   readonly isPatient: boolean;
@@ -178,7 +178,8 @@ const CUT =
 
 /**
  * Letters are sent as they were received. One whose event was processed meanwhile is closed, since sending it would do
- * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one transaction is left for the next one.
+ * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one
+ * transaction is left for the next one.
  */
 async function sortLetters(
   tx: Transaction,

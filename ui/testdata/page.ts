@@ -35,18 +35,12 @@ export function testOrder(order: Partial<LiveOrder> = {}): LiveOrder {
 export function testStory(order: Partial<LiveOrder> = {}): ToldStory {
   const about = { eventId: testId(101), eventType: "order.created", traceId: null };
   const consumer = QUEUES.paymentsOrderCreated.name;
+  const letter = { consumer, reason: "retries exhausted", deadLetterId: testId(900) };
   const timeline: ToldStory["timeline"] = [
     { at: at(0), kind: "status", from: null, to: "PENDING", eventId: null, eventType: null, traceId: null },
     { at: at(0), kind: "emitted", ...about },
     { at: at(4), kind: "published", retryCount: 0, ...about },
-    {
-      at: at(10_600),
-      kind: "dead-letter",
-      consumer,
-      reason: "retries exhausted",
-      deadLetterId: testId(900),
-      ...about,
-    },
+    { at: at(10_600), kind: "dead-letter", ...letter, ...about },
   ];
   return { order: testOrder(order), timeline, beats: tellStory(timeline, QUEUE_LIST) };
 }

@@ -13,7 +13,7 @@ import type { ProcessSpec } from "./processes.ts";
 const BUNDLE_TIMEOUT_MS = 20_000;
 
 /**
- * Runs `ui/bundle_main.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`; into the folder that
+ * Runs `ui/bundle.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`; into the folder that
  * `UI_BUNDLE_DIR` names, if it does. Answers with what it said where it failed, and else with null.
  */
 export async function bundlePage(
@@ -23,7 +23,7 @@ export async function bundlePage(
   const options = ["-q", "--no-prompt", "--cached-only", "-P=bundle"];
   const access = [`--allow-read=.,${folder}`, `--allow-write=${folder}`];
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", ...options, ...access, "ui/bundle_main.ts", folder],
+    args: ["run", ...options, ...access, "ui/bundle.ts", folder],
     cwd: root,
     clearEnv: true,
     env: { ...env },

@@ -12,6 +12,7 @@ import {
   MAX_REPLAY_RATE,
   prepareReplay,
   type ReplayFilter,
+  republishEvent,
   startReplay,
 } from "../../shared/ops/replays.ts";
 import { MAX_REPLAY_TRIES, paceOf, progressAfter, type ReplayTry } from "../../shared/ops/send_again.ts";
@@ -248,13 +249,9 @@ Deno.test("what is republished goes to the exchange, says so, and keeps the time
   await on.channel.bindQueue(queue, on.topology.exchange, "#"); // that of a stranger
   const published = () => on.db.sql`select published_at from outbox_events`;
   const before = await published();
-  const sql = on.db.as("orderflow_ops");
-  const wanted = { filter: { eventId: id }, bindings: bindingsOf(on.topology), action: "REPUBLISH" } as const;
-  const prepared = await prepareReplay(sql, { ...wanted, horizon: new Date(0) });
-  if (prepared.kind !== "prepared") throw new Error(prepared.kind);
-  await startReplay(sql, prepared.replay.id, MAX_REPLAY_RATE);
+  const set = await republishEvent(on.db.as("orderflow_ops"), id, bindingsOf(on.topology));
   await sendDueMessages(relayOf(on), on.publisher);
-  assertEquals(await stateOf(on, prepared.replay.id), { state: "DONE", sent: 2, skipped: 0 });
+  assertEquals(await stateOf(on, set?.id ?? ""), { state: "DONE", sent: 2, skipped: 0 });
   const copy = await on.channel.get(queue, { noAck: true });
   assert(copy);
   assertEquals([copy.properties.messageId, copy.properties.headers?.[REPUBLISHED_HEADER]], [id, true]);

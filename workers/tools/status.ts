@@ -22,73 +22,39 @@ import {
   type SystemStatus,
   systemStatusSchema,
 } from "../../shared/ops/live.ts";
+import { troublesOf } from "../../shared/ops/health.ts";
+import { queuesOf } from "../../shared/ops/story.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { type WhyJson, whySchema } from "../../shared/ops/answers.ts";
-import { PROCESSES } from "../dev/processes.ts";
 import { opsApi, urlFlag } from "./ops_api.ts";
-import { counted, duration } from "../../shared/words.ts";
+import { QUEUES } from "../../shared/topology.ts";
+import { duration } from "../../shared/words.ts";
 import { findOneOrder, oneOrder } from "./story.ts";
 
-/** An event that waits this long for the relay, in seconds, is not on its way: the relay looks every second. */
-const OUTBOX_OLD_S = 30;
-
 /**
- * What needs attention, a sentence each, with what to do; none where everything is in order. `expected` are the names of
- * the processes that there must be; `advise` makes a command out of a task.
+ * What needs attention, a sentence each, with what to do; none where everything is in order. `advise` makes a command out of
+ * a task; those of workers start one, the others ask the API.
  */
 export function findTroubles(
   { at, database, broker, figures }: SystemStatus,
-  expected: readonly string[],
   advise: (task: string, isOfApi?: boolean) => string,
 ): string[] {
-  const troubles: string[] = [];
-  if (database !== "up") troubles.push("the database cannot be reached: nothing goes on until it is back");
-  if (broker !== "up") {
-    troubles.push("the broker cannot be reached: events wait in the outbox until it is back");
+  const away = [
+    ...(database === "up" ? [] : ["The database cannot be reached: nothing goes on until it is back"]),
+    ...(figures || database !== "up" ? [] : ["The database does not answer in time: there are no figures"]),
+  ];
+  if (!figures) {
+    return broker === "up" ? away : [...away, "The broker cannot be reached: events wait in the outbox"];
   }
-  if (!figures && database === "up") {
-    troubles.push("the database does not answer in time: there are no figures");
-  }
-  if (!figures) return troubles;
-  const { processes, queues, outbox: { pending, oldestSeconds }, deadLetters } = figures;
-  for (const { name, pid, host, seenAt } of processes.filter(({ isStale }) => isStale)) {
-    const silence = duration(Date.parse(at) - Date.parse(seenAt));
-    troubles.push(
-      `${name} (process ${pid} on ${host}) has been silent for ${silence}: it was killed, or is stuck`,
-    );
-  }
-  for (const { name, pid, host, clockAheadMs: ms = 0 } of processes.filter(({ isStale }) => !isStale)) {
-    if (ms === 0) continue; // the API tells of clocks that are wrong, and no others
-    const off = `${duration(Math.abs(ms))} ${ms > 0 ? "ahead of" : "behind"} the database's`;
-    troubles.push(
-      `the clock of ${name} (process ${pid} on ${host}) is ${off}: set the wrong one, by NTP for example`,
-    );
-  }
-  for (const name of expected.filter((name) => !processes.some((process) => process.name === name))) {
-    const task = name === "api" ? name : `worker:${name}`;
-    troubles.push(`no ${name} runs: start one with ${advise(task, false)}`);
-  }
-  for (const { queue, messages } of queues?.filter(({ consumers }) => consumers === 0) ?? []) {
-    troubles.push(`nobody consumes ${queue}, where ${counted(messages, "message waits", "messages wait")}`);
-  }
-  for (const { part, until } of figures.holds) {
-    const left = duration(Date.parse(until) - Date.parse(at));
-    troubles.push(`${part} is held for ${left} more: let it go on with DELETE /ops/holds/${part}`);
-  }
-  if (oldestSeconds >= OUTBOX_OLD_S) {
-    troubles.push(
-      `${counted(pending, "event waits", "events wait")} in the outbox, the oldest for ${
-        duration(oldestSeconds * 1000)
-      }: ` +
-        "is the relay running, and does the broker take it? /ops/outbox?published=false has its last error",
-    );
-  }
-  for (const [consumer, count] of Object.entries(deadLetters)) {
-    const look = advise(`redrive --consumer=${consumer} --dry-run`);
-    troubles.push(`${counted(count, "dead letter")} of ${consumer}: look at them with ${look}`);
-  }
-  return troubles;
+  const consumers = figures.queues?.map(({ queue }) => queue) ??
+    Object.values(QUEUES).map(({ name }) => name);
+  const queues = queuesOf(consumers.map((consumer) => ({ consumer, type: "" })));
+  const troubles = troublesOf({ at, ...figures }, queues).flatMap(({ sentence, help, task }) => {
+    if (help === null) return [];
+    return [`${sentence}; ${help}${task ? ` ${advise(task, !task.startsWith("worker:"))}` : ""}`];
+  });
+  return [...away, ...troubles];
 }
 
 interface View {
@@ -218,7 +184,7 @@ async function run(
   const isTerminal = Deno.stdout.isTerminal();
   const lookAtSystem = async () => {
     const status = await ask(systemStatusSchema, "/ops/status");
-    const troubles = findTroubles(status, PROCESSES.map(({ name }) => name), advise);
+    const troubles = findTroubles(status, advise);
     const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
     const lines = statusLines(status, troubles, { url, columns, isColoured: isTerminal && !Deno.noColor });
     return { told: { ...status, attention: troubles }, isFine: troubles.length === 0, lines };

@@ -29,7 +29,7 @@ Deno.test("frameOf() writes over the old lines, never clears the screen, and say
 });
 
 const troublesOf = (status: SystemStatus) =>
-  findTroubles(status, ["outbox-relay", "payments-order-created"], (task) => `deno task ${task}`);
+  findTroubles(status, (task, isOfApi = true) => `deno task ${task}${isOfApi ? " --url" : ""}`);
 
 Deno.test("findTroubles() names what needs attention, with what to do, and nothing of a system that is busy, retries, replays, or has faults armed", () => {
   const busy = figures({
@@ -54,26 +54,32 @@ Deno.test("findTroubles() names what needs attention, with what to do, and nothi
     holds: [{ part: "relay", since: AT, until: later(90), steps: 0, because: null }],
   });
   const redrive = (consumer: string) =>
-    `look at them with deno task redrive --consumer=${consumer} --dry-run`;
-  const database = "the database cannot be reached: nothing goes on until it is back";
-  const broker = "the broker cannot be reached: events wait in the outbox until it is back";
+    `look at them with deno task redrive --consumer=${consumer} --dry-run --url`;
+  const database = "The database cannot be reached: nothing goes on until it is back";
+  const broker = "The broker cannot be reached: events wait in the outbox";
+  const RUNNING = PROCESSES.map(({ name }) => liveProcess({ name }));
   const cases: [Partial<SystemStatus>, string[]][] = [
     [{ figures: busy }, []],
     [{ figures: broken }, [
-      "payments-order-created (process 7 on 127.0.0.1) has been silent for 1 min 4 s: it was killed, or is stuck",
-      "the clock of payments-order-created (process 7 on 127.0.0.1) is 1 min 30 s behind the database's: " +
+      "7 events waited up to 1 min 35 s in the outbox; does the broker take them? " +
+      "/ops/outbox?published=false has the last error",
+      "The relay is not running: nothing is published; start one with deno task worker:outbox-relay",
+      "The consumer payments-order-created has a copy that is silent since 1 min 4 s; " +
+      "process 7 on 127.0.0.1 was killed, or is stuck",
+      "Nobody consumes payments.order-created, where 1 message waits; " +
+      "its process runs, and subscribes again by itself: start it anew where it does not",
+      "The consumer orders-payment-events is not running; start one with deno task worker:orders-payment-events",
+      "The clock of payments-order-created (process 7 on 127.0.0.1) is 1 min 30 s behind the database's; " +
       "set the wrong one, by NTP for example",
-      "no outbox-relay runs: start one with deno task worker:outbox-relay",
-      "nobody consumes payments.order-created.v1, where 1 message waits",
-      "relay is held for 1 min 30 s more: let it go on with DELETE /ops/holds/relay",
-      "7 events wait in the outbox, the oldest for 1 min 35 s: is the relay running, and does the broker take it? " +
-      "/ops/outbox?published=false has its last error",
-      `1 dead letter of payments.order-created.v1: ${redrive("payments.order-created.v1")}`,
-      `12 dead letters of orders.payment-events.v1: ${redrive("orders.payment-events.v1")}`,
+      "The relay is held until 12:01 UTC; let it go on with DELETE /ops/holds/relay",
+      `1 dead letter of payments.order-created to be decided on; ${redrive("payments.order-created.v1")}`,
+      `12 dead letters of orders.payment-events to be decided on; ${redrive("orders.payment-events.v1")}`,
     ]],
     [{ database: "down", broker: "down" }, [database, broker]],
-    [{}, ["the database does not answer in time: there are no figures"]],
-    [{ broker: "down", figures: figures({ queues: null }) }, [broker]],
+    [{}, ["The database does not answer in time: there are no figures"]],
+    [{ broker: "down", figures: figures({ queues: null, processes: RUNNING }) }, [
+      `${broker}; they go on when it is back`,
+    ]],
   ];
   for (const [more, troubles] of cases) {
     assertEquals(troublesOf({ ...systemStatus(null), ...more }), troubles);
@@ -200,10 +206,9 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
     insert into dead_letters (id, consumer, body, reason, detail, attempts, first_failed_at, last_failed_at)
     values (gen_random_uuid(), 'somebody', 'x', 'invalid', 'x', 1, now(), now())`;
   const wanted = [
-    "outbox-relay (process ",
-    "no payments-order-created runs: ",
-    `nobody consumes ${stack.broker.topology.queues.paymentsOrderCreated.name}, `,
-    "1 dead letter of somebody: ",
+    "The relay is silent since ",
+    "The consumer payments-order-created is not running; ",
+    "1 dead letter of somebody to be decided on; ",
   ];
   const ill = await eventually("what needs attention", async () => {
     const status = await told();
@@ -213,7 +218,7 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
   assertEquals(ill.attention.map((trouble, i) => trouble.slice(0, wanted[i]?.length)), wanted);
   const { code, out } = await status();
   assertEquals(code, 2);
-  assertStringIncludes(out, "\nNeeds attention:\n  outbox-relay (process ");
+  assertStringIncludes(out, "\nNeeds attention:\n  The relay is silent since ");
 });
 
 Deno.test("deno task status --watch prints the state again, outlives the API, and ends with 0 on Ctrl-C", async () => {
@@ -240,7 +245,7 @@ Deno.test("deno task status --watch prints the state again, outlives the API, an
   assertEquals(/abort/i.test(text()), false, text());
   const looks = text().split("\n\n").filter((look) => look.startsWith("OrderFlow 1.2.3 at "));
   assert(looks.length >= 2, text());
-  assertStringIncludes(looks[0] ?? "", "Needs attention:\n  the database cannot be reached");
+  assertStringIncludes(looks[0] ?? "", "Needs attention:\n  The database cannot be reached");
 });
 
 Deno.test("deno task status ends with 1 and the reason where the API cannot be asked, and with 64 for two ways of printing", async () => {

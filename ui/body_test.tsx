@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { renderToString } from "preact-render-to-string";
-import { diffLines } from "./diff.ts";
-import { BodyView, laidOut, visible } from "./json_view.tsx";
+import { BodyView, diffLines, laidOut, visible } from "./body.tsx";
 
 const MARKUP = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
 
@@ -34,11 +33,12 @@ Deno.test("visible() leaves letters, newlines and tabs alone", () => {
   assertEquals(visible("a\u202eb\u0007"), "a\\u202eb\\u0007");
 });
 
-Deno.test("diffLines() has every line of both texts in order, and changes as few as can be", () => {
+Deno.test("diffLines() has every line of both texts in order, and marks what an edit has changed", () => {
   const cases = [
     ["a b c", "a b c", " a  b  c"],
     ["a b c d", "a x c d", " a -b +x  c  d"],
-    ["a b c d", "b c d e", "-a  b  c  d +e"],
+    ["a b c d e", "a x c y e", " a -b +x  c -d +y  e"],
+    ["a b c d", "a x d", " a -b -c +x  d"],
     ["a b", "a b c", " a  b +c"],
     ["a a", "a", " a -a"],
   ];
