@@ -206,12 +206,3 @@ Deno.test("while the database is away the stream stays open and silent, and goes
     await sql.end({ timeout: 1 });
   }
 });
-
-Deno.test("GET /ops/live ends with the server", async () => {
-  await using db = await testSchema();
-  const api = serve(testApp(db));
-  await using stream = await open(api);
-  await stream.until(() => true);
-  await api[Symbol.asyncDispose](); // waits for the stream
-  while (await stream.next());
-});

@@ -25,22 +25,7 @@ async function insert(db: TestSchema, { id = uuidv7(), correlationId = "c" } = {
   return id;
 }
 
-Deno.test("GET /ops/orders filters by status, and goes on from page to page", async () => {
-  await using db = await testSchema();
-  const { call } = testApp(db);
-  const ids: string[] = [];
-  for (let n = 0; n < 5; n++) ids.unshift(await insert(db));
-  const paid = [1, 3, 4].map((i) => ids[i] ?? "");
-  await db.sql`update orders set status = 'PAID' where id in ${db.sql(paid)}`;
-  const page = async (query: string) => {
-    const { orders, nextCursor } = await call(`GET /ops/orders?${query}`);
-    return [orders.map(({ id }: { id: string }) => id), nextCursor];
-  };
-  assertEquals(await page("status=PAID&limit=2"), [paid.slice(0, 2), paid[1]]);
-  assertEquals(await page(`status=PAID&limit=2&cursor=${paid[1]}`), [paid.slice(2), null]);
-});
-
-Deno.test("GET /ops/orders finds an order by its id, the beginning of it, and its correlation id", async () => {
+Deno.test("GET /ops/orders finds an order by its id, the beginning of it, its correlation id and its status", async () => {
   await using db = await testSchema();
   const { call } = testApp(db);
   const other = "0fffffff-0000-7000-8000-000000000000";
@@ -59,6 +44,9 @@ Deno.test("GET /ops/orders finds an order by its id, the beginning of it, and it
   assertEquals((await find("abc")).length, 1, "an id could begin so, none does, a correlation id is so");
   assertEquals(await find("nothing"), []);
   assertEquals((await find("")).length, 3);
+  await db.sql`update orders set status = 'PAID' where id = ${mine}`;
+  const { orders } = await call("GET /ops/orders?status=PAID");
+  assertEquals(orders.map(({ id }: { id: string }) => id), [mine]);
 });
 
 Deno.test("searchOrders() gives up after 10,000 orders, and says where to go on", async () => {

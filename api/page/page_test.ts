@@ -142,6 +142,35 @@ Deno.test("with OPS_TOKEN the page asks for it once, and the cookie opens the pa
   await api.deps.live.close();
 });
 
+Deno.test("a cookie holds until its time, for its token, gives nothing of it away, and cannot be made to last", async () => {
+  await using db = await testSchema();
+  const guardedBy = (token: string) => testApp(db, { access: { token, remoteAddress: () => null } });
+  const signedIn = async (token: string) =>
+    decodeURIComponent((await signIn(guardedBy(token), token)).cookie.replace("orderflow_ops=", ""));
+  const statusWith = async (value: string, token = TOKEN) => {
+    const cookie = `orderflow_ops=${encodeURIComponent(value)}`;
+    return (await guardedBy(token).ask("GET /ops/holds", undefined, { cookie })).status;
+  };
+  const cookie = await signedIn(TOKEN);
+  assertEquals(await statusWith(cookie), 200);
+  assertEquals(await statusWith(cookie, `${TOKEN}2`), 401, "the token has changed");
+  assert(!cookie.includes(TOKEN) && cookie !== await signedIn(`${TOKEN}2`));
+  const [seconds, signature] = cookie.split(".");
+  const times = [`${Number(seconds) + 1}`, "", "NaN", "Infinity"].map((time) => `${time}.${signature}`);
+  for (const value of ["", ".", TOKEN, ...times, `${seconds}`, `${seconds}.`, `${cookie}x`]) {
+    assertEquals(await statusWith(value), 401, value);
+  }
+  const { now } = Date;
+  try {
+    Date.now = () => Number(seconds) * 1000 - 1;
+    assertEquals(await statusWith(cookie), 200);
+    Date.now = () => Number(seconds) * 1000;
+    assertEquals(await statusWith(cookie), 401, "it is over");
+  } finally {
+    Date.now = now;
+  }
+});
+
 Deno.test("who signs in goes on where one was, on this page and on no other site", async () => {
   await using db = await testSchema();
   const api = testApp(db, guarded);
