@@ -1,54 +1,48 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { z } from "zod";
-import { problemSchema } from "../shared/ops/answers.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { eventually } from "../specs/support/eventually.ts";
-import { testApp } from "../specs/support/test_app.ts";
-import { countEvents } from "../specs/support/test_events.ts";
+import { type TestApp, testApp } from "../specs/support/test_app.ts";
+import { countEvents, ORDER } from "../specs/support/test_events.ts";
 import { testLog } from "../specs/support/test_log.ts";
 import { schemaAt, shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import type { App } from "./http.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
 shareTestSchema();
 
 /** An API process of its own, as far as the database can tell: with its own pools and groups. */
-const appOn = (db: TestSchema) => testApp(db).app;
+const appOn = (db: TestSchema) => testApp(db);
 
-const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
-const idSchema = z.object({ id: z.string() });
-
-function post(app: App, key: string | null, body: unknown = order): Promise<Response> | Response {
-  return app.request("/orders", {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(key === null ? {} : { "idempotency-key": key }) },
-    body: typeof body === "string" ? body : JSON.stringify(body),
-  });
+/** Places an order under a key, or without one; `order` is what of the answer belongs to the order. */
+async function post({ ask }: TestApp, key: string | null, body: unknown = ORDER) {
+  const { status, headers, body: order } = await ask(
+    "POST /orders",
+    body,
+    key === null ? {} : { "idempotency-key": key },
+  );
+  return {
+    status,
+    order: { status, location: headers.get("location"), ...order },
+    isReplay: headers.get("idempotency-replayed") === "true",
+    retryAfter: headers.get("retry-after"),
+  };
 }
 
-/** All of an answer that belongs to the order. */
-async function answerOf(response: Response) {
-  return { status: response.status, location: response.headers.get("location"), body: await response.json() };
-}
-
-const isReplay = (response: Response) => response.headers.get("idempotency-replayed") === "true";
 const countOrders = async (db: TestSchema) => (await db.sql`select from orders`).count;
 
 Deno.test("a repeated key with the same request has the first answer again, whatever has become of the order", async () => {
   await using db = await testSchema();
   const app = appOn(db);
   const first = await post(app, "k");
-  const answer = await answerOf(first);
-  assertEquals([answer.status, isReplay(first)], [201, false]);
+  assertEquals([first.status, first.isReplay], [201, false]);
   await db.sql`update orders set status = 'COMPLETED', updated_at = now() + interval '1 minute'`;
-  const { userId, courseId } = order; // a request is the same however its JSON is written
+  const { userId, courseId } = ORDER; // a request is the same however its JSON is written
   const other =
     ` { "amount": "49.9",\n "more": 1, "courseId": "${courseId}", "userId": "${userId.toUpperCase()}" } `;
-  for (const body of [order, other]) {
+  for (const body of [ORDER, other]) {
     const again = await post(app, "k", body);
-    assertEquals([isReplay(again), await answerOf(again)], [true, answer]);
+    assertEquals([again.isReplay, again.order], [true, first.order]);
   }
   assertEquals(await countOrders(db), 1);
   assertEquals(await countEvents(db.sql), { "order.created": 1 });
@@ -57,16 +51,16 @@ Deno.test("a repeated key with the same request has the first answer again, what
 Deno.test("a key is free until its request has created an order; another request with it is a 422, and creates nothing", async () => {
   await using db = await testSchema();
   const app = appOn(db);
-  const refused = await post(app, "k", { ...order, amount: "0" });
+  const refused = await post(app, "k", { ...ORDER, amount: "0" });
   assertEquals([refused.status, (await post(app, "k")).status], [400, 201]);
   const others = [{ amount: "50.00" }, { userId: RESERVED_COURSES.success }, { courseId: SCENARIO_USER }];
   for (const other of others) {
-    const problem = problemSchema.parse(await (await post(app, "k", { ...order, ...other })).json());
+    const { order: problem } = await post(app, "k", { ...ORDER, ...other });
     assertEquals([problem.status, problem.title], [422, "Unprocessable Content"]);
     assertStringIncludes(problem.detail, "new key");
   }
   assertEquals(await countOrders(db), 1);
-  assertEquals((await post(app, "another-key", { ...order, amount: "50.00" })).status, 201);
+  assertEquals((await post(app, "another-key", { ...ORDER, amount: "50.00" })).status, 201);
 });
 
 /** Holds up whatever inserts an order for 49.90, in the middle of its statement: it has its key, and has not committed. */
@@ -102,13 +96,13 @@ Deno.test("a repeat while the first request is under way in another process wait
   const first = post(appOn(db), "k");
   await held.untilHeld();
   const twin = post(appOn(db), "k");
-  const other = post(appOn(db), "k", { ...order, amount: "50.00" });
+  const other = post(appOn(db), "k", { ...ORDER, amount: "50.00" });
   await held.untilTwinsWait(2);
   await held.release();
-  const answer = await answerOf(await first);
-  assertEquals(answer.status, 201);
+  const { status, order } = await first;
+  assertEquals(status, 201);
   const replayed = await twin;
-  assertEquals([isReplay(replayed), await answerOf(replayed)], [true, answer]);
+  assertEquals([replayed.isReplay, replayed.order], [true, order]);
   assertEquals((await other).status, 422);
   assertEquals(await countOrders(db), 1);
   assertEquals(await countEvents(db.sql), { "order.created": 1 });
@@ -126,7 +120,7 @@ Deno.test("a repeat goes on with the order where the first request is rolled bac
   assertEquals((await first).status, 503);
   await held.untilHeld();
   await held.release();
-  assertEquals([(await twin).status, isReplay(await twin)], [201, false]);
+  assertEquals([(await twin).status, (await twin).isReplay], [201, false]);
   assertEquals(await countOrders(db), 1);
 });
 
@@ -137,9 +131,9 @@ Deno.test("a repeat that would wait for longer than a statement may take is told
   await held.untilHeld();
   await using impatient = schemaAt(db.url, { statementTimeoutMs: 100 });
   const app = appOn(impatient);
-  const cheap = { ...order, amount: "1.00" };
+  const cheap = { ...ORDER, amount: "1.00" };
   const group = await Promise.all([post(app, null, cheap), post(app, "k"), post(app, "another-key", cheap)]);
-  for (const twin of group) assertEquals([twin.status, twin.headers.get("retry-after")], [503, "1"]);
+  for (const twin of group) assertEquals([twin.status, twin.retryAfter], [503, "1"]);
   await held.release();
   assertEquals((await first).status, 201);
   assertEquals(await countOrders(db), 1);
@@ -168,7 +162,7 @@ Deno.test("a key takes no statement more, and a repeat takes one", async () => {
   const cause = { correlationId: "c", traceparent: null };
   const count = async (key?: string) => {
     statements.length = 0;
-    await place(order, cause, key);
+    await place(ORDER, cause, key);
     return statements.length;
   };
   assertEquals([await count(), await count("k"), await count("k"), await count("k2")], [1, 1, 2, 1]);
@@ -180,8 +174,7 @@ Deno.test("orders without a key do not touch the keys' table, and get an order e
   await db.sql.begin(async (tx) => {
     await tx`lock table idempotency_keys in access exclusive mode`; // any statement on it would wait
     const answers = await Promise.all([post(app, null), post(app, null)]);
-    assertEquals(answers.map(({ status }) => status), [201, 201]);
-    assertEquals(answers.map(isReplay), [false, false]);
+    assertEquals(answers.map(({ status, isReplay }) => [status, isReplay]), [[201, false], [201, false]]);
   });
   assertEquals(await countOrders(db), 2);
 });
@@ -197,13 +190,13 @@ Deno.test("a key may be bare or a quoted string, and means the same; a header th
   ];
   for (const [bare = "", quoted = ""] of pairs) {
     const [first, again] = [await post(app, bare), await post(app, quoted)];
-    assertEquals([first.status, isReplay(first), isReplay(again)], [201, false, true], bare);
+    assertEquals([first.status, first.isReplay, again.isReplay], [201, false, true], bare);
   }
   const quoted = ['""', '"', '"a', '"a"b"', '"a\\b"', '"a";p=1', '"a b"'];
   for (const key of ["", "a b", "a, b", "é", "x".repeat(256), ...quoted]) {
-    const response = await post(app, key);
-    assertEquals(response.status, 400, key);
-    assertStringIncludes(problemSchema.parse(await response.json()).detail, "idempotency-key", key);
+    const { status, order: problem } = await post(app, key);
+    assertEquals(status, 400, key);
+    assertStringIncludes(problem.detail, "idempotency-key", key);
   }
   assertEquals(await countOrders(db), pairs.length);
 });
@@ -221,14 +214,12 @@ Deno.test("whatever two processes are sent at once and again, a key creates one 
         const answers = await Promise.all(round.map(async ({ app, key, amount }) => {
           const target = apps[app];
           assert(target);
-          const response = await post(target, `k${key}`, { ...order, amount });
-          const body: unknown = await response.json();
-          if (response.status === 201) {
-            const { id } = idSchema.parse(body);
+          const { status, order: { id } } = await post(target, `k${key}`, { ...ORDER, amount });
+          if (status === 201) {
             made.set(key, made.get(key) ?? { id, amount });
             assertEquals(made.get(key), { id, amount });
           }
-          return { key, amount, status: response.status };
+          return { key, amount, status };
         }));
         for (const { key, amount, status } of answers) {
           assert(made.has(key), `no request with key ${key} was served`);

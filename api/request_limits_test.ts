@@ -8,12 +8,11 @@ import { Hono } from "hono";
 import { connectRaw, rawRequest } from "../specs/support/http.ts";
 import { serve, testApp } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { ORDER } from "../specs/support/test_events.ts";
 import { type ApiEnv, HttpProblem, problemResponse, readBody, readJson } from "./http.ts";
 
 shareTestSchema();
 
-const ORDER = JSON.stringify({ userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
 const POST = ["POST /orders HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"];
 const GET = ["GET /healthz HTTP/1.1", "host: 127.0.0.1"];
 const KIB = 1024;
@@ -118,7 +117,8 @@ Deno.test("hundreds of clients that send slowly, or nothing, hold up nobody else
     await connection.send(starts[i % starts.length] ?? "");
   }
   assertEquals((await rawRequest(api.url, GET)).statuses, [200]);
-  const length = `content-length: ${ORDER.length}`;
-  assertEquals((await rawRequest(api.url, [...POST, length], ORDER)).statuses, [201]);
+  const order = JSON.stringify(ORDER);
+  const length = `content-length: ${order.length}`;
+  assertEquals((await rawRequest(api.url, [...POST, length], order)).statuses, [201]);
   assertEquals((await db.sql`select from orders`).count, 1);
 });

@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
-import { serve, type ServedApp, testApp } from "../specs/support/test_app.ts";
+import { serve, type ServedApp, testApp, testBundle } from "../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 
 shareTestSchema();
@@ -18,69 +17,60 @@ const PAGE = "default-src 'none'; script-src 'self'; style-src 'self'; img-src '
   "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const FOR_EVER = "public, max-age=31536000, immutable";
 
-interface Case {
-  readonly path: string;
+/** A request, the status and type of its answer, and what else is not as usual. */
+type Case = [line: string, status: number, type: string | null, more?: {
   readonly init?: RequestInit;
-  readonly status: number;
-  readonly type: string | null;
   readonly policy?: string;
   readonly cache?: string;
-}
+}];
 
-const json = { "content-type": "application/json" };
+const badJson = { init: { headers: { "content-type": "application/json" }, body: "{" } };
 /** What a browser asks before another site's page may send an order (CORS): nothing lets it. */
-const foreign = { origin: "https://evil.example", "access-control-request-method": "POST" };
-const problem = "application/problem+json";
+const foreign = {
+  init: { headers: { origin: "https://evil.example", "access-control-request-method": "POST" } },
+};
+const crossSite = { init: { headers: { "sec-fetch-site": "cross-site" } } };
+const [json, problem] = ["application/json", "application/problem+json"];
 const html = "text/html; charset=utf-8";
 
 const CASES: readonly Case[] = [
-  { path: "/healthz", status: 200, type: "application/json" },
-  { path: "/healthz", init: { method: "HEAD" }, status: 200, type: "application/json" },
-  { path: "/readyz", status: 503, type: "application/json" },
-  { path: "/orders", status: 200, type: "application/json" },
-  { path: "/orders", init: { method: "POST", headers: json, body: "{" }, status: 400, type: problem },
-  { path: "/orders", init: { method: "DELETE" }, status: 405, type: problem },
-  { path: "/orders", init: { headers: foreign }, status: 200, type: "application/json" },
-  { path: "/orders", init: { method: "OPTIONS", headers: foreign }, status: 405, type: problem },
-  { path: "/ops/outbox/tick", init: { method: "OPTIONS", headers: foreign }, status: 403, type: problem },
-  { path: "/nope", status: 404, type: problem },
-  { path: "/ops/debug", status: 200, type: "application/json" },
-  { path: "/ops/debug", init: { headers: { "sec-fetch-site": "cross-site" } }, status: 403, type: problem },
-  { path: "/ops/audit", status: 500, type: problem },
-  { path: "/ops/live", status: 200, type: "text/event-stream; charset=utf-8" },
-  { path: "/metrics", status: 200, type: "text/plain; version=0.0.4; charset=utf-8" },
-  { path: "/", status: 200, type: html, policy: PAGE },
-  { path: "/login", init: { method: "POST" }, status: 303, type: null },
-  {
-    path: "/assets/island-ABCD1234.js",
-    status: 200,
-    type: "text/javascript; charset=utf-8",
-    cache: FOR_EVER,
-  },
-  { path: "/assets/plain.css", status: 200, type: "text/css; charset=utf-8", cache: "no-cache" },
-  { path: "/assets/none.js", status: 404, type: problem },
+  ["GET /healthz", 200, json],
+  ["HEAD /healthz", 200, json],
+  ["GET /readyz", 503, json],
+  ["GET /orders", 200, json],
+  ["POST /orders", 400, problem, badJson],
+  ["DELETE /orders", 405, problem],
+  ["GET /orders", 200, json, foreign],
+  ["OPTIONS /orders", 405, problem, foreign],
+  ["OPTIONS /ops/outbox/tick", 403, problem, foreign],
+  ["GET /nope", 404, problem],
+  ["GET /ops/debug", 200, json],
+  ["GET /ops/debug", 403, problem, crossSite],
+  ["GET /ops/audit", 500, problem],
+  ["GET /ops/live", 200, "text/event-stream; charset=utf-8"],
+  ["GET /metrics", 200, "text/plain; version=0.0.4; charset=utf-8"],
+  ["GET /", 200, html, { policy: PAGE }],
+  ["POST /login", 303, null],
+  ["GET /assets/island-XOCXUP7F.js", 200, "text/javascript; charset=utf-8", { cache: FOR_EVER }],
+  ["GET /assets/plain.css", 200, "text/css; charset=utf-8", { cache: "no-cache" }],
+  ["GET /assets/none.js", 404, problem],
 ];
 
-/** A bundle with a file that has a hash in its name, and one that has none. */
-async function bundle(): Promise<{ folder: string } & AsyncDisposable> {
-  const folder = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
-  const names = { script: "island-ABCD1234.js", styles: "plain.css" };
-  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
-  await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
-  return { folder, [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
-}
-
-async function check({ url }: ServedApp, { path, init, status, type, policy, cache }: Case): Promise<void> {
-  const response = await fetch(`${url}${path}`, { redirect: "manual", ...init });
+async function check({ url }: ServedApp, [line, status, type, more = {}]: Case): Promise<void> {
+  const [method = "", path] = line.split(" ");
+  const response = await fetch(`${url}${path}`, { method, redirect: "manual", ...more.init });
   await response.body?.cancel();
   const { headers } = response;
-  const about = `${init?.method ?? "GET"} ${path} ${response.status}`;
+  const about = `${line} ${response.status}`;
   assertEquals([response.status, headers.get("content-type")], [status, type], about);
-  for (const [name, value] of Object.entries(OF_EVERY_ANSWER)) {
+  const wanted = {
+    ...OF_EVERY_ANSWER,
+    "content-security-policy": more.policy ?? NOTHING,
+    "cache-control": more.cache ?? "no-store",
+  };
+  for (const [name, value] of Object.entries(wanted)) {
     assertEquals(headers.get(name), value, `${about}: ${name}`);
   }
-  assertEquals(headers.get("content-security-policy"), policy ?? NOTHING, about);
-  assertEquals(headers.get("cache-control"), cache ?? "no-store", about);
   for (const name of ["server", "x-powered-by", "access-control-allow-origin", "strict-transport-security"]) {
     assertEquals(headers.get(name), null, `${about}: ${name}`);
   }
@@ -88,28 +78,24 @@ async function check({ url }: ServedApp, { path, init, status, type, policy, cac
 
 Deno.test("every kind of answer has the headers that it should have, and none that tells too much", async () => {
   await using db = await testSchema();
-  await using files = await bundle();
+  await using files = await testBundle();
   const broken = () => Promise.reject(new Error("on purpose"));
   await using api = serve(testApp(db, { bundle: files.folder, audit: broken }));
   for (const each of CASES) await check(api, each);
 });
 
-Deno.test("what asks for the token has them too", async () => {
+Deno.test("what asks for the token, and what cannot be answered because the database is away, have them too", async () => {
   await using db = await testSchema();
-  await using files = await bundle();
+  await using files = await testBundle();
   const access = { token: TOKEN, remoteAddress: () => null };
-  await using api = serve(testApp(db, { bundle: files.folder, access }));
-  await check(api, { path: "/", status: 401, type: html, policy: PAGE });
-  await check(api, { path: "/ops/debug", status: 401, type: problem });
-  const form = { "content-type": "application/x-www-form-urlencoded" };
-  const login = (token: string) => ({ method: "POST", headers: form, body: `token=${token}` });
-  await check(api, { path: "/login", init: login("wrong"), status: 401, type: html, policy: PAGE });
-  await check(api, { path: "/login", init: login(TOKEN), status: 303, type: null });
-});
-
-Deno.test("what cannot be answered because the database is away has them too", async () => {
-  await using db = await testSchema();
-  await using api = serve(testApp(db, { isSchemaReady: () => false }));
-  await check(api, { path: "/orders", status: 503, type: problem });
-  await check(api, { path: "/", status: 503, type: html, policy: PAGE }); // and the bundle is missing
+  const headers = { "content-type": "application/x-www-form-urlencoded" };
+  const login = (token: string) => ({ init: { headers, body: `token=${token}` } });
+  await using asking = serve(testApp(db, { bundle: files.folder, access }));
+  await check(asking, ["GET /", 401, html, { policy: PAGE }]);
+  await check(asking, ["GET /ops/debug", 401, problem]);
+  await check(asking, ["POST /login", 401, html, { ...login("wrong"), policy: PAGE }]);
+  await check(asking, ["POST /login", 303, null, login(TOKEN)]);
+  await using away = serve(testApp(db, { isSchemaReady: () => false }));
+  await check(away, ["GET /orders", 503, problem]);
+  await check(away, ["GET /", 503, html, { policy: PAGE }]); // and the bundle is missing
 });

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FencedBlock, fencedBlocks, projectFiles, sectionOf } from "./support/markdown.ts";
 import { runDeno } from "./support/run_task.ts";
+import { RUN_SERVER_VARIABLE } from "./support/test_postgres.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
@@ -87,9 +88,15 @@ async function write(step: Exclude<Step, { readonly kind: "run" }>, project: str
   await Deno.writeTextFile(file, step.text, { createNew: true });
 }
 
-/** Runs Deno in the copy, on embedded services. Errors: with all that it printed, unless it ends with 0 and in time. */
+/**
+ * Runs Deno in the copy, on embedded services of its own: a run's database has not the migration that is added. Errors:
+ * with all that it printed, unless it ends with 0 and in time.
+ */
 async function deno(project: string, ...args: string[]): Promise<void> {
-  const { DATABASE_URL: _, AMQP_URL: __, ...env } = Deno.env.toObject();
+  const given = ["DATABASE_URL", "AMQP_URL", RUN_SERVER_VARIABLE];
+  const env = Object.fromEntries(
+    Object.entries(Deno.env.toObject()).filter(([name]) => !given.includes(name)),
+  );
   const signal = AbortSignal.timeout(RUN_MS);
   const { code, out, err } = await runDeno(args, { cwd: project, clearEnv: true, env, signal });
   if (code === 0) return;

@@ -119,7 +119,7 @@ Deno.test("where nothing fails a scenario ends with exactly the rows and events 
 Deno.test("failure matrix", async (t) => {
   await using stack = await startCuttableStack({
     FAULTS_ENABLED: "true",
-    PAYMENT_PROVIDER_TIMEOUT_MS: "3000", // a slow provider takes 2 s
+    PAYMENT_PROVIDER_TIMEOUT_MS: "5000", // a slow provider takes 2 s, and more on a busy machine
     CONSUMER_EARLY_PATIENCE_MS: "0",
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "8000", // longer than whatever is only slow

@@ -20,6 +20,7 @@ import {
   prepareLetters,
   prepareReplay,
   readHorizon,
+  republishEvent,
   startReplay,
 } from "../shared/ops/replays.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
@@ -519,15 +520,7 @@ async function republish(world: World, n: number): Promise<void> {
   const [event] = picked(await readEvents(world), [n]);
   if (!event) return;
   world.tell(`an operator has ${world.about(event)} published again`);
-  const ops = world.as("orderflow_ops");
-  const wanted = {
-    filter: { eventId: event.id },
-    bindings: world.bindings,
-    horizon: new Date(0),
-    action: "REPUBLISH",
-  } as const;
-  const prepared = await prepareReplay(ops, wanted);
-  if (prepared.kind === "prepared") await startReplay(ops, prepared.replay.id, 5000);
+  await republishEvent(world.as("orderflow_ops"), event.id, world.bindings);
   await sendSets(world);
 }
 

@@ -27,7 +27,7 @@ const STORIES: Record<string, { cause: BeatCause; says: string }> = {
 Deno.test("a slow consumer, a worker that crashed, a delayed broker and a lost message have stories of their own", async () => {
   await using stack = await startStack({
     FAULTS_ENABLED: "true",
-    PAYMENT_PROVIDER_TIMEOUT_MS: "3000", // a slow provider takes 2 s
+    PAYMENT_PROVIDER_TIMEOUT_MS: "5000", // a slow provider takes 2 s, and more on a busy machine
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "8000", // longer than whatever is only slow
   }, { revive: true, apart: ["payments-order-created"] });

@@ -7,14 +7,13 @@ import { assert, assertEquals } from "@std/assert";
 import { rawRequest } from "../../specs/support/http.ts";
 import { serve, type ServedApp, testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { usualTopology } from "../../specs/support/test_broker.ts";
+import { ORDER } from "../../specs/support/test_events.ts";
 
 shareTestSchema();
 
 const TOKEN = "a-token-of-sixteen";
-const ORDER = JSON.stringify({ userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
-const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+const topology = usualTopology();
 
 /** The status of a request whose head says exactly this. */
 async function statusOf(
@@ -67,8 +66,9 @@ Deno.test("changes that another site's page asks for are refused, by fetch metad
     assertEquals(await statusOf(api, "POST /logout", headers), 403, JSON.stringify(headers));
   }
   await assertUntouched(db);
-  assertEquals(await statusOf(api, "POST /ops/outbox/tick", { "sec-fetch-site": "same-origin" }), 200);
-  assertEquals(await statusOf(api, "POST /ops/outbox/tick", { origin: api.url }), 200);
+  for (const headers of [{ "sec-fetch-site": "same-origin" }, { origin: api.url }]) {
+    assertEquals(await statusOf(api, "DELETE /ops/holds/relay", headers), 200);
+  }
 });
 
 Deno.test("a foreign name that resolves to this machine (DNS rebinding) opens neither /ops nor the page", async () => {
@@ -90,17 +90,14 @@ Deno.test("a foreign name that resolves to this machine (DNS rebinding) opens ne
       assert(status === 403 || status === 400, `${line} for ${host}: ${status}`);
     }
   }
-  const { statuses } = await rawRequest(api.url, [
-    "GET http://evil.example/ops/outbox HTTP/1.1",
-    "host: 127.0.0.1",
-  ]);
-  assert(statuses[0] === 403 || statuses[0] === 400, `an absolute target: ${statuses}`);
-  const twice = await rawRequest(api.url, [
-    "GET /ops/outbox HTTP/1.1",
-    "host: evil.example",
-    "host: 127.0.0.1",
-  ]);
-  assert(twice.statuses[0] === 403 || twice.statuses[0] === 400, `two hosts: ${twice.statuses}`);
+  const odd = {
+    "an absolute target": ["GET http://evil.example/ops/outbox HTTP/1.1", "host: 127.0.0.1"],
+    "two hosts": ["GET /ops/outbox HTTP/1.1", "host: evil.example", "host: 127.0.0.1"],
+  };
+  for (const [what, head] of Object.entries(odd)) {
+    const { statuses: [status] } = await rawRequest(api.url, head);
+    assert(status === 403 || status === 400, `${what}: ${status}`);
+  }
   await assertUntouched(db);
   for (const host of ["127.0.0.1", `localhost:${port}`, "[::1]"]) {
     assertEquals(await statusOf(api, "GET /ops/outbox", { host }), 200, host);
@@ -132,7 +129,7 @@ Deno.test("a form can send no order and nothing to /ops: the types of simple req
   await using api = serve(testApp(db, { faults: topology }));
   const simple = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""];
   const bodies: [line: string, body: string][] = [
-    ["POST /orders", ORDER],
+    ["POST /orders", JSON.stringify(ORDER)],
     ["POST /ops/replays", '{"type":"order.created"}'],
     ["POST /ops/dead-letters/redrive", "{}"],
     ["POST /ops/dead-letters/discard", '{"because":"x"}'],

@@ -60,8 +60,9 @@ const MAX_LETTER_IDS = 100;
 /** When the relay goes on with a set that somebody redrives by requests, and has left, in milliseconds. */
 const HAND_OVER_MS = 10_000;
 
-/** Postgres' text cannot hold a NUL. */
-const text = z.string({ error: "must be a text" }).regex(/^[^\0]*$/, { error: "must not contain a NUL" });
+/** Postgres' text cannot hold a NUL, nor its JSON half a character. */
+const text = z.string({ error: "must be a text" })
+  .regex(/^[^\0\p{Cs}]*$/u, { error: "must not contain a NUL or half a surrogate pair" });
 const instant = instantSchema.transform((text) => new Date(text)).optional();
 
 const selectionFields = {

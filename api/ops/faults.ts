@@ -57,8 +57,10 @@ export function faultRoutes(
       answers: [json(201, "What is armed now.", armedSchema)],
       handle: async ({ c, body }) => {
         const fault = await body();
-        await armFaults(sql, [fault], new Date());
-        await record(sql, c, { action: "arm fault", subject: fault });
+        await transaction(sql, async (tx) => {
+          await armFaults(tx, [fault], new Date());
+          await record(tx, c, { action: "arm fault", subject: fault });
+        });
         await headStart();
         return { armed: await listArmedFaults(sql) };
       },
@@ -93,8 +95,10 @@ export function faultRoutes(
       answers: [json(200, "What is armed now.", armedSchema)],
       handle: async ({ c, body }) => {
         const { faults } = await body();
-        await replaceFaults(sql, faults, new Date());
-        await record(sql, c, { action: "replace faults", subject: { faults } });
+        await transaction(sql, async (tx) => {
+          await replaceFaults(tx, faults, new Date());
+          await record(tx, c, { action: "replace faults", subject: { faults } });
+        });
         await headStart();
         return { armed: await listArmedFaults(sql) };
       },

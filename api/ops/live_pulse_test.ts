@@ -40,33 +40,23 @@ function after(...readings: SeenHeartbeat[][]): Samples {
   return readings.reduce<Samples>((samples, heartbeats) => remember(samples, heartbeats), new Map());
 }
 
-Deno.test("rateOf() is what all copies have counted per second between their first and last heartbeat", () => {
-  const samples = after(
-    [heartbeat(0, { published: 100 }), heartbeat(1000, { published: 7 }, { instance: "b" })],
-    [heartbeat(2000, { published: 300 }), heartbeat(1000, { published: 7 }, { instance: "b" })],
-    [heartbeat(4000, { published: 500 }), heartbeat(3000, { published: 27 }, { instance: "b" })],
-  );
-  assertEquals(rateOf(samples, "published"), 100 + 10);
-  assertEquals(rateOf(samples, "orders"), 0);
-});
-
-Deno.test("rateOf() knows nothing of a copy with one heartbeat, and nothing of what is long ago", () => {
-  assertEquals(rateOf(after([heartbeat(0, { published: 100 })]), "published"), 0);
-  const idle = after(
-    [heartbeat(0, { published: 0 })],
-    [heartbeat(2000, { published: 100 })],
-    [heartbeat(7000, { published: 100 })],
-    [heartbeat(12_000, { published: 100 })],
-  );
-  assertEquals(rateOf(idle, "published"), 0);
-  const killed = after([heartbeat(0, { published: 0 })], [heartbeat(2000, { published: 100 })], [
-    heartbeat(2000, { published: 100 }, { ageMs: 9000 }),
-  ]);
-  assertEquals(rateOf(killed, "published"), 0);
-});
-
-Deno.test("remember() forgets a copy that is gone", () => {
-  assertEquals(after([heartbeat(0, {})], []).size, 0);
+Deno.test("rateOf() is what all copies have counted per second between their first and last heartbeat, of late", () => {
+  const published = (atMs: number, count: number, more: Partial<SeenHeartbeat> = {}) =>
+    heartbeat(atMs, { published: count }, more);
+  const b = { instance: "b" };
+  const cases: [rate: number, readings: SeenHeartbeat[][]][] = [
+    [100 + 10, [
+      [published(0, 100), published(1000, 7, b)],
+      [published(2000, 300), published(1000, 7, b)],
+      [published(4000, 500), published(3000, 27, b)],
+    ]],
+    [0, [[published(0, 100)]]], // one heartbeat says nothing
+    [0, [[published(0, 0)], [published(2000, 100)], [published(7000, 100)], [published(12_000, 100)]]], // idle since
+    [0, [[published(0, 0)], [published(2000, 100)], [published(2000, 100, { ageMs: 9000 })]]], // it was killed
+  ];
+  for (const [rate, readings] of cases) assertEquals(rateOf(after(...readings), "published"), rate);
+  assertEquals(rateOf(after(...cases[0]?.[1] ?? []), "orders"), 0);
+  assertEquals(after([heartbeat(0, {})], []).size, 0, "a copy that is gone is forgotten");
 });
 
 Deno.test("percentile() is the value that so many do not exceed", () => {
@@ -119,15 +109,8 @@ Deno.test("buildPulse() says how everything stands, in the shape that the page r
   assertEquals(livePulseSchema.parse(JSON.parse(JSON.stringify(pulse))), pulse);
   assertEquals(pulse.outbox, { pending: 3, oldestSeconds: 1.5 });
   assertEquals([pulse.deadLetters, pulse.retries, pulse.latency], [{ q: 4 }, {}, { p50: 20, p99: 30 }]);
-  assertEquals(pulse.holds, [
-    {
-      part: "q",
-      since: "2026-01-01T00:00:00.000Z",
-      until: "2026-01-01T00:10:00.000Z",
-      steps: 2,
-      because: "look",
-    },
-  ]);
+  const [since, until] = ["2026-01-01T00:00:00.000Z", "2026-01-01T00:10:00.000Z"];
+  assertEquals(pulse.holds, [{ part: "q", since, until, steps: 2, because: "look" }]);
   const away = buildPulse({ ...reading, queues: null, unpublished: { count: 0, oldestAt: null } }, new Map());
   assertEquals([away.queues, away.outbox.oldestSeconds], [null, 0]);
 });

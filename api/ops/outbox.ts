@@ -14,8 +14,8 @@ import {
   listEvents,
   listProcessed,
 } from "../../shared/ops/lists.ts";
-import { MAX_REPLAY_RATE, prepareReplay, startReplay } from "../../shared/ops/replays.ts";
-import type { Sql } from "../../shared/sql/connect.ts";
+import { republishEvent } from "../../shared/ops/replays.ts";
+import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { tickRelay } from "../../shared/sql/outbox.ts";
 import { type App, byId, found, nextCursor, pageQuery } from "../http.ts";
 import { EXAMPLE_IDS } from "../openapi/examples.ts";
@@ -82,20 +82,12 @@ export function outboxRoutes(
       answers: [json(202, "The event; the relay publishes it as soon as it can.", republishedSchema)],
       handle: async ({ c, id }) => {
         const event = found(await findEvent(sql, id), NO_EVENT);
-        if (event.publishedAt) {
-          const set = {
-            filter: { eventId: id },
-            bindings,
-            horizon: event.occurredAt,
-            action: "REPUBLISH",
-          } as const;
-          const prepared = await prepareReplay(sql, set);
-          if (prepared.kind === "prepared") await startReplay(sql, prepared.replay.id, MAX_REPLAY_RATE);
-        } else {
-          await hurryEvent(sql, id);
-          await tickRelay(sql);
-        }
-        await record(sql, c, { action: "republish", subject: { event: id } });
+        await transaction(sql, async (tx) => {
+          if (event.publishedAt) await republishEvent(tx, id, bindings);
+          else await hurryEvent(tx, id);
+          await record(tx, c, { action: "republish", subject: { event: id } });
+        });
+        if (!event.publishedAt) await tickRelay(sql);
         // Those who have processed it will absorb the repeat; whoever expects an effect should know.
         const processed = await listProcessed(sql, { limit: 100, eventId: id });
         return { ...event, alreadyProcessedBy: processed.map(({ consumer }) => consumer) };

@@ -2,15 +2,16 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import {
   MAX_REPLAY_MESSAGES,
+  readOutcome,
   type ReplayEventRow,
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
+import { connect, transaction } from "../../shared/sql/connect.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import { testApp } from "../../specs/support/test_app.ts";
-import { insertPublished, type PublishedEventOptions } from "../../specs/support/test_events.ts";
+import { insertPublished, ORDER, type PublishedEventOptions } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import type { App } from "../http.ts";
 
 shareTestSchema();
 
@@ -20,49 +21,39 @@ const ENROLLMENTS = "enrollments.payment-succeeded.v1";
 const DAYS = 14;
 const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
 
-const appOn = (db: TestSchema): App => testApp(db, { retentionDays: DAYS }).app;
-
-const post = (body: unknown): RequestInit => ({
-  method: "POST",
-  headers: { "content-type": "application/json" },
-  body: JSON.stringify(body),
-});
+/** The application, and what prepares a replay, which must be possible. */
+function appOn(db: TestSchema) {
+  const api = testApp(db, { retentionDays: DAYS });
+  const prepare = (filter: object): Promise<ReplayRow & Page> => api.call("POST /ops/replays", filter);
+  return { ...api, prepare };
+}
 
 type Page = { readonly events: readonly ReplayEventRow[]; readonly nextCursor: string | null };
 
-/** Prepares a replay, which must be possible. */
-async function prepare(app: App, filter: object): Promise<ReplayRow & Page> {
-  const response = await app.request("/ops/replays", post(filter));
-  const answer = await response.json();
-  assertEquals(response.status, 201, JSON.stringify(answer));
-  return answer;
-}
-
-async function problemOf(response: Response): Promise<{ status: number; detail: string }> {
-  assertEquals(response.headers.get("content-type"), "application/problem+json");
-  return await response.json();
-}
-
 function created(db: TestSchema, options?: PublishedEventOptions, orderId = uuidv7()): Promise<string> {
-  const data = { orderId, userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
-  return insertPublished(db.sql, "order.created", data, options);
+  return insertPublished(db.sql, "order.created", { ...ORDER, orderId }, options);
 }
 
 function paid(db: TestSchema, options?: PublishedEventOptions, orderId = uuidv7()): Promise<string> {
-  const data = { orderId, paymentId: uuidv7(), courseId: RESERVED_COURSES.success, amount: "49.90" };
-  return insertPublished(db.sql, "payment.succeeded", data, options);
+  const { courseId, amount } = ORDER;
+  return insertPublished(
+    db.sql,
+    "payment.succeeded",
+    { orderId, paymentId: uuidv7(), courseId, amount },
+    options,
+  );
 }
 
 const idsOf = ({ events }: Page) => events.map(({ eventId }) => eventId);
 
 Deno.test("POST /replays writes down the exact set, and what is published later is not in it", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { call, prepare } = appOn(db);
   const first = await created(db, { at: daysAgo(2) });
   const second = await paid(db, { at: daysAgo(1) });
   await created(db, { published: false });
   await db.sql`insert into processed_events values (${second}, ${ORDERS}, now())`;
-  const replay = await prepare(app, { from: daysAgo(3).toISOString() });
+  const replay = await prepare({ from: daysAgo(3).toISOString() });
   const { state, total, alreadyProcessed, sent, skipped, ratePerSecond } = replay;
   assertEquals({ state, total, alreadyProcessed, sent, skipped, ratePerSecond }, {
     state: "PREPARED",
@@ -77,14 +68,13 @@ Deno.test("POST /replays writes down the exact set, and what is published later 
   assertEquals(rowsOf(replay), wanted);
   await created(db, { at: daysAgo(2) });
   await db.sql`update outbox_events set published_at = now()`;
-  const later = await app.request(`/ops/replays/${replay.id}/events`);
-  assertEquals(rowsOf(await later.json()), wanted);
-  assertEquals((await (await app.request(`/ops/replays/${replay.id}`)).json()).total, 3);
+  assertEquals(rowsOf(await call(`GET /ops/replays/${replay.id}/events`)), wanted);
+  assertEquals((await call(`GET /ops/replays/${replay.id}`)).total, 3);
 });
 
 Deno.test("POST /replays filters by type, time, order, correlation id and consumer, each alone and together", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { prepare } = appOn(db);
   const order = uuidv7();
   const old = await created(db, { at: daysAgo(5), correlationId: "mine" }, order);
   const mine = await paid(db, { at: daysAgo(4), correlationId: "mine" }, order);
@@ -105,7 +95,7 @@ Deno.test("POST /replays filters by type, time, order, correlation id and consum
     [{ orderId: uuidv7() }, []],
   ];
   for (const [filter, wanted] of cases) {
-    const replay = await prepare(app, filter);
+    const replay = await prepare(filter);
     assertEquals([idsOf(replay), replay.total], [wanted, wanted.length], JSON.stringify(filter));
     if ("consumer" in filter) assert(replay.events.every(({ consumer }) => consumer === filter.consumer));
   }
@@ -113,7 +103,7 @@ Deno.test("POST /replays filters by type, time, order, correlation id and consum
 
 Deno.test("POST /replays refuses what is no filter, and names the field at fault", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { ask } = appOn(db);
   const cases: [object, string][] = [
     [{}, "needs at least one of type, from, to, orderId, eventId, correlationId, consumer"],
     [{ kind: "order.created" }, "kind"],
@@ -126,42 +116,45 @@ Deno.test("POST /replays refuses what is no filter, and names the field at fault
     [{ consumer: "payments" }, `must be one of ${PAYMENTS}, `],
   ];
   for (const [filter, wanted] of cases) {
-    const response = await app.request("/ops/replays", post(filter));
-    assertEquals(response.status, 400, JSON.stringify(filter));
-    assertStringIncludes(JSON.stringify(await response.json()), wanted);
+    const { status, body } = await ask("POST /ops/replays", filter);
+    assertEquals(status, 400, JSON.stringify(filter));
+    assertStringIncludes(JSON.stringify(body), wanted);
   }
   assertEquals((await db.sql`select from replays`).count, 0);
 });
 
 Deno.test("POST /replays refuses what is older than the inbox remembers, and says why and what to do", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { ask, prepare } = appOn(db);
   const from = daysAgo(DAYS + 1).toISOString();
-  const byFrom = await problemOf(await app.request("/ops/replays", post({ from })));
-  assertEquals(byFrom.status, 422);
-  assertStringIncludes(byFrom.detail, `from is ${from}`);
-  assertStringIncludes(byFrom.detail, "RETENTION_DAYS");
-  assertStringIncludes(byFrom.detail, "Narrow the replay: a from of ");
+  const refusal = async (filter: object): Promise<string> => {
+    const { status, body } = await ask("POST /ops/replays", filter);
+    assertEquals(status, 422);
+    return body.detail;
+  };
+  const byFrom = await refusal({ from });
+  for (const part of [`from is ${from}`, "RETENTION_DAYS", "Narrow the replay: a from of "]) {
+    assertStringIncludes(byFrom, part);
+  }
   await created(db, { at: daysAgo(DAYS + 2) });
   const young = await created(db);
-  const byEvent = await problemOf(await app.request("/ops/replays", post({ type: "order.created" })));
-  assertEquals(byEvent.status, 422);
-  assertStringIncludes(byEvent.detail, "the oldest event that matches is of ");
+  const byEvent = await refusal({ type: "order.created" });
+  assertStringIncludes(byEvent, "the oldest event that matches is of ");
   assertEquals((await db.sql`select from replays`).count, 0);
   // What the answer advises works.
-  const since = byEvent.detail.match(/a from of (\S+) or later/)?.[1];
-  assertEquals(idsOf(await prepare(app, { type: "order.created", from: since })), [young]);
+  const since = byEvent.match(/a from of (\S+) or later/)?.[1];
+  assertEquals(idsOf(await prepare({ type: "order.created", from: since })), [young]);
 });
 
 Deno.test("POST /replays tells what is too old by the database's clock, whatever the API's says", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { call, prepare } = appOn(db);
   await created(db);
   const { now } = Date;
   Date.now = () => now() + 20 * 86_400_000;
   try {
-    const { id } = await prepare(app, { type: "order.created" });
-    assertEquals((await app.request(`/ops/replays/${id}/start`, post({}))).status, 202);
+    const { id } = await prepare({ type: "order.created" });
+    assertEquals((await call(`POST /ops/replays/${id}/start`, {})).state, "RUNNING");
   } finally {
     Date.now = now;
   }
@@ -175,91 +168,101 @@ Deno.test("POST /replays refuses a set that is too large, and writes nothing dow
     select overlay(gen_random_uuid()::text placing 'f' from 1)::uuid, 'order.created', gen_random_uuid(), 'c', '{}',
            now(), now()
     from generate_series(1, ${MAX_REPLAY_MESSAGES})`;
-  const app = appOn(db);
-  assertEquals((await prepare(app, { type: "order.created" })).total, MAX_REPLAY_MESSAGES);
+  const { ask, prepare } = appOn(db);
+  assertEquals((await prepare({ type: "order.created" })).total, MAX_REPLAY_MESSAGES);
   await created(db);
-  const problem = await problemOf(await app.request("/ops/replays", post({ type: "order.created" })));
-  assertEquals(problem.status, 422);
-  assertStringIncludes(problem.detail, `More than ${MAX_REPLAY_MESSAGES} messages match`);
+  const { status, body } = await ask("POST /ops/replays", { type: "order.created" });
+  assertEquals(status, 422);
+  assertStringIncludes(body.detail, `More than ${MAX_REPLAY_MESSAGES} messages match`);
   assertEquals((await db.sql`select from replays`).count, 1);
 });
 
-Deno.test("POST /replays/:id/start starts a prepared replay once, at a rate within bounds", async () => {
+Deno.test("POST /replays/:id/start starts a prepared replay once, at a rate within bounds, before it expires", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { ask, prepare } = appOn(db);
   await created(db);
-  const { id } = await prepare(app, { type: "order.created" });
-  for (const ratePerSecond of [0, 5001, 1.5, "fast"]) {
-    assertEquals((await app.request(`/ops/replays/${id}/start`, post({ ratePerSecond }))).status, 400);
+  const set = () => prepare({ type: "order.created" });
+  const [{ id }, other, last, old] = [await set(), await set(), await set(), await set()];
+  for (const wrong of [0, 5001, 1.5, "fast"].map((ratePerSecond) => ({ ratePerSecond }))) {
+    assertEquals((await ask(`POST /ops/replays/${id}/start`, wrong)).status, 400);
   }
-  assertEquals((await app.request(`/ops/replays/${id}/start`, post({ rate: 5 }))).status, 400);
-  const started = await app.request(`/ops/replays/${id}/start`, post({ ratePerSecond: 50 }));
-  assertEquals(started.status, 202);
-  const { state, ratePerSecond, startedAt } = await started.json();
-  assertEquals([state, ratePerSecond, startedAt !== null], ["RUNNING", 50, true]);
-  const again = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
+  assertEquals((await ask(`POST /ops/replays/${id}/start`, { rate: 5 })).status, 400);
+  const { status, body } = await ask(`POST /ops/replays/${id}/start`, { ratePerSecond: 50 });
+  assertEquals([status, body.state, body.ratePerSecond, body.startedAt !== null], [202, "RUNNING", 50, true]);
+  const again = await ask(`POST /ops/replays/${id}/start`, {});
   assertEquals(again.status, 409);
-  assertStringIncludes(again.detail, "The replay is RUNNING.");
-  assertEquals((await app.request(`/ops/replays/${uuidv7()}/start`, post({}))).status, 404);
-  const other = await prepare(app, { type: "order.created" });
-  const last = await prepare(app, { type: "order.created" });
+  assertStringIncludes(again.body.detail, "The replay is RUNNING.");
+  assertEquals((await ask(`POST /ops/replays/${uuidv7()}/start`, {})).status, 404);
   const both = await Promise.all([10, 20].map((rate) => startReplay(db.sql, last.id, rate)));
   assertEquals(both.filter((replay) => replay?.state === "RUNNING").length, 1, "started twice");
-  const bare = await app.request(`/ops/replays/${other.id}/start`, { method: "POST" });
-  assertEquals([bare.status, (await bare.json()).ratePerSecond], [202, 200]);
-});
-
-Deno.test("POST /replays/:id/start refuses a set that has expired", async () => {
-  await using db = await testSchema();
-  const app = appOn(db);
-  await created(db);
-  const { id } = await prepare(app, { type: "order.created" });
+  const bare = await ask(`POST /ops/replays/${other.id}/start`);
+  assertEquals([bare.status, bare.body.ratePerSecond], [202, 200]);
   await db.sql`update replays set created_at = ${daysAgo(1)}`;
-  const byAge = await problemOf(await app.request(`/ops/replays/${id}/start`, post({})));
-  assertEquals(byAge.status, 422);
-  assertStringIncludes(byAge.detail, "The set has expired at ");
-  assertEquals((await (await app.request(`/ops/replays/${id}`)).json()).state, "PREPARED");
+  const expired = await ask(`POST /ops/replays/${old.id}/start`, {});
+  assertEquals(expired.status, 422);
+  assertStringIncludes(expired.body.detail, "The set has expired at ");
 });
 
 Deno.test("POST /replays/:id/cancel ends what is prepared or running, and says 409 for what has ended", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
+  const { ask, call, prepare } = appOn(db);
   await created(db);
   for (const isStarted of [false, true]) {
-    const { id } = await prepare(app, { type: "order.created" });
-    if (isStarted) await app.request(`/ops/replays/${id}/start`, post({}));
-    const response = await app.request(`/ops/replays/${id}/cancel`, { method: "POST" });
-    const { state, reason, finishedAt } = await response.json();
-    assertEquals([response.status, state, reason], [200, "CANCELLED", "cancelled by an operator"]);
-    assert(finishedAt);
-    const again = await problemOf(await app.request(`/ops/replays/${id}/cancel`, { method: "POST" }));
+    const { id } = await prepare({ type: "order.created" });
+    if (isStarted) await call(`POST /ops/replays/${id}/start`, {});
+    const { state, reason, finishedAt } = await call(`POST /ops/replays/${id}/cancel`);
+    assertEquals([state, reason, finishedAt !== null], ["CANCELLED", "cancelled by an operator", true]);
+    const again = await ask(`POST /ops/replays/${id}/cancel`);
     assertEquals(again.status, 409);
-    assertStringIncludes(again.detail, "The replay is CANCELLED (cancelled by an operator).");
-    assertEquals((await app.request(`/ops/replays/${id}/start`, post({}))).status, 409);
+    assertStringIncludes(again.body.detail, "The replay is CANCELLED (cancelled by an operator).");
+    assertEquals((await ask(`POST /ops/replays/${id}/start`, {})).status, 409);
   }
-  assertEquals((await app.request(`/ops/replays/${uuidv7()}/cancel`, { method: "POST" })).status, 404);
+  assertEquals((await ask(`POST /ops/replays/${uuidv7()}/cancel`)).status, 404);
 });
 
-Deno.test("GET /replays lists them newest first, and both lists page", async () => {
+Deno.test("what became of a set is looked up by event, however many letters its consumer has open by then", async () => {
   await using db = await testSchema();
-  const app = appOn(db);
-  const events = [];
-  for (let i = 0; i < 5; i++) events.push(await created(db));
-  const ids = [];
-  for (let i = 0; i < 3; i++) ids.unshift((await prepare(app, { type: "order.created" })).id);
-  const list = async (query: string) => await (await app.request(`/ops/replays?${query}`)).json();
-  const first = await list("limit=2");
-  assertEquals(first.replays.map(({ id }: ReplayRow) => id), ids.slice(0, 2));
-  const rest = await list(`limit=2&cursor=${first.nextCursor}`);
-  assertEquals([rest.replays.map(({ id }: ReplayRow) => id), rest.nextCursor], [ids.slice(2), null]);
-  const seen: string[] = [];
-  for (let cursor: string | null = "0"; cursor !== null;) {
-    const page: Page = await (await app.request(`/ops/replays/${ids[0]}/events?limit=2&cursor=${cursor}`))
-      .json();
-    seen.push(...page.events.map(({ eventId }) => eventId ?? ""));
-    cursor = page.nextCursor;
+  const id = uuidv7();
+  await db.sql`
+    insert into replays (id, filter, state, total, already_processed, sent, rate, created_at, started_at, finished_at)
+    values (${id}, '{}', 'DONE', 1000, 0, 1000, 5, now(), now(), now())`;
+  await db.sql`
+    with sent as (
+      insert into replay_events (replay_id, position, event_id, consumer, settled_at, result)
+      select ${id}, n, gen_random_uuid(), ${PAYMENTS}, now(), 'SENT' from generate_series(1, 1000) as n
+      returning event_id
+    )
+    insert into dead_letters (id, consumer, event_id, body, reason, detail, attempts, first_failed_at, last_failed_at)
+    select gen_random_uuid(), ${PAYMENTS}, event_id, event_id::text::bytea, 'r', 'd', 1, now(), now() from sent`;
+  const sql = connect(db.url, { name: "test", role: "orderflow_ops", max: 1 });
+  try {
+    const { consumers: [consumer] } = await readOutcome(sql, id);
+    assertEquals(consumer?.became, { "failed again": 1000 });
+    await sql`select pg_stat_force_next_flush()`;
+    const [row] =
+      await sql`select idx_tup_fetch::int as read from pg_stat_user_tables where relname = 'dead_letters'`;
+    assert(row?.read < 5000, `${row?.read} letters were read`);
+  } finally {
+    await sql.end();
   }
-  assertEquals(seen, events);
-  assertEquals((await app.request(`/ops/replays/${ids[0]}/events?cursor=x`)).status, 400);
-  assertEquals((await app.request(`/ops/replays/${uuidv7()}/events`)).status, 404);
+});
+
+Deno.test("a cancel waits for a sending that is under way for longer than a statement waits for a lock", async () => {
+  await using db = await testSchema();
+  await created(db);
+  const { app, prepare } = appOn(db);
+  const { id } = await prepare({ type: "order.created" });
+  let cancelling: Response | Promise<Response> | undefined;
+  await transaction(db.sql, async (tx) => {
+    await tx`select from replays for update`; // as who sends does
+    cancelling = app.request(`/ops/replays/${id}/cancel`, { method: "POST" });
+    await eventually("the cancel to have waited for 2 s", async () => {
+      const [waiting] = await db.sql`
+        select from pg_stat_activity where wait_event_type = 'Lock' and query like '%update replays%'
+          and query_start < clock_timestamp() - interval '2 seconds' and datname = current_database()`;
+      return waiting !== undefined;
+    });
+  });
+  const response = await cancelling;
+  assertEquals([response?.status, (await response?.json()).state], [200, "CANCELLED"]);
 });

@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
 import { insertHistory } from "../../specs/support/test_events.ts";
-import { testApp } from "../../specs/support/test_app.ts";
+import { type TestApp, testApp } from "../../specs/support/test_app.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { usualTopology } from "../../specs/support/test_broker.ts";
 import { connect, transaction } from "../../shared/sql/connect.ts";
 import { armFaults } from "../../shared/ops/faults.ts";
 import { beat } from "../../shared/process/heartbeat.ts";
@@ -14,17 +14,13 @@ import { createLiveFeed } from "./live_feed.ts";
 
 shareTestSchema();
 
-const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
-
-async function statusOf({ app }: ReturnType<typeof testApp>): Promise<SystemStatus> {
-  const response = await app.request("/ops/status");
-  assertEquals(response.status, 200);
-  return systemStatusSchema.parse(await response.json());
+async function statusOf({ call }: TestApp): Promise<SystemStatus> {
+  return systemStatusSchema.parse(await call("GET /ops/status"));
 }
 
 Deno.test("/ops/status tells of orders, processes, replays under way and faults, and of nothing that has ended", async () => {
   await using db = await testSchema();
-  const subject = testApp(db, { faults: topology, isBrokerUp: () => true });
+  const subject = testApp(db, { faults: usualTopology(), isBrokerUp: () => true });
   await insertHistory(db.sql, "COMPLETED");
   await insertHistory(db.sql, "REFUNDED");
   await beat(db.sql, {
@@ -37,25 +33,13 @@ Deno.test("/ops/status tells of orders, processes, replays under way and faults,
     clockAheadMs: null,
     counts: { published: 3 },
   });
-  const prepare = () =>
-    subject.app.request("/ops/replays", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ type: "order.created" }),
-    });
   await db.sql`update outbox_events set published_at = now(), occurred_at = now()`;
-  for (let i = 0; i < 3; i++) await (await prepare()).body?.cancel();
+  for (let i = 0; i < 3; i++) await subject.call("POST /ops/replays", { type: "order.created" });
   const [running, cancelled] = await db.sql<{ id: string }[]>`select id from replays order by id`;
-  await subject.app.request(`/ops/replays/${running?.id}/start`, { method: "POST" });
-  await subject.app.request(`/ops/replays/${cancelled?.id}/cancel`, { method: "POST" });
-  const fault = {
-    point: "provider.failing",
-    times: 2,
-    consumer: null,
-    correlationId: null,
-    delayMs: null,
-  } as const;
-  await armFaults(db.sql, [fault], new Date());
+  await subject.call(`POST /ops/replays/${running?.id}/start`);
+  await subject.call(`POST /ops/replays/${cancelled?.id}/cancel`);
+  const fault = { consumer: null, correlationId: null, delayMs: null };
+  await armFaults(db.sql, [{ point: "provider.failing", times: 2, ...fault }], new Date());
 
   const { version, database, broker, figures } = await statusOf(subject);
   assertEquals([version, database, broker], [VERSION, "up", "up"]);
@@ -93,8 +77,7 @@ Deno.test("what keeps the ops routes waiting leaves the API ready, and /ops/stat
   });
   await begun.promise;
   const subject = testApp(db, { opsSql, isBrokerUp: () => true });
-  const ready = await subject.app.request("/readyz");
-  assertEquals([ready.status, (await ready.json()).database], [200, "up"]);
+  assertEquals((await subject.call("GET /readyz")).database, "up");
   const { database, figures } = await statusOf(subject);
   assertEquals([database, figures], ["up", null]);
   hold.resolve();

@@ -1,21 +1,20 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
+import { call } from "../../specs/support/http.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack, type TestStack } from "../../specs/support/test_stack.ts";
+import { appendEvents, newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { type WhyJson, whySchema } from "../../shared/ops/answers.ts";
+import { prepareReplay } from "../../shared/ops/replays.ts";
+import { readOpenCopies } from "../../shared/ops/why.ts";
+import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 
 shareTestSchema();
 
 /** So much time for three delayed retries (10.5 s, give or take a fifth) on a busy machine. */
 const RETRIES_MS = 60_000;
-
-async function post(path: string): Promise<{ id: string }> {
-  const response = await fetch(path, { method: "POST" });
-  assertEquals(response.ok, true, path);
-  return await response.json();
-}
 
 /** Waits until the order waits for `cause`, and answers with what is told of it. */
 async function until(
@@ -25,7 +24,7 @@ async function until(
   withinMs?: number,
 ): Promise<WhyJson> {
   return await eventually(`the order to wait for ${cause}`, async () => {
-    const why = whySchema.parse(await (await fetch(`${url}/ops/orders/${id}/why`)).json());
+    const why = whySchema.parse(await call(url, `GET /ops/orders/${id}/why`));
     if (why.cause !== cause) throw new Error(JSON.stringify(why));
     return why;
   }, withinMs);
@@ -33,8 +32,7 @@ async function until(
 
 /** Does what the answer advises to post. */
 async function follow({ url }: TestStack, { action }: WhyJson): Promise<void> {
-  const path = /POST (\/ops\/[\w/-]+)/.exec(action ?? "")?.[1];
-  await post(`${url}${path}`);
+  await call(url, /POST \/ops\/[\w/-]+/.exec(action ?? "")?.[0] ?? "");
 }
 
 Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as it happens, and what they advise helps", async () => {
@@ -43,7 +41,7 @@ Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as
   });
   const { url, broker: { topology: { queues } } } = stack;
   const payments = queues.paymentsOrderCreated.name;
-  const play = async (scenario: string) => (await post(`${url}/ops/scenarios/${scenario}`)).id;
+  const play = async (scenario: string) => (await call(url, `POST /ops/scenarios/${scenario}`)).id;
   const status = (...args: string[]) => runTask("status", [...args, `--url=${url}`]);
   const down = await play("provider-down");
   const retried = await until(stack, down, "retry", RETRIES_MS);
@@ -87,19 +85,38 @@ Deno.test("GET /ops/orders/:id/why and deno task status ORDER name each cause as
   stack.start("payments-order-created");
   stack.start("outbox-relay");
   for (const id of [unheard, unsent]) await until(stack, id, "final");
-  assertEquals(await status(unsent), {
-    code: 0,
-    out: `Order ${unsent}: COMPLETED\nNothing: COMPLETED is final.\nSince ${
-      (await until(stack, unsent, "final")).since
-    }.\n`,
-    err: "",
-  });
+  const { since } = await until(stack, unsent, "final");
+  const out = `Order ${unsent}: COMPLETED\nNothing: COMPLETED is final.\nSince ${since}.\n`;
+  assertEquals(await status(unsent), { code: 0, out, err: "" });
   assertEquals((await status("one", "two")).code, 64);
+});
+
+Deno.test("an event that was sent again is on its way since then: a letter that was discarded before holds nothing up", async () => {
+  await using db = await testSchema();
+  const ops = db.as("orderflow_ops");
+  const binding = { consumer: "payments", type: "order.created" };
+  const { event } = orderCreated();
+  const { eventId, data: { orderId } } = event;
+  await appendEvents(db.sql, [{ event, traceparent: null }]);
+  await db.sql`update outbox_events set published_at = now() - interval '1 hour'`;
+  await insertDeadLetters(db.sql, [newLetter("payments", { eventId })]);
+  await db
+    .sql`update dead_letters set state = 'DISCARDED', resolution = 'r', resolved_at = now() - interval '1 minute'`;
+  const read = async () => (await readOpenCopies(ops, orderId, [binding]))[0];
+  assertEquals((await read())?.letter?.state, "DISCARDED");
+  const prepared = await prepareReplay(ops, {
+    filter: { eventId },
+    bindings: [binding],
+    horizon: new Date(0),
+  });
+  assertEquals(prepared.kind, "prepared");
+  const [{ at } = { at: null }] = await db.sql`
+    update replay_events set result = 'SENT', settled_at = now() returning settled_at as at`;
+  const { letter, sentAt } = await read() ?? {};
+  assertEquals([letter, sentAt], [null, at]);
 });
 
 Deno.test("GET /ops/orders/:id/why is a 404 where there is no such order", async () => {
   await using db = await testSchema();
-  const response = await testApp(db).app.request(`/ops/orders/${crypto.randomUUID()}/why`);
-  await response.body?.cancel();
-  assertEquals(response.status, 404);
+  assertEquals((await testApp(db).ask(`GET /ops/orders/${crypto.randomUUID()}/why`)).status, 404);
 });

@@ -1,24 +1,23 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { testApp } from "../../specs/support/test_app.ts";
+import { testApp, testBundle } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 
 shareTestSchema();
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** A bundle's folder with the reference in it, out of the files that are copied there. */
-async function referenceBundle(): Promise<{ folder: string } & AsyncDisposable> {
-  const folder = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
-  await Deno.mkdir(`${folder}/docs`);
-  for (const name of ["index.html", "reference.js"]) {
-    await Deno.copyFile(`${ROOT}ui/reference/${name}`, `${folder}/docs/${name}`);
+/** A bundle with the reference in it, out of the files that are copied there. */
+async function referenceBundle() {
+  const bundle = await testBundle();
+  const copied = {
+    "ui/reference": ["index.html", "reference.js"],
+    "node_modules/swagger-ui-dist": ["swagger-ui.css", "swagger-ui-bundle.js"],
+  };
+  for (const [from, names] of Object.entries(copied)) {
+    for (const name of names) await Deno.copyFile(`${ROOT}${from}/${name}`, `${bundle.folder}/docs/${name}`);
   }
-  for (const name of ["swagger-ui.css", "swagger-ui-bundle.js"]) {
-    await Deno.copyFile(`${ROOT}node_modules/swagger-ui-dist/${name}`, `${folder}/docs/${name}`);
-  }
-  await Deno.writeTextFile(`${folder}/secret.js`, "secret");
-  return { folder, [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
+  return bundle;
 }
 
 Deno.test("GET /docs and all that it names come from this server, under a strict policy, for everyone", async () => {
@@ -41,11 +40,8 @@ Deno.test("GET /docs and all that it names come from this server, under a strict
   const described = /url: "([^"]+)"/.exec(script)?.[1] ?? "";
   for (const url of [...files, described]) {
     const answer = await app.request(url);
-    const type = url.endsWith(".css")
-      ? "text/css"
-      : url.endsWith(".json")
-      ? "application/json"
-      : "text/javascript";
+    const [, ending = ""] = url.split(".");
+    const type = { css: "text/css", json: "application/json", js: "text/javascript" }[ending];
     assertEquals([answer.status, answer.headers.get("content-type")?.split(";")[0]], [200, type], url);
     await answer.body?.cancel();
   }

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
-import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql, type Statement } from "../sql/connect.ts";
 import type { ArmedFaultJson, Row } from "./answers.ts";
 
 const atRelay = (what: string) => ({ what, perConsumer: false, delayMs: null });
@@ -100,11 +100,8 @@ export async function listArmedFaults(sql: Queryable): Promise<ArmedFault[]> {
  * Puts `faults` in the place of all there are, and tells every process that listens. Those of scenarios stay as they are,
  * spent or not, and what is the same as one of them is none: whoever has read the list sends them along.
  */
-export async function replaceFaults(sql: Sql, faults: readonly Fault[], now: Date): Promise<void> {
-  await transaction(sql, async (tx) => {
-    await tx`delete from faults where not by_scenario`;
-    await insert(tx, faults, now, false);
-  });
+export async function replaceFaults(sql: Queryable, faults: readonly Fault[], now: Date): Promise<void> {
+  await insert(sql, faults, now, { byScenario: false, without: sql`not by_scenario` });
 }
 
 /**
@@ -112,15 +109,13 @@ export async function replaceFaults(sql: Sql, faults: readonly Fault[], now: Dat
  * listens. Answers with their ids. Spent ones of before are deleted.
  */
 export async function armFaults(
-  sql: Sql,
+  sql: Queryable,
   faults: readonly Fault[],
   now: Date,
   { byScenario = false }: { readonly byScenario?: boolean } = {},
 ): Promise<string[]> {
-  return await transaction(sql, async (tx) => {
-    await tx`delete from faults where remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
-    return await insert(tx, faults, now, byScenario);
-  });
+  const without = sql`remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
+  return await insert(sql, faults, now, { byScenario, without });
 }
 
 /** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
@@ -131,25 +126,29 @@ export async function disarmFault(sql: Queryable, id: string): Promise<boolean> 
   return rows.count > 0;
 }
 
+/** In one statement: whoever listens hears of all of it, or of nothing. Those that `without` is true of are deleted. */
 async function insert(
-  tx: Queryable,
+  sql: Queryable,
   faults: readonly Fault[],
   now: Date,
-  byScenario: boolean,
+  { byScenario, without }: { readonly byScenario: boolean; readonly without: Statement },
 ): Promise<string[]> {
   const rows = faults.map((fault) => ({ ...fault, id: uuidv7() }));
-  const armed = await tx<{ id: string }[]>`
-    insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at, by_scenario)
-    select "id", "point", "consumer", "correlationId", "times", "delayMs", ${now}, ${byScenario}
-    from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
-      "id" uuid, "point" text, "consumer" text, "correlationId" text, "times" integer, "delayMs" integer
+  const [armed] = await sql<{ ids: string[] }[]>`
+    with gone as (delete from faults where ${without}),
+    armed as (
+      insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at, by_scenario)
+      select "id", "point", "consumer", "correlationId", "times", "delayMs", ${now}, ${byScenario}
+      from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as new (
+        "id" uuid, "point" text, "consumer" text, "correlationId" text, "times" integer, "delayMs" integer
+      )
+      where ${byScenario} or not exists (
+        select from faults f where f.by_scenario and f.point = "point" and f.consumer is not distinct from "consumer"
+          and f.correlation_id is not distinct from "correlationId")
+      returning id
     )
-    where ${byScenario} or not exists (
-      select from faults f where f.by_scenario and f.point = "point" and f.consumer is not distinct from "consumer"
-        and f.correlation_id is not distinct from "correlationId")
-    returning id`;
-  await tx`select pg_notify(${CHANNEL}, '')`;
-  return armed.map(({ id }) => id);
+    select (select coalesce(jsonb_agg(id), '[]') from armed) as ids, pg_notify(${CHANNEL}, '')`;
+  return armed?.ids ?? [];
 }
 
 /**

@@ -5,13 +5,7 @@ import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts"
 
 shareTestSchema();
 
-const lost: Fault = {
-  point: "delivery.lost",
-  times: 1,
-  consumer: null,
-  correlationId: null,
-  delayMs: null,
-};
+const lost: Fault = { point: "delivery.lost", times: 1, consumer: null, correlationId: null, delayMs: null };
 const anything = { consumers: [], correlationIds: [] };
 
 Deno.test("ops arms faults, whoever is struck counts them down, and nobody else may", async () => {

@@ -204,16 +204,17 @@ export async function listMessages(sql: Queryable, filter: MessageFilter, { limi
   return { messages, nextBefore: last ? { key: last.key, consumer: last.consumer } : null };
 }
 
-/** The last event of a look at the newest that did not get to the end. Of all else it saw what there is. */
+/** The last event, or letter, of a look at the newest that did not get to the end. Of all else it saw what there is. */
 async function lastLookedAt(
   sql: Queryable,
   state: MessageState | undefined,
   { ids }: MessageFilter,
   older: Statement,
 ) {
-  if (ids || state === "waiting" || state === "retrying" || state === "dead") return undefined;
+  if (ids || state === "waiting" || state === "retrying") return undefined;
+  const all = state === "dead" ? sql`dead_letters where state = 'OPEN'` : sql`outbox_events where true`;
   const [last] = await sql<{ key: string; consumer: string }[]>`
-    select id as key, '' as consumer from outbox_events where true ${older}
+    select id as key, '' as consumer from ${all} ${older}
     order by id desc offset ${MAX_LOOKED_AT - 1} limit 1`;
   return last;
 }
@@ -304,15 +305,16 @@ function deadMessages(
   older: Statement,
 ): Statement {
   const isIn = (column: Statement) => ids ? sql`${column} between ${ids[0]} and ${ids[1]}` : sql`true`;
+  const isMatch = sql`(${isIn(sql`id`)} or ${isIn(sql`event_id`)} or ${isIn(sql`order_id`)})`;
   return sql`
     select id as key, event_id as "eventId", consumer, event_type as type, order_id as "orderId",
       correlation_id as "correlationId", 'dead' as state, last_failed_at as "sinceAt", reason || ': ' || detail as detail,
       null::timestamptz as "dueAt", id as "deadLetterId"
-    from (select * from dead_letters where state = 'OPEN' ${older} order by id desc limit ${MAX_LOOKED_AT}) as open
-    where true ${consumer ? sql`and consumer = ${consumer}` : sql``} ${
-    type ? sql`and event_type = ${type}` : sql``
-  }
-    ${ids ? sql`and (${isIn(sql`id`)} or ${isIn(sql`event_id`)} or ${isIn(sql`order_id`)})` : sql``}
+    from (
+      select * from dead_letters where state = 'OPEN' and ${isMatch} ${older} order by id desc limit ${MAX_LOOKED_AT}
+    ) as open
+    where true ${consumer ? sql`and consumer = ${consumer}` : sql``}
+    ${type ? sql`and event_type = ${type}` : sql``}
     ${correlationId === undefined ? sql`` : sql`and correlation_id = ${correlationId}`}`;
 }
 

@@ -87,8 +87,6 @@ export interface ReplayRequest {
   /** Who is to get which types of event. */
   readonly bindings: readonly Binding[];
   readonly horizon: Date;
-  /** `REPUBLISH` sends to the exchange, and whatever is still in the outbox, which its consumers remember. */
-  readonly action?: "REPLAY" | "REPUBLISH";
 }
 
 /** What came of preparing: the replay, or why nothing was written down. */
@@ -103,28 +101,49 @@ export type Prepared =
  */
 export async function prepareReplay(
   sql: Sql,
-  { filter, bindings, horizon, action = "REPLAY" }: ReplayRequest,
+  { filter, bindings, horizon }: ReplayRequest,
 ): Promise<Prepared> {
-  const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
-    const isTooOld = action === "REPUBLISH"
-      ? tx`false`
-      : tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
-    const frozen = await freeze(
-      tx,
-      action,
-      filter,
-      tx`
-        select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
-        from outbox_events e
-        join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
-        where e.published_at is not null ${matching(tx, filter)}
-        order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`,
-    );
+    const isTooOld = tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
+    const frozen = await freeze(tx, "REPLAY", filter, matchedEvents(tx, filter, bindings, isTooOld));
     if (frozen.oldest) return { kind: "too old", oldest: frozen.oldest };
     return frozen.replay ? { kind: "prepared", replay: frozen.replay } : { kind: "too many" };
   });
+}
+
+/**
+ * Has the relay send the event `eventId` to the exchange once more, if it is published: as a set of its own, which is started
+ * at once. However old it is: whatever is still in the outbox, its consumers remember.
+ */
+export async function republishEvent(
+  sql: Queryable,
+  eventId: string,
+  bindings: readonly Binding[],
+): Promise<ReplayRow | undefined> {
+  const filter = { eventId };
+  const { replay } = await freeze(
+    sql,
+    "REPUBLISH",
+    filter,
+    matchedEvents(sql, filter, bindings, sql`false`),
+  );
+  return replay && await startReplay(sql, replay.id, MAX_REPLAY_RATE);
+}
+
+function matchedEvents(
+  sql: Queryable,
+  filter: ReplayFilter,
+  bindings: readonly Binding[],
+  isTooOld: Statement,
+): Statement {
+  const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
+  return sql`
+    select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
+    from outbox_events e
+    join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
+    where e.published_at is not null ${matching(sql, filter)}
+    order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`;
 }
 
 /**
@@ -213,7 +232,8 @@ export type ReplayEventRow = Row<ReplayEventJson>;
 
 /**
  * What the message `m` of a set came to, by the inbox row `p` of it: not by the times there, which are of other clocks. What
- * was sent by an earlier version is known to have been sent, and no more.
+ * was sent by an earlier version is known to have been sent, and no more. That a letter is open is asked by its `resolved_at`:
+ * by its state, the planner may go through all open ones of the consumer for each message.
  */
 function became(sql: Queryable): Statement {
   const failedSince = sql`event_id = m.event_id and consumer = m.consumer and last_failed_at >= m.settled_at`;
@@ -225,7 +245,7 @@ function became(sql: Queryable): Statement {
       when p.duplicates > m.repeats_before then 'absorbed'
       when p.event_id is not null and m.repeats_before is null then 'processed'
       when exists (select from delayed_retries where ${failedSince} and due_at is not null) then 'retrying'
-      when exists (select from dead_letters where ${failedSince} and state = 'OPEN') then 'failed again'
+      when exists (select from dead_letters where ${failedSince} and resolved_at is null) then 'failed again'
       when exists (select from dead_letters was join dead_letters d using (consumer, fingerprint)
         where was.id = m.letter_id and d.state = 'OPEN' and d.last_failed_at >= m.settled_at) then 'failed again'
       else 'waiting' end`;
@@ -304,22 +324,23 @@ export async function discardSet(
   reason: string,
 ): Promise<{ discarded: number; gone: number } | undefined> {
   const [row] = await sql<{ discarded: number; gone: number }[]>`
-    with open as materialized (
-      select d.id from replay_events m join dead_letters d on d.id = m.letter_id
-      where m.replay_id = ${id} and d.state = 'OPEN' order by d.id for update of d skip locked
+    with waiting as materialized ( -- locked ahead of its letters: whoever redrives it would take those for gone
+      select id from replays where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} for update
+    ), open as materialized (
+      select d.id from waiting w join replay_events m on m.replay_id = w.id join dead_letters d on d.id = m.letter_id
+      where d.state = 'OPEN' order by d.id for update of d skip locked
     ), ended as (
       update replays set action = 'DISCARD', state = 'DONE', rate = ${MAX_REPLAY_RATE}, sent = total,
         skipped = total - (select count(*) from open), started_at = clock_timestamp(), finished_at = clock_timestamp()
-      where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} returning id, skipped
+      where id = (select id from waiting) returning skipped
     ), closed as (
       update dead_letters set state = 'DISCARDED', resolved_at = clock_timestamp(), resolution = ${reason}
-      where id = any(array(select id from open)) and exists (select from ended) returning id
+      where id = any(array(select id from open)) returning id
     ), settled as (
-      update replay_events m set settled_at = now(), result = 'SKIPPED', error = ${GONE}
-      where replay_id = (select id from ended) and not letter_id = any(array(select id from open))
-    ), discarded as (
-      update replay_events m set settled_at = now(), result = 'DISCARDED'
-      where replay_id = (select id from ended) and letter_id = any(array(select id from open))
+      update replay_events
+      set settled_at = now(), result = case when letter_id in (select id from open) then 'DISCARDED' else 'SKIPPED' end,
+        error = case when letter_id not in (select id from open) then ${GONE} end
+      where replay_id = (select id from waiting)
     )
     select (select count(*)::int from closed) as discarded, skipped as gone from ended`;
   return row;
@@ -328,12 +349,19 @@ export async function discardSet(
 /** Why a letter of a set was skipped: it is not open any more, or somebody is dealing with it at this moment. */
 export const GONE = "dealt with by somebody else meanwhile";
 
-/** Ends a set that has not ended; undefined where there is none. What has been sent stays sent. */
+/** How long a cancel waits for a sending that is under way, in milliseconds: the broker has 5 s for that. */
+const CANCEL_WAIT_MS = 6000;
+
+/**
+ * Ends a set that has not ended; undefined where there is none. What has been sent stays sent. In a transaction it waits for
+ * as long as a sending may take.
+ */
 export async function cancelReplay(
   sql: Queryable,
   id: string,
   reason: string,
 ): Promise<ReplayRow | undefined> {
+  await sql`select set_config('lock_timeout', ${String(CANCEL_WAIT_MS)}, true)`;
   const [row] = await sql<ReplayRow[]>`
     update replays set state = 'CANCELLED', reason = ${reason}, due_at = null, finished_at = clock_timestamp()
     where id = ${id} and state in ('PREPARED', 'RUNNING') returning ${columns(sql)}`;

@@ -94,7 +94,7 @@ export interface SendingOptions {
   readonly publisher: Publisher;
   /** Messages at most. */
   readonly size: number;
-  /** Where a republished event goes, and of when on the inbox remembers all, as older events are not replayed; for events. */
+  /** For events: where republished ones go, and the horizon, before which none is replayed. */
   readonly events?: { readonly exchange: Route; readonly horizon: Date };
   /** Whether what the broker gives no answer for is tried again later. */
   readonly isPatient: boolean;
@@ -155,7 +155,8 @@ async function sortEvents(
   messages: readonly SetMessage[],
   horizon: Date | null,
 ): Promise<Sorted> {
-  const read = await readEventsForPublishing(tx, [...new Set(messages.map(({ eventId }) => eventId))]);
+  const ids = new Set(messages.map(({ eventId }) => eventId));
+  const read = await readEventsForPublishing(tx, [...ids], horizon === null); // older ones retention may be about to delete
   const events = new Map(read.map((event) => [event.id, event]));
   const copies: Copy[] = [];
   const skipped: SettledMessage[] = [];
@@ -178,7 +179,8 @@ const CUT =
 
 /**
  * Letters are sent as they were received. One whose event was processed meanwhile is closed, since sending it would do
- * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one transaction is left for the next one.
+ * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one
+ * transaction is left for the next one.
  */
 async function sortLetters(
   tx: Transaction,

@@ -119,7 +119,9 @@ const done = (ms: number) => processed(ms, CREATED, PAYMENTS);
 const on = { consumer: PAYMENTS } as const;
 const dead = { kind: "dead-letter", ...on, reason: "retries exhausted", deadLetterId: "d" } as const;
 
-/** What happened behind the placing of an order: each beat's cause and title, and what the last one says. */
+const PUBLISHED = "The relay published order.created";
+
+/** What happened behind the placing of an order: the cause and title of each beat but `PUBLISHED`, and what the last one says. */
 const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; says: string }> = {
   "an event that waited in the outbox, and was refused": {
     timeline: [published(4100, CREATED, 2)],
@@ -129,7 +131,7 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
   },
   "a delayed broker, or a consumer that was away": {
     timeline: [sent, done(3202)],
-    told: ["The relay published order.created", "delayed: Payments processed order.created"],
+    told: ["delayed: Payments processed order.created"],
     says:
       "It had waited 3.2 s in its queue: the broker held it back, or its consumer was away, held or behind.",
   },
@@ -148,20 +150,12 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
   },
   "a slow consumer": {
     timeline: [sent, at(4, { kind: "taken", ...on, heldMs: 2100 }), done(2104)],
-    told: [
-      "The relay published order.created",
-      "slow: Payments took up order.created",
-      "slow: Payments processed order.created",
-    ],
+    told: ["slow: Payments took up order.created", "slow: Payments processed order.created"],
     says: "Its consumer had it for 2.1 s",
   },
   "a worker that crashed before its commit, and came back": {
     timeline: [sent, at(2000, { kind: "redelivered", ...on }), done(2004)],
-    told: [
-      "The relay published order.created",
-      "crashed: Payments got order.created once more",
-      "crashed: Payments processed order.created",
-    ],
+    told: ["crashed: Payments got order.created once more", "crashed: Payments processed order.created"],
     says: "The worker that had it before was gone before its commit, and left nothing.",
   },
   "a worker that crashed after its commit": {
@@ -172,7 +166,6 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
       at(2004, { kind: "duplicate", ...on, duplicates: 1 }),
     ],
     told: [
-      "The relay published order.created",
       "Payments processed order.created",
       "crashed: Payments got order.created once more",
       "crashed: Payments absorbed a repeat of order.created",
@@ -183,7 +176,6 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
   "a lost message that reconciliation brought back": {
     timeline: [sent, at(12_002, { kind: "resent", ...on }), done(12_010)],
     told: [
-      "The relay published order.created",
       "lost: Payments never got order.created: the relay sent it again",
       "lost: Payments processed order.created",
     ],
@@ -197,7 +189,6 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
       done(504),
     ],
     told: [
-      "The relay published order.created",
       "Payments could not process order.created",
       "retried: The relay sent order.created to Payments again",
       "retried: Payments processed order.created",
@@ -213,7 +204,6 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
       done(60_005),
     ],
     told: [
-      "The relay published order.created",
       "Payments could not process order.created: attempt 3",
       "Payments gave up on order.created",
       "redriven: The dead letter of order.created was sent to Payments again",
@@ -229,7 +219,6 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
       at(5006, { kind: "duplicate", ...on, duplicates: 2 }),
     ],
     told: [
-      "The relay published order.created",
       "Payments processed order.created",
       "again: order.created was sent to Payments again",
       "again: Payments absorbed a repeat of order.created",
@@ -239,11 +228,7 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
   },
   "a copy that nobody asked for": {
     timeline: [sent, done(4), at(6, { kind: "duplicate", ...on, duplicates: 1 })],
-    told: [
-      "The relay published order.created",
-      "Payments processed order.created",
-      "duplicate: Payments absorbed a repeat of order.created",
-    ],
+    told: ["Payments processed order.created", "duplicate: Payments absorbed a repeat of order.created"],
     says: "The broker delivered it twice.",
   },
 };
@@ -251,7 +236,8 @@ const UNUSUAL: Record<string, { timeline: TimelineEntryJson[]; told: string[]; s
 Deno.test("tellStory() names what went another way than usual, and tells one from the other", () => {
   for (const [name, { timeline, told, says }] of Object.entries(UNUSUAL)) {
     const beats = tellStory([...placed, ...timeline]).slice(1);
-    assertEquals(beats.map(({ cause, title }) => cause ? `${cause}: ${title}` : title), told, name);
+    const names = beats.map(({ cause, title }) => cause ? `${cause}: ${title}` : title);
+    assertEquals(names.filter((beat) => beat !== PUBLISHED), told, name);
     assertStringIncludes(beats.at(-1)?.text ?? "", says);
   }
 });

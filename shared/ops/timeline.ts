@@ -31,7 +31,13 @@ export interface Fact {
   readonly dueAt: Date | null;
 }
 
-/** All that is known of the orders `orderIds`, in one statement: each time that any table has of them. */
+/** Facts of one order at most: whoever can send messages can have an event repeated, or given up on, without end. */
+const MAX_FACTS = 1000;
+
+/**
+ * What is known of the orders `orderIds`, in one statement: each time that any table has of them. Of an order with too many,
+ * the ways of its events, and the newest of the rest.
+ */
 export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<Fact[]> {
   const ids = sql`any(${uuids(orderIds)}::text::uuid[])`;
   return await sql<Fact[]>`
@@ -77,8 +83,12 @@ export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<
     )
     select f.order_id as "orderId", f.event_id as "eventId", event_type as "eventType", kind, at, consumer, count, detail,
            letter as "deadLetterId", due_at as "dueAt", e.traceparent
-    from facts f left join events e on e.id = f.event_id
-    where at is not null
+    from (
+      select *, row_number() over (
+        partition by order_id order by kind in ('emitted', 'published', 'processed') desc, at desc) as place
+      from facts where at is not null
+    ) as f left join events e on e.id = f.event_id
+    where place <= ${MAX_FACTS}
     order by f.event_id, at, consumer`;
 }
 

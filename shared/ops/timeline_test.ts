@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import {
+  appendEvents,
   insertOrder,
   insertPublished,
   newLetter,
@@ -127,4 +128,19 @@ Deno.test("a timeline keeps each time of what happened more than once: publicati
   );
   const times = timeline.map((entry) => entry.at.getTime());
   assertEquals(times, times.toSorted((a, b) => a - b));
+});
+
+Deno.test("a timeline has an end, however often an event is repeated: its events' ways are in it, and the newest of the rest", async () => {
+  await using db = await testSchema();
+  const { event } = orderCreated();
+  const id = event.data.orderId;
+  await appendEvents(db.sql, [{ event, traceparent: null }]);
+  await db.sql`
+    insert into event_history (event_id, consumer, kind, at)
+    select ${event.eventId}, ${PAYMENTS}, 'duplicate', now() + n * interval '1 second' from generate_series(1, 2500) as n`;
+  const readTimelines = createTimelineReader(db.as("orderflow_ops"), ORDERS);
+  const timeline = (await readTimelines([{ id, createdAt: at(0) }])).get(id) ?? [];
+  assertEquals(timeline.slice(0, 2).map(({ kind }) => kind), ["status", "emitted"]);
+  const repeats = timeline.flatMap((entry) => entry.kind === "duplicate" ? [entry.duplicates] : []);
+  assertEquals([repeats.length, repeats.at(0), repeats.at(-1)], [999, 1502, 2500]);
 });

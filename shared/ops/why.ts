@@ -30,7 +30,7 @@ export interface OpenCopy {
   /** The dead letter that stands for it, open or discarded; null where there is none, or it has been sent again since. */
   readonly letter: { readonly id: string; readonly reason: string; readonly state: string } | null;
   readonly letterAt: Date | null;
-  /** When it last went to this consumer: published, retried, redriven or sent by reconciliation. */
+  /** When it last went to this consumer: published, retried, redriven, replayed or sent by reconciliation. */
   readonly sentAt: Date | null;
   /** Whether reconciliation has found it missing. */
   readonly isKnownLost: boolean;
@@ -61,7 +61,7 @@ export async function readOpenCopies(
     select e.id as "eventId", e.type, b.consumer, e.occurred_at as "occurredAt", e.published_at as "publishedAt",
            case when e.next_attempt_at > '-infinity' then e.last_error end as refusal, r.retries, r.error, r.last_failed_at as "failedAt", r.due_at as "dueAt",
            d.letter, d.at as "letterAt", l.event_id is not null as "isKnownLost",
-           greatest(e.published_at, r.sent_at, l.sent_at, (
+           greatest(e.published_at, r.sent_at, l.sent_at, again.at, (
              select max(resolved_at) from dead_letters redriven
              where event_id = e.id and consumer = b.consumer and state = 'REDRIVEN')) as "sentAt",
            (select max(sent_until) from reconciliation_cursors where isfinite(sent_until)) as "comparedUntil",
@@ -72,11 +72,15 @@ export async function readOpenCopies(
   }::text::jsonb) as b (consumer text, type text, place int) using (type)
     left join delayed_retries r on r.event_id = e.id and r.consumer = b.consumer
     left join lost_events l on l.event_id = e.id and l.consumer = b.consumer
+    cross join lateral (
+      select max(settled_at) as at from replay_events
+      where event_id = e.id and consumer = b.consumer and result = 'SENT' and letter_id is null
+    ) as again
     left join lateral (
       select json_build_object('id', id, 'reason', reason, 'state', state) as letter, coalesce(resolved_at, last_failed_at) as at
       from dead_letters
       where event_id = e.id and consumer = b.consumer
-        and (state = 'OPEN' or state = 'DISCARDED' and resolved_at > e.published_at)
+        and (state = 'OPEN' or state = 'DISCARDED' and resolved_at > greatest(e.published_at, again.at))
         and (not is_malformed or fingerprint = sha256(convert_to(e.payload::text, 'UTF8')))
       order by state = 'OPEN' desc, id desc limit 1
     ) as d on true

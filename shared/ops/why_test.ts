@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { bindingsOf } from "../broker/connection.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../process/config.ts";
 import type { OrderStatus } from "../order_status.ts";
+import { usualTopology } from "../../specs/support/test_broker.ts";
 import { liveProcess } from "../../workers/tools/testdata/statuses.ts";
 import { type OpenCopy, type SystemFacts, whyOf } from "./why.ts";
 
 const NOW = new Date("2026-11-22T12:00:00.000Z");
 const ago = (seconds: number) => new Date(NOW.getTime() - seconds * 1000);
-const bindings = bindingsOf(topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined)));
+const bindings = bindingsOf(usualTopology());
 const PAYMENTS = "payments.order-created.v1";
 
 /** An `order.created` that was published two seconds ago, and that the payments have not processed. */
@@ -64,135 +64,97 @@ const FAILED = `${PAYMENTS} could not process its order.created: the provider ti
 const SENT = `Its order.created was sent to ${PAYMENTS} 20.0 s ago`;
 
 type Case = [
-  cause: string,
-  sinceAgo: number,
-  copy: OpenCopy,
-  live: SystemFacts["live"],
+  is: [cause: string, sinceAgo: number, copy: OpenCopy, live: SystemFacts["live"]],
   sentence: string,
   action?: string,
 ];
 
 const CASES: readonly Case[] = [
   [
-    "dead-letter",
-    5,
-    letter("OPEN"),
-    noRelay,
+    ["dead-letter", 5, letter("OPEN"), noRelay],
     `${PAYMENTS} gave up on its order.created, for "retries exhausted": it is dead letter l1.`,
     "Mend the cause, then send it again: POST /ops/dead-letters/l1/redrive.",
   ],
   [
-    "discarded",
-    5,
-    letter("DISCARDED"),
-    live(),
+    ["discarded", 5, letter("DISCARDED"), live()],
     `Dead letter l1, its order.created for ${PAYMENTS}, was discarded: nobody sends it again.`,
     "Should it go on after all: deno task replay --order=o1.",
   ],
-  ["retry", 1, retried(ago(-4)), noRelay, `Retry 2 of 3 in 4.0 s: ${FAILED}`],
-  ["retry", 1, retried(ago(-4), 0), live(), `The next attempt in 4.0 s: ${FAILED}`],
-  ["retry", 1, retried(ago(0)), live(), `Retry 2 of 3 is due: ${FAILED}`],
+  [["retry", 1, retried(ago(-4)), noRelay], `Retry 2 of 3 in 4.0 s: ${FAILED}`],
+  [["retry", 1, retried(ago(-4), 0), live()], `The next attempt in 4.0 s: ${FAILED}`],
+  [["retry", 1, retried(ago(0)), live()], `Retry 2 of 3 is due: ${FAILED}`],
   [
-    "relay-silent",
-    1,
-    retried(ago(1)),
-    noRelay,
+    ["relay-silent", 1, retried(ago(1)), noRelay],
     `No relay runs that could send the retry of its order.created to ${PAYMENTS}.`,
     START_RELAY,
   ],
   [
-    "relay-silent",
-    18,
-    unpublished(),
-    silentRelay,
+    ["relay-silent", 18, unpublished(), silentRelay],
     "The relay is to publish its order.created, and has been silent for 18.0 s.",
     START_RELAY,
   ],
   [
-    "relay-silent",
-    3,
-    unpublished(),
-    noRelay,
+    ["relay-silent", 3, unpublished(), noRelay],
     "No relay runs that could publish its order.created.",
     START_RELAY,
   ],
-  ["broker-away", 3, unpublished({ refusal: "no route" }), noBroker, ...BROKER],
+  [["broker-away", 3, unpublished({ refusal: "no route" }), noBroker], ...BROKER],
   [
-    "refused",
-    3,
-    unpublished({ refusal: "no route" }),
-    live(),
+    ["refused", 3, unpublished({ refusal: "no route" }), live()],
     "The broker refuses its order.created: no route.",
     "Read what the broker has against it: GET /ops/outbox/e1.",
   ],
   [
-    "outbox",
-    3,
-    unpublished(),
-    live(),
+    ["outbox", 3, unpublished(), live()],
     "Its order.created has waited in the outbox for 3.0 s, with 3 other events.",
   ],
   [
-    "outbox",
-    180,
-    unpublished({ occurredAt: ago(180) }),
-    live({ outbox: { pending: 2, oldestSeconds: 180 } }),
+    [
+      "outbox",
+      180,
+      unpublished({ occurredAt: ago(180) }),
+      live({ outbox: { pending: 2, oldestSeconds: 180 } }),
+    ],
     "Its order.created has waited in the outbox for 3 min, with 1 other event.",
     "Have the relay look now: POST /ops/outbox/tick.",
   ],
-  ["broker-away", 2, copy(), noBroker, ...BROKER],
+  [["broker-away", 2, copy(), noBroker], ...BROKER],
   [
-    "no-consumer",
-    2,
-    copy(),
-    queued(7, 0),
+    ["no-consumer", 2, copy(), queued(7, 0)],
     `Its order.created waits: no consumer on ${PAYMENTS}.`,
     START_CONSUMER,
   ],
   [
-    "consumer-silent",
-    18,
-    copy(),
-    live({ processes: [liveProcess(), liveProcess({ ...consumer, ...isStale })] }),
+    [
+      "consumer-silent",
+      18,
+      copy(),
+      live({ processes: [liveProcess(), liveProcess({ ...consumer, ...isStale })] }),
+    ],
     "payments-order-created is to process its order.created, and has been silent for 18.0 s.",
     START_CONSUMER,
   ],
   [
-    "queue",
-    2,
-    copy(),
-    queued(7, 1),
+    ["queue", 2, copy(), queued(7, 1)],
     `Its order.created has waited in ${PAYMENTS} for 2.0 s, among 7 messages.`,
   ],
   [
-    "processing",
-    2,
-    copy(),
-    noRelay,
+    ["processing", 2, copy(), noRelay],
     `Its order.created was sent to ${PAYMENTS} 2.0 s ago, and is being processed.`,
   ],
-  ["lost", 20, lost(), live(), `${SENT}, seems lost, and will be sent again in about 46.0 s.`, REPUBLISH],
+  [["lost", 20, lost(), live()], `${SENT}, seems lost, and will be sent again in about 46.0 s.`, REPUBLISH],
   [
-    "lost",
-    20,
-    missed,
-    live(),
+    ["lost", 20, missed, live()],
     `${SENT}, is lost, and will be sent again when the relay next compares.`,
     REPUBLISH,
   ],
   [
-    "lost",
-    20,
-    uncompared,
-    live(),
+    ["lost", 20, uncompared, live()],
     `${SENT}, seems lost, and will be sent again when the relay next compares.`,
     REPUBLISH,
   ],
   [
-    "relay-silent",
-    18,
-    lost(),
-    silentRelay,
+    ["relay-silent", 18, lost(), silentRelay],
     `The relay is to send its order.created to ${PAYMENTS} again, and has been silent for 18.0 s.`,
     START_RELAY,
   ],
@@ -207,7 +169,7 @@ const system = (facts: SystemFacts["live"]): SystemFacts => ({
 });
 
 Deno.test("whyOf() names each cause in one sentence, since when it holds, and the one action that helps", () => {
-  for (const [cause, sinceAgo, subject, facts, sentence, action = null] of CASES) {
+  for (const [[cause, sinceAgo, subject, facts], sentence, action = null] of CASES) {
     const why = whyOf(order, [subject], system(facts));
     assertEquals([why.cause, why.sentence, why.action], [cause, sentence, action]);
     assertEquals([why.orderId, why.status, why.since], ["o1", "PENDING", ago(sinceAgo)]);

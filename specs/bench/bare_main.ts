@@ -222,7 +222,7 @@ function consumeQueue(channel: Channel, queue: string, messages: number): Promis
 /** Runs before the first that counts. */
 const WARM_UP = 20;
 
-interface Pace {
+export interface Pace {
   readonly count: number;
   readonly everyMs: number;
 }

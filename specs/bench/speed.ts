@@ -19,7 +19,15 @@ import type { TestBroker } from "../support/test_broker.ts";
 import type { TestSchema } from "../support/test_schema.ts";
 import { startStack } from "../support/test_stack.ts";
 import { type Bench, type BenchPart, type BenchRow, inTurns, median, type Quantiles } from "./bench.ts";
-import { bareFlow, insertOneByOne, publishEvents, runChains, tellEnds, timeOrders } from "./bare_main.ts";
+import {
+  bareFlow,
+  insertOneByOne,
+  type Pace,
+  publishEvents,
+  runChains,
+  tellEnds,
+  timeOrders,
+} from "./bare_main.ts";
 import { putLoad, putLoadUnseen, startFlowStack } from "./services.ts";
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;
@@ -233,6 +241,11 @@ export const flowPart: BenchPart = {
 
 /** Between two orders or chains with nothing beside them: each has ended long before the next one comes. */
 const IDLE_EVERY_MS = 100;
+/**
+ * What goes before, one by one as well, of orders and chains alike: a system at rest has run for days. Its code is compiled
+ * step by step: p50 went from 12.8 to 9.4 ms over 3,000 orders.
+ */
+const WARM_UP: Pace = { count: 3000, everyMs: 12 };
 /** Between two orders that are measured among the load. */
 const BUSY_EVERY_MS = 20;
 const BUSY_SECONDS = 10;
@@ -274,8 +287,7 @@ async function latencies({ services, size, say }: Bench) {
   await tellEnds(stack.db.sql);
   const time = (count: number, everyMs: number) => timeOrders(stack.db.url, stack.url, { count, everyMs });
   say("warming up");
-  await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
-  await settled(stack);
+  await time(size(WARM_UP.count, 5), WARM_UP.everyMs);
   const count = size(150, 5);
   say(`${count} orders one by one`);
   const idle = await time(count, IDLE_EVERY_MS);
@@ -300,5 +312,7 @@ async function bareChains({ services, size }: Bench): Promise<Quantiles> {
   await using db = await services.database();
   await using broker = services.broker();
   const queue = broker.topology.queues.paymentsOrderCreated.name;
-  return await runChains(db.url, broker.url, queue, { count, everyMs: IDLE_EVERY_MS });
+  const chains = (pace: Pace) => runChains(db.url, broker.url, queue, pace);
+  await chains({ ...WARM_UP, count: size(WARM_UP.count, 5) });
+  return await chains({ count, everyMs: IDLE_EVERY_MS });
 }

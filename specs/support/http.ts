@@ -1,27 +1,51 @@
 /**
- * Requests to an API: JSON that is to be answered with success, and bytes over a bare socket that no client sends.
+ * Requests to an API: JSON, in this process or over a socket, and bytes over a bare socket that no client sends.
  *
  * @module
  */
+import type { App } from "../../api/http.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 
 /**
- * Sends a request, with `body` as JSON where there is one; answers with the JSON of the answer.
+ * Sends a request such as `POST /orders` to an application in this process, or to the API at a URL: `body` as JSON, or as
+ * it is where it is a text. Answers with what came, whatever its status; the body is parsed where it is JSON.
+ */
+export async function ask(
+  api: App | string,
+  line: string,
+  body?: unknown,
+  headers: Readonly<Record<string, string>> = {},
+) {
+  const [method = "", path = ""] = line.split(" ");
+  const sent = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
+  const type = body === undefined ? {} : { "content-type": "application/json" };
+  const init = { method, headers: { ...type, ...headers }, ...sent };
+  const response = typeof api === "string"
+    ? await fetch(`${api}${path}`, init)
+    : await api.request(path, init);
+  const text = await response.text();
+  const isJson = /[/+]json\b/.test(response.headers.get("content-type") ?? "");
+  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+}
+
+/**
+ * As {@linkcode ask}; answers with the body of a success.
  *
  * Errors: unless the answer is a success, with what it says.
  */
-export async function callApi(
-  method: string,
-  url: string,
-  body?: unknown,
-  headers: Record<string, string> = {},
+export async function call(
+  api: App | string,
+  line: string,
+  ...more: [body?: unknown, headers?: Record<string, string>]
 ) {
-  const json = body === undefined ? {} : { body: JSON.stringify(body) };
-  const type = body === undefined ? {} : { "content-type": "application/json" };
-  const response = await fetch(url, { method, headers: { ...type, ...headers }, ...json });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${JSON.stringify(answer)}`);
-  return answer;
+  const { status, body } = await ask(api, line, ...more);
+  if (status >= 300) throw new Error(`${line}: ${status} ${JSON.stringify(body)}`);
+  return body;
+}
+
+/** As {@linkcode call}, by method and URL. */
+export function callApi(method: string, url: string, body?: unknown, headers: Record<string, string> = {}) {
+  return call("", `${method} ${url}`, body, headers);
 }
 
 /** How long an answer is waited for, in milliseconds. */

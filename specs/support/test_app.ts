@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import { createApp } from "../../api/app.ts";
 import type { AppDeps } from "../../api/deps.ts";
 import { createLiveFeed } from "../../api/ops/live_feed.ts";
@@ -10,17 +11,20 @@ import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";
 import { bindingsOf } from "../../shared/broker/connection.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
+import { ask, call } from "./http.ts";
+import { usualTopology } from "./test_broker.ts";
 import { testLog } from "./test_log.ts";
 import type { TestSchema } from "./test_schema.ts";
 
-/** An application, and what it was made of. */
-export type TestApp = { readonly app: ReturnType<typeof createApp>; readonly deps: AppDeps };
+/** An application, what it was made of, and what asks it. */
+export type TestApp = ReturnType<typeof testApp>;
+
+type Body = [body?: unknown, headers?: Record<string, string>];
 
 /** Makes the application as the API's process does, but for what `more` replaces. */
-export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+export function testApp(db: TestSchema, more: Partial<AppDeps> = {}) {
+  const topology = usualTopology();
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
   const ordersSql = db.as("orderflow_orders");
   const opsSql = db.as("orderflow_ops");
@@ -43,14 +47,34 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}): TestApp {
     log: testLog,
     ...more,
   };
-  return { app: createApp(deps), deps };
+  const app = createApp(deps);
+  return {
+    app,
+    deps,
+    /** Sends a request such as `POST /orders`; answers with status, headers and body. */
+    ask: (line: string, ...body: Body) => ask(app, line, ...body),
+    /** The same for what must be a success; answers with the body. */
+    call: (line: string, ...body: Body) => call(app, line, ...body),
+  };
+}
+
+/** A bundle of the page, in a folder that is deleted with it. Beside it is a file that is none of it. */
+export async function testBundle(): Promise<{ readonly folder: string } & AsyncDisposable> {
+  const root = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
+  const folder = join(root, "dist");
+  await Deno.mkdir(join(folder, "docs"), { recursive: true });
+  const names = { script: "island-XOCXUP7F.js", styles: "plain.css" }; // with a hash and without one
+  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
+  await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
+  await Deno.writeTextFile(join(root, "secret.js"), "secret");
+  return { folder, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
 }
 
 /** An application that listens. Disposing of it ends its streams and its server. */
 export type ServedApp = AsyncDisposable & { readonly url: string };
 
 /** Serves `app` on a free port of 127.0.0.1. */
-export function serve({ app, deps }: TestApp): ServedApp {
+export function serve({ app, deps }: Pick<TestApp, "app" | "deps">): ServedApp {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
   return {
     url: `http://127.0.0.1:${server.addr.port}`,

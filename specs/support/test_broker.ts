@@ -35,6 +35,9 @@ export async function testBroker(): Promise<TestBroker> {
   };
 }
 
+/** The names that the queues have where nobody gives them others. */
+export const usualTopology = (): Topology => topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+
 /** Names that no other test uses, for one exchange and its queues. */
 export function testTopology(): Pick<TestBroker, "topology" | "env"> {
   const prefix = `test.${crypto.randomUUID().slice(0, 8)}`;

@@ -29,9 +29,12 @@ export function received<T extends EventType>(type: T, data: EventData<T>): Rece
   return { event, traceparent, attempt: 1, mayBeRepeat: false };
 }
 
+/** An order that ends well, as `POST /orders` takes it. */
+export const ORDER = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" } as const;
+
 /** An `order.created` of a new order. */
 export function orderCreated(courseId: string = RESERVED_COURSES.success): ReceivedEvent<"order.created"> {
-  return received("order.created", { orderId: uuidv7(), userId: SCENARIO_USER, courseId, amount: "49.90" });
+  return received("order.created", { ...ORDER, orderId: uuidv7(), courseId });
 }
 
 /** A `payment.succeeded` of the order, or of a new one. */

@@ -16,12 +16,7 @@ import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
 
 Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its telemetry's, and nothing else", () => {
-  const passed = {
-    PATH: "/bin",
-    DENO_DIR: "/cache",
-    OPS_TOKEN: "sixteen characters",
-    OTEL_DENO: "true",
-  };
+  const passed = { PATH: "/bin", DENO_DIR: "/cache", OPS_TOKEN: "sixteen characters", OTEL_DENO: "true" };
   const kept = { AWS_SECRET_ACCESS_KEY: "secret", PGPASSWORD: "secret", HOST: "" }; // empty counts as unset
   const inherited = { ...passed, ...kept, PORT: "8000", OTEL_SERVICE_NAME: "shop" };
   const set = { PORT: "8001", DATABASE_URL: "postgres://x", ...serviceName(API) };
@@ -31,15 +26,15 @@ Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its te
 });
 
 Deno.test("denoArguments() runs a process under its permission set, with the addresses of its services' URLs", () => {
-  const urls = [
-    "postgres://u:p@127.0.0.1:5433/x",
-    "postgresql://db.example/x",
-    "amqp://localhost",
-    "amqps://mq.example",
-  ];
-  const addresses = ["127.0.0.1:5433", "db.example:5432", "localhost:5672", "mq.example:5671"];
-  assertEquals(urls.map(addressOf), addresses);
-  assertEquals([addressOf("amqp://[::1]:5673"), joinAddress("::1", 5673)], ["[::1]:5673", "[::1]:5673"]);
+  const addresses = {
+    "postgres://u:p@127.0.0.1:5433/x": "127.0.0.1:5433",
+    "postgresql://db.example/x": "db.example:5432",
+    "amqp://localhost": "localhost:5672",
+    "amqps://mq.example": "mq.example:5671",
+    "amqp://[::1]:5673": "[::1]:5673",
+  };
+  for (const [url, address] of Object.entries(addresses)) assertEquals(addressOf(url), address);
+  assertEquals(joinAddress("::1", 5673), "[::1]:5673");
   assertEquals(
     denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
     "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
@@ -153,11 +148,8 @@ Deno.test("keepRunning() kills a process that does not stop when asked", async (
 });
 
 Deno.test("readSettings() embeds what has no URL, has faults on by default, and names every variable at fault", () => {
-  const { databaseUrl, amqpUrl, port, faultsEnabled } = readSettings({
-    DATABASE_URL: " ",
-    AMQP_URL: "amqp://mq.example",
-    PORT: "0",
-  });
+  const given = { DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" };
+  const { databaseUrl, amqpUrl, port, faultsEnabled } = readSettings(given);
   assertEquals([databaseUrl, amqpUrl, port, faultsEnabled], [null, "amqp://mq.example", 0, true]);
   assertEquals(readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled, false);
   assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false, "a process by itself has them off");

@@ -10,7 +10,7 @@ import {
   writeEnvFile,
 } from "./services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
+import { usualTopology } from "../../specs/support/test_broker.ts";
 import type { StatusFigures } from "../../shared/ops/live.ts";
 import { figures, liveProcess, systemStatus } from "../tools/testdata/statuses.ts";
 import { CONSUMERS, PROCESSES, RELAY } from "./processes.ts";
@@ -83,30 +83,26 @@ Deno.test("launchers() is `deno task`, and what npm put above it; never a login 
   }
 });
 
-Deno.test("untilReady() looks until nobody is named", async () => {
+Deno.test("untilReady() looks until nobody is named, says once who is late, and ends with the stop", async () => {
   const looks = [["api"], ["relay"], []];
   const look = () => Promise.resolve(looks.shift() ?? []);
   assertEquals(await untilReady(look, () => {}, new AbortController().signal), true);
   assertEquals(looks, []);
-});
 
-Deno.test("untilReady() says once who is late, goes on waiting, and ends with the stop", async () => {
   const stop = new AbortController();
   const said: string[] = [];
-  let looks = 0;
-  const look = () => (++looks === 3 && stop.abort(), Promise.resolve(["never"]));
-  assertEquals(await untilReady(look, (text) => said.push(text), stop.signal, -1), false);
+  let late = 0;
+  const lookLate = () => (++late === 3 && stop.abort(), Promise.resolve(["never"]));
+  assertEquals(await untilReady(lookLate, (text) => said.push(text), stop.signal, -1), false);
   assertEquals(said.map((text) => text.split("; ")[1]), ["still waiting for never"]);
 });
 
 Deno.test("notReady() names whose process is not heard of, an earlier run's aside, and whose queue nobody consumes", () => {
-  const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+  const topology = usualTopology();
   const running = PROCESSES.map(({ name }, pid) => ({ name, pid }));
-  const queues = CONSUMERS.map(({ queue: key }) => ({
-    queue: topology.queues[key].name,
-    messages: 0,
-    consumers: 1,
-  }));
+  const queues = CONSUMERS.map(({ queue }) => {
+    return { queue: topology.queues[queue].name, messages: 0, consumers: 1 };
+  });
   const processes = running.map(liveProcess);
   const named = (more: Partial<StatusFigures>, broker: "up" | "down" = "up") => {
     const status = systemStatus(figures({ processes, queues, ...more }));
@@ -134,15 +130,14 @@ const facts = {
 
 Deno.test("banner() tells URLs, what is embedded, every process and a line to try, and no password", () => {
   const text = banner(facts);
-  for (
-    const part of [
-      "postgres://orderflow:***@127.0.0.1:5433/orderflow (embedded, data in .orderflow/postgres)",
-      "amqp://u:***@a:5672,amqp://u@b:5672 (as AMQP_URL says)",
-      "api 100, one 101, two 102\n              three 103\n",
-      "curl -i http://127.0.0.1:8000/orders -H",
-      "See it      ORDERFLOW_HOME=/tmp/h2 deno task status\n",
-    ]
-  ) assertStringIncludes(text, part);
+  const parts = [
+    "postgres://orderflow:***@127.0.0.1:5433/orderflow (embedded, data in .orderflow/postgres)",
+    "amqp://u:***@a:5672,amqp://u@b:5672 (as AMQP_URL says)",
+    "api 100, one 101, two 102\n              three 103\n",
+    "curl -i http://127.0.0.1:8000/orders -H",
+    "See it      ORDERFLOW_HOME=/tmp/h2 deno task status\n",
+  ];
+  for (const part of parts) assertStringIncludes(text, part);
   assertEquals(text.includes("sesame"), false);
   const [lessons = ""] = /specs\/lessons\/\S+/.exec(text) ?? [];
   assert(Deno.statSync(new URL(`../../${lessons}`, import.meta.url)).isFile);

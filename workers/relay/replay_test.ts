@@ -12,6 +12,7 @@ import {
   MAX_REPLAY_RATE,
   prepareReplay,
   type ReplayFilter,
+  republishEvent,
   startReplay,
 } from "../../shared/ops/replays.ts";
 import { MAX_REPLAY_TRIES, paceOf, progressAfter, type ReplayTry } from "../../shared/ops/send_again.ts";
@@ -22,6 +23,7 @@ import { insertPublished } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { keepReplaying, sendDueMessages } from "./replay.ts";
+import { prune } from "./retention.ts";
 
 shareTestSchema();
 
@@ -248,13 +250,9 @@ Deno.test("what is republished goes to the exchange, says so, and keeps the time
   await on.channel.bindQueue(queue, on.topology.exchange, "#"); // that of a stranger
   const published = () => on.db.sql`select published_at from outbox_events`;
   const before = await published();
-  const sql = on.db.as("orderflow_ops");
-  const wanted = { filter: { eventId: id }, bindings: bindingsOf(on.topology), action: "REPUBLISH" } as const;
-  const prepared = await prepareReplay(sql, { ...wanted, horizon: new Date(0) });
-  if (prepared.kind !== "prepared") throw new Error(prepared.kind);
-  await startReplay(sql, prepared.replay.id, MAX_REPLAY_RATE);
+  const set = await republishEvent(on.db.as("orderflow_ops"), id, bindingsOf(on.topology));
   await sendDueMessages(relayOf(on), on.publisher);
-  assertEquals(await stateOf(on, prepared.replay.id), { state: "DONE", sent: 2, skipped: 0 });
+  assertEquals(await stateOf(on, set?.id ?? ""), { state: "DONE", sent: 2, skipped: 0 });
   const copy = await on.channel.get(queue, { noAck: true });
   assert(copy);
   assertEquals([copy.properties.messageId, copy.properties.headers?.[REPUBLISHED_HEADER]], [id, true]);
@@ -264,6 +262,33 @@ Deno.test("what is republished goes to the exchange, says so, and keeps the time
     assertEquals(await on.taken(queue.name), [id]);
   }
   assertEquals(await published(), before);
+});
+
+Deno.test("retention passes over an event, however old, that is being republished, and keeps it from then on", async () => {
+  await using on = await stage();
+  const bindings = bindingsOf(on.topology);
+  const data = { orderId: uuidv7(), paymentId: uuidv7(), courseId: uuidv7(), amount: "1.00" };
+  const id = await insertPublished(on.db.sql, "payment.succeeded", data, {
+    at: new Date(Date.now() - 3_600_000),
+  });
+  for (const { consumer } of bindings.filter(({ type }) => type === "payment.succeeded")) {
+    await on.db.sql`insert into processed_events values (${id}, ${consumer}, now())`;
+  }
+  const pruneAll = async (before: Date) => {
+    await prune(on.db.as("orderflow_retention"), { before, bindings, limit: 100 });
+    return (await on.db.sql`select from outbox_events`).count;
+  };
+  await republishEvent(on.db.as("orderflow_ops"), id, bindings);
+  const startedAt = new Date();
+  const left: number[] = [];
+  await sendDueMessages(relayOf(on), {
+    async publish(messages, route, timeoutMs) {
+      left.push(await pruneAll(new Date()));
+      return await on.publisher.publish(messages, route, timeoutMs);
+    },
+  });
+  left.push(await pruneAll(startedAt), await pruneAll(new Date()));
+  assertEquals(left, [1, 1, 0]);
 });
 
 Deno.test("a cancelled replay sends nothing more", async () => {

@@ -63,7 +63,8 @@ export async function prune(
 /**
  * An event may go once it is published, and every consumer that is bound to it has processed it, or somebody has discarded
  * its dead letter. What is only set aside stays: it will be sent once more, and what the broker loses of that is sent
- * again from here.
+ * again from here. So does what was sent again lately: a copy may wait in a queue for as long as an event may, and the inbox
+ * has to know it then.
  */
 async function pruneOutbox(
   sql: Sql,
@@ -82,6 +83,8 @@ async function pruneOutbox(
         where b.type = e.type and e.published_at >= coalesce(c.bound_since, '-infinity')
           and not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
           and not exists (${lettersOf(sql, sql`'infinity'`)} and d.state = 'DISCARDED'))
+        and not exists (
+          select from replay_events m where m.event_id = e.id and m.result = 'SENT' and m.settled_at >= ${before})
       for update of e skip locked
     ), deleted as (
       delete from outbox_events where id = any(array(select id from settled)) returning id
@@ -129,11 +132,11 @@ async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<n
   const messages = await sql`
     delete from replay_events where (replay_id, position) in (
       select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
-      where r.created_at < ${before} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
+      where coalesce(r.finished_at, r.created_at) < ${before} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
     )`;
   const replays = await sql`
     delete from replays where id in (
-      select id from replays r where created_at < ${before} and state <> 'RUNNING'
+      select id from replays r where coalesce(finished_at, created_at) < ${before} and state <> 'RUNNING'
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
     )`;

@@ -74,15 +74,6 @@ Deno.test("prune() deletes what is old, in small batches, and nothing that is yo
   assertEquals((await db.sql`select key from idempotency_keys`).map(({ key }) => key), ["young"]);
 });
 
-Deno.test("prune() keeps the inbox's memory of an event for as long as that can be published again", async () => {
-  await using db = await testSchema();
-  const id = await insertEvent(db, old);
-  // Somebody has it published again just now.
-  await db.sql`update outbox_events set published_at = null`;
-  await prune(db.as("orderflow_retention"), all);
-  assertEquals((await db.sql`select from processed_events where event_id = ${id}`).count, 2);
-});
-
 Deno.test("prune() keeps a published event, however old, that a bound consumer has not processed, unless its letter was discarded", async () => {
   await using db = await testSchema();
   const lacking = { processedBy: ["a"] };
@@ -111,6 +102,31 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
   assertEquals(await readEvents(db), [missed, letter, waits].toSorted());
   await prune(sql, { ...all, bindings: bindings.filter(({ consumer }) => consumer === "a") });
   assertEquals(await readEvents(db), [], "nobody else is bound any more");
+});
+
+Deno.test("prune() keeps what was sent again lately, and what its consumers remember of it", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_retention");
+  const ids = [await insertEvent(db, old), await insertEvent(db, old), await insertEvent(db, old)];
+  const [sent, skipped, longAgo] = ids;
+  const set = uuidv7();
+  const last = new Date(before.getTime() - 1);
+  await db.sql`
+    insert into replays (id, filter, action, state, total, already_processed, sent, rate, created_at, started_at, finished_at)
+    values (${set}, '{}', 'REPUBLISH', 'DONE', 3, 3, 3, 5, ${old}, ${old}, ${before})`;
+  await db.sql`
+    insert into replay_events (replay_id, position, event_id, consumer, settled_at, result)
+    values (${set}, 1, ${sent ?? ""}, 'a', ${before}, 'SENT'), (${set}, 2, ${
+    skipped ?? ""
+  }, 'a', ${before}, 'SKIPPED'),
+      (${set}, 3, ${longAgo ?? ""}, 'a', ${last}, 'SENT')`;
+  await pruneToEnd(sql);
+  assertEquals(await readEvents(db), [sent]);
+  assertEquals((await db.sql`select from processed_events where event_id = ${sent ?? ""}`).count, 2);
+  assertEquals((await db.sql`select from replay_events`).count, 3);
+  await prune(sql, { ...all, before: new Date(before.getTime() + 1) });
+  assertEquals(await readEvents(db), [], "its copy is old by now, too");
+  assertEquals((await db.sql`select from replay_events`).count, 0);
 });
 
 Deno.test("prune() deletes what was published before a consumer was bound to it", async () => {

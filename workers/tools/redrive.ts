@@ -187,7 +187,10 @@ async function dealWith(
     const batch = await ask(redrivenSchema, `${ROOT}/redrive`, "POST", { setId }).catch((error) => {
       if (!(error instanceof ApiError)) throw error;
       const at = total - left;
-      throw new ApiError(error.status, `After ${at} of ${total} dead letters: ${error.message}`);
+      const goesOn = at > 0
+        ? ` The relay goes on with the set, unless you POST ${SETS}/${setId}/cancel.`
+        : "";
+      throw new ApiError(error.status, `After ${at} of ${total} dead letters: ${error.message}${goesOn}`);
     });
     sum.redriven += batch.redriven;
     sum.alreadyProcessed += batch.alreadyProcessed;

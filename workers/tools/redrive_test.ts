@@ -5,8 +5,8 @@ import { databaseTime, REDRIVE_FLAGS, redriveOptions, showOutcome } from "./redr
 import { AT, figures, liveProcess, systemStatus } from "./testdata/statuses.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
-import { systemStatusSchema } from "../../shared/ops/live.ts";
 import { eventually } from "../../specs/support/eventually.ts";
+import { call } from "../../specs/support/http.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { newLetter } from "../../specs/support/test_events.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
@@ -14,14 +14,8 @@ import { startStack } from "../../specs/support/test_stack.ts";
 
 Deno.test("showOutcome() has a line for each kind of end, and why the broker refused the first ten", () => {
   const refused = Array.from({ length: 11 }, (_, i) => ({ id: `${i}`, error: "NO_ROUTE" }));
-  const lines = showOutcome({
-    redriven: 3,
-    alreadyProcessed: 1,
-    discarded: 0,
-    gone: 2,
-    refused,
-    untouched: 4,
-  });
+  const ends = { redriven: 3, alreadyProcessed: 1, discarded: 0, gone: 2, untouched: 4 };
+  const lines = showOutcome({ ...ends, refused });
   assertEquals(lines.slice(0, 6), [
     "3 dead letters sent to their consumers again.",
     "1 dead letter closed unsent: their consumers have processed the event meanwhile.",
@@ -43,15 +37,11 @@ shareTestSchema();
 
 /** Puts `count` letters in, each of another order, given up on `minutesAgo`. Answers with their ids, oldest first. */
 async function insertLetters(sql: Sql, consumer: string, count: number, minutesAgo: number) {
-  const letters = Array.from({ length: count }, () => newLetter(consumer));
-  await insertDeadLetters(sql, letters);
-  await sql`
-    update dead_letters set first_failed_at = now() - ${minutesAgo} * interval '1 minute',
-      last_failed_at = now() - ${minutesAgo} * interval '1 minute' where consumer = ${consumer}`;
-  const rows = await sql<
-    { id: string }[]
-  >`select id from dead_letters where consumer = ${consumer} order by id`;
-  return rows.map(({ id }) => id);
+  await insertDeadLetters(sql, Array.from({ length: count }, () => newLetter(consumer)));
+  const at = sql`now() - ${minutesAgo} * interval '1 minute'`;
+  await sql`update dead_letters set first_failed_at = ${at}, last_failed_at = ${at} where consumer = ${consumer}`;
+  const rows = await sql`select id from dead_letters where consumer = ${consumer} order by id`;
+  return rows.map(({ id }): string => id);
 }
 
 async function countBy(sql: Sql): Promise<Record<string, number>> {
@@ -99,8 +89,8 @@ Deno.test("deno task redrive sends what it has shown, tells what the broker refu
   assertEquals(rest, { action: "redrive", more: false, outcome });
   assertEquals(await countBy(sql), { OPEN: 4, redriven: 129, "already processed": 1 });
   await eventually("the messages in their queue", async () => {
-    const { figures } = systemStatusSchema.parse(await (await fetch(`${stack.url}/ops/status`)).json());
-    return figures?.queues?.find(({ queue }) => queue === name)?.messages === 129;
+    const { figures } = await call(stack.url, "GET /ops/status");
+    return figures.queues.find(({ queue }: { queue: string }) => queue === name).messages === 129;
   });
 
   const refused = await redrive(unroutable, "--yes");

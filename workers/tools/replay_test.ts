@@ -1,13 +1,12 @@
 import { assertEquals, assertObjectMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { readFlags, UsageError } from "./command.ts";
 import { REPLAY_FLAGS, replayOptions, showEnd, showSet } from "./replay.ts";
-import { replayOutcomeSchema, replaySchema } from "../../shared/ops/answers.ts";
+import { replayOutcomeSchema } from "../../shared/ops/answers.ts";
 import { insertDeadLetters } from "../../shared/sql/set_aside.ts";
-import { callApi } from "../../specs/support/http.ts";
-import { newLetter, orderCreated } from "../../specs/support/test_events.ts";
+import { call } from "../../specs/support/http.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { countHearings, countUnfinished, countUnprocessed, fingerprint } from "../../specs/support/ledger.ts";
-import { insertHistory } from "../../specs/support/test_events.ts";
+import { countHearings, fingerprint, settled } from "../../specs/support/ledger.ts";
+import { insertHistory, newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { placeOrders } from "../../specs/support/place_orders.ts";
 import { runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
@@ -55,33 +54,24 @@ Deno.test("showEnd() says how many were sent or skipped", () => {
 shareTestSchema();
 
 /** To whom a set went, and what it came to there. */
-async function outcomeOf(stack: TestStack, id: string) {
-  const answer = await callApi("GET", `${stack.url}/ops/replays/${id}/outcome`);
-  return replayOutcomeSchema.parse(answer).consumers;
-}
-
-/** Places orders that complete, and waits until all of their events have been processed. */
-async function completedOrders(stack: TestStack, orders: number): Promise<void> {
-  await placeOrders(stack.url, { orders, connections: 4 });
-  const { sql } = stack.db;
-  await eventually("the orders to end", async () => await countUnfinished(sql) === 0, 60_000);
-  const queues = Object.values(stack.broker.topology.queues);
-  const consumers = new Map(queues.map(({ name, bindings }) => [name, bindings]));
-  await eventually("their events", async () => await countUnprocessed(sql, consumers) === 0);
+async function outcomeOf({ url }: TestStack, id: string) {
+  return replayOutcomeSchema.parse(await call(url, `GET /ops/replays/${id}/outcome`)).consumers;
 }
 
 Deno.test("deno task replay sends what it has shown: a repeat is absorbed and counted, what was missing is processed", async () => {
   await using stack = await startStack({}, { apart: [] });
   const { sql } = stack.db;
   const replayed = (...args: string[]) => runTask("replay", [...args, `--url=${stack.url}`]);
-  await completedOrders(stack, 2);
+  await placeOrders(stack.url, { orders: 2, connections: 2 });
+  await settled(stack);
   const messages = 2 * countHearings("enrollment.granted");
   const shown = await replayed("--type=enrollment.granted", "--dry-run");
   assertEquals([shown.code, shown.err], [0, ""]);
   assertStringIncludes(shown.out, `: ${messages} messages.`);
   assertStringIncludes(shown.out, `${messages} of them their consumer has processed`);
   const id = shown.out.match(/Nothing has been sent.*--start=(\S+)/)?.[1] ?? "";
-  await completedOrders(stack, 1); // whose events are not in the set
+  await placeOrders(stack.url, { orders: 1, connections: 1 }); // whose events are not in the set
+  await settled(stack);
   const set = await sql`select event_id as id from replay_events where replay_id = ${id}`;
   const duplicates = async () => await sql`select event_id as id from processed_events where duplicates > 0`;
   assertEquals((await duplicates()).count, 0);
@@ -124,13 +114,13 @@ Deno.test("a set of letters that is started is sent by the relay, and says what 
       body: new TextEncoder().encode(JSON.stringify(lost.event)),
     }),
   ]);
-  const post = (path: string, body: object) => callApi("POST", `${stack.url}/ops/${path}`, body);
-  const { id } = replaySchema.parse(await post("dead-letters/sets", {}));
+  const { id } = await call(stack.url, "POST /ops/dead-letters/sets", {});
   const expected = { became: { unsent: 3 }, alreadyProcessed: 0 };
   assertObjectMatch((await outcomeOf(stack, id))[0] ?? {}, expected);
-  await post(`replays/${id}/start`, { ratePerSecond: 10 });
+  await call(stack.url, `POST /ops/replays/${id}/start`, { ratePerSecond: 10 });
+  const wanted = { "failed again": 1, skipped: 1, processed: 1 };
   await eventually("what each comes to", async () => {
-    assertEquals((await outcomeOf(stack, id))[0]?.became, { "failed again": 1, skipped: 1, processed: 1 });
+    assertEquals((await outcomeOf(stack, id))[0]?.became, wanted);
     return true;
   });
   const states = await sql`select state from dead_letters order by id`;
@@ -175,14 +165,11 @@ Deno.test("replayOptions() names what is wrong with the flags", () => {
 
 Deno.test("deno task replay ends with 1 where the API refuses, or is another's, and with 64 for a value that it names", async () => {
   const errors = [{ field: "consumer", detail: "must be one of payments" }];
+  const invalid = { detail: "Not valid.", errors };
   const answers: [Response, code: number, err: string][] = [
     [new Response("<html>"), 1, "is http://127.0.0.1:"],
     [Response.json({ detail: "Too old to replay." }, { status: 422 }), 1, "Too old to replay.\n"],
-    [
-      Response.json({ detail: "Not valid.", errors }, { status: 400 }),
-      64,
-      "consumer must be one of payments",
-    ],
+    [Response.json(invalid, { status: 400 }), 64, "consumer must be one of payments"],
   ];
   for (const [answer, code, err] of answers) {
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => answer);

@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
+import { ask, call } from "../../specs/support/http.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { shareTestSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
@@ -12,10 +13,9 @@ Deno.test("deno task story tells a refund in the words of GET /orders/:id/timeli
   const none = await runTask("story", [url]);
   assertEquals([none.code, none.err], [1, "There is no order yet.\n"]);
 
-  const response = await fetch(`${stack.url}/ops/scenarios/enrollment-failure`, { method: "POST" });
-  const { id } = await response.json();
+  const { id } = await call(stack.url, "POST /ops/scenarios/enrollment-failure");
   const text = await eventually("the whole story", async () => {
-    const story = await (await fetch(`${stack.url}/orders/${id}/timeline?as=story`)).text();
+    const story: string = await call(stack.url, `GET /orders/${id}/timeline?as=story`);
     return story.includes("published notification.sent") && story.includes("REFUNDED") ? story : null;
   });
   for (const title of ["An order was placed", "Payments charged the card", "Payments gave the money back"]) {
@@ -30,7 +30,5 @@ Deno.test("deno task story tells a refund in the words of GET /orders/:id/timeli
   }
   const unknown = await runTask("story", ["ffffffff", url]);
   assertEquals([unknown.code, unknown.err], [1, 'No order is named "ffffffff".\n']);
-  const poem = await fetch(`${stack.url}/orders/${id}/timeline?as=poem`);
-  await poem.body?.cancel();
-  assertEquals(poem.status, 400);
+  assertEquals((await ask(stack.url, `GET /orders/${id}/timeline?as=poem`)).status, 400);
 });

@@ -143,6 +143,6 @@ grant select (event_id, consumer, first_seen_at, due_at), delete on delayed_retr
 grant select (event_id, consumer, event_type, fingerprint, is_malformed, state, resolved_at) on dead_letters
   to orderflow_retention;
 grant select (consumer, type, bound_since) on reconciliation_cursors to orderflow_retention;
-grant select (id, state, created_at), delete on replays to orderflow_retention;
-grant select (replay_id, position), delete on replay_events to orderflow_retention;
+grant select (id, state, created_at, finished_at), delete on replays to orderflow_retention;
+grant select (replay_id, position, event_id, result, settled_at), delete on replay_events to orderflow_retention;
 grant select (id), delete on operations to orderflow_retention;

@@ -95,6 +95,7 @@ import {
   readOutcome,
   readWaitingMessages,
   recordReplayProgress,
+  republishEvent,
   startReplay,
   takeUpLetters,
 } from "../../ops/replays.ts";
@@ -329,6 +330,7 @@ const OPS = (topology: Topology): Statements => ({
   readOutcome: (sql) => readOutcome(sql, NIL),
   prepareReplay: (sql) =>
     prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
+  republishEvent: (sql) => republishEvent(sql, NIL, bindingsOf(topology)),
   listReplays: (sql) => listReplays(sql, { limit: 1 }),
   findReplay: (sql) => findReplay(sql, NIL),
   listReplayEvents: (sql) => listReplayEvents(sql, NIL, { limit: 1, after: 0 }),
