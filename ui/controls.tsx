@@ -5,6 +5,7 @@
  */
 import type { ComponentProps } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import type { MessageJson } from "../shared/ops/answers.ts";
 import { formatAge, formatTime } from "./format.ts";
 import { Icon, type IconName } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
@@ -35,12 +36,17 @@ export function ViewLink({ to, ...others }: ViewLinkProps) {
   return <a href={formatView({ ...view, ...to })} {...others} />;
 }
 
-/** Leads to an event, or to the dead letter that became of it. */
-export function MessageLink(
-  { type, eventId, deadLetterId }: Readonly<Record<"type" | "eventId" | "deadLetterId", string | null>>,
-) {
+type Message = Pick<MessageJson, "type" | "eventId" | "deadLetterId" | "consumer">;
+
+/** Leads to an event, or to the dead letter that became of it, and says to whom it goes. */
+export function MessageLink({ type, eventId, deadLetterId, consumer }: Message) {
   const opens = deadLetterId ? { letter: deadLetterId } : { event: eventId };
-  return <ViewLink to={{ set: null, ...opens }}>{type ?? "unreadable"}</ViewLink>;
+  return (
+    <>
+      <ViewLink to={{ set: null, ...opens }}>{type ?? "unreadable"}</ViewLink>
+      <small class="muted">{consumer}</small>
+    </>
+  );
 }
 
 /** A labelled field. Without a `value` it keeps its own, which its form has by its name. */

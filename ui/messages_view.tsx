@@ -97,18 +97,18 @@ export function MessagesView() {
             </Notice>
           )}
           {value.groups.length > 0 && <Groups groups={value.groups} />}
-          {list === "dead"
+          {list === "dead" && value.messages.length > 0
             ? <Letters key={key} messages={value.messages} />
             : <Table caption={name} columns={COLUMNS} rows={value.messages} empty={NONE} />}
+          <div class="card-foot">
+            <span class="muted">{freshness(isStale || problem !== null, isStill)}</span>
+            {cursor && (
+              <Button look="quiet accent" icon="left" onClick={() => navigate({ cursor: "" })}>Newest</Button>
+            )}
+            {value.nextCursor && <ViewLink to={{ cursor: value.nextCursor }}>Older messages</ViewLink>}
+          </div>
         </div>
       )}
-      <div class="card-foot">
-        <span class="muted">{freshness(isStale || problem !== null, isStill)}</span>
-        {cursor && (
-          <Button look="quiet accent" icon="left" onClick={() => navigate({ cursor: "" })}>Newest</Button>
-        )}
-        {value?.nextCursor && <ViewLink to={{ cursor: value.nextCursor }}>Older messages</ViewLink>}
-      </div>
     </section>
   );
 }
@@ -158,12 +158,7 @@ function Filters() {
 const NONE = "No message is here that matches.";
 
 const COLUMNS: readonly Column<MessageJson>[] = [
-  ["Message", (message) => (
-    <>
-      <MessageLink {...message} />
-      <small class="muted">{message.consumer}</small>
-    </>
-  )],
+  ["Message", (message) => <MessageLink {...message} />],
   ["State", (message) => <MessageState message={message} />],
   ["Order", ({ orderId }) => orderId ? <OrderLink id={orderId} /> : <span class="muted">unknown</span>],
   ["Since", ({ sinceAt }) => <When at={sinceAt} />],
@@ -199,15 +194,15 @@ function Letters({ messages }: Pick<Listing, "messages">) {
       onChange={({ currentTarget }) => choose(letters, currentTarget.checked)}
     />
   );
-  const column: Column<MessageJson> = ["Chosen", ({ deadLetterId, type, orderId }) => {
-    return deadLetterId &&
-      choice([deadLetterId], `Choose ${type ?? "unreadable"} of order ${orderId ?? "unknown"}`);
-  }];
-  if (messages.length === 0) {
+  const chosenOne: Column<MessageJson> = ["Message", (message) => {
+    const { deadLetterId, type, orderId } = message;
+    const label = `Choose ${type ?? "unreadable"} of order ${orderId ?? "unknown"}`;
     return (
-      <p class="empty">No dead letter is here. What consumers give up on is kept until somebody decides.</p>
+      <>
+        {deadLetterId && choice([deadLetterId], label)} <MessageLink {...message} />
+      </>
     );
-  }
+  }];
   return (
     <>
       <div class="card-foot actions">
@@ -216,7 +211,7 @@ function Letters({ messages }: Pick<Listing, "messages">) {
           Send again or discard{ids.length > 0 ? `: ${counted(ids.length, "letter")}…` : " all that match…"}
         </PrepareButton>
       </div>
-      <Table caption="Dead" columns={[column, ...COLUMNS]} rows={messages} />
+      <Table caption="Dead" columns={[chosenOne, ...COLUMNS.slice(1)]} rows={messages} />
     </>
   );
 }

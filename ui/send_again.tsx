@@ -204,7 +204,6 @@ function Decide({ set, onDone }: { readonly set: ReplayJson; readonly onDone: ()
 
 const EVENTS: readonly Column<ReplayEventJson>[] = [
   ["Message", (message) => <MessageLink {...message} />],
-  ["To", ({ consumer }) => consumer],
   ["Order", ({ orderId }) => orderId && <OrderLink id={orderId} />],
   ["Became", ({ became, processed, error }) => {
     return became === "unsent" ? `expected: ${processed ? "absorbed" : "processed"}` : error ?? became;

@@ -7,7 +7,8 @@ import {
   type ReplayRow,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import { connect } from "../../shared/sql/connect.ts";
+import { connect, transaction } from "../../shared/sql/connect.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { insertPublished, ORDER, type PublishedEventOptions } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -244,4 +245,24 @@ Deno.test("what became of a set is looked up by event, however many letters its 
   } finally {
     await sql.end();
   }
+});
+
+Deno.test("a cancel waits for a sending that is under way for longer than a statement waits for a lock", async () => {
+  await using db = await testSchema();
+  await created(db);
+  const { app, prepare } = appOn(db);
+  const { id } = await prepare({ type: "order.created" });
+  let cancelling: Response | Promise<Response> | undefined;
+  await transaction(db.sql, async (tx) => {
+    await tx`select from replays for update`; // as who sends does
+    cancelling = app.request(`/ops/replays/${id}/cancel`, { method: "POST" });
+    await eventually("the cancel to have waited for 2 s", async () => {
+      const [waiting] = await db.sql`
+        select from pg_stat_activity where wait_event_type = 'Lock' and query like '%update replays%'
+          and query_start < clock_timestamp() - interval '2 seconds' and datname = current_database()`;
+      return waiting !== undefined;
+    });
+  });
+  const response = await cancelling;
+  assertEquals([response?.status, (await response?.json()).state], [200, "CANCELLED"]);
 });

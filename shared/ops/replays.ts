@@ -349,12 +349,19 @@ export async function discardSet(
 /** Why a letter of a set was skipped: it is not open any more, or somebody is dealing with it at this moment. */
 export const GONE = "dealt with by somebody else meanwhile";
 
-/** Ends a set that has not ended; undefined where there is none. What has been sent stays sent. */
+/** How long a cancel waits for a sending that is under way, in milliseconds: the broker has 5 s for that. */
+const CANCEL_WAIT_MS = 6000;
+
+/**
+ * Ends a set that has not ended; undefined where there is none. What has been sent stays sent. In a transaction it waits for
+ * as long as a sending may take.
+ */
 export async function cancelReplay(
   sql: Queryable,
   id: string,
   reason: string,
 ): Promise<ReplayRow | undefined> {
+  await sql`select set_config('lock_timeout', ${String(CANCEL_WAIT_MS)}, true)`;
   const [row] = await sql<ReplayRow[]>`
     update replays set state = 'CANCELLED', reason = ${reason}, due_at = null, finished_at = clock_timestamp()
     where id = ${id} and state in ('PREPARED', 'RUNNING') returning ${columns(sql)}`;

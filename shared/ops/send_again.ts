@@ -155,7 +155,8 @@ async function sortEvents(
   messages: readonly SetMessage[],
   horizon: Date | null,
 ): Promise<Sorted> {
-  const read = await readEventsForPublishing(tx, [...new Set(messages.map(({ eventId }) => eventId))]);
+  const ids = new Set(messages.map(({ eventId }) => eventId));
+  const read = await readEventsForPublishing(tx, [...ids], horizon === null); // older ones retention may be about to delete
   const events = new Map(read.map((event) => [event.id, event]));
   const copies: Copy[] = [];
   const skipped: SettledMessage[] = [];

@@ -90,13 +90,18 @@ export function claimingEvents(
     for update skip locked`;
 }
 
-/** The events `ids` as they are published, without claiming them: to be sent once more to whom they did not reach. */
+/**
+ * The events `ids` as they are published, without claiming them: to be sent once more. With `isKept` retention passes over
+ * them until the transaction ends.
+ */
 export async function readEventsForPublishing(
   sql: Queryable,
   ids: readonly string[],
+  isKept = false,
 ): Promise<ClaimedEvent[]> {
   return await sql<ClaimedEvent[]>`
-    select ${publishedColumns(sql)} from outbox_events where id = any(${uuids(ids)}::text::uuid[])`;
+    select ${publishedColumns(sql)} from outbox_events where id = any(${uuids(ids)}::text::uuid[])
+    ${isKept ? sql`order by id for key share` : sql``}`;
 }
 
 function publishedColumns(sql: Queryable) {

@@ -23,6 +23,7 @@ import { insertPublished } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { keepReplaying, sendDueMessages } from "./replay.ts";
+import { prune } from "./retention.ts";
 
 shareTestSchema();
 
@@ -261,6 +262,33 @@ Deno.test("what is republished goes to the exchange, says so, and keeps the time
     assertEquals(await on.taken(queue.name), [id]);
   }
   assertEquals(await published(), before);
+});
+
+Deno.test("retention passes over an event, however old, that is being republished, and keeps it from then on", async () => {
+  await using on = await stage();
+  const bindings = bindingsOf(on.topology);
+  const data = { orderId: uuidv7(), paymentId: uuidv7(), courseId: uuidv7(), amount: "1.00" };
+  const id = await insertPublished(on.db.sql, "payment.succeeded", data, {
+    at: new Date(Date.now() - 3_600_000),
+  });
+  for (const { consumer } of bindings.filter(({ type }) => type === "payment.succeeded")) {
+    await on.db.sql`insert into processed_events values (${id}, ${consumer}, now())`;
+  }
+  const pruneAll = async (before: Date) => {
+    await prune(on.db.as("orderflow_retention"), { before, bindings, limit: 100 });
+    return (await on.db.sql`select from outbox_events`).count;
+  };
+  await republishEvent(on.db.as("orderflow_ops"), id, bindings);
+  const startedAt = new Date();
+  const left: number[] = [];
+  await sendDueMessages(relayOf(on), {
+    async publish(messages, route, timeoutMs) {
+      left.push(await pruneAll(new Date()));
+      return await on.publisher.publish(messages, route, timeoutMs);
+    },
+  });
+  left.push(await pruneAll(startedAt), await pruneAll(new Date()));
+  assertEquals(left, [1, 1, 0]);
 });
 
 Deno.test("a cancelled replay sends nothing more", async () => {
