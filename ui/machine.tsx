@@ -72,7 +72,7 @@ export function Machine({ beat, children }: MachineProps) {
 function Arrows() {
   const size = { refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse" };
   return (
-    <svg class="arrows" width="0" height="0">
+    <svg class="visually-hidden">
       {["still", "active"].map((look) => (
         <marker
           key={look}

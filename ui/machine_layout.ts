@@ -45,14 +45,7 @@ const COLUMNS = {
   wide: [[1, 86], [107, 154], [281, 78], [385, 92], [531, 204], [763, 196]],
   medium: [[1, 54], [71, 134], [219, 58], [291, 82], [393, 158], [567, 136]],
 } as const;
-const HEADS = [
-  "1 writes",
-  "2 outbox",
-  "3 relay",
-  "4 exchange",
-  "5 a queue each",
-  "6 consumer: a transaction",
-];
+const HEADS = ["1 writes", "2 outbox", "3 relay", "4 exchange", "5 a queue each"];
 const TRUNK = [["api", "API"], ["outbox", "Outbox"], ["relay", "Relay"], ["exchange", "Exchange"]] as const;
 const WIDTHS = { wide: 978, medium: 718, narrow: 340 } as const;
 
@@ -124,6 +117,7 @@ function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): 
     const [[place, name], [x, width]] = [TRUNK[i], columns[i]];
     return { place, title: [name], x, width, y: middle - height / 2, height };
   };
+  const last = shape === "wide" ? "6 consumer: one transaction" : "6 consumer";
   const [right, floor] = [WIDTHS[shape] - 5, bottom + RETURN - 10];
   const back = (from: Box, to: Box) =>
     `M${from.x + from.width} ${centre(from)}H${right}V${floor}H${to.x + to.width / 2}V${under(to)}`;
@@ -132,7 +126,7 @@ function layoutAcross(queues: readonly StoryQueue[], shape: "wide" | "medium"): 
     width: WIDTHS[shape],
     height: bottom + RETURN,
     ...drawing(trunk, pairs, { on: across, into: curve, back }),
-    heads: columns.map(([x], i) => ({ x, y: 12, text: HEADS[i] ?? "" })),
+    heads: columns.map(([x], i) => ({ x, y: 12, text: HEADS[i] ?? last })),
   };
 }
 
