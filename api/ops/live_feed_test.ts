@@ -4,7 +4,7 @@ import { holdPart } from "../../shared/ops/holds.ts";
 import { beat } from "../../shared/process/heartbeat.ts";
 import { type LivePulse, livePulseSchema } from "../../shared/ops/live.ts";
 import { call } from "../../specs/support/http.ts";
-import { ORDER } from "../../specs/support/test_events.ts";
+import { newHeartbeat, ORDER } from "../../specs/support/test_events.ts";
 import { serve, type ServedApp, testApp } from "../../specs/support/test_app.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
@@ -62,16 +62,7 @@ const placeOrder = async ({ url }: ServedApp): Promise<string> => (await call(ur
 Deno.test("GET /ops/live tells at once how everything stands, and a new order or hold without being asked again", async () => {
   await using db = await testSchema();
   await using api = serve(testApp(db));
-  await beat(db.sql, {
-    instance: crypto.randomUUID(),
-    process: "outbox-relay",
-    pid: 7,
-    version: "2.9.6",
-    startedAt: new Date(),
-    lastBatchAt: null,
-    clockAheadMs: null,
-    counts: { published: 3 },
-  });
+  await beat(db.sql, newHeartbeat({ counts: { published: 3 } }));
   await using stream = await open(api);
   const { response } = stream;
   assertEquals([response.status, response.headers.get("cache-control")], [200, "no-store"]);

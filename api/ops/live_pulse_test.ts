@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { livePulseSchema } from "../../shared/ops/live.ts";
+import { newHeartbeat } from "../../specs/support/test_events.ts";
 import type { SeenHeartbeat } from "../../shared/process/heartbeat.ts";
 import {
   buildPulse,
@@ -21,16 +22,9 @@ function heartbeat(
   more: Partial<SeenHeartbeat> = {},
 ): SeenHeartbeat {
   return {
-    instance: "a",
-    process: "outbox-relay",
-    pid: 1,
+    ...newHeartbeat({ instance: "a", startedAt: new Date(START), counts }),
     host: "127.0.0.1",
-    version: "1.2.3",
-    startedAt: new Date(START),
     seenAt: new Date(START + atMs),
-    lastBatchAt: null,
-    clockAheadMs: null,
-    counts,
     ageMs: 0,
     ...more,
   };

@@ -70,14 +70,14 @@ Deno.test("GET /messages has each message once, with where it is, why, and what 
 
 Deno.test("GET /messages goes on behind the 10,000 dead letters that one request looks at, and finds one by its id at once", async () => {
   await using db = await testSchema();
-  const { app } = testApp(db);
+  const { call } = testApp(db);
   await insertDeadLetters(db.sql, [newLetter("first")]);
   await db.sql`
     insert into dead_letters (id, consumer, body, reason, detail, attempts, first_failed_at, last_failed_at)
     select ('ffffffff-ffff-7fff-bfff-' || lpad(n::text, 12, '0'))::uuid, ${CONSUMER}, n::text::bytea, 'r', 'd', 1, now(), now()
     from generate_series(1, 10000) as n`;
   const list = async (query: string): Promise<z.infer<typeof messagesPageSchema>> =>
-    messagesPageSchema.parse(await (await app.request(`/ops/messages?state=dead&${query}`)).json());
+    messagesPageSchema.parse(await call(`GET /ops/messages?state=dead&${query}`));
   const page = await list("consumer=first");
   assertEquals(page.messages, []);
   const { messages: [letter], nextCursor } = await list(`consumer=first&cursor=${page.nextCursor}`);

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
-import { insertHistory } from "../../specs/support/test_events.ts";
+import { insertHistory, newHeartbeat } from "../../specs/support/test_events.ts";
 import { type TestApp, testApp } from "../../specs/support/test_app.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -23,16 +23,7 @@ Deno.test("/ops/status tells of orders, processes, replays under way and faults,
   const subject = testApp(db, { faults: usualTopology(), isBrokerUp: () => true });
   await insertHistory(db.sql, "COMPLETED");
   await insertHistory(db.sql, "REFUNDED");
-  await beat(db.sql, {
-    instance: crypto.randomUUID(),
-    process: "outbox-relay",
-    pid: 7,
-    version: "1.2.3",
-    startedAt: new Date(),
-    lastBatchAt: null,
-    clockAheadMs: null,
-    counts: { published: 3 },
-  });
+  await beat(db.sql, newHeartbeat({ counts: { published: 3 } }));
   await db.sql`update outbox_events set published_at = now(), occurred_at = now()`;
   for (let i = 0; i < 3; i++) await subject.call("POST /ops/replays", { type: "order.created" });
   const [running, cancelled] = await db.sql<{ id: string }[]>`select id from replays order by id`;

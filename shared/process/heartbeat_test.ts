@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { v7 as uuidv7 } from "uuid";
+import { newHeartbeat } from "../../specs/support/test_events.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
@@ -79,19 +79,8 @@ Deno.test("keepBeating() neither fails nor holds up the end of a process whose d
   await sql.end({ timeout: 1 });
 });
 
-function heartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
-  return {
-    instance: uuidv7(),
-    process: "outbox-relay",
-    pid: 7,
-    version: "1.2.3",
-    startedAt: new Date("2026-01-01T00:00:00Z"),
-    lastBatchAt: null,
-    clockAheadMs: null,
-    counts: {},
-    ...more,
-  };
-}
+const heartbeat = (more: Partial<Heartbeat> = {}) =>
+  newHeartbeat({ startedAt: new Date("2026-01-01T00:00:00Z"), ...more });
 
 Deno.test("beat() writes one row for a copy, and then what has changed of it; forgetHeartbeat() takes that row away", async () => {
   await using db = await testSchema();

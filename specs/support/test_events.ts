@@ -12,6 +12,7 @@ import {
   makeEvent,
   type ReceivedEvent,
 } from "../../shared/events.ts";
+import type { Heartbeat } from "../../shared/process/heartbeat.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { Queryable, Sql } from "../../shared/sql/connect.ts";
@@ -101,6 +102,21 @@ export function newRetry(consumer: string, more: Partial<NewRetry> = {}): NewRet
     retries: 2,
     ageMs: 86_400_000,
     delayMs: 0,
+    ...more,
+  };
+}
+
+/** A heartbeat of a relay that has just started, with `more` in the place of what it says. */
+export function newHeartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
+  return {
+    instance: crypto.randomUUID(),
+    process: "outbox-relay",
+    pid: 7,
+    version: "1.2.3",
+    startedAt: new Date(),
+    lastBatchAt: null,
+    clockAheadMs: null,
+    counts: {},
     ...more,
   };
 }
