@@ -27,13 +27,9 @@ Deno.test("each outcome, from the click to its final state on screen, without a 
     await ended(page, status);
     // Its film started by itself, and can be seen to its end.
     await page.getByRole("button", { name: "Pause" }).click();
-    await eventually(
-      "the whole story",
-      async () => await page.locator(".story-rows li").count() >= 7,
-      END_MS,
-    );
-    await page.locator(".story-rows a").last().click();
-    await page.locator(".film-title").getByText("The relay published notification.sent").waitFor();
+    const last = "The relay published notification.sent";
+    await page.locator(".story-rows a").getByText(last).click({ timeout: END_MS });
+    await page.locator(".film-title").getByText(last).waitFor();
     await page.locator(".steps [aria-current]").getByText(status).waitFor();
     await page.getByText("as promised").waitFor();
   }
