@@ -20,7 +20,7 @@ import {
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
-import { CLAIM_SETTINGS, listenForWakeUps, type WakeUp } from "../shared/sql/outbox.ts";
+import { CLAIM_SETTINGS, listenForWakeUps, RELAY_SETTINGS, type WakeUp } from "../shared/sql/outbox.ts";
 import { openSession } from "../shared/sql/session.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
 import { watchFaults } from "./faults/armed.ts";
@@ -88,7 +88,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
 
   const relay = startRelay({
     sql,
-    openSession: () => openSession(DATABASE_URL, session),
+    openSession: () => openSession(DATABASE_URL, { ...session, settings: RELAY_SETTINGS }),
     publisher: () => channels.events,
     route: exchange,
     batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,

@@ -34,6 +34,8 @@ const SETUP_MS = 15_000;
 const HEARTBEAT_S = 3;
 
 const CONNECT_MS = 5000;
+/** What may wait to be written before the client pauses: two full batches of events, so that each leaves as a whole. */
+const WRITE_BYTES = 1 << 20;
 
 /** The wait before the next try, after so many in a row that failed; give or take a fifth. */
 function reconnectDelayMs(failures: number): number {
@@ -113,6 +115,7 @@ async function openModel(text: string, name: string): Promise<ChannelModel> {
   const options = {
     timeout: CONNECT_MS,
     noDelay: true,
+    writableHighWaterMark: WRITE_BYTES,
     clientProperties: { connection_name: `orderflow ${name}` },
     // Decoded here: the client takes each byte of what is not ASCII for a letter.
     ...(url.username ? { credentials: credentials.plain(decode(url.username), decode(url.password)) } : {}),

@@ -1,7 +1,10 @@
-import { assertEquals } from "@std/assert";
-import { type ConfirmChannel, connect } from "amqplib";
+import { assert, assertEquals } from "@std/assert";
+import { type ChannelModel, type ConfirmChannel, connect } from "amqplib";
 import { EventEmitter } from "node:events";
+import { Socket } from "node:net";
 import { testBroker } from "../../specs/support/test_broker.ts";
+import { testLog } from "../../specs/support/test_log.ts";
+import { connectBroker } from "./connection.ts";
 import { createPublisher, type OutgoingMessage, toQueue } from "./publish.ts";
 
 function message(id: string): OutgoingMessage {
@@ -53,5 +56,33 @@ Deno.test("a publisher tells once of a batch with nacks, and not of one that the
   assertEquals([returned.refused.map(({ id }) => id), nacks], [["b"], 0]);
   const nacked = await publisher.publish([message("c"), message("d")], toQueue(queue), 5000);
   assertEquals([nacked.refused.map(({ id }) => id).toSorted(), nacks], [["c", "d"], 1]);
+  await connection.close();
+});
+
+/** Counts what is written to a socket: one system call each. */
+function countWrites(socket: Socket): () => number {
+  let writes = 0;
+  const { _write, _writev } = socket;
+  socket._write = (...args) => (writes++, _write.apply(socket, args));
+  socket._writev = (...args) => (writes++, _writev?.apply(socket, args));
+  return () => writes;
+}
+
+Deno.test("a batch leaves the process as a whole, and a single message at once", async () => {
+  await using broker = await testBroker();
+  const { promise, resolve } = Promise.withResolvers<ConfirmChannel>();
+  const setup = async (model: ChannelModel) => resolve(await model.createConfirmChannel());
+  const connection = await connectBroker({ url: broker.url, name: "test", log: testLog, setup });
+  const channel = await promise;
+  const socket = "stream" in channel.connection && channel.connection.stream;
+  assert(socket instanceof Socket, "the client keeps its socket elsewhere now: see sendTogether");
+  const { queue } = await channel.assertQueue("", { exclusive: true });
+  const publisher = createPublisher(channel);
+  const writes = countWrites(socket);
+  const batch = Array.from({ length: 1000 }, (_, i) => ({ ...message(String(i)), body: "x".repeat(500) }));
+  const { confirmed } = await publisher.publish(batch, toQueue(queue), 5000);
+  assertEquals([confirmed.length, writes()], [1000, 1]);
+  await publisher.publish([message("alone")], toQueue(queue), 5000);
+  assertEquals([writes(), socket.writableCorked], [2, 0]);
   await connection.close();
 });

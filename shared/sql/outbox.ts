@@ -67,6 +67,12 @@ export interface ClaimedEvent {
 export const CLAIM_SETTINGS = { ...KEYED_SETTINGS, enable_sort: "off", enable_bitmapscan: "off" } as const;
 
 /**
+ * Those of the sessions that claim and mark, and do nothing else. The planner would plan each mark anew, for its number of
+ * ids: a fifth of the database's time for batches of three (284 µs an event, and 214 with this).
+ */
+export const RELAY_SETTINGS = { ...CLAIM_SETTINGS, plan_cache_mode: "force_generic_plan" } as const;
+
+/**
  * The statement that claims up to `limit` unpublished events that are due: those never tried by their ids, then those
  * whose backoff is over. The claim is the rows' lock, so it ends with the transaction, however that ends; other relays
  * skip locked rows and take the next ones. With `after`, only events that were never tried and have a higher id: quick

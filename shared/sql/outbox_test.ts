@@ -4,12 +4,12 @@ import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { connect, type Sql } from "./connect.ts";
 import {
-  CLAIM_SETTINGS,
   claimingEvents,
   createWakeUps,
   firstIdOf,
   markingPublished,
   markingRefused,
+  RELAY_SETTINGS,
   timeOfId,
 } from "./outbox.ts";
 import { findEvent, hurryEvent } from "../ops/lists.ts";
@@ -95,7 +95,7 @@ Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 publishe
            case when n % 3 = 2 then now() + interval '1 hour' else '-infinity' end
     from generate_series(1, 20000) as n`;
   // Without statistics: they may have been taken while the outbox was empty, and must not matter.
-  const sql = connect(db.url, { name: "test", role: "orderflow_relay", max: 1, settings: CLAIM_SETTINGS });
+  const sql = connect(db.url, { name: "test", role: "orderflow_relay", max: 1, settings: RELAY_SETTINGS });
   try {
     const [row] = await sql`
       explain (analyze, costs off, timing off, summary off, format json)
@@ -112,7 +112,7 @@ Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 publishe
 
 Deno.test("claimingEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
   await using db = await testSchema();
-  const options = { name: "test", role: "orderflow_relay", settings: CLAIM_SETTINGS } as const;
+  const options = { name: "test", role: "orderflow_relay", settings: RELAY_SETTINGS } as const;
   const relay = connect(db.url, { ...options, max: 1 });
   const other = db.as("orderflow_ops");
   try {

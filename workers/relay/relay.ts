@@ -100,7 +100,7 @@ function aloneAtFault(outcome: PublishOutcome): PublishOutcome {
 export interface RelayOptions {
   /** A pool with `CLAIM_SETTINGS`, for looks that nobody has woken the relay for. */
   readonly sql: Sql;
-  /** Opens a session with `CLAIM_SETTINGS`, one for each lane. The relay closes them. */
+  /** Opens a session with `RELAY_SETTINGS`, one for each lane. The relay closes them. */
   readonly openSession: () => Session;
   /** Null while there is no connection, or the broker takes nothing. */
   readonly publisher: () => Publisher | null;
