@@ -1,0 +1,16 @@
+/**
+ * Logs two lines, and ends as its argument says.
+ *
+ * @module
+ */
+import { startLog } from "../log.ts";
+
+const log = await startLog("test", { level: "info", format: "pretty" });
+log.info("First", { n: 1 });
+log.info("Second");
+const [end] = Deno.args;
+if (end === "throw") throw new Error("thrown");
+if (end === "reject") Promise.reject(new Error("rejected"));
+if (end === "exit") Deno.exit(3);
+if (end === "killed after a warning") log.warning("Third");
+if (end?.startsWith("killed")) Deno.kill(Deno.pid, "SIGKILL");
