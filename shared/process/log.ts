@@ -22,6 +22,7 @@ export const ONE_BY_ONE = 4;
  * next process by now, where there are few cores: 1.2 of 26 ms from POST to COMPLETED at rest.
  */
 const WAIT_MS = 25;
+/** Lines that may wait: more of them are written, and hold up what they hold up. */
 const MAX_WAITING = 100;
 /** Such a line leaves at once, and all that waits leaves ahead of it. */
 const URGENT: ReadonlySet<LogLevel> = new Set(["warning", "error", "fatal"]);
