@@ -51,24 +51,26 @@ export async function startLog(
   return getLogger(["orderflow", process]);
 }
 
+/** A line is made at once, by what is true then, and one that cannot be made is lost alone. */
 function writeSoon(format: (record: LogRecord) => string): (record: LogRecord) => void {
   const encoder = new TextEncoder();
-  let waiting: LogRecord[] = [];
+  let waiting: string[] = [];
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   function flush(): void {
     clearTimeout(timer);
     timer = undefined;
-    const lines = waiting.map(format).join("");
+    const lines = encoder.encode(waiting.join(""));
     waiting = [];
-    writeWhole(encoder.encode(lines));
+    writeWhole(lines);
   }
 
   for (const end of ["unload", "error", "unhandledrejection"]) globalThis.addEventListener(end, flush);
   return (record) => {
-    waiting.push(record);
+    waiting.push(format(record));
     if (URGENT.has(record.level) || waiting.length >= MAX_WAITING) return flush();
-    timer ??= setTimeout(flush, WAIT_MS);
+    if (timer !== undefined) return;
+    timer = setTimeout(flush, WAIT_MS);
     Deno.unrefTimer(timer); // the end flushes, too
   };
 }
@@ -87,8 +89,7 @@ function shown(value: unknown): string {
 function writeWhole(lines: Uint8Array): void {
   try {
     for (let at = 0; at < lines.length;) at += Deno.stdout.writeSync(lines.subarray(at));
-  } catch (error) {
-    // Whoever reads the log is gone, or too slow. That is no reason to stop charging and enrolling.
-    if (!(error instanceof Deno.errors.BrokenPipe) && !(error instanceof Deno.errors.WouldBlock)) throw error;
+  } catch {
+    // Whoever reads the log is gone or too slow, or the disk is full. That is no reason to stop charging and enrolling.
   }
 }

@@ -15,6 +15,7 @@ Deno.test("whatever ends a process, its lines are written, but for the last mome
   const both = ["info    First  n=1", "info    Second"];
   const cases = [
     ["return", both],
+    ["goes on", both], // without the line that could not be made
     ["throw", both],
     ["reject", both],
     ["exit", both],
@@ -22,4 +23,12 @@ Deno.test("whatever ends a process, its lines are written, but for the last mome
     ["killed", []], // so they do wait, and hold up nobody
   ] as const;
   await Promise.all(cases.map(async ([end, lines]) => assertEquals(await linesOf(end), lines, end)));
+});
+
+const isLinux = Deno.build.os === "linux"; // which has a device that is always full
+
+Deno.test("a process goes on where its log cannot be written", { ignore: !isLinux }, async () => {
+  const args = ["-c", 'exec "$0" run -q -A --no-check "$1" "goes on" > /dev/full', Deno.execPath(), SCRIPT];
+  const { code, stderr } = await new Deno.Command("/bin/sh", { args, stdin: "null" }).output();
+  assertEquals([code, new TextDecoder().decode(stderr)], [0, "went on\n"]);
 });

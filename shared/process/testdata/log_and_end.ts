@@ -9,6 +9,11 @@ const log = await startLog("test", { level: "info", format: "pretty" });
 log.info("First", { n: 1 });
 log.info("Second");
 const [end] = Deno.args;
+if (end === "goes on") {
+  log.info("None", { n: 3n });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  console.error("went on");
+}
 if (end === "throw") throw new Error("thrown");
 if (end === "reject") Promise.reject(new Error("rejected"));
 if (end === "exit") Deno.exit(3);
