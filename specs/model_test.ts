@@ -8,7 +8,6 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { assert, assertEquals } from "@std/assert";
-import { redriveLetters } from "../api/ops/dead_letters.ts";
 import { createOrderPlacer } from "../api/place_orders.ts";
 import { aboutOf, ageOf, deadLetterOf, type Delivery, receive, retryOf } from "../shared/broker/message.ts";
 import { toExchange } from "../shared/broker/publish.ts";
@@ -23,6 +22,7 @@ import {
   republishEvent,
   startReplay,
 } from "../shared/ops/replays.ts";
+import { redriveLetters } from "../shared/ops/send_again.ts";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { messageOf } from "../shared/process/errors.ts";
 import type { Logger } from "../shared/process/log.ts";
@@ -475,7 +475,9 @@ async function redrive(world: World): Promise<number> {
     world.failures.set(key, isDue || isWaiting ? Infinity : 0);
   }
   const { publisher } = world.broker;
-  await transaction(world.as("orderflow_ops"), (tx) => redriveLetters(tx, publisher, { set: {} }));
+  await transaction(world.as("orderflow_ops"), async (tx) => {
+    return await redriveLetters(tx, publisher, (await prepareLetters(tx, {})).id);
+  });
   return letters.length;
 }
 
@@ -495,8 +497,8 @@ async function prepareOne(world: World, choice: Of<typeof wanted>): Promise<void
   const filter = { ...which, ...(consumer ? { consumer } : {}) };
   const ops = world.as("orderflow_ops");
   const horizon = await readHorizon(ops, RETENTION_DAYS);
-  const prepared = await prepareReplay(ops, { filter, bindings: world.bindings, horizon });
-  if (prepared.kind === "prepared") world.prepared.push(prepared.replay.id);
+  const { replay } = await prepareReplay(ops, filter, world.bindings, horizon);
+  if (replay) world.prepared.push(replay.id);
 }
 
 async function replayOne(world: World): Promise<void> {

@@ -5,7 +5,6 @@
  */
 import { z } from "zod";
 import type { Binding } from "../../shared/broker/connection.ts";
-import type { OutgoingMessage, Publisher } from "../../shared/broker/publish.ts";
 import { idSchema, parseEvent } from "../../shared/events.ts";
 import {
   deadLetterSchema,
@@ -13,14 +12,12 @@ import {
   discardedSchema,
   letterGroupsSchema,
   preparedReplaySchema,
-  type RedrivenJson,
   redrivenSchema,
 } from "../../shared/ops/answers.ts";
 import {
   type DeadLetterRow,
   findDeadLetter,
   groupLetters,
-  keepEdit,
   LETTER_STATES,
   type LetterSelection,
   listDeadLetters,
@@ -28,14 +25,12 @@ import {
 import {
   discardSet,
   findReplay,
-  GONE,
   instantSchema,
   prepareLetters,
   type ReplayRow,
-  takeUpLetters,
 } from "../../shared/ops/replays.ts";
-import { ALREADY_PROCESSED, sendNext } from "../../shared/ops/send_again.ts";
-import { type Queryable, type Sql, type Transaction, transaction } from "../../shared/sql/connect.ts";
+import { type Edit, MAX_LETTERS, redriveLetters } from "../../shared/ops/send_again.ts";
+import { type Queryable, type Sql, transaction } from "../../shared/sql/connect.ts";
 import {
   type App,
   byId,
@@ -53,12 +48,8 @@ import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import type { OpsDeps } from "./operations.ts";
 import { NO_SET, preparedSet, setOr404, setProblem } from "./replays.ts";
 
-/** Letters that one request deals with at most; more are for the next one. */
-const MAX_LETTERS = 1000;
 /** Ids in one request at most: as many as a page of the list has. */
 const MAX_LETTER_IDS = 100;
-/** When the relay goes on with a set that somebody redrives by requests, and has left, in milliseconds. */
-const HAND_OVER_MS = 10_000;
 
 /** Postgres' text cannot hold a NUL, nor its JSON half a character. */
 const text = z.string({ error: "must be a text" })
@@ -112,29 +103,24 @@ const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter s
 export function deadLetterRoutes(
   { opsSql, publisher, bindings, record }: Pick<OpsDeps, "opsSql" | "publisher" | "bindings" | "record">,
 ): App {
-  const redrive = async (c: RequestContext, wanted: Redrive) => {
+  const redrive = async (c: RequestContext, set: string | LetterSelection, edited?: Edit) => {
     const broker = publisher();
     if (!broker) {
       throw unavailable("The broker cannot be reached at the moment; every letter stays open. Try again.");
     }
     return await transaction(opsSql, async (tx) => {
-      const answer = await redriveLetters(tx, broker, wanted);
-      const { refused, setId, ...counts } = answer;
-      const { filter } = await setOr404(tx, setId);
-      const subject = {
-        setId,
-        filter,
-        ...counts,
-        refused: refused.length,
-        isEdited: wanted.edited !== undefined,
-      };
+      const { id: setId, filter } = await setOf(tx, set);
+      const outcome = await redriveLetters(tx, broker, setId, edited);
+      if (!outcome) throw setProblem(await findReplay(tx, setId));
+      const counts = { ...outcome, refused: outcome.refused.length };
+      const subject = { setId, filter, ...counts, isEdited: edited !== undefined };
       await record(tx, c, { action: "redrive", subject });
-      return answer;
+      return { setId, ...outcome };
     });
   };
   const discard = (c: RequestContext, set: string | LetterSelection, because: string) =>
     transaction(opsSql, async (tx) => {
-      const { id: setId, filter } = await setOf(tx, set, MAX_LETTERS);
+      const { id: setId, filter } = await setOf(tx, set);
       const outcome = await discardSet(tx, setId, because);
       if (!outcome) throw setProblem(await findReplay(tx, setId));
       await record(tx, c, { action: "discard", subject: { setId, filter, ...outcome }, because });
@@ -188,7 +174,7 @@ export function deadLetterRoutes(
         },
         answers: [json(200, "What became of them.", redrivenSchema)],
         refusals: { ...BROKER_AWAY, ...SET_REFUSALS },
-        handle: async ({ c, body }) => await redrive(c, { set: chosen(await body()) }),
+        handle: async ({ c, body }) => await redrive(c, chosen(await body())),
       },
     ),
     route("POST /discard", "discardDeadLetters", "Discard all open letters that match, or those of a set", {
@@ -226,7 +212,7 @@ export function deadLetterRoutes(
         const letter = await openOr409(opsSql, id);
         const { body: text } = await body();
         const edited = text === undefined ? undefined : editOf(letter, text, bindings);
-        return await redrive(c, { set: { ids: [id] }, edited });
+        return await redrive(c, { ids: [id] }, edited);
       },
     }),
     route("POST /:id/discard", "discardDeadLetter", "Discard a letter", {
@@ -254,8 +240,8 @@ function chosen({ setId, ...selection }: z.infer<z.ZodObject<typeof setOrSelecti
 }
 
 /** The set of letters with this id, or a new one of those that match now. */
-async function setOf(sql: Queryable, set: string | LetterSelection, limit: number): Promise<ReplayRow> {
-  if (typeof set !== "string") return await prepareLetters(sql, set, limit);
+async function setOf(sql: Queryable, set: string | LetterSelection): Promise<ReplayRow> {
+  if (typeof set !== "string") return await prepareLetters(sql, set, MAX_LETTERS);
   const known = await setOr404(sql, set);
   if (known.action !== "REPLAY" && known.action !== "REPUBLISH") return known;
   throw new HttpProblem(409, "This is a set of events, not of letters.");
@@ -275,8 +261,6 @@ async function openOr409(sql: Sql, id: string): Promise<DeadLetterRow> {
   );
 }
 
-type Edit = Pick<OutgoingMessage, "type" | "correlationId"> & { readonly body: string };
-
 /** A body that is sent in the place of a letter's; throws a 400 where that would be another event, or none. */
 function editOf({ eventId, consumer }: DeadLetterRow, body: string, bindings: readonly Binding[]): Edit {
   const wrong = (detail: string) => invalid("body", [[["body"], detail]]);
@@ -287,42 +271,4 @@ function editOf({ eventId, consumer }: DeadLetterRow, body: string, bindings: re
   const takes = bindings.filter((binding) => binding.consumer === consumer).map(({ type }) => type);
   if (!takes.includes(event.type)) throw wrong(`${consumer} takes ${takes.join(", ") || "nothing"} alone`);
   return { body, type: event.type, correlationId: event.correlationId };
-}
-
-/** Which letters are redriven. */
-export interface Redrive {
-  /** A set's id, or a selection, which is frozen now. */
-  readonly set: string | LetterSelection;
-  /** What is sent in the place of the one letter's own body. */
-  readonly edited?: Edit | undefined;
-}
-
-/**
- * Redrives up to 1,000 open letters, or as many of a set, each to its own consumer's queue and to nobody else. A letter
- * is closed once the broker has its message; what the broker does not take stays open. What is left of a set is for the
- * next call; the relay goes on with it where none comes.
- */
-export async function redriveLetters(
-  tx: Transaction,
-  publisher: Publisher,
-  { set, edited }: Redrive,
-): Promise<RedrivenJson> {
-  const { id: setId } = await setOf(tx, set, MAX_LETTERS);
-  const due = await takeUpLetters(tx, setId);
-  if (!due) throw setProblem(await findReplay(tx, setId));
-  const options = { publisher, size: MAX_LETTERS, isPatient: false, dueInMs: HAND_OVER_MS, edited };
-  const { progress, settled } = await sendNext(tx, due, options);
-  const unsent = settled.flatMap(({ letterId, error }) => letterId && error ? [{ id: letterId, error }] : []);
-  const redriven = settled.length - unsent.length;
-  const [letter] = settled;
-  if (edited && redriven === 1 && letter?.letterId) await keepEdit(tx, letter.letterId, edited.body);
-  const countOf = (why: string) => unsent.filter(({ error }) => error === why).length;
-  return {
-    setId,
-    redriven,
-    alreadyProcessed: countOf(ALREADY_PROCESSED),
-    refused: unsent.filter(({ error }) => error !== GONE && error !== ALREADY_PROCESSED),
-    gone: countOf(GONE),
-    left: due.total - progress.sent,
-  };
 }

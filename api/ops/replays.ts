@@ -98,18 +98,14 @@ export function replayRoutes(
         }
         const horizon = await readHorizon(opsSql, retentionDays);
         if (filter.from && new Date(filter.from) < horizon) throw tooOld(`from is ${filter.from}`, horizon);
-        const prepared = await prepareReplay(opsSql, { filter, bindings, horizon });
-        if (prepared.kind === "too old") {
-          throw tooOld(`the oldest event that matches is of ${prepared.oldest.toISOString()}`, horizon);
-        }
-        if (prepared.kind === "too many") {
-          throw new HttpProblem(
-            422,
-            `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give ` +
-              "a type, a consumer, or a shorter time, and replay the rest after it.",
-          );
-        }
-        return await preparedSet(c, opsSql, prepared.replay);
+        const { replay, oldest } = await prepareReplay(opsSql, filter, bindings, horizon);
+        if (oldest) throw tooOld(`the oldest event that matches is of ${oldest.toISOString()}`, horizon);
+        if (replay) return await preparedSet(c, opsSql, replay);
+        throw new HttpProblem(
+          422,
+          `More than ${MAX_REPLAY_MESSAGES} messages match, which is the most that one replay has. Narrow it: give ` +
+            "a type, a consumer, or a shorter time, and replay the rest after it.",
+        );
       },
     }),
     route("GET /", "listReplays", "Replays, newest first", {

@@ -8,14 +8,7 @@ import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";
 import type { Binding } from "../broker/connection.ts";
-import {
-  type Queryable,
-  rowset,
-  type Sql,
-  type Statement,
-  storableText,
-  transaction,
-} from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql, type Statement, transaction } from "../sql/connect.ts";
 import { firstIdOf } from "../sql/outbox.ts";
 import type { ReplayEventJson, ReplayJson, ReplayOutcome, Row } from "./answers.ts";
 import { type LetterSelection, matchingLetters } from "./dead_letters.ts";
@@ -63,10 +56,6 @@ export const replayRateSchema = z.number({ error: RATE_ERROR }).int({ error: RAT
   .min(1, { error: "must be at least 1" })
   .max(MAX_REPLAY_RATE, { error: `must be at most ${MAX_REPLAY_RATE}` });
 
-/** The states of a replay: written down, being sent, all sent, or ended before that. */
-export const REPLAY_STATES = ["PREPARED", "RUNNING", "DONE", "CANCELLED"] as const;
-export type ReplayState = (typeof REPLAY_STATES)[number];
-
 /** Events and their consumers in one set at most. */
 export const MAX_REPLAY_MESSAGES = 100_000;
 /** Dead letters in one set at most. */
@@ -81,34 +70,22 @@ const CLOCK_SLACK_MS = 3_600_000;
 /** A frozen set. It has one message for each dead letter, or for each event and consumer that is to get it. */
 export type ReplayRow = Row<ReplayJson>;
 
-/** Which events to send again to whom; `horizon` is the oldest instant of which the inbox remembers everything. */
-export interface ReplayRequest {
-  readonly filter: ReplayFilter;
-  /** Who is to get which types of event. */
-  readonly bindings: readonly Binding[];
-  readonly horizon: Date;
-}
-
-/** What came of preparing: the replay, or why nothing was written down. */
-export type Prepared =
-  | { readonly kind: "prepared"; readonly replay: ReplayRow }
-  | { readonly kind: "too many" }
-  | { readonly kind: "too old"; readonly oldest: Date };
-
 /**
  * Writes down which messages a replay consists of, in the order of the events' ids, as one statement sees them: what is
- * published later is not in it. Only published events count. Sends nothing.
+ * published later is not in it. Only published events count; `bindings` say who is to get which types of event. Sends
+ * nothing. Nothing is written down where one event is older than `horizon`, the oldest instant of which the inbox remembers
+ * everything: then the answer has the `oldest`; or where there are too many messages: then it has neither.
  */
 export async function prepareReplay(
   sql: Sql,
-  { filter, bindings, horizon }: ReplayRequest,
-): Promise<Prepared> {
+  filter: ReplayFilter,
+  bindings: readonly Binding[],
+  horizon: Date,
+): Promise<Frozen> {
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
     const isTooOld = tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
-    const frozen = await freeze(tx, "REPLAY", filter, matchedEvents(tx, filter, bindings, isTooOld));
-    if (frozen.oldest) return { kind: "too old", oldest: frozen.oldest };
-    return frozen.replay ? { kind: "prepared", replay: frozen.replay } : { kind: "too many" };
+    return await freeze(tx, "REPLAY", filter, matchedEvents(tx, filter, bindings, isTooOld));
   });
 }
 
@@ -122,12 +99,8 @@ export async function republishEvent(
   bindings: readonly Binding[],
 ): Promise<ReplayRow | undefined> {
   const filter = { eventId };
-  const { replay } = await freeze(
-    sql,
-    "REPUBLISH",
-    filter,
-    matchedEvents(sql, filter, bindings, sql`false`),
-  );
+  const matched = matchedEvents(sql, filter, bindings, sql`false`);
+  const { replay } = await freeze(sql, "REPUBLISH", filter, matched);
   return replay && await startReplay(sql, replay.id, MAX_REPLAY_RATE);
 }
 
@@ -169,8 +142,19 @@ export async function prepareLetters(
   return replay;
 }
 
-/** Writes a set down unless it has too many messages, or one that is too old: then it answers with the oldest. */
-async function freeze(sql: Queryable, action: ReplayRow["action"], filter: object, matched: Statement) {
+/** A set that was written down, or the time of the oldest event where that is too old. */
+interface Frozen {
+  readonly replay: ReplayRow | undefined;
+  readonly oldest: Date | null;
+}
+
+/** Writes a set down unless it has too many messages, or one that is too old. */
+async function freeze(
+  sql: Queryable,
+  action: ReplayRow["action"],
+  filter: object,
+  matched: Statement,
+): Promise<Frozen> {
   const id = uuidv7();
   const [outcome] = await sql<{ oldest: Date | null }[]>`
     with matched as materialized (${matched}),
@@ -213,7 +197,7 @@ export async function listReplays(
   { limit, before, state }: {
     readonly limit: number;
     readonly before?: string | undefined;
-    readonly state?: ReplayState | undefined;
+    readonly state?: ReplayRow["state"];
   },
 ): Promise<ReplayRow[]> {
   return await sql<ReplayRow[]>`
@@ -288,7 +272,8 @@ export async function readOutcome(sql: Queryable, id: string): Promise<ReplayOut
 /** How long a set waits to be started. */
 const PREPARED_HOURS = 24;
 
-function isFresh(sql: Queryable): Statement {
+/** Whether a set waits to be started, and has not expired. */
+export function isFresh(sql: Queryable): Statement {
   return sql`state = 'PREPARED' and created_at > now() - make_interval(hours => ${PREPARED_HOURS}::int)`;
 }
 
@@ -298,19 +283,6 @@ export async function startReplay(sql: Queryable, id: string, rate: number): Pro
     update replays
     set state = 'RUNNING', rate = ${rate}, started_at = clock_timestamp(), due_at = clock_timestamp()
     where id = ${id} and ${isFresh(sql)} returning ${columns(sql)}`;
-  return row;
-}
-
-/**
- * Starts a set of letters as `startReplay`, or goes on with one that runs, for the transaction's own sending: its lock keeps
- * the relay off until then. Undefined where there is no such set.
- */
-export async function takeUpLetters(sql: Queryable, id: string): Promise<DueReplay | undefined> {
-  const [row] = await sql<DueReplay[]>`
-    update replays set state = 'RUNNING', rate = coalesce(rate, ${MAX_REPLAY_RATE}), due_at = clock_timestamp(),
-      started_at = coalesce(started_at, clock_timestamp())
-    where id = ${id} and action = 'REDRIVE' and (${isFresh(sql)} or state = 'RUNNING')
-    returning ${dueColumns(sql)}`;
   return row;
 }
 
@@ -376,105 +348,10 @@ function columns(sql: Queryable) {
     finished_at as "finishedAt"`;
 }
 
-/** How long until the next messages of any running set are due, in milliseconds, 0 for now; null where none runs. */
-export async function nextReplayDueInMs(sql: Queryable): Promise<number | null> {
-  const [row] = await sql<{ dueInMs: number }[]>`
-    select ceil(extract(epoch from greatest(due_at - clock_timestamp(), interval '0')) * 1000)::int as "dueInMs"
-    from replays where state = 'RUNNING' order by due_at limit 1`;
-  return row?.dueInMs ?? null;
-}
-
-/** A running set. `rate` is per second, at most; `retryCount` are failed tries in a row. */
-export interface DueReplay extends Pick<ReplayRow, "id" | "action" | "total" | "sent" | "skipped"> {
-  readonly rate: number;
-  readonly retryCount: number;
-}
-
-/**
- * Claims the running set that has been due the longest. The claim is the row's lock, so it ends with the transaction,
- * however that ends, and two relays never send from one set at once. Undefined where none is due and free.
- */
-export async function claimDueReplay(sql: Queryable): Promise<DueReplay | undefined> {
-  const [row] = await sql<DueReplay[]>`
-    select ${dueColumns(sql)} from replays
-    where state = 'RUNNING' and due_at <= clock_timestamp()
-    order by due_at limit 1
-    for update skip locked`;
-  return row;
-}
-
-function dueColumns(sql: Queryable) {
-  return sql`id, action, total, sent, skipped, rate, retry_count as "retryCount"`;
-}
-
 /** The oldest instant of which the inbox remembers everything, by the database's clock. */
 export async function readHorizon(sql: Queryable, retentionDays: number): Promise<Date> {
   const [row] = await sql<{ horizon: Date }[]>`
     select now() - make_interval(days => ${retentionDays}::int) as horizon`;
   if (!row) throw new Error("Cannot tell the time: the database answered with no row");
   return row.horizon;
-}
-
-/** A message that is to be sent. `repeats` are those that its consumer has absorbed; null: it lacks the event. */
-export interface SetMessage {
-  readonly position: number;
-  readonly eventId: string;
-  readonly letterId: string | null;
-  readonly consumer: string;
-  readonly repeats: number | null;
-}
-
-/** Up to `limit` messages of the set `id` that are still to be sent, in the order of the set. */
-export async function readWaitingMessages(sql: Queryable, id: string, limit: number): Promise<SetMessage[]> {
-  return await sql<SetMessage[]>`
-    select m.position, m.event_id as "eventId", m.letter_id as "letterId", m.consumer, p.duplicates as repeats
-    from replay_events m
-    left join processed_events p on p.event_id = m.event_id and p.consumer = m.consumer
-    where m.replay_id = ${id} and m.settled_at is null order by m.position limit ${limit}`;
-}
-
-/** How a set stands after a try; `error` is null where the try went well. */
-export type ReplayProgress =
-  & Pick<DueReplay, "sent" | "skipped" | "retryCount">
-  & { readonly error: string | null }
-  & (
-    | { readonly state: "RUNNING"; readonly dueInMs: number }
-    | { readonly state: "DONE" }
-    | { readonly state: "CANCELLED"; readonly reason: string }
-  );
-
-/** A message that has been dealt with: sent, where `error` is null, or skipped because of that. */
-export type SettledMessage = SetMessage & { readonly error: string | null };
-
-/**
- * Writes down how the set `id`, claimed in this transaction, stands, and what was done with some of its messages: as of the
- * transaction's beginning, which is before they were sent. The first 500 characters of an error are kept.
- */
-export async function recordReplayProgress(
-  sql: Queryable,
-  id: string,
-  settled: readonly SettledMessage[],
-  progress: ReplayProgress,
-): Promise<void> {
-  const { state, sent, skipped, retryCount } = progress;
-  const error = progress.error === null ? null : storableText(progress.error); // the broker's words
-  const dueInMs = progress.state === "RUNNING" ? progress.dueInMs : null;
-  const reason = progress.state === "CANCELLED" ? storableText(progress.reason) : null;
-  const rows = settled.map(({ position, repeats, error }) => {
-    return { position, repeats, error: error === null ? null : storableText(error) };
-  });
-  await sql`
-    with settled as (
-      update replay_events m
-      set settled_at = now(), result = case when s.error is null then 'SENT' else 'SKIPPED' end,
-          error = left(s.error, 500), repeats_before = s.repeats
-      from jsonb_to_recordset(${rowset(rows)}::text::jsonb) as s (position int, repeats int, error text)
-      where m.replay_id = ${id} and m.position = s.position
-    )
-    update replays
-    set state = ${state}, sent = ${sent}, skipped = ${skipped}, retry_count = ${retryCount},
-        last_error = coalesce(left(${error}, 500), last_error), reason = left(${reason}, 500),
-        due_at = clock_timestamp() + ${dueInMs}::float8 * interval '1 millisecond',
-        finished_at = case when ${state} = 'RUNNING' then null else clock_timestamp() end
-    where id = ${id}`;
 }

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
-import { claimDueReplay, nextReplayDueInMs, readHorizon } from "../../shared/ops/replays.ts";
-import { paceOf, sendNext } from "../../shared/ops/send_again.ts";
+import { readHorizon } from "../../shared/ops/replays.ts";
+import { claimDueReplay, nextReplayDueInMs, paceOf, sendNext } from "../../shared/ops/send_again.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
@@ -65,10 +65,8 @@ export async function sendDueMessages(
   return await transaction(sql, async (tx) => {
     const set = await claimDueReplay(tx);
     if (!set) return null;
-    const { size } = paceOf(set.rate);
-    const horizon = await readHorizon(tx, retentionDays);
-    const events = { exchange, horizon };
-    const { progress } = await sendNext(tx, set, { publisher, size, events, isPatient: true });
+    const relay = { exchange, horizon: await readHorizon(tx, retentionDays) };
+    const { progress } = await sendNext(tx, set, { publisher, size: paceOf(set.rate).size, relay });
     return { replayId: set.id, progress };
   });
 }

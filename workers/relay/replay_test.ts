@@ -7,7 +7,6 @@ import { REPUBLISHED_HEADER } from "../../shared/broker/message.ts";
 import { createPublisher, type Publisher, toExchange } from "../../shared/broker/publish.ts";
 import {
   cancelReplay,
-  type DueReplay,
   findReplay,
   MAX_REPLAY_RATE,
   prepareReplay,
@@ -15,7 +14,7 @@ import {
   republishEvent,
   startReplay,
 } from "../../shared/ops/replays.ts";
-import { MAX_REPLAY_TRIES, paceOf, progressAfter, type ReplayTry } from "../../shared/ops/send_again.ts";
+import { type DueReplay, MAX_REPLAY_TRIES, paceOf, progressAfter } from "../../shared/ops/send_again.ts";
 import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
@@ -82,10 +81,10 @@ async function started(
   rate = MAX_REPLAY_RATE,
 ): Promise<string> {
   const sql = db.as("orderflow_ops");
-  const prepared = await prepareReplay(sql, { filter, bindings: bindingsOf(topology), horizon: horizon() });
-  if (prepared.kind !== "prepared") throw new Error(prepared.kind);
-  await startReplay(sql, prepared.replay.id, rate);
-  return prepared.replay.id;
+  const { replay } = await prepareReplay(sql, filter, bindingsOf(topology), horizon());
+  assert(replay);
+  await startReplay(sql, replay.id, rate);
+  return replay.id;
 }
 
 /** What a relay sends with. */
@@ -332,37 +331,39 @@ Deno.test("paceOf() puts no more than the rate into any second, however long eac
   }));
 });
 
-const replay: DueReplay = {
-  id: "r",
-  action: "REPLAY",
-  total: 6,
-  sent: 2,
-  skipped: 1,
-  rate: 20,
-  retryCount: 3,
-};
-
-const tried = (more: Partial<ReplayTry> = {}): ReplayTry => {
-  return { taken: 0, skipped: 0, more: true, error: null, ...more };
-};
-
-Deno.test("progressAfter() goes on at the replay's pace, and is done when nothing is left to send", () => {
-  const well = { retryCount: 0, error: null };
-  const next = progressAfter(replay, tried({ taken: 2, skipped: 1 }), 0.5);
-  assertEquals(next, { ...well, state: "RUNNING", sent: 5, skipped: 2, dueInMs: 100 });
-  const last = progressAfter(replay, tried({ taken: 3, skipped: 1, more: false }), 0.5);
-  assertEquals(last, { ...well, state: "DONE", sent: 6, skipped: 2 });
-  const gone = progressAfter(replay, tried({ more: false }), 0.5);
-  assertEquals(gone, { ...well, state: "DONE", sent: 6, skipped: 5 });
-});
-
-Deno.test("progressAfter() tries again later what was not taken, and ends after so many tries without any progress", () => {
-  const failed = tried({ error: "NO_ROUTE" });
-  const some = progressAfter(replay, { ...failed, taken: 1 }, 0.5);
-  const wait = { state: "RUNNING", sent: 3, skipped: 1, retryCount: 1, error: "NO_ROUTE", dueInMs: 500 };
-  assertEquals<unknown>(some, wait);
-  const none = progressAfter(replay, failed, 0.5);
-  assertEquals<unknown>(none, { ...wait, sent: 2, retryCount: 4, dueInMs: 32_000 });
-  const last = progressAfter({ ...replay, retryCount: MAX_REPLAY_TRIES - 1 }, failed, 0.5);
-  assertEquals([last.state, last.sent], ["CANCELLED", 2]);
+Deno.test("progressAfter() goes on at the set's pace, tries again later what was not taken, and ends without any progress", () => {
+  const set: DueReplay = {
+    id: "r",
+    action: "REPLAY",
+    total: 6,
+    sent: 2,
+    skipped: 1,
+    rate: 20,
+    retryCount: 3,
+  };
+  const tried = { taken: 0, skipped: 0, hasMore: true, error: null, everyMs: 100 };
+  const on = {
+    state: "RUNNING",
+    sent: 2,
+    skipped: 1,
+    retryCount: 0,
+    error: null,
+    reason: null,
+    dueInMs: 100,
+  };
+  const error = "NO_ROUTE";
+  const ended = { state: "CANCELLED", reason: "given up after 8 tries in a row: NO_ROUTE", dueInMs: null };
+  const cases: [set: Partial<DueReplay>, tried: object, progress: object][] = [
+    [{}, { taken: 2, skipped: 1 }, { sent: 5, skipped: 2 }],
+    [{}, { taken: 3, skipped: 1, hasMore: false }, { state: "DONE", sent: 6, skipped: 2, dueInMs: null }],
+    [{}, { taken: 1, error }, { sent: 3, retryCount: 1, error, dueInMs: 500 }],
+    [{}, { error }, { retryCount: 4, error, dueInMs: 32_000 }],
+    [{ retryCount: MAX_REPLAY_TRIES - 1 }, { error }, { ...ended, retryCount: MAX_REPLAY_TRIES, error }],
+  ];
+  for (const [before, what, progress] of cases) {
+    assertEquals<unknown>(progressAfter({ ...set, ...before }, { ...tried, ...what }, 0.5), {
+      ...on,
+      ...progress,
+    });
+  }
 });

@@ -84,21 +84,23 @@ import { findPayments, insertingPayments, markingRefunded } from "../payments.ts
 import { type Inbox, once, ownConsumer, type WritingRows } from "../inbox.ts";
 import {
   cancelReplay,
-  claimDueReplay,
   discardSet,
   findReplay,
   listReplayEvents,
   listReplays,
-  nextReplayDueInMs,
   prepareLetters,
   prepareReplay,
   readOutcome,
-  readWaitingMessages,
-  recordReplayProgress,
   republishEvent,
   startReplay,
-  takeUpLetters,
 } from "../../ops/replays.ts";
+import {
+  claimDueReplay,
+  nextReplayDueInMs,
+  readWaitingMessages,
+  recordReplayProgress,
+  takeUpLetters,
+} from "../../ops/send_again.ts";
 import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { readFacts } from "../../ops/timeline.ts";
@@ -126,7 +128,15 @@ const fault = {
   correlationId: null,
   delayMs: null,
 } as const;
-const ENDED = { state: "DONE", sent: 0, skipped: 0, retryCount: 0, error: null } as const;
+const ENDED = {
+  state: "DONE",
+  sent: 0,
+  skipped: 0,
+  retryCount: 0,
+  error: null,
+  reason: null,
+  dueInMs: null,
+} as const;
 const target = { consumers: ["a"], correlationIds: ["c"] };
 
 /** A statement of `once` whose row is written, with what is told of it: an event of `type`, whatever its data. */
@@ -328,8 +338,7 @@ const OPS = (topology: Topology): Statements => ({
   readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
   recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
   readOutcome: (sql) => readOutcome(sql, NIL),
-  prepareReplay: (sql) =>
-    prepareReplay(sql, { filter: { orderId: NIL }, bindings: bindingsOf(topology), horizon: NOW }),
+  prepareReplay: (sql) => prepareReplay(sql, { orderId: NIL }, bindingsOf(topology), NOW),
   republishEvent: (sql) => republishEvent(sql, NIL, bindingsOf(topology)),
   listReplays: (sql) => listReplays(sql, { limit: 1 }),
   findReplay: (sql) => findReplay(sql, NIL),
