@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
-import { connect } from "amqplib";
-import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
-import { createPublisher } from "../../shared/broker/publish.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
+import { openWire } from "../../shared/broker/testdata/wire.ts";
 import type { LetterGroupJson, OperationJson, ReplayEventJson } from "../../shared/ops/answers.ts";
 import { claimOpenLetters } from "../../shared/ops/dead_letters.ts";
 import { cancelReplay, discardSet, prepareLetters } from "../../shared/ops/replays.ts";
@@ -20,12 +19,9 @@ shareTestSchema();
 async function stage() {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(await testSchema());
-  const { url, topology } = resources.use(await testBroker());
-  const model = await connect(url);
-  resources.defer(() => model.close());
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, topology);
-  const publisher = createPublisher(channel);
+  const broker = resources.use(await testBroker());
+  const { channel, publisher } = resources.use(await openWire(broker));
+  const { topology } = broker;
   const owned = resources.move();
   const get = (queue: string) => channel.get(queue, { noAck: true });
   return {

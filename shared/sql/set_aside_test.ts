@@ -2,17 +2,15 @@ import { assert, assertEquals } from "@std/assert";
 import { eventually } from "../../specs/support/eventually.ts";
 import { newLetter, newRetry } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { claimOpenLetters, findDeadLetter, listDeadLetters } from "../ops/dead_letters.ts";
 import { transaction } from "./connect.ts";
 import {
   claimDueRetries,
-  countWaitingRetries,
   createSetAside,
   insertDeadLetters,
   insertRetries,
   markRetriesSent,
   patternOf,
-  postponeRetries,
-  readNextDue,
 } from "./set_aside.ts";
 
 shareTestSchema();
@@ -28,35 +26,6 @@ Deno.test("patternOf() leaves of a detail what it has in common with others of i
     ["a".repeat(300), "a".repeat(200)],
   ];
   for (const [detail, pattern] of cases) assertEquals(patternOf(detail), pattern);
-});
-
-Deno.test("insertRetries() keeps events with their past until they are due, and the relay claims those that are", async () => {
-  await using db = await testSchema();
-  const [due, notYet] = [newRetry(consumer, { retries: 1 }), newRetry(consumer, { delayMs: 60_000 })];
-  await insertRetries(db.as("orderflow_payments"), [due, notYet]);
-  const relay = db.as("orderflow_relay");
-  const claimed = await claimDueRetries(relay, 10);
-  assertEquals(claimed.map((row) => ({ ...row, body: new TextDecoder().decode(row.body), ageMs: 0 })), [{
-    consumer: due.consumer,
-    eventId: due.eventId,
-    eventType: due.eventType,
-    correlationId: due.correlationId,
-    traceparent: due.traceparent,
-    tracestate: null,
-    body: new TextDecoder().decode(due.body),
-    retries: 1,
-    ageMs: 0,
-  }]);
-  await markRetriesSent(relay, claimed);
-  assertEquals((await claimDueRetries(relay, 10)).length, 0);
-  const nextMs = await readNextDue(relay);
-  assert(nextMs !== null && nextMs > 0 && nextMs <= 60_000, String(nextMs));
-  assertEquals(
-    await countWaitingRetries(db.as("orderflow_ops")).then((rows) => rows.map((row) => ({ ...row }))),
-    [
-      { consumer: notYet.consumer, count: 1 },
-    ],
-  );
 });
 
 Deno.test("insertRetries() keeps one row of an event: the higher count while it waits, what its message says once it was sent", async () => {
@@ -80,8 +49,9 @@ Deno.test("insertRetries() keeps one row of an event: the higher count while it 
 
 Deno.test("claimDueRetries() takes no more bytes at once than a relay can hold, and nothing that another one has claimed", async () => {
   await using db = await testSchema();
-  const retries = [1, 2, 3].map(() => newRetry(consumer, { body: new Uint8Array(9 << 20) }));
-  for (const retry of retries) await insertRetries(db.sql, [retry]);
+  for (let n = 0; n < 3; n++) {
+    await insertRetries(db.sql, [newRetry(consumer, { body: new Uint8Array(9 << 20) })]);
+  }
   const relay = db.as("orderflow_relay");
   await transaction(relay, async (tx) => {
     const mine = await claimDueRetries(tx, 1);
@@ -91,33 +61,64 @@ Deno.test("claimDueRetries() takes no more bytes at once than a relay can hold, 
   assertEquals((await claimDueRetries(relay, 10)).length, 2);
 });
 
-Deno.test("postponeRetries() makes due later what the broker did not take", async () => {
-  await using db = await testSchema();
-  const relay = db.as("orderflow_relay");
-  const one = newRetry(consumer);
-  assertEquals(await readNextDue(relay), null);
-  await insertRetries(db.sql, [one]);
-  await postponeRetries(relay, [one], 60_000);
-  assertEquals((await claimDueRetries(relay, 10)).length, 0);
-  assert((await readNextDue(relay) ?? 0) > 0);
-});
-
 Deno.test("countSuspect() counts per consumer and body, until uncountSuspect() takes it back or clearSuspect() forgets it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_payments");
   const [payments, orders] = [createSetAside(sql, "payments"), createSetAside(sql, "orders")];
   const [body, other] = [new Uint8Array([0, 255, 1]), new Uint8Array([0, 255, 2])];
-  assertEquals(await payments.countSuspect(body), 1);
-  assertEquals(await payments.countSuspect(body), 2);
+  const count = async () => [await payments.countSuspect(body), await payments.countSuspect(other)];
+  assertEquals(await count(), [1, 1]);
   assertEquals(await orders.countSuspect(body), 1);
-  assertEquals(await payments.countSuspect(other), 1);
+  assertEquals(await count(), [2, 2]);
   await payments.uncountSuspect(body);
-  assertEquals(await payments.countSuspect(body), 2);
-  await payments.uncountSuspect(other);
-  assertEquals(await payments.countSuspect(other), 1);
+  assertEquals(await count(), [2, 3]);
   await payments.clearSuspect(body);
-  assertEquals(await payments.countSuspect(body), 1);
-  assertEquals(await payments.countSuspect(other), 2);
+  assertEquals(await count(), [1, 4]);
+  await payments.uncountSuspect(body);
+  assertEquals(await count(), [1, 5]);
+});
+
+/** A letter of a message that is no event. */
+const letter = (body: Uint8Array, more: Parameters<typeof newLetter>[1] = {}) =>
+  newLetter("payments", { eventId: null, attempts: 1, body, ...more });
+
+Deno.test("insertDeadLetters() keeps a body byte for byte, with the trace of the message that came first, and counts one that comes again", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_payments");
+  const body = new Uint8Array([0, 255, 254, 34, 92, 10]);
+  const first = letter(body, { traceparent: "00-a" });
+  await insertDeadLetters(sql, [first, first, letter(body, { consumer: "orders" })]);
+  await insertDeadLetters(sql, [letter(body, { traceparent: "00-b", reason: "later", detail: "\0 at 0" })]);
+  const rows = await db
+    .sql`select id, consumer, attempts, reason, detail, body from dead_letters order by consumer`;
+  assertEquals(rows.map(({ consumer, attempts, reason, detail }) => [consumer, attempts, reason, detail]), [
+    ["orders", 1, "retries exhausted", "timed out"],
+    ["payments", 2, "later", "\u{FFFD} at 0"],
+  ]);
+  for (const { body: kept } of rows) assertEquals(new Uint8Array(kept), body);
+  const claimed = await claimOpenLetters(db.as("orderflow_ops"), [rows[1]?.id]);
+  assertEquals(claimed.map(({ traceparent }) => traceparent), ["00-a"]);
+});
+
+Deno.test("lists and claims read no more than a bound, however large the letters are", async () => {
+  await using db = await testSchema();
+  const sql = db.as("orderflow_ops");
+  const large = [1, 2, 3].map((n) => new Uint8Array(9 << 20).fill(n));
+  for (const body of large) await insertDeadLetters(db.sql, [letter(body)]);
+  await insertDeadLetters(db.sql, [letter(new Uint8Array([4]), { cutFrom: 20 << 20 })]);
+  const listed = await listDeadLetters(sql, { limit: 10 });
+  assertEquals(listed.map(({ body, bodyBytes }) => [body.length, bodyBytes]), [
+    [1, 20 << 20],
+    ...large.map(() => [4096, 9 << 20]),
+  ]);
+  assertEquals((await findDeadLetter(sql, listed[1]?.id ?? ""))?.body.length, 1 << 20);
+  const claimed = await claimOpenLetters(sql, listed.map(({ id }) => id));
+  assertEquals(claimed.map(({ body, isCut }) => [body?.[0], isCut]), [
+    [1, false],
+    [2, false],
+    [undefined, false],
+    [undefined, true],
+  ]);
 });
 
 Deno.test("insertDeadLetters() writes in one order, so that two copies that keep the same letters cannot lock each other out", async () => {

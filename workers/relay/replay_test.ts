@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { REPUBLISHED_HEADER } from "../../shared/broker/message.ts";
-import { createPublisher, type Publisher, toExchange } from "../../shared/broker/publish.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
+import { openWire } from "../../shared/broker/testdata/wire.ts";
 import {
   cancelReplay,
   findReplay,
@@ -15,7 +15,6 @@ import {
   startReplay,
 } from "../../shared/ops/replays.ts";
 import { type DueReplay, MAX_REPLAY_TRIES, paceOf, progressAfter } from "../../shared/ops/send_again.ts";
-import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { insertPublished, type PublishedEventOptions } from "../../specs/support/test_events.ts";
@@ -32,13 +31,9 @@ const DAYS = 14;
 async function stage() {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(await testSchema());
-  const { url, topology } = resources.use(await testBroker());
-  const model = await connect(url);
-  resources.defer(() => model.close());
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, topology);
-  const publisher = createPublisher(channel);
-  const exchange = toExchange(topology.exchange, CONSUMED_TYPES);
+  const broker = resources.use(await testBroker());
+  const { channel, publisher, route: exchange } = resources.use(await openWire(broker));
+  const { topology } = broker;
   const relay = { sql: db.as("orderflow_relay"), exchange, retentionDays: DAYS };
   const owned = resources.move();
   return {
