@@ -1,13 +1,12 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { insertHistory } from "../../specs/support/test_events.ts";
 import { runTask } from "../../specs/support/run_task.ts";
-import { migrate } from "../../shared/sql/migrate.ts";
-import { testDatabase } from "../../specs/support/test_postgres.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { writeEnvFile } from "../dev/services.ts";
-import { fetchDirectly, shellWord } from "./ops_api.ts";
+import { UsageError } from "./command.ts";
+import { ApiError, fetchDirectly, opsApi, shellWord } from "./ops_api.ts";
 import { figures, systemStatus } from "./testdata/statuses.ts";
 
 shareTestSchema();
@@ -15,10 +14,14 @@ shareTestSchema();
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const TOKEN = "a-token-of-enough-characters";
 
+/** A server on a free port of this machine. */
+const serve = (handler: Deno.ServeHandler, hostname = "127.0.0.1") =>
+  Deno.serve({ hostname, port: 0, onListen: () => {} }, handler);
+
 /** An API that tells nothing but a state whose version is `name`; `tokens` are those that it was sent. */
 function fakeApi(name: string) {
   const tokens: (string | null)[] = [];
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+  const server = serve((request) => {
     tokens.push(request.headers.get("authorization"));
     return Response.json({ ...systemStatus(figures({ deadLetters: { somebody: 1 } })), version: name });
   });
@@ -48,17 +51,12 @@ async function runningHome(variables: Record<string, string>) {
 Deno.test("each task finds the system of its ORDERFLOW_HOME, or what the environment names", async () => {
   await using first = fakeApi("first");
   await using second = fakeApi("second");
-  await using one = await testSchema();
-  await using two = await testDatabase();
-  await migrate(two.url, { roles: true });
-  await insertHistory(one.sql, "COMPLETED");
-  const at = ({ port }: typeof first, url: string) => ({
-    ORDERFLOW_API_URL: `http://127.0.0.1:${port}`,
-    DATABASE_URL: url,
-  });
-  await using h1 = await runningHome({ ...at(first, one.url), OPS_TOKEN: TOKEN });
-  await using h2 = await runningHome(at(second, two.url));
-  for (const [{ folder }, version, orders] of [[h1, "first", 1], [h2, "second", 0]] as const) {
+  await using db = await testSchema();
+  await insertHistory(db.sql, "COMPLETED");
+  const at = ({ port }: typeof first) => ({ ORDERFLOW_API_URL: `http://127.0.0.1:${port}` });
+  await using h1 = await runningHome({ ...at(first), DATABASE_URL: db.url, OPS_TOKEN: TOKEN });
+  await using h2 = await runningHome(at(second));
+  for (const [{ folder }, version] of [[h1, "first"], [h2, "second"]] as const) {
     const status = await told("status", { ORDERFLOW_HOME: folder });
     assertEquals(status.version, version);
     const advice = status.attention?.find((line) => line.includes("1 dead letter")) ?? "";
@@ -66,8 +64,8 @@ Deno.test("each task finds the system of its ORDERFLOW_HOME, or what the environ
       advice,
       `ORDERFLOW_HOME='${folder}' deno task redrive --consumer=somebody --dry-run`,
     );
-    assertEquals((await told("audit", { ORDERFLOW_HOME: folder })).orders, orders);
   }
+  assertEquals((await told("audit", { ORDERFLOW_HOME: h1.folder })).orders, 1);
   assertEquals([first.tokens, second.tokens], [[`Bearer ${TOKEN}`], [null]]);
   // What somebody says in the environment goes before what is written down.
   const given = { ORDERFLOW_HOME: h1.folder, ORDERFLOW_API_URL: `http://127.0.0.1:${second.port}` };
@@ -81,23 +79,37 @@ Deno.test("each task finds the system of its ORDERFLOW_HOME, or what the environ
 Deno.test("a task never asks this machine through the proxy of HTTP_PROXY: the token is nobody else's", async () => {
   await using api = fakeApi("direct");
   let proxied = 0;
-  const proxy = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
-    return Response.json(proxied++);
-  });
+  await using proxy = serve(() => Response.json(proxied++));
   const at = `http://127.0.0.1:${proxy.addr.port}`;
   const env = { OPS_TOKEN: TOKEN, HTTP_PROXY: at, http_proxy: at, ALL_PROXY: at, DENO_NO_UPDATE_CHECK: "1" };
   for (const host of ["127.0.0.1", "localhost"]) {
     const { out, err } = await runTask("status", ["--json", `--url=http://${host}:${api.port}`], { env });
     assertStringIncludes(out, '"version":"direct"', err);
   }
-  await proxy.shutdown();
   assertEquals([proxied, api.tokens], [0, [`Bearer ${TOKEN}`, `Bearer ${TOKEN}`]]);
 });
 
+Deno.test("a refusal of the API is told in its words, and a value that it names is a wrong usage; another's answer is none", async () => {
+  const invalid = {
+    detail: "Not valid.",
+    errors: [{ field: "consumer", detail: "must be one of payments" }],
+  };
+  const answers: [Response, kind: typeof ApiError | typeof UsageError, message: string][] = [
+    [new Response("<html>"), ApiError, "is http://127.0.0.1:"],
+    [Response.json({ detail: "Too old to replay." }, { status: 422 }), ApiError, "Too old to replay."],
+    [Response.json(invalid, { status: 400 }), UsageError, "consumer must be one of payments"],
+  ];
+  await using server = serve(() => answers[0]?.[0] ?? Response.error());
+  const { ask } = opsApi(`http://127.0.0.1:${server.addr.port}`, 5000);
+  for (; answers[0]; answers.shift()) {
+    const [, kind, message] = answers[0];
+    await assertRejects(() => ask(z.object({ id: z.string() }), "/ops/replays", "POST", {}), kind, message);
+  }
+});
+
 Deno.test("fetchDirectly() reaches this machine over IPv6 as well", async () => {
-  const server = Deno.serve({ hostname: "::1", port: 0, onListen: () => {} }, () => new Response("direct"));
+  await using server = serve(() => new Response("direct"), "::1");
   assertEquals((await fetchDirectly(`http://[::1]:${server.addr.port}/`, {})).text, "direct");
-  await server.shutdown();
 });
 
 Deno.test("shellWord() leaves a plain word as it is, and puts any other in quotes", () => {
