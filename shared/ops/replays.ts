@@ -84,8 +84,7 @@ export async function prepareReplay(
 ): Promise<Frozen> {
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
-    const isTooOld = tx`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})`;
-    return await freeze(tx, "REPLAY", filter, matchedEvents(tx, filter, bindings, isTooOld));
+    return await freezeEvents(tx, "REPLAY", filter, bindings, horizon);
   });
 }
 
@@ -98,25 +97,26 @@ export async function republishEvent(
   eventId: string,
   bindings: readonly Binding[],
 ): Promise<ReplayRow | undefined> {
-  const filter = { eventId };
-  const matched = matchedEvents(sql, filter, bindings, sql`false`);
-  const { replay } = await freeze(sql, "REPUBLISH", filter, matched);
+  const { replay } = await freezeEvents(sql, "REPUBLISH", { eventId }, bindings, null);
   return replay && await startReplay(sql, replay.id, MAX_REPLAY_RATE);
 }
 
-function matchedEvents(
+async function freezeEvents(
   sql: Queryable,
+  action: "REPLAY" | "REPUBLISH",
   filter: ReplayFilter,
   bindings: readonly Binding[],
-  isTooOld: Statement,
-): Statement {
+  horizon: Date | null,
+): Promise<Frozen> {
   const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
-  return sql`
+  const isTooOld = horizon ? sql`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})` : sql`false`;
+  const matched = sql`
     select e.id, null::uuid as letter_id, b.consumer, case when ${isTooOld} then e.occurred_at end as too_old
     from outbox_events e
     join jsonb_to_recordset(${rowset(wanted)}::text::jsonb) as b (consumer text, type text) using (type)
     where e.published_at is not null ${matching(sql, filter)}
     order by e.id, b.consumer limit ${MAX_REPLAY_MESSAGES + 1}`;
+  return await freeze(sql, action, filter, matched);
 }
 
 /**
@@ -130,14 +130,10 @@ export async function prepareLetters(
 ): Promise<ReplayRow> {
   const { ids, ...others } = selection;
   const filter = { ...others, ...ids && { ids: ids.join(" ") } };
-  const { replay } = await freeze(
-    sql,
-    "REDRIVE",
-    filter,
-    sql`
-      select coalesce(event_id, id) as id, id as letter_id, consumer, null::timestamptz as too_old from dead_letters
-      where state = 'OPEN' ${matchingLetters(sql, selection)} order by dead_letters.id limit ${limit}`,
-  );
+  const matched = sql`
+    select coalesce(event_id, id) as id, id as letter_id, consumer, null::timestamptz as too_old from dead_letters
+    where state = 'OPEN' ${matchingLetters(sql, selection)} order by dead_letters.id limit ${limit}`;
+  const { replay } = await freeze(sql, "REDRIVE", filter, matched);
   if (!replay) throw new Error("Cannot write a set of dead letters down: the database answered with no row");
   return replay;
 }

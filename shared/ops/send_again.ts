@@ -176,12 +176,6 @@ interface Copy {
   readonly outgoing: OutgoingMessage;
 }
 
-/** Those to be sent, and those that are not sent any more, each with why. */
-interface Sorted {
-  readonly copies: readonly Copy[];
-  readonly skipped: readonly SettledMessage[];
-}
-
 /** What is sent in the place of a letter's own body. */
 export type Edit = Pick<OutgoingMessage, "type" | "correlationId"> & { readonly body: string };
 
@@ -246,11 +240,7 @@ export async function sendNext(
  * Events are sent as they stand in the outbox, each once for all of its consumers where there is no `horizon`: they are
  * republished. Those that were pruned, or are older than that, are skipped.
  */
-async function sortEvents(
-  tx: Transaction,
-  messages: readonly SetMessage[],
-  horizon: Date | null,
-): Promise<Sorted> {
+async function sortEvents(tx: Transaction, messages: readonly SetMessage[], horizon: Date | null) {
   const ids = new Set(messages.map(({ eventId }) => eventId));
   const read = await readEventsForPublishing(tx, [...ids], horizon === null); // older ones retention may be about to delete
   const events = new Map(read.map((event) => [event.id, event]));
@@ -278,11 +268,7 @@ const CUT =
  * nothing; one whose body was cut stays open; one that somebody else holds is theirs. What there is too much of for one
  * transaction is left for the next one.
  */
-async function sortLetters(
-  tx: Transaction,
-  messages: readonly SetMessage[],
-  edited: Edit | undefined,
-): Promise<Sorted> {
+async function sortLetters(tx: Transaction, messages: readonly SetMessage[], edited?: Edit) {
   const ids = messages.map(({ letterId }) => letterId ?? "");
   const letters = new Map((await claimOpenLetters(tx, ids)).map((letter) => [letter.id, letter]));
   const copies: Copy[] = [];
@@ -302,7 +288,7 @@ async function sortLetters(
   return { copies, skipped };
 }
 
-function whyNotSent(letter: ClaimedLetter | undefined, edited: Edit | undefined): string | null {
+function whyNotSent(letter: ClaimedLetter | undefined, edited?: Edit): string | null {
   if (!letter) return GONE;
   if (letter.processed) return ALREADY_PROCESSED;
   return letter.isCut && !edited ? CUT : null;

@@ -45,13 +45,7 @@ export async function fetchDirectly(
   return { status: response.status, text: await response.text() };
 }
 
-/** A question to `path`, such as `/ops/replays`; its answer is what `schema` makes of the JSON. */
-export type AskOps = <T>(
-  schema: z.core.$ZodType<T>,
-  path: string,
-  method?: "POST",
-  body?: object,
-) => Promise<T>;
+export type AskOps = ReturnType<typeof opsApi>["ask"];
 
 /**
  * The API of the running system, or the one at the `given` URL, which is asked with the token of `OPS_TOKEN` where that is
@@ -68,9 +62,15 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
   const running = runningApi(); // a wrong configuration is told of whatever is given
   const url = given ?? running;
 
-  const ask: AskOps = async (schema, path, method = undefined, body = undefined) => {
+  /** Asks a question to `path`, such as `/ops/replays`; its answer is what `schema` makes of the JSON. */
+  async function ask<T>(
+    schema: z.core.$ZodType<T>,
+    path: string,
+    method: "GET" | "POST" = "GET",
+    body?: object,
+  ): Promise<T> {
     const { status, text } = await fetchDirectly(`${url}${path}`, {
-      method: method ?? "GET",
+      method,
       body: body ? JSON.stringify(body) : null,
       headers: {
         "user-agent": "deno task", // by which what operators did is told apart
@@ -85,9 +85,8 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
     if (status >= 300) throw refusal(status, json);
     const { success, data } = z.safeParse(schema, json);
     if (success) return data;
-    const question = `${method ?? "GET"} ${path}`;
-    throw new ApiError(status, `${question} gave no such answer as expected: is ${url} OrderFlow?`);
-  };
+    throw new ApiError(status, `${method} ${path} gave no such answer as expected: is ${url} OrderFlow?`);
+  }
 
   const advise = (task: string, isOfApi = true) => {
     const flag = given && isOfApi ? ` --url=${given}` : "";

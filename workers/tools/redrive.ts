@@ -78,9 +78,10 @@ export function redriveOptions(
   const because = why ?? null;
   if (discard && because === null && !how["dry-run"]) throw new UsageError("--discard takes --because=<why>");
   if (!discard && because !== null) throw new UsageError("--because is for --discard");
-  const filter = present({ consumer, reason, type, orderId: order });
-  const ages = present({ from: how["newer-than"], to: how["older-than"] });
-  if ([words.length > 0, all, set, filter.length + ages.length > 0].filter(Boolean).length !== 1) {
+  const filter = { consumer, reason, type, orderId: order };
+  const ages = { from: how["newer-than"], to: how["older-than"] };
+  const isFiltered = Object.values({ ...filter, ...ages }).some((value) => value !== undefined);
+  if ([words.length > 0, all, set, isFiltered].filter(Boolean).length !== 1) {
     throw new UsageError(
       "Say which dead letters: ids, or at least one filter, or --all, or --set; not two of these",
     );
@@ -92,11 +93,6 @@ export function redriveOptions(
   });
   refuseUnasked(how);
   return { ...how, set, ids, filter, ages, because: discard ? because ?? "" : null };
-}
-
-/** The names and values of those that are given. */
-function present<T>(values: Readonly<Record<string, T | undefined>>): [name: string, value: T][] {
-  return Object.entries(values).flatMap(([name, value]) => value === undefined ? [] : [[name, value]]);
 }
 
 type RedriveOptions = ReturnType<typeof redriveOptions>;
@@ -131,9 +127,11 @@ async function freeze(ask: AskOps, { set, ids, filter, ages }: RedriveOptions): 
     return { ...await ask(replaySchema, at), ...await ask(replayEventsPageSchema, `${at}/events`) };
   }
   for (const id of ids) await checkOpen(ask, id);
-  const nowMs = ages.length > 0 ? databaseTime(await ask(systemStatusSchema, "/ops/status")) : 0;
-  const bounds = ages.map(([name, ms]) => [name, new Date(nowMs - ms).toISOString()]);
-  const selection = { ...Object.fromEntries([...filter, ...bounds]), ...ids.length > 0 ? { ids } : {} };
+  const { from, to } = ages;
+  const isTimed = (from ?? to) !== undefined;
+  const nowMs = isTimed ? databaseTime(await ask(systemStatusSchema, "/ops/status")) : 0;
+  const timeOf = (age?: number) => age === undefined ? age : new Date(nowMs - age).toISOString();
+  const selection = { ...filter, from: timeOf(from), to: timeOf(to), ids: ids.length > 0 ? ids : undefined };
   return await ask(preparedReplaySchema, `${ROOT}/sets`, "POST", selection);
 }
 
@@ -141,45 +139,35 @@ async function freeze(ask: AskOps, { set, ids, filter, ages }: RedriveOptions): 
 async function readLetters(ask: AskOps, { id }: PreparedReplay) {
   const letters: ReplayEventJson[] = [];
   for (let cursor: string | null = "0"; cursor !== null;) {
-    const page: z.infer<typeof replayEventsPageSchema> = await ask(
-      replayEventsPageSchema,
-      `${SETS}/${id}/events?limit=${PAGE_LETTERS}&cursor=${cursor}`,
-    );
-    letters.push(...page.events);
-    cursor = page.nextCursor;
+    const at: string = `${SETS}/${id}/events?limit=${PAGE_LETTERS}&cursor=${cursor}`;
+    const { events, nextCursor } = await ask(replayEventsPageSchema, at);
+    letters.push(...events);
+    cursor = nextCursor;
   }
-  return letters.map(
-    ({ deadLetterId: id, type: eventType, occurredAt: lastFailedAt, error: reason, ...letter }) => {
-      const { consumer, eventId, orderId, correlationId } = letter;
-      return { id, consumer, eventId, eventType, orderId, correlationId, reason, lastFailedAt };
-    },
-  );
+  return letters.map(({ consumer, eventId, orderId, correlationId, ...letter }) => {
+    const { deadLetterId: id, type: eventType, error: reason, occurredAt: lastFailedAt } = letter;
+    return { id, consumer, eventId, eventType, orderId, correlationId, reason, lastFailedAt };
+  });
 }
 
 /** What was done with a set, and how many letters were left alone since it was cancelled. */
 type Outcome = Omit<RedrivenJson, "setId" | "left"> & { discarded: number; untouched: number };
 
+const NOTHING = { redriven: 0, alreadyProcessed: 0, discarded: 0, gone: 0, refused: [], untouched: 0 };
+
+/** Discards the letters of the set. */
+async function discard(ask: AskOps, setId: string, because: string): Promise<Outcome> {
+  const { discarded, gone } = await ask(discardedSchema, `${ROOT}/discard`, "POST", { setId, because });
+  return { ...NOTHING, discarded, gone };
+}
+
 /**
- * Redrives or discards the letters of the set, as many at once as the API takes; a Ctrl-C ends it after the current batch.
+ * Redrives the letters of the set, as many at once as the API takes; a Ctrl-C ends it after the current batch.
  *
  * Errors: `ApiError`, which says how far it got.
  */
-async function dealWith(
-  ask: AskOps,
-  { id: setId, total }: PreparedReplay,
-  because: string | null,
-): Promise<Outcome> {
-  const sum = {
-    redriven: 0,
-    alreadyProcessed: 0,
-    discarded: 0,
-    gone: 0,
-    refused: [] as RedrivenJson["refused"],
-  };
-  if (because !== null) {
-    const { discarded, gone } = await ask(discardedSchema, `${ROOT}/discard`, "POST", { setId, because });
-    return { ...sum, discarded, gone, untouched: 0 };
-  }
+async function redrive(ask: AskOps, { id: setId, total }: PreparedReplay): Promise<Outcome> {
+  const sum: Outcome = { ...NOTHING, refused: [] };
   using stop = stopOnSignals(null);
   using progress = startProgress("dead letters", total);
   let left = total;
@@ -187,14 +175,11 @@ async function dealWith(
     const batch = await ask(redrivenSchema, `${ROOT}/redrive`, "POST", { setId }).catch((error) => {
       if (!(error instanceof ApiError)) throw error;
       const at = total - left;
-      const goesOn = at > 0
-        ? ` The relay goes on with the set, unless you POST ${SETS}/${setId}/cancel.`
-        : "";
-      throw new ApiError(error.status, `After ${at} of ${total} dead letters: ${error.message}${goesOn}`);
+      const goesOn = ` The relay goes on with the set, unless you POST ${SETS}/${setId}/cancel.`;
+      const message = `After ${at} of ${total} dead letters: ${error.message}${at > 0 ? goesOn : ""}`;
+      throw new ApiError(error.status, message);
     });
-    sum.redriven += batch.redriven;
-    sum.alreadyProcessed += batch.alreadyProcessed;
-    sum.gone += batch.gone;
+    for (const end of ["redriven", "alreadyProcessed", "gone"] as const) sum[end] += batch[end];
     sum.refused.push(...batch.refused);
     left = batch.left;
     progress.at(total - left);
@@ -262,7 +247,7 @@ async function run(options: RedriveOptions): Promise<number> {
     await ask(replaySchema, `${SETS}/${setId}/cancel`, "POST");
     return EXIT_NOT_DONE;
   }
-  const outcome = await dealWith(ask, set, because);
+  const outcome = await (because === null ? redrive(ask, set) : discard(ask, setId, because));
   tell(showOutcome(outcome).join("\n"), { ...about, outcome });
   if (outcome.untouched > 0) return EXIT_NOT_DONE;
   return isFull(total) || outcome.refused.length > 0 ? EXIT_FOUND : EXIT_DONE;
