@@ -23,10 +23,8 @@ export interface Operation {
  */
 export type RecordOperation = (sql: Queryable, c: RequestContext, operation: Operation) => Promise<void>;
 
-/** What routes are made of that change something. */
 export type OpsDeps = AppDeps & { readonly record: RecordOperation };
 
-/** Makes it for routes behind this `access`. */
 export function createRecorder({ remoteAddress }: AppDeps["access"]): RecordOperation {
   return async (sql, c, { action, subject = {}, because = null }) => {
     const agent = c.req.header("user-agent")?.slice(0, 200) ?? "no user agent";
@@ -45,23 +43,23 @@ export async function insertOperation(
     values (${uuidv7()}, ${action}, ${JSON.stringify(subject)}::text::jsonb, ${source}, ${because})`;
 }
 
-/** Up to `limit` operations, newest first; `before` goes on behind the one with this id. */
+/** Up to `limit` operations, newest first, from behind the one with the id `before`. */
 export async function listOperations(
   sql: Sql,
-  { limit, before }: { readonly limit: number; readonly before?: string | undefined },
+  limit: number,
+  before?: string,
 ): Promise<Row<OperationJson>[]> {
   return await sql<Row<OperationJson>[]>`
     select id, at, action, subject, source, reason from operations
     where true ${before ? sql`and id < ${before}` : sql``} order by id desc limit ${limit}`;
 }
 
-/** What operators did, newest first. */
 export function operationsRoute(sql: Sql): Route {
   return route("GET /operations", "listOperations", "What operators did, newest first", {
     query: pageSchema,
     answers: [json(200, "A page of operations.", operationsPageSchema)],
     handle: async ({ query: { limit, cursor } }) => {
-      const operations = await listOperations(sql, { limit, before: cursor });
+      const operations = await listOperations(sql, limit, cursor);
       return { operations, nextCursor: nextCursor(operations, limit, byId) };
     },
   });

@@ -8,7 +8,6 @@ import { PATTERN_LENGTH } from "../sql/set_aside.ts";
 import type { DeadLetterJson, LetterGroupJson, Row } from "./answers.ts";
 
 export const LETTER_STATES = ["OPEN", "REDRIVEN", "DISCARDED"] as const;
-export type LetterState = (typeof LETTER_STATES)[number];
 
 /**
  * A dead letter as ops shows it. Of the body it has the beginning; bytes that are not UTF-8 are shown as replacement
@@ -30,20 +29,21 @@ export interface LetterSelection {
   readonly to?: Date | undefined;
 }
 
-/** `before` goes on behind the letter with this id. */
-export interface DeadLetterFilter extends LetterSelection {
-  readonly limit: number;
-  readonly before?: string | undefined;
-  readonly state?: LetterState | undefined;
-}
-
 /** Bytes of a body that are read for a list, and for one letter alone: a page stays small, however large the letters are. */
 const LISTED_BYTES = 4096;
 const SHOWN_BYTES = 1 << 20;
 
-/** Up to `limit` dead letters, newest first, with the first 4 KiB of their bodies. */
-export async function listDeadLetters(sql: Queryable, filter: DeadLetterFilter): Promise<DeadLetterRow[]> {
-  const { limit, before, state, ...selection } = filter;
+/**
+ * Up to `limit` dead letters, newest first, with the first 4 KiB of their bodies; `before` goes on behind the one with this id.
+ */
+export async function listDeadLetters(
+  sql: Queryable,
+  { limit, before, state, ...selection }: LetterSelection & {
+    readonly limit: number;
+    readonly before?: string | undefined;
+    readonly state?: DeadLetterRow["state"] | undefined;
+  },
+): Promise<DeadLetterRow[]> {
   const rows = await sql<RawRow[]>`
     select ${columns(sql, LISTED_BYTES)} from dead_letters where true
     ${before ? sql`and id < ${before}` : sql``}
@@ -89,8 +89,9 @@ const MAX_GROUPED = 100_000;
  * groups, those with the newest failures first. A letter has `failedAgain` where its event, or the same bytes, had been
  * redriven to that consumer before.
  */
-export async function groupLetters(sql: Queryable, selection: LetterSelection): Promise<LetterGroupRow[]> {
-  return await sql<LetterGroupRow[]>`
+export async function groupLetters(sql: Queryable, selection: LetterSelection) {
+  const [pattern, matching] = [patternOf(sql), matchingLetters(sql, selection)];
+  return await sql<Row<LetterGroupJson>[]>`
     select consumer, reason, pattern, count(*)::int as count, min(first_failed_at) as "firstFailedAt",
            max(last_failed_at) as "lastFailedAt", max(id::text)::uuid as "newestId",
            count(*) filter (where exists (
@@ -99,16 +100,11 @@ export async function groupLetters(sql: Queryable, selection: LetterSelection): 
              select from dead_letters r where r.fingerprint = open.fingerprint and r.consumer = open.consumer
                and r.state = 'REDRIVEN'))::int as "failedAgain"
     from (
-      select id, consumer, reason, ${
-    patternOf(sql)
-  } as pattern, event_id, fingerprint, first_failed_at, last_failed_at
-      from dead_letters where state = 'OPEN' ${
-    matchingLetters(sql, selection)
-  } order by id desc limit ${MAX_GROUPED}
+      select id, consumer, reason, ${pattern} as pattern, event_id, fingerprint, first_failed_at, last_failed_at
+      from dead_letters where state = 'OPEN' ${matching} order by id desc limit ${MAX_GROUPED}
     ) as open
     group by consumer, reason, pattern order by "lastFailedAt" desc limit 100`;
 }
-export type LetterGroupRow = Row<LetterGroupJson>;
 
 /** How many dead letters are open, by consumer; with `atMost`, no more than so many are counted. */
 export async function countOpenDeadLetters(

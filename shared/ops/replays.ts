@@ -20,10 +20,8 @@ export const MAX_REPLAY_RATE = 5000;
 export const DEFAULT_REPLAY_RATE = 200;
 
 /** A point in time: ISO 8601 with an offset, not before 1970. */
-export const instantSchema = z.iso.datetime({
-  offset: true,
-  error: "must be a time such as 2026-11-22T17:15:43Z",
-})
+export const instantSchema = z.iso
+  .datetime({ offset: true, error: "must be a time such as 2026-11-22T17:15:43Z" })
   .refine((text) => Date.parse(text) >= 0, { error: "must not be before 1970" });
 
 const filterFields = z.strictObject({
@@ -81,7 +79,7 @@ export async function prepareReplay(
   filter: ReplayFilter,
   bindings: readonly Binding[],
   horizon: Date,
-): Promise<Frozen> {
+): Promise<{ replay: ReplayRow | undefined; oldest: Date | null }> {
   return await transaction(sql, async (tx) => {
     await tx`select set_config('statement_timeout', ${String(PREPARE_TIMEOUT_MS)}, true)`;
     return await freezeEvents(tx, "REPLAY", filter, bindings, horizon);
@@ -107,7 +105,7 @@ async function freezeEvents(
   filter: ReplayFilter,
   bindings: readonly Binding[],
   horizon: Date | null,
-): Promise<Frozen> {
+) {
   const wanted = bindings.filter(({ consumer }) => (filter.consumer ?? consumer) === consumer);
   const isTooOld = horizon ? sql`(e.id < ${firstIdOf(horizon)} or e.occurred_at < ${horizon})` : sql`false`;
   const matched = sql`
@@ -138,19 +136,8 @@ export async function prepareLetters(
   return replay;
 }
 
-/** A set that was written down, or the time of the oldest event where that is too old. */
-interface Frozen {
-  readonly replay: ReplayRow | undefined;
-  readonly oldest: Date | null;
-}
-
 /** Writes a set down unless it has too many messages, or one that is too old. */
-async function freeze(
-  sql: Queryable,
-  action: ReplayRow["action"],
-  filter: object,
-  matched: Statement,
-): Promise<Frozen> {
+async function freeze(sql: Queryable, action: ReplayRow["action"], filter: object, matched: Statement) {
   const id = uuidv7();
   const [outcome] = await sql<{ oldest: Date | null }[]>`
     with matched as materialized (${matched}),
@@ -202,7 +189,6 @@ export async function listReplays(
     order by id desc limit ${limit}`;
 }
 
-/** The replay `id`, or undefined. */
 export async function findReplay(sql: Queryable, id: string): Promise<ReplayRow | undefined> {
   const [row] = await sql<ReplayRow[]>`select ${columns(sql)} from replays where id = ${id}`;
   return row;

@@ -8,18 +8,21 @@ import { v7 as uuidv7 } from "uuid";
 import { type Queryable, rowset, type Sql, storableText, uuids } from "./connect.ts";
 import { announceRetries } from "./outbox.ts";
 
-/** A message that is given up on. What of the event is null, its body does not say. */
-export interface NewDeadLetter {
-  /** Who gave up on it: the consumer's name, which is its queue's. */
+/** A message, its body byte for byte, of a consumer, whose name is its queue's. What of the event is null, it does not say. */
+interface Message<Said extends string | null> {
   readonly consumer: string;
-  readonly eventId: string | null;
-  readonly eventType: string | null;
-  readonly aggregateId: string | null;
-  readonly correlationId: string | null;
+  readonly eventId: Said;
+  readonly eventType: Said;
+  readonly aggregateId: Said;
+  readonly correlationId: Said;
   readonly traceparent: string | null;
   readonly tracestate?: string | null | undefined;
-  /** Byte for byte; only its beginning where `cutFrom` says how many bytes it had. */
   readonly body: Uint8Array;
+}
+
+/** A message that is given up on. */
+export interface NewDeadLetter extends Message<string | null> {
+  /** How many bytes it had, where the body is only its beginning. */
   readonly cutFrom?: number | null;
   /** Whether the body is no event, although its id may be that of one. */
   readonly isMalformed?: boolean;
@@ -51,10 +54,7 @@ export function patternOf(detail: string): string {
  * ack, is counted on the open letter it has instead of becoming a second one. They are written in the order of their
  * bodies, so that two copies that keep the same letters wait for one another in one direction only.
  */
-export async function insertDeadLetters(
-  sql: Queryable,
-  letters: readonly NewDeadLetter[],
-): Promise<void> {
+export async function insertDeadLetters(sql: Queryable, letters: readonly NewDeadLetter[]): Promise<void> {
   const unique = new Map(letters.map((letter) => [`${letter.consumer} ${letter.body.toBase64()}`, letter]));
   const rows = [...unique.values()].map((letter) => ({
     ...letter,
@@ -83,16 +83,7 @@ export async function insertDeadLetters(
 }
 
 /** An event that its consumer is to get again. */
-export interface NewRetry {
-  readonly consumer: string;
-  readonly eventId: string;
-  readonly eventType: string;
-  readonly aggregateId: string;
-  readonly correlationId: string;
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
-  /** Byte for byte. */
-  readonly body: Uint8Array;
+export interface NewRetry extends Message<string> {
   /** What the attempt met with; the first 2,000 characters are kept. */
   readonly error: string;
   /** Those spent so far, the one to come included if it counts. */

@@ -10,8 +10,7 @@ import { keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 
-/** What {@linkcode keepReplaying} works with. */
-export interface ReplayingOptions {
+interface ReplayingOptions {
   readonly sql: Sql;
   /** On a channel of its own; null while there is no connection. */
   readonly publisher: () => Publisher | null;
@@ -35,8 +34,8 @@ async function step(options: ReplayingOptions): Promise<number> {
   const { sql, publisher, log } = options;
   const wire = publisher();
   if (!wire) return LOOK_MS;
-  const dueInMs = await nextReplayDueInMs(sql);
-  if (dueInMs === null || dueInMs > 0) return Math.min(dueInMs ?? LOOK_MS, LOOK_MS);
+  const dueInMs = await nextReplayDueInMs(sql) ?? LOOK_MS;
+  if (dueInMs > 0) return Math.min(dueInMs, LOOK_MS);
   const sent = await sendDueMessages(options, wire);
   if (!sent) return LOOK_MS; // another relay is at it
   const { replayId, progress } = sent;

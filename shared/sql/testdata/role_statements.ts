@@ -349,7 +349,7 @@ const OPS = (topology: Topology): Statements => ({
   armFaults: (sql) => armFaults(sql, [fault], NOW),
   disarmFault: (sql) => disarmFault(sql, NIL),
   replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
-  listOperations: (sql) => listOperations(sql, { limit: 1 }),
+  listOperations: (sql) => listOperations(sql, 1),
   insertOperation: (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
   listHolds: (sql) => listHolds(sql),
   holdPart: (sql) => holdPart(sql, { part: "a", forSeconds: 1, because: null }),
