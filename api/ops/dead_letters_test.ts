@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import { openWire } from "../../shared/broker/testdata/wire.ts";
 import type { LetterGroupJson, OperationJson, ReplayEventJson } from "../../shared/ops/answers.ts";
@@ -15,6 +15,8 @@ import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts"
 
 shareTestSchema();
 
+const encode = (text: string) => new TextEncoder().encode(text);
+
 /** The application on a database and a broker of the test's own, where every queue is there and nobody consumes. */
 async function stage() {
   await using resources = new AsyncDisposableStack();
@@ -24,9 +26,11 @@ async function stage() {
   const { topology } = broker;
   const owned = resources.move();
   const get = (queue: string) => channel.get(queue, { noAck: true });
+  const app = testApp(db, { publisher: () => publisher, bindings: bindingsOf(topology) });
   return {
-    ...testApp(db, { publisher: () => publisher, bindings: bindingsOf(topology) }),
+    ...app,
     db,
+    redrive: (which: object) => app.call("POST /ops/dead-letters/redrive", which),
     get,
     queue: topology.queues.paymentsOrderCreated.name,
     otherQueue: topology.queues.ordersPaymentEvents.name,
@@ -49,61 +53,42 @@ async function stage() {
   };
 }
 
-Deno.test("POST /dead-letters/:id/redrive sends the letter as it was received, to its own consumer alone", async () => {
+Deno.test("letters are redriven as they were received, with the trace that they began in, to their own consumer alone", async () => {
   await using on = await stage();
-  const { ask, call } = on;
-  const [id] = await on.insert(
-    newLetter(on.queue, { body: new TextEncoder().encode("{ not json"), eventId: null }),
-  );
-  const { setId, ...answer } = await call(`POST /ops/dead-letters/${id}/redrive`);
-  assertEquals(answer, { redriven: 1, alreadyProcessed: 0, refused: [], gone: 0, left: 0 });
-  assertEquals((await call(`GET /ops/replays/${setId}`)).state, "DONE");
-  await eventually("the message", async () => (await on.take(on.queue))[0] === "{ not json");
-  assertEquals(await on.take(on.otherQueue), []);
-  assertEquals(await on.states(), ["REDRIVEN redriven"]);
-  assertEquals((await ask(`POST /ops/dead-letters/${id}/redrive`)).status, 409);
-  assertEquals((await ask(`POST /ops/dead-letters/${crypto.randomUUID()}/redrive`)).status, 404);
+  const { event, traceparent } = orderCreated();
+  await appendEvents(on.db.sql, [{ event, traceparent }]);
+  const done = newLetter(on.queue);
+  await on.db.sql`insert into processed_events values (${done.eventId}, ${on.queue}, now())`;
+  const sound = newLetter(on.queue, { eventId: event.eventId, body: encode("{ not json") });
+  const [id, , other] = await on.insert(sound, done, newLetter(on.otherQueue));
+  const { setId, ...answer } = await on.redrive({ consumer: on.queue });
+  assertEquals(answer, { redriven: 1, alreadyProcessed: 1, refused: [], gone: 0, left: 0 });
+  assertEquals((await on.call(`GET /ops/replays/${setId}`)).state, "DONE");
+  assertEquals(await on.states(), ["REDRIVEN redriven", "DISCARDED already processed", "OPEN null"]);
+  const message = await on.get(on.queue);
+  assertEquals(message && message.content.toString(), "{ not json");
+  assertEquals(message && message.properties.headers?.traceparent, traceparent);
+  assertEquals([await on.take(on.queue), await on.take(on.otherQueue)], [[], []]);
+  assertEquals((await on.call(`POST /ops/dead-letters/${other}/redrive`)).redriven, 1);
+  assertEquals((await on.take(on.otherQueue)).length, 1);
+  for (const [status, gone] of [[409, id], [404, crypto.randomUUID()]]) {
+    assertEquals((await on.ask(`POST /ops/dead-letters/${gone}/redrive`)).status, status);
+  }
 });
 
 Deno.test("a letter that cannot be sent stays open, whoever asks, and the answer says why", async () => {
   await using on = await stage();
-  const [cut, unroutable] = await on.insert(
-    newLetter(on.queue, { cutFrom: 5_000_000 }),
-    newLetter("no.such.queue"),
-  );
-  const refusals = {
-    [cut ?? ""]: "only its beginning was kept",
-    [unroutable ?? ""]: "returned by the broker: NO_ROUTE",
-  };
-  for (const path of [`${cut}/redrive`, `${unroutable}/redrive`, "redrive"]) {
-    const { redriven, refused } = await on.call(`POST /ops/dead-letters/${path}`, {});
-    assertEquals([redriven, refused.length], [0, path === "redrive" ? 2 : 1]);
-    for (const { id, error } of refused) assert(error.startsWith(refusals[id]), error);
+  const letters = [newLetter(on.queue, { cutFrom: 5_000_000 }), newLetter("no.such.queue")];
+  const ids = await on.insert(...letters);
+  const why = ["only its beginning was kept", "returned by the broker: NO_ROUTE"];
+  for (const selection of [{ ids: ids.slice(0, 1) }, { ids: ids.slice(1) }, {}]) {
+    const { redriven, refused } = await on.redrive(selection);
+    assertEquals([redriven, refused.length], [0, selection.ids?.length ?? 2]);
+    for (const { id, error } of refused) assertStringIncludes(error, why[ids.indexOf(id)] ?? "");
   }
-  assertEquals(await on.take(on.queue), []);
-  assertEquals(await on.states(), ["OPEN null", "OPEN null"]);
+  assertEquals([await on.take(on.queue), await on.states()], [[], ["OPEN null", "OPEN null"]]);
   const away = testApp(on.db, { publisher: () => null });
   assertEquals((await away.ask("POST /ops/dead-letters/redrive", {})).status, 503);
-});
-
-Deno.test("POST /dead-letters/redrive takes those that match, with the trace that they began in, and says which were processed meanwhile", async () => {
-  await using on = await stage();
-  const { event, traceparent } = orderCreated();
-  await appendEvents(on.db.sql, [{ event, traceparent }]);
-  const [first, done] = [newLetter(on.queue, { eventId: event.eventId }), newLetter(on.queue)];
-  await on.insert(first, done, newLetter(on.otherQueue));
-  await on.db.sql`insert into processed_events values (${done.eventId}, ${on.queue}, now())`;
-  const answer = await on.call("POST /ops/dead-letters/redrive", { consumer: on.queue });
-  assertObjectMatch(answer, { redriven: 1, alreadyProcessed: 1, refused: [] });
-  const states = ["DISCARDED already processed", "OPEN null", "REDRIVEN redriven"];
-  assertEquals((await on.states()).toSorted(), states);
-  const message = await on.get(on.queue);
-  assert(message);
-  assertEquals([message.content.toString(), message.properties.headers?.traceparent], [
-    new TextDecoder().decode(first.body),
-    traceparent,
-  ]);
-  assertEquals(await on.take(on.queue), []);
 });
 
 Deno.test("letters are chosen by state, consumer, reason, order, type, time and ids, in the list and for an action alike", async () => {
@@ -206,12 +191,11 @@ Deno.test("a set that is redriven and discarded at once is redriven: its letters
     await takeUpLetters(tx, id);
     discarding = discardSet(db.sql, id, "a test");
     discarding.catch(() => {});
-    await eventually("the discard waits for the set", async () => {
-      const [waiting] = await db
-        .sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%DISCARD%'
-        and datname = current_database()`;
-      return waiting !== undefined;
-    });
+    const waiting = () =>
+      db.sql`
+        select from pg_stat_activity where wait_event_type = 'Lock' and query like '%DISCARD%'
+          and datname = current_database()`;
+    await eventually("the discard waits for the set", async () => (await waiting()).count);
     const rows = await tx<{ id: string }[]>`select letter_id as id from replay_events`;
     const letters = await claimOpenLetters(tx, rows.map(({ id }) => id));
     await cancelReplay(tx, id, "a test");
@@ -227,8 +211,7 @@ Deno.test("a letter is redriven with an edited body, which is the same event, an
   const { event } = orderCreated();
   const changed = (more: object) => JSON.stringify({ ...event, ...more });
   const broken = changed({ data: { ...event.data, amount: "much" } });
-  const body = new TextEncoder().encode(broken);
-  const [id] = await on.insert(newLetter(on.queue, { eventId: event.eventId, body }));
+  const [id] = await on.insert(newLetter(on.queue, { eventId: event.eventId, body: encode(broken) }));
   const wrong: [body: string, why: string][] = [
     ["{", "not JSON"],
     [broken, "data.amount"],
@@ -256,7 +239,7 @@ Deno.test("letters that failed alike are one group, which says what failed again
     newLetter(on.queue, { detail: `order ${crypto.randomUUID()}: ${n} ms at "x${n}"` });
   const again = failed(1);
   await on.insert(again);
-  await on.call("POST /ops/dead-letters/redrive", {});
+  await on.redrive({});
   await on.insert(again, failed(2), failed(3), newLetter(on.otherQueue, { detail: "no seat" }));
   const { groups }: { groups: LetterGroupJson[] } = await on.call("GET /ops/dead-letters/groups");
   const found = groups.map((group) => [group.consumer, group.pattern, group.count, group.failedAgain]);

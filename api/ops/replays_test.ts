@@ -230,19 +230,18 @@ Deno.test("what became of a set is looked up by event, however many letters its 
 Deno.test("a cancel waits for a sending that is under way for longer than a statement waits for a lock", async () => {
   await using db = await testSchema();
   await created(db);
-  const { app, prepare } = appOn(db);
+  const { ask, prepare } = appOn(db);
   const { id } = await prepare({ type: "order.created" });
-  let cancelling: Response | Promise<Response> | undefined;
+  let cancelling: ReturnType<typeof ask> | undefined;
   await transaction(db.sql, async (tx) => {
     await tx`select from replays for update`; // as who sends does
-    cancelling = app.request(`/ops/replays/${id}/cancel`, { method: "POST" });
-    await eventually("the cancel to have waited for 2 s", async () => {
-      const [waiting] = await db.sql`
+    cancelling = ask(`POST /ops/replays/${id}/cancel`);
+    const waiting = () =>
+      db.sql`
         select from pg_stat_activity where wait_event_type = 'Lock' and query like '%update replays%'
           and query_start < clock_timestamp() - interval '2 seconds' and datname = current_database()`;
-      return waiting !== undefined;
-    });
+    await eventually("the cancel to have waited for 2 s", async () => (await waiting()).count);
   });
   const response = await cancelling;
-  assertEquals([response?.status, (await response?.json()).state], [200, "CANCELLED"]);
+  assertEquals([response?.status, response?.body.state], [200, "CANCELLED"]);
 });
