@@ -100,9 +100,7 @@ const SET_REFUSALS = { 404: NO_SET, 409: "The set has been dealt with.", 422: "T
 const BROKER_AWAY = { 503: "Database or broker cannot be reached; every letter stays open." };
 
 /** Shows dead letters, has them redriven, and discards them. */
-export function deadLetterRoutes(
-  { opsSql, publisher, bindings, record }: Pick<OpsDeps, "opsSql" | "publisher" | "bindings" | "record">,
-): App {
+export function deadLetterRoutes({ opsSql, publisher, bindings, record }: OpsDeps): App {
   const redrive = async (c: RequestContext, set: string | LetterSelection, edited?: Edit) => {
     const broker = publisher();
     if (!broker) {
@@ -255,10 +253,8 @@ async function openOr409(sql: Sql, id: string): Promise<DeadLetterRow> {
   const letter = await letterOr404(sql, id);
   const { state, resolution } = letter;
   if (state === "OPEN") return letter;
-  throw new HttpProblem(
-    409,
-    `The letter is closed: ${state}, ${resolution}. Only open ones can be dealt with.`,
-  );
+  const detail = `The letter is closed: ${state}, ${resolution}. Only open ones can be dealt with.`;
+  throw new HttpProblem(409, detail);
 }
 
 /** A body that is sent in the place of a letter's; throws a 400 where that would be another event, or none. */

@@ -48,9 +48,7 @@ const tickedSchema = z.object({
 const NO_EVENT = "There is no such event in the outbox. It may have been pruned.";
 
 /** Shows the outbox, and has events published. `sql` is of the role that may ask for that, and no more. */
-export function outboxRoutes(
-  { opsSql: sql, bindings, record }: Pick<OpsDeps, "opsSql" | "bindings" | "record">,
-): App {
+export function outboxRoutes({ opsSql: sql, bindings, record }: OpsDeps): App {
   return routes(
     "Outbox",
     route("GET /", "listEvents", "Events, newest first", {

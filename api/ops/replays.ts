@@ -50,9 +50,9 @@ const TIME_TO_START_MS = 3_600_000;
 /** The cursor is the place of the last message seen. */
 const eventsSchema = z.object({
   limit: pageQuery.limit,
-  cursor: z.coerce.number({ error: "must be the nextCursor of an earlier answer" }).int().min(0).max(
-    MAX_REPLAY_MESSAGES,
-  ).default(0).meta({ description: "The `nextCursor` of the page before." }),
+  cursor: z.coerce.number({ error: "must be the nextCursor of an earlier answer" })
+    .int().min(0).max(MAX_REPLAY_MESSAGES).default(0)
+    .meta({ description: "The `nextCursor` of the page before." }),
 });
 
 const startSchema = z.strictObject({
@@ -64,12 +64,7 @@ export const NO_SET = "There is no such replay. It may have been pruned.";
 const TOO_OLD = "Too old: the inbox remembers events for `RETENTION_DAYS`, and no longer.";
 
 /** Prepares replays, shows what they consist of, starts and cancels them. The relay does the sending. */
-export function replayRoutes(
-  { opsSql, bindings, retentionDays, record }: Pick<
-    OpsDeps,
-    "opsSql" | "bindings" | "retentionDays" | "record"
-  >,
-): App {
+export function replayRoutes({ opsSql, bindings, retentionDays, record }: OpsDeps): App {
   const consumers = [...new Set(bindings.map(({ consumer }) => consumer))];
   return routes(
     "Replays",

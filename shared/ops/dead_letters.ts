@@ -107,10 +107,7 @@ export async function groupLetters(sql: Queryable, selection: LetterSelection) {
 }
 
 /** How many dead letters are open, by consumer; with `atMost`, no more than so many are counted. */
-export async function countOpenDeadLetters(
-  sql: Queryable,
-  atMost: number | null = null,
-): Promise<{ consumer: string; count: number }[]> {
+export async function countOpenDeadLetters(sql: Queryable, atMost: number | null = null) {
   return await sql<{ consumer: string; count: number }[]>`
     select consumer, count(*)::int as count
     from (select consumer from dead_letters where state = 'OPEN' limit ${atMost}) as open group by consumer`;

@@ -33,10 +33,7 @@ export function runningApi(): string {
 }
 
 /** As `fetch`, but to a loopback address never through a proxy, which `HTTP_PROXY` may name: requests carry a token. */
-export async function fetchDirectly(
-  url: string,
-  init: RequestInit,
-): Promise<{ status: number; text: string }> {
+export async function fetchDirectly(url: string, init: RequestInit) {
   const { protocol, hostname, port } = new URL(url);
   const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
   const address = { hostname, port: Number(port) || (protocol === "http:" ? 80 : 443) };
@@ -66,11 +63,11 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
   async function ask<T>(
     schema: z.core.$ZodType<T>,
     path: string,
-    method: "GET" | "POST" = "GET",
+    method?: "POST",
     body?: object,
   ): Promise<T> {
     const { status, text } = await fetchDirectly(`${url}${path}`, {
-      method,
+      method: method ?? "GET",
       body: body ? JSON.stringify(body) : null,
       headers: {
         "user-agent": "deno task", // by which what operators did is told apart
@@ -85,7 +82,8 @@ export function opsApi(given: string | undefined, timeoutMs: number, stop: Abort
     if (status >= 300) throw refusal(status, json);
     const { success, data } = z.safeParse(schema, json);
     if (success) return data;
-    throw new ApiError(status, `${method} ${path} gave no such answer as expected: is ${url} OrderFlow?`);
+    const question = `${method ?? "GET"} ${path}`;
+    throw new ApiError(status, `${question} gave no such answer as expected: is ${url} OrderFlow?`);
   }
 
   const advise = (task: string, isOfApi = true) => {

@@ -57,16 +57,15 @@ export const REPLAY_FLAGS = { ...WHICH, ...HOW };
 
 /** Makes options of the flags. Errors: `UsageError`, which names the flag at fault. */
 export function replayOptions(given: FlagValues<typeof REPLAY_FLAGS>) {
-  const { start, rate, "dry-run": dryRun, yes, json, url, order, "correlation-id": correlationId, ...rest } =
-    given;
-  const filter = { ...rest, ...order && { orderId: order }, ...correlationId && { correlationId } };
-  const isFiltered = Object.keys(filter).length > 0;
+  const { start, type, from, to, order: orderId, "correlation-id": correlationId, consumer } = given;
+  const filter = { type, from, to, orderId, correlationId, consumer };
+  const isFiltered = Object.values(filter).some((value) => value !== undefined);
   if (start && isFiltered) {
     throw new UsageError("--start takes the set as it was shown: leave the filters away");
   }
   if (!start && !isFiltered) throw new UsageError("Say which events: at least one filter, or --start");
   refuseUnasked(given);
-  return { start, filter, rate, dryRun, yes, json, url };
+  return { ...given, filter };
 }
 
 const ROOT = "/ops/replays";
@@ -136,7 +135,7 @@ async function send(ask: AskOps, { id, total }: ReplayJson, ratePerSecond: numbe
 }
 
 async function run(options: ReturnType<typeof replayOptions>): Promise<number> {
-  const { start, filter, url, rate, dryRun, yes, json } = options;
+  const { start, filter, url, rate, "dry-run": dryRun, yes, json } = options;
   const tell = teller(json);
   const { ask, advise } = opsApi(url, ANSWER_MS);
   const at = `${ROOT}/${start}`;
