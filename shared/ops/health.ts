@@ -6,7 +6,7 @@
 import { counted, duration } from "../words.ts";
 import { placeOf } from "./holds.ts";
 import type { LivePulse } from "./live.ts";
-import type { Place, StoryQueue } from "./story.ts";
+import { labelOf, type Place, type StoryQueue } from "./story.ts";
 
 export interface Trouble {
   /** The part of the machine where it shows; null where it is not drawn. */
@@ -155,17 +155,14 @@ function heldTrouble(
 }
 
 function letterTroubles({ deadLetters }: Figures, queues: readonly StoryQueue[]): Trouble[] {
-  return Object.entries(deadLetters).map(([consumer, count]) => {
-    const name = queues.find((queue) => queue.name === consumer)?.label ?? consumer;
-    return {
-      place: null,
-      level: "warn",
-      words: `${count} dead`,
-      sentence: `${counted(count, "dead letter")} of ${name} to be decided on`,
-      help: "look at them with",
-      task: `redrive --consumer=${consumer} --dry-run`,
-    };
-  });
+  return Object.entries(deadLetters).map(([consumer, count]) => ({
+    place: null,
+    level: "warn",
+    words: `${count} dead`,
+    sentence: `${counted(count, "dead letter")} of ${labelOf(consumer, queues)} to be decided on`,
+    help: "look at them with",
+    task: `redrive --consumer=${consumer} --dry-run`,
+  }));
 }
 
 /** What to call a part that can be held: `The relay`, `payments.order-created, before its commit`. */
