@@ -7,10 +7,13 @@ import { QUEUES } from "../../shared/topology.ts";
 import { PROCESSES } from "../dev/processes.ts";
 import { freePort } from "../dev/services.ts";
 import { eventually } from "../../specs/support/eventually.ts";
+import { call } from "../../specs/support/http.ts";
 import { readOutput, runTask, taskCommand } from "../../specs/support/run_task.ts";
 import { serve as serveApp, testApp } from "../../specs/support/test_app.ts";
+import { ORDER } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startStack } from "../../specs/support/test_stack.ts";
+import { whySchema } from "../../shared/ops/answers.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
 
@@ -197,11 +200,21 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
   assertEquals([shown.code, shown.err], [0, ""]);
   assertStringIncludes(shown.out, "\nEverything is in order.\n");
 
+  await stack.stop("payments-order-created");
+  const { id } = await call(stack.url, "POST /orders", ORDER);
+  const why = await eventually("the order to be unheard of", async () => {
+    const { code, out } = await status(id, "--json");
+    const why = whySchema.parse(JSON.parse(out));
+    return code === 2 && why.cause === "no-consumer" && why;
+  });
+  const out = [`Order ${id}: PENDING`, why.sentence, `Since ${why.since}.`, why.action, ""].join("\n");
+  assertEquals(await status(id.slice(0, 35)), { code: 2, out, err: "" });
+  assertEquals((await status("one", "two")).code, 64);
+
   await stack.kill("outbox-relay");
   await stack.db.sql`
     update heartbeats set started_at = started_at - interval '1 minute', seen_at = seen_at - interval '1 minute'
     where process = 'outbox-relay'`; // as a minute later
-  await stack.stop("payments-order-created");
   await stack.db.sql`
     insert into dead_letters (id, consumer, body, reason, detail, attempts, first_failed_at, last_failed_at)
     values (gen_random_uuid(), 'somebody', 'x', 'invalid', 'x', 1, now(), now())`;
@@ -216,9 +229,9 @@ Deno.test("deno task status ends with 0 while all runs, with 2 and the reason wh
   });
   assertEquals(ill.code, 2);
   assertEquals(ill.attention.map((trouble, i) => trouble.slice(0, wanted[i]?.length)), wanted);
-  const { code, out } = await status();
-  assertEquals(code, 2);
-  assertStringIncludes(out, "\nNeeds attention:\n  The relay is silent since ");
+  const shownIll = await status();
+  assertEquals(shownIll.code, 2);
+  assertStringIncludes(shownIll.out, "\nNeeds attention:\n  The relay is silent since ");
 });
 
 Deno.test("deno task status --watch prints the state again, outlives the API, and ends with 0 on Ctrl-C", async () => {
