@@ -34,14 +34,9 @@ const OUTBOX_LATE = { warn: 5, bad: 30 } as const;
 /** What is wrong: in the order of a message's way, and then what is held and what somebody has to decide. */
 export function troublesOf(figures: Figures, queues: readonly StoryQueue[]): Trouble[] {
   return [
-    ...processTroubles(figures, { place: "api", process: "api", subject: "The API", effect: "" }),
+    ...processTroubles(figures, "api", "api", "The API"),
     ...outboxTroubles(figures),
-    ...processTroubles(figures, {
-      place: "relay",
-      process: "outbox-relay",
-      subject: "The relay",
-      effect: ": nothing is published",
-    }),
+    ...processTroubles(figures, "relay", "outbox-relay", "The relay", ": nothing is published"),
     ...brokerTroubles(figures),
     ...queues.flatMap((queue) => consumerTroubles(figures, queue)),
     ...clockTroubles(figures),
@@ -74,18 +69,13 @@ function brokerTroubles({ queues }: Figures): Trouble[] {
   }];
 }
 
-interface Part {
-  readonly place: Place;
-  readonly process: string;
-  readonly subject: string;
-  /** What its absence comes to. */
-  readonly effect: string;
-}
-
-/** In which way copies of a process are away, by their heartbeats. */
+/** In which way copies of a process are away, by their heartbeats; `effect` is what that comes to where there is none. */
 function processTroubles(
   { at, processes }: Figures,
-  { place, process, subject, effect }: Part,
+  place: Place,
+  process: string,
+  subject: string,
+  effect = "",
 ): Trouble[] {
   const copies = processes.filter(({ name }) => name === process);
   if (copies.length === 0) {
@@ -112,7 +102,7 @@ function consumerTroubles(figures: Figures, { name, label }: StoryQueue): Troubl
   const place: Place = `consumer:${name}`;
   const process = label.replaceAll(".", "-");
   const subject = `The consumer ${process}`;
-  const away = processTroubles(figures, { place, process, subject, effect: "" });
+  const away = processTroubles(figures, place, process, subject);
   const queue = figures.queues?.find((each) => each.queue === name);
   if (!queue || queue.consumers > 0 || away.some(({ level }) => level === "bad")) return away;
   const waiting = counted(queue.messages, "message waits", "messages wait");
