@@ -182,13 +182,22 @@ function tellBeginning(entry: Of<"status"> | Of<"emitted">, follows: readonly En
 
 function append(events: readonly Entry[], state: State): void {
   for (const { eventId, eventType, at } of events) {
-    if (eventId === null || state.events.has(eventId)) continue;
-    state.events.set(eventId, messageOf(eventType, at));
+    if (eventId !== null) messageOf(eventId, eventType, at, state);
   }
 }
 
-function messageOf(type: string | null, emittedAt: number | null): Message {
-  return { type: type ?? "unreadable", emittedAt, publishedAt: null, copies: new Map() };
+function messageOf(key: string, type: string | null, emittedAt: number | null, { events }: State): Message {
+  const message = events.get(key) ??
+    { type: type ?? "unreadable", emittedAt, publishedAt: null, copies: new Map() };
+  events.set(key, message);
+  return message;
+}
+
+/** The message that an entry is about, which need never have been in the outbox. */
+function messageFor({ eventId, eventType, ...entry }: Pick<Entry, "eventId" | "eventType">, state: State) {
+  const letter = "deadLetterId" in entry ? String(entry.deadLetterId) : "";
+  const message = messageOf(eventId ?? letter, eventType, null, state);
+  return { message, name: eventType ?? "a message that it could not read" };
 }
 
 function tellPublished(entry: Of<"published">, state: State): Told {
@@ -350,18 +359,6 @@ function remark(words: typeof WHY_PROCESSED, { cause, tookMs }: Copy): string {
   return cause === null ? "" : fill(words[cause] ?? "", { time: duration(tookMs) });
 }
 
-/** The message that an entry is about, which need never have been in the outbox. */
-function messageFor(
-  { eventId, eventType, ...entry }: Pick<Entry, "eventId" | "eventType">,
-  { events }: State,
-): { message: Message; name: string } {
-  const letter = "deadLetterId" in entry ? String(entry.deadLetterId) : "";
-  const key = eventId ?? letter;
-  const message = events.get(key) ?? messageOf(eventType, null);
-  events.set(key, message);
-  return { message, name: eventType ?? "a message that it could not read" };
-}
-
 function pictureOf(
   { events, rows }: State,
   before: readonly TableState[],
@@ -423,8 +420,11 @@ export function storyText(
 }
 
 function nameOf(consumer: string, { queues }: State): string {
-  const name = moduleOf(consumer, queues);
-  return name.charAt(0).toUpperCase() + name.slice(1);
+  return capitalized(moduleOf(consumer, queues));
+}
+
+function capitalized(words: string): string {
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function oneTransaction(wrote: readonly string[]): string {
@@ -432,7 +432,7 @@ function oneTransaction(wrote: readonly string[]): string {
 }
 
 function sentence(words: string): string {
-  const text = words.charAt(0).toUpperCase() + words.slice(1);
+  const text = capitalized(words);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
