@@ -70,7 +70,6 @@ export const orderSchema = z.object({
 }).check(z.meta({ ref: "Order" }));
 export type OrderJson = z.infer<typeof orderSchema>;
 
-/** An order as ops sees it. */
 export const opsOrderSchema = z.extend(orderSchema, {
   correlationId: text("The correlation id of all its events."),
 }).check(z.meta({ ref: "OpsOrder" }));
@@ -224,7 +223,6 @@ const WHY_CAUSES = [
   "unknown",
 ] as const;
 
-/** Why an order is not done. */
 export const whySchema = z.object({
   orderId: id("The order's id."),
   status: status.check(described("Where it stands.")),
@@ -264,13 +262,11 @@ export type OutboxEventJson = z.infer<typeof outboxEventSchema>;
 
 export const outboxPageSchema = z.object({ events: z.array(outboxEventSchema), nextCursor });
 
-/** An event that is published once more. */
 export const republishedSchema = z.extend(outboxEventSchema, {
   alreadyProcessedBy: z.array(z.string())
     .check(described("The consumers that have processed it, and will absorb the repeat.")),
 }).check(z.meta({ ref: "RepublishedEvent" }));
 
-/** One row of the inbox. */
 export const processedEventSchema = z.object({
   eventId: id("The event's id."),
   consumer: text("Who has processed it."),
@@ -309,7 +305,6 @@ export type DeadLetterJson = z.infer<typeof deadLetterSchema>;
 export const deadLettersPageSchema = z.object({ deadLetters: z.array(deadLetterSchema), nextCursor });
 export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
 
-/** Open letters that failed alike. */
 const letterGroupSchema = z.object({
   consumer: text("Who gave up on them."),
   reason: text("Why, in a few fixed words."),
@@ -420,7 +415,6 @@ export const preparedReplaySchema = z.extend(replaySchema, {
 }).check(z.meta({ ref: "PreparedReplay" }));
 export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
 
-/** One thing that an operator did. */
 export const operationSchema = z.object({
   id: id("Its id, a version 7 uuid: the newest has the highest."),
   at: time("When."),
@@ -477,7 +471,6 @@ const armedFaultSchema = z.object({
 }).check(z.meta({ ref: "ArmedFault" }));
 export type ArmedFaultJson = z.infer<typeof armedFaultSchema>;
 
-/** A point at which a fault can strike. */
 const faultPointSchema = z.object({
   point: text("Its name."),
   what: text("What happens there, in one sentence."),
@@ -500,7 +493,6 @@ const holdSchema = z.object({
 }).check(z.meta({ ref: "Hold" }));
 export type HoldJson = z.infer<typeof holdSchema>;
 
-/** What is held. */
 export const heldSchema = z.object({ holds: z.array(holdSchema) });
 /** What is held, and what can be. */
 export const holdsSchema = z.extend(heldSchema, {

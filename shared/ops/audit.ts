@@ -26,7 +26,6 @@ interface AuditScope {
   /** The time up to which a cause is old enough for its effect to be missed. */
   readonly due: Fragment;
   readonly retentionDays: number;
-  readonly limit: number;
 }
 
 /** The violations are the first of them by order and event. */
@@ -125,7 +124,7 @@ async function auditOrders(sql: Queryable, scope: AuditScope) {
       cross join lateral (values ${each}) as look ("check", finds)
       where (${any}) and finds
     ) as found
-    where place <= ${scope.limit}
+    where place <= ${AUDIT_ROWS}
     order by "check", order_id`;
   const byCheck = Map.groupBy(rows, ({ check }) => check);
   return (check: string) => foundIn(byCheck.get(check) ?? []);
@@ -284,7 +283,7 @@ async function auditEvents(sql: Queryable, { detail, among }: EventCheck, scope:
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total, ${
       detail(sql)
     } as detail
-    from outbox_events e ${among(sql, scope)} order by e.order_id, e.id, detail limit ${scope.limit}`,
+    from outbox_events e ${among(sql, scope)} order by e.order_id, e.id, detail limit ${AUDIT_ROWS}`,
   );
 }
 
@@ -300,7 +299,7 @@ function boundTypes(sql: Queryable, topology: Topology): Fragment {
 export const AUDIT_GRACE_SECONDS = 120;
 /** A hundred years: events are never pruned. */
 const NEVER_PRUNED_DAYS = 36_500;
-/** How many violations of a check are named. */
+/** How many violations of a check are named; all are counted. */
 const AUDIT_ROWS = 20;
 /** How long one statement of the audit may take, in milliseconds. */
 const AUDIT_TIMEOUT_MS = 120_000;
@@ -337,13 +336,11 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
 export async function runAudit(
   sql: Sql,
   topology: Topology,
-  { graceSeconds, retentionDays = NEVER_PRUNED_DAYS, limit = AUDIT_ROWS, onProgress }: {
+  { graceSeconds, retentionDays = NEVER_PRUNED_DAYS, onProgress }: {
     /** How long what follows from an event may take; 0 once everything has settled. */
     readonly graceSeconds: number;
     /** How long published events are kept: of an older order, none is missed. */
     readonly retentionDays?: number;
-    /** The most violations to name per check; all are counted. */
-    readonly limit?: number;
     readonly onProgress?: (checks: number) => void;
   },
 ): Promise<Audit> {
@@ -351,7 +348,7 @@ export async function runAudit(
     const heldSince = await findHeldSince(tx, graceSeconds);
     const end = heldSince === null ? tx`now()` : tx`${heldSince}::text::timestamptz`;
     const due = tx`${end} - make_interval(secs => ${graceSeconds}::float8)`;
-    const scope = { topology, due, retentionDays, limit };
+    const scope = { topology, due, retentionDays };
     const settings = JSON.stringify(AUDIT_SETTINGS);
     await tx`select set_config(key, value, true) from jsonb_each_text(${settings}::text::jsonb)`;
     const [totals] = await tx<Pick<Audit, "checkedAt" | "orders" | "events">[]>`

@@ -36,7 +36,6 @@ export interface StoryQueue {
   readonly name: string;
   /** As the topology names it, without its version: `payments.order-created`. */
   readonly label: string;
-  /** The event types that it is bound to. */
   readonly bindings: readonly string[];
 }
 
