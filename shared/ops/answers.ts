@@ -148,7 +148,6 @@ const tableStateSchema = z.object({
   holds: text("What it holds for the order."),
   isChanged: flag("Whether this beat has changed it."),
 });
-export type TableState = z.infer<typeof tableStateSchema>;
 
 const BEAT_CAUSES = [
   "late",

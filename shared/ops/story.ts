@@ -7,15 +7,7 @@
  */
 import { QUEUES } from "../topology.ts";
 import { counted, duration, listOf } from "../words.ts";
-import type {
-  Beat,
-  BeatCause,
-  OrderJson,
-  Place,
-  TableState,
-  TimelineEntryJson,
-  Whereabouts,
-} from "./answers.ts";
+import type { Beat, BeatCause, OrderJson, Place, TimelineEntryJson, Whereabouts } from "./answers.ts";
 import {
   COPY_BEATS,
   type CopyKind,
@@ -28,7 +20,7 @@ import {
 } from "./story_words.ts";
 import type { TimelineEntry } from "./timeline.ts";
 
-export type { Beat, Place, Whereabouts };
+export type { Beat, Place };
 
 /** A queue, which its consumer is named like. */
 export interface StoryQueue {
@@ -358,10 +350,8 @@ function remark(words: typeof WHY_PROCESSED, { cause, tookMs }: Copy): string {
   return cause === null ? "" : fill(words[cause] ?? "", { time: duration(tookMs) });
 }
 
-function pictureOf(
-  { events, rows }: State,
-  before: readonly TableState[],
-): Pick<Beat, "messages" | "tables"> {
+/** Where each message is by now, and what the tables hold, which held `before` what they did at the beat before. */
+function pictureOf({ events, rows }: State, before: Beat["tables"]): Pick<Beat, "messages" | "tables"> {
   const messages = [...events].flatMap(([id, { type, emittedAt, publishedAt, copies }]): Whereabouts[] => [
     ...(emittedAt !== null && publishedAt === null
       ? [{ id, type, place: "outbox", state: "waits" } as const]
