@@ -4,6 +4,7 @@ import {
   insertEvent,
   insertHistory,
   insertOrder,
+  newLetter,
   newRetry,
   ORDER,
   type Outcome,
@@ -13,7 +14,7 @@ import { usualTopology } from "../../specs/support/test_broker.ts";
 import { type Audit, AUDIT_CHECKS, runAudit } from "./audit.ts";
 import { holdPart, resumePart } from "./holds.ts";
 import type { Sql } from "../sql/connect.ts";
-import { insertRetries } from "../sql/set_aside.ts";
+import { insertDeadLetters, insertRetries } from "../sql/set_aside.ts";
 
 shareTestSchema();
 
@@ -49,19 +50,11 @@ async function dropEvent(sql: Sql, id: string, type: string) {
 /** An order that has come no further than a status, with an open dead letter or without one. */
 async function addUnfinished(sql: Sql, { letter = false } = {}) {
   const id = await insertOrder(sql, "PENDING");
-  await sql`update orders set created_at = now() - interval '1 hour', updated_at = now() - interval '1 hour'
-    where id = ${id}`;
-  await insertEvent(sql, id, "order.created", new Date(Date.now() - 3_600_000));
-  if (letter) await addLetter(sql, id);
+  const at = new Date(Date.now() - 3_600_000);
+  await sql`update orders set created_at = ${at}, updated_at = ${at} where id = ${id}`;
+  await insertEvent(sql, id, "order.created", at);
+  if (letter) await insertDeadLetters(sql, [newLetter("any", { eventId: null, aggregateId: id })]);
   return id;
-}
-
-async function addLetter(sql: Sql, orderId: string, eventId: string | null = null, consumer = "any") {
-  await sql`
-    insert into dead_letters (
-      id, consumer, event_id, event_type, order_id, body, reason, detail, attempts, first_failed_at, last_failed_at
-    )
-    values (${uuidv7()}, ${consumer}, ${eventId}, (select type from outbox_events where id = ${eventId}), ${orderId}, ${orderId}, 'retries exhausted', '', 4, now(), now())`;
 }
 
 async function redriveLetters(sql: Sql, secondsAgo: number) {
@@ -252,7 +245,8 @@ Deno.test("runAudit() takes an event that was put aside for neither lost nor mis
     "outcome without notification",
     "event lost on its way to a consumer",
   ]);
-  await addLetter(db.sql, id, event.id, consumer);
+  const about = { eventId: event.id, eventType: "enrollment.granted", aggregateId: id } as const;
+  await insertDeadLetters(db.sql, [newLetter(consumer, about)]);
   assertEquals(findings(await audit(db)), {});
   await redriveLetters(db.sql, 30);
   assertEquals(findings(await audit(db)), {}, "it has the grace to arrive");
@@ -276,10 +270,8 @@ Deno.test("runAudit() names the first twenty violations, counts all, and says of
   await using db = await testSchema();
   const ids: string[] = [];
   for (let n = 0; n < 21; n++) ids.push(await addUnfinished(db.sql));
-  const [paid, refused] = [
-    await insertHistory(db.sql, "COMPLETED"),
-    await insertHistory(db.sql, "COMPLETED"),
-  ];
+  const paid = await insertHistory(db.sql, "COMPLETED");
+  const refused = await insertHistory(db.sql, "COMPLETED");
   const other = uuidv7();
   await db.sql`update payments set course_id = ${other} where order_id = ${paid}`;
   const [row] = await db.sql`
