@@ -36,17 +36,17 @@ function foundIn(rows: readonly ViolationRow[]): Pick<AuditCheck, "count" | "vio
   };
 }
 
-/** A piece of SQL, for whichever connection asks. */
-type Part = (sql: Queryable) => Fragment;
+/** An expression of SQL, for whichever connection asks. */
+type Expression = (sql: Queryable) => Fragment;
 
-/** A piece of SQL without values. */
-const part = (text: TemplateStringsArray): Part => (sql) => sql(text);
+/** One without values. */
+const expr = (text: TemplateStringsArray): Expression => (sql) => sql(text);
 
 /** A check of orders: what is wrong, the promise that is broken then, and the condition on a row of the `ledger`. */
 interface OrderCheck {
   readonly check: string;
   readonly promise: number;
-  readonly when: Part;
+  readonly when: Expression;
 }
 
 /**
@@ -55,53 +55,53 @@ interface OrderCheck {
  * consumer asks how old it is.
  */
 const ORDER_CHECKS: readonly OrderCheck[] = [
-  ...pair("order", part`status <> 'none'`, "order.created", part`created`),
-  ...pair("charge", part`is_charged`, "payment.succeeded", part`charged`),
-  ...pair("declined payment", part`payment = 'FAILED'`, "payment.failed", part`declined`),
-  ...pair("seat", part`seat = 'GRANTED'`, "enrollment.granted", part`granted`),
-  ...pair("refused seat", part`seat = 'FAILED'`, "enrollment.failed", part`refused`),
-  ...pair("order under refund", part`is_under_refund`, "refund.requested", part`requested`),
-  ...pair("refund", part`payment = 'REFUND_SUCCEEDED'`, "refund.succeeded", part`refunded`),
-  ...pair("notification", part`notifications > 0`, "notification.sent", part`sent`),
+  ...pair("order", expr`status <> 'none'`, "order.created", expr`created`),
+  ...pair("charge", expr`is_charged`, "payment.succeeded", expr`charged`),
+  ...pair("declined payment", expr`payment = 'FAILED'`, "payment.failed", expr`declined`),
+  ...pair("seat", expr`seat = 'GRANTED'`, "enrollment.granted", expr`granted`),
+  ...pair("refused seat", expr`seat = 'FAILED'`, "enrollment.failed", expr`refused`),
+  ...pair("order under refund", expr`is_under_refund`, "refund.requested", expr`requested`),
+  ...pair("refund", expr`payment = 'REFUND_SUCCEEDED'`, "refund.succeeded", expr`refunded`),
+  ...pair("notification", expr`notifications > 0`, "notification.sent", expr`sent`),
   ...breaking(4, {
     "order status that its events do not lead to":
-      part`status not in ('none', status_by_events) and has_all_events`,
+      expr`status not in ('none', status_by_events) and has_all_events`,
   }),
   ...breaking(2, {
     "event that an order has twice":
-      part`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
-    "payment of another amount or course than its order's": part`paid_otherwise is not null`,
-    "seat in another course than its order's": part`seated_elsewhere is not null`,
+      expr`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
+    "payment of another amount or course than its order's": expr`paid_otherwise is not null`,
+    "seat in another course than its order's": expr`seated_elsewhere is not null`,
     "paid order without charge":
-      part`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
-    "PAYMENT_FAILED order without declined payment": part`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
-    "COMPLETED order without seat": part`status = 'COMPLETED' and seat <> 'GRANTED'`,
-    "notification of what has not happened": part`has_all_events and (
+      expr`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
+    "PAYMENT_FAILED order without declined payment": expr`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
+    "COMPLETED order without seat": expr`status = 'COMPLETED' and seat <> 'GRANTED'`,
+    "notification of what has not happened": expr`has_all_events and (
         (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`,
   }),
   ...breaking(1, {
-    "outcome without notification": part`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
+    "outcome without notification": expr`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
   }),
   ...breaking(3, {
-    "refund without cause": part`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
+    "refund without cause": expr`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
     "charge kept although there is no seat":
-      part`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
+      expr`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
   }),
-  ...breaking(1, { "order stuck": part`is_unfinished_and_old and not is_put_aside` }),
+  ...breaking(1, { "order stuck": expr`is_unfinished_and_old and not is_put_aside` }),
 ];
 
 /** Orders that an open dead letter holds up. No violation: nothing is lost, somebody has to decide. */
 const WAITING = {
   check: "order waiting for an operator",
-  when: part`is_unfinished_and_old and has_open_letter`,
+  when: expr`is_unfinished_and_old and has_open_letter`,
 };
 
-function breaking(promise: number, checks: Readonly<Record<string, Part>>): OrderCheck[] {
+function breaking(promise: number, checks: Readonly<Record<string, Expression>>): OrderCheck[] {
   return Object.entries(checks).map(([check, when]) => ({ check, promise, when }));
 }
 
 /** The two checks of what commits together: a row of a module's table, and the event that tells of it. */
-function pair(what: string, holds: Part, event: string, events: Part): OrderCheck[] {
+function pair(what: string, holds: Expression, event: string, events: Expression): OrderCheck[] {
   return breaking(4, {
     [`${what} without ${event}`]: (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
     [`${event} without ${what}`]: (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`,
@@ -235,7 +235,7 @@ function describeLedger(sql: Queryable): Fragment {
 interface EventCheck {
   readonly check: string;
   readonly promise: number;
-  readonly detail: Part;
+  readonly detail: Expression;
   readonly among: (sql: Queryable, scope: AuditScope) => Fragment;
 }
 
@@ -243,7 +243,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
   {
     check: "event not published",
     promise: 4,
-    detail: part`format('%s, refused %s times%s', type, retry_count, ': ' || last_error)`,
+    detail: expr`format('%s, refused %s times%s', type, retry_count, ': ' || last_error)`,
     among: (sql, { due }) => sql`where published_at is null and occurred_at <= ${due}`,
   },
   {
@@ -252,7 +252,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
     // it was bound.
     check: "event lost on its way to a consumer",
     promise: 1,
-    detail: part`format('%s, not processed by %s', e.type, b.consumer)`,
+    detail: expr`format('%s, not processed by %s', e.type, b.consumer)`,
     among: (sql, { topology, due }) =>
       sql`
       join (${boundTypes(sql, topology)}) as b using (type)
@@ -267,7 +267,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
   {
     check: "event processed by a consumer that is not bound to it",
     promise: 2,
-    detail: part`format('%s, processed by %s', e.type, p.consumer)`,
+    detail: expr`format('%s, processed by %s', e.type, p.consumer)`,
     among: (sql, { topology }) =>
       sql`
       join processed_events p on p.event_id = e.id
