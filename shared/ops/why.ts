@@ -143,10 +143,11 @@ function awaitedCopy(
 type Facts = ReturnType<typeof factsOf>;
 
 /** `process` is that of its consumer. */
-function factsOf(orderId: string, copy: OpenCopy, process: string, { live, ...system }: SystemFacts) {
+function factsOf(orderId: string, copy: OpenCopy, process: string, system: SystemFacts) {
+  const { queues, processes } = system.live;
   const { type, consumer, occurredAt, publishedAt, sentAt, dueAt, failedAt, now } = copy;
-  const inQueue = live.queues?.find(({ queue }) => queue === consumer) ?? { messages: 0, consumers: 0 };
-  const consumerSilentSince = silenceOf(live.processes, process);
+  const inQueue = queues?.find(({ queue }) => queue === consumer) ?? { messages: 0, consumers: 0 };
+  const consumerSilentSince = silenceOf(processes, process);
   const isPutOff = dueAt !== null && dueAt > now; // a delayed retry of it waits for its time
   const since = (dueAt ? failedAt : publishedAt && sentAt) ?? occurredAt; // it waits where it is
   const isTaken = inQueue.consumers > 0 && inQueue.messages === 0 && consumerSilentSince === null;
@@ -164,13 +165,9 @@ function factsOf(orderId: string, copy: OpenCopy, process: string, { live, ...sy
     isPutOff,
     /** What the relay is to do about it now; null where nothing. */
     task: isPutOff || publishedAt && !dueAt && !isLost ? null : task,
-    pending: live.outbox.pending,
-    isBrokerAway: live.queues === null,
     process,
     inQueue,
-    relaySilentSince: silenceOf(live.processes, RELAY),
     consumerSilentSince,
-    hasRelay: live.processes.some(({ name }) => name === RELAY),
   };
 }
 
@@ -207,16 +204,18 @@ const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
     const action = `Let one event through: POST ${path}/step; or all: DELETE ${path}.`;
     return because("held", sentence, action, { since: hold.sinceAt, retryAt: hold.untilAt });
   },
-  function relaySilent({ task, hasRelay, relaySilentSince: since, now }) {
+  function relaySilent({ task, live: { processes }, now }) {
     const action = `Start a relay: deno task worker:${RELAY}.`;
     if (task === null) return null;
-    if (!hasRelay) return because("relay-silent", `No relay runs that could ${task}.`, action);
+    const isThere = processes.some(({ name }) => name === RELAY);
+    if (!isThere) return because("relay-silent", `No relay runs that could ${task}.`, action);
+    const since = silenceOf(processes, RELAY);
     if (!since) return null;
     const sentence = `The relay is to ${task}, and has been silent for ${span(since, now)}.`;
     return because("relay-silent", sentence, action, { since });
   },
-  function brokerAway({ isBrokerAway, isPutOff }) {
-    if (!isBrokerAway || isPutOff) return null;
+  function brokerAway({ live: { queues }, isPutOff }) {
+    if (queues || isPutOff) return null;
     return because("broker-away", "The broker cannot be reached.", "Bring the broker of AMQP_URL back.");
   },
   function retry({ type, consumer, retries, maxRetries, error, dueAt: retryAt, isPutOff, now }) {
@@ -232,9 +231,9 @@ const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
     const action = `Read what the broker has against it: GET /ops/outbox/${eventId}.`;
     return because("refused", `The broker refuses its ${type}: ${refusal}.`, action);
   },
-  function outbox({ type, publishedAt, since, pending, now }) {
+  function outbox({ type, publishedAt, since, live, now }) {
     if (publishedAt) return null;
-    const others = counted(Math.max(pending - 1, 0), "other event");
+    const others = counted(Math.max(live.outbox.pending - 1, 0), "other event");
     const isOld = now.getTime() - since.getTime() >= OUTBOX_OLD_MS;
     const sentence = `Its ${type} has waited in the outbox for ${span(since, now)}, with ${others}.`;
     return because("outbox", sentence, isOld ? "Have the relay look now: POST /ops/outbox/tick." : null);
