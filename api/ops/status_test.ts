@@ -103,6 +103,8 @@ Deno.test("GET /ops/orders/:id/why follows an order by what the tables say of it
     select id as "eventId" from outbox_events`;
   const set = (to: string) => () => sql.unsafe(`update outbox_events set ${to}`);
   const republish = `POST /ops/outbox/${eventId}/republish`;
+  const settle = (state: string, ago: string) =>
+    sql`update dead_letters set state = ${state}, resolution = 'r', resolved_at = now() - ${ago}::interval`;
   const refused = "retry_count = 1, last_error = 'no route', next_attempt_at = now() + interval '1 hour'";
   const steps: [does: () => PromiseLike<unknown>, cause: string, says: string, helps?: string][] = [
     [set("occurred_at = now()"), "outbox", "has waited in the outbox for"],
@@ -122,16 +124,17 @@ Deno.test("GET /ops/orders/:id/why follows an order by what the tables say of it
       "POST /ops/dead-letters/",
     ],
     [
-      () =>
-        sql`
-        with put_off as (delete from delayed_retries)
-        update dead_letters set state = 'DISCARDED', resolution = 'r', resolved_at = now() - interval '1 minute'`,
-      "discarded",
-      "was discarded",
+      async () => {
+        await sql`delete from delayed_retries`;
+        await sql`delete from lost_events`;
+        await settle("REDRIVEN", "0 s");
+      },
+      "processing",
+      " ms ago, and is being processed",
     ],
+    [() => settle("DISCARDED", "1 minute"), "discarded", "was discarded"],
     [ // what was sent again is on its way since then: no letter that was discarded before holds it up
       async () => {
-        await sql`delete from lost_events`;
         await call("POST /ops/replays", { type: "order.created" });
         await sql`update replay_events set result = 'SENT', settled_at = now()`;
       },
