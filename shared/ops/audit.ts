@@ -299,7 +299,7 @@ function boundTypes(sql: Queryable, topology: Topology): Fragment {
 export const AUDIT_GRACE_SECONDS = 120;
 /** A hundred years: events are never pruned. */
 const NEVER_PRUNED_DAYS = 36_500;
-/** How many violations of a check are named; all are counted. */
+/** How many violations of a check are named. */
 const AUDIT_ROWS = 20;
 /** How long one statement of the audit may take, in milliseconds. */
 const AUDIT_TIMEOUT_MS = 120_000;
