@@ -17,16 +17,8 @@ export const TOLD: Readonly<
     wrote: "the refusal",
     row: "FAILED: no seat",
   },
-  "refund.succeeded": {
-    title: "Payments gave the money back",
-    wrote: "the refund",
-    row: "REFUND_SUCCEEDED",
-  },
-  "notification.sent": {
-    title: "Notifications told the buyer",
-    wrote: "the notification",
-    row: "1 sent",
-  },
+  "refund.succeeded": { title: "Payments gave the money back", wrote: "the refund", row: "REFUND_SUCCEEDED" },
+  "notification.sent": { title: "Notifications told the buyer", wrote: "the notification", row: "1 sent" },
 };
 
 /** What a move of the order means. */
