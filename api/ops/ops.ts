@@ -40,12 +40,11 @@ import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
 import { faultRoutes, faultsAreOff } from "./faults.ts";
 import { holdRoutes } from "./holds.ts";
-import { messagesRoute } from "./messages.ts";
 import { createRecorder, operationsRoute } from "./operations.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";
 import { scenarioRoutes } from "./scenarios.ts";
-import { whyRoute } from "./why.ts";
+import { messagesRoute, whyRoute } from "./status.ts";
 
 /** How much of everything the debug view shows. */
 const DEBUG_ROWS = 10;

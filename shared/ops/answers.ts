@@ -8,25 +8,23 @@ import * as z from "zod/mini";
 import { ORDER_STATUSES } from "../order_status.ts";
 
 const described = (description: string, more: object = {}) => z.meta({ description, ...more });
+const said = <S extends z.ZodMiniType>(schema: S, more?: object) => (description: string) =>
+  schema.check(described(description, more));
+const orNull = z.nullable(z.string());
 
-/** A text, which `description` explains to whoever reads the API's reference; and so below. */
-export const text = (description: string) => z.string().check(described(description));
-const textOrNull = (description: string) => z.nullable(z.string()).check(described(description));
+/** A text, which a description explains to whoever reads the API's reference; and so below. */
+export const text = said(z.string());
+const textOrNull = said(orNull);
 /** A uuid in lower case. */
-export const id = (description: string) => z.string().check(described(description, { format: "uuid" }));
-const idOrNull = (description: string) =>
-  z.nullable(z.string()).check(described(description, { format: "uuid" }));
+export const id = said(z.string(), { format: "uuid" });
+const idOrNull = said(orNull, { format: "uuid" });
 /** A time: ISO 8601, in UTC. */
-export const time = (description: string) =>
-  z.string().check(described(description, { format: "date-time" }));
-/** A time, or null. */
-export const timeOrNull = (description: string) =>
-  z.nullable(z.string()).check(described(description, { format: "date-time" }));
+export const time = said(z.string(), { format: "date-time" });
+export const timeOrNull = said(orNull, { format: "date-time" });
 /** A whole number, 0 or more. */
-export const count = (description: string) =>
-  z.number().check(described(description, { type: "integer", minimum: 0 }));
-const countOrNull = (description: string) =>
-  z.nullable(z.number()).check(described(description, { minimum: 0 }));
+export const count = said(z.number(), { type: "integer", minimum: 0 });
+const countOrNull = said(z.nullable(z.number()), { minimum: 0 });
+const flag = said(z.boolean());
 
 /** As the tables have an answer's object: each of its times, which are called `at` or `…At`, is a `Date`. */
 export type Row<T> = T extends unknown
@@ -72,7 +70,6 @@ export const orderSchema = z.object({
 }).check(z.meta({ ref: "Order" }));
 export type OrderJson = z.infer<typeof orderSchema>;
 
-/** An order as ops sees it. */
 export const opsOrderSchema = z.extend(orderSchema, {
   correlationId: text("The correlation id of all its events."),
 }).check(z.meta({ ref: "OpsOrder" }));
@@ -88,51 +85,31 @@ const about = {
   eventType: textOrNull("That event's type."),
   traceId: textOrNull("The trace that it belongs to, 32 hex digits; null where there is none."),
 };
+const entry = <Kind extends string, More extends z.core.$ZodLooseShape>(kind: Kind, more: More) =>
+  z.object({ kind: z.literal(kind), ...about, ...more });
 const consumer = text("Which consumer, by the name of its queue.");
 const deadLetterId = id("The dead letter's id.");
 
 export const timelineEntrySchema = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("emitted"), ...about }),
-  z.object({
-    kind: z.literal("published"),
-    ...about,
-    retryCount: count("How often the broker refused it before."),
-  }),
-  z.object({ kind: z.literal("processed"), ...about, consumer }),
-  z.object({
-    kind: z.literal("duplicate"),
-    ...about,
-    consumer,
-    duplicates: count("How often it came again and was absorbed."),
-  }),
-  z.object({
-    kind: z.literal("retry"),
-    ...about,
+  entry("emitted", {}),
+  entry("published", { retryCount: count("How often the broker refused it before.") }),
+  entry("processed", { consumer }),
+  entry("duplicate", { consumer, duplicates: count("How often it came again and was absorbed.") }),
+  entry("retry", {
     consumer,
     retries: count("Retries so far."),
     error: text("What the last attempt met with."),
     dueAt: timeOrNull("When the consumer gets it again; null when it has been sent."),
   }),
-  z.object({ kind: z.literal("retried"), ...about, consumer }),
-  z.object({ kind: z.literal("resent"), ...about, consumer }),
-  z.object({ kind: z.literal("replayed"), ...about, consumer }),
-  z.object({ kind: z.literal("redelivered"), ...about, consumer }),
-  z.object({
-    kind: z.literal("taken"),
-    ...about,
-    consumer,
-    heldMs: count("How long its consumer had it then, in milliseconds."),
-  }),
-  z.object({ kind: z.literal("status"), ...about, from: z.nullable(status), to: status }),
-  z.object({
-    kind: z.literal("dead-letter"),
-    ...about,
-    consumer,
-    reason: text("Why, in a few fixed words."),
-    deadLetterId,
-  }),
-  z.object({ kind: z.literal("redriven"), ...about, consumer, deadLetterId }),
-  z.object({ kind: z.literal("discarded"), ...about, consumer, deadLetterId }),
+  entry("retried", { consumer }),
+  entry("resent", { consumer }),
+  entry("replayed", { consumer }),
+  entry("redelivered", { consumer }),
+  entry("taken", { consumer, heldMs: count("How long its consumer had it then, in milliseconds.") }),
+  entry("status", { from: z.nullable(status), to: status }),
+  entry("dead-letter", { consumer, reason: text("Why, in a few fixed words."), deadLetterId }),
+  entry("redriven", { consumer, deadLetterId }),
+  entry("discarded", { consumer, deadLetterId }),
 ]).check(z.meta({
   ref: "TimelineEntry",
   description:
@@ -169,12 +146,10 @@ export type Whereabouts = z.infer<typeof whereaboutsSchema>;
 const tableStateSchema = z.object({
   table: text("Its name."),
   holds: text("What it holds for the order."),
-  isChanged: z.boolean().check(described("Whether this beat has changed it.")),
+  isChanged: flag("Whether this beat has changed it."),
 });
-export type TableState = z.infer<typeof tableStateSchema>;
 
-/** What made something go another way than usual. */
-export const BEAT_CAUSES = [
+const BEAT_CAUSES = [
   "late",
   "again",
   "delayed",
@@ -185,6 +160,7 @@ export const BEAT_CAUSES = [
   "redriven",
   "duplicate",
 ] as const;
+/** What made something go another way than usual. */
 export type BeatCause = (typeof BEAT_CAUSES)[number];
 
 const BEAT_KINDS = [
@@ -228,7 +204,7 @@ export const toldStorySchema = z.extend(orderStorySchema, { beats: z.optional(z.
 export const publicStorySchema = z.extend(toldStorySchema, { order: orderSchema });
 
 /** What an order can wait for; each is one cause, the most specific that there is. */
-export const WHY_CAUSES = [
+const WHY_CAUSES = [
   "final",
   "dead-letter",
   "discarded",
@@ -246,7 +222,6 @@ export const WHY_CAUSES = [
   "unknown",
 ] as const;
 
-/** Why an order is not done. */
 export const whySchema = z.object({
   orderId: id("The order's id."),
   status: status.check(described("Where it stands.")),
@@ -285,16 +260,12 @@ export const outboxEventSchema = z.object({
 export type OutboxEventJson = z.infer<typeof outboxEventSchema>;
 
 export const outboxPageSchema = z.object({ events: z.array(outboxEventSchema), nextCursor });
-export type OutboxPage = z.infer<typeof outboxPageSchema>;
 
-/** An event that is published once more. */
 export const republishedSchema = z.extend(outboxEventSchema, {
   alreadyProcessedBy: z.array(z.string())
     .check(described("The consumers that have processed it, and will absorb the repeat.")),
 }).check(z.meta({ ref: "RepublishedEvent" }));
-export type RepublishedJson = z.infer<typeof republishedSchema>;
 
-/** One row of the inbox. */
 export const processedEventSchema = z.object({
   eventId: id("The event's id."),
   consumer: text("Who has processed it."),
@@ -333,7 +304,6 @@ export type DeadLetterJson = z.infer<typeof deadLetterSchema>;
 export const deadLettersPageSchema = z.object({ deadLetters: z.array(deadLetterSchema), nextCursor });
 export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
 
-/** Open letters that failed alike. */
 const letterGroupSchema = z.object({
   consumer: text("Who gave up on them."),
   reason: text("Why, in a few fixed words."),
@@ -368,27 +338,9 @@ export const discardedSchema = z.object({
   gone: count("Letters of the set that somebody else had closed."),
 });
 
-/** The reasons that consumers give up for, to be offered where somebody filters; any other can be typed. */
-export const LETTER_REASONS: readonly string[] = [
-  "handler failed",
-  "illegal refund",
-  "illegal transition",
-  "invalid payload",
-  "kills its worker",
-  "not JSON",
-  "retries exhausted",
-  "too early",
-  "unexpected type",
-  "unknown type",
-  "unknown version",
-];
-
-/** What is done with a frozen set. */
-export const SET_ACTIONS = ["REPLAY", "REPUBLISH", "REDRIVE", "DISCARD"] as const;
-
 export const replaySchema = z.object({
   id: id("The set's id."),
-  action: z.enum(SET_ACTIONS).check(described(
+  action: z.enum(["REPLAY", "REPUBLISH", "REDRIVE", "DISCARD"]).check(described(
     "`REPLAY` sends events to their consumers, `REPUBLISH` to the exchange; `REDRIVE` sends dead letters, and becomes " +
       "`DISCARD` where they are discarded.",
   )),
@@ -410,7 +362,6 @@ export const replaySchema = z.object({
 export type ReplayJson = z.infer<typeof replaySchema>;
 
 export const replaysPageSchema = z.object({ replays: z.array(replaySchema), nextCursor });
-export type ReplaysPage = z.infer<typeof replaysPageSchema>;
 
 /** What a message of a set came to. */
 export const BECAME = [
@@ -433,9 +384,7 @@ const replayEventSchema = z.object({
   orderId: idOrNull("The order that it is about."),
   correlationId: textOrNull("Its correlation id."),
   occurredAt: timeOrNull("When it happened; of a dead letter, when it was last given up on."),
-  processed: z.boolean().check(
-    described("Whether the consumer has processed it, and will absorb the repeat."),
-  ),
+  processed: flag("Whether the consumer has processed it, and will absorb the repeat."),
   became: z.enum(BECAME).check(described(
     "What it came to: `unsent` so far; `skipped`, see `error`; sent, and `waiting` for its consumer, which has " +
       "`absorbed` it as a repeat, `processed` it for the first time, is `retrying`, or has `failed again`.",
@@ -465,7 +414,6 @@ export const preparedReplaySchema = z.extend(replaySchema, {
 }).check(z.meta({ ref: "PreparedReplay" }));
 export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
 
-/** One thing that an operator did. */
 export const operationSchema = z.object({
   id: id("Its id, a version 7 uuid: the newest has the highest."),
   at: time("When."),
@@ -484,7 +432,7 @@ export type OperationsPage = z.infer<typeof operationsPageSchema>;
 export const MESSAGE_STATES = ["waiting", "queued", "retrying", "dead", "absorbed", "done"] as const;
 export type MessageState = (typeof MESSAGE_STATES)[number];
 
-export const messageSchema = z.object({
+const messageSchema = z.object({
   eventId: idOrNull("The event's id; null where a dead letter is no event, and so for the next three."),
   consumer: text("Whose message it is."),
   type: textOrNull("The event's type."),
@@ -522,11 +470,10 @@ const armedFaultSchema = z.object({
 }).check(z.meta({ ref: "ArmedFault" }));
 export type ArmedFaultJson = z.infer<typeof armedFaultSchema>;
 
-/** A point at which a fault can strike. */
 const faultPointSchema = z.object({
   point: text("Its name."),
   what: text("What happens there, in one sentence."),
-  perConsumer: z.boolean().check(described("Whether it can be narrowed to one consumer.")),
+  perConsumer: flag("Whether it can be narrowed to one consumer."),
   delayMs: countOrNull("Its default delay in milliseconds; null where it has none."),
 }).check(z.meta({ ref: "FaultPoint" }));
 export type FaultPointJson = z.infer<typeof faultPointSchema>;
@@ -545,7 +492,6 @@ const holdSchema = z.object({
 }).check(z.meta({ ref: "Hold" }));
 export type HoldJson = z.infer<typeof holdSchema>;
 
-/** What is held. */
 export const heldSchema = z.object({ holds: z.array(holdSchema) });
 /** What is held, and what can be. */
 export const holdsSchema = z.extend(heldSchema, {
@@ -561,7 +507,7 @@ const violationSchema = z.object({
 export type Violation = z.infer<typeof violationSchema>;
 
 export const auditSchema = z.object({
-  ok: z.boolean().check(described("Whether every promise holds.")),
+  ok: flag("Whether every promise holds."),
   checkedAt: time("The time of the snapshot that it read."),
   graceSeconds: count("How old a cause had to be before its effect was missed, in seconds."),
   orders: count("How many orders there are."),

@@ -8,15 +8,10 @@ import { bindingsOf } from "../broker/connection.ts";
 import type { Topology } from "../topology.ts";
 import { type Queryable, rowset, type Sql, transaction } from "../sql/connect.ts";
 import { lettersOf } from "../sql/lost_events.ts";
-import {
-  decideTransition,
-  isFinal,
-  ORDER_STATUSES,
-  ORDER_TRANSITIONS,
-  type OrderStatus,
-} from "../order_status.ts";
+import { isFinal, ORDER_STATUSES, ORDER_TRANSITIONS } from "../order_status.ts";
 import { findHeldSince } from "./holds.ts";
 import type { AuditJson, Row, Violation } from "./answers.ts";
+import { movesOf } from "./timeline.ts";
 
 /** What the audit has found in one snapshot of the database; `checkedAt` is by the database's clock. */
 export type Audit = Row<AuditJson>;
@@ -31,7 +26,6 @@ interface AuditScope {
   /** The time up to which a cause is old enough for its effect to be missed. */
   readonly due: Fragment;
   readonly retentionDays: number;
-  readonly limit: number;
 }
 
 /** The violations are the first of them by order and event. */
@@ -42,13 +36,17 @@ function foundIn(rows: readonly ViolationRow[]): Pick<AuditCheck, "count" | "vio
   };
 }
 
-type Condition = (sql: Queryable) => Fragment;
+/** An expression of SQL, for whichever connection asks. */
+type Expression = (sql: Queryable) => Fragment;
+
+/** One without values. */
+const expr = (text: TemplateStringsArray): Expression => (sql) => sql(text);
 
 /** A check of orders: what is wrong, the promise that is broken then, and the condition on a row of the `ledger`. */
 interface OrderCheck {
   readonly check: string;
   readonly promise: number;
-  readonly when: Condition;
+  readonly when: Expression;
 }
 
 /**
@@ -57,81 +55,62 @@ interface OrderCheck {
  * consumer asks how old it is.
  */
 const ORDER_CHECKS: readonly OrderCheck[] = [
-  ...pair("order", (sql) => sql`status <> 'none'`, "order.created", (sql) => sql`created`),
-  ...pair("charge", (sql) => sql`is_charged`, "payment.succeeded", (sql) => sql`charged`),
-  ...pair("declined payment", (sql) => sql`payment = 'FAILED'`, "payment.failed", (sql) => sql`declined`),
-  ...pair("seat", (sql) => sql`seat = 'GRANTED'`, "enrollment.granted", (sql) => sql`granted`),
-  ...pair("refused seat", (sql) => sql`seat = 'FAILED'`, "enrollment.failed", (sql) => sql`refused`),
-  ...pair("order under refund", (sql) => sql`is_under_refund`, "refund.requested", (sql) => sql`requested`),
-  ...pair("refund", (sql) => sql`payment = 'REFUND_SUCCEEDED'`, "refund.succeeded", (sql) => sql`refunded`),
-  ...pair("notification", (sql) => sql`notifications > 0`, "notification.sent", (sql) => sql`sent`),
-  check(
-    4,
-    "order status that its events do not lead to",
-    (sql) => sql`status not in ('none', status_by_events) and has_all_events`,
-  ),
-  check(
-    2,
-    "event that an order has twice",
-    (sql) => sql`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
-  ),
-  check(2, "payment of another amount or course than its order's", (sql) => sql`paid_otherwise is not null`),
-  check(2, "seat in another course than its order's", (sql) => sql`seated_elsewhere is not null`),
-  check(
-    2,
-    "paid order without charge",
-    (sql) => sql`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
-  ),
-  check(
-    2,
-    "PAYMENT_FAILED order without declined payment",
-    (sql) => sql`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
-  ),
-  check(2, "COMPLETED order without seat", (sql) => sql`status = 'COMPLETED' and seat <> 'GRANTED'`),
-  check(2, "notification of what has not happened", (sql) =>
-    sql`has_all_events and (
-        (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`),
-  check(
-    1,
-    "outcome without notification",
-    (sql) => sql`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
-  ),
-  check(
-    3,
-    "refund without cause",
-    (sql) => sql`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
-  ),
-  check(
-    3,
-    "charge kept although there is no seat",
-    (sql) => sql`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
-  ),
-  check(1, "order stuck", (sql) => sql`is_unfinished_and_old and not is_put_aside`),
+  ...pair("order", expr`status <> 'none'`, "order.created", expr`created`),
+  ...pair("charge", expr`is_charged`, "payment.succeeded", expr`charged`),
+  ...pair("declined payment", expr`payment = 'FAILED'`, "payment.failed", expr`declined`),
+  ...pair("seat", expr`seat = 'GRANTED'`, "enrollment.granted", expr`granted`),
+  ...pair("refused seat", expr`seat = 'FAILED'`, "enrollment.failed", expr`refused`),
+  ...pair("order under refund", expr`is_under_refund`, "refund.requested", expr`requested`),
+  ...pair("refund", expr`payment = 'REFUND_SUCCEEDED'`, "refund.succeeded", expr`refunded`),
+  ...pair("notification", expr`notifications > 0`, "notification.sent", expr`sent`),
+  ...breaking(4, {
+    "order status that its events do not lead to":
+      expr`status not in ('none', status_by_events) and has_all_events`,
+  }),
+  ...breaking(2, {
+    "event that an order has twice":
+      expr`greatest(created, charged, declined, granted, refused, requested, refunded, sent) > 1`,
+    "payment of another amount or course than its order's": expr`paid_otherwise is not null`,
+    "seat in another course than its order's": expr`seated_elsewhere is not null`,
+    "paid order without charge":
+      expr`(status in ('PAID', 'COMPLETED') or is_under_refund) and not is_charged`,
+    "PAYMENT_FAILED order without declined payment": expr`status = 'PAYMENT_FAILED' and payment <> 'FAILED'`,
+    "COMPLETED order without seat": expr`status = 'COMPLETED' and seat <> 'GRANTED'`,
+    "notification of what has not happened": expr`has_all_events and (
+        (told_completed and granted = 0) or (told_declined and declined = 0) or (told_refunded and refunded = 0))`,
+  }),
+  ...breaking(1, {
+    "outcome without notification": expr`outcome_is_old and notifications + sent = 0 and not is_put_aside`,
+  }),
+  ...breaking(3, {
+    "refund without cause": expr`payment = 'REFUND_SUCCEEDED' and not (seat = 'FAILED' and is_under_refund)`,
+    "charge kept although there is no seat":
+      expr`seat = 'FAILED' and seat_is_old and payment = 'SUCCEEDED' and not is_put_aside`,
+  }),
+  ...breaking(1, { "order stuck": expr`is_unfinished_and_old and not is_put_aside` }),
 ];
 
 /** Orders that an open dead letter holds up. No violation: nothing is lost, somebody has to decide. */
-const WAITING = "order waiting for an operator";
+const WAITING = {
+  check: "order waiting for an operator",
+  when: expr`is_unfinished_and_old and has_open_letter`,
+};
 
-function check(promise: number, check: string, when: Condition): OrderCheck {
-  return { check, promise, when };
+function breaking(promise: number, checks: Readonly<Record<string, Expression>>): OrderCheck[] {
+  return Object.entries(checks).map(([check, when]) => ({ check, promise, when }));
 }
 
 /** The two checks of what commits together: a row of a module's table, and the event that tells of it. */
-function pair(what: string, holds: Condition, event: string, events: Condition): OrderCheck[] {
-  return [
-    check(
-      4,
-      `${what} without ${event}`,
-      (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
-    ),
-    check(4, `${event} without ${what}`, (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`),
-  ];
+function pair(what: string, holds: Expression, event: string, events: Expression): OrderCheck[] {
+  return breaking(4, {
+    [`${what} without ${event}`]: (sql) => sql`${holds(sql)} and ${events(sql)} = 0 and has_all_events`,
+    [`${event} without ${what}`]: (sql) => sql`${events(sql)} > 0 and not (${holds(sql)})`,
+  });
 }
 
 /** Runs all checks of orders, and looks for those that wait, in one statement. Answers with what each has found. */
 async function auditOrders(sql: Queryable, scope: AuditScope) {
-  const waiting = { check: WAITING, when: () => sql`is_unfinished_and_old and has_open_letter` };
-  const looks = [...ORDER_CHECKS, waiting];
+  const looks = [...ORDER_CHECKS, WAITING];
   // Most orders meet no condition: they are left behind before the conditions are told apart.
   const any = looks.map(({ when }, i) => i === 0 ? sql`${when(sql)}` : sql`or (${when(sql)})`);
   const each = looks.map(({ check, when }, i) => sql`${i === 0 ? sql`` : sql`,`} (${check}, ${when(sql)})`);
@@ -145,22 +124,10 @@ async function auditOrders(sql: Queryable, scope: AuditScope) {
       cross join lateral (values ${each}) as look ("check", finds)
       where (${any}) and finds
     ) as found
-    where place <= ${scope.limit}
+    where place <= ${AUDIT_ROWS}
     order by "check", order_id`;
   const byCheck = Map.groupBy(rows, ({ check }) => check);
   return (check: string) => foundIn(byCheck.get(check) ?? []);
-}
-
-/** The status of an order whose consumers have processed events of just these types. */
-function statusAfter(types: ReadonlySet<string>): OrderStatus {
-  for (let status: OrderStatus = "PENDING";;) {
-    const moves = ORDER_TRANSITIONS.filter(({ on }) => types.has(on)).map(({ on }) =>
-      decideTransition(status, on)
-    );
-    const move = moves.find((decision) => decision.kind === "move");
-    if (!move) return status;
-    status = move.to;
-  }
 }
 
 /** A bit for each event that can move an order. */
@@ -169,7 +136,8 @@ const TRIGGERS = ORDER_TRANSITIONS.map(({ on }, i) => ({ type: on, bit: 1 << i }
 /** What the state machine says for every set of events, so that the database can look it up. */
 const STATUSES = Array.from({ length: 1 << TRIGGERS.length }, (_, bits) => ({
   bits,
-  status: statusAfter(new Set(TRIGGERS.filter(({ bit }) => bits & bit).map(({ type }) => type))),
+  status: movesOf(TRIGGERS.flatMap(({ type, bit }) => bits & bit ? { eventType: type } : [])).at(-1)?.to ??
+    "PENDING",
 }));
 
 /**
@@ -180,7 +148,7 @@ function ledger(sql: Queryable, { topology, due, retentionDays }: AuditScope): F
   // An hour less: those who prune have clocks of their own.
   const kept = sql`now() - make_interval(days => ${retentionDays}::int) + interval '1 hour'`;
   return sql`
-    with ${parts(sql, topology, due)}
+    with ${tablesOfLedger(sql, topology, due)}
     select order_id, coalesce(o.status, 'none') as status, coalesce(p.status, 'none') as payment,
            coalesce(s.status, 'none') as seat, coalesce(notifications, 0) as notifications,
            coalesce(created, 0) as created, coalesce(charged, 0) as charged, coalesce(declined, 0) as declined,
@@ -218,7 +186,7 @@ function ledger(sql: Queryable, { topology, due, retentionDays }: AuditScope): F
  * What the ledger is put together from, besides the modules' own tables: each with a row per order. Put aside is what an
  * open dead letter holds up, and what has not had its time yet since it was redriven.
  */
-function parts(sql: Queryable, { queues }: Topology, due: Fragment): Fragment {
+function tablesOfLedger(sql: Queryable, { queues }: Topology, due: Fragment): Fragment {
   return sql`
     events as (
       select order_id,
@@ -267,7 +235,7 @@ function describeLedger(sql: Queryable): Fragment {
 interface EventCheck {
   readonly check: string;
   readonly promise: number;
-  readonly detail: Condition;
+  readonly detail: Expression;
   readonly among: (sql: Queryable, scope: AuditScope) => Fragment;
 }
 
@@ -275,7 +243,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
   {
     check: "event not published",
     promise: 4,
-    detail: (sql) => sql`format('%s, refused %s times%s', type, retry_count, ': ' || last_error)`,
+    detail: expr`format('%s, refused %s times%s', type, retry_count, ': ' || last_error)`,
     among: (sql, { due }) => sql`where published_at is null and occurred_at <= ${due}`,
   },
   {
@@ -284,7 +252,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
     // it was bound.
     check: "event lost on its way to a consumer",
     promise: 1,
-    detail: (sql) => sql`format('%s, not processed by %s', e.type, b.consumer)`,
+    detail: expr`format('%s, not processed by %s', e.type, b.consumer)`,
     among: (sql, { topology, due }) =>
       sql`
       join (${boundTypes(sql, topology)}) as b using (type)
@@ -299,7 +267,7 @@ const EVENT_CHECKS: readonly EventCheck[] = [
   {
     check: "event processed by a consumer that is not bound to it",
     promise: 2,
-    detail: (sql) => sql`format('%s, processed by %s', e.type, p.consumer)`,
+    detail: expr`format('%s, processed by %s', e.type, p.consumer)`,
     among: (sql, { topology }) =>
       sql`
       join processed_events p on p.event_id = e.id
@@ -315,7 +283,7 @@ async function auditEvents(sql: Queryable, { detail, among }: EventCheck, scope:
     select e.order_id as "orderId", e.id as "eventId", count(*) over ()::int as total, ${
       detail(sql)
     } as detail
-    from outbox_events e ${among(sql, scope)} order by e.order_id, e.id, detail limit ${scope.limit}`,
+    from outbox_events e ${among(sql, scope)} order by e.order_id, e.id, detail limit ${AUDIT_ROWS}`,
   );
 }
 
@@ -368,13 +336,11 @@ export const AUDIT_CHECKS: readonly Pick<AuditCheck, "check" | "promise">[] = [
 export async function runAudit(
   sql: Sql,
   topology: Topology,
-  { graceSeconds, retentionDays = NEVER_PRUNED_DAYS, limit = AUDIT_ROWS, onProgress }: {
+  { graceSeconds, retentionDays = NEVER_PRUNED_DAYS, onProgress }: {
     /** How long what follows from an event may take; 0 once everything has settled. */
     readonly graceSeconds: number;
     /** How long published events are kept: of an older order, none is missed. */
     readonly retentionDays?: number;
-    /** The most violations to name per check; all are counted. */
-    readonly limit?: number;
     readonly onProgress?: (checks: number) => void;
   },
 ): Promise<Audit> {
@@ -382,7 +348,7 @@ export async function runAudit(
     const heldSince = await findHeldSince(tx, graceSeconds);
     const end = heldSince === null ? tx`now()` : tx`${heldSince}::text::timestamptz`;
     const due = tx`${end} - make_interval(secs => ${graceSeconds}::float8)`;
-    const scope = { topology, due, retentionDays, limit };
+    const scope = { topology, due, retentionDays };
     const settings = JSON.stringify(AUDIT_SETTINGS);
     await tx`select set_config(key, value, true) from jsonb_each_text(${settings}::text::jsonb)`;
     const [totals] = await tx<Pick<Audit, "checkedAt" | "orders" | "events">[]>`
@@ -395,7 +361,7 @@ export async function runAudit(
       onProgress?.(checks.length);
       checks.push({ check: each.check, promise: each.promise, ...await auditEvents(tx, each, scope) });
     }
-    const waiting = foundBy(WAITING);
+    const waiting = foundBy(WAITING.check);
     return {
       ok: checks.every(({ count }) => count === 0),
       graceSeconds,

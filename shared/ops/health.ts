@@ -6,7 +6,7 @@
 import { counted, duration } from "../words.ts";
 import { placeOf } from "./holds.ts";
 import type { LivePulse } from "./live.ts";
-import type { Place, StoryQueue } from "./story.ts";
+import { labelOf, type Place, type StoryQueue } from "./story.ts";
 
 export interface Trouble {
   /** The part of the machine where it shows; null where it is not drawn. */
@@ -34,14 +34,9 @@ const OUTBOX_LATE = { warn: 5, bad: 30 } as const;
 /** What is wrong: in the order of a message's way, and then what is held and what somebody has to decide. */
 export function troublesOf(figures: Figures, queues: readonly StoryQueue[]): Trouble[] {
   return [
-    ...processTroubles(figures, { place: "api", process: "api", subject: "The API", effect: "" }),
+    ...processTroubles(figures, "api", "api", "The API"),
     ...outboxTroubles(figures),
-    ...processTroubles(figures, {
-      place: "relay",
-      process: "outbox-relay",
-      subject: "The relay",
-      effect: ": nothing is published",
-    }),
+    ...processTroubles(figures, "relay", "outbox-relay", "The relay", ": nothing is published"),
     ...brokerTroubles(figures),
     ...queues.flatMap((queue) => consumerTroubles(figures, queue)),
     ...clockTroubles(figures),
@@ -74,18 +69,13 @@ function brokerTroubles({ queues }: Figures): Trouble[] {
   }];
 }
 
-interface Part {
-  readonly place: Place;
-  readonly process: string;
-  readonly subject: string;
-  /** What its absence comes to. */
-  readonly effect: string;
-}
-
-/** In which way copies of a process are away, by their heartbeats. */
+/** In which way copies of a process are away, by their heartbeats; `effect` is what that comes to where there is none. */
 function processTroubles(
   { at, processes }: Figures,
-  { place, process, subject, effect }: Part,
+  place: Place,
+  process: string,
+  subject: string,
+  effect = "",
 ): Trouble[] {
   const copies = processes.filter(({ name }) => name === process);
   if (copies.length === 0) {
@@ -112,7 +102,7 @@ function consumerTroubles(figures: Figures, { name, label }: StoryQueue): Troubl
   const place: Place = `consumer:${name}`;
   const process = label.replaceAll(".", "-");
   const subject = `The consumer ${process}`;
-  const away = processTroubles(figures, { place, process, subject, effect: "" });
+  const away = processTroubles(figures, place, process, subject);
   const queue = figures.queues?.find((each) => each.queue === name);
   if (!queue || queue.consumers > 0 || away.some(({ level }) => level === "bad")) return away;
   const waiting = counted(queue.messages, "message waits", "messages wait");
@@ -155,17 +145,14 @@ function heldTrouble(
 }
 
 function letterTroubles({ deadLetters }: Figures, queues: readonly StoryQueue[]): Trouble[] {
-  return Object.entries(deadLetters).map(([consumer, count]) => {
-    const name = queues.find((queue) => queue.name === consumer)?.label ?? consumer;
-    return {
-      place: null,
-      level: "warn",
-      words: `${count} dead`,
-      sentence: `${counted(count, "dead letter")} of ${name} to be decided on`,
-      help: "look at them with",
-      task: `redrive --consumer=${consumer} --dry-run`,
-    };
-  });
+  return Object.entries(deadLetters).map(([consumer, count]) => ({
+    place: null,
+    level: "warn",
+    words: `${count} dead`,
+    sentence: `${counted(count, "dead letter")} of ${labelOf(consumer, queues)} to be decided on`,
+    help: "look at them with",
+    task: `redrive --consumer=${consumer} --dry-run`,
+  }));
 }
 
 /** What to call a part that can be held: `The relay`, `payments.order-created, before its commit`. */

@@ -10,33 +10,23 @@ import { type Queryable, rowset, type Statement } from "../sql/connect.ts";
 import type { MessageJson, MessageState, OutboxEventJson, ProcessedEventJson, Row } from "./answers.ts";
 import { orderColumns, type OrderRow } from "../sql/orders.ts";
 
-/** Only orders that match all that is given; both ends of the range `ids` are in it. */
-export interface OrderSearch {
-  readonly limit: number;
-  /** Only orders older than the one with this id. */
-  readonly before?: string | undefined;
-  readonly status?: OrderStatus | undefined;
-  readonly ids?: readonly [from: string, to: string] | undefined;
-  readonly correlationId?: string | undefined;
-}
-
-export interface FoundOrders {
-  /** The orders, newest first: fewer than the limit where the search gave up. */
-  readonly orders: readonly OrderRow[];
-  /** As `before`, goes on with the search; null where there is nothing left to look at. */
-  readonly nextBefore: string | null;
-}
-
 /** Orders that one search looks at. */
 const MAX_SEARCHED = 10_000;
 
 /**
- * Looks through the newest 10,000 orders there are behind `before`, by the primary key, and says where to go on. There is
- * no index on the status, on purpose: each change of it would have to write that as well, and could no longer stay in
- * its page. Nor one on the correlation id, which every insert would pay for.
+ * Up to `limit` orders that match all that is given, newest first, with ids in the range `ids`, both ends included. Looks
+ * through the newest 10,000 orders there are behind the id `before`, by the primary key; `nextBefore` goes on, even where
+ * there are fewer than the limit, and is null where nothing is left to look at. There is no index on the status, on
+ * purpose: each change of it would have to write that as well, and could no longer stay in its page. Nor one on the
+ * correlation id, which every insert would pay for.
  */
-export async function searchOrders(sql: Queryable, search: OrderSearch): Promise<FoundOrders> {
-  const { limit, before, status, ids, correlationId } = search;
+export async function searchOrders(sql: Queryable, { limit, before, status, ids, correlationId }: {
+  readonly limit: number;
+  readonly before?: string | undefined;
+  readonly status?: OrderStatus | undefined;
+  readonly ids?: readonly [from: string, to: string] | undefined;
+  readonly correlationId?: string | undefined;
+}): Promise<{ readonly orders: readonly OrderRow[]; readonly nextBefore: string | null }> {
   const older = before ? sql`and id < ${before}` : sql``;
   const range = sql`true ${older} ${ids ? sql`and id between ${ids[0]} and ${ids[1]}` : sql``}`;
   const searched = sql`select * from orders where ${range} order by id desc limit ${MAX_SEARCHED}`;
@@ -52,21 +42,14 @@ export async function searchOrders(sql: Queryable, search: OrderSearch): Promise
 }
 
 /**
- * How many of the newest `among` orders have each status; a status that none has is not named. Read by the primary key,
- * so it costs the same however large the table is. Counting all of them would read the whole table.
+ * How many of the newest `among` orders have each status, in the order of the lifecycle. Read by the primary key, so it
+ * costs the same however large the table is. Counting all of them would read the whole table.
  */
-export async function countStatuses(
-  sql: Queryable,
-  among: number,
-): Promise<{ status: OrderStatus; count: number }[]> {
-  return await sql<{ status: OrderStatus; count: number }[]>`
+export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
+  const rows = await sql<{ status: OrderStatus; count: number }[]>`
     select status, count(*)::int as count
     from (select status from orders order by id desc limit ${among}) as newest group by status`;
-}
-
-/** As `countStatuses`, with 0 for a status that none of them has. */
-export async function countRecentOrders(sql: Queryable, among: number): Promise<Map<OrderStatus, number>> {
-  const counts = new Map((await countStatuses(sql, among)).map(({ status, count }) => [status, count]));
+  const counts = new Map(rows.map(({ status, count }) => [status, count]));
   return new Map(ORDER_STATUSES.map((status) => [status, counts.get(status) ?? 0]));
 }
 

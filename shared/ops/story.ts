@@ -7,19 +7,20 @@
  */
 import { QUEUES } from "../topology.ts";
 import { counted, duration, listOf } from "../words.ts";
-import type {
-  Beat,
-  BeatCause,
-  OrderJson,
-  Place,
-  TableState,
-  TimelineEntryJson,
-  Whereabouts,
-} from "./answers.ts";
-import { COPY_BEATS, fill, MOVED, TOLD, WHY_ABSORBED, WHY_DEAD, WHY_PROCESSED } from "./story_words.ts";
+import type { Beat, BeatCause, OrderJson, Place, TimelineEntryJson, Whereabouts } from "./answers.ts";
+import {
+  COPY_BEATS,
+  type CopyKind,
+  fill,
+  MOVED,
+  TOLD,
+  WHY_ABSORBED,
+  WHY_DEAD,
+  WHY_PROCESSED,
+} from "./story_words.ts";
 import type { TimelineEntry } from "./timeline.ts";
 
-export type { Beat, Place, Whereabouts };
+export type { Beat, Place };
 
 /** A queue, which its consumer is named like. */
 export interface StoryQueue {
@@ -27,18 +28,16 @@ export interface StoryQueue {
   readonly name: string;
   /** As the topology names it, without its version: `payments.order-created`. */
   readonly label: string;
-  /** The event types that it is bound to. */
   readonly bindings: readonly string[];
 }
 
-type Entry = TimelineEntryJson | TimelineEntry;
+/** An entry with its time in epoch milliseconds. */
+const timed = (entry: TimelineEntryJson | TimelineEntry) => ({ ...entry, at: new Date(entry.at).getTime() });
+type Entry = ReturnType<typeof timed>;
 type Of<Kind extends Entry["kind"]> = Extract<Entry, { kind: Kind }>;
 
 /** What took longer than this is told, in milliseconds: at rest a whole order takes a tenth of it. */
 const LATE_MS = 1000;
-
-/** What a table holds before the order is placed. */
-const NOTHING = ["no row", "0 rows", "nothing"];
 
 /** The queues of a system by what it is bound to, in the order of the topology. */
 export function queuesOf(
@@ -57,7 +56,8 @@ export function moduleOf(name: string, queues: readonly StoryQueue[]): string {
   return labelOf(name, queues).split(".", 1).join();
 }
 
-function labelOf(name: string, queues: readonly StoryQueue[]): string {
+/** A queue's and its consumer's name without its version, as the topology has it. */
+export function labelOf(name: string, queues: readonly StoryQueue[]): string {
   return queues.find((queue) => queue.name === name)?.label ?? name;
 }
 
@@ -65,68 +65,51 @@ function labelOf(name: string, queues: readonly StoryQueue[]): string {
  * Tells the story of a timeline, which is sorted by time. Pure. What the timeline does not know is not made up.
  */
 export function tellStory(
-  timeline: readonly Entry[],
+  timeline: readonly (TimelineEntryJson | TimelineEntry)[],
   queues: readonly StoryQueue[],
 ): Beat[] {
-  const processed = timeline.filter((entry) => entry.kind === "processed");
-  const causes = new Map<Entry, Entry>();
-  for (const entry of timeline) {
-    const cause = entry.kind === "emitted"
-      ? emitterOf(entry, processed, timeline, queues)
-      : moverOf(entry, processed, queues);
-    if (cause) causes.set(entry, cause);
-  }
-  const follows = Map.groupBy(causes.keys(), (entry) => causes.get(entry));
+  const entries = timeline.map(timed);
+  const processed = entries.filter((entry) => entry.kind === "processed");
+  const causes = new Map(entries.map((entry) => [entry, causeOf(entry, processed, entries, queues)]));
+  const follows = Map.groupBy(entries, (entry) => causes.get(entry));
   const state = startState(queues);
   const beats: Beat[] = [];
-  for (const entry of timeline) {
-    if (causes.has(entry)) continue;
+  let { tables } = pictureOf(state, []);
+  for (const entry of follows.get(undefined) ?? []) {
     const told = tell(entry, follows.get(entry) ?? [], state);
     const [part = "", name] = told.place.split(":");
-    const about = entry.kind === "status" ? follows.get(entry)?.at(0) ?? entry : entry;
-    beats.push({
-      ...told,
-      where: name === undefined ? part.replace("api", "API") : moduleOf(name, queues),
-      at: timeOf(entry.at),
-      eventId: about.eventId,
-      eventType: about.eventType,
-      ...pictureOf(state, beats.at(-1)?.tables ?? []),
-    });
+    const { eventId, eventType } = entry.kind === "status" ? follows.get(entry)?.at(0) ?? entry : entry;
+    const where = name === undefined ? part.replace("api", "API") : moduleOf(name, queues);
+    const picture = pictureOf(state, tables);
+    tables = picture.tables;
+    beats.push({ ...told, where, at: entry.at, eventId, eventType, ...picture });
   }
   return beats;
 }
 
-/** What an event was told by: the transaction of the same moment, else the last one before it. */
-function emitterOf(
-  event: Of<"emitted">,
-  processed: readonly Of<"processed">[],
-  timeline: readonly Entry[],
-  queues: readonly StoryQueue[],
-): Entry | undefined {
-  const placed = timeline.find(({ kind, at }) => kind === "status" && timeOf(at) === timeOf(event.at));
-  if (event.eventType === "order.created") return placed;
-  const before = processed.filter(({ at, eventId }) =>
-    timeOf(at) <= timeOf(event.at) && eventId !== event.eventId
-  );
-  const last = timeOf(before.at(-1)?.at ?? event.at);
-  const candidates = before.filter(({ at }) => timeOf(at) === last);
-  const subject = event.eventType?.split(".", 1).join() ?? "";
-  // Two modules may have committed in the same millisecond.
-  return candidates.find(({ consumer }) => moduleOf(consumer, queues) === `${subject}s`) ??
-    candidates.find(({ eventType }) => eventType?.startsWith(subject)) ??
-    candidates.find(({ consumer }) => moduleOf(consumer, queues) === "orders") ?? candidates[0];
-}
-
-function moverOf(
+/** What an entry is a part of: the transaction of the same moment; where that has not told an event, the last one before it. */
+function causeOf(
   entry: Entry,
   processed: readonly Of<"processed">[],
+  entries: readonly Entry[],
   queues: readonly StoryQueue[],
 ): Entry | undefined {
-  if (entry.kind !== "status" || entry.from === null) return undefined;
-  const same = processed.filter(({ eventId, at }) =>
-    eventId === entry.eventId && timeOf(at) === timeOf(entry.at)
-  );
-  return same.find(({ consumer }) => moduleOf(consumer, queues) === "orders") ?? same[0];
+  const isOf = (module: string) => ({ consumer }: Of<"processed">) => moduleOf(consumer, queues) === module;
+  if (entry.kind === "status" && entry.from !== null) {
+    const same = processed.filter(({ eventId, at }) => eventId === entry.eventId && at === entry.at);
+    return same.find(isOf("orders")) ?? same[0];
+  }
+  if (entry.kind !== "emitted") return undefined;
+  if (entry.eventType === "order.created") {
+    return entries.find(({ kind, at }) => kind === "status" && at === entry.at);
+  }
+  const before = processed.filter(({ at, eventId }) => at <= entry.at && eventId !== entry.eventId);
+  const candidates = before.filter(({ at }) => at === before.at(-1)?.at);
+  const subject = entry.eventType?.split(".", 1).join() ?? "";
+  // Two modules may have committed in the same millisecond.
+  return candidates.find(isOf(`${subject}s`)) ??
+    candidates.find(({ eventType }) => eventType?.startsWith(subject)) ??
+    candidates.find(isOf("orders")) ?? candidates[0];
 }
 
 /** The machine as far as it has come, for this order. */
@@ -154,11 +137,10 @@ interface Copy {
   tookMs: number;
 }
 
+/** Where nothing has happened yet; the module `orders` comes first. */
 function startState(queues: readonly StoryQueue[]): State {
-  const modules = [...new Set(queues.map(({ name }) => moduleOf(name, queues)))].sort((a, b) =>
-    Number(b === "orders") - Number(a === "orders")
-  );
-  return { queues, events: new Map(), rows: new Map(modules.map((name) => [name, "no row"])) };
+  const modules = new Set(["orders", ...queues.map(({ name }) => moduleOf(name, queues))]);
+  return { queues, events: new Map(), rows: new Map([...modules].map((name) => [name, "no row"])) };
 }
 
 type Told = Pick<Beat, "kind" | "cause" | "place" | "title" | "text" | "ways" | "deadLetterId">;
@@ -170,10 +152,8 @@ function tell(entry: Entry, follows: readonly Entry[], state: State): Told {
       return tellBeginning(entry, follows, state);
     case "published":
       return tellPublished(entry, state);
-    case "processed":
-      return tellProcessed(entry, follows, state);
     default:
-      return tellCopy(entry, state);
+      return tellCopy(entry, follows, state);
   }
 }
 
@@ -193,18 +173,27 @@ function tellBeginning(entry: Of<"status"> | Of<"emitted">, follows: readonly En
 
 function append(events: readonly Entry[], state: State): void {
   for (const { eventId, eventType, at } of events) {
-    if (eventId === null || state.events.has(eventId)) continue;
-    state.events.set(eventId, messageOf(eventType, timeOf(at)));
+    if (eventId !== null) messageOf(eventId, eventType, at, state);
   }
 }
 
-function messageOf(type: string | null, emittedAt: number | null): Message {
-  return { type: type ?? "unreadable", emittedAt, publishedAt: null, copies: new Map() };
+function messageOf(key: string, type: string | null, emittedAt: number | null, { events }: State): Message {
+  const message = events.get(key) ??
+    { type: type ?? "unreadable", emittedAt, publishedAt: null, copies: new Map() };
+  events.set(key, message);
+  return message;
+}
+
+/** The message that an entry is about, which need never have been in the outbox. */
+function messageFor({ eventId, eventType, ...entry }: Pick<Entry, "eventId" | "eventType">, state: State) {
+  const letter = "deadLetterId" in entry ? String(entry.deadLetterId) : "";
+  const message = messageOf(eventId ?? letter, eventType, null, state);
+  return { message, name: eventType ?? "a message that it could not read" };
 }
 
 function tellPublished(entry: Of<"published">, state: State): Told {
+  const { at } = entry;
   const { message, name } = messageFor(entry, state);
-  const at = timeOf(entry.at);
   const wasSent = message.copies.size > 0;
   const bound = send(message, state);
   const waitedMs = at - (message.emittedAt ?? at);
@@ -258,37 +247,96 @@ function arrive(copy: Copy, at: number): void {
   }
 }
 
-function tellProcessed(entry: Of<"processed">, follows: readonly Entry[], state: State): Told {
-  const { consumer } = entry;
+/** What happened to one consumer's copy of a message. */
+function tellCopy(entry: Of<CopyKind>, follows: readonly Entry[], state: State): Told {
+  const { kind, consumer, at } = entry;
+  const { beat, to, cause, title, text } = COPY_BEATS[kind];
   const { message, name } = messageFor(entry, state);
-  const isNoted = message.publishedAt !== null;
   const wasQueued = message.copies.has(consumer);
   send(message, state);
   const copy = copyFor(consumer, message);
-  arrive(copy, timeOf(entry.at));
+  if (kind === "processed" || kind === "taken" || kind === "retry") arrive(copy, at);
+  if (kind === "duplicate") copy.cause ??= "duplicate";
+  if (kind === "retry") copy.retries = entry.retries;
+  const words = {
+    name,
+    who: nameOf(consumer, state),
+    sent: duration(at - (copy.sentAt ?? message.publishedAt ?? at)),
+    processed: remark(WHY_PROCESSED, copy),
+    ...wordsOf(entry, copy),
+    ...(kind === "processed" ? effectOf(entry, follows, state) : {}),
+    early: message.publishedAt === null
+      ? "The broker had handed it on before the relay noted its confirm."
+      : "",
+  };
+  if (kind === "taken") copy.tookMs = entry.heldMs;
+  if (kind === "redriven") copy.retries = 0; // with which its message comes
+  const told = cause ? { cause } : settle(copy, to);
+  if (cause) Object.assign(copy, { cause, state: copy.state === "done" ? "done" : to });
+  if (kind === "discarded") message.copies.delete(consumer);
+  const isSent = to === "waits";
+  if (isSent) copy.sentAt = at;
+  const place: Place = isSent ? "relay" : `consumer:${consumer}`;
+  const way: Place[] = isSent ? [place, "exchange", `queue:${consumer}`] : [`queue:${consumer}`, place];
+  if (kind === "processed" && !wasQueued) way.unshift("outbox", "relay", "exchange");
+  if (kind === "processed" && follows.some((each) => each.kind === "emitted")) way.push("outbox");
+  const letter = "deadLetterId" in entry ? { deadLetterId: entry.deadLetterId } : {};
+  const about = { kind: beat, ...told, place, ways: kind === "discarded" ? [] : [way], ...letter };
+  return { ...about, title: fill(title, words), text: fill(text, words) };
+}
+
+/** What the sentences of one kind are filled with; those that all have in common come with them. */
+function wordsOf(entry: Of<CopyKind>, copy: Copy): Record<string, string> {
+  const { retries } = copy;
+  switch (entry.kind) {
+    case "processed": {
+      const after = retries === 1 ? "a delayed retry" : `${retries} delayed retries`;
+      return { attempt: retries > 0 ? `It was attempt ${retries + 1}, after ${after}.` : "" };
+    }
+    case "taken":
+      return { held: duration(entry.heldMs) };
+    case "duplicate": {
+      const repeat = entry.duplicates > 1 ? `It was repeat ${entry.duplicates}.` : "";
+      return { absorbed: remark(WHY_ABSORBED, copy), repeat };
+    }
+    case "retry": {
+      const dueMs = entry.dueAt === null ? null : new Date(entry.dueAt).getTime() - entry.at;
+      const due = dueMs === null ? "" : `It is due again ${duration(dueMs)} later.`;
+      return { attempt: retries > 1 ? `: attempt ${retries}` : "", error: sentence(entry.error), due };
+    }
+    case "dead-letter":
+      return { dead: WHY_DEAD[entry.reason] ?? `Reason: ${entry.reason}. No retry would change that.` };
+    default:
+      return {};
+  }
+}
+
+/** Has what a consumer's transaction wrote in the tables; answers with what it did as a sentence, and with what it wrote. */
+function effectOf(
+  { consumer, eventType }: Of<"processed">,
+  follows: readonly Entry[],
+  state: State,
+): { title: string; wrote: string } {
   const events = follows.filter((each) => each.kind === "emitted");
   const move = follows.find((each) => each.kind === "status");
-  append(events, state);
-  if (move) state.rows.set("orders", move.to);
   const types = events.flatMap(({ eventType }) => eventType ?? []);
-  for (const type of types) noteRow(type, consumer, state);
-  const [title, wrote] = effectOf(entry, move, types, state);
+  append(events, state);
+  const module = moduleOf(consumer, state.queues);
+  if (move) state.rows.set("orders", move.to);
+  for (const type of module === "orders" ? [] : types) {
+    // Of what is not known here, the event's last word.
+    state.rows.set(module, TOLD[type]?.row ?? (type.split(".").at(-1) ?? type).toUpperCase());
+  }
+  const [type = ""] = types;
+  const what = `${nameOf(consumer, state)} processed ${eventType}`;
+  const unknown = { title: type ? `${what}, and told ${type}` : what, wrote: "the effect" };
+  const moved = move && {
+    title: MOVED[move.to] ?? `The order is ${move.to}`,
+    wrote: `the order from ${move.from} to ${move.to}`,
+  };
+  const { title, wrote } = moved ?? TOLD[type] ?? unknown;
   const outbox = types.length > 0 ? [`${listOf(types)} in the outbox`] : [];
-  const retries = copy.retries === 1 ? "a delayed retry" : `${copy.retries} delayed retries`;
-  const text = [
-    oneTransaction([wrote, `the inbox row for ${name}`, ...outbox]),
-    copy.retries > 0 ? `It was attempt ${copy.retries + 1}, after ${retries}.` : "",
-    remark(WHY_PROCESSED, copy),
-    isNoted ? "" : "The broker had handed it on before the relay noted its confirm.",
-  ];
-  const way: Place[] = [
-    ...(wasQueued ? [] : ["outbox", "relay", "exchange"] as const),
-    `queue:${consumer}`,
-    `consumer:${consumer}`,
-    ...(types.length > 0 ? ["outbox"] as const : []),
-  ];
-  const cause = settle(copy, "done");
-  return { kind: "processed", ...cause, place: `consumer:${consumer}`, title, text: said(text), ways: [way] };
+  return { title, wrote: oneTransaction([wrote, `the inbox row for ${eventType}`, ...outbox]) };
 }
 
 /** Puts a copy where it is now; answers with what led there, which is told and over. */
@@ -302,89 +350,8 @@ function remark(words: typeof WHY_PROCESSED, { cause, tookMs }: Copy): string {
   return cause === null ? "" : fill(words[cause] ?? "", { time: duration(tookMs) });
 }
 
-/** What a consumer's transaction did, as a sentence, and the first of what it wrote. */
-function effectOf(
-  { consumer, eventType }: Of<"processed">,
-  move: Of<"status"> | undefined,
-  types: readonly string[],
-  state: State,
-): readonly [string, string] {
-  if (move) return [MOVED[move.to] ?? `The order is ${move.to}`, `the order from ${move.from} to ${move.to}`];
-  const [type] = types;
-  const known = TOLD[type ?? ""];
-  if (known) return [known.title, known.wrote];
-  const what = `${nameOf(consumer, state)} processed ${eventType}`;
-  return [type ? `${what}, and told ${type}` : what, "the effect"];
-}
-
-/** The module's row says what it told; of what is not known here, the event's last word. */
-function noteRow(type: string, consumer: string, state: State): void {
-  const module = moduleOf(consumer, state.queues);
-  if (module === "orders") return;
-  state.rows.set(module, TOLD[type]?.row ?? (type.split(".").at(-1) ?? type).toUpperCase());
-}
-
-function tellCopy(entry: Of<keyof typeof COPY_BEATS>, state: State): Told {
-  const { kind, consumer } = entry;
-  const { message, name } = messageFor(entry, state);
-  send(message, state);
-  const copy = copyFor(consumer, message);
-  const { beat, to, cause, title, text } = COPY_BEATS[kind];
-  const at = timeOf(entry.at);
-  const words: Record<string, string> = {
-    name,
-    who: nameOf(consumer, state),
-    sent: duration(at - (copy.sentAt ?? message.publishedAt ?? at)),
-  };
-  if (kind === "taken" || kind === "retry") {
-    arrive(copy, at);
-    words.processed = remark(WHY_PROCESSED, copy);
-  }
-  if (kind === "taken") words.held = duration(copy.tookMs = entry.heldMs);
-  if (kind === "duplicate") {
-    copy.cause ??= "duplicate";
-    words.absorbed = remark(WHY_ABSORBED, copy);
-    words.repeat = entry.duplicates > 1 ? `It was repeat ${entry.duplicates}.` : "";
-  }
-  if (kind === "retry") {
-    const { retries, error, dueAt } = entry;
-    copy.retries = retries;
-    words.attempt = retries > 1 ? `: attempt ${retries}` : "";
-    words.error = sentence(error);
-    words.due = dueAt === null ? "" : `It is due again ${duration(timeOf(dueAt) - at)} later.`;
-  }
-  if (kind === "dead-letter") {
-    words.dead = WHY_DEAD[entry.reason] ?? `Reason: ${entry.reason}. No retry would change that.`;
-  }
-  if (kind === "redriven") copy.retries = 0; // with which its message comes
-  const told = cause ? { cause } : settle(copy, to);
-  if (cause) Object.assign(copy, { cause, state: copy.state === "done" ? "done" : to });
-  if (to === "waits") copy.sentAt = at;
-  if (kind === "discarded") message.copies.delete(consumer);
-  const isSent = to === "waits";
-  const place: Place = isSent ? "relay" : `consumer:${consumer}`;
-  const way: Place[] = isSent ? [place, "exchange", `queue:${consumer}`] : [`queue:${consumer}`, place];
-  const letter = "deadLetterId" in entry ? { deadLetterId: entry.deadLetterId } : {};
-  const about = { kind: beat, ...told, place, ways: kind === "discarded" ? [] : [way], ...letter };
-  return { ...about, title: fill(title, words), text: fill(text, words) };
-}
-
-/** The message that an entry is about, which need never have been in the outbox. */
-function messageFor(
-  { eventId, eventType, ...entry }: Pick<Entry, "eventId" | "eventType">,
-  { events }: State,
-): { message: Message; name: string } {
-  const letter = "deadLetterId" in entry ? String(entry.deadLetterId) : "";
-  const key = eventId ?? letter;
-  const message = events.get(key) ?? messageOf(eventType, null);
-  events.set(key, message);
-  return { message, name: eventType ?? "a message that it could not read" };
-}
-
-function pictureOf(
-  { events, rows }: State,
-  before: readonly TableState[],
-): Pick<Beat, "messages" | "tables"> {
+/** Where each message is by now, and what the tables hold, which held `before` what they did at the beat before. */
+function pictureOf({ events, rows }: State, before: Beat["tables"]): Pick<Beat, "messages" | "tables"> {
   const messages = [...events].flatMap(([id, { type, emittedAt, publishedAt, copies }]): Whereabouts[] => [
     ...(emittedAt !== null && publishedAt === null
       ? [{ id, type, place: "outbox", state: "waits" } as const]
@@ -409,8 +376,7 @@ function pictureOf(
     ["set aside", aside.join(", ") || "nothing"],
   ];
   const tables = held.map(([table, holds]) => {
-    const last = before.find((each) => each.table === table)?.holds;
-    return { table, holds, isChanged: last === undefined ? !NOTHING.includes(holds) : last !== holds };
+    return { table, holds, isChanged: before.find((each) => each.table === table)?.holds !== holds };
   });
   return { messages, tables };
 }
@@ -443,13 +409,11 @@ export function storyText(
 }
 
 function nameOf(consumer: string, { queues }: State): string {
-  const name = moduleOf(consumer, queues);
-  return name.charAt(0).toUpperCase() + name.slice(1);
+  return capitalized(moduleOf(consumer, queues));
 }
 
-/** Sentences in a row; an empty one is none. */
-function said(sentences: readonly string[]): string {
-  return sentences.filter(Boolean).join(" ");
+function capitalized(words: string): string {
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function oneTransaction(wrote: readonly string[]): string {
@@ -457,14 +421,10 @@ function oneTransaction(wrote: readonly string[]): string {
 }
 
 function sentence(words: string): string {
-  const text = words.charAt(0).toUpperCase() + words.slice(1);
+  const text = capitalized(words);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function since(at: number, start: number): string {
   return at - start < 10_000 ? `${at - start} ms` : duration(at - start);
-}
-
-function timeOf(at: string | Date): number {
-  return typeof at === "string" ? Date.parse(at) : at.getTime();
 }

@@ -17,16 +17,8 @@ export const TOLD: Readonly<
     wrote: "the refusal",
     row: "FAILED: no seat",
   },
-  "refund.succeeded": {
-    title: "Payments gave the money back",
-    wrote: "the refund",
-    row: "REFUND_SUCCEEDED",
-  },
-  "notification.sent": {
-    title: "Notifications told the buyer",
-    wrote: "the notification",
-    row: "1 sent",
-  },
+  "refund.succeeded": { title: "Payments gave the money back", wrote: "the refund", row: "REFUND_SUCCEEDED" },
+  "notification.sent": { title: "Notifications told the buyer", wrote: "the notification", row: "1 sent" },
 };
 
 /** What a move of the order means. */
@@ -66,11 +58,11 @@ export const WHY_ABSORBED: Readonly<Partial<Record<BeatCause, string>>> = {
   retried: "It had been sent again as a delayed retry.",
 };
 
-/** What is about one consumer's copy of a message, besides that it was processed. */
-type CopyKind = Exclude<TimelineEntryJson["kind"], "status" | "emitted" | "published" | "processed">;
+/** What is about one consumer's copy of a message. */
+export type CopyKind = Exclude<TimelineEntryJson["kind"], "status" | "emitted" | "published">;
 
 /**
- * What happens to one consumer's copy besides being processed. It lands where `to` says. With a `cause` it is on its way
+ * What happens to one consumer's copy. It lands where `to` says. With a `cause` it is on its way
  * yet, and what comes of it is told with that; without one, it is told with what led there.
  */
 interface CopyBeat {
@@ -82,6 +74,12 @@ interface CopyBeat {
 }
 
 export const COPY_BEATS: Readonly<Record<CopyKind, CopyBeat>> = {
+  processed: {
+    beat: "processed",
+    to: "done",
+    title: "{title}",
+    text: "{wrote} {attempt} {processed} {early}",
+  },
   taken: {
     beat: "taken",
     to: "taken",

@@ -93,13 +93,11 @@ export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<
 }
 
 /** Reads timelines, by order id: one query for any number of orders. */
-export type ReadTimelines = (
-  orders: readonly Pick<OrderRow, "id" | "createdAt">[],
-) => Promise<Map<string, TimelineEntry[]>>;
+export type ReadTimelines = ReturnType<typeof createTimelineReader>;
 
 /** Makes a reader of timelines. `orderConsumers` names the orders module's consumers, whose processing moves an order. */
-export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]): ReadTimelines {
-  return async (orders) => {
+export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]) {
+  return async (orders: readonly Pick<OrderRow, "id" | "createdAt">[]) => {
     const facts = await readFacts(sql, orders.map(({ id }) => id));
     const byOrder = Map.groupBy(facts, ({ orderId }) => orderId);
     return new Map(orders.map((order) => {
@@ -174,26 +172,28 @@ function entryOf(fact: Fact): TimelineEntry {
   }
 }
 
-/**
- * The order's way through the state machine, by the same decision that the workers made. Not by the clock: two workers'
- * clocks differ, and only one order of the events is legal.
- */
 function statusChanges(facts: readonly Fact[], orderConsumers: readonly string[]): TimelineEntry[] {
   const applied = facts.filter(({ kind, consumer }) =>
     kind === "processed" && orderConsumers.includes(consumer ?? "")
   );
-  const changes: TimelineEntry[] = [];
-  for (let status: OrderStatus = "PENDING", next; (next = nextMove(status, applied)); status = next.to) {
-    changes.push({ kind: "status", from: status, ...next });
-  }
-  return changes;
+  return movesOf(applied).map(({ from, to, by: { eventId, eventType, traceparent, at } }) => {
+    return { kind: "status", from, to, eventId, eventType, traceId: traceIdOf(traceparent), at };
+  });
 }
 
-function nextMove(status: OrderStatus, applied: readonly Fact[]) {
-  for (const { eventId, eventType, traceparent, at } of applied) {
-    const decision = eventType && isOrderTrigger(eventType) ? decideTransition(status, eventType) : null;
-    if (decision?.kind !== "move") continue;
-    return { to: decision.to, eventId, eventType, traceId: traceIdOf(traceparent), at };
+/**
+ * The way through the state machine of an order to which these events were applied, by the same decision that the workers
+ * made. Not by the clock: two workers' clocks differ, and only one order of the events is legal.
+ */
+export function movesOf<E extends { readonly eventType: string | null }>(applied: readonly E[]) {
+  const moves: { readonly from: OrderStatus; readonly to: OrderStatus; readonly by: E }[] = [];
+  for (let from: OrderStatus = "PENDING";;) {
+    const [move] = applied.flatMap((by) => {
+      const decision = by.eventType && isOrderTrigger(by.eventType) && decideTransition(from, by.eventType);
+      return decision && decision.kind === "move" ? [{ from, to: decision.to, by }] : [];
+    });
+    if (!move) return moves;
+    moves.push(move);
+    from = move.to;
   }
-  return null;
 }

@@ -4,14 +4,14 @@
  * @module
  */
 import type { Binding } from "../broker/connection.ts";
-import { isFinal, ORDER_TRANSITIONS } from "../order_status.ts";
+import { isFinal, ORDER_TRANSITIONS, type OrderStatus } from "../order_status.ts";
 import { rowset, type Sql } from "../sql/connect.ts";
 import type { OrderRow } from "../sql/orders.ts";
 import type { Row, WhyJson } from "./answers.ts";
 import { BEFORE_MARK, beforeCommit, type Hold, RELAY_PART } from "./holds.ts";
 import type { LiveProcess, LivePulse } from "./live.ts";
 import { counted, duration } from "../words.ts";
-import { queuesOf } from "./story.ts";
+import { labelOf, queuesOf } from "./story.ts";
 
 /** An order's event on its way to one consumer that has not processed it. Times are by the database's clock. */
 export interface OpenCopy {
@@ -109,20 +109,18 @@ export function whyOf(
   system: SystemFacts,
 ): Why {
   const { id: orderId, status, updatedAt } = order;
-  if (isFinal(status)) {
-    return { orderId, status, since: updatedAt, ...because("final", `Nothing: ${status} is final.`) };
-  }
-  const copy = awaitedCopy(order, copies, system);
+  const about = { orderId, status, since: updatedAt };
+  if (isFinal(status)) return { ...about, ...because("final", `Nothing: ${status} is final.`) };
+  const queues = queuesOf(system.bindings);
+  const nameOf = ({ consumer }: OpenCopy) => labelOf(consumer, queues);
+  const copy = awaitedCopy(status, copies, nameOf);
   if (copy) {
-    const facts = factsOf(orderId, copy, system);
-    for (const cause of CAUSES) {
-      const reason = cause(facts);
-      if (reason) return { orderId, status, since: facts.since, ...reason };
-    }
+    const facts = factsOf(orderId, copy, nameOf(copy).replace(".", "-"), system);
+    const reason = CAUSES.map((cause) => cause(facts)).find((reason) => reason !== null);
+    if (reason) return { ...about, since: facts.since, ...reason };
   }
   const sentence = `Nothing is on its way that would move it on from ${status}.`;
-  const unknown = because("unknown", sentence, "Look for what is broken: deno task audit.");
-  return { orderId, status, since: updatedAt, ...unknown };
+  return { ...about, ...because("unknown", sentence, "Look for what is broken: deno task audit.") };
 }
 
 /**
@@ -130,48 +128,28 @@ export function whyOf(
  * yet, one of the newest event, which has to bring it about.
  */
 function awaitedCopy(
-  { status }: Pick<OrderRow, "status">,
+  status: OrderStatus,
   copies: readonly OpenCopy[],
-  { bindings }: SystemFacts,
+  nameOf: (copy: OpenCopy) => string,
 ): OpenCopy | undefined {
   const moves = ({ type }: OpenCopy) =>
     ORDER_TRANSITIONS.some(({ from, on }) => from === status && on === type);
   const newest = copies.at(-1)?.eventId;
-  return copies.find((copy) => moves(copy) && labelOf(copy, bindings).startsWith("orders.")) ??
+  return copies.find((copy) => moves(copy) && nameOf(copy).startsWith("orders.")) ??
     copies.find(({ eventId }) => eventId === newest);
 }
 
-function labelOf({ consumer }: OpenCopy, bindings: readonly Binding[]): string {
-  return queuesOf(bindings).find(({ name }) => name === consumer)?.label ?? consumer;
-}
-
 /** What is known of the copy that the order waits for, and of who has to do something about it. */
-interface Facts extends OpenCopy, Omit<SystemFacts, "live"> {
-  readonly orderId: string;
-  /** Since when it waits where it is. */
-  readonly since: Date;
-  /** Whether a delayed retry of it waits for its time. */
-  readonly isPutOff: boolean;
-  /** What the relay is to do about it now; null where nothing. */
-  readonly task: string | null;
-  readonly pending: number;
-  readonly isBrokerAway: boolean;
-  /** The process of its consumer. */
-  readonly process: string;
-  readonly inQueue: { readonly messages: number; readonly consumers: number };
-  /** Since when no copy of a process beats any more, the relay's and the consumer's; null where one does, or there is none. */
-  readonly relaySilentSince: Date | null;
-  readonly consumerSilentSince: Date | null;
-  readonly hasRelay: boolean;
-}
+type Facts = ReturnType<typeof factsOf>;
 
-function factsOf(orderId: string, copy: OpenCopy, { live, ...system }: SystemFacts): Facts {
+/** `process` is that of its consumer. */
+function factsOf(orderId: string, copy: OpenCopy, process: string, system: SystemFacts) {
+  const { queues, processes } = system.live;
   const { type, consumer, occurredAt, publishedAt, sentAt, dueAt, failedAt, now } = copy;
-  const process = labelOf(copy, system.bindings).replace(".", "-");
-  const inQueue = live.queues?.find(({ queue }) => queue === consumer) ?? { messages: 0, consumers: 0 };
-  const consumerSilentSince = silenceOf(live.processes, process);
-  const isPutOff = dueAt !== null && dueAt > now;
-  const since = (dueAt ? failedAt : publishedAt && sentAt) ?? occurredAt;
+  const inQueue = queues?.find(({ queue }) => queue === consumer) ?? { messages: 0, consumers: 0 };
+  const consumerSilentSince = silenceOf(processes, process);
+  const isPutOff = dueAt !== null && dueAt > now; // a delayed retry of it waits for its time
+  const since = (dueAt ? failedAt : publishedAt && sentAt) ?? occurredAt; // it waits where it is
   const isTaken = inQueue.consumers > 0 && inQueue.messages === 0 && consumerSilentSince === null;
   const isLost = isTaken && (copy.isKnownLost || now.getTime() - since.getTime() >= LOST_MS);
   const task = dueAt
@@ -185,17 +163,15 @@ function factsOf(orderId: string, copy: OpenCopy, { live, ...system }: SystemFac
     orderId,
     since,
     isPutOff,
+    /** What the relay is to do about it now; null where nothing. */
     task: isPutOff || publishedAt && !dueAt && !isLost ? null : task,
-    pending: live.outbox.pending,
-    isBrokerAway: live.queues === null,
     process,
     inQueue,
-    relaySilentSince: silenceOf(live.processes, RELAY),
     consumerSilentSince,
-    hasRelay: live.processes.some(({ name }) => name === RELAY),
   };
 }
 
+/** Since when no copy of a process beats any more; null where one does, or there is none. */
 function silenceOf(processes: readonly LiveProcess[], process: string): Date | null {
   const copies = processes.filter(({ name }) => name === process);
   if (copies.length === 0 || copies.some(({ isStale }) => !isStale)) return null;
@@ -216,12 +192,8 @@ const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
     }
     const sentence =
       `Dead letter ${deadLetterId}, its ${type} for ${consumer}, was discarded: nobody sends it again.`;
-    return because(
-      "discarded",
-      sentence,
-      `Should it go on after all: deno task replay --order=${orderId}.`,
-      more,
-    );
+    const action = `Should it go on after all: deno task replay --order=${orderId}.`;
+    return because("discarded", sentence, action, more);
   },
   function held({ type, consumer, publishedAt, dueAt, now, holds }) {
     const parts = publishedAt ? [consumer, beforeCommit(consumer)] : [RELAY_PART, BEFORE_MARK];
@@ -232,16 +204,18 @@ const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
     const action = `Let one event through: POST ${path}/step; or all: DELETE ${path}.`;
     return because("held", sentence, action, { since: hold.sinceAt, retryAt: hold.untilAt });
   },
-  function relaySilent({ task, hasRelay, relaySilentSince: since, now }) {
+  function relaySilent({ task, live: { processes }, now }) {
     const action = `Start a relay: deno task worker:${RELAY}.`;
     if (task === null) return null;
-    if (!hasRelay) return because("relay-silent", `No relay runs that could ${task}.`, action);
+    const isThere = processes.some(({ name }) => name === RELAY);
+    if (!isThere) return because("relay-silent", `No relay runs that could ${task}.`, action);
+    const since = silenceOf(processes, RELAY);
     if (!since) return null;
     const sentence = `The relay is to ${task}, and has been silent for ${span(since, now)}.`;
     return because("relay-silent", sentence, action, { since });
   },
-  function brokerAway({ isBrokerAway, isPutOff }) {
-    if (!isBrokerAway || isPutOff) return null;
+  function brokerAway({ live: { queues }, isPutOff }) {
+    if (queues || isPutOff) return null;
     return because("broker-away", "The broker cannot be reached.", "Bring the broker of AMQP_URL back.");
   },
   function retry({ type, consumer, retries, maxRetries, error, dueAt: retryAt, isPutOff, now }) {
@@ -257,9 +231,9 @@ const CAUSES: readonly ((facts: Facts) => Reason | null)[] = [
     const action = `Read what the broker has against it: GET /ops/outbox/${eventId}.`;
     return because("refused", `The broker refuses its ${type}: ${refusal}.`, action);
   },
-  function outbox({ type, publishedAt, since, pending, now }) {
+  function outbox({ type, publishedAt, since, live, now }) {
     if (publishedAt) return null;
-    const others = counted(Math.max(pending - 1, 0), "other event");
+    const others = counted(Math.max(live.outbox.pending - 1, 0), "other event");
     const isOld = now.getTime() - since.getTime() >= OUTBOX_OLD_MS;
     const sentence = `Its ${type} has waited in the outbox for ${span(since, now)}, with ${others}.`;
     return because("outbox", sentence, isOld ? "Have the relay look now: POST /ops/outbox/tick." : null);

@@ -5,9 +5,10 @@
  * @module
  */
 import type { EventType } from "../../shared/events.ts";
+import { bindingsOf } from "../../shared/broker/connection.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { isFinal, type OrderStatus } from "../../shared/order_status.ts";
-import type { Queryable, Sql } from "../../shared/sql/connect.ts";
+import { type Queryable, rowset, type Sql, type Statement } from "../../shared/sql/connect.ts";
 import { QUEUES } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
 import type { Course, KeptOrders } from "./place_orders.ts";
@@ -31,14 +32,13 @@ export async function readLedger(sql: Sql) {
   };
   const events = Object.entries(await count("outbox_events", "type"))
     .filter(([type]) => type in PURCHASE.events);
-  const [letters] = await sql<{ count: number }[]>`select count(*)::int as count from dead_letters`;
   return {
     orders: await count("orders", "status"),
     payments: await count("payments", "status"),
     enrollments: await count("enrollments", "status"),
     notifications: await count("notifications", "type"),
     events: Object.fromEntries(events),
-    deadLetters: letters?.count ?? 0,
+    deadLetters: await countRows(sql, sql`dead_letters`),
   };
 }
 
@@ -73,36 +73,19 @@ export function ledgerOf(
 
 const PURCHASE = ledgerOf({ success: 1, paymentFailure: 1, enrollmentFailure: 1 });
 
+async function countRows(sql: Queryable, from: Statement): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select count(*)::int as count from ${from}`;
+  return row?.count ?? 0;
+}
+
 /** How many orders have not reached a final status. */
 export async function countUnfinished(sql: Queryable): Promise<number> {
-  const [row] = await sql<{ count: number }[]>`
-    select count(*)::int as count from orders where status in ('PENDING', 'PAID', 'REFUND_IN_PROGRESS')`;
-  return row?.count ?? 0;
+  return await countRows(sql, sql`orders where status in ('PENDING', 'PAID', 'REFUND_IN_PROGRESS')`);
 }
 
 /** How many events the broker has not confirmed. */
 export async function countUnpublished(sql: Queryable): Promise<number> {
-  const [row] = await sql<{ count: number }[]>`
-    select count(*)::int as count from outbox_events where published_at is null`;
-  return row?.count ?? 0;
-}
-
-/** How many pairs there are of an event and one of its consumers that has neither processed it nor set it aside. */
-export async function countUnprocessed(
-  sql: Queryable,
-  consumers: ReadonlyMap<string, readonly string[]>,
-): Promise<number> {
-  const pairs = [...consumers].flatMap(([consumer, types]) => types.map((type) => ({ consumer, type })));
-  const [row] = await sql<{ count: number }[]>`
-    select count(*)::int as count
-    from outbox_events e
-    join jsonb_to_recordset(${
-    JSON.stringify(pairs)
-  }::text::jsonb) as b (consumer text, type text) using (type)
-    where not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
-      and not exists (
-        select from dead_letters d where d.event_id = e.id and d.consumer = b.consumer and d.state <> 'REDRIVEN')`;
-  return row?.count ?? 0;
+  return await countRows(sql, sql`outbox_events where published_at is null`);
 }
 
 type Settling = {
@@ -111,14 +94,21 @@ type Settling = {
 };
 
 /**
- * What is left to be done: all 0 when the system is at rest. What is processed last has told of it, so published is counted
- * last.
+ * What is left to be done, all 0 when the system is at rest: pairs of an event and one of its consumers that has neither
+ * processed it nor set it aside; and, counted last, as what is processed last has told of it, events to be published.
  */
 export async function readUnsettled({ db: { sql }, broker }: Settling) {
-  const consumers = new Map(
-    Object.values(broker.topology.queues).map(({ name, bindings }) => [name, bindings]),
+  const unprocessed = await countRows(
+    sql,
+    sql`
+    outbox_events e
+    join jsonb_to_recordset(${
+      rowset(bindingsOf(broker.topology))
+    }::text::jsonb) as b (consumer text, type text) using (type)
+    where not exists (select from processed_events p where p.event_id = e.id and p.consumer = b.consumer)
+      and not exists (
+        select from dead_letters d where d.event_id = e.id and d.consumer = b.consumer and d.state <> 'REDRIVEN')`,
   );
-  const unprocessed = await countUnprocessed(sql, consumers);
   return { unprocessed, unpublished: await countUnpublished(sql) };
 }
 
@@ -160,53 +150,30 @@ export interface OrderEnd {
   readonly letters: readonly string[];
 }
 
+const end = (status: string, payments: string[], seats: string[], notifications: string[]): OrderEnd => {
+  return { status, payments, seats, notifications, letters: [] };
+};
 /** An order that nothing has come of yet. */
-export const PENDING: OrderEnd = {
-  status: "PENDING",
-  payments: [],
-  seats: [],
-  notifications: [],
-  letters: [],
-};
+export const PENDING = end("PENDING", [], [], []);
 /** An order that went well, at the first attempt. */
-export const COMPLETED: OrderEnd = {
-  status: "COMPLETED",
-  payments: ["SUCCEEDED after 1"],
-  seats: ["GRANTED"],
-  notifications: ["ORDER_COMPLETED"],
-  letters: [],
-};
+export const COMPLETED = end("COMPLETED", ["SUCCEEDED after 1"], ["GRANTED"], ["ORDER_COMPLETED"]);
 /** An order whose card was declined. */
-export const DECLINED: OrderEnd = {
-  ...PENDING,
-  status: "PAYMENT_FAILED",
-  payments: ["FAILED after 1"],
-  notifications: ["PAYMENT_FAILED"],
-};
+export const DECLINED = end("PAYMENT_FAILED", ["FAILED after 1"], [], ["PAYMENT_FAILED"]);
 /** An order for which there was no seat. */
-export const REFUNDED: OrderEnd = {
-  status: "REFUNDED",
-  payments: ["REFUND_SUCCEEDED after 1"],
-  seats: ["FAILED"],
-  notifications: ["ORDER_REFUNDED"],
-  letters: [],
-};
+export const REFUNDED = end("REFUNDED", ["REFUND_SUCCEEDED after 1"], ["FAILED"], ["ORDER_REFUNDED"]);
 
 /** Reads what the order `id` has come to. */
 export async function readOrderEnd(sql: Sql, id: string): Promise<OrderEnd> {
-  const list = async (query: PromiseLike<readonly { what: string }[]>) =>
-    (await query).map(({ what }) => what);
-  const [order] = await sql<{ status: string }[]>`select status from orders where id = ${id}`;
-  return {
-    status: order?.status ?? "",
-    payments: await list(sql`
-      select status || ' after ' || attempt_count as what from payments where order_id = ${id}`),
-    seats: await list(sql`select status as what from enrollments where order_id = ${id}`),
-    notifications: await list(sql`select type as what from notifications where order_id = ${id}`),
-    letters: await list(sql`
-      select reason || ' after ' || attempts as what from dead_letters
-      where position(${id} in encode(body, 'escape')) > 0 order by what`),
-  };
+  const [found] = await sql<OrderEnd[]>`
+    select status,
+      to_json(array(select status || ' after ' || attempt_count from payments where order_id = o.id)) as payments,
+      to_json(array(select status from enrollments where order_id = o.id)) as seats,
+      to_json(array(select type from notifications where order_id = o.id)) as notifications,
+      to_json(array(
+        select reason || ' after ' || attempts as what from dead_letters
+        where position(o.id::text in encode(body, 'escape')) > 0 order by what)) as letters
+    from orders o where id = ${id}`;
+  return found ?? end("", [], [], []);
 }
 
 const OUTCOME: Readonly<Record<Course, OrderStatus>> = {

@@ -40,21 +40,19 @@ export function findTroubles(
   { at, database, broker, figures }: SystemStatus,
   advise: (task: string, isOfApi?: boolean) => string,
 ): string[] {
-  const away = [
-    ...(database === "up" ? [] : ["The database cannot be reached: nothing goes on until it is back"]),
-    ...(figures || database !== "up" ? [] : ["The database does not answer in time: there are no figures"]),
-  ];
   if (!figures) {
-    return broker === "up" ? away : [...away, "The broker cannot be reached: events wait in the outbox"];
+    const why = database === "up"
+      ? "The database does not answer in time: there are no figures"
+      : "The database cannot be reached: nothing goes on until it is back";
+    return broker === "up" ? [why] : [why, "The broker cannot be reached: events wait in the outbox"];
   }
   const consumers = figures.queues?.map(({ queue }) => queue) ??
     Object.values(QUEUES).map(({ name }) => name);
   const queues = queuesOf(consumers.map((consumer) => ({ consumer, type: "" })));
-  const troubles = troublesOf({ at, ...figures }, queues).flatMap(({ sentence, help, task }) => {
+  return troublesOf({ at, ...figures }, queues).flatMap(({ sentence, help, task }) => {
     if (help === null) return [];
     return [`${sentence}; ${help}${task ? ` ${advise(task, !task.startsWith("worker:"))}` : ""}`];
   });
-  return [...away, ...troubles];
 }
 
 interface View {

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import * as mini from "zod/mini";
 import { ordersPageSchema } from "../../shared/ops/answers.ts";
 import { EXIT_DONE, type FlagValues, task, UsageError } from "./command.ts";
 import { ApiError, type AskOps, fetchDirectly, opsApi, urlFlag } from "./ops_api.ts";
@@ -39,22 +38,12 @@ export function oneOrder([search, ...more]: readonly string[]): string | undefin
  * Errors: where there is none, or several; those of `ask`.
  */
 export async function findOneOrder(ask: AskOps, search: string): Promise<string> {
-  const query = new URLSearchParams({
-    limit: search === "" ? "1" : "2",
-    ...(search === "" ? {} : { search }),
-  });
-  const { orders } = await ask(mini.pick(ordersPageSchema, { orders: true }), `/ops/orders?${query}`);
+  const query = new URLSearchParams(search === "" ? { limit: "1" } : { limit: "2", search });
+  const { orders } = await ask(ordersPageSchema, `/ops/orders?${query}`);
   const [found, other] = orders;
-  if (!found) {
-    throw new Error(
-      search === "" ? "There is no order yet." : `No order is named ${JSON.stringify(search)}.`,
-    );
-  }
-  if (other) {
-    throw new Error(
-      `Several orders are named ${JSON.stringify(search)}, such as ${found.id} and ${other.id}.`,
-    );
-  }
+  const named = JSON.stringify(search);
+  if (!found) throw new Error(search === "" ? "There is no order yet." : `No order is named ${named}.`);
+  if (other) throw new Error(`Several orders are named ${named}, such as ${found.id} and ${other.id}.`);
   return found.id;
 }
 
