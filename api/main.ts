@@ -34,7 +34,7 @@ import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import type { Topology } from "../shared/topology.ts";
 import { createApp } from "./app.ts";
-import { createLiveFeed } from "./ops/live_feed.ts";
+import { createLiveFeed } from "./ops/live.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 

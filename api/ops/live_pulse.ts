@@ -1,68 +1,82 @@
 /**
- * A pulse of the live feed, made of what was read: the pure part.
+ * A pulse of the live feed: what is read for it, and what is made of that.
  *
  * @module
  */
 import type { QueueDepth } from "../../shared/broker/connection.ts";
-import type { Hold } from "../../shared/ops/holds.ts";
-import type { LiveOrder, LiveProcess, LivePulse } from "../../shared/ops/live.ts";
-import { isWrong, type SeenHeartbeat } from "../../shared/process/heartbeat.ts";
-import type { OrderRow } from "../../shared/sql/orders.ts";
+import { countOpenDeadLetters } from "../../shared/ops/dead_letters.ts";
+import { listHolds } from "../../shared/ops/holds.ts";
+import { countUnpublished, readLatencies } from "../../shared/ops/lists.ts";
+import type { LiveProcess, LivePulse } from "../../shared/ops/live.ts";
+import { isWrong, listHeartbeats, type SeenHeartbeat } from "../../shared/process/heartbeat.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
+import { listOrders } from "../../shared/sql/orders.ts";
+import { countWaitingRetries } from "../../shared/sql/set_aside.ts";
 
-/** Everything that a pulse is made of, as it was read. */
-export interface Reading {
-  /** When it was read, by the API's clock. */
-  readonly at: Date;
-  readonly orders: readonly OrderRow[];
-  /** How many events wait to be published, and since when the oldest of them has. */
-  readonly unpublished: { readonly count: number; readonly oldestAt: Date | null };
-  readonly queues: readonly QueueDepth[] | null;
-  readonly heartbeats: readonly SeenHeartbeat[];
-  readonly deadLetters: readonly { readonly consumer: string; readonly count: number }[];
-  readonly retries: readonly { readonly consumer: string; readonly count: number }[];
-  readonly holds: readonly Hold[];
-  /** How long the newest orders that have ended took, in milliseconds. */
-  readonly latencies: readonly number[];
-}
-
-/** What one copy of a process had counted at some time, in milliseconds of the database's clock. */
-export interface Sample {
-  readonly atMs: number;
-  readonly counts: Readonly<Record<string, number>>;
-}
-
-/** What each copy has counted lately, by its instance, oldest first. */
-export type Samples = ReadonlyMap<string, readonly Sample[]>;
-
+/** Orders in a pulse. */
+const LIVE_ORDERS = 30;
+/** Rows that a figure of a pulse counts: a backlog is not read whole, four times a second. */
+const MAX_COUNTED = 10_000;
+/** What the broker gets to answer, in milliseconds; then it counts as not reachable. */
+const QUEUES_WAIT_MS = 1000;
+/** Orders among which those that have ended tell the latency. */
+const LATENCY_ORDERS = 1000;
 /** A process that is silent for this long, with a heartbeat every 1.5 s, is gone or stuck; in milliseconds. */
 const STALE_MS = 4500;
 /** Rates are over this time: more than one heartbeat, few enough to follow a change; in milliseconds. */
 const RATE_WINDOW_MS = 8000;
 
+/** The broker's own figures; null while it cannot be reached. */
+export type ReadQueues = () => Promise<readonly QueueDepth[] | null>;
+
+/** Everything that a pulse is made of, as it was read; `at` is by the API's clock. */
+export type Reading = Awaited<ReturnType<typeof readAll>>;
+
+/** One question first: while the database is away, no others pile up behind it, and its answer may take a while. */
+export async function readAll(sql: Sql, readQueues: ReadQueues) {
+  const heartbeats = await listHeartbeats(sql);
+  const at = new Date();
+  const rest = [
+    listOrders(sql, { limit: LIVE_ORDERS }),
+    countUnpublished(sql, MAX_COUNTED),
+    withTimeout(QUEUES_WAIT_MS, readQueues()),
+    countOpenDeadLetters(sql, MAX_COUNTED),
+    countWaitingRetries(sql, MAX_COUNTED),
+    listHolds(sql),
+    readLatencies(sql, LATENCY_ORDERS),
+  ] as const;
+  await Promise.allSettled(rest);
+  const [orders, unpublished, queues, deadLetters, retries, holds, latencies] = await Promise.all(rest);
+  return { at, orders, unpublished, queues, heartbeats, deadLetters, retries, holds, latencies };
+}
+
+/** What each copy of a process had counted at some times lately, by its instance, oldest first; by the database's clock. */
+export type Samples = ReadonlyMap<string, readonly Pick<SeenHeartbeat, "seenAt" | "counts">[]>;
+
 /** The samples with the heartbeats added, without those that are too old or of copies that are gone. */
 export function remember(samples: Samples, heartbeats: readonly SeenHeartbeat[]): Samples {
   return new Map(heartbeats.map(({ instance, seenAt, ageMs, counts }) => {
-    const atMs = seenAt.getTime();
-    const before = (samples.get(instance) ?? []).filter((sample) => sample.atMs !== atMs);
-    const oldestMs = atMs + ageMs - RATE_WINDOW_MS;
-    return [instance, [...before, { atMs, counts }].filter((sample) => sample.atMs >= oldestMs)];
+    const oldestMs = seenAt.getTime() + ageMs - RATE_WINDOW_MS;
+    const before = (samples.get(instance) ?? []).filter((sample) => Number(sample.seenAt) !== Number(seenAt));
+    return [instance, [...before, { seenAt, counts }].filter((sample) => Number(sample.seenAt) >= oldestMs)];
   }));
 }
 
 /** How often per second `name` was counted, by all copies together: each one's newest sample against its oldest. */
-export function rateOf(samples: Samples, name: string): number {
+function rateOf(samples: Samples, name: string): number {
   let rate = 0;
   for (const of of samples.values()) {
     const [first, last] = [of[0], of.at(-1)];
-    if (!first || !last || last.atMs <= first.atMs) continue;
+    if (!first || !last || last.seenAt <= first.seenAt) continue;
     const counted = (last.counts[name] ?? 0) - (first.counts[name] ?? 0);
-    rate += Math.max(counted, 0) * 1000 / (last.atMs - first.atMs);
+    rate += Math.max(counted, 0) * 1000 / (last.seenAt.getTime() - first.seenAt.getTime());
   }
   return rate;
 }
 
 /** The smallest of the values that `share` of them (0 to 1) do not exceed; null where there are none. */
-export function percentile(values: readonly number[], share: number): number | null {
+function percentile(values: readonly number[], share: number): number | null {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(Math.ceil(share * sorted.length) - 1, 0)] ?? null;
 }
@@ -71,7 +85,7 @@ export function percentile(values: readonly number[], share: number): number | n
  * The processes as the page shows them. One that has been silent for too long is stale, until another copy of it has
  * started since: that one has taken its place.
  */
-export function liveProcesses(heartbeats: readonly SeenHeartbeat[]): LiveProcess[] {
+function liveProcesses(heartbeats: readonly SeenHeartbeat[]): LiveProcess[] {
   const isReplaced = (old: SeenHeartbeat) =>
     old.ageMs > STALE_MS &&
     heartbeats.some(({ process, startedAt }) => process === old.process && startedAt > old.seenAt);
@@ -90,24 +104,21 @@ export function liveProcesses(heartbeats: readonly SeenHeartbeat[]): LiveProcess
   }));
 }
 
-/** An order as the page has it. */
-export function liveOrder({ createdAt, updatedAt, ...order }: OrderRow): LiveOrder {
-  return { ...order, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() };
-}
-
 /** The pulse of a reading; `samples` have its heartbeats already. */
 export function buildPulse(reading: Reading, samples: Samples): LivePulse {
-  const { at, unpublished: { count, oldestAt }, queues } = reading;
+  const { at, unpublished: { count, oldestAt } } = reading;
   const byConsumer = (counts: Reading["retries"]) =>
     Object.fromEntries(counts.map(({ consumer, count }) => [consumer, count]));
   return {
     at: at.toISOString(),
-    orders: reading.orders.map(liveOrder),
+    orders: reading.orders.map(({ createdAt, updatedAt, ...order }) => {
+      return { ...order, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() };
+    }),
     outbox: {
       pending: count,
       oldestSeconds: oldestAt ? Math.max(at.getTime() - oldestAt.getTime(), 0) / 1000 : 0,
     },
-    queues: queues ? [...queues] : null,
+    queues: reading.queues,
     processes: liveProcesses(reading.heartbeats),
     deadLetters: byConsumer(reading.deadLetters),
     retries: byConsumer(reading.retries),

@@ -10,7 +10,7 @@ import { armFaults } from "../../shared/ops/faults.ts";
 import { beat } from "../../shared/process/heartbeat.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { VERSION } from "../../shared/process/metrics.ts";
-import { createLiveFeed } from "./live_feed.ts";
+import { createLiveFeed } from "./live.ts";
 
 shareTestSchema();
 

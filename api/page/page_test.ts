@@ -5,7 +5,7 @@ import { insertHistory } from "../../specs/support/test_events.ts";
 import { type TestApp, testApp, testBundle } from "../../specs/support/test_app.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { createLiveFeed } from "../ops/live_feed.ts";
+import { createLiveFeed } from "../ops/live.ts";
 
 shareTestSchema();
 

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { createApp } from "../../api/app.ts";
 import type { AppDeps } from "../../api/deps.ts";
-import { createLiveFeed } from "../../api/ops/live_feed.ts";
+import { createLiveFeed } from "../../api/ops/live.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";

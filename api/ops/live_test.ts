@@ -8,53 +8,52 @@ import { newHeartbeat, ORDER } from "../../specs/support/test_events.ts";
 import { serve, type ServedApp, testApp } from "../../specs/support/test_app.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testLog } from "../../specs/support/test_log.ts";
-import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { connect } from "../../shared/sql/connect.ts";
-import { createLiveFeed } from "./live_feed.ts";
+import { createLiveFeed } from "./live.ts";
 
 shareTestSchema();
 
-/** A reader of `GET /ops/live`, event by event. */
-interface Stream extends AsyncDisposable {
-  /** The head of the answer. */
-  readonly response: Response;
-  /** The next event; undefined once the stream has ended. */
-  next(): Promise<string | undefined>;
-  /** The pulse that answers `wanted`. */
-  until(wanted: (pulse: LivePulse) => boolean): Promise<LivePulse>;
-}
-
-async function open({ url }: ServedApp): Promise<Stream> {
-  const response = await fetch(`${url}/ops/live`);
-  assert(response.body);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+/** Reads a stream of server-sent events: no more of it than is asked for. */
+function follow(body: ReadableStream<Uint8Array> | null) {
+  assert(body);
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
   let text = "";
+  /** The next event; undefined once the stream has ended. */
   async function next(): Promise<string | undefined> {
     while (!text.includes("\n\n")) {
       const { value, done } = await reader.read();
       if (done) return undefined;
-      text += value;
+      text += decoder.decode(value, { stream: true });
     }
     const [event, ...rest] = text.split("\n\n");
     text = rest.join("\n\n");
     return event;
   }
-  return {
-    response,
-    next,
-    async until(wanted) {
-      for (let seen = 0; seen < 200; seen++) {
-        const event = await next();
-        if (event?.startsWith("retry:")) continue;
-        assert(event, "the stream has ended");
-        const pulse = livePulseSchema.parse(JSON.parse(/^event: pulse\ndata: (.*)$/.exec(event)?.[1] ?? ""));
-        if (wanted(pulse)) return pulse;
-      }
-      throw new Error("the pulse did not come");
-    },
-    [Symbol.asyncDispose]: () => reader.cancel(),
-  };
+  /** The next pulse that answers `wanted`; by default any. */
+  async function until(wanted: (pulse: LivePulse) => boolean = () => true): Promise<LivePulse> {
+    for (let seen = 0; seen < 200; seen++) {
+      const event = await next();
+      if (event?.startsWith("retry:")) continue;
+      assert(event, "the stream has ended");
+      const pulse = livePulseSchema.parse(JSON.parse(/^event: pulse\ndata: (.*)$/.exec(event)?.[1] ?? ""));
+      if (wanted(pulse)) return pulse;
+    }
+    throw new Error("the pulse did not come");
+  }
+  return { next, until, [Symbol.asyncDispose]: () => reader.cancel() };
+}
+
+async function open({ url }: ServedApp) {
+  const response = await fetch(`${url}/ops/live`);
+  return { response, ...follow(response.body) };
+}
+
+function feedOn(db: TestSchema, more: Partial<Parameters<typeof createLiveFeed>[0]> = {}) {
+  const sql = db.as("orderflow_ops");
+  return createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog, ...more });
 }
 
 const placeOrder = async ({ url }: ServedApp): Promise<string> => (await call(url, "POST /orders", ORDER)).id;
@@ -67,7 +66,7 @@ Deno.test("GET /ops/live tells at once how everything stands, and a new order or
   const { response } = stream;
   assertEquals([response.status, response.headers.get("cache-control")], [200, "no-store"]);
   assertEquals(await stream.next(), "retry: 1000");
-  const first = await stream.until(() => true);
+  const first = await stream.until();
   assertEquals([first.orders, first.queues, first.outbox], [[], null, { pending: 0, oldestSeconds: 0 }]);
   assertEquals(first.processes.map(({ name, isStale, counts }) => [name, isStale, counts]), [
     ["outbox-relay", false, { published: 3 }],
@@ -85,9 +84,7 @@ Deno.test("GET /ops/live tells at once how everything stands, and a new order or
 Deno.test("GET /ops/live has one reader for any number of pages, and lets in no more than fifty", async () => {
   await using db = await testSchema();
   let reads = 0;
-  const sql = db.as("orderflow_ops");
-  const readQueues = () => Promise.resolve((reads++, null));
-  const live = createLiveFeed({ sql, readQueues, log: testLog });
+  const live = feedOn(db, { readQueues: () => Promise.resolve((reads++, null)) });
   await using api = serve(testApp(db, { live }));
   for (let n = 0; n < 60; n++) {
     const head = await fetch(`${api.url}/ops/live`, { method: "HEAD" }); // takes no place
@@ -116,20 +113,15 @@ Deno.test("GET /ops/live has one reader for any number of pages, and lets in no 
 Deno.test("the live feed reads only while somebody listens", async () => {
   await using db = await testSchema();
   let reads = 0;
-  const live = createLiveFeed({
-    sql: db.as("orderflow_ops"),
-    readQueues: () => Promise.resolve((reads++, null)),
-    log: testLog,
-  });
-  const client = live.join();
-  assert(await client?.next());
-  client?.leave();
-  assertEquals(await client?.next(), null);
+  const live = feedOn(db, { readQueues: () => Promise.resolve((reads++, null)) });
+  const first = follow(live.join());
+  await first.until();
+  await first[Symbol.asyncDispose]();
   await db.sql`select 1`; // a reading that was under way is over by the next
   const after = reads;
   await tickRelay(db.sql);
   assertEquals(reads, after);
-  assert(await live.join()?.next(), "it reads again for the next one");
+  await follow(live.join()).until(); // it reads again for the next one
   await live.close();
 });
 
@@ -137,26 +129,20 @@ Deno.test("a page that reads slowly is not buffered for: it gets the newest puls
   await using db = await testSchema();
   const app = testApp(db);
   await using api = serve(app);
-  const slow = app.deps.live.join();
-  const quick = app.deps.live.join();
-  for (let orders = 1; orders <= 3; orders++) {
+  const { live } = app.deps;
+  const [slow, quick] = [follow(live.join()), follow(live.join())];
+  for (let placed = 1; placed <= 3; placed++) {
     await placeOrder(api);
-    await eventually(`${orders} orders`, async () => ordersIn(await quick?.next() ?? null) === orders);
+    await quick.until(({ orders }) => orders.length === placed);
   }
-  assertEquals(ordersIn(await slow?.next() ?? null), 3);
-  await app.deps.live.close();
-  assertEquals([await slow?.next(), await quick?.next()], [null, null]);
-  assertEquals(app.deps.live.join(), null);
+  assertEquals((await slow.until()).orders.length, 3);
+  await live.close();
+  assertEquals([await slow.next(), await quick.next(), live.join()], [undefined, undefined, null]);
 });
-
-function ordersIn(text: string | null): number {
-  return livePulseSchema.parse(JSON.parse(text ?? "")).orders.length;
-}
 
 Deno.test("who has stopped reading is dropped, and its place is for somebody who reads", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_ops");
-  const live = createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog, stalledMs: 300 });
+  const live = feedOn(db, { stalledMs: 300 });
   const { app, call } = testApp(db, { live });
   const place = () => call("POST /orders", ORDER);
   const unread = await Promise.all(Array.from({ length: 50 }, () => app.request("/ops/live")));
@@ -183,10 +169,10 @@ Deno.test("while the database is away the stream stays open and silent, and goes
   await using wire = startCutProxy(db.url, 5432);
   const sql = connect(wire.url, { name: "test", role: "orderflow_ops", max: 2 });
   try {
-    const live = createLiveFeed({ sql, readQueues: () => Promise.resolve(null), log: testLog });
+    const live = feedOn(db, { sql });
     await using api = serve(testApp(db, { live }));
     await using stream = await open(api);
-    await stream.until(() => true);
+    await stream.until();
     wire.cut();
     const cutAt = Date.now();
     await placeOrder(api);
