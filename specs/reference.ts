@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { SCENARIOS } from "../api/ops/scenario_list.ts";
+import { SCENARIOS } from "../api/ops/scenarios.ts";
 import { EVENT_TYPES, eventData } from "../shared/events.ts";
 import { AUDIT_CHECKS } from "../shared/ops/audit.ts";
 import { FAULT_POINTS } from "../shared/ops/faults.ts";
