@@ -9,13 +9,12 @@ import { nextCursor as nextCursorSchema, orderSchema, publicStorySchema } from "
 import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
 import type { TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
-import { causeOf } from "./correlation.ts";
 import type { AppDeps } from "./deps.ts";
+import { causeOf, IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./headers.ts";
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
-import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
-import { NEW_ORDERS } from "./openapi/examples.ts";
 import { type AnySchema, json, LOCATION, type Route, route, routes } from "./openapi/route.ts";
 
 /** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
@@ -24,6 +23,17 @@ const newOrderSchema = z.object({
   courseId: idSchema.meta({ description: "What is bought." }),
   amount: amountSchema.meta({ description: "What it costs: a decimal string, more than zero." }),
 }, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
+
+const NEW_ORDER = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
+
+const NEW_ORDERS = {
+  order: { summary: "A course for 49.90", value: NEW_ORDER },
+  mistakes: {
+    summary: "Two fields at fault: the 400 names both",
+    value: { ...NEW_ORDER, userId: "me", amount: "0" },
+    "x-status": 400,
+  },
+};
 
 const timelineQuerySchema = z.object({
   as: z.enum(["story", "beats"], { error: 'must be "story" or "beats"' }).optional()

@@ -9,7 +9,7 @@ import { connect } from "amqplib";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { z } from "zod";
-import { EXAMPLE_IDS } from "../api/openapi/examples.ts";
+import { EXAMPLE_IDS } from "../api/openapi/route.ts";
 import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";

@@ -7,8 +7,17 @@
 import { z } from "zod";
 import { type App, idPath } from "../http.ts";
 import { OPS_COOKIE } from "../ops/access.ts";
-import { EXAMPLE_IDS } from "./examples.ts";
-import { type About, aboutOf, type Answer, type AnySchema, json, problem, route, routes } from "./route.ts";
+import {
+  type About,
+  aboutOf,
+  type Answer,
+  type AnySchema,
+  EXAMPLE_IDS,
+  json,
+  problem,
+  route,
+  routes,
+} from "./route.ts";
 
 const TAGS = {
   Orders: "Buying courses.",

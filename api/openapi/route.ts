@@ -16,7 +16,15 @@ import {
   readJson,
   type RequestContext,
 } from "../http.ts";
-import type { EXAMPLE_IDS } from "./examples.ts";
+
+/** Ids of the examples, by what they name; a test makes that, and sends the examples. */
+export const EXAMPLE_IDS = {
+  order: "01a20441-ae89-7222-9369-984124b51d7d",
+  event: "01a20441-ae89-7222-9369-9d1452524b8d",
+  deadLetter: "01a20441-b6c4-7a10-8d3e-5f0c7f2b9a64",
+  fault: "01a20442-1b3c-7d2e-9f10-2a3b4c5d6e7f",
+  replay: "01a20442-03d5-7c9e-a1b2-3c4d5e6f7081",
+} as const;
 
 /** A schema of zod or zod/mini. */
 export type AnySchema = z.core.$ZodType;

@@ -12,7 +12,7 @@ import { armFaults, type FaultPoint } from "../../shared/ops/faults.ts";
 import { ORDER_ID } from "../../shared/process/tracing.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import type { QueueKey } from "../../shared/topology.ts";
-import { causeOf } from "../correlation.ts";
+import { causeOf } from "../headers.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import { orderJson } from "../orders.ts";

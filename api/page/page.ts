@@ -14,12 +14,11 @@ import { parseView } from "../../ui/url_state.ts";
 import type { AppDeps } from "../deps.ts";
 import { type App, HttpProblem, type ProblemStatus, type RequestContext } from "../http.ts";
 import { route, routes, text } from "../openapi/route.ts";
-import { OPS_SECURITY, refusalOf } from "../ops/access.ts";
+import { loginRoutes, OPS_SECURITY, refusalOf } from "../ops/access.ts";
 import { findOrders } from "../ops/ops.ts";
 import { offeredScenarios } from "../ops/scenarios.ts";
 import { orderStory } from "../orders.ts";
 import { contentPolicy, fileRoute, readPageFiles } from "./files.ts";
-import { loginRoutes } from "./login.ts";
 
 /** What the page's data may take, in milliseconds: over a connection that is cut, questions wait. */
 const PAGE_WAIT_MS = 3000;
