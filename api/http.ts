@@ -8,6 +8,7 @@ import type { Context, Hono, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { Buffer } from "node:buffer";
+import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import { idSchema } from "../shared/events.ts";
 import type { FieldError, Problem } from "../shared/ops/answers.ts";
@@ -46,20 +47,11 @@ export class HttpProblem extends HTTPException {
   }
 }
 
-const TITLES: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  409: "Conflict",
+/** By RFC 9110; Node has the older names of two. */
+const TITLES: Readonly<Record<number, string | undefined>> = {
+  ...STATUS_CODES,
   413: "Content Too Large",
-  415: "Unsupported Media Type",
   422: "Unprocessable Content",
-  429: "Too Many Requests",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
 };
 
 /** The answer that tells of `problem`. */
