@@ -12,19 +12,19 @@ import { z } from "zod";
 import { EXAMPLE_IDS } from "../api/openapi/route.ts";
 import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
 import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { Sql } from "../shared/sql/connect.ts";
+import { usualTopology } from "./support/test_broker.ts";
 import { insertPublished } from "./support/test_events.ts";
-import { type TestApp, testApp } from "./support/test_app.ts";
+import { type TestApp, testApp, testBundle } from "./support/test_app.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "./support/test_schema.ts";
 
 shareTestSchema();
 
 const TOKEN = "at-least-16-characters";
 const CONSUMER = "payments.order-created.v1";
-const topology = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+const topology = usualTopology();
 
 /** The whole application as it is described, on an embedded broker of its own. */
 async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> {
@@ -36,29 +36,18 @@ async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> 
   const channel = await connection.createConfirmChannel();
   await declareTopology(channel, topology);
   const publisher = createPublisher(channel);
-  const bundle = await fakeBundle();
-  resources.defer(() => Deno.remove(bundle, { recursive: true }));
+  const bundle = resources.use(await testBundle());
   const made = testApp(db, {
     publisher: () => publisher,
     isBrokerUp: () => true,
     faults: topology,
     retentionDays: 36_500, // the examples' ids have times in them
     access: { token: TOKEN, remoteAddress: () => null },
-    bundle,
+    bundle: bundle.folder,
   });
   resources.defer(() => made.deps.live.close());
   const owned = resources.move();
   return { ...made, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-}
-
-async function fakeBundle(): Promise<string> {
-  const folder = await Deno.makeTempDir({ prefix: "orderflow_bundle_" });
-  await Deno.mkdir(`${folder}/docs`);
-  const names = ["island-XOCXUP7F.js", "styles-EFGH5678.css", "docs/index.html", "docs/reference.js"];
-  for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, name);
-  const assets = { script: names[0], styles: names[1] };
-  await Deno.writeTextFile(`${folder}/assets.json`, JSON.stringify(assets));
-  return folder;
 }
 
 async function readDocument(app: TestApp["app"]): Promise<{ json: object; document: OpenApiDocument }> {

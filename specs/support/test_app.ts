@@ -64,7 +64,8 @@ export async function testBundle(): Promise<{ readonly folder: string } & AsyncD
   const folder = join(root, "dist");
   await Deno.mkdir(join(folder, "docs"), { recursive: true });
   const names = { script: "island-XOCXUP7F.js", styles: "plain.css" }; // with a hash and without one
-  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
+  const files = [...Object.values(names), "docs/index.html", "docs/reference.js"];
+  for (const name of files) await Deno.writeTextFile(join(folder, name), "x");
   await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
   await Deno.writeTextFile(join(root, "secret.js"), "secret");
   return { folder, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
