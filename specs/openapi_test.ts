@@ -8,7 +8,6 @@ import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
-import { z } from "zod";
 import { EXAMPLE_IDS } from "../api/openapi/route.ts";
 import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
@@ -26,9 +25,8 @@ const TOKEN = "at-least-16-characters";
 const CONSUMER = "payments.order-created.v1";
 const topology = usualTopology();
 
-/** The whole application as it is described, on an embedded broker of its own. */
-async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> {
-  await using resources = new AsyncDisposableStack();
+/** The whole application as it is described, on an embedded broker of its own; `resources` end it. */
+async function describedApp(db: TestSchema, resources: AsyncDisposableStack): Promise<TestApp["app"]> {
   const broker = await startAmqpBroker();
   resources.defer(() => broker.stop());
   const connection = await connect(broker.url);
@@ -37,7 +35,7 @@ async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> 
   await declareTopology(channel, topology);
   const publisher = createPublisher(channel);
   const bundle = resources.use(await testBundle());
-  const made = testApp(db, {
+  const { app, deps } = testApp(db, {
     publisher: () => publisher,
     isBrokerUp: () => true,
     faults: topology,
@@ -45,33 +43,45 @@ async function describedApp(db: TestSchema): Promise<TestApp & AsyncDisposable> 
     access: { token: TOKEN, remoteAddress: () => null },
     bundle: bundle.folder,
   });
-  resources.defer(() => made.deps.live.close());
-  const owned = resources.move();
-  return { ...made, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  resources.defer(() => deps.live.close());
+  return app;
 }
 
-async function readDocument(app: TestApp["app"]): Promise<{ json: object; document: OpenApiDocument }> {
+/** What is looked at of the document. */
+interface OpenApiDocument {
+  readonly tags: readonly { readonly name: string }[];
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+}
+interface Operation {
+  readonly operationId: string;
+  readonly tags: readonly string[];
+  readonly parameters: readonly { readonly name: string; readonly in: string; readonly example?: unknown }[];
+  readonly requestBody?: { readonly required: boolean; readonly content: Content };
+  readonly responses: Readonly<
+    Record<string, { headers: Record<string, { required?: boolean }>; content: Content }>
+  >;
+  readonly security?: unknown;
+}
+type Content = Readonly<
+  Record<string, { schema: unknown; examples?: Record<string, { value: object; "x-status"?: number }> }>
+>;
+
+async function readDocument(app: TestApp["app"]): Promise<OpenApiDocument> {
   const response = await app.request("/openapi.json");
   assertEquals(response.status, 200);
-  const json: object = await response.json();
-  return { json, document: documentSchema.parse(json) };
+  return await response.json();
 }
 
-Deno.test("/openapi.json is valid OpenAPI 3.1, and open to everyone", async () => {
-  await using db = await testSchema();
-  const { app } = testApp(db, { access: { token: TOKEN, remoteAddress: () => "192.0.2.1" } });
-  const { json, document } = await readDocument(app);
-  const validator = new Validator();
-  const { valid, errors } = await validator.validate({ ...json });
-  assert(valid, JSON.stringify(errors, null, 2));
-  assertEquals([validator.version, document.openapi], ["3.1", "3.1.0"]);
-});
-
-Deno.test("/openapi.json describes every route that there is, and nothing else", async () => {
+Deno.test("/openapi.json is valid OpenAPI 3.1, open to everyone, and describes every route that there is, and nothing else", async () => {
   await using db = await testSchema();
   for (const faults of [topology, undefined]) {
-    const { app } = testApp(db, faults ? { faults } : {});
-    const { document } = await readDocument(app);
+    const access = { token: TOKEN, remoteAddress: () => "192.0.2.1" };
+    const { app } = testApp(db, { access, ...(faults ? { faults } : {}) });
+    const document = await readDocument(app);
+    const validator = new Validator();
+    const { valid, errors } = await validator.validate({ ...document });
+    assert(valid, JSON.stringify(errors, null, 2));
+    assertEquals(validator.version, "3.1");
     const routes = app.routes.filter(({ method }) => method !== "ALL")
       .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
     const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -81,8 +91,14 @@ Deno.test("/openapi.json describes every route that there is, and nothing else",
     const ids = operationsOf(document).map(({ operationId }) => operationId);
     assertEquals(ids.length, new Set(ids).size, "two operations have one name");
     const tags = document.tags.map(({ name }) => name);
-    const used = new Set(operationsOf(document).flatMap((operation) => operation.tags));
-    assert([...used].every((tag) => tags.includes(tag)), "a tag is not described");
+    for (const operation of operationsOf(document)) {
+      const [tag = "", ...more] = operation.tags;
+      assertEquals(
+        [tags.includes(tag), more],
+        [true, []],
+        `${operation.operationId}: ${tag} is not described`,
+      );
+    }
   }
 });
 
@@ -91,11 +107,14 @@ const operationsOf = ({ paths }: OpenApiDocument) =>
 
 Deno.test("every example of /openapi.json gets the status, headers and body that are described, and none without the token that it asks for", async () => {
   await using db = await testSchema();
-  await using described = await describedApp(db);
-  const { json, document } = await readDocument(described.app);
-  const check = answerCheck(json);
+  await using resources = new AsyncDisposableStack();
+  const app = await describedApp(db, resources);
+  const document = await readDocument(app);
+  const check = answerCheck(document);
   const ask = async (request: DescribedRequest, wanted: number, headers: Record<string, string>) => {
-    const response = await send(described.app, request, headers);
+    const { method, url, body: sent = null } = request;
+    const init = { method, headers: { ...request.headers, ...headers }, body: sent };
+    const response = await app.request(url, init);
     const body = await bodyOf(response);
     assertEquals(response.status, wanted, `${request.name}: ${body}`);
     check(request, response, body);
@@ -110,14 +129,6 @@ Deno.test("every example of /openapi.json gets the status, headers and body that
     await ask(request, request.status, { authorization: `Bearer ${TOKEN}` });
   }
 });
-
-async function send(
-  app: TestApp["app"],
-  { method, url, headers, body }: DescribedRequest,
-  more: Record<string, string>,
-): Promise<Response> {
-  return await app.request(url, { method, headers: { ...headers, ...more }, ...(body ? { body } : {}) });
-}
 
 /** The body as text; of a stream of events, the data of the first. */
 async function bodyOf(response: Response): Promise<string> {
@@ -144,15 +155,10 @@ function answerCheck(document: object) {
       if (required) assert(response.headers.has(header), `${name}: ${status} has no ${header}`);
     }
     const type = response.headers.get("content-type")?.split(";")[0] ?? "";
-    assertEquals(
-      Object.keys(answer.content).filter((described) => described === type),
-      type ? [type] : [],
-      name,
-    );
     const content = answer.content[type];
+    assert(content || !type, `${name}: ${type} is not described`);
     if (!content) return;
-    const isText = typeof content.schema === "object" &&
-      JSON.stringify(content.schema) === '{"type":"string"}';
+    const isText = JSON.stringify(content.schema) === '{"type":"string"}';
     const path = ["paths", template, method.toLowerCase(), "responses", status, "content", type, "schema"]
       .map((part) => encodeURIComponent(String(part).replaceAll("~", "~0").replaceAll("/", "~1"))).join("/");
     const validate = ajv.getSchema(`document#/${path}`);
@@ -163,14 +169,11 @@ function answerCheck(document: object) {
 }
 
 /** A copy whose objects have no fields but those that are named. */
-function closed(value: unknown): object {
-  const copy: unknown = JSON.parse(JSON.stringify(value), (_, part) => {
-    const isObject = typeof part === "object" && part !== null && part.type === "object" &&
-      "properties" in part;
-    return isObject ? { additionalProperties: false, ...part } : part;
+function closed(document: object): object {
+  const isNamed = (part: object | null) => typeof part === "object" && part && "properties" in part;
+  return JSON.parse(JSON.stringify(document), (_, part) => {
+    return isNamed(part) && part.type === "object" ? { additionalProperties: false, ...part } : part;
   });
-  assert(typeof copy === "object" && copy !== null);
-  return copy;
 }
 
 /** Puts what the examples name into the tables, and nothing else. */
@@ -197,41 +200,6 @@ async function makeExamples(sql: Sql): Promise<void> {
   await sql`insert into holds (part, since, until) values ('relay', ${at}, now() + interval '1 hour')`;
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
 }
-
-const contentSchema = z.record(
-  z.string(),
-  z.object({
-    schema: z.unknown().optional(),
-    examples: z.record(z.string(), z.object({ value: z.unknown(), "x-status": z.number().optional() }))
-      .default({}),
-  }),
-);
-const operationSchema = z.object({
-  operationId: z.string(),
-  tags: z.array(z.string()).length(1),
-  parameters: z.array(z.object({
-    name: z.string(),
-    in: z.enum(["path", "query", "header"]),
-    example: z.unknown().optional(),
-  })).default([]),
-  requestBody: z.object({ required: z.boolean(), content: contentSchema }).optional(),
-  responses: z.record(
-    z.string(),
-    z.object({
-      headers: z.record(z.string(), z.object({ required: z.boolean().optional() })).default({}),
-      content: contentSchema.default({}),
-    }),
-  ),
-  security: z.array(z.unknown()).optional(),
-});
-type Operation = z.infer<typeof operationSchema>;
-/** What is looked at of the document. */
-const documentSchema = z.object({
-  openapi: z.string(),
-  tags: z.array(z.object({ name: z.string() })),
-  paths: z.record(z.string(), z.record(z.string(), operationSchema)),
-});
-type OpenApiDocument = z.infer<typeof documentSchema>;
 
 type DescribedRequest = ReturnType<typeof requestsOf>[number];
 
@@ -276,17 +244,20 @@ function requestsOf(method: string, template: string, operation: Operation) {
   );
 }
 
-type Body = { name: string; headers?: Record<string, string>; body?: string; status?: number | undefined };
+interface Sent {
+  readonly name: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: string;
+  readonly status?: number;
+}
 
-function bodiesOf({ requestBody }: Operation): Body[] {
+function bodiesOf({ requestBody }: Operation): Sent[] {
   if (!requestBody) return [{ name: "" }];
-  const bodies = Object.entries(requestBody.content).flatMap(([type, { examples }]) =>
-    Object.entries(examples).map(([name, { value, "x-status": status }]): Body => {
+  const bodies = Object.entries(requestBody.content).flatMap(([type, { examples = {} }]) =>
+    Object.entries(examples).map(([name, { value, "x-status": status }]): Sent => {
       const isForm = type.endsWith("form-urlencoded");
-      const body = isForm
-        ? `${new URLSearchParams(z.record(z.string(), z.string()).parse(value))}`
-        : JSON.stringify(value);
-      return { name, headers: { "content-type": type }, body, status };
+      const body = isForm ? `${new URLSearchParams(Object.entries(value))}` : JSON.stringify(value);
+      return { name, headers: { "content-type": type }, body, ...(status ? { status } : {}) };
     })
   );
   return requestBody.required ? bodies : [...bodies, { name: "without a body" }];
