@@ -14,7 +14,7 @@ import type { z } from "zod";
 const VHOST = "/";
 
 /** The document, for a broker that has the topology under these names. */
-export function asyncApiDocument(topology: Topology): Record<string, unknown> {
+export function asyncApiDocument(topology: Topology) {
   return {
     asyncapi: "3.1.0",
     info: {
@@ -42,11 +42,11 @@ export function asyncApiDocument(topology: Topology): Record<string, unknown> {
 }
 
 /** What is made of each item, by the name that it has in the document. */
-function record<T extends string>(
+function record<T extends string, R>(
   items: readonly T[],
   nameOf: (item: T) => string,
-  make: (item: T) => object,
-) {
+  make: (item: T) => R,
+): Record<string, R> {
   return Object.fromEntries(items.map((item) => [nameOf(item), make(item)]));
 }
 
@@ -63,7 +63,7 @@ function eventChannel(type: EventType, { exchange }: Topology) {
   };
 }
 
-/** What a consumer reads from; AsyncAPI has no words for a queue's arguments and binding keys. */
+/** What a consumer reads from. */
 function queueChannel(key: QueueKey, { queues }: Topology) {
   const { name, bindings } = queues[key];
   const { durable, arguments: queueArguments } = QUEUE_OPTIONS;
@@ -179,7 +179,11 @@ function dataSchema(type: EventType): object {
   return schema;
 }
 
-function amqp(binding: object, extensions: object = {}): object {
+/** A binding, and what of ours AsyncAPI has no words for. */
+function amqp<B extends object>(
+  binding: B,
+  extensions: { readonly "x-arguments"?: object; readonly "x-binding-keys"?: readonly string[] } = {},
+) {
   return { amqp: { ...binding, bindingVersion: "0.3.0", ...extensions } };
 }
 
