@@ -21,7 +21,6 @@ export interface ApiEnv {
 }
 export type App = Hono<ApiEnv>;
 export type Middleware = MiddlewareHandler<ApiEnv>;
-/** A request under way, with all that Hono offers to answer it. */
 export type RequestContext = Context<ApiEnv>;
 /** A status code whose answer has a body. */
 export type ProblemStatus = ContentfulStatusCode;
@@ -29,21 +28,17 @@ export type ProblemStatus = ContentfulStatusCode;
 /** A problem that is an answer: throw it anywhere below a handler, with a `detail` that says what to do about it. */
 export class HttpProblem extends HTTPException {
   override name = "HttpProblem";
-  readonly headers: Readonly<Record<string, string>>;
-  /** The fields at fault, where the problem is the request's. */
-  readonly errors: readonly FieldError[];
 
+  /** `errors` are the fields at fault, where the problem is the request's. */
   constructor(
     status: ProblemStatus,
     detail: string,
-    { headers = {}, errors = [] }: {
+    readonly more: {
       readonly headers?: Readonly<Record<string, string>>;
       readonly errors?: readonly FieldError[];
     } = {},
   ) {
     super(status, { message: detail });
-    this.headers = headers;
-    this.errors = errors;
   }
 }
 
@@ -56,14 +51,14 @@ const TITLES: Readonly<Record<number, string | undefined>> = {
 
 /** The answer that tells of `problem`. */
 export function problemResponse(c: RequestContext, problem: HttpProblem): Response {
-  const { status, message: detail, errors, headers } = problem;
+  const { status, message: detail, more: { headers, errors } } = problem;
   const body: Problem = {
     type: "about:blank",
     title: TITLES[status] ?? "Error",
     status,
     detail,
     instance: c.req.path,
-    ...(errors.length > 0 ? { errors: [...errors] } : {}),
+    ...(errors ? { errors: [...errors] } : {}),
   };
   return c.body(JSON.stringify(body), status, { ...headers, "content-type": "application/problem+json" });
 }
@@ -151,14 +146,12 @@ export async function readBody(request: Request, bodyMs = BODY_MS): Promise<Uint
   const isSized = length !== null && !request.headers.has("transfer-encoding");
   if (isSized && Number(length) > MAX_BODY_BYTES) throw tooLarge();
   const reading = isSized ? request.bytes() : collect(request.body);
-  const bytes = await withTimeout(
-    bodyMs,
-    reading.catch((error) => {
-      throw error instanceof HttpProblem
-        ? error
-        : new HttpProblem(400, "The body ended before all of it had come.");
-    }),
-  );
+  const whole = reading.catch((error) => {
+    throw error instanceof HttpProblem
+      ? error
+      : new HttpProblem(400, "The body ended before all of it had come.");
+  });
+  const bytes = await withTimeout(bodyMs, whole);
   if (bytes) return bytes;
   throw new HttpProblem(408, `The body had not come after ${bodyMs / 1000} s. Send the request again.`);
 }
