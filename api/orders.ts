@@ -10,7 +10,6 @@ import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
 import type { TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
-import type { Sql } from "../shared/sql/connect.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
 import type { AppDeps } from "./deps.ts";
 import { causeOf, IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./headers.ts";
@@ -88,24 +87,21 @@ export function ordersRoutes(deps: StoryDeps & Pick<AppDeps, "placeOrder">): App
     route("GET /:id", "readOrder", "An order as it stands", {
       id: "order",
       answers: [json(200, "The order.", orderSchema)],
-      handle: async ({ id }) => orderJson(await orderOr404(opsSql, id)),
+      handle: async ({ id }) => orderJson(found(await findOrder(opsSql, id), noOrder(id))),
     }),
     timelineRoute("GET /:id/timeline", "readTimeline", publicStorySchema, deps, orderJson),
   );
 }
 
-async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
-  return found(await findOrder(sql, id), `There is no order ${id}.`);
-}
+const noOrder = (id: string) => `There is no order ${id}.`;
 
-/** The order `id` as ops sees it, with its timeline, oldest entry first; throws a 404 where there is no such order. */
+/** The order `id` as ops sees it, with its timeline, oldest entry first; null where there is no such order. */
 export async function orderStory(
-  { opsSql, readTimelines }: Pick<StoryDeps, "opsSql" | "readTimelines">,
+  { opsSql, readTimelines }: Pick<AppDeps, "opsSql" | "readTimelines">,
   id: string,
-): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] }> {
-  const order = await orderOr404(opsSql, id);
-  const timelines = await readTimelines([order]);
-  return { order, timeline: timelines.get(order.id) ?? [] };
+): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] } | null> {
+  const order = await findOrder(opsSql, id);
+  return order ? { order, timeline: (await readTimelines([order])).get(order.id) ?? [] } : null;
 }
 
 /** The route of an order's story; `show` is how the order is shown. */
@@ -122,7 +118,7 @@ export function timelineRoute(
     query: timelineQuerySchema,
     answers: [{ ...answer, content: { ...answer.content, "text/plain": null } }],
     handle: async ({ c, id, query }) => {
-      const { order, timeline } = await orderStory(deps, id);
+      const { order, timeline } = found(await orderStory(deps, id), noOrder(id));
       const told = { order: show(order), timeline };
       if (!query.as) return told;
       const beats = tellStory(timeline, queuesOf(deps.bindings));
