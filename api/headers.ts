@@ -18,7 +18,6 @@ import {
 import { HttpProblem, type Middleware, type RequestContext } from "./http.ts";
 import { type About, type Answer, described, type Parameter } from "./openapi/route.ts";
 
-/** Carries the correlation id, both ways. */
 const CORRELATION_HEADER = "x-correlation-id";
 
 const ABOUT: About = {

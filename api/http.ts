@@ -171,7 +171,6 @@ function tooLarge(): HttpProblem {
   return new HttpProblem(413, `The body may have at most ${MAX_BODY_BYTES} bytes.`);
 }
 
-/** What a path such as `/orders/:id` has in it. */
 export const idPath = z.object({ id: idSchema });
 
 /**
@@ -197,10 +196,8 @@ export function nextCursor<Row>(
   return last ? cursorOf(last) : null;
 }
 
-/** The cursor of rows that are told apart by their ids. */
 export const byId = ({ id }: { readonly id: string }): string => id;
 
-/** The name of a consumer, as queries have it. */
 export const consumerSchema = z.string().regex(/^[\w.:-]{1,200}$/, {
   error: "must be the name of a consumer",
 });

@@ -16,7 +16,6 @@ import { causeOf, IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./headers.
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
 import { type AnySchema, json, LOCATION, type Route, route, routes } from "./openapi/route.ts";
 
-/** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
 const newOrderSchema = z.object({
   userId: idSchema.meta({ description: "Who buys." }),
   courseId: idSchema.meta({ description: "What is bought." }),

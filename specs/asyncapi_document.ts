@@ -50,7 +50,6 @@ function record<T extends string, R>(
   return Object.fromEntries(items.map((item) => [nameOf(item), make(item)]));
 }
 
-/** Where events of a type are published. */
 function eventChannel(type: EventType, { exchange }: Topology) {
   return {
     address: type,
@@ -63,7 +62,6 @@ function eventChannel(type: EventType, { exchange }: Topology) {
   };
 }
 
-/** What a consumer reads from. */
 function queueChannel(key: QueueKey, { queues }: Topology) {
   const { name, bindings } = queues[key];
   const { durable, arguments: queueArguments } = QUEUE_OPTIONS;

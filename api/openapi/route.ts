@@ -95,7 +95,6 @@ interface RouteSpec<Query, Body> extends Omit<About, "tag" | "operationId" | "su
   }) => object | Promise<object>;
 }
 
-/** Registers a route of a group. */
 export type Route = (app: App, tag: string) => void;
 
 /** Makes a route of its method and path below the group's, the name of its operation, and its description. */
@@ -154,7 +153,6 @@ export const LOCATION: Answer["headers"] = {
   location: { description: "The path to go on with.", required: true, schema: { type: "string" } },
 };
 
-/** An answer in JSON. */
 export function json(
   status: ProblemStatus,
   description: string,

@@ -17,7 +17,6 @@ import {
 } from "../http.ts";
 import { type About, described, LOCATION, route, routes, text } from "../openapi/route.ts";
 
-/** Who is let in. */
 export interface OpsAccess {
   /** The token to ask for; without one only loopback addresses are let in. */
   readonly token: string | undefined;
@@ -25,7 +24,6 @@ export interface OpsAccess {
   readonly remoteAddress: (c: RequestContext) => string | null;
 }
 
-/** The cookie of those who have signed in on the page. */
 export const OPS_COOKIE = "orderflow_ops";
 /** How long a browser stays signed in, in seconds. */
 const LOGIN_SECONDS = 7 * 24 * 60 * 60;

@@ -28,7 +28,6 @@ interface Scenario {
   /** The last part of its path. */
   readonly name: string;
   readonly group: string;
-  /** What to expect, in a sentence or two. */
   readonly expect: string;
   /** The course, which decides how the order goes when nothing fails. */
   readonly courseId: string;

@@ -51,9 +51,7 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}) {
   return {
     app,
     deps,
-    /** Sends a request such as `POST /orders`; answers with status, headers and body. */
     ask: (line: string, ...body: Body) => ask(app, line, ...body),
-    /** The same for what must be a success; answers with the body. */
     call: (line: string, ...body: Body) => call(app, line, ...body),
   };
 }
