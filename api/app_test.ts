@@ -170,28 +170,13 @@ Deno.test("every answer has the correlation id, and every event that and the tra
   assertMatch((await ask("GET /nope")).headers.get("x-correlation-id") ?? "", /^[0-9a-f-]{36}$/);
 });
 
-Deno.test("GET /ops/outbox filters; one event can be seen and published again", async () => {
+Deno.test("GET /ops/outbox filters, one event can be seen and published again; /ops/debug and the timelines show what happened", async () => {
   await using db = await testSchema();
   const { ask, call } = testApp(db);
-  await call("POST /orders", ORDER);
+  const { id } = await call("POST /orders", ORDER);
   const list = async (query: string) => outboxPageSchema.parse(await call(`GET /ops/outbox?${query}`)).events;
   const [event] = await list("type=order.created&published=false");
   assertEquals(await list("published=true"), []);
-  await db.sql`update outbox_events set published_at = now()`;
-  assertEquals((await list("published=true")).length, 1);
-  const again = await ask(`POST /ops/outbox/${event?.id}/republish`);
-  assertEquals([again.status, again.body.alreadyProcessedBy], [202, []]);
-  assertEquals(await list("published=false"), [], "its first publication stays known");
-  const [set] = await db.sql`select action, state, total from replays`;
-  assertEquals(set, { action: "REPUBLISH", state: "RUNNING", total: 1 });
-  assertEquals((await call(`GET /ops/outbox/${event?.id}`)).id, event?.id);
-  assertEquals((await ask(`GET /ops/outbox/${crypto.randomUUID()}`)).status, 404);
-});
-
-Deno.test("GET /ops/debug and the timelines show what happened", async () => {
-  await using db = await testSchema();
-  const { call } = testApp(db);
-  const { id } = await call("POST /orders", ORDER);
   await db.sql`
     insert into processed_events select id, 'payments.order-created.v1', now() from outbox_events`;
   const { orders, outbox, processedEvents, deadLetters } = await call("GET /ops/debug");
@@ -202,6 +187,15 @@ Deno.test("GET /ops/debug and the timelines show what happened", async () => {
     assertEquals([order.id, "correlationId" in order], [id, path.startsWith("/ops")]);
     assertEquals(timeline.map(({ kind }: { kind: string }) => kind), ["status", "emitted", "processed"]);
   }
+  await db.sql`update outbox_events set published_at = now()`;
+  assertEquals((await list("published=true")).length, 1);
+  const again = await ask(`POST /ops/outbox/${event?.id}/republish`);
+  assertEquals([again.status, again.body.alreadyProcessedBy], [202, ["payments.order-created.v1"]]);
+  assertEquals(await list("published=false"), [], "its first publication stays known");
+  const [set] = await db.sql`select action, state, total from replays`;
+  assertEquals(set, { action: "REPUBLISH", state: "RUNNING", total: 1 });
+  assertEquals((await call(`GET /ops/outbox/${event?.id}`)).id, event?.id);
+  assertEquals((await ask(`GET /ops/outbox/${crypto.randomUUID()}`)).status, 404);
 });
 
 Deno.test("GET /ops/audit says what breaks the promises, once it is older than the grace, and runs one at a time", async () => {
