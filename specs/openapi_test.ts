@@ -201,47 +201,40 @@ async function makeExamples(sql: Sql): Promise<void> {
   await sql`insert into replay_events values (${replay}, 1, ${event}, ${CONSUMER})`;
 }
 
-type DescribedRequest = ReturnType<typeof requestsOf>[number];
+type DescribedRequest = ReturnType<typeof describedRequests> extends Generator<infer R> ? R : never;
 
 /**
  * Every request that can be made of the examples: each body, and without one where it may be left away; of the query's
  * fields none, each alone, and all together. Its status is the one that the document promises.
- *
- * Errors: throws where a part of a path has no example.
  */
-function describedRequests({ paths }: OpenApiDocument): DescribedRequest[] {
-  return Object.entries(paths).flatMap(([template, operations]) =>
-    Object.entries(operations).flatMap(([method, operation]) =>
-      requestsOf(method.toUpperCase(), template, operation)
-    )
-  );
-}
-
-function requestsOf(method: string, template: string, operation: Operation) {
-  const examples = (place: string) =>
-    operation.parameters.filter((parameter) => parameter.in === place && parameter.example !== undefined)
-      .map(({ name, example }): [string, string] => [name, String(example)]);
-  const inPath = new Map(examples("path"));
-  const path = template.replaceAll(/\{(\w+)\}/g, (_, name) => {
-    const example = inPath.get(name);
-    if (example === undefined) throw new Error(`${method} ${template} has no example for ${name}`);
-    return encodeURIComponent(example);
-  });
-  const query = examples("query");
-  const queries = [[], ...query.map((pair) => [pair]), ...query.length > 1 ? [query] : []];
-  const success = Math.min(...Object.keys(operation.responses).map(Number));
-  return bodiesOf(operation).flatMap(({ name, headers, body, status = success }) =>
-    queries.map((pairs) => ({
-      name: [operation.operationId, name, new URLSearchParams(pairs)].filter(String).join(" "),
-      method,
-      template,
-      url: pairs.length > 0 ? `${path}?${new URLSearchParams(pairs)}` : path,
-      headers: { ...Object.fromEntries(examples("header")), ...headers },
-      body,
-      status,
-      operation,
-    }))
-  );
+function* describedRequests({ paths }: OpenApiDocument) {
+  for (const [template, operations] of Object.entries(paths)) {
+    for (const [method, operation] of Object.entries(operations)) {
+      const examples = (place: string) =>
+        operation.parameters.filter((parameter) => parameter.in === place && parameter.example !== undefined)
+          .map(({ name, example }): [string, string] => [name, String(example)]);
+      let path = template;
+      for (const [name, id] of examples("path")) path = path.replace(`{${name}}`, encodeURIComponent(id));
+      assert(!path.includes("{"), `${method} ${template}: a part of the path has no example`);
+      const query = examples("query");
+      const queries = [[], ...query.map((pair) => [pair]), ...query.length > 1 ? [query] : []];
+      const success = Math.min(...Object.keys(operation.responses).map(Number));
+      for (const { name, headers, body, status = success } of bodiesOf(operation)) {
+        for (const pairs of queries.map((pairs) => new URLSearchParams(pairs))) {
+          yield {
+            name: [operation.operationId, name, pairs].filter(String).join(" "),
+            method: method.toUpperCase(),
+            template,
+            url: `${path}?${pairs}`,
+            headers: { ...Object.fromEntries(examples("header")), ...headers },
+            body,
+            status,
+            operation,
+          };
+        }
+      }
+    }
+  }
 }
 
 interface Sent {
