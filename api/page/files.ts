@@ -6,15 +6,11 @@
  */
 import { Hono } from "hono";
 import { etag } from "hono/etag";
+import { getMimeType } from "hono/utils/mime";
 import { z } from "zod";
 import { type ApiEnv, type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { type Route, route, routes, text } from "../openapi/route.ts";
 
-const TYPES: Readonly<Record<string, string>> = {
-  js: "text/javascript; charset=utf-8",
-  css: "text/css; charset=utf-8",
-  html: "text/html; charset=utf-8",
-};
 const FILE_NAME = /^[\w-]+\.(js|css|html)$/;
 /** The name has a hash of the content, as in `island-XOCXUP7F.js`: under this name it never changes. */
 const HASHED = /-[A-Z0-9]{8}\.\w+$/;
@@ -36,7 +32,7 @@ async function bundledFile(
   name: string,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Response | null> {
-  const type = TYPES[FILE_NAME.exec(name)?.[1] ?? ""];
+  const type = FILE_NAME.test(name) ? getMimeType(name) : undefined;
   const bytes = type ? await orNull(Deno.readFile(`${folder}/${name}`)) : null;
   if (!type || !bytes) return null;
   const caching = HASHED.test(name) ? "public, max-age=31536000, immutable" : "no-cache";
