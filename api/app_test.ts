@@ -45,7 +45,7 @@ const FOR_EVER = "public, max-age=31536000, immutable";
 type Case = [line: string, status: number, type: string | null, more?: {
   readonly headers?: Record<string, string>;
   readonly body?: BodyInit;
-  /** What a problem says, and the fields that it names. */
+  /** What a problem's title and detail say, and the fields that it names. */
   readonly says?: string;
   readonly fields?: readonly string[];
   readonly answers?: Readonly<Record<string, string>>;
@@ -76,7 +76,11 @@ const CASES: readonly Case[] = [
     says: "without the content-encoding gzip",
     answers: { "accept-encoding": "identity" },
   }],
-  ["POST /orders", 413, problem, { headers: isJson, body: "x".repeat(20_000), says: "16384 bytes" }],
+  ["POST /orders", 413, problem, {
+    headers: isJson,
+    body: "x".repeat(20_000),
+    says: "Content Too Large: The body may",
+  }],
   ["POST /orders", 400, problem, {
     headers: { ...isJson, "x-correlation-id": "a b" },
     body: order,
@@ -125,7 +129,7 @@ async function check({ url }: ServedApp, [line, status, type, more = {}]: Case):
   if (type !== problem) return await response.body?.cancel();
   const told = problemSchema.parse(await response.json());
   assertEquals(told.status, status, about);
-  assertStringIncludes(told.detail, says);
+  assertStringIncludes(`${told.title}: ${told.detail}`, says);
   assertEquals(told.errors?.map(({ field, pointer }) => pointer ?? field), fields, about);
 }
 
