@@ -11,8 +11,7 @@ import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { Topology } from "../shared/topology.ts";
 import type { OpsAccess } from "./ops/access.ts";
-import type { LiveFeed } from "./ops/live.ts";
-import type { ReadQueues } from "./ops/live_pulse.ts";
+import type { LiveFeed, ReadQueues } from "./ops/live.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 
 export interface AppDeps {
