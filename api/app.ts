@@ -8,11 +8,10 @@ import { compress } from "hono/compress";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { kindOfError, messageOf } from "../shared/process/errors.ts";
 import { traceIdOf } from "../shared/process/tracing.ts";
-import { correlation, traceRequests } from "./correlation.ts";
 import type { AppDeps } from "./deps.ts";
-import { healthRoutes } from "./health.ts";
+import { answerDefaults, correlation, securityHeaders, traceRequests } from "./headers.ts";
+import { createMetrics, healthRoutes } from "./health.ts";
 import { type ApiEnv, type App, HttpProblem, nothingAt, problemResponse, unavailable } from "./http.ts";
-import { createMetrics } from "./metrics.ts";
 import { openApiRoutes } from "./openapi/document.ts";
 import { described } from "./openapi/route.ts";
 import { opsAccess } from "./ops/access.ts";
@@ -20,9 +19,8 @@ import { liveRoutes } from "./ops/live.ts";
 import { opsRoutes } from "./ops/ops.ts";
 import { statusRoutes } from "./ops/status.ts";
 import { ordersRoutes } from "./orders.ts";
-import { docsRoutes } from "./page/docs.ts";
+import { docsRoutes } from "./page/files.ts";
 import { pageRoutes } from "./page/page.ts";
-import { answerDefaults, securityHeaders } from "./security_headers.ts";
 
 /** What the page reads is long and text; orders and their answers are short, and are not to wait for a compressor. */
 const READ_BY_PEOPLE = ["/", "/assets/*", "/docs/*", "/openapi.json", "/ops/*"];

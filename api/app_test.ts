@@ -1,32 +1,11 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { z } from "zod";
 import { auditSchema, outboxPageSchema, problemSchema } from "../shared/ops/answers.ts";
-import { eventually } from "../specs/support/eventually.ts";
-import { serve, type TestApp, testApp } from "../specs/support/test_app.ts";
+import { serve, type ServedApp, testApp, testBundle } from "../specs/support/test_app.ts";
 import { countEvents, ORDER } from "../specs/support/test_events.ts";
-import { testLog } from "../specs/support/test_log.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-import { createWakeUps, listenForWakeUps } from "../shared/sql/outbox.ts";
-import { createOrderPlacer } from "./place_orders.ts";
+import { shareTestSchema, testSchema } from "../specs/support/test_schema.ts";
 
 shareTestSchema();
-
-interface Options {
-  readonly address?: string;
-  readonly brokerUp?: boolean;
-  readonly schemaReady?: boolean;
-}
-
-function appOn(db: TestSchema, { address = "127.0.0.1", brokerUp = true, schemaReady = true }: Options = {}) {
-  return testApp(db, {
-    isSchemaReady: () => schemaReady,
-    isBrokerUp: () => brokerUp,
-    readQueues: () => Promise.resolve(brokerUp ? [{ queue: "payments", messages: 7, consumers: 1 }] : null),
-    access: { token: undefined, remoteAddress: () => address },
-  });
-}
-
-const cause = { correlationId: "c", traceparent: null };
 
 const orderSchema = z.strictObject({
   id: z.uuidv7(),
@@ -38,13 +17,9 @@ const orderSchema = z.strictObject({
   updatedAt: z.iso.datetime(),
 });
 
-/** Places an order by the route. */
-const placed = async ({ call }: TestApp, more: Partial<Record<keyof typeof ORDER, string>> = {}) =>
-  orderSchema.parse(await call("POST /orders", { ...ORDER, ...more }));
-
 Deno.test("POST /orders creates a pending order and its event, and says where it is", async () => {
   await using db = await testSchema();
-  const { ask, call } = appOn(db);
+  const { ask, call } = testApp(db);
   const userId = "ABCDEF00-0000-0000-0000-00000000000F"; // any 8-4-4-4-12 hex id, in lower case from then on
   const { status, headers, body } = await ask("POST /orders", { ...ORDER, userId, amount: "49.9" });
   const { id, createdAt, updatedAt, ...rest } = orderSchema.parse(body);
@@ -54,160 +29,141 @@ Deno.test("POST /orders creates a pending order and its event, and says where it
   assertEquals(await countEvents(db.sql), { "order.created": 1 });
 });
 
-Deno.test("a request that cannot be served is refused with what is wrong with it, each field at fault by name", async () => {
-  await using db = await testSchema();
-  const { app, ask } = appOn(db);
-  const form = { "content-type": "application/x-www-form-urlencoded" };
-  const wrong = "The body of the request is not valid";
-  const large = { ...ORDER, more: "x".repeat(20_000) };
-  const fields = ["#/userId", "#/courseId", "#/amount"];
-  const cases: [
-    line: string,
-    Parameters<typeof ask>[1],
-    status: number,
-    says: string,
-    fields?: string[] | undefined,
-    headers?: Record<string, string>,
-  ][] = [
-    ["POST /orders", { userId: "x", amount: 49.9 }, 400, wrong, fields],
-    ["POST /orders", "null", 400, wrong, ["#"]],
-    ["POST /orders", "[]", 400, wrong, ["#"]],
-    ["POST /orders", '"x"', 400, wrong, ["#"]],
-    ["POST /orders", "{", 400, "not JSON"],
-    ["POST /orders", "", 400, "not JSON"],
-    ["POST /orders", "userId=1", 415, "application/json", undefined, form],
-    ["POST /orders", ORDER, 415, "without the content-encoding gzip", undefined, {
-      "content-encoding": "gzip",
-    }],
-    ["POST /orders", large, 413, "16384 bytes"],
-    ["POST /orders", ORDER, 400, "x-correlation-id", undefined, { "x-correlation-id": "a b" }],
-    ["DELETE /orders", undefined, 405, "takes GET, POST, not DELETE"],
-    ["GET /orders?limit=0", undefined, 400, "query", ["limit"]],
-    ["GET /orders/nope", undefined, 400, "path", ["id"]],
-    [`GET /orders/${crypto.randomUUID()}`, undefined, 404, "There is no order"],
-    ["GET /nope", undefined, 404, "There is nothing at /nope"],
-  ];
-  for (const [line, body, status, says, fields, headers] of cases) {
-    const answer = await ask(line, body, headers);
-    const problem = problemSchema.parse(answer.body);
-    assertEquals([answer.status, problem.status], [status, status], line);
-    assertEquals(answer.headers.get("content-type"), "application/problem+json");
-    assertStringIncludes(problem.detail, says);
-    assertEquals(problem.errors?.map(({ field, pointer }) => pointer ?? field), fields);
+const OF_EVERY_ANSWER = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "same-origin",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+};
+const NOTHING = "default-src 'none'; frame-ancestors 'none'";
+const PAGE = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+  "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const FOR_EVER = "public, max-age=31536000, immutable";
+
+/** A request, the status and type of its answer, and what else is asked and is not as usual. */
+type Case = [line: string, status: number, type: string | null, more?: {
+  readonly headers?: Record<string, string>;
+  readonly body?: BodyInit;
+  /** What a problem's title and detail say, and the fields that it names. */
+  readonly says?: string;
+  readonly fields?: readonly string[];
+  readonly answers?: Readonly<Record<string, string>>;
+}];
+
+const [json, problem, html] = ["application/json", "application/problem+json", "text/html; charset=utf-8"];
+const isJson = { "content-type": json };
+const isForm = { "content-type": "application/x-www-form-urlencoded" };
+/** What a browser asks before another site's page may send an order (CORS): nothing lets it. */
+const foreign = { headers: { origin: "https://evil.example", "access-control-request-method": "POST" } };
+const order = JSON.stringify(ORDER);
+const badBody = (body: BodyInit, says: string, fields?: string[]): Case => {
+  return ["POST /orders", 400, problem, { headers: isJson, body, says, ...(fields ? { fields } : {}) }];
+};
+const badFields = (body: string, ...fields: string[]) =>
+  badBody(body, "The body of the request is not valid", fields);
+
+const CASES: readonly Case[] = [
+  badFields('{"userId": "x", "amount": 49.9}', "#/userId", "#/courseId", "#/amount"),
+  ...["null", "[]", '"x"'].map((body) => badFields(body, "#")),
+  badBody("{", "not JSON"),
+  badBody("", "not JSON"),
+  badBody(new Uint8Array([0x22, 0xff, 0x22]), "not UTF-8"),
+  ["POST /orders", 415, problem, { headers: isForm, body: "userId=1", says: "application/json" }],
+  ["POST /orders", 415, problem, {
+    headers: { ...isJson, "content-encoding": "gzip" },
+    body: order,
+    says: "without the content-encoding gzip",
+    answers: { "accept-encoding": "identity" },
+  }],
+  ["POST /orders", 413, problem, {
+    headers: isJson,
+    body: "x".repeat(20_000),
+    says: "Content Too Large: The body may",
+  }],
+  ["POST /orders", 400, problem, {
+    headers: { ...isJson, "x-correlation-id": "a b" },
+    body: order,
+    says: "x-correlation-id",
+  }],
+  ["DELETE /orders", 405, problem, { says: "takes GET, POST, not DELETE", answers: { allow: "GET, POST" } }],
+  ["GET /orders?limit=0", 400, problem, { says: "query", fields: ["limit"] }],
+  ["GET /orders/nope", 400, problem, { says: "path", fields: ["id"] }],
+  [`GET /orders/${crypto.randomUUID()}`, 404, problem, { says: "There is no order" }],
+  ["GET /nope", 404, problem, { says: "There is nothing at /nope" }],
+  ["GET /healthz", 200, json],
+  ["HEAD /healthz", 200, json],
+  ["GET /readyz", 503, json],
+  ["GET /orders", 200, json],
+  ["GET /orders", 200, json, foreign],
+  ["OPTIONS /orders", 405, problem, foreign],
+  ["OPTIONS /ops/outbox/tick", 403, problem, foreign],
+  ["GET /ops/debug", 200, json],
+  ["GET /ops/debug", 403, problem, { headers: { "sec-fetch-site": "cross-site" } }],
+  ["GET /ops/audit", 500, problem],
+  ["GET /ops/live", 200, "text/event-stream; charset=utf-8"],
+  ["GET /metrics", 200, "text/plain; version=0.0.4; charset=utf-8"],
+  ["GET /", 200, html, { answers: { "content-security-policy": PAGE } }],
+  ["POST /login", 303, null],
+  ["GET /assets/island-XOCXUP7F.js", 200, "text/javascript; charset=utf-8", {
+    answers: { "cache-control": FOR_EVER },
+  }],
+  ["GET /assets/plain.css", 200, "text/css; charset=utf-8", { answers: { "cache-control": "no-cache" } }],
+  ["GET /assets/none.js", 404, problem],
+];
+
+async function check({ url }: ServedApp, [line, status, type, more = {}]: Case): Promise<void> {
+  const [method = "", path] = line.split(" ");
+  const { headers: sent = {}, body = null, says = "", fields, answers } = more;
+  const response = await fetch(`${url}${path}`, { method, redirect: "manual", headers: sent, body });
+  const { headers } = response;
+  const about = `${line} ${response.status}`;
+  assertEquals([response.status, headers.get("content-type")], [status, type], about);
+  const defaults = { "content-security-policy": NOTHING, "cache-control": "no-store" };
+  for (const [name, value] of Object.entries({ ...OF_EVERY_ANSWER, ...defaults, ...answers })) {
+    assertEquals(headers.get(name), value, `${about}: ${name}`);
   }
-  const json = { "content-type": "application/json" };
-  const notUtf8 = { method: "POST", headers: json, body: new Uint8Array([0x22, 0xff, 0x22]) };
-  assertStringIncludes(await (await app.request("/orders", notUtf8)).text(), "not UTF-8");
-  assertEquals((await db.sql`select from orders`).count, 0);
-  assertEquals((await ask("DELETE /orders")).headers.get("allow"), "GET, POST");
-});
-
-Deno.test("concurrent POST /orders share transactions, and each gets its own order", async () => {
-  await using db = await testSchema();
-  const api = appOn(db);
-  const amounts = Array.from({ length: 60 }, (_, i) => `${i + 1}.00`);
-  const created = await Promise.all(amounts.map((amount) => placed(api, { amount })));
-  assertEquals(created.map(({ amount }) => amount), amounts);
-  assertEquals(new Set(created.map(({ id }) => id)).size, 60);
-  const transactions = await db.sql`select distinct xmin::text from orders`;
-  assert(transactions.count < 10, `60 orders took ${transactions.count} transactions`);
-});
-
-Deno.test("createOrderPlacer() lets one bad row in a group fail alone", async () => {
-  await using db = await testSchema();
-  const place = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), testLog);
-  const amounts = Array.from({ length: 20 }, (_, i) => i === 7 ? "0.00" : "1.00");
-  const results = await Promise.allSettled(amounts.map((amount) => place({ ...ORDER, amount }, cause)));
-  const rejected = results.flatMap(({ status }, i) => status === "rejected" ? [i] : []);
-  assertEquals(rejected, [7]);
-  assertEquals((await db.sql`select from orders`).count, 19);
-  assertEquals(await countEvents(db.sql), { "order.created": 19 });
-});
-
-Deno.test("createOrderPlacer() answers for the orders that are stored when the rest of their group meets an outage", async () => {
-  await using db = await testSchema();
-  // The group fails for one bad row, its left half is stored, and its right half finds the disk full.
-  await db.sql`create sequence inserts`;
-  await db.sql`
-    create function fail_insert() returns trigger language plpgsql security definer as $$
-    declare n bigint := nextval('inserts');
-    begin
-      if n = 1 then raise exception 'a bad row' using errcode = '22000'; end if;
-      if n = 3 then raise exception 'no space left on device' using errcode = '53100'; end if;
-      return null;
-    end $$`;
-  await db.sql`
-    create trigger fail_insert before insert on orders for each statement execute function fail_insert()`;
-  try {
-    let wakeUps = 0;
-    const stopListening = await listenForWakeUps(db.sql, (kind) => void (kind === "events" && wakeUps++));
-    wakeUps = 0; // the first one only says that it listens
-    const counted: number[] = [];
-    const place = createOrderPlacer(
-      db.as("orderflow_orders"),
-      createWakeUps(() => 0), // for this clock only the first statement is due
-      testLog,
-      (orders) => counted.push(orders),
-    );
-    const answers = await Promise.allSettled([place(ORDER, cause), place(ORDER, cause)]);
-    assertEquals(answers.map(({ status }) => status), ["fulfilled", "rejected"]);
-    assertEquals((await db.sql`select from orders`).count, 1);
-    await eventually("the wake-up, although the group's own was rolled back", () => wakeUps === 1);
-    await eventually("the count", () => counted.length > 0);
-    assertEquals(counted, [1]);
-    await stopListening();
-  } finally {
-    await db.sql`drop trigger fail_insert on orders`;
-    await db.sql`drop function fail_insert`;
-    await db.sql`drop sequence inserts`;
+  for (const name of ["server", "x-powered-by", "access-control-allow-origin", "strict-transport-security"]) {
+    assertEquals(headers.get(name), null, `${about}: ${name}`);
   }
-});
-
-Deno.test("the answer to POST /orders has left before the log hears of the order", async () => {
-  await using db = await testSchema();
-  const received = new Int32Array(new SharedArrayBuffer(4));
-  const answered = Promise.withResolvers<string>();
-  // Nothing else runs in this process while the log waits, so the answer is on its way by then, or never in this time.
-  const info = () => answered.resolve(Atomics.wait(received, 0, 0, 5000));
-  const log = new Proxy(testLog, {
-    get: (target, name) => name === "info" ? info : Reflect.get(target, name),
-  });
-  const placeOrder = createOrderPlacer(db.as("orderflow_orders"), createWakeUps(), log);
-  await using served = serve(testApp(db, { placeOrder }));
-  const client = new Worker(
-    `data:application/javascript,${encodeURIComponent(`(${sendOrder})()`)}`,
-    { type: "module" },
-  );
-  client.postMessage({ received, url: `${served.url}/orders`, body: JSON.stringify(ORDER) });
-  assert(await answered.promise !== "timed-out");
-  client.terminate();
-});
-
-/** The client, in a thread of its own: sends an order, and tells that the answer has come. */
-function sendOrder(): void {
-  onmessage = async ({ data: { received, url, body } }) => {
-    await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body });
-    Atomics.store(received, 0, 1);
-    Atomics.notify(received, 0);
-  };
+  if (type !== problem) return await response.body?.cancel();
+  const told = problemSchema.parse(await response.json());
+  assertEquals(told.status, status, about);
+  assertStringIncludes(`${told.title}: ${told.detail}`, says);
+  assertEquals(told.errors?.map(({ field, pointer }) => pointer ?? field), fields, about);
 }
 
-Deno.test("what the database refuses to everybody is a 503, not the order's fault", async () => {
+Deno.test("every kind of answer has the headers that it should have, and a refusal says what is wrong, each field by name", async () => {
   await using db = await testSchema();
-  const { ask } = appOn(db);
-  await db.sql`revoke insert on orders from orderflow_orders`;
-  try {
-    const { status, headers, body } = await ask("POST /orders", ORDER);
-    assertEquals([status, headers.get("retry-after"), body.status], [503, "1", 503]);
-  } finally {
-    await db.sql`grant insert on orders to orderflow_orders`;
+  await using files = await testBundle();
+  const broken = () => Promise.reject(new Error("on purpose"));
+  await using api = serve(testApp(db, { bundle: files.folder, audit: broken }));
+  for (const each of CASES) await check(api, each);
+  assertEquals((await db.sql`select from orders`).count, 0);
+});
+
+Deno.test("what asks for the token, and what cannot be answered because the database is away, have them too", async () => {
+  await using db = await testSchema();
+  await using files = await testBundle();
+  const token = "a-token-of-sixteen";
+  const access = { token, remoteAddress: () => null };
+  const answers = { "content-security-policy": PAGE };
+  await using asking = serve(testApp(db, { bundle: files.folder, access }));
+  await check(asking, ["GET /", 401, html, { answers }]);
+  await check(asking, ["GET /ops/debug", 401, problem]);
+  await check(asking, ["POST /login", 401, html, { headers: isForm, body: "token=wrong", answers }]);
+  await check(asking, ["POST /login", 303, null, { headers: isForm, body: `token=${token}` }]);
+  await using away = serve(testApp(db, { isSchemaReady: () => false }));
+  for (const path of ["/orders", "/ops/outbox"]) {
+    await check(away, [`GET ${path}`, 503, problem, { answers: { "retry-after": "1" } }]);
   }
-  assertEquals((await ask("POST /orders", ORDER)).status, 201);
+  await check(away, ["GET /healthz", 200, json]);
+  await check(away, ["GET /", 503, html, { answers }]); // and the bundle is missing
 });
 
 Deno.test("every answer has the correlation id, and every event that and the trace context: the caller's, or new ones", async () => {
   await using db = await testSchema();
-  const { ask } = appOn(db);
+  const { ask } = testApp(db);
   const given = await ask("POST /orders", ORDER, { "x-correlation-id": "mine-1" });
   assertEquals(given.headers.get("x-correlation-id"), "mine-1");
   const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -218,49 +174,13 @@ Deno.test("every answer has the correlation id, and every event that and the tra
   assertMatch((await ask("GET /nope")).headers.get("x-correlation-id") ?? "", /^[0-9a-f-]{36}$/);
 });
 
-Deno.test("GET /readyz says what cannot be reached; until the database has been, all that needs it says 503", async () => {
+Deno.test("GET /ops/outbox filters, one event can be seen and published again; /ops/debug and the timelines show what happened", async () => {
   await using db = await testSchema();
-  const unready = appOn(db, { schemaReady: false });
-  const cases: [TestApp, number, object][] = [
-    [appOn(db), 200, { status: "ready", database: "up", broker: "up" }],
-    [appOn(db, { brokerUp: false }), 503, { status: "not ready", database: "up", broker: "down" }],
-    [unready, 503, { status: "not ready", database: "down", broker: "up" }],
-  ];
-  for (const [{ ask }, status, told] of cases) {
-    const ready = await ask("GET /readyz");
-    assertEquals([ready.status, ready.body], [status, told]);
-  }
-  assertEquals((await unready.ask("GET /healthz")).status, 200);
-  for (const path of ["/orders", "/ops/outbox"]) {
-    const { status, headers } = await unready.ask(`GET ${path}`);
-    assertEquals([status, headers.get("retry-after")], [503, "1"], path);
-  }
-});
-
-Deno.test("GET /ops/outbox filters; one event can be seen and published again", async () => {
-  await using db = await testSchema();
-  const api = appOn(db);
-  const { ask, call } = api;
-  await placed(api);
+  const { ask, call } = testApp(db);
+  const { id } = await call("POST /orders", ORDER);
   const list = async (query: string) => outboxPageSchema.parse(await call(`GET /ops/outbox?${query}`)).events;
   const [event] = await list("type=order.created&published=false");
   assertEquals(await list("published=true"), []);
-  await db.sql`update outbox_events set published_at = now()`;
-  assertEquals((await list("published=true")).length, 1);
-  const again = await ask(`POST /ops/outbox/${event?.id}/republish`);
-  assertEquals([again.status, again.body.alreadyProcessedBy], [202, []]);
-  assertEquals(await list("published=false"), [], "its first publication stays known");
-  const [set] = await db.sql`select action, state, total from replays`;
-  assertEquals(set, { action: "REPUBLISH", state: "RUNNING", total: 1 });
-  assertEquals((await call(`GET /ops/outbox/${event?.id}`)).id, event?.id);
-  assertEquals((await ask(`GET /ops/outbox/${crypto.randomUUID()}`)).status, 404);
-});
-
-Deno.test("GET /ops/debug and the timelines show what happened", async () => {
-  await using db = await testSchema();
-  const api = appOn(db);
-  const { call } = api;
-  const { id } = await placed(api);
   await db.sql`
     insert into processed_events select id, 'payments.order-created.v1', now() from outbox_events`;
   const { orders, outbox, processedEvents, deadLetters } = await call("GET /ops/debug");
@@ -271,13 +191,21 @@ Deno.test("GET /ops/debug and the timelines show what happened", async () => {
     assertEquals([order.id, "correlationId" in order], [id, path.startsWith("/ops")]);
     assertEquals(timeline.map(({ kind }: { kind: string }) => kind), ["status", "emitted", "processed"]);
   }
+  await db.sql`update outbox_events set published_at = now()`;
+  assertEquals((await list("published=true")).length, 1);
+  const again = await ask(`POST /ops/outbox/${event?.id}/republish`);
+  assertEquals([again.status, again.body.alreadyProcessedBy], [202, ["payments.order-created.v1"]]);
+  assertEquals(await list("published=false"), [], "its first publication stays known");
+  const [set] = await db.sql`select action, state, total from replays`;
+  assertEquals(set, { action: "REPUBLISH", state: "RUNNING", total: 1 });
+  assertEquals((await call(`GET /ops/outbox/${event?.id}`)).id, event?.id);
+  assertEquals((await ask(`GET /ops/outbox/${crypto.randomUUID()}`)).status, 404);
 });
 
 Deno.test("GET /ops/audit says what breaks the promises, once it is older than the grace, and runs one at a time", async () => {
   await using db = await testSchema();
-  const api = appOn(db);
-  const { ask, call } = api;
-  const { id } = await placed(api);
+  const { ask, call } = testApp(db);
+  const { id } = await call("POST /orders", ORDER);
   const early = await call("GET /ops/audit");
   assertEquals([early.ok, early.graceSeconds, early.orders, early.events], [true, 120, 1, 1]);
   const late = auditSchema.parse(await call("GET /ops/audit?graceSeconds=0"));
@@ -291,52 +219,9 @@ Deno.test("GET /ops/audit says what breaks the promises, once it is older than t
   assertEquals(first?.body.checkedAt, same?.body.checkedAt, "one audit for both");
 });
 
-Deno.test("GET /metrics has the requests by route, the outbox, and the queues while the broker is up", async () => {
-  await using db = await testSchema();
-  const api = appOn(db);
-  await placed(api);
-  const lines = [
-    `GET /orders/${crypto.randomUUID()}`,
-    "GET /healthz",
-    "MADE-UP /nowhere",
-    "ALSO-MADE-UP /nowhere",
-  ];
-  for (const line of lines) await api.ask(line);
-  const up = await api.call("GET /metrics");
-  const shown = [
-    'duration_seconds_count{method="POST",route="/orders",status="201"} 1',
-    'duration_seconds_count{method="GET",route="/orders/:id",status="404"} 1',
-    'duration_seconds_count{method="GET",route="/healthz",status="200"} 1',
-    'duration_seconds_count{method="other",route="/*",status="404"} 2',
-    "orderflow_outbox_unpublished_events 1",
-    'orderflow_queue_messages{queue="payments"} 7',
-    "orderflow_broker_up 1",
-    'orderflow_orders_recent{status="PENDING"} 1',
-    'orderflow_orders_recent{status="PAID"} 0',
-  ];
-  for (const line of shown) assertStringIncludes(up, line);
-  const down = await appOn(db, { brokerUp: false }).call("GET /metrics");
-  assertStringIncludes(down, "orderflow_broker_up 0");
-  assertEquals(down.includes("queue_messages{"), false);
-  assertEquals((await appOn(db, { address: "192.168.1.5" }).ask("GET /metrics")).status, 403);
-});
-
-Deno.test("GET /metrics answers while the database is away, without the figures that are read from it", async () => {
-  const db = await testSchema();
-  const { call } = appOn(db);
-  assertStringIncludes(await call("GET /metrics"), "\norderflow_outbox_unpublished_events 0\n");
-  const early = await appOn(db, { schemaReady: false }).call("GET /metrics");
-  await db[Symbol.asyncDispose]();
-  for (const text of [await call("GET /metrics"), early]) {
-    assertStringIncludes(text, "\norderflow_database_up 0\n");
-    assertStringIncludes(text, "\norderflow_broker_up 1\n");
-    assertEquals(/^orderflow_(outbox|orders_recent|dead_letters|delayed)/m.test(text), false);
-  }
-});
-
 Deno.test("what the page reads is compressed for who takes that, an order's answer is not", async () => {
   await using db = await testSchema();
-  const { app } = appOn(db);
+  const { app } = testApp(db);
   const json = { "content-type": "application/json", "accept-encoding": "gzip" };
   const order = { method: "POST", body: JSON.stringify(ORDER) };
   const cases: [path: string, init: RequestInit, encoding: string | null][] = [

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Binding, QueueDepth } from "../shared/broker/connection.ts";
+import type { Binding } from "../shared/broker/connection.ts";
 import type { Publisher } from "../shared/broker/publish.ts";
 import type { Audit } from "../shared/ops/audit.ts";
 import type { ReadTimelines } from "../shared/ops/timeline.ts";
@@ -11,12 +11,11 @@ import type { Logger } from "../shared/process/log.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { Topology } from "../shared/topology.ts";
 import type { OpsAccess } from "./ops/access.ts";
-import type { LiveFeed } from "./ops/live_feed.ts";
+import type { LiveFeed, ReadQueues } from "./ops/live.ts";
 import type { PlaceOrder } from "./place_orders.ts";
 
 export interface AppDeps {
   readonly placeOrder: PlaceOrder;
-  /** How many orders this process has created; 0 by default. */
   readonly countCreated?: () => number;
   /** The pool that orders are written over: whether it answers is whether the API is ready. */
   readonly ordersSql: Sql;
@@ -24,12 +23,10 @@ export interface AppDeps {
   readonly opsSql: Sql;
   /** Whether the database has been reached since the process started, and its schema is up to date. */
   readonly isSchemaReady: () => boolean;
-  /** Whether this process's connection to the broker is up at the moment. */
   readonly isBrokerUp: () => boolean;
   /** Sends to single queues; null while the broker cannot be reached. */
   readonly publisher: () => Publisher | null;
-  /** The broker's own figures; null while it cannot be reached. */
-  readonly readQueues: () => Promise<readonly QueueDepth[] | null>;
+  readonly readQueues: ReadQueues;
   readonly readTimelines: ReadTimelines;
   /** Audits the whole database; `graceSeconds` is how long what follows from an event may take. */
   readonly audit: (graceSeconds: number) => Promise<Audit>;

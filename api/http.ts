@@ -8,6 +8,7 @@ import type { Context, Hono, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { Buffer } from "node:buffer";
+import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import { idSchema } from "../shared/events.ts";
 import type { FieldError, Problem } from "../shared/ops/answers.ts";
@@ -20,7 +21,6 @@ export interface ApiEnv {
 }
 export type App = Hono<ApiEnv>;
 export type Middleware = MiddlewareHandler<ApiEnv>;
-/** A request under way, with all that Hono offers to answer it. */
 export type RequestContext = Context<ApiEnv>;
 /** A status code whose answer has a body. */
 export type ProblemStatus = ContentfulStatusCode;
@@ -28,50 +28,37 @@ export type ProblemStatus = ContentfulStatusCode;
 /** A problem that is an answer: throw it anywhere below a handler, with a `detail` that says what to do about it. */
 export class HttpProblem extends HTTPException {
   override name = "HttpProblem";
-  readonly headers: Readonly<Record<string, string>>;
-  /** The fields at fault, where the problem is the request's. */
-  readonly errors: readonly FieldError[];
 
+  /** `errors` are the fields at fault, where the problem is the request's. */
   constructor(
     status: ProblemStatus,
     detail: string,
-    { headers = {}, errors = [] }: {
+    readonly more: {
       readonly headers?: Readonly<Record<string, string>>;
       readonly errors?: readonly FieldError[];
     } = {},
   ) {
     super(status, { message: detail });
-    this.headers = headers;
-    this.errors = errors;
   }
 }
 
-const TITLES: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  409: "Conflict",
+/** By RFC 9110; Node has the older names of two. */
+const TITLES: Readonly<Record<number, string | undefined>> = {
+  ...STATUS_CODES,
   413: "Content Too Large",
-  415: "Unsupported Media Type",
   422: "Unprocessable Content",
-  429: "Too Many Requests",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
 };
 
 /** The answer that tells of `problem`. */
 export function problemResponse(c: RequestContext, problem: HttpProblem): Response {
-  const { status, message: detail, errors, headers } = problem;
+  const { status, message: detail, more: { headers, errors } } = problem;
   const body: Problem = {
     type: "about:blank",
     title: TITLES[status] ?? "Error",
     status,
     detail,
     instance: c.req.path,
-    ...(errors.length > 0 ? { errors: [...errors] } : {}),
+    ...(errors ? { errors: [...errors] } : {}),
   };
   return c.body(JSON.stringify(body), status, { ...headers, "content-type": "application/problem+json" });
 }
@@ -159,14 +146,12 @@ export async function readBody(request: Request, bodyMs = BODY_MS): Promise<Uint
   const isSized = length !== null && !request.headers.has("transfer-encoding");
   if (isSized && Number(length) > MAX_BODY_BYTES) throw tooLarge();
   const reading = isSized ? request.bytes() : collect(request.body);
-  const bytes = await withTimeout(
-    bodyMs,
-    reading.catch((error) => {
-      throw error instanceof HttpProblem
-        ? error
-        : new HttpProblem(400, "The body ended before all of it had come.");
-    }),
-  );
+  const whole = reading.catch((error) => {
+    throw error instanceof HttpProblem
+      ? error
+      : new HttpProblem(400, "The body ended before all of it had come.");
+  });
+  const bytes = await withTimeout(bodyMs, whole);
   if (bytes) return bytes;
   throw new HttpProblem(408, `The body had not come after ${bodyMs / 1000} s. Send the request again.`);
 }
@@ -186,7 +171,6 @@ function tooLarge(): HttpProblem {
   return new HttpProblem(413, `The body may have at most ${MAX_BODY_BYTES} bytes.`);
 }
 
-/** What a path such as `/orders/:id` has in it. */
 export const idPath = z.object({ id: idSchema });
 
 /**
@@ -212,10 +196,8 @@ export function nextCursor<Row>(
   return last ? cursorOf(last) : null;
 }
 
-/** The cursor of rows that are told apart by their ids. */
 export const byId = ({ id }: { readonly id: string }): string => id;
 
-/** The name of a consumer, as queries have it. */
 export const consumerSchema = z.string().regex(/^[\w.:-]{1,200}$/, {
   error: "must be the name of a consumer",
 });

@@ -34,7 +34,7 @@ import { aborted, withTimeout } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import type { Topology } from "../shared/topology.ts";
 import { createApp } from "./app.ts";
-import { createLiveFeed } from "./ops/live_feed.ts";
+import { createLiveFeed } from "./ops/live.ts";
 import { createTimelineReader } from "../shared/ops/timeline.ts";
 import { createOrderPlacer } from "./place_orders.ts";
 
@@ -78,7 +78,6 @@ async function serve(
   });
   const tracer = findTracer();
   const counts = createCounts(["orders"]);
-  let created = 0;
   let isSchemaReady = false;
   const beating = schema.then(() => {
     isSchemaReady = true;
@@ -89,11 +88,14 @@ async function serve(
   const live = createLiveFeed({ sql: liveSql, readQueues, log });
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
   const app = createApp({
-    placeOrder: createOrderPlacer(ordersSql, createWakeUps(), log, (orders) => {
-      counts.add({ orders });
-      created += orders;
-    }, tracer),
-    countCreated: () => created,
+    placeOrder: createOrderPlacer(
+      ordersSql,
+      createWakeUps(),
+      log,
+      (orders) => counts.add({ orders }),
+      tracer,
+    ),
+    countCreated: () => counts.read().counts.orders ?? 0,
     ordersSql,
     opsSql,
     readTimelines: createTimelineReader(opsSql, [ordersPaymentEvents.name, ordersLifecycleEvents.name]),
@@ -118,8 +120,7 @@ async function serve(
   const server = keepListening((port) => listen(host, port, app.fetch), port, log, stop);
   log.info("Listening", { url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}` });
   await aborted(stop);
-  const streams = live.close(); // the server waits for them
-  const closing = Promise.all([server.shutdown(), streams]);
+  const closing = Promise.all([live.close(), server.shutdown()]); // the server waits for the streams
   const [drained] = await Promise.all([withTimeout(DRAIN_MS, closing), beating]);
   await broker.close();
   await Promise.all([ordersSql, opsSql, liveSql].map((sql) => sql.end({ timeout: 1 })));

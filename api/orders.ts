@@ -9,21 +9,29 @@ import { nextCursor as nextCursorSchema, orderSchema, publicStorySchema } from "
 import { queuesOf, storyText, tellStory } from "../shared/ops/story.ts";
 import type { TimelineEntry } from "../shared/ops/timeline.ts";
 import { ORDER_ID } from "../shared/process/tracing.ts";
-import type { Sql } from "../shared/sql/connect.ts";
+import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { findOrder, listOrders, type OrderRow } from "../shared/sql/orders.ts";
-import { causeOf } from "./correlation.ts";
 import type { AppDeps } from "./deps.ts";
+import { causeOf, IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./headers.ts";
 import { type App, byId, found, nextCursor, pageSchema } from "./http.ts";
-import { IDEMPOTENCY_KEY, idempotencyKeyOf, REPLAYED } from "./idempotency_key.ts";
-import { NEW_ORDERS } from "./openapi/examples.ts";
 import { type AnySchema, json, LOCATION, type Route, route, routes } from "./openapi/route.ts";
 
-/** What an order is asked for with: ids in lower case, the amount a decimal string of two places. */
 const newOrderSchema = z.object({
   userId: idSchema.meta({ description: "Who buys." }),
   courseId: idSchema.meta({ description: "What is bought." }),
   amount: amountSchema.meta({ description: "What it costs: a decimal string, more than zero." }),
 }, { error: "must be a JSON object with userId, courseId and amount" }).meta({ ref: "NewOrder" });
+
+const NEW_ORDER = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
+
+const NEW_ORDERS = {
+  order: { summary: "A course for 49.90", value: NEW_ORDER },
+  mistakes: {
+    summary: "Two fields at fault: the 400 names both",
+    value: { ...NEW_ORDER, userId: "me", amount: "0" },
+    "x-status": 400,
+  },
+};
 
 const timelineQuerySchema = z.object({
   as: z.enum(["story", "beats"], { error: 'must be "story" or "beats"' }).optional()
@@ -78,24 +86,21 @@ export function ordersRoutes(deps: StoryDeps & Pick<AppDeps, "placeOrder">): App
     route("GET /:id", "readOrder", "An order as it stands", {
       id: "order",
       answers: [json(200, "The order.", orderSchema)],
-      handle: async ({ id }) => orderJson(await orderOr404(opsSql, id)),
+      handle: async ({ id }) => orderJson(found(await findOrder(opsSql, id), noOrder(id))),
     }),
     timelineRoute("GET /:id/timeline", "readTimeline", publicStorySchema, deps, orderJson),
   );
 }
 
-async function orderOr404(sql: Sql, id: string): Promise<OrderRow> {
-  return found(await findOrder(sql, id), `There is no order ${id}.`);
-}
+const noOrder = (id: string) => `There is no order ${id}.`;
 
-/** The order `id` as ops sees it, with its timeline, oldest entry first; throws a 404 where there is no such order. */
+/** The order `id` as ops sees it, with its timeline, oldest entry first; null where there is no such order. */
 export async function orderStory(
-  { opsSql, readTimelines }: Pick<StoryDeps, "opsSql" | "readTimelines">,
+  { opsSql, readTimelines }: Pick<AppDeps, "opsSql" | "readTimelines">,
   id: string,
-): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] }> {
-  const order = await orderOr404(opsSql, id);
-  const timelines = await readTimelines([order]);
-  return { order, timeline: timelines.get(order.id) ?? [] };
+): Promise<{ order: OrderRow; timeline: readonly TimelineEntry[] } | null> {
+  const order = await findOrder(opsSql, id);
+  return order ? { order, timeline: (await readTimelines([order])).get(order.id) ?? [] } : null;
 }
 
 /** The route of an order's story; `show` is how the order is shown. */
@@ -112,7 +117,7 @@ export function timelineRoute(
     query: timelineQuerySchema,
     answers: [{ ...answer, content: { ...answer.content, "text/plain": null } }],
     handle: async ({ c, id, query }) => {
-      const { order, timeline } = await orderStory(deps, id);
+      const { order, timeline } = found(await orderStory(deps, id), noOrder(id));
       const told = { order: show(order), timeline };
       if (!query.as) return told;
       const beats = tellStory(timeline, queuesOf(deps.bindings));

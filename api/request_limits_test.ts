@@ -58,18 +58,22 @@ Deno.test("a request that can be read in two ways is refused, so that nothing is
   assertEquals((await db.sql`select from orders`).count, 0);
 });
 
+/** The first answer to a request that is sent as far as this, and no further. */
+async function firstAnswer(url: string, head: readonly string[], begun: string): Promise<string> {
+  await using connection = await connectRaw(url);
+  await connection.send([...head, "", begun].join("\r\n"));
+  return await connection.until((text) => text.includes("\r\n\r\n"));
+}
+
 Deno.test("a body above 16 KiB is refused, whether it says so or not, and before all of it has come", async () => {
   await using db = await testSchema();
   await using api = serve(testApp(db));
-  await using declared = await connectRaw(api.url);
-  await declared.send([...POST, "content-length: 1000000000", "", "{"].join("\r\n"));
-  const refused = await declared.until((text) => text.includes("\r\n\r\n"));
-  assert(refused.startsWith("HTTP/1.1 413"), refused);
   const chunk = `${(8 * KIB).toString(16)}\r\n${" ".repeat(8 * KIB)}\r\n`;
-  await using connection = await connectRaw(api.url);
-  await connection.send([...POST, "transfer-encoding: chunked", "", chunk.repeat(3)].join("\r\n"));
-  const text = await connection.until((text) => text.includes("\r\n\r\n"));
-  assert(text.startsWith("HTTP/1.1 413"), text);
+  const tooLarge = { "content-length: 1000000000": "{", "transfer-encoding: chunked": chunk.repeat(3) };
+  for (const [length, begun] of Object.entries(tooLarge)) {
+    const text = await firstAnswer(api.url, [...POST, length], begun);
+    assert(text.startsWith("HTTP/1.1 413"), text);
+  }
   assertEquals((await db.sql`select from orders`).count, 0);
 });
 
@@ -80,25 +84,19 @@ Deno.test("a body that does not come in time is answered with 408, declared or c
   app.onError((error, c) =>
     problemResponse(c, error instanceof HttpProblem ? error : new HttpProblem(500, ""))
   );
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, app.fetch);
   const url = `http://127.0.0.1:${server.addr.port}`;
-  try {
-    const type = "content-type: application/json";
-    for (const path of ["/json", "/form"]) {
-      for (const length of ["content-length: 100", "transfer-encoding: chunked"]) {
-        await using connection = await connectRaw(url);
-        const head = [`POST ${path} HTTP/1.1`, "host: 127.0.0.1", type, length, "", ""];
-        await connection.send(head.join("\r\n") + (length.startsWith("t") ? "1\r\n{\r\n" : "{"));
-        const text = await connection.until((text) => text.includes("\r\n\r\n"));
-        assert(text.startsWith("HTTP/1.1 408"), `${path}, ${length}: ${text || "no answer"}`);
-        assert(/connection: close/i.test(text), "nothing else is read from this connection");
-      }
+  const about = ["host: 127.0.0.1", "content-type: application/json"];
+  const unfinished = { "content-length: 100": "{", "transfer-encoding: chunked": "1\r\n{\r\n" };
+  for (const path of ["/json", "/form"]) {
+    for (const [length, begun] of Object.entries(unfinished)) {
+      const text = await firstAnswer(url, [`POST ${path} HTTP/1.1`, ...about, length], begun);
+      assert(text.startsWith("HTTP/1.1 408"), `${path}, ${length}: ${text || "no answer"}`);
+      assert(/connection: close/i.test(text), "nothing else is read from this connection");
     }
-    const inTime = await rawRequest(url, ["POST /json HTTP/1.1", "host: a", type, "content-length: 2"], "{}");
-    assertEquals(inTime.statuses, [200]);
-  } finally {
-    await server.shutdown();
   }
+  const inTime = await rawRequest(url, ["POST /json HTTP/1.1", ...about, "content-length: 2"], "{}");
+  assertEquals(inTime.statuses, [200]);
 });
 
 Deno.test("hundreds of clients that send slowly, or nothing, hold up nobody else", async () => {

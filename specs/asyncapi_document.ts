@@ -7,21 +7,14 @@
 import { EVENT_VERSION, headersOf, REPUBLISHED_HEADER } from "../shared/broker/message.ts";
 import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
 import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";
-import {
-  type DomainEvent,
-  EVENT_TYPES,
-  eventData,
-  eventJsonSchemas,
-  type EventType,
-} from "../shared/events.ts";
+import { EVENT_TYPES, eventData, eventJsonSchemas, type EventType } from "../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import type { z } from "zod";
 
-const BINDING_VERSION = "0.3.0";
 const VHOST = "/";
-const ORDER = "01a20441-ae89-7222-9369-984124b51d7d";
+
 /** The document, for a broker that has the topology under these names. */
-export function asyncApiDocument(topology: Topology): Record<string, unknown> {
+export function asyncApiDocument(topology: Topology) {
   return {
     asyncapi: "3.1.0",
     info: {
@@ -34,64 +27,52 @@ export function asyncApiDocument(topology: Topology): Record<string, unknown> {
     defaultContentType: "application/json",
     servers: { broker: { host: "localhost:5672", protocol: "amqp", protocolVersion: "0-9-1" } },
     channels: {
-      ...Object.fromEntries(EVENT_TYPES.map((type) => [nameOf(type), eventChannel(type, topology)])),
-      ...Object.fromEntries(QUEUE_KEYS.map((key) => [key, queueChannel(key, topology)])),
+      ...record(EVENT_TYPES, nameOf, (type) => eventChannel(type, topology)),
+      ...record(QUEUE_KEYS, String, (key) => queueChannel(key, topology)),
     },
     operations: {
-      ...Object.fromEntries(
-        EVENT_TYPES.map((type) => [`publish${capitalised(nameOf(type))}`, publishing(type)]),
-      ),
-      ...Object.fromEntries(
-        QUEUE_KEYS.map((key) => [`consume${capitalised(key)}`, consuming(key, topology)]),
-      ),
+      ...record(EVENT_TYPES, (type) => nameOf(`publish.${type}`), publishing),
+      ...record(QUEUE_KEYS, (key) => nameOf(`consume.${key}`), (key) => consuming(key, topology)),
     },
     components: {
-      messages: Object.fromEntries(EVENT_TYPES.map((type) => [nameOf(type), message(type)])),
-      schemas: {
-        headers: headersSchema(),
-        ...Object.fromEntries(
-          Object.entries(eventJsonSchemas()).map(([type, schema]) => [nameOf(type), withoutDialect(schema)]),
-        ),
-      },
+      messages: record(EVENT_TYPES, nameOf, message),
+      schemas: { headers: headersSchema(), ...record(EVENT_TYPES, nameOf, dataSchema) },
     },
   };
 }
 
-/** Where events of a type are published. */
+/** What is made of each item, by the name that it has in the document. */
+function record<T extends string, R>(
+  items: readonly T[],
+  nameOf: (item: T) => string,
+  make: (item: T) => R,
+): Record<string, R> {
+  return Object.fromEntries(items.map((item) => [nameOf(item), make(item)]));
+}
+
 function eventChannel(type: EventType, { exchange }: Topology) {
   return {
     address: type,
     title: `Routing key ${type}`,
-    messages: { [nameOf(type)]: ref("components", "messages", nameOf(type)) },
-    bindings: {
-      amqp: {
-        is: "routingKey",
-        exchange: { name: exchange, ...EXCHANGE, autoDelete: false, vhost: VHOST },
-        bindingVersion: BINDING_VERSION,
-      },
-    },
+    messages: record([type], nameOf, messageRef),
+    bindings: amqp({
+      is: "routingKey",
+      exchange: { name: exchange, ...EXCHANGE, autoDelete: false, vhost: VHOST },
+    }),
   };
 }
 
-/** What a consumer reads from; AsyncAPI has no words for a queue's arguments and binding keys. */
 function queueChannel(key: QueueKey, { queues }: Topology) {
   const { name, bindings } = queues[key];
   const { durable, arguments: queueArguments } = QUEUE_OPTIONS;
   return {
     address: name,
     title: `Queue ${name}`,
-    messages: Object.fromEntries(
-      bindings.map((type) => [nameOf(type), ref("components", "messages", nameOf(type))]),
-    ),
-    bindings: {
-      amqp: {
-        is: "queue",
-        queue: { name, durable, exclusive: false, autoDelete: false, vhost: VHOST },
-        bindingVersion: BINDING_VERSION,
-        "x-arguments": queueArguments,
-        "x-binding-keys": bindings,
-      },
-    },
+    messages: record(bindings, nameOf, messageRef),
+    bindings: amqp({
+      is: "queue",
+      queue: { name, durable, exclusive: false, autoDelete: false, vhost: VHOST },
+    }, { "x-arguments": queueArguments, "x-binding-keys": bindings }),
   };
 }
 
@@ -101,14 +82,7 @@ function publishing(type: EventType) {
     summary: `The outbox relay publishes ${type}.`,
     channel: ref("channels", nameOf(type)),
     messages: [ref("channels", nameOf(type), "messages", nameOf(type))],
-    bindings: {
-      amqp: {
-        deliveryMode: 2,
-        mandatory: CONSUMED_TYPES.has(type),
-        timestamp: true,
-        bindingVersion: BINDING_VERSION,
-      },
-    },
+    bindings: amqp({ deliveryMode: 2, mandatory: CONSUMED_TYPES.has(type), timestamp: true }),
   };
 }
 
@@ -119,7 +93,7 @@ function consuming(key: QueueKey, { queues }: Topology) {
     summary: `The consumer ${name} reacts.`,
     channel: ref("channels", key),
     messages: bindings.map((type) => ref("channels", key, "messages", nameOf(type))),
-    bindings: { amqp: { ack: true, bindingVersion: BINDING_VERSION } },
+    bindings: amqp({ ack: true }),
   };
 }
 
@@ -135,7 +109,7 @@ function message(type: EventType) {
     headers: ref("components", "schemas", "headers"),
     correlationId: { location: "$message.payload#/correlationId" },
     payload: ref("components", "schemas", nameOf(type)),
-    bindings: { amqp: { messageType: type, bindingVersion: BINDING_VERSION } },
+    bindings: amqp({ messageType: type }),
     examples: [{
       name: nameOf(type),
       summary: tellsOf(type),
@@ -153,7 +127,7 @@ function tellsOf(type: EventType): string {
 
 /** Examples of fields by their names, and of others: the first that its schema takes. */
 const SAMPLES: Readonly<Record<string, unknown>> = {
-  orderId: ORDER,
+  orderId: "01a20441-ae89-7222-9369-984124b51d7d",
   userId: SCENARIO_USER,
   courseId: RESERVED_COURSES.success,
   amount: "49.90",
@@ -161,21 +135,17 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
 };
 const OTHER_SAMPLES = ["01a20441-af1c-7d0e-b6a5-0c4f2d9e8b17", "ORDER_COMPLETED", 1, true];
 
-function dataOf(type: EventType): object {
+function exampleOf(type: EventType) {
   const fields: [string, z.ZodType][] = Object.entries(eventData[type].shape);
-  return Object.fromEntries(fields.map(([name, field]) => {
-    return [name, SAMPLES[name] ?? OTHER_SAMPLES.find((sample) => field.safeParse(sample).success)];
-  }));
-}
-
-function exampleOf(type: EventType): Omit<DomainEvent, "data" | "type"> & { type: string; data: object } {
   return {
     eventId: "01a20441-ae89-7222-9369-9d1452524b8d",
     type,
     version: EVENT_VERSION,
     occurredAt: "2026-11-22T17:15:43.113Z",
     correlationId: "762f45dc-e15f-4051-97c3-a413cb494008",
-    data: dataOf(type),
+    data: Object.fromEntries(fields.map(([name, field]) => {
+      return [name, SAMPLES[name] ?? OTHER_SAMPLES.find((sample) => field.safeParse(sample).success)];
+    })),
   };
 }
 
@@ -201,22 +171,27 @@ function headersSchema() {
   };
 }
 
-/** JSON Schemas here are in the dialect of AsyncAPI, which knows all that they use. */
-function withoutDialect(schema: unknown): unknown {
-  return typeof schema === "object" && schema !== null && "$schema" in schema
-    ? Object.fromEntries(Object.entries(schema).filter(([key]) => key !== "$schema"))
-    : schema;
+/** In the dialect of AsyncAPI, which knows all that it uses. */
+function dataSchema(type: EventType): object {
+  const { $schema: _, ...schema } = eventJsonSchemas()[type] as Record<string, unknown>;
+  return schema;
 }
+
+/** A binding, and what of ours AsyncAPI has no words for. */
+function amqp<B extends object>(
+  binding: B,
+  extensions: { readonly "x-arguments"?: object; readonly "x-binding-keys"?: readonly string[] } = {},
+) {
+  return { amqp: { ...binding, bindingVersion: "0.3.0", ...extensions } };
+}
+
+const messageRef = (type: EventType) => ref("components", "messages", nameOf(type));
 
 function ref(...path: readonly string[]): { $ref: string } {
   return { $ref: `#/${path.join("/")}` };
 }
 
 /** `order.created` as a name in the document: `orderCreated`. */
-function nameOf(type: string): string {
-  return type.replaceAll(/\.(\w)/g, (_, letter) => letter.toUpperCase());
-}
-
-function capitalised(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
+function nameOf(name: string): string {
+  return name.replaceAll(/\.(\w)/g, (_, letter) => letter.toUpperCase());
 }

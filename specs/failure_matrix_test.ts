@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
-import { SCENARIOS } from "../api/ops/scenario_list.ts";
+import { SCENARIOS } from "../api/ops/scenarios.ts";
 import { makeEvent } from "../shared/events.ts";
 import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
 import type { Sql } from "../shared/sql/connect.ts";

@@ -9,7 +9,6 @@ import fc from "fast-check";
 import pLimit from "p-limit";
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { bundlePage } from "../workers/dev/watch_sources.ts";
 import {
@@ -46,8 +45,8 @@ interface FuzzedRequest {
   readonly body: Uint8Array | null;
 }
 
-/** The courses of orders that were answered with 201, by their ids. */
-type Placed = Map<string, string>;
+/** The courses of orders that were answered with 201, by the orders' ids. */
+type Placed = Map<string, Course>;
 
 Deno.test("fuzzed requests are each answered as they should, and neither a process nor an order beside them suffers", async () => {
   await withFuzzSeed(async (seed) => {
@@ -75,32 +74,24 @@ Deno.test("fuzzed requests are each answered as they should, and neither a proce
   });
 });
 
-interface Route {
-  readonly method: string;
-  readonly path: string;
-  /** Its parameters in the query. */
-  readonly query: readonly string[];
-}
-
-const operation = z.object({
-  parameters: z.array(z.object({ name: z.string(), in: z.string() })).default([]),
-});
-const documentSchema = z.object({ paths: z.record(z.string(), z.record(z.string(), operation)) });
 /** A stream without end, and a form that has every wrong guess wait. */
 const LEFT_OUT = ["/ops/live", "/login"];
 /** They read a lot, or wait: asked less often, so that the rest gets its turn. */
 const COSTLY = /^\/(metrics|ops\/(debug|outbox\/tick|audit|status|replays.*)|docs.*|)$/;
 
-async function readRoutes({ url }: TestStack): Promise<Route[]> {
-  const { paths } = documentSchema.parse(await (await fetch(`${url}/openapi.json`)).json());
-  const routes = Object.entries(paths).flatMap(([path, operations]) =>
-    Object.entries(operations).map(([method, { parameters }]) => ({
-      method: method.toUpperCase(),
-      path,
-      query: parameters.filter((one) => one.in === "query").map(({ name }) => name),
-    }))
+type Route = Awaited<ReturnType<typeof readRoutes>>[number];
+
+/** Each route, with the names of its parameters in the query. */
+async function readRoutes({ url }: TestStack) {
+  type Operation = { parameters: { name: string; in: string }[] };
+  const { paths }: { paths: Record<string, Record<string, Operation>> } =
+    await (await fetch(`${url}/openapi.json`)).json();
+  return Object.entries(paths).filter(([path]) => !LEFT_OUT.includes(path)).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, { parameters }]) => {
+      const query = parameters.filter((one) => one.in === "query").map(({ name }) => name);
+      return { method: method.toUpperCase(), path, query };
+    })
   );
-  return routes.filter(({ path }) => !LEFT_OUT.includes(path));
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "get", "X-Y"];
@@ -190,7 +181,6 @@ const opsBody = fc.record(
 function fuzzedRequest(routes: readonly Route[]): Generator<FuzzedRequest> {
   const json = fc.constant({ "content-type": "application/json" });
   const jsonAnd = headers.map((more) => ({ "content-type": "application/json", ...more }));
-  const post = { method: fc.constant("POST"), path: fc.constant("/orders") };
   const target = fc.oneof(
     { weight: 40, arbitrary: targetOf(routes.filter(({ path }) => !COSTLY.test(path))) },
     { weight: 1, arbitrary: targetOf(routes.filter(({ path }) => COSTLY.test(path))) },
@@ -202,14 +192,18 @@ function fuzzedRequest(routes: readonly Route[]): Generator<FuzzedRequest> {
     const hasNone = ["GET", "HEAD"].includes(method.toUpperCase());
     return { expects: "anything" as const, method, path, headers, body: hasNone ? null : body };
   });
-  const expecting = <E extends FuzzedRequest["expects"]>(expects: E) => ({
-    expects: fc.constant(expects),
-    ...post,
-  });
+  const post = (
+    expects: FuzzedRequest["expects"],
+    headers: Generator<Record<string, string>>,
+    bodies: Generator<Uint8Array>,
+  ) =>
+    fc.tuple(headers, bodies).map(([headers, body]) => {
+      return { expects, method: "POST", path: "/orders", headers, body };
+    });
   return fc.oneof(
-    { weight: 1, arbitrary: fc.record({ ...expecting("order"), headers: json, body: goodBody }) },
-    { weight: 8, arbitrary: fc.record({ ...expecting("refusal"), headers: jsonAnd, body: badBodies }) },
-    { weight: 1, arbitrary: fc.record({ ...expecting("anything"), headers: jsonAnd, body: goodBody }) },
+    { weight: 1, arbitrary: post("order", json, goodBody) },
+    { weight: 8, arbitrary: post("refusal", jsonAnd, badBodies) },
+    { weight: 1, arbitrary: post("anything", jsonAnd, goodBody) },
     { weight: 15, arbitrary: anything },
   );
 }
@@ -230,12 +224,10 @@ async function ask({ url }: TestStack, request: FuzzedRequest, placed: Placed): 
   assert(status < 500 || isBusy, about);
   if (expects === "order") assertEquals(status, 201, about);
   if (expects === "refusal") assert([400, 413, 415].includes(status), about);
-  if (status === 201 && path === "/orders") {
+  if (status === 201 && /^\/(orders$|ops\/scenarios\/)/.test(path)) {
     const { id, courseId } = JSON.parse(text);
     assertEquals(response.headers.get("location"), `/orders/${id}`);
-    placed.set(id, courseId);
-  } else if (status === 201 && path.startsWith("/ops/scenarios/")) {
-    placed.set(JSON.parse(text).id, JSON.parse(text).courseId);
+    placed.set(id, COURSES.get(courseId) ?? "success");
   }
 }
 
@@ -319,19 +311,17 @@ async function askRaw({ url }: TestStack, text: string): Promise<void> {
   assert(ended, `still open after ${RAW_MS} ms`);
 }
 
-const COURSES = new Map(
-  Object.entries(RESERVED_COURSES).map(([course, id]) => [id as string, course as Course]),
+const COURSES = new Map<string, Course>(
+  Object.entries(RESERVED_COURSES).map(([course, id]) => [id, course as Course]),
 );
 
 /** What was answered with 201 is there, ended right, and nothing else is. */
-async function checkEffects(stack: TestStack, placed: Placed): Promise<void> {
-  const accepted = new Map(
-    [...placed].map(([id, courseId]) => [id, COURSES.get(courseId) ?? "success"] as const),
-  );
+async function checkEffects(stack: TestStack, accepted: Placed): Promise<void> {
   const books = balance({ accepted, answeredTwice: 0 }, await readBooks(stack.db.sql));
   assertEquals(books, { lost: 0, duplicated: 0, stuck: 0, wrong: 0 });
-  const count = (course: Course) => [...accepted.values()].filter((one) => one === course).length;
-  const counts = Object.fromEntries([...COURSES.values()].map((course) => [course, count(course)]));
+  const counts = Object.fromEntries([...COURSES.values()].map((course) => {
+    return [course, [...accepted.values()].filter((one) => one === course).length];
+  }));
   assert(Object.values(counts).every((count) => count > 0), "too few good orders to prove anything");
   assertEquals(await readLedger(stack.db.sql), ledgerOf(counts));
   assertEquals(await violations(stack), []);

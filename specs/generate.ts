@@ -14,26 +14,19 @@ import { asyncApiDocument } from "./asyncapi_document.ts";
 import { reference } from "./reference.ts";
 
 const root = new URL("../", import.meta.url);
-const namesIn = (folder: string) =>
-  [...Deno.readDirSync(new URL(folder, root))].map(({ name }) => name).toSorted();
 
-/** What makes the new text of a file from its old one. */
-type Writer = (old: string) => string;
-
-/** Every file that is made from the code, or has a part that is. */
-function writers(): [path: string, Writer][] {
-  return [
-    ["shared/sql/migrations.ts", migrationList],
-    ["specs/event_schemas.json", () => `${JSON.stringify(eventJsonSchemas(), null, 2)}\n`],
-    ["specs/asyncapi.yaml", asyncApi],
-    ["specs/monitoring/prometheus.yaml", withWorkers],
-    ["specs/reference.md", reference],
-  ];
-}
+/** Every file that is made from the code, or has a part that is, with what makes its new text of the old one. */
+const WRITERS: readonly (readonly [path: string, write: (old: string) => string])[] = [
+  ["shared/sql/migrations.ts", migrationList],
+  ["specs/event_schemas.json", () => `${JSON.stringify(eventJsonSchemas(), null, 2)}\n`],
+  ["specs/asyncapi.yaml", asyncApi],
+  ["specs/monitoring/prometheus.yaml", withWorkers],
+  ["specs/reference.md", reference],
+];
 
 /** The files that are not as they should be: the path of each, and its new text. */
 export function outdated(): { readonly path: string; readonly text: string }[] {
-  return writers().flatMap(([path, write]) => {
+  return WRITERS.flatMap(([path, write]) => {
     const old = Deno.readTextFileSync(new URL(path, root));
     const text = write(old);
     return text === old ? [] : [{ path, text }];
@@ -41,7 +34,8 @@ export function outdated(): { readonly path: string; readonly text: string }[] {
 }
 
 function migrationList(): string {
-  const names = namesIn("shared/sql/migrations").filter((name) => /^\d/.test(name));
+  const names = [...Deno.readDirSync(new URL("shared/sql/migrations", root))].map(({ name }) => name)
+    .filter((name) => /^\d/.test(name)).toSorted();
   const variable = (name: string) => `m${name.slice(0, 3)}`;
   return [
     "/**",
@@ -74,15 +68,11 @@ function withWorkers(text: string): string {
     .replace(/( +# {7}- [\w-]+\n)+/, WORKERS.map(({ name }) => `    #       - ${name}\n`).join(""));
 }
 
-const FLAGS = {
-  check: flag(onOff, "write nothing, and end with 2 where a file is not as it should be"),
-};
-
 if (import.meta.main) {
   await task({
     name: "generate",
     about: "writes what is made from the code, and prints the path of each file that has changed",
-    flags: FLAGS,
+    flags: { check: flag(onOff, "write nothing, and end with 2 where a file is not as it should be") },
     ends:
       "Ends with 0 when all files are as they should be, 2 with --check when one is not, 64 for a wrong usage.",
     example: "--check",

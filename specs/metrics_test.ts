@@ -11,8 +11,8 @@ import type { Sql } from "../shared/sql/connect.ts";
 import { insertRetries } from "../shared/sql/set_aside.ts";
 import { API, CONSUMERS, PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
-import { callApi } from "./support/http.ts";
-import { readLedger, settled } from "./support/ledger.ts";
+import { call } from "./support/http.ts";
+import { settled } from "./support/ledger.ts";
 import { type Exported, labelsIn, readExposition, type Series, seriesNames } from "./support/monitoring.ts";
 import { mixedCourse, placeOrders } from "./support/place_orders.ts";
 import { newRetry } from "./support/test_events.ts";
@@ -32,43 +32,40 @@ Deno.test("the figures of running processes", async (t) => {
   await placeOrders(stack.url, { orders: 30, connections: 3, courseOf: mixedCourse });
 
   await t.step("say what happened: orders, a duplicate, a retry and a dead letter", async () => {
-    await callApi("PUT", `${stack.url}/ops/faults`, { faults: [{ point: "provider.failing", times: 1 }] });
+    await call(stack.url, "PUT /ops/faults", { faults: [{ point: "provider.failing", times: 1 }] });
     await placeOrders(stack.url, { orders: 1, connections: 1 });
-    await callApi("POST", `${stack.url}/ops/scenarios/malformed-message`);
+    await call(stack.url, `POST /ops/scenarios/malformed-message`);
     await settled(stack);
     const [event] = await stack.db.sql`select id from outbox_events where type = 'order.created' limit 1`;
-    await callApi("POST", `${stack.url}/ops/outbox/${event?.id}/republish`);
+    await call(stack.url, `POST /ops/outbox/${event?.id}/republish`);
     await eventually("the repeat", async () => {
       const { count } = await stack.db.sql`
         select from processed_events where event_id = ${event?.id} and duplicates > 0`;
       return count > 0;
     });
-    // A process counts right after its commit, so the tables may be a moment ahead.
-    await eventually("the figures to be what the tables say", async () => {
-      assertEquals(figuresSay(await scrape(stack)), await tablesSay(stack.db.sql));
-      return true;
+    const metrics = await eventually("the figures to be what the tables say", async () => {
+      const metrics = await scrape(stack); // a process counts right after its commit: the tables may be a moment ahead
+      const facts = Object.entries(factsOf(metrics, stack.db.sql));
+      for (const [fact, [figures, rows]] of facts) {
+        const counts = Object.fromEntries((await rows).map(({ key, count }) => [key, count]));
+        assertEquals(figures, counts, fact);
+        assert(Object.keys(counts).length > 0, `nothing is ${fact}`);
+      }
+      return metrics;
     });
-    const { duplicates, failed, deadLetters } = await tablesSay(stack.db.sql);
-    for (const found of [duplicates, failed, deadLetters]) assert(Object.keys(found).length > 0);
     assertEquals(stack.crashes, []);
-  });
-
-  await t.step("say how the queues and the services stand", async () => {
-    const metrics = await scrape(stack);
     const queues = Object.values(stack.broker.topology.queues).map(({ name }) => [name, 1]);
-    assertEquals(
-      sumBy(metrics, "orderflow_queue_consumers", ({ queue }) => queue),
-      Object.fromEntries(queues),
-    );
+    const consumers = sumBy(metrics, "orderflow_queue_consumers", ({ queue }) => queue);
+    assertEquals(consumers, Object.fromEntries(queues));
     for (const name of ["orderflow_database_up", "orderflow_broker_up"]) {
-      assertEquals(total(metrics, name), 1);
+      assertEquals(sumBy(metrics, name), { all: 1 });
     }
   });
 
   await t.step("say what the broker has lost, and what was sent again", async () => {
-    await callApi("POST", `${stack.url}/ops/scenarios/lost-message`);
+    await call(stack.url, `POST /ops/scenarios/lost-message`);
     await eventually("the lost event to be sent again", async () => {
-      return total(await scrape(stack), "orderflow_relay_resent_events_total") >= 1;
+      return Number(sumBy(await scrape(stack), "orderflow_relay_resent_events_total").all) >= 1;
     });
   });
 
@@ -125,20 +122,9 @@ type Metrics = ReadonlyMap<string, Metric>;
 
 /** Asks every process for its figures; answers with all metrics by name, each with the series of all. */
 async function scrape(stack: TestStack): Promise<Metrics> {
-  const urls = [[API.name, stack.url] as const, ...stack.metricsUrls];
-  return merged(
-    await Promise.all(urls.map(async ([process, url]) => {
-      const response = await fetch(`${url}/metrics`);
-      const text = await response.text();
-      if (!response.ok) throw new Error(`${url}/metrics answered ${response.status}: ${text}`);
-      return [process, text] as const;
-    })),
-  );
-}
-
-function merged(expositions: readonly (readonly [process: string, text: string])[]): Metrics {
   const metrics = new Map<string, Metric>();
-  for (const [process, text] of expositions) {
+  for (const [process, url] of [[API.name, stack.url] as const, ...stack.metricsUrls]) {
+    const text: string = await call(url, "GET /metrics");
     for (const [name, exported] of readExposition(text)) {
       const known = metrics.get(name);
       const series = [...known?.series ?? [], ...exported.series];
@@ -152,11 +138,14 @@ function merged(expositions: readonly (readonly [process: string, text: string])
 
 type Labels = Series["labels"];
 
-/** The values of a series, added up by what `keyOf` makes of their labels. Zeroes are left out: a table has no row for them. */
+/**
+ * The values of a series, added up by what `keyOf` makes of their labels, or all. Zeroes are left out: a table has no row
+ * for them.
+ */
 function sumBy(
   metrics: Metrics,
   name: string,
-  keyOf: (labels: Labels) => string | null | undefined,
+  keyOf: (labels: Labels) => string | null | undefined = () => "all",
 ): Record<string, number> {
   const sums: Record<string, number> = {};
   for (const series of [...metrics.values()].flatMap(({ series }) => series)) {
@@ -166,65 +155,56 @@ function sumBy(
   return sums;
 }
 
-function total(metrics: Metrics, name: string, keep: (labels: Labels) => boolean = () => true): number {
-  return sumBy(metrics, name, (labels) => keep(labels) ? "all" : null).all ?? 0;
-}
+type Counts = PromiseLike<{ key: string; count: number }[]>;
 
-/** What happened, as the processes' figures have it. */
-function figuresSay(metrics: Metrics) {
-  const messages = (outcome: string) =>
+/** What happened, as the processes' figures have it, and as the tables do. */
+function factsOf(
+  metrics: Metrics,
+  sql: Sql,
+): Record<string, [figures: Record<string, number>, rows: Counts]> {
+  const ofConsumers = (outcome: string) =>
     sumBy(metrics, "orderflow_consumer_messages_total", (l) => l.outcome === outcome ? l.consumer : null);
-  const created = total(metrics, "orderflow_orders_created_total");
-  const came = sumBy(metrics, "orderflow_order_transitions_total", ({ to }) => to);
-  const left = sumBy(metrics, "orderflow_order_transitions_total", ({ from }) => from);
-  const balance = Object.entries({ ...came, PENDING: created })
-    .map(([status, count]) => [status, count - (left[status] ?? 0)] as const);
+  const latencies = "event_latency_seconds_count";
+  const moves = "orderflow_order_transitions_total";
+  const orders = sumBy(metrics, moves, ({ to }) => to);
+  orders.PENDING = sumBy(metrics, "orderflow_orders_created_total").all ?? 0;
+  for (const [status, left] of Object.entries(sumBy(metrics, moves, ({ from }) => from))) {
+    orders[status] = (orders[status] ?? 0) - left;
+    if (orders[status] === 0) delete orders[status];
+  }
+  const statuses: Counts = sql`select status as key, count(*)::int as count from orders group by 1`;
+  const processed: Counts =
+    sql`select consumer as key, count(*)::int as count from processed_events group by 1`;
+  const published: Counts =
+    sql`select 'all' as key, count(*)::int as count from outbox_events where published_at is not null`;
   return {
-    created,
-    orders: Object.fromEntries(balance.filter(([, count]) => count !== 0)),
-    recent: sumBy(metrics, "orderflow_orders_recent", ({ status }) => status),
-    processed: messages("done"),
-    processedWithLatency: sumBy(metrics, "orderflow_consumer_event_latency_seconds_count", (l) => l.consumer),
-    duplicates: messages("duplicate"),
-    failed: messages("failed"),
-    retriesWaiting: total(metrics, "orderflow_consumer_retries_total") -
-      total(metrics, "orderflow_relay_retries_sent_total"),
-    deadLetters: sumBy(metrics, "orderflow_consumer_dead_letters_total", (l) => `${l.consumer} ${l.reason}`),
-    published: total(metrics, "orderflow_relay_events_total", ({ outcome }) => outcome === "published"),
-    publishedWithLatency: total(metrics, "orderflow_relay_event_latency_seconds_count"),
-    unpublished: total(metrics, "orderflow_outbox_unpublished_events"),
-  };
-}
-
-/** The same as the tables have it. */
-async function tablesSay(sql: Sql): Promise<ReturnType<typeof figuresSay>> {
-  type Rows = { key: string; count: number }[];
-  const by = async (rows: PromiseLike<Rows>) =>
-    Object.fromEntries((await rows).filter(({ count }) => count > 0).map(({ key, count }) => [key, count]));
-  const { orders } = await readLedger(sql);
-  const processed = await by(sql<Rows>`
-    select consumer as key, count(*)::int from processed_events group by 1`);
-  const [counts] = await sql<Record<"published" | "unpublished" | "waiting", number>[]>`
-    select count(published_at)::int as published, (count(*) - count(published_at))::int as unpublished,
-           (select count(*)::int from delayed_retries where due_at is not null) as waiting
-    from outbox_events`;
-  const { published = 0, unpublished = 0, waiting = 0 } = counts ?? {};
-  return {
-    created: Object.values(orders).reduce((sum, count) => sum + count, 0),
-    orders,
-    recent: orders,
-    processed,
-    processedWithLatency: processed,
-    duplicates: await by(sql<Rows>`
-      select consumer as key, sum(duplicates)::int as count from processed_events group by 1`),
-    failed: await by(sql<Rows>`
-      select consumer as key, sum(retries)::int as count from delayed_retries group by 1`),
-    retriesWaiting: waiting,
-    deadLetters: await by(sql<Rows>`
-      select consumer || ' ' || reason as key, count(*)::int from dead_letters group by 1`),
-    published,
-    publishedWithLatency: published,
-    unpublished,
+    orders: [orders, statuses],
+    processed: [ofConsumers("done"), processed],
+    "processed with latency": [
+      sumBy(metrics, `orderflow_consumer_${latencies}`, (l) => l.consumer),
+      processed,
+    ],
+    duplicate: [
+      ofConsumers("duplicate"),
+      sql`select consumer as key, sum(duplicates)::int as count from processed_events where duplicates > 0 group by 1`,
+    ],
+    failed: [
+      ofConsumers("failed"),
+      sql`select consumer as key, sum(retries)::int as count from delayed_retries group by 1`,
+    ],
+    "a dead letter": [
+      sumBy(metrics, "orderflow_consumer_dead_letters_total", (l) => `${l.consumer} ${l.reason}`),
+      sql`select consumer || ' ' || reason as key, count(*)::int as count from dead_letters group by 1`,
+    ],
+    published: [
+      sumBy(metrics, "orderflow_relay_events_total", (l) => l.outcome === "published" ? "all" : null),
+      published,
+    ],
+    "published with latency": [sumBy(metrics, `orderflow_relay_${latencies}`), published],
+    "sent again": [
+      sumBy(metrics, "orderflow_relay_retries_sent_total"),
+      sql`select 'all' as key, sum(retries)::int as count from delayed_retries where due_at is null`,
+    ],
   };
 }
 
@@ -236,10 +216,9 @@ interface Query {
 }
 
 function dashboardQueries(): Query[] {
-  const target = z.object({ expr: z.string(), legendFormat: z.string() });
-  const panel = z.object({ title: z.string(), targets: z.array(target).default([]) });
-  const { panels } = z.object({ panels: z.array(panel) }).parse(JSON.parse(read("grafana-dashboard.json")));
-  return panels.flatMap(({ title, targets }) =>
+  type Panel = { title: string; targets?: { expr: string; legendFormat: string }[] };
+  const { panels }: { panels: Panel[] } = JSON.parse(read("grafana-dashboard.json"));
+  return panels.flatMap(({ title, targets = [] }) =>
     targets.map(({ expr, legendFormat }) => ({
       where: `panel "${title}"`,
       expression: expr,

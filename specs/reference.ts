@@ -3,16 +3,19 @@
  *
  * @module
  */
-import { SCENARIOS } from "../api/ops/scenario_list.ts";
+import { join } from "node:path/posix";
+import { fileURLToPath } from "node:url";
+import { SCENARIOS } from "../api/ops/scenarios.ts";
 import { EVENT_TYPES, eventData } from "../shared/events.ts";
 import { AUDIT_CHECKS } from "../shared/ops/audit.ts";
 import { FAULT_POINTS } from "../shared/ops/faults.ts";
 import { QUEUES } from "../shared/topology.ts";
 import { API, CONSUMERS, RELAY } from "../workers/dev/processes.ts";
+import { projectFiles } from "./support/markdown.ts";
 
 type Row = readonly string[];
 
-const root = new URL("../", import.meta.url);
+const root = fileURLToPath(new URL("../", import.meta.url));
 const code = (text: string) => `\`${text}\``;
 const moduleOf = (queue: string) => queue.split(".", 1).join();
 
@@ -104,15 +107,18 @@ function points(): Row[] {
 
 /** What is searched for limits: the product, without the embedded services, the supervisor and the page's drawings. */
 const SEARCHED = ["shared", "api", "workers"];
-const LEFT_OUT: ReadonlySet<string> = new Set(["embedded", "dev", "testdata"]);
+const SOURCE = /^(?!.*\/(embedded|dev|testdata)\/).*(?<!_test)\.ts$/;
 const LIMIT = /(?:\/\*\*((?:(?!\*\/)[^])*?)\*\/\n)?^(?:export )?const ([A-Z][A-Z0-9_]+) = ([\d_ .*]+);/gm;
 /** Numbers that bound nothing. */
 const NO_LIMIT = /^EXIT_|_KEY$|_VERSION$|_WIDTH$|^DAY_MS$|^CONFLICT$/;
 
 /** Every constant of the sources that is a number, with the first paragraph of what stands above it. */
 function limits(): Row[] {
-  return SEARCHED.flatMap(sourcesIn).flatMap((path) =>
-    [...Deno.readTextFileSync(new URL(path, root)).matchAll(LIMIT)]
+  const sources = SEARCHED.flatMap((folder) =>
+    projectFiles(root, join(root, folder)).filter((path) => SOURCE.test(path)).toSorted()
+  );
+  return sources.flatMap((path) =>
+    [...Deno.readTextFileSync(join(root, path)).matchAll(LIMIT)]
       .filter(([, , name = ""]) => !NO_LIMIT.test(name))
       .map(([, doc = "", name = "", value = ""]) => {
         const words = doc.replaceAll(/^ *\* ?/gm, "").split("\n\n", 1).join().replaceAll(/\s+/g, " ").trim();
@@ -123,13 +129,6 @@ function limits(): Row[] {
 
 function valueOf(expression: string): string {
   return String(expression.replaceAll("_", "").split("*").map(Number).reduce((a, b) => a * b, 1));
-}
-
-function sourcesIn(folder: string): string[] {
-  return [...Deno.readDirSync(new URL(`${folder}/`, root))].flatMap(({ name, isDirectory }) => {
-    if (isDirectory) return LEFT_OUT.has(name) ? [] : sourcesIn(`${folder}/${name}`);
-    return /\.ts$/.test(name) && !/_test\.ts$/.test(name) ? [`${folder}/${name}`] : [];
-  }).toSorted();
 }
 
 /** As `deno fmt` has it. */

@@ -5,10 +5,19 @@
  * @module
  */
 import { z } from "zod";
+import { problemSchema } from "../../shared/ops/answers.ts";
 import { type App, idPath } from "../http.ts";
 import { OPS_COOKIE } from "../ops/access.ts";
-import { EXAMPLE_IDS } from "./examples.ts";
-import { type About, aboutOf, type Answer, type AnySchema, json, problem, route, routes } from "./route.ts";
+import {
+  type About,
+  aboutOf,
+  type Answer,
+  type AnySchema,
+  EXAMPLE_IDS,
+  json,
+  route,
+  routes,
+} from "./route.ts";
 
 const TAGS = {
   Orders: "Buying courses.",
@@ -47,8 +56,6 @@ const CORRELATION_ID = {
   schema: { type: "string" },
 };
 
-type Schemas = Record<string, object>;
-
 /**
  * Describes `app` as it is when it is first asked, in itself and all that it has routes for. Open to everyone, as
  * `/healthz` is: it says nothing that the sources do not, and a client needs it before it has a token.
@@ -65,7 +72,6 @@ export function openApiRoutes(app: App): App {
 }
 
 function describe(app: App): object {
-  const schemas: Schemas = {};
   const paths: Record<string, Record<string, object>> = {};
   for (const [i, { method, path, handler }] of app.routes.entries()) {
     const about = aboutOf(handler);
@@ -73,12 +79,23 @@ function describe(app: App): object {
     const around = app.routes.slice(0, i).filter((before) => covers(before.path, path))
       .flatMap((before) => aboutOf(before.handler) ?? []).filter(({ operationId }) => !operationId);
     const template = path.replaceAll(/:(\w+)/g, "{$1}");
-    (paths[template] ??= {})[method.toLowerCase()] = operationOf(about, around, schemas);
+    (paths[template] ??= {})[method.toLowerCase()] = operationOf(about, around);
   }
   const tags = Object.entries(TAGS).map(([name, description]) => ({ name, description }));
   const servers = [{ url: "/", description: "This server." }];
+  const schemas: Record<string, object> = {};
   const components = { securitySchemes: SECURITY_SCHEMES, schemas };
-  return { openapi: "3.1.0", info: INFO, servers, tags, components, paths };
+  return { openapi: "3.1.0", info: INFO, servers, tags, components, paths: withRefs(paths, schemas) };
+}
+
+/** A copy in which each part that has a `ref` is replaced by a reference; the part is put into `schemas` under that name. */
+function withRefs(paths: object, schemas: Record<string, object>): object {
+  return JSON.parse(JSON.stringify(paths), (_, part) => {
+    if (typeof part?.ref !== "string") return part;
+    const { ref, ...rest } = part;
+    schemas[ref] = rest;
+    return { $ref: `#/components/schemas/${ref}` };
+  });
 }
 
 /** Whether a middleware that is registered for `pattern` is run for `path`. */
@@ -86,10 +103,11 @@ function covers(pattern: string, path: string): boolean {
   return pattern.endsWith("/*") ? `${path}/`.startsWith(pattern.slice(0, -1)) : pattern === path;
 }
 
-function operationOf(about: About, around: readonly About[], schemas: Schemas): object {
+function operationOf(about: About, around: readonly About[]): object {
   const { tag, operationId, summary, description, body, answers = [] } = about;
   const all = [...around, about];
   const refusals = all.flatMap((each) => Object.entries(refusalsOf(each)));
+  const refusal = { headers: {}, content: { "application/problem+json": problemSchema } };
   return {
     operationId,
     tags: [tag],
@@ -100,25 +118,21 @@ function operationOf(about: About, around: readonly About[], schemas: Schemas): 
     requestBody: body && {
       required: !body.optional,
       content: {
-        [body.type ?? "application/json"]: {
-          schema: jsonSchema(body.schema, schemas),
-          examples: body.examples,
-        },
+        [body.type ?? "application/json"]: { schema: jsonSchema(body.schema), examples: body.examples },
       },
     },
     responses: Object.fromEntries([
-      ...refusals.map(([status, description]) => [status, responseOf(problem(description), schemas)]),
-      ...answers.map((answer) => [answer.status, responseOf(answer, schemas)]),
+      ...refusals.map(([status, description]) => [status, responseOf({ description, ...refusal })]),
+      ...answers.map((answer) => [answer.status, responseOf(answer)]),
     ]),
   };
 }
 
 function refusalsOf({ id, query, body, refusals }: About): Readonly<Record<number, string>> {
   const checked = [...id ? ["the id"] : [], ...query ? ["the query"] : [], ...body ? ["the body"] : []];
+  const invalid = `Not valid: ${checked.join(", or ")}. Each field at fault is named.`;
   return {
-    ...(checked.length > 0
-      ? { 400: `Not valid: ${checked.join(", or ")}. Each field at fault is named.` }
-      : {}),
+    ...(checked.length > 0 ? { 400: invalid } : {}),
     ...(id ? { 404: `There is no such ${wordsOf(id)}.` } : {}),
     ...(body ? { 413: "The body is too large.", 415: "The body is of another type." } : {}),
     ...refusals,
@@ -131,11 +145,10 @@ function wordsOf(id: string): string {
 }
 
 function parametersOf({ id, query, parameters = [] }: About): object[] {
+  const ids = id && { description: `The id of the ${wordsOf(id)}.`, example: EXAMPLE_IDS[id] };
   return [
     ...parameters,
-    ...(id
-      ? fieldsOf("path", idPath, { description: `The id of the ${wordsOf(id)}.`, example: EXAMPLE_IDS[id] })
-      : []),
+    ...(ids ? fieldsOf("path", idPath, ids) : []),
     ...(query ? fieldsOf("query", query) : []),
   ];
 }
@@ -144,38 +157,25 @@ function fieldsOf(place: "path" | "query", schema: AnySchema, more: object = {})
   const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: "input" });
   return Object.entries(properties).map(([name, property]) => {
     const { description, example, ...rest } = typeof property === "boolean" ? {} : property;
-    return {
-      name,
-      in: place,
-      description,
-      required: required.includes(name),
-      schema: rest,
-      example,
-      ...more,
-    };
+    const isRequired = required.includes(name);
+    return { name, in: place, description, required: isRequired, schema: rest, example, ...more };
   });
 }
 
-function responseOf({ description, headers, content }: Omit<Answer, "status">, schemas: Schemas): object {
+function responseOf({ description, headers, content }: Omit<Answer, "status">): object {
   return {
     description,
     headers: { "x-correlation-id": CORRELATION_ID, ...headers },
     content: Object.fromEntries(
       Object.entries(content).map(([type, schema]) => [
         type,
-        { schema: schema ? jsonSchema(schema, schemas) : { type: "string" } },
+        { schema: schema ? jsonSchema(schema) : { type: "string" } },
       ]),
     ),
   };
 }
 
-/** The schema as JSON Schema; each part of it that has a `ref` is put into `schemas` under that name. */
-function jsonSchema(schema: AnySchema, schemas: Schemas): object {
+function jsonSchema(schema: AnySchema): object {
   const { $schema: _, ...json } = z.toJSONSchema(schema, { io: "input" });
-  return JSON.parse(JSON.stringify(json), (_, part) => {
-    if (typeof part?.ref !== "string") return part;
-    const { ref, ...rest } = part;
-    schemas[ref] = rest;
-    return { $ref: `#/components/schemas/${ref}` };
-  });
+  return json;
 }

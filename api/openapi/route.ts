@@ -6,7 +6,6 @@
  */
 import { Hono } from "hono";
 import type { z } from "zod";
-import { problemSchema } from "../../shared/ops/answers.ts";
 import {
   type ApiEnv,
   type App,
@@ -16,7 +15,15 @@ import {
   readJson,
   type RequestContext,
 } from "../http.ts";
-import type { EXAMPLE_IDS } from "./examples.ts";
+
+/** Ids of the examples, by what they name; a test makes that, and sends the examples. */
+export const EXAMPLE_IDS = {
+  order: "01a20441-ae89-7222-9369-984124b51d7d",
+  event: "01a20441-ae89-7222-9369-9d1452524b8d",
+  deadLetter: "01a20441-b6c4-7a10-8d3e-5f0c7f2b9a64",
+  fault: "01a20442-1b3c-7d2e-9f10-2a3b4c5d6e7f",
+  replay: "01a20442-03d5-7c9e-a1b2-3c4d5e6f7081",
+} as const;
 
 /** A schema of zod or zod/mini. */
 export type AnySchema = z.core.$ZodType;
@@ -71,25 +78,23 @@ export interface About {
   readonly security?: readonly Readonly<Record<string, readonly string[]>>[];
 }
 
-/** A request as a handler sees it: each part is checked when it is asked for, and is a 400 where it is not valid. */
-export interface Checked<Query, Body> {
-  readonly c: RequestContext;
-  /** The id in the path, in lower case. */
-  readonly id: string;
-  readonly query: Query;
-  body(): Promise<Body>;
-}
-
 interface RouteSpec<Query, Body> extends Omit<About, "tag" | "operationId" | "summary"> {
   readonly query?: z.ZodType<Query>;
   readonly body?: Omit<NonNullable<About["body"]>, "schema"> & { readonly schema: z.ZodType<Body> };
   /** The first is that of success. */
   readonly answers: readonly [Answer, ...Answer[]];
-  /** What it does; anything but a `Response` is sent as JSON with the status of success. */
-  readonly handle: (request: Checked<Query, Body>) => object | Promise<object>;
+  /**
+   * What it does; anything but a `Response` is sent as JSON with the status of success. Each part of the request is checked
+   * when it is asked for, and is a 400 where it is not valid; the id, which is that of the path, is in lower case.
+   */
+  readonly handle: (request: {
+    readonly c: RequestContext;
+    readonly id: string;
+    readonly query: Query;
+    body(): Promise<Body>;
+  }) => object | Promise<object>;
 }
 
-/** Registers a route of a group. */
 export type Route = (app: App, tag: string) => void;
 
 /** Makes a route of its method and path below the group's, the name of its operation, and its description. */
@@ -97,18 +102,11 @@ export function route<Query, Body>(
   on: `${"GET" | "POST" | "PUT" | "DELETE"} /${string}`,
   operationId: string,
   summary: string,
-  { handle, query, body, ...about }: RouteSpec<Query, Body>,
+  { handle, ...about }: RouteSpec<Query, Body>,
 ): Route {
   const declared = <T>(part: T | undefined): T => {
-    if (part === undefined) {
-      throw new Error(`${operationId} asks for a part of the request that it does not declare`);
-    }
-    return part;
-  };
-  const readBody = async (c: RequestContext) => {
-    const { schema, optional } = declared(body);
-    const isOmitted = optional && c.req.header("content-type") === undefined;
-    return parseOr400(schema, isOmitted ? {} : await readJson(c), "body");
+    if (part) return part;
+    throw new Error(`${operationId} asks for a part of the request that it does not declare`);
   };
   const handler = async (c: RequestContext) => {
     const answer = await handle({
@@ -117,15 +115,18 @@ export function route<Query, Body>(
         return parseOr400(idPath, { id: c.req.param("id") }, "path").id;
       },
       get query() {
-        return parseOr400(declared(query), c.req.query(), "query");
+        return parseOr400(declared(about.query), c.req.query(), "query");
       },
-      body: () => readBody(c),
+      async body() {
+        const { schema, optional } = declared(about.body);
+        const isOmitted = optional && c.req.header("content-type") === undefined;
+        return parseOr400(schema, isOmitted ? {} : await readJson(c), "body");
+      },
     });
     return answer instanceof Response ? answer : c.json(answer, about.answers[0].status);
   };
   const [method = "", path = ""] = on.split(" ");
-  const said = { ...about, ...(query ? { query } : {}), ...(body ? { body } : {}) };
-  return (app, tag) => void app.on(method, path, described({ tag, operationId, summary, ...said }, handler));
+  return (app, tag) => void app.on(method, path, described({ tag, operationId, summary, ...about }, handler));
 }
 
 const ABOUT = new WeakMap<object, About>();
@@ -148,12 +149,10 @@ export function aboutOf(handler: object): About | undefined {
   return ABOUT.get(handler);
 }
 
-/** The header `location`. */
 export const LOCATION: Answer["headers"] = {
   location: { description: "The path to go on with.", required: true, schema: { type: "string" } },
 };
 
-/** An answer in JSON. */
 export function json(
   status: ProblemStatus,
   description: string,
@@ -166,9 +165,4 @@ export function json(
 /** An answer that is a text of one of these media types. */
 export function text(status: ProblemStatus, description: string, ...types: readonly string[]): Answer {
   return { status, description, content: Object.fromEntries(types.map((type) => [type, null])), headers: {} };
-}
-
-/** A refusal, as problem details. */
-export function problem(description: string): Omit<Answer, "status"> {
-  return { description, content: { "application/problem+json": problemSchema }, headers: {} };
 }

@@ -1,14 +1,22 @@
 /**
- * Who may use `/ops`, `/metrics` and the page.
+ * Who may use `/ops`, `/metrics` and the page, and signing in to the page where a token is set.
  *
  * @module
  */
-import { getSignedCookie, setSignedCookie } from "hono/cookie";
+import { deleteCookie, getSignedCookie, setSignedCookie } from "hono/cookie";
 import { createHash, timingSafeEqual } from "node:crypto";
-import { HttpProblem, type Middleware, type RequestContext } from "../http.ts";
-import { type About, described } from "../openapi/route.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import {
+  type App,
+  HttpProblem,
+  mediaTypeOf,
+  type Middleware,
+  readBody,
+  type RequestContext,
+} from "../http.ts";
+import { type About, described, LOCATION, route, routes, text } from "../openapi/route.ts";
 
-/** Who is let in. */
 export interface OpsAccess {
   /** The token to ask for; without one only loopback addresses are let in. */
   readonly token: string | undefined;
@@ -16,10 +24,14 @@ export interface OpsAccess {
   readonly remoteAddress: (c: RequestContext) => string | null;
 }
 
-/** The cookie of those who have signed in on the page. */
 export const OPS_COOKIE = "orderflow_ops";
 /** How long a browser stays signed in, in seconds. */
 const LOGIN_SECONDS = 7 * 24 * 60 * 60;
+/** A wrong token is answered only after this time, in milliseconds. */
+const WRONG_TOKEN_MS = 500;
+/** Wrong tokens that wait for their answer at once; more are not looked at. Together: twenty guesses a second. */
+const MAX_WRONG_TOKENS = 10;
+const FORM = "application/x-www-form-urlencoded";
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|::ffff:127(\.\d{1,3}){3})$/;
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -83,7 +95,7 @@ export async function refusalOf(
  * Whether another site's page has sent the request: by its fetch metadata, which no page can forge, and where there are
  * none (plain HTTP beyond loopback) by its origin.
  */
-export function isCrossSite(c: RequestContext): boolean {
+function isCrossSite(c: RequestContext): boolean {
   const site = c.req.header("sec-fetch-site");
   return site === undefined ? originOf(c) === "foreign" : site === "cross-site" || site === "same-site";
 }
@@ -102,11 +114,80 @@ function originOf(c: RequestContext): "own" | "foreign" | "unknown" {
 }
 
 /**
+ * `POST /login` and `POST /logout`, as the page's forms send them. Without a token there is nothing to sign in to;
+ * `askAgain` is the page that asks for it, and says that the last one was wrong.
+ */
+export function loginRoutes(
+  token: string | undefined,
+  askAgain: (c: RequestContext, next: string) => Promise<Response>,
+): App {
+  let wrong = 0;
+  return routes(
+    "Page",
+    route("POST /login", "logIn", "Sign in to the page", {
+      body: {
+        type: FORM,
+        schema: z.object({ token: z.string(), next: z.string().optional() }),
+        examples: {
+          token: { summary: "The value of `OPS_TOKEN`", value: { token: "at-least-16-characters" } },
+        },
+      },
+      answers: [
+        { ...text(303, "To the page, with the cookie."), headers: LOCATION },
+        text(401, "The page that asks for the token, once more.", "text/html"),
+      ],
+      refusals: { 403: "Another site's page has sent the request.", 429: "Too many wrong tokens at once." },
+      handle: async ({ c }) => {
+        refuseCrossSite(c);
+        if (token === undefined) return c.redirect("/", 303);
+        const { given, next } = await readForm(c);
+        if (wrong >= MAX_WRONG_TOKENS) { // before the token is looked at: else the answer would tell
+          throw new HttpProblem(429, "Too many wrong tokens. Try again in a moment.", {
+            headers: { "retry-after": "1" },
+          });
+        }
+        if (!isSame(given, token)) {
+          wrong++;
+          await delay(WRONG_TOKEN_MS);
+          wrong--;
+          return await askAgain(c, next);
+        }
+        await signIn(c, token);
+        return c.redirect(next, 303);
+      },
+    }),
+    route("POST /logout", "logOut", "Sign out of the page", {
+      answers: [{ ...text(303, "To the page, without the cookie."), headers: LOCATION }],
+      refusals: { 403: "Another site's page has sent the request." },
+      handle: ({ c }) => {
+        refuseCrossSite(c);
+        deleteCookie(c, OPS_COOKIE, { path: "/" });
+        return c.redirect("/", 303);
+      },
+    }),
+  );
+}
+
+function refuseCrossSite(c: RequestContext): void {
+  if (isCrossSite(c)) throw new HttpProblem(403, "Requests from another site's page are refused.");
+}
+
+/** The token that was given, and the address of the page to go on with: of this page, and of no other site. */
+async function readForm(c: RequestContext): Promise<{ given: string; next: string }> {
+  if (mediaTypeOf(c) !== FORM) {
+    throw new HttpProblem(415, `Send the token as a form does: ${FORM}.`);
+  }
+  const fields = new URLSearchParams(new TextDecoder().decode(await readBody(c.req.raw)));
+  const next = fields.get("next") ?? "";
+  return { given: fields.get("token") ?? "", next: /^\/\?[\x21-\x7e]*$/.test(next) ? next : "/" };
+}
+
+/**
  * Signs the browser in. The cookie says until when it holds, and is signed with a key that is made of the token, so that
  * one that leaks does not give the token away. It outlives a restart of the API, and ends at its time or when the token
  * changes.
  */
-export async function signIn(c: RequestContext, token: string): Promise<void> {
+async function signIn(c: RequestContext, token: string): Promise<void> {
   const until = Math.floor(Date.now() / 1000) + LOGIN_SECONDS;
   await setSignedCookie(c, OPS_COOKIE, String(until), cookieKey(token), {
     httpOnly: true,
@@ -137,6 +218,6 @@ function isHttps(c: RequestContext): boolean {
  * digests have the same length, and those alone are compared.
  */
 export function isSame(given: string, wanted: string): boolean {
-  const [a, b] = [given, wanted].map((text) => createHash("sha256").update(text).digest());
-  return a !== undefined && b !== undefined && timingSafeEqual(a, b);
+  const digestOf = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digestOf(given), digestOf(wanted));
 }

@@ -43,8 +43,7 @@ import {
   type RequestContext,
   unavailable,
 } from "../http.ts";
-import { EXAMPLE_IDS } from "../openapi/examples.ts";
-import { json, LOCATION, route, routes } from "../openapi/route.ts";
+import { EXAMPLE_IDS, json, LOCATION, route, routes } from "../openapi/route.ts";
 import type { OpsDeps } from "./operations.ts";
 import { NO_SET, preparedSet, setOr404, setProblem } from "./replays.ts";
 

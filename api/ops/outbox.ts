@@ -18,8 +18,7 @@ import { republishEvent } from "../../shared/ops/replays.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { tickRelay } from "../../shared/sql/outbox.ts";
 import { type App, byId, found, nextCursor, pageQuery } from "../http.ts";
-import { EXAMPLE_IDS } from "../openapi/examples.ts";
-import { json, route, routes } from "../openapi/route.ts";
+import { EXAMPLE_IDS, json, route, routes } from "../openapi/route.ts";
 import type { OpsDeps } from "./operations.ts";
 
 /** How long a tick waits for the relay, in milliseconds. */

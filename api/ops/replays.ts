@@ -38,8 +38,7 @@ import {
   pageSchema,
   type RequestContext,
 } from "../http.ts";
-import { EXAMPLE_IDS } from "../openapi/examples.ts";
-import { json, LOCATION, route, routes } from "../openapi/route.ts";
+import { EXAMPLE_IDS, json, LOCATION, route, routes } from "../openapi/route.ts";
 import type { OpsDeps } from "./operations.ts";
 
 /** Messages that the answer of a dry run shows; the others are on further pages. */

@@ -21,7 +21,7 @@ import { VERSION } from "../../shared/process/metrics.ts";
 import { connect, transaction } from "../../shared/sql/connect.ts";
 import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
 import { AT, figures } from "../../workers/tools/testdata/statuses.ts";
-import { createLiveFeed } from "./live_feed.ts";
+import { createLiveFeed } from "./live.ts";
 
 shareTestSchema();
 

@@ -1,17 +1,16 @@
 /**
- * The page's bundled files, and how they are served.
+ * Bundled files and how they are served: the page's, and the API's reference at `/docs`, which is Swagger UI
+ * (https://swagger.io/tools/swagger-ui/) over `/openapi.json`.
  *
  * @module
  */
+import { Hono } from "hono";
+import { etag } from "hono/etag";
+import { getMimeType } from "hono/utils/mime";
 import { z } from "zod";
-import { nothingAt, type RequestContext } from "../http.ts";
-import { type Route, route, text } from "../openapi/route.ts";
+import { type ApiEnv, type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
+import { type Route, route, routes, text } from "../openapi/route.ts";
 
-const TYPES: Readonly<Record<string, string>> = {
-  js: "text/javascript; charset=utf-8",
-  css: "text/css; charset=utf-8",
-  html: "text/html; charset=utf-8",
-};
 const FILE_NAME = /^[\w-]+\.(js|css|html)$/;
 /** The name has a hash of the content, as in `island-XOCXUP7F.js`: under this name it never changes. */
 const HASHED = /-[A-Z0-9]{8}\.\w+$/;
@@ -27,13 +26,13 @@ export async function readPageFiles(folder: string): Promise<{ script: string; s
 }
 
 /** The file `name` of the bundle in `folder` as an answer; null where there is none, or it is no file that is served. */
-export async function bundledFile(
+async function bundledFile(
   c: RequestContext,
   folder: string,
   name: string,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Response | null> {
-  const type = TYPES[FILE_NAME.exec(name)?.[1] ?? ""];
+  const type = FILE_NAME.test(name) ? getMimeType(name) : undefined;
   const bytes = type ? await orNull(Deno.readFile(`${folder}/${name}`)) : null;
   if (!type || !bytes) return null;
   const caching = HASHED.test(name) ? "public, max-age=31536000, immutable" : "no-cache";
@@ -86,4 +85,30 @@ export function contentPolicy(formsTo: "'self'" | "'none'"): { "content-security
       "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
       `form-action ${formsTo}; base-uri 'none'; frame-ancestors 'none'`,
   };
+}
+
+/**
+ * The reference and its files, out of `bundle`. Open to everyone, as the description is; what is tried out on it goes by
+ * the rules of the route that is tried.
+ */
+export function docsRoutes(bundle: string): App {
+  const folder = `${bundle}/docs`;
+  const headers = contentPolicy("'none'");
+  const app = new Hono<ApiEnv>();
+  app.use(etag()); // the names have no hash: a browser asks each time, and is not sent 1.9 MB each time
+  const reference = route("GET /", "readReference", "This reference", {
+    answers: [text(200, "The reference.", "text/html")],
+    refusals: { 503: "It is not built." },
+    handle: async ({ c }) => {
+      const page = await bundledFile(c, folder, "index.html", headers);
+      if (page) return page;
+      throw unavailable("The reference is missing from ui/dist. Run: deno task ui:bundle", 3);
+    },
+  });
+  const files = fileRoute("GET /:name", "readReferenceFile", "The reference's script and styles", {
+    folder,
+    example: "reference.js",
+    headers,
+  });
+  return app.route("/", routes("Page", reference, files));
 }

@@ -10,16 +10,15 @@ import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 import type { PageData } from "../../ui/page_data.ts";
 import { renderLogin, renderPage } from "../../ui/page.tsx";
-import { parseView } from "../../ui/url_state.ts";
+import { parseView, type ViewState } from "../../ui/url_state.ts";
 import type { AppDeps } from "../deps.ts";
-import { type App, HttpProblem, type ProblemStatus, type RequestContext } from "../http.ts";
+import { type App, type ProblemStatus, type RequestContext } from "../http.ts";
 import { route, routes, text } from "../openapi/route.ts";
-import { OPS_SECURITY, refusalOf } from "../ops/access.ts";
+import { loginRoutes, OPS_SECURITY, refusalOf } from "../ops/access.ts";
 import { findOrders } from "../ops/ops.ts";
 import { offeredScenarios } from "../ops/scenarios.ts";
 import { orderStory } from "../orders.ts";
 import { contentPolicy, fileRoute, readPageFiles } from "./files.ts";
-import { loginRoutes } from "./login.ts";
 
 /** What the page's data may take, in milliseconds: over a connection that is cut, questions wait. */
 const PAGE_WAIT_MS = 3000;
@@ -57,32 +56,29 @@ export function pageRoutes(deps: AppDeps): App {
 
 async function debugPage(c: RequestContext, deps: AppDeps): Promise<Response> {
   const assets = await readPageFiles(deps.bundle);
-  if (!assets) return plainPage(c, 503, BUNDLE_MISSING, 3);
+  const unavailable = (words: Words) => plainPage(c, 503, words, 3);
+  if (!assets) return unavailable(BUNDLE_MISSING);
+  const view = parseView(new URLSearchParams(c.req.query()));
   try {
-    if (!deps.isSchemaReady()) return plainPage(c, 503, DATABASE_AWAY, 3);
-    const data = await withTimeout(PAGE_WAIT_MS, pageData(deps, new URLSearchParams(c.req.query()), assets));
-    return data ? html(c, 200, renderPage(data)) : plainPage(c, 503, DATABASE_SLOW, 3);
+    if (!deps.isSchemaReady()) return unavailable(DATABASE_AWAY);
+    const data = await withTimeout(PAGE_WAIT_MS, pageData(deps, view, assets));
+    return data ? html(c, 200, renderPage(data)) : unavailable(DATABASE_SLOW);
   } catch (error) {
     const kind = kindOfError(error);
     if (kind === "permanent") throw error;
     deps.log.warning("The database could not serve the page", { error: messageOf(error) });
-    return plainPage(c, 503, kind === "outage" ? DATABASE_AWAY : DATABASE_SLOW, 3);
+    return unavailable(kind === "outage" ? DATABASE_AWAY : DATABASE_SLOW);
   }
 }
 
-async function pageData(
-  deps: AppDeps,
-  query: URLSearchParams,
-  assets: PageData["assets"],
-): Promise<PageData> {
+async function pageData(deps: AppDeps, view: ViewState, assets: PageData["assets"]): Promise<PageData> {
   const { opsSql, live } = deps;
-  const view = parseView(query);
   const queues = queuesOf(deps.bindings);
   const { limit, status, search } = view;
   const pulse = await live.read(); // first: while the database is away, no others pile up behind it
   const [orders, story] = await Promise.all([
     findOrders(opsSql, { limit, search, ...(status ? { status } : {}) }),
-    view.order ? readStory(deps, view.order) : null,
+    view.order ? orderStory(deps, view.order) : null, // null as well where it is not there: of another database, say
   ]);
   return {
     view,
@@ -94,16 +90,6 @@ async function pageData(
     hasToken: deps.access.token !== undefined,
     assets,
   };
-}
-
-/** A view may be of an order that is not there: of another database, say. */
-async function readStory(deps: AppDeps, id: string) {
-  try {
-    return await orderStory(deps, id);
-  } catch (error) {
-    if (error instanceof HttpProblem && error.status === 404) return null;
-    throw error;
-  }
 }
 
 /** What the routes would answer with: its times are texts. */

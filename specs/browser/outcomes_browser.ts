@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { SCENARIOS } from "../../api/ops/scenario_list.ts";
+import { SCENARIOS } from "../../api/ops/scenarios.ts";
 import { openPage, type Page, shareBrowser } from "./browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { shareTestSchema } from "../support/test_schema.ts";

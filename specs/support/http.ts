@@ -55,32 +55,23 @@ const ANSWER_MS = 5000;
 export async function connectRaw(url: string) {
   const { hostname, port } = new URL(url);
   const socket = await Deno.connect({ hostname, port: Number(port) });
+  const chunk = new Uint8Array(16_384);
   let text = "";
   let ended = false;
-  let reading: Promise<void> | undefined;
-  let heard = Promise.withResolvers<void>();
+  let reading: Promise<void> | null = null;
 
-  async function readAll(): Promise<void> {
-    const chunk = new Uint8Array(16_384);
-    try {
-      for (let n = await socket.read(chunk); n !== null; n = await socket.read(chunk)) {
-        text += String.fromCharCode(...chunk.subarray(0, n));
-        heard.resolve();
-        heard = Promise.withResolvers();
-      }
-    } catch {
-      // A reset is an end as well.
-    }
-    ended = true;
-    heard.resolve();
+  async function readChunk(): Promise<void> {
+    const length = await socket.read(chunk).catch(() => null); // a reset is an end as well
+    if (length === null) ended = true;
+    else text += String.fromCharCode(...chunk.subarray(0, length));
+    reading = null;
   }
 
   /** All that has come once `wanted` is content with it, the server has hung up, or `ms` are over. */
   async function until(wanted: (text: string) => boolean, ms = ANSWER_MS): Promise<string> {
-    reading ??= readAll();
     const deadline = performance.now() + ms;
     while (!wanted(text) && !ended && performance.now() < deadline) {
-      await withTimeout(deadline - performance.now(), heard.promise);
+      await withTimeout(deadline - performance.now(), reading ??= readChunk());
     }
     return text;
   }
@@ -101,9 +92,8 @@ export async function connectRaw(url: string) {
     /** All that the server has to say, and whether it hung up within `ms`. */
     async read(ms?: number) {
       await until(() => false, ms);
-      const hungUp = ended; // before this side closes
       const statuses = [...text.matchAll(/^HTTP\/1\.[01] (\d{3})/gm)].map(([, status]) => Number(status));
-      return { text, ended: hungUp, statuses };
+      return { text, ended, statuses };
     },
     async [Symbol.asyncDispose]() {
       socket.close();

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { createApp } from "../../api/app.ts";
 import type { AppDeps } from "../../api/deps.ts";
-import { createLiveFeed } from "../../api/ops/live_feed.ts";
+import { createLiveFeed } from "../../api/ops/live.ts";
 import { createTimelineReader } from "../../shared/ops/timeline.ts";
 import { createWakeUps } from "../../shared/sql/outbox.ts";
 import { createOrderPlacer } from "../../api/place_orders.ts";
@@ -51,9 +51,7 @@ export function testApp(db: TestSchema, more: Partial<AppDeps> = {}) {
   return {
     app,
     deps,
-    /** Sends a request such as `POST /orders`; answers with status, headers and body. */
     ask: (line: string, ...body: Body) => ask(app, line, ...body),
-    /** The same for what must be a success; answers with the body. */
     call: (line: string, ...body: Body) => call(app, line, ...body),
   };
 }
@@ -64,7 +62,8 @@ export async function testBundle(): Promise<{ readonly folder: string } & AsyncD
   const folder = join(root, "dist");
   await Deno.mkdir(join(folder, "docs"), { recursive: true });
   const names = { script: "island-XOCXUP7F.js", styles: "plain.css" }; // with a hash and without one
-  for (const name of Object.values(names)) await Deno.writeTextFile(join(folder, name), "x");
+  const files = [...Object.values(names), "docs/index.html", "docs/reference.js"];
+  for (const name of files) await Deno.writeTextFile(join(folder, name), "x");
   await Deno.writeTextFile(join(folder, "assets.json"), JSON.stringify(names));
   await Deno.writeTextFile(join(root, "secret.js"), "secret");
   return { folder, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };

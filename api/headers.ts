@@ -1,10 +1,12 @@
 /**
- * The correlation id and the trace context of a request.
+ * What requests carry in their headers: the correlation id, the trace context, the `Idempotency-Key`; and what answers
+ * carry so that browsers and caches do no more with them than they are meant for.
  *
  * @module
  */
 import { trace } from "@opentelemetry/api";
 import { matchedRoutes } from "hono/route";
+import { secureHeaders } from "hono/secure-headers";
 import type { Cause } from "../shared/broker/message.ts";
 import { correlationIdSchema } from "../shared/events.ts";
 import {
@@ -14,9 +16,8 @@ import {
   tracestateOf,
 } from "../shared/process/tracing.ts";
 import { HttpProblem, type Middleware, type RequestContext } from "./http.ts";
-import { type About, described } from "./openapi/route.ts";
+import { type About, type Answer, described, type Parameter } from "./openapi/route.ts";
 
-/** Carries the correlation id, both ways. */
 const CORRELATION_HEADER = "x-correlation-id";
 
 const ABOUT: About = {
@@ -93,3 +94,70 @@ export const traceRequests: Middleware = async (c, next) => {
   span.setAttribute("http.route", route);
   span.updateName(`${c.req.method} ${route}`);
 };
+
+/** Carries the key (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/). */
+export const IDEMPOTENCY_KEY: Parameter = {
+  name: "idempotency-key",
+  in: "header",
+  description:
+    "Makes the request one that may be repeated, even while the first is under way: the same key and body give " +
+    "the first answer again. " +
+    "1 to 255 visible ASCII characters, bare or as a quoted string; a new uuid for each new request.",
+  schema: { type: "string", minLength: 1 },
+  example: "8e03978e-40d5-43e8-bc93-6894a57f9324",
+};
+
+/** The answer's header that says, with `true`, that the answer is an earlier request's. */
+export const REPLAYED: Answer["headers"] = {
+  "idempotency-replayed": {
+    description: "`true` where this is the answer that an earlier request with the key was given.",
+    schema: { const: "true" },
+  },
+};
+
+/** A String of structured fields (RFC 9651, section 3.3.3): in quotes, with `\"` and `\\`. */
+const QUOTED = /^"((?:[^"\\]|\\["\\])*)"$/;
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/**
+ * The request's key, or undefined where there is no header. The draft wants a quoted string, many clients send the bare
+ * key: both are taken, and mean the same. Throws a 400 for a value that is no key.
+ */
+export function idempotencyKeyOf(c: RequestContext): string | undefined {
+  const header = c.req.header(IDEMPOTENCY_KEY.name);
+  if (header === undefined) return undefined;
+  const key = header.startsWith('"') ? QUOTED.exec(header)?.[1]?.replaceAll(/\\(["\\])/g, "$1") : header;
+  if (key !== undefined && KEY.test(key)) return key;
+  throw new HttpProblem(
+    400,
+    `The header ${IDEMPOTENCY_KEY.name} must be 1 to 255 visible ASCII characters, bare or as a quoted string. ` +
+      "Send a new uuid for each new request.",
+  );
+}
+
+/** For what is no page: shown as one all the same, it loads nothing, runs nothing, and is framed by nobody. */
+const NOTHING = "default-src 'none'; frame-ancestors 'none'";
+
+/** What an answer has unless its route says otherwise: the page has a policy of its own, its files may be cached. */
+export const answerDefaults: Middleware = async (c, next) => {
+  c.header("content-security-policy", NOTHING);
+  c.header("cache-control", "no-store");
+  await next();
+};
+
+/**
+ * What every answer has (https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html). No header lets
+ * another origin read one (CORS): none is set on purpose.
+ */
+export const securityHeaders: Middleware = secureHeaders({
+  strictTransportSecurity: false, // TLS, where there is any, ends before this process
+  referrerPolicy: "same-origin", // with less, a browser hides from us too which page a form was on
+  xFrameOptions: "DENY",
+  // For browsers and plug-ins that are no more, or without effect beside the policy. Each header costs a request 1 µs.
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xXssProtection: false,
+  removePoweredBy: false, // nothing sets it
+});
