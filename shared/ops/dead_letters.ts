@@ -89,7 +89,10 @@ const MAX_GROUPED = 100_000;
  * groups, those with the newest failures first. A letter has `failedAgain` where its event, or the same bytes, had been
  * redriven to that consumer before.
  */
-export async function groupLetters(sql: Queryable, selection: LetterSelection) {
+export async function groupLetters(
+  sql: Queryable,
+  selection: LetterSelection,
+): Promise<Row<LetterGroupJson>[]> {
   const [pattern, matching] = [patternOf(sql), matchingLetters(sql, selection)];
   return await sql<Row<LetterGroupJson>[]>`
     select consumer, reason, pattern, count(*)::int as count, min(first_failed_at) as "firstFailedAt",
@@ -107,7 +110,10 @@ export async function groupLetters(sql: Queryable, selection: LetterSelection) {
 }
 
 /** How many dead letters are open, by consumer; with `atMost`, no more than so many are counted. */
-export async function countOpenDeadLetters(sql: Queryable, atMost: number | null = null) {
+export async function countOpenDeadLetters(
+  sql: Queryable,
+  atMost: number | null = null,
+): Promise<{ consumer: string; count: number }[]> {
   return await sql<{ consumer: string; count: number }[]>`
     select consumer, count(*)::int as count
     from (select consumer from dead_letters where state = 'OPEN' limit ${atMost}) as open group by consumer`;

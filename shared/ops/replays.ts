@@ -90,7 +90,11 @@ export async function prepareReplay(
  * Has the relay send the event `eventId` to the exchange once more, if it is published: as a set of its own, which is started
  * at once. However old it is: whatever is still in the outbox, its consumers remember.
  */
-export async function republishEvent(sql: Queryable, eventId: string, bindings: readonly Binding[]) {
+export async function republishEvent(
+  sql: Queryable,
+  eventId: string,
+  bindings: readonly Binding[],
+): Promise<ReplayRow | undefined> {
   const { replay } = await freezeEvents(sql, "REPUBLISH", { eventId }, bindings, null);
   return replay && await startReplay(sql, replay.id, MAX_REPLAY_RATE);
 }
@@ -117,7 +121,11 @@ async function freezeEvents(
  * Writes down which open letters match at this moment, the oldest `limit` of them at most: this set is then redriven or
  * discarded, whatever is put aside meanwhile.
  */
-export async function prepareLetters(sql: Queryable, selection: LetterSelection, limit = MAX_SET_LETTERS) {
+export async function prepareLetters(
+  sql: Queryable,
+  selection: LetterSelection,
+  limit = MAX_SET_LETTERS,
+): Promise<ReplayRow> {
   const { ids, ...others } = selection;
   const filter = { ...others, ...ids && { ids: ids.join(" ") } };
   const matched = sql`
@@ -264,7 +272,11 @@ export async function startReplay(sql: Queryable, id: string, rate: number): Pro
  * Discards the letters of a prepared set that are still open, all at once, and ends the set. Answers with how many those
  * were, and how many are `gone`; undefined where no set of letters with this id waits.
  */
-export async function discardSet(sql: Queryable, id: string, reason: string) {
+export async function discardSet(
+  sql: Queryable,
+  id: string,
+  reason: string,
+): Promise<{ discarded: number; gone: number } | undefined> {
   const [row] = await sql<{ discarded: number; gone: number }[]>`
     with waiting as materialized ( -- locked ahead of its letters: whoever redrives it would take those for gone
       select id from replays where id = ${id} and action = 'REDRIVE' and ${isFresh(sql)} for update
@@ -298,7 +310,11 @@ const CANCEL_WAIT_MS = 6000;
  * Ends a set that has not ended; undefined where there is none. What has been sent stays sent. In a transaction it waits for
  * as long as a sending may take.
  */
-export async function cancelReplay(sql: Queryable, id: string, reason: string) {
+export async function cancelReplay(
+  sql: Queryable,
+  id: string,
+  reason: string,
+): Promise<ReplayRow | undefined> {
   await sql`select set_config('lock_timeout', ${String(CANCEL_WAIT_MS)}, true)`;
   const [row] = await sql<ReplayRow[]>`
     update replays set state = 'CANCELLED', reason = ${reason}, due_at = null, finished_at = clock_timestamp()

@@ -167,7 +167,11 @@ export async function markRetriesSent(sql: Queryable, sent: readonly RetryKey[])
 }
 
 /** Makes retries that could not be sent due once more after `delayMs`, in one statement. */
-export async function postponeRetries(sql: Queryable, unsent: readonly RetryKey[], delayMs: number) {
+export async function postponeRetries(
+  sql: Queryable,
+  unsent: readonly RetryKey[],
+  delayMs: number,
+): Promise<void> {
   if (unsent.length === 0) return;
   await sql`
     update delayed_retries r set due_at = clock_timestamp() + ${delayMs}::int * interval '1 millisecond'
@@ -191,7 +195,10 @@ export async function readNextDue(sql: Queryable): Promise<number | null> {
 }
 
 /** How many retries wait, by consumer; no more than `atMost` are counted. */
-export async function countWaitingRetries(sql: Queryable, atMost: number | null = null) {
+export async function countWaitingRetries(
+  sql: Queryable,
+  atMost: number | null = null,
+): Promise<{ consumer: string; count: number }[]> {
   return await sql<{ consumer: string; count: number }[]>`
     select consumer, count(*)::int as count
     from (select consumer from delayed_retries where due_at is not null limit ${atMost}) as waiting
