@@ -15,6 +15,9 @@ import {
 import { testInbox } from "../../../specs/support/test_schema.ts";
 import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
 import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
+import { findPayments } from "../../../workers/payments/ask_provider.ts";
+import { insertingPayments } from "../../../workers/payments_order_created.ts";
+import { markingRefunded } from "../../../workers/payments_refund_requested.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { bindingsOf } from "../../broker/connection.ts";
 import { makeEvent, tell } from "../../events.ts";
@@ -35,7 +38,6 @@ import * as lost from "../lost_events.ts";
 import type { DatabaseRole } from "../migrate.ts";
 import * as orders from "../orders.ts";
 import * as outbox from "../outbox.ts";
-import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
 import * as aside from "../set_aside.ts";
 
 /** Statements, each to be run on a pool of its role. */
