@@ -11,12 +11,12 @@ import { rowset } from "../shared/sql/connect.ts";
 import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, recordEach } from "./consumer.ts";
 
-export type SeatDecision =
+type SeatDecision =
   | { readonly status: "GRANTED"; readonly reason: null }
   | { readonly status: "FAILED"; readonly reason: string };
 
 /** Decides whether `courseId` has a seat. Courses are without limit but for the one that is reserved as full. */
-export function decideSeat(courseId: string): SeatDecision {
+function decideSeat(courseId: string): SeatDecision {
   if (courseId === RESERVED_COURSES.enrollmentFailure) return { status: "FAILED", reason: "no seat left" };
   return { status: "GRANTED", reason: null };
 }

@@ -1,19 +1,8 @@
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { idSchema } from "../shared/events.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
-import { decideSeat, enroll } from "./enrollments_payment_succeeded.ts";
+import { enroll } from "./enrollments_payment_succeeded.ts";
 import { countEvents, paymentSucceeded } from "../specs/support/test_events.ts";
 import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
-
-Deno.test("decideSeat() answers with a seat or with a reason, never with both, and refuses no other course", () => {
-  const courses = fc.oneof(fc.uuid(), fc.constantFrom(...Object.values(RESERVED_COURSES)));
-  fc.assert(fc.property(courses, (courseId) => {
-    const { status, reason } = decideSeat(idSchema.parse(courseId.toUpperCase()));
-    const isFull = courseId === RESERVED_COURSES.enrollmentFailure;
-    assertEquals([status, reason], isFull ? ["FAILED", "no seat left"] : ["GRANTED", null]);
-  }));
-});
 
 shareTestSchema();
 
