@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
+import type postgres from "postgres";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
 import { newLetter, newRetry } from "../../specs/support/test_events.ts";
@@ -43,13 +44,11 @@ async function pruneToEnd(sql: Sql): Promise<number[]> {
   return rows;
 }
 
-async function readEvents({ sql }: TestSchema): Promise<string[]> {
-  return (await sql<{ id: string }[]>`select id from outbox_events order by id`).map(({ id }) => id);
-}
+const idsOf = (rows: readonly postgres.Row[]) => rows.map(({ id }) => String(id));
+const readEvents = async ({ sql }: TestSchema) => idsOf(await sql`select id from outbox_events order by id`);
 
 Deno.test("prune() deletes what is old, in small batches, and nothing that is young or unpublished", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_retention");
   for (let i = 0; i < 3; i++) await insertEvent(db, old);
   const stuck = await insertEvent(db, old, { published: false });
   const young = await insertEvent(db, before);
@@ -59,32 +58,28 @@ Deno.test("prune() deletes what is old, in small batches, and nothing that is yo
   await db.sql`
     insert into idempotency_keys (key, fingerprint, order_id, created_at)
     values ('old', sha256('a'), ${id}, ${old}), ('young', sha256('b'), ${id}, ${before})`;
-
-  await db
-    .sql`insert into event_history (event_id, consumer, kind, at) select id, 'a', 'redelivered', ${old} from outbox_events`;
-
-  const rows = await pruneToEnd(sql);
+  await db.sql`
+    insert into event_history (event_id, consumer, kind, at) select id, 'a', 'redelivered', ${old} from outbox_events`;
+  const rows = await pruneToEnd(db.as("orderflow_retention"));
   assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 3 + 1); // events, what is known of them, the key
   assert(Math.max(...rows) <= 2 + 2 + 2 + 1, `${rows}`);
-  assertEquals(await readEvents(db), [stuck, late, young].toSorted());
+  const left = [stuck, late, young].toSorted();
+  assertEquals(await readEvents(db), left);
   for (const table of ["processed_events", "event_history"]) {
-    const known = await db.sql`select distinct event_id as id from ${db.sql(table)} order by 1`;
-    assertEquals(known.map((row) => row.id), [stuck, late, young].toSorted(), table);
+    assertEquals(
+      idsOf(await db.sql`select distinct event_id as id from ${db.sql(table)} order by 1`),
+      left,
+      table,
+    );
   }
   assertEquals((await db.sql`select key from idempotency_keys`).map(({ key }) => key), ["young"]);
 });
 
 Deno.test("prune() keeps a published event, however old, that a bound consumer has not processed, unless its letter was discarded", async () => {
   await using db = await testSchema();
-  const lacking = { processedBy: ["a"] };
-  const missed = await insertEvent(db, old, lacking);
-  const [letter, discarded, redriven, waits, retried] = [
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-  ];
+  const ids: string[] = [];
+  for (let i = 0; i < 6; i++) ids.push(await insertEvent(db, old, { processedBy: ["a"] }));
+  const [missed = "", letter = "", discarded = "", redriven = "", waits = "", retried = ""] = ids;
   const letters = [letter, discarded, redriven].map((eventId) => newLetter("b", { eventId }));
   await insertDeadLetters(db.sql, letters);
   const close = (eventId: string, state: string) =>
@@ -107,8 +102,11 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
 Deno.test("prune() keeps what was sent again lately, and what its consumers remember of it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_retention");
-  const ids = [await insertEvent(db, old), await insertEvent(db, old), await insertEvent(db, old)];
-  const [sent, skipped, longAgo] = ids;
+  const [sent, skipped, longAgo] = [
+    await insertEvent(db, old),
+    await insertEvent(db, old),
+    await insertEvent(db, old),
+  ];
   const set = uuidv7();
   const last = new Date(before.getTime() - 1);
   await db.sql`
@@ -116,39 +114,28 @@ Deno.test("prune() keeps what was sent again lately, and what its consumers reme
     values (${set}, '{}', 'REPUBLISH', 'DONE', 3, 3, 3, 5, ${old}, ${old}, ${before})`;
   await db.sql`
     insert into replay_events (replay_id, position, event_id, consumer, settled_at, result)
-    values (${set}, 1, ${sent ?? ""}, 'a', ${before}, 'SENT'), (${set}, 2, ${
-    skipped ?? ""
-  }, 'a', ${before}, 'SKIPPED'),
-      (${set}, 3, ${longAgo ?? ""}, 'a', ${last}, 'SENT')`;
+    values (${set}, 1, ${sent}, 'a', ${before}, 'SENT'), (${set}, 2, ${skipped}, 'a', ${before}, 'SKIPPED'),
+           (${set}, 3, ${longAgo}, 'a', ${last}, 'SENT')`;
   await pruneToEnd(sql);
   assertEquals(await readEvents(db), [sent]);
-  assertEquals((await db.sql`select from processed_events where event_id = ${sent ?? ""}`).count, 2);
+  assertEquals((await db.sql`select from processed_events where event_id = ${sent}`).count, 2);
   assertEquals((await db.sql`select from replay_events`).count, 3);
   await prune(sql, { ...all, before: new Date(before.getTime() + 1) });
   assertEquals(await readEvents(db), [], "its copy is old by now, too");
   assertEquals((await db.sql`select from replay_events`).count, 0);
 });
 
-Deno.test("prune() deletes what was published before a consumer was bound to it", async () => {
+Deno.test("prune() deletes what was published before a consumer was bound to it, and goes on behind what has to stay", async () => {
   await using db = await testSchema();
-  await insertEvent(db, old, { processedBy: ["a"] });
+  const at = (ms: number) => insertEvent(db, new Date(old.getTime() + ms), { processedBy: ["a"] });
+  await at(0);
   const since = new Date(old.getTime() + 1);
   await db.sql`insert into reconciliation_cursors values ('b', 'order.created', ${since}, ${since})`;
-  const owed = await insertEvent(db, since, { processedBy: ["a"] });
-  await prune(db.as("orderflow_retention"), all);
-  assertEquals(await readEvents(db), [owed]);
-});
-
-Deno.test("prune() goes on behind what has to stay", async () => {
-  await using db = await testSchema();
-  const kept = [];
-  for (let i = 0; i < 5; i++) {
-    kept.push(await insertEvent(db, new Date(old.getTime() + i), { processedBy: ["a"] }));
-  }
+  const owed: string[] = [];
+  for (let ms = 1; ms <= 5; ms++) owed.push(await at(ms));
   await insertEvent(db, new Date(old.getTime() + 10));
-  const sql = db.as("orderflow_retention");
-  await pruneToEnd(sql);
-  assertEquals(await readEvents(db), kept);
+  await pruneToEnd(db.as("orderflow_retention"));
+  assertEquals(await readEvents(db), owed);
 });
 
 Deno.test("prune() deletes old replays with their sets, a part at a time, and none that is running", async () => {
