@@ -68,10 +68,7 @@ Deno.test("a statement that follows at once on one whose connection was reset is
   await using pool = poolOf(proxy.url);
   await pool.sql`select 1`;
   const sleeper = pool.sql`select pg_sleep(5)`.catch(() => pool.sql`select 7 as n`);
-  await eventually("the first one to run", async () => {
-    const rows = await db.sql`select from pg_stat_activity where wait_event = 'PgSleep'`;
-    return rows.length > 0;
-  });
+  await sleeping(db.sql);
   proxy.reset();
   assertEquals([...await withTimeout(5000, sleeper) ?? []], [{ n: 7 }]);
   assertEquals([...await pool.sql`select 8 as n`], [{ n: 8 }]);
