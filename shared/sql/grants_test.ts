@@ -10,24 +10,20 @@ import { shareTestSchema, type TestSchema, testSchema } from "../../specs/suppor
 import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { type DomainEvent, EVENT_TYPES, type EventType } from "../events.ts";
 import { MODULES } from "../topology.ts";
-import { connect, type Sql } from "./connect.ts";
+import type { Sql } from "./connect.ts";
 import { markingProcessed, ownConsumer } from "./inbox.ts";
 import { DATABASE_ROLES, type DatabaseRole, migrate } from "./migrate.ts";
+import { poolOf } from "./testdata/probe.ts";
 import { type Statements, statementsOf } from "./testdata/role_statements.ts";
 
 shareTestSchema();
 
 const DENIED = "42501";
 
-interface Grant {
-  readonly role: DatabaseRole;
-  readonly table: string;
-  /** Null where the whole table is granted. */
-  readonly column: string | null;
-  readonly privilege: string;
-}
+/** `column` is null where the whole table is granted, and `role` is `-` where it is granted to all. */
+type Grant = { role: DatabaseRole; table: string; column: string | null; privilege: string };
 
-/** What is granted on tables and columns to anybody but their owner; `role` is `-` where it is granted to all. */
+/** What is granted on tables and columns to anybody but their owner. */
 async function readGrants({ sql }: TestSchema): Promise<Grant[]> {
   return await sql<Grant[]>`
     select acl.grantee::regrole::text as role, c.relname as table, null as column, privilege_type as privilege
@@ -141,18 +137,16 @@ Deno.test("a user of its own per process has its module's role alone, and cannot
   const url = new URL(db.url);
   url.username = user;
   url.password = "plain";
-  const sql = connect(url.href, { name: "test", role: "orderflow_payments", max: 1 });
-  try {
+  {
+    await using pool = poolOf(url.href, { role: "orderflow_payments" });
     await migrate(url.href, { roles: true }); // finds nothing to do
-    assertEquals(await firstRefusal(sql, statementsOf("orderflow_payments")), null);
+    assertEquals(await firstRefusal(pool.sql, statementsOf("orderflow_payments")), null);
     for (const role of DATABASE_ROLES.filter((role) => role !== "orderflow_payments")) {
-      await assertDenied(sql, `set role ${role}`, user);
+      await assertDenied(pool.sql, `set role ${role}`, user);
     }
-    await assertDenied(sql, "update orders set status = 'PAID'", user);
-  } finally {
-    await sql.end();
-    await db.sql.unsafe(`drop role ${user}`);
+    await assertDenied(pool.sql, "update orders set status = 'PAID'", user);
   }
+  await db.sql.unsafe(`drop role ${user}`);
 });
 
 Deno.test("each role can tell of its own module's facts alone: a payments worker cannot grant a seat", async () => {
@@ -186,8 +180,7 @@ Deno.test("no role can mark the inbox of another one's consumer", async () => {
   await mark(enrollments, "seats.v1");
   await mark(payments, "charges.v1");
   await assertRefused(() => mark(payments, "seats.v1"), "mark another one's inbox");
-  const taking =
-    "insert into consumer_owners (consumer, owner) values ('refunds.v1', 'orderflow_enrollments')";
+  const taking = "insert into consumer_owners (consumer, owner) values ('refunds', 'orderflow_enrollments')";
   await assertDenied(payments, taking, "take a name for another one");
   const seen = await payments`select consumer from processed_events`;
   assertEquals(seen.map(({ consumer }) => consumer), ["charges.v1"]);

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { v7 as uuidv7 } from "uuid";
 import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { connect, type Sql } from "./connect.ts";
+import type { Sql } from "./connect.ts";
 import {
   claimingEvents,
   createWakeUps,
@@ -12,6 +12,7 @@ import {
   RELAY_SETTINGS,
   timeOfId,
 } from "./outbox.ts";
+import { poolOf } from "./testdata/probe.ts";
 import { findEvent, hurryEvent } from "../ops/lists.ts";
 
 shareTestSchema();
@@ -68,42 +69,30 @@ Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 publishe
            case when n % 3 = 2 then now() + interval '1 hour' else '-infinity' end
     from generate_series(1, 20000) as n`;
   // Without statistics: they may have been taken while the outbox was empty, and must not matter.
-  const sql = connect(db.url, { name: "test", role: "orderflow_relay", max: 1, settings: RELAY_SETTINGS });
-  try {
-    const [row] = await sql`
-      explain (analyze, costs off, timing off, summary off, format json)
-      select id from outbox_events where published_at is null and next_attempt_at <= now()
-      order by next_attempt_at, id limit 100 for update skip locked`;
-    const plan = JSON.stringify(row);
-    assertStringIncludes(plan, '"Index Name":"outbox_events_unpublished"');
-    assertEquals(plan.includes('"Node Type":"Sort"'), false, plan);
-    assertStringIncludes(plan, '"Node Type":"Index Scan"');
-  } finally {
-    await sql.end();
-  }
+  await using relay = poolOf(db.url, { role: "orderflow_relay", settings: RELAY_SETTINGS });
+  const [row] = await relay.sql`
+    explain (analyze, costs off, timing off, summary off, format json) ${claimingEvents(relay.sql, 100)}`;
+  const plan = JSON.stringify(row);
+  assertStringIncludes(plan, '"Index Name":"outbox_events_unpublished"');
+  assertEquals(plan.includes('"Node Type":"Sort"'), false, plan);
+  assertStringIncludes(plan, '"Node Type":"Index Scan"');
 });
 
 Deno.test("claimingEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
   await using db = await testSchema();
-  const options = { name: "test", role: "orderflow_relay", settings: RELAY_SETTINGS } as const;
-  const relay = connect(db.url, { ...options, max: 1 });
-  const other = db.as("orderflow_ops");
-  try {
-    await other.begin("isolation level repeatable read", async (tx) => {
-      await tx`select from outbox_events`; // takes the snapshot
-      const old = await append(db.sql, 2000);
-      await markingPublished(relay, old);
-      const [next = ""] = await append(db.sql, 1);
-      for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
-        const before = await entriesRead(relay);
-        assertEquals((await claimingEvents(relay, 10, after)).map(({ id }) => id), [next]);
-        const read = await entriesRead(relay) - before;
-        assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
-      }
-    });
-  } finally {
-    await relay.end();
-  }
+  await using relay = poolOf(db.url, { role: "orderflow_relay", settings: RELAY_SETTINGS });
+  await db.as("orderflow_ops").begin("isolation level repeatable read", async (tx) => {
+    await tx`select from outbox_events`; // takes the snapshot
+    const old = await append(db.sql, 2000);
+    await markingPublished(relay.sql, old);
+    const [next = ""] = await append(db.sql, 1);
+    for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
+      const before = await entriesRead(relay.sql);
+      assertEquals((await claimingEvents(relay.sql, 10, after)).map(({ id }) => id), [next]);
+      const read = await entriesRead(relay.sql) - before;
+      assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
+    }
+  });
 });
 
 /** Entries of the claim's index that were read so far. */
