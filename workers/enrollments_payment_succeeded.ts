@@ -24,7 +24,7 @@ function decideSeat(courseId: string): SeatDecision {
 type NewEnrollment = SeatDecision & Readonly<Record<"id" | "orderId" | "courseId", string>>;
 
 /** Records seat decisions. An order that has one keeps it: the table's unique key is the second guard, behind the inbox. */
-export const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollments, now, where) =>
+const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollments, now, where) =>
   sql`
     insert into enrollments (id, order_id, course_id, status, reason, created_at, updated_at)
     select "id", "orderId", "courseId", "status", "reason", ${now}, ${now}

@@ -23,7 +23,7 @@ interface NewPayment extends PaymentRow {
 }
 
 /** Records charges. An order that has a payment keeps it: the table's unique key is the second guard, behind the inbox. */
-export const insertingPayments: WritingRows<NewPayment> = (sql, payments, now, where) =>
+const insertingPayments: WritingRows<NewPayment> = (sql, payments, now, where) =>
   sql`
     insert into payments (
       id, order_id, course_id, amount, status, attempt_count, provider_reference, failure_reason, created_at, updated_at

@@ -20,7 +20,7 @@ interface Refund {
 }
 
 /** Records refunds: a payment moves once. No payment may stand twice in `refunds`. */
-export const markingRefunded: WritingRows<Refund> = (sql, refunds, now, where) =>
+const markingRefunded: WritingRows<Refund> = (sql, refunds, now, where) =>
   sql`
     update payments
     set status = 'REFUND_SUCCEEDED', refund_reference = refund."refundReference",

@@ -40,7 +40,7 @@ export interface PaymentRow {
 }
 
 /** The payments of the orders `orderIds`, as many as there are. */
-export async function findPayments(sql: Queryable, orderIds: readonly string[]): Promise<PaymentRow[]> {
+async function findPayments(sql: Queryable, orderIds: readonly string[]): Promise<PaymentRow[]> {
   if (orderIds.length === 0) return [];
   return await sql<PaymentRow[]>`
     select id, order_id as "orderId", amount, status, provider_reference as "providerReference"
@@ -48,7 +48,7 @@ export async function findPayments(sql: Queryable, orderIds: readonly string[]):
 }
 
 /** What is to be done about an event: the provider is asked, or nothing is left to ask. */
-export type Step<Answer, Row> = Ask<Answer, Row> | Extract<Outcome, { kind: "duplicate" | "rejected" }>;
+type Step<Answer, Row> = Ask<Answer, Row> | Extract<Outcome, { kind: "duplicate" | "rejected" }>;
 
 interface Ask<Answer, Row> {
   readonly kind: "ask";

@@ -9,18 +9,20 @@ import {
   newHeartbeat,
   newLetter,
   newRetry,
-  ORDER,
   orderCreated,
+  paymentSucceeded,
+  received,
 } from "../../../specs/support/test_events.ts";
 import { testInbox } from "../../../specs/support/test_schema.ts";
-import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
-import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
-import { findPayments } from "../../../workers/payments/ask_provider.ts";
-import { insertingPayments } from "../../../workers/payments_order_created.ts";
-import { markingRefunded } from "../../../workers/payments_refund_requested.ts";
+import { enroll } from "../../../workers/enrollments_payment_succeeded.ts";
+import { notify } from "../../../workers/notifications_final_events.ts";
+import { moveEach } from "../../../workers/orders/move_orders.ts";
+import { createFakeProvider } from "../../../workers/payments/provider.ts";
+import { charge } from "../../../workers/payments_order_created.ts";
+import { refund } from "../../../workers/payments_refund_requested.ts";
 import { prune } from "../../../workers/relay/retention.ts";
 import { bindingsOf } from "../../broker/connection.ts";
-import { makeEvent, tell } from "../../events.ts";
+import { tell } from "../../events.ts";
 import { runAudit } from "../../ops/audit.ts";
 import * as letters from "../../ops/dead_letters.ts";
 import * as faults from "../../ops/faults.ts";
@@ -57,19 +59,6 @@ const FAULT = {
 } as const;
 const TOPOLOGY = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 const BINDINGS = bindingsOf(TOPOLOGY);
-const CAUSE = { correlationId: "c", traceparent: null };
-
-const told = () => makeEvent("order.created", { ...ORDER, orderId: uuidv7() }, CAUSE, NOW);
-const newOrder = () => ({ ...ORDER, id: uuidv7(), correlationId: "c", createdAt: NOW });
-
-/** `once` with a row that is written, and what is told of it: an event of `type`, whatever its data. */
-function record<Row extends object>(type: string, writing: WritingRows<Row & { id: string }>, row: Row) {
-  return (sql: Sql) => {
-    const cause = orderCreated();
-    const tells = { ...tell("order.created", cause.event.data), type };
-    return once(testInbox(sql, "a"), [{ cause, row: { id: uuidv7(), ...row }, tells }], writing, NOW);
-  };
-}
 
 /** What every process but retention's runs. */
 const PROCESS: Statements = [
@@ -98,46 +87,37 @@ const CONSUMER: Statements = [
 
 const ORDERS: Statements = [
   ...CONSUMER,
-  (sql) => orders.insertingOrders(sql, [newOrder()]),
-  (sql) => orders.readStatuses(sql, [NIL]),
-  (sql) => {
-    const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
-    const settled = [{ eventId: uuidv7(), orderId: NIL }];
-    return orders.moveOrders(testInbox(sql, "a"), { changes, settled, outgoing: [told()] }, NOW);
-  },
-  (sql) => {
+  async (sql) => {
+    const { event, traceparent } = orderCreated();
+    const { orderId: id, ...data } = event.data;
+    const order = { ...data, id, correlationId: "c", createdAt: NOW };
     const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
-    return orders.insertOrders(sql, [{ order: newOrder(), created: told(), key }], outbox.createWakeUps());
+    const created = { event, aggregateId: id, traceparent };
+    await orders.insertOrders(sql, [{ order, created, key }], outbox.createWakeUps());
+    const handle = moveEach({ sql, inbox: testInbox(sql, "a"), registry: null });
+    for (const event of [paymentSucceeded(id), paymentSucceeded(id)]) await handle([event]); // a move, and a repeat
   },
   (sql) => orders.findUsedKeys(sql, ["k"]),
 ];
 
-const { courseId, amount } = ORDER;
-
-const PAYMENTS: Statements = [
-  ...CONSUMER,
-  (sql) => {
-    const answer = {
-      status: "SUCCEEDED",
-      attemptCount: 1,
-      providerReference: "p",
-      failureReason: null,
-    } as const;
-    const payment = { orderId: uuidv7(), courseId, amount, ...answer };
-    return record("payment.succeeded", insertingPayments, payment)(sql);
-  },
-  (sql) => findPayments(sql, [NIL]),
-  record("refund.succeeded", markingRefunded, { refundReference: "r" }),
-];
-
-const ENROLLMENTS: Statements = [...CONSUMER, (sql) => {
-  const enrollment = { orderId: uuidv7(), courseId, status: "GRANTED", reason: null } as const;
-  return record("enrollment.granted", insertingEnrollments, enrollment)(sql);
+const PAYMENTS: Statements = [...CONSUMER, async (sql) => {
+  const { signal: stop } = new AbortController();
+  const provider = createFakeProvider({ latencyMs: 0 });
+  const deps = { sql, inbox: testInbox(sql, "a"), provider, concurrency: 1, timeoutMs: 1000, stop };
+  const order = orderCreated();
+  await charge(deps)([{ ...order, mayBeRepeat: true }]);
+  const { orderId } = order.event.data;
+  await refund(deps)([received("refund.requested", { orderId, reason: "r" })]);
 }];
 
+const ENROLLMENTS: Statements = [
+  ...CONSUMER,
+  (sql) => enroll({ inbox: testInbox(sql, "a") })([paymentSucceeded()]),
+];
+
 const NOTIFICATIONS: Statements = [...CONSUMER, (sql) => {
-  const notification = { orderId: uuidv7(), type: "ORDER_COMPLETED" } as const;
-  return record("notification.sent", insertingNotifications, notification)(sql);
+  const { orderId, paymentId } = paymentSucceeded().event.data;
+  return notify({ inbox: testInbox(sql, "a") })([received("refund.succeeded", { orderId, paymentId })]);
 }];
 
 /** What the relay runs, and ops: letters and sets that are sent again. */
@@ -221,7 +201,11 @@ const OPS: Statements = [
 function ownTable(module: string): Statements {
   const writing: WritingRows<{ id: string }> = (sql) =>
     sql`insert into ${sql(module)} select * from ${sql(module)} where false returning id`;
-  return [...CONSUMER, record("any", writing, {})];
+  return [...CONSUMER, (sql) => {
+    const cause = orderCreated();
+    const tells = tell("order.created", cause.event.data);
+    return once(testInbox(sql, "a"), [{ cause, row: { id: uuidv7() }, tells }], writing, NOW);
+  }];
 }
 
 const RETENTION: Statements = [
