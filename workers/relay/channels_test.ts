@@ -32,7 +32,7 @@ async function stage(around = (publisher: Publisher) => publisher) {
   };
 }
 
-Deno.test("createChannels() opens three on a connection, and rests while the broker takes nothing", async () => {
+Deno.test("createChannels() opens three on a connection, rests while the broker takes nothing, and gives up the connection with any of them", async () => {
   await using on = await stage();
   const { channels, model, topology } = on;
   assertEquals(channels.open(), null);
@@ -49,6 +49,11 @@ Deno.test("createChannels() opens three on a connection, and rests while the bro
   assertEquals([channels.open(), on.opens()], [null, 1]);
   model.emit("unblocked");
   assertEquals([channels.open(), on.opens()], [open, 2]);
+  const closed = new Promise((resolve) => model.once("close", resolve));
+  await (await model.createChannel()).deleteQueue(queue);
+  await assertRejects(open.retries.readQueues, Error, "NOT_FOUND");
+  await closed;
+  await eventually("the channels to be gone", () => channels.open() === null);
 });
 
 Deno.test("createChannels() gives up a connection on which the broker leaves anything unanswered, whatever the channel", async () => {
@@ -66,18 +71,4 @@ Deno.test("createChannels() gives up a connection on which the broker leaves any
     await [open.events, open.retries.publisher, open.replays][which]?.publish([message], toQueue("q"), 5000);
     await eventually("the channels to be gone", () => on.channels.open() === null);
   }
-});
-
-Deno.test("createChannels() gives up the connection with any of its channels", async () => {
-  await using on = await stage();
-  const { channels, model, topology } = on;
-  await channels.setup(model);
-  const closed = new Promise((resolve) => model.once("close", resolve));
-  const admin = await model.createChannel();
-  await admin.deleteQueue(topology.queues.paymentsOrderCreated.name);
-  const open = channels.open();
-  assert(open);
-  await assertRejects(open.retries.readQueues, Error, "NOT_FOUND");
-  await closed;
-  await eventually("the channels to be gone", () => channels.open() === null);
 });
