@@ -59,27 +59,19 @@ Deno.test("charge() charges a batch: one payment and one event each, declined ca
   const events = [orderCreated(), orderCreated(RESERVED_COURSES.paymentFailure), orderCreated()];
   assertEquals(kindsOf(await handlerOn(db)(events)), ["done", "done", "done"]);
   const payments = await db.sql`
-    select order_id, status, amount, attempt_count, provider_reference is not null as charged, failure_reason
-    from payments order by id`;
-  assertEquals(
-    payments.map((row) => ({ ...row })),
-    events.map(({ event }, i) => ({
-      order_id: event.data.orderId,
-      status: i === 1 ? "FAILED" : "SUCCEEDED",
-      amount: "49.90",
-      attempt_count: 1,
-      charged: i !== 1,
-      failure_reason: i === 1 ? "card declined" : null,
-    })),
-  );
+    select order_id, status, amount, attempt_count, provider_reference is not null, failure_reason
+    from payments order by id`.values();
+  const ids = events.map(({ event }) => event.data.orderId);
+  assertEquals([...payments], [
+    [ids[0], "SUCCEEDED", "49.90", 1, true, null],
+    [ids[1], "FAILED", "49.90", 1, false, "card declined"],
+    [ids[2], "SUCCEEDED", "49.90", 1, true, null],
+  ]);
   assertEquals(await countEvents(db.sql), { "payment.failed": 1, "payment.succeeded": 2 });
-  const [traced] = await db.sql`
-    select correlation_id, traceparent, payload -> 'correlationId' as inside from outbox_events limit 1`;
-  assertEquals({ ...traced }, {
-    correlation_id: "test-correlation",
-    traceparent: "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01",
-    inside: "test-correlation",
-  });
+  const told = await db.sql`
+    select distinct correlation_id, payload ->> 'correlationId', traceparent from outbox_events`.values();
+  const { event: { correlationId }, traceparent } = orderCreated();
+  assertEquals([...told], [[correlationId, correlationId, traceparent]]);
 });
 
 Deno.test("charge() charges once, however often and from however many copies an event comes, even when the inbox has forgotten", async () => {

@@ -30,11 +30,8 @@ Deno.test("refund() refunds a charge once, whatever is repeated", async () => {
   // The same, and other events that ask for the same: the payment's own status is the second guard.
   const repeats = [...requests, ...orders.map(refundOf)];
   assertEquals((await handle(repeats)).map(({ kind }) => kind), repeats.map(() => "duplicate"));
-  const payments = await db.sql`select status, refund_reference is not null as refunded from payments`;
-  assertEquals(payments.map((row) => ({ ...row })), [
-    { status: "REFUND_SUCCEEDED", refunded: true },
-    { status: "REFUND_SUCCEEDED", refunded: true },
-  ]);
+  const payments = await db.sql`select distinct status, refund_reference is not null from payments`.values();
+  assertEquals([...payments], [["REFUND_SUCCEEDED", true]]);
   assertEquals((await countEvents(db.sql))["refund.succeeded"], 2);
 });
 

@@ -81,14 +81,8 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   await using it = await stage();
   const { event, traceparent } = orderCreated();
   await it.append({ event, traceparent });
-  assertEquals(await it.batch(10), {
-    claimed: 1,
-    lastId: event.eventId,
-    published: 1,
-    refused: [],
-    unanswered: 0,
-    offence: null,
-  });
+  const { lastId, published, refused } = await it.batch(10);
+  assertEquals([lastId, published, refused], [event.eventId, 1, []]);
   assertEquals(await unpublished(it.db), 0);
   const queue = it.broker.topology.queues.paymentsOrderCreated.name;
   const message = await eventually("the message", () => it.wired.channel.get(queue, { noAck: true }));
@@ -118,11 +112,9 @@ Deno.test("relayBatch() sets an unroutable event aside with its reason; the othe
   await it.append(unroutable, routable, received("notification.sent", notice));
   const batch = await it.batch(10);
   assertEquals([batch.claimed, batch.published, batch.refused.length], [3, 2, 1]);
-  const rows = await it.db
-    .sql`select id, retry_count, last_error from outbox_events where published_at is null`;
-  assertEquals(rows.map((row) => ({ ...row })), [
-    { id: unroutable.event.eventId, retry_count: 1, last_error: "returned by the broker: NO_ROUTE" },
-  ]);
+  const rows = await it.db.sql`
+    select id, retry_count, last_error from outbox_events where published_at is null`.values();
+  assertEquals([...rows], [[unroutable.event.eventId, 1, "returned by the broker: NO_ROUTE"]]);
 });
 
 Deno.test("relayBatch() spends no row when the connection goes away under it, and loses none", async () => {
