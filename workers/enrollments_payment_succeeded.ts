@@ -39,18 +39,12 @@ const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollments, now,
 export const enroll = recordEach(
   insertingEnrollments,
   ({ data: { orderId, courseId } }: DomainEvent<"payment.succeeded">) => {
-    const row = { id: uuidv7(), orderId, courseId, ...decideSeat(courseId) };
-    return row.reason === null
-      ? {
-        row,
-        tells: tell("enrollment.granted", { orderId, enrollmentId: row.id, courseId }),
-        note: "seat granted",
-      }
-      : {
-        row,
-        tells: tell("enrollment.failed", { orderId, courseId, reason: row.reason }),
-        note: row.reason,
-      };
+    const seat = decideSeat(courseId);
+    const row = { id: uuidv7(), orderId, courseId, ...seat };
+    const tells = seat.status === "GRANTED"
+      ? tell("enrollment.granted", { orderId, enrollmentId: row.id, courseId })
+      : tell("enrollment.failed", { orderId, courseId, reason: seat.reason });
+    return { row, tells, note: seat.reason ?? "seat granted" };
   },
 );
 
