@@ -60,7 +60,8 @@ function decidePayment(
 }
 
 /**
- * Makes the handler: it asks the provider for a charge per order, and records the answers.
+ * Makes the handler. It asks the provider first, with no transaction open, then records the answers in one statement.
+ * Killed in between, it asks again with the same idempotency key and gets the same charge.
  *
  * A provider forgets its keys some day, and so does the inbox; the table never does. So of whatever may be a repeat the
  * payment is looked up first, and an order that has one never reaches the provider again. What is fresh is not looked

@@ -61,11 +61,11 @@ interface Ask<Answer, Row> {
 
 /**
  * Makes the handler of a consumer that asks the provider. `next` decides, from what the table says of the order's payment,
- * what is to be done about each event; `writing` makes the statement that records what came of it. Killed between the two,
- * it asks again with the same key and gets the same answer.
+ * what is to be done about each event; `writing` makes the statement that records what came of it. `isLookedUp` says of
+ * which events the payment is read: by default of all.
  *
  * All of a batch is asked at once. An event whose answer takes longer is looked at again, and holds up no other. A second
- * event about one key in a batch is a repeat. `isLookedUp` says of which events the payment is read: by default of all.
+ * event about one key in a batch is a repeat.
  */
 export function askProvider<E extends DomainEvent, Answer, Row extends { readonly id: string }>(
   { sql, inbox, ...options }: Omit<PaymentDeps, "provider">,
