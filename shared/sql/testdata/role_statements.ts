@@ -60,14 +60,21 @@ const FAULT = {
 const TOPOLOGY = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 const BINDINGS = bindingsOf(TOPOLOGY);
 
+/** Functions that take the same argument. */
+function eachOn<A>(
+  argument: A,
+  ...run: readonly ((sql: Sql, argument: A) => PromiseLike<unknown>)[]
+): Statements {
+  return run.map((one) => (sql) => one(sql, argument));
+}
+
 /** What every process but retention's runs. */
 const PROCESS: Statements = [
   (sql) => sql`select name from schema_migrations`, // as migrate() does
-  (sql) => faults.listArmedFaults(sql),
+  faults.listArmedFaults,
+  ...eachOn("a", holds.takeStep, holds.returnStep),
   (sql) => faults.takeFault(sql, "provider.slow", { consumers: ["a"], correlationIds: ["c"] }),
   (sql) => holds.readHeld(sql, ["a"]),
-  (sql) => holds.takeStep(sql, "a"),
-  (sql) => holds.returnStep(sql, "a"),
   (sql) => beat(sql, newHeartbeat()),
   (sql) => forgetHeartbeat(sql, NIL),
 ];
@@ -131,69 +138,50 @@ const SENDING: Statements = [
 const RELAY: Statements = [
   ...PROCESS,
   ...SENDING,
+  ...[lost.countLost, aside.readNextDue, replays.nextReplayDueInMs, replays.claimDueReplay],
   (sql) => outbox.claimingEvents(sql, 1),
   (sql) => outbox.readEventsForPublishing(sql, [NIL]),
   (sql) => outbox.markingPublished(sql, [NIL]),
   (sql) => outbox.markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
   (sql) => lost.insertCursors(sql, BINDINGS, 0),
   (sql) => lost.sweepSendings(sql, BINDINGS, "infinity", 1),
-  (sql) => lost.countLost(sql),
   (sql) => lost.forgetFound(sql, "a"),
   (sql) => lost.findUnsent(sql, "a", "infinity"),
   (sql) => lost.markSentAgain(sql, "a", [NIL], NOW),
   (sql) => aside.claimDueRetries(sql, 1),
   (sql) => aside.markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
   (sql) => aside.postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
-  (sql) => aside.readNextDue(sql),
-  (sql) => replays.nextReplayDueInMs(sql),
-  (sql) => replays.claimDueReplay(sql),
   (sql) => holds.findHeldConsumers(sql, ["a"], 1),
 ];
 
 const OPS: Statements = [
   ...SENDING,
+  ...[lists.countUnpublished, aside.countWaitingRetries, letters.countOpenDeadLetters],
+  ...[faults.listArmedFaults, holds.listHolds, listHeartbeats],
+  ...eachOn(NIL, orders.findOrder, lists.findEvent, lists.hurryEvent, letters.findDeadLetter),
+  ...eachOn(NIL, replays.takeUpLetters, replays.readOutcome, replays.findReplay, faults.disarmFault),
+  ...eachOn(LIMIT, orders.listOrders, lists.searchOrders, lists.listEvents, lists.listProcessed),
+  ...eachOn(LIMIT, letters.listDeadLetters, replays.listReplays, listOperations),
+  ...eachOn("a", holds.grantStep, holds.resumePart),
   (sql) => sql`select name from schema_migrations`,
-  (sql) => orders.findOrder(sql, NIL),
-  (sql) => orders.listOrders(sql, LIMIT),
-  (sql) => lists.searchOrders(sql, LIMIT),
   (sql) => lists.readLatencies(sql, 1),
   (sql) => lists.listMessages(sql, { bindings: [] }, LIMIT),
   (sql) => lists.countMessages(sql, { bindings: [] }),
-  (sql) => lists.listEvents(sql, LIMIT),
-  (sql) => lists.findEvent(sql, NIL),
-  (sql) => lists.countUnpublished(sql),
-  (sql) => lists.hurryEvent(sql, NIL),
-  (sql) => lists.listProcessed(sql, LIMIT),
   (sql) => readFacts(sql, [NIL]),
   (sql) => readOpenCopies(sql, NIL, BINDINGS),
-  (sql) => aside.countWaitingRetries(sql),
-  (sql) => letters.listDeadLetters(sql, LIMIT),
-  (sql) => letters.findDeadLetter(sql, NIL),
-  (sql) => letters.countOpenDeadLetters(sql),
   (sql) => letters.keepEdit(sql, NIL, "{}"),
   (sql) => letters.groupLetters(sql, {}),
   (sql) => replays.prepareLetters(sql, {}),
-  (sql) => replays.takeUpLetters(sql, NIL),
   (sql) => replays.discardSet(sql, NIL, "r"),
-  (sql) => replays.readOutcome(sql, NIL),
   (sql) => replays.prepareReplay(sql, { filter: { orderId: NIL }, bindings: BINDINGS, horizon: NOW }),
   (sql) => replays.republishEvent(sql, NIL, BINDINGS),
-  (sql) => replays.listReplays(sql, LIMIT),
-  (sql) => replays.findReplay(sql, NIL),
   (sql) => replays.listReplayEvents(sql, NIL, { ...LIMIT, after: 0 }),
   (sql) => replays.startReplay(sql, NIL, 1),
   (sql) => replays.cancelReplay(sql, NIL, "r"),
-  (sql) => faults.listArmedFaults(sql),
   (sql) => faults.armFaults(sql, [FAULT], NOW),
-  (sql) => faults.disarmFault(sql, NIL),
   (sql) => faults.replaceFaults(sql, [FAULT], NOW),
-  (sql) => listOperations(sql, LIMIT),
   (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
-  (sql) => holds.listHolds(sql),
   (sql) => holds.holdPart(sql, { part: "a", forSeconds: 1, because: null }),
-  (sql) => holds.grantStep(sql, "a"),
-  (sql) => holds.resumePart(sql, "a"),
-  (sql) => listHeartbeats(sql),
   (sql) => runAudit(sql, TOPOLOGY, { graceSeconds: 0 }),
 ];
 
