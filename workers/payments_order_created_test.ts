@@ -88,8 +88,10 @@ Deno.test("charge() charges once, however often and from however many copies an 
   // A letter that is redriven, a copy that has lain in a queue, and another event about the same order.
   await assertRepeated(repeats.map(redelivered));
   assertEquals(provider.asked, [], "whoever has a payment never reaches the provider again");
+  assertEquals((await db.sql`select from processed_events`).count, 40, "a repeat is known from then on");
   await db.sql`delete from processed_events`;
   await assertRepeated(repeats); // although nothing says that they may be repeats
+  assertEquals(provider.asked.length, 20, "what is fresh is not looked up");
   const order = orderCreated();
   assertEquals(kindsOf(await handlerOn(db, provider)([order, twinOf(order)])), ["done", "duplicate"]);
   assertEquals(provider.asked.filter((key) => key === order.event.data.orderId).length, 1);
