@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { amountSchema, EVENT_TYPES, eventJsonSchemas, makeEvent, parseEvent } from "./events.ts";
+import { amountSchema, makeEvent, parseEvent } from "./events.ts";
 
 Deno.test("amountSchema takes positive decimals that fit numeric(12,2), with two places, and nothing else", () => {
   for (const [given, kept] of Object.entries({ "49.9": "49.90", "1": "1.00", "0.01": "0.01" })) {
@@ -38,53 +38,31 @@ Deno.test("parseEvent() reads back what makeEvent() made, without the fields tha
   }
 });
 
-Deno.test("parseEvent() tells why a body is no event", () => {
-  const cases: [unknown, string, string][] = [
-    ["{", "not JSON", "JSON"],
-    [JSON.stringify({ ...created, version: 2 }), "unknown version", "version 2"],
-    [JSON.stringify({ ...created, type: "order.lost" }), "unknown type", "order.lost"],
-    [
-      JSON.stringify({ ...created, data: { ...created.data, amount: "-1" } }),
-      "invalid payload",
-      "data.amount",
-    ],
-    [JSON.stringify({ ...created, eventId: "x" }), "invalid payload", "eventId"],
-    ["null", "invalid payload", "body"],
-    ["[]", "invalid payload", "body"],
+Deno.test("parseEvent() tells why a body is no event, and what it could read of it", () => {
+  const about = { eventId: created.eventId, type: "order.created", aggregateId: id, correlationId: "c-1" };
+  const anonymous = { ...about, correlationId: null };
+  const nothing = { eventId: null, type: null, aggregateId: null, correlationId: null };
+  const spoilt = (more: object) => JSON.stringify({ ...created, ...more });
+  const cases: [body: string, reason: string, detail: string, about: object][] = [
+    ["{", "not JSON", "JSON", nothing],
+    [spoilt({ version: 2, correlationId: 7 }), "unknown version", "version 2", anonymous],
+    [spoilt({ type: "order.lost" }), "unknown type", "order.lost", { ...about, type: "order.lost" }],
+    [spoilt({ data: { ...created.data, amount: "-1" } }), "invalid payload", "data.amount", about],
+    [spoilt({ eventId: "x" }), "invalid payload", "eventId", { ...about, eventId: null }],
+    ["null", "invalid payload", "body", nothing],
+    ["[]", "invalid payload", "body", nothing],
   ];
-  for (const [body, reason, detail] of cases) {
-    const parsed = read(String(body));
+  for (const [body, reason, detail, about] of cases) {
+    const parsed = read(body);
     assert(!parsed.ok);
-    assertEquals(parsed.reason, reason);
+    assertEquals([parsed.reason, parsed.about], [reason, about]);
     assertStringIncludes(parsed.detail, detail);
   }
-});
-
-Deno.test("parseEvent() still says what it could read of an event that is not valid", () => {
-  const parsed = read(JSON.stringify({ ...created, version: 2, correlationId: 7 }));
-  assert(!parsed.ok);
-  assertEquals(parsed.about, {
-    eventId: created.eventId,
-    type: "order.created",
-    aggregateId: id,
-    correlationId: null,
-  });
-  const garbage = parseEvent(new Uint8Array([0xff]));
-  assert(!garbage.ok);
-  assertEquals(garbage.about, { eventId: null, type: null, aggregateId: null, correlationId: null });
+  const parsed = parseEvent(new Uint8Array([0xff]));
+  assertEquals(parsed, { ok: false, reason: "not JSON", detail: "the body is not UTF-8", about: nothing });
 });
 
 Deno.test("parseEvent() never throws, whatever the body", () => {
-  fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.json()), (body) => assertEquals(read(body).ok, false)),
-  );
-  fc.assert(fc.property(fc.object(), (data) => {
-    read(JSON.stringify({ ...created, data }));
-  }));
-});
-
-Deno.test("eventJsonSchemas() has a schema for every type, with its data", () => {
-  const schemas = eventJsonSchemas();
-  assertEquals(Object.keys(schemas), [...EVENT_TYPES]);
-  assertStringIncludes(JSON.stringify(schemas["payment.succeeded"]), "paymentId");
+  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (body) => assertEquals(read(body).ok, false)));
+  fc.assert(fc.property(fc.object(), (data) => void read(JSON.stringify({ ...created, data }))));
 });

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "amqplib";
+import { readQueueDepths } from "../shared/broker/connection.ts";
 import { tickRelay } from "../shared/sql/outbox.ts";
 import { CONSUMERS } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
@@ -39,11 +40,8 @@ Deno.test("1,000 orders end with one charge, one seat and one notification each 
   const before = await fingerprint(sql);
   await sql`update outbox_events set published_at = null`;
   await tickRelay(sql);
-  await eventually(
-    "every event to be published again",
-    async () => await countUnpublished(sql) === 0,
-    60_000,
-  );
+  const allPublished = async () => await countUnpublished(sql) === 0;
+  await eventually("every event to be published again", allPublished, 60_000);
   await eventually("every repeat to leave its trace in the inbox", async () => {
     const [row] = await sql`select count(*)::int as rows, min(duplicates) as least from processed_events`;
     return row?.rows > 0 && row?.least >= 1;
@@ -105,17 +103,16 @@ Deno.test("orders all end right although every worker is killed in the middle of
 
 /** Stops the consumers, each of which finishes what it has in hand and gives back the rest; then nothing may be left. */
 async function nothingLeft(stack: TestStack): Promise<void> {
-  const connection = await connect(stack.broker.url);
+  const { broker: { url, topology } } = stack;
+  const connection = await connect(url);
   const channel = await connection.createChannel();
-  const names = Object.values(stack.broker.topology.queues).map(({ name }) => name);
-  const queues = () => Promise.all(names.map((name) => channel.checkQueue(name)));
   const codes = await Promise.all(CONSUMERS.map(async ({ name }) => `${name} ${await stack.stop(name)}`));
   assertEquals(codes.filter((code) => !code.endsWith(" 0")), [], "processes that did not stop cleanly");
   // The broker may count a consumer for a moment longer, and its messages come back only then.
   await eventually("nobody to be subscribed", async () => {
-    return (await queues()).every(({ consumerCount }) => consumerCount === 0);
+    return (await readQueueDepths(channel, topology)).every(({ consumers }) => consumers === 0);
   });
-  const left = (await queues()).filter(({ messageCount }) => messageCount > 0);
+  const left = (await readQueueDepths(channel, topology)).filter(({ messages }) => messages > 0);
   assertEquals(left, [], "messages that nobody consumes");
   await connection.close();
 }

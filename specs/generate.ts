@@ -36,19 +36,15 @@ export function outdated(): { readonly path: string; readonly text: string }[] {
 function migrationList(): string {
   const names = [...Deno.readDirSync(new URL("shared/sql/migrations", root))].map(({ name }) => name)
     .filter((name) => /^\d/.test(name)).toSorted();
-  const variable = (name: string) => `m${name.slice(0, 3)}`;
+  const exported = (name: string) =>
+    `export { default as "${name.replace(".sql", "")}" } from "./migrations/${name}" with { type: "text" };`;
   return [
     "/**",
-    " * The migrations in their order, written by `deno task generate`.",
+    " * The text of each migration under its name, written by `deno task generate`.",
     " *",
     " * @module",
     " */",
-    ...names.map((name) => `import ${variable(name)} from "./migrations/${name}" with { type: "text" };`),
-    "",
-    "/** Each one's name and text. */",
-    "export const MIGRATIONS = [",
-    ...names.map((name) => `  { name: "${name.replace(".sql", "")}", text: ${variable(name)} },`),
-    "] as const;",
+    ...names.map(exported),
     "",
   ].join("\n");
 }

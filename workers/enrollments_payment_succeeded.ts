@@ -11,12 +11,12 @@ import { rowset } from "../shared/sql/connect.ts";
 import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, recordEach } from "./consumer.ts";
 
-export type SeatDecision =
+type SeatDecision =
   | { readonly status: "GRANTED"; readonly reason: null }
   | { readonly status: "FAILED"; readonly reason: string };
 
 /** Decides whether `courseId` has a seat. Courses are without limit but for the one that is reserved as full. */
-export function decideSeat(courseId: string): SeatDecision {
+function decideSeat(courseId: string): SeatDecision {
   if (courseId === RESERVED_COURSES.enrollmentFailure) return { status: "FAILED", reason: "no seat left" };
   return { status: "GRANTED", reason: null };
 }
@@ -24,7 +24,7 @@ export function decideSeat(courseId: string): SeatDecision {
 type NewEnrollment = SeatDecision & Readonly<Record<"id" | "orderId" | "courseId", string>>;
 
 /** Records seat decisions. An order that has one keeps it: the table's unique key is the second guard, behind the inbox. */
-export const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollments, now, where) =>
+const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollments, now, where) =>
   sql`
     insert into enrollments (id, order_id, course_id, status, reason, created_at, updated_at)
     select "id", "orderId", "courseId", "status", "reason", ${now}, ${now}
@@ -39,18 +39,12 @@ export const insertingEnrollments: WritingRows<NewEnrollment> = (sql, enrollment
 export const enroll = recordEach(
   insertingEnrollments,
   ({ data: { orderId, courseId } }: DomainEvent<"payment.succeeded">) => {
-    const row = { id: uuidv7(), orderId, courseId, ...decideSeat(courseId) };
-    return row.reason === null
-      ? {
-        row,
-        tells: tell("enrollment.granted", { orderId, enrollmentId: row.id, courseId }),
-        note: "seat granted",
-      }
-      : {
-        row,
-        tells: tell("enrollment.failed", { orderId, courseId, reason: row.reason }),
-        note: row.reason,
-      };
+    const seat = decideSeat(courseId);
+    const row = { id: uuidv7(), orderId, courseId, ...seat };
+    const tells = seat.status === "GRANTED"
+      ? tell("enrollment.granted", { orderId, enrollmentId: row.id, courseId })
+      : tell("enrollment.failed", { orderId, courseId, reason: seat.reason });
+    return { row, tells, note: seat.reason ?? "seat granted" };
   },
 );
 

@@ -1,13 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { countEvents, received } from "../specs/support/test_events.ts";
-import { shareTestSchema, testInbox, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { shareTestSchema, testInbox, testSchema } from "../specs/support/test_schema.ts";
 import { notify } from "./notifications_final_events.ts";
 
 shareTestSchema();
-
-function handlerOn(db: TestSchema) {
-  return notify({ inbox: testInbox(db.as("orderflow_notifications"), "notifications") });
-}
 
 const id = "00000000-0000-0000-0000-0000000000a";
 
@@ -18,16 +14,17 @@ Deno.test("notify() records one notification per outcome, whatever is repeated",
     received("payment.failed", { orderId: `${id}2`, paymentId: `${id}2`, reason: "card declined" }),
     received("refund.succeeded", { orderId: `${id}3`, paymentId: `${id}3` }),
   ];
-  const outcomes = await handlerOn(db)(events);
-  assertEquals(outcomes.map(({ kind }) => kind), ["done", "done", "done"]);
-  await Promise.all([handlerOn(db)(events), handlerOn(db)(events)]);
+  const handle = () =>
+    notify({ inbox: testInbox(db.as("orderflow_notifications"), "notifications") })(events);
+  assertEquals((await handle()).map(({ kind }) => kind), ["done", "done", "done"]);
+  await Promise.all([handle(), handle()]);
   await db.sql`delete from processed_events`;
-  await handlerOn(db)(events);
-  const rows = await db.sql`select order_id, type from notifications order by order_id`;
-  assertEquals(rows.map((row) => ({ ...row })), [
-    { order_id: `${id}1`, type: "ORDER_COMPLETED" },
-    { order_id: `${id}2`, type: "PAYMENT_FAILED" },
-    { order_id: `${id}3`, type: "ORDER_REFUNDED" },
+  await handle();
+  const rows = await db.sql`select order_id, type from notifications order by order_id`.values();
+  assertEquals([...rows], [
+    [`${id}1`, "ORDER_COMPLETED"],
+    [`${id}2`, "PAYMENT_FAILED"],
+    [`${id}3`, "ORDER_REFUNDED"],
   ]);
   assertEquals(await countEvents(db.sql), { "notification.sent": 3 });
 });

@@ -89,7 +89,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   const relay = startRelay({
     sql,
     openSession: () => openSession(DATABASE_URL, { ...session, settings: RELAY_SETTINGS }),
-    publisher: () => channels.events,
+    publisher: () => channels.open()?.events ?? null,
     route: exchange,
     batchSize: config.OUTBOX_PUBLISHER_BATCH_SIZE,
     pollIntervalMs,
@@ -99,7 +99,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     log,
   }, stop);
   wakeRelay = () => relay.wake(false);
-  const retries = () => channels.retries?.publisher ?? null;
+  const retries = () => channels.open()?.retries.publisher ?? null;
   const retrying = keepRetrying(
     { sql, publisher: retries, pollIntervalMs, onSent: observer.onRetriesSent, log },
     stop,
@@ -108,12 +108,12 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
     sql,
     bindings,
     afterMs: config.OUTBOX_RECONCILE_AFTER_MS,
-    wire: () => channels.retries,
+    wire: () => channels.open()?.retries ?? null,
     intervalMs: config.OUTBOX_RECONCILE_INTERVAL_MS,
     onResent: observer.onResent,
     log,
   }, stop);
-  const publisher = () => channels.replays;
+  const publisher = () => channels.open()?.replays ?? null;
   const replaying = keepReplaying({ sql, publisher, exchange, retentionDays: RETENTION_DAYS, log }, stop);
   const pruned = keepPruning({ sql: retentionSql, days: RETENTION_DAYS, bindings, log }, stop);
   const beating = keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop);

@@ -4,25 +4,46 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import type { HandleBatch, Outcome } from "../shared/broker/settle.ts";
+import type { HandleBatch } from "../shared/broker/settle.ts";
 import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";
-import { once } from "../shared/sql/inbox.ts";
-import { findPayments, insertingPayments, type NewPayment } from "../shared/sql/payments.ts";
 import { runProcess } from "../shared/process/run.ts";
+import { rowset } from "../shared/sql/connect.ts";
+import type { WritingRows } from "../shared/sql/inbox.ts";
 import { consumerScript, type Decision } from "./consumer.ts";
-import { paymentDeps } from "./payments/deps.ts";
-import {
-  type ChargeResult,
-  createPendingCalls,
-  type PaymentDeps,
-  PROVIDER_VARIABLES,
-} from "./payments/provider.ts";
+import { askProvider, type PaymentDeps, type PaymentRow } from "./payments/ask_provider.ts";
+import { type ChargeResult, paymentDeps, PROVIDER_VARIABLES } from "./payments/provider.ts";
 
-type OrderCreated = ReceivedEvent<"order.created">;
+interface NewPayment extends PaymentRow {
+  readonly courseId: string;
+  readonly status: "SUCCEEDED" | "FAILED";
+  /** Which attempt at the delivery got the provider's answer, from 1. */
+  readonly attemptCount: number;
+  /** Null if and only if the provider charged. */
+  readonly failureReason: string | null;
+}
+
+/** Records charges. An order that has a payment keeps it: the table's unique key is the second guard, behind the inbox. */
+const insertingPayments: WritingRows<NewPayment> = (sql, payments, now, where) =>
+  sql`
+    insert into payments (
+      id, order_id, course_id, amount, status, attempt_count, provider_reference, failure_reason, created_at, updated_at
+    )
+    select
+      "id", "orderId", "courseId", "amount", "status", "attemptCount", "providerReference", "failureReason",
+      ${now}, ${now}
+    from jsonb_to_recordset(${rowset(payments)}::text::jsonb) as new ("cause" uuid, 
+      "id" uuid, "orderId" uuid, "courseId" uuid, "amount" numeric, "status" text, "attemptCount" integer,
+      "providerReference" text, "failureReason" text
+    )
+    where ${where}
+    on conflict (order_id) do nothing
+    returning id`;
 
 /** Decides what the provider's answer means for the order: a payment either way, and what is told of it. */
-function decidePayment({ event, attempt }: OrderCreated, result: ChargeResult): Decision<NewPayment> {
-  const { orderId, courseId, amount } = event.data;
+function decidePayment(
+  { event: { data: { orderId, courseId, amount } }, attempt }: ReceivedEvent<"order.created">,
+  result: ChargeResult,
+): Decision<NewPayment> {
   const payment = { id: uuidv7(), orderId, courseId, amount, attemptCount: attempt };
   if (result.kind === "charged") {
     return {
@@ -39,49 +60,30 @@ function decidePayment({ event, attempt }: OrderCreated, result: ChargeResult): 
 }
 
 /**
- * Makes the handler. It asks the provider first, for the whole batch at once and with no transaction open, then records
- * the answers in one statement. Killed in between, it asks again with the same idempotency key and gets the same charge.
+ * Makes the handler. It asks the provider first, with no transaction open, then records the answers in one statement.
+ * Killed in between, it asks again with the same idempotency key and gets the same charge.
  *
  * A provider forgets its keys some day, and so does the inbox; the table never does. So of whatever may be a repeat the
  * payment is looked up first, and an order that has one never reaches the provider again. What is fresh is not looked
- * up: that would cost every order a round trip. An order whose answer takes longer is looked at again.
+ * up: that would cost every order a round trip.
  */
 export function charge(deps: PaymentDeps): HandleBatch<DomainEvent<"order.created">> {
-  const { sql, inbox, provider } = deps;
-  const calls = createPendingCalls<ChargeResult>(deps);
-  return async (orders) => {
-    const suspected = orders.filter(({ mayBeRepeat }) => mayBeRepeat).map(orderOf);
-    const paid = new Set((await findPayments(sql, suspected)).map(({ orderId }) => orderId));
-    const unpaid = orders.filter((order) => !paid.has(orderOf(order)));
-    const answers = await calls.answers(
-      new Map(unpaid.map((order) => [orderOf(order), (signal) => provider.charge(requestOf(order), signal)])),
-    );
-    const effects = unpaid.flatMap((cause) => {
-      const answer = answers.get(orderOf(cause));
-      return answer?.ok ? [{ cause, ...decidePayment(cause, answer.value) }] : [];
-    });
-    const repeats = orders.filter((order) => paid.has(orderOf(order))).map(({ event }) => event.eventId);
-    const recorded = await once(inbox, effects, insertingPayments, new Date(), repeats);
-    calls.forget(answers.keys());
-    const notes = new Map(effects.map(({ cause, note }) => [cause.event.eventId, note]));
-    return orders.map((order): Outcome => {
-      const { eventId } = order.event;
-      if (paid.has(orderOf(order))) return { kind: "duplicate" };
-      const answer = answers.get(orderOf(order));
-      if (!answer) return { kind: "waiting" };
-      if (!answer.ok) return { kind: "failed", error: answer.error };
-      return recorded.has(eventId) ? { kind: "done", note: notes.get(eventId) ?? "" } : { kind: "duplicate" };
-    });
-  };
-}
-
-function orderOf({ event }: OrderCreated): string {
-  return event.data.orderId;
-}
-
-function requestOf({ event: { correlationId, data }, traceparent }: OrderCreated) {
-  const { orderId, courseId, amount } = data;
-  return { idempotencyKey: orderId, amount, metadata: { orderId, courseId, correlationId }, traceparent };
+  return askProvider(deps, {
+    writing: insertingPayments,
+    isLookedUp: ({ mayBeRepeat }) => mayBeRepeat,
+    next(order: ReceivedEvent<"order.created">, payment) {
+      if (payment) return { kind: "duplicate" };
+      const { event: { correlationId, data: { orderId, courseId, amount } }, traceparent } = order;
+      const metadata = { orderId, courseId, correlationId };
+      const request = { idempotencyKey: orderId, amount, metadata, traceparent };
+      return {
+        kind: "ask",
+        key: orderId,
+        call: (signal) => deps.provider.charge(request, signal),
+        decide: (result) => decidePayment(order, result),
+      };
+    },
+  });
 }
 
 export const script = consumerScript({

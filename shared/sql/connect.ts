@@ -53,15 +53,6 @@ export type ConnectOptions = SessionOptions & { readonly max: number };
 /** How long one statement may take by default, in milliseconds. */
 export const STATEMENT_TIMEOUT_MS = 10_000;
 
-/**
- * Opens a pool; connections are made when first needed. The role is a start-up parameter, so it holds from the first
- * statement on and is what `RESET ROLE` goes back to. Statements and open transactions are bounded in time: a stuck
- * process must not hold row locks for longer than its peers can wait.
- */
-export function connect(url: string, options: ConnectOptions): Sql {
-  return openPool(url, options, {});
-}
-
 /** How much longer than the server a connection waits for the end of a statement. */
 const ANSWER_MARGIN_MS = 2000;
 
@@ -87,28 +78,29 @@ const SESSION_SETTINGS = {
 } as const;
 
 /**
- * Opens a pool with settings of the client beside, or instead of, those that all have; `guard` is put around what opens its
- * sockets.
+ * Opens a pool; connections are made when first needed. The role is a start-up parameter, so it holds from the first
+ * statement on and is what `RESET ROLE` goes back to. Statements and open transactions are bounded in time: a stuck
+ * process must not hold row locks for longer than its peers can wait. `client` are settings of the client for this pool,
+ * and `guard` is put around what opens its sockets.
  */
-export function openPool(
+export function connect(
   url: string,
-  options: ConnectOptions,
-  client: postgres.Options<never>,
+  { name, role, max, statementTimeoutMs = STATEMENT_TIMEOUT_MS, settings }: ConnectOptions,
+  client: postgres.Options<never> = {},
   guard = (open: OpenSocket) => open,
 ): Sql {
   const target = parseDatabaseUrl(url);
   const { user, password, database } = target;
-  const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
   const patienceMs = statementTimeoutMs + ANSWER_MARGIN_MS;
   const parameters: Entrance["parameters"] = () => ({
     user: sql.options.user,
     database: sql.options.database,
     client_encoding: "UTF8",
-    application_name: `orderflow ${options.name}`,
+    application_name: `orderflow ${name}`,
     statement_timeout: statementTimeoutMs,
     ...SESSION_SETTINGS,
-    ...options.settings,
-    ...(options.role ? { role: options.role } : {}),
+    ...settings,
+    ...(role ? { role } : {}),
   });
   // A setting that the client's types leave out, and its README names. It knows where and how to connect, for all servers.
   const socket = { socket: guard(createSockets({ target, patienceMs, parameters })) };
@@ -118,7 +110,7 @@ export function openPool(
     ...(password ? { password } : {}),
     ...(database ? { database } : {}),
     ssl: false,
-    max: options.max,
+    max,
     connect_timeout: 0, // the socket has its own, for each server
     // From 100 ms to 1 s: a pool that reconnects while the server restarts must neither spin nor sleep through it.
     backoff: (attempt: number) => Math.min(0.05 * 2 ** attempt, 1),

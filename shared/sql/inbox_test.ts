@@ -23,14 +23,11 @@ function effectOf(cause: ReceivedEvent, orderId = cause.event.data.orderId): Eff
 const notify = (sql: Sql, consumer: string, effects: readonly Effect<Row>[], now = new Date()) =>
   once(testInbox(sql, consumer), effects, insertingNotifications, now);
 
-const counts = async (sql: Sql) => {
-  const [inbox, rows, outbox] = await Promise.all([
-    sql`select from processed_events`,
-    sql`select from notifications`,
-    sql`select from outbox_events`,
-  ]);
-  return [inbox.count, rows.count, outbox.count];
-};
+/** How many rows there are in the inbox, the consumer's table and the outbox. */
+async function counts(sql: Sql): Promise<number[]> {
+  const tables = ["processed_events", "notifications", "outbox_events"];
+  return await Promise.all(tables.map(async (table) => (await sql`select from ${sql(table)}`).count));
+}
 
 Deno.test("once() gives each event to one of many concurrent copies", async () => {
   await using db = await testSchema();
@@ -50,10 +47,9 @@ Deno.test("once() keeps one consumer's inbox apart from another's, and the table
   assertEquals((await notify(db.sql, "first", [effectOf(event)])).size, 1);
   assertEquals((await notify(db.sql, "second", [effectOf(event)])).size, 0, "the order has its notification");
   assertEquals(await counts(db.sql), [2, 1, 1]);
-  const rows = await listProcessed(db.sql, { limit: 10 });
-  assertEquals(rows.map(({ consumer }) => consumer), ["second", "first"]);
-  const before = await listProcessed(db.sql, { limit: 10, before: rows[0] });
-  assertEquals(before.map(({ consumer }) => consumer), ["first"]);
+  const newest = await listProcessed(db.sql, { limit: 1 });
+  const others = await listProcessed(db.sql, { limit: 10, before: newest[0] });
+  assertEquals([...newest, ...others].map(({ consumer }) => consumer), ["second", "first"]);
 });
 
 Deno.test("once() writes nothing for an event that the inbox has, even where no key of the table stops it", async () => {
@@ -82,10 +78,7 @@ Deno.test("once() writes nothing for an event that the inbox has, even where no 
 Deno.test("once() commits effects, inbox and outgoing events together, or none of them", async () => {
   await using db = await testSchema();
   const [good, bad] = [orderCreated(), orderCreated()];
-  const refused = {
-    ...effectOf(bad),
-    tells: { type: "notification.sent", data: {}, aggregateId: "no uuid" },
-  };
+  const refused = { ...effectOf(bad), tells: { type: "a.b", data: {}, aggregateId: "no uuid" } };
   await assertRejects(() => notify(db.sql, "notifications", [effectOf(good), refused]));
   assertEquals(await counts(db.sql), [0, 0, 0]);
   await notify(db.sql, "notifications", [effectOf(good)]);

@@ -39,11 +39,11 @@ Deno.test("sweepSendings() moves on who is ahead, so that nobody waits for one t
 
 Deno.test("sweepSendings() never stops between two sendings of one instant", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_relay");
   const bindings = [{ consumer: "a", type: "order.created" }];
-  await insertCursors(sql, bindings, 0);
+  await insertCursors(db.sql, bindings, 0);
   for (const minute of [1, 2, 2, 2, 3]) await publish(db, minute);
-  const sweep = async () => [...await sweepSendings(sql, bindings, at(10).toISOString(), 2)];
-  assertEquals(await sweep(), [{ consumer: "a", lost: 4 }]);
-  assertEquals(await sweep(), [{ consumer: "a", lost: 1 }]);
+  for (const lost of [4, 1]) {
+    const swept = await sweepSendings(db.sql, bindings, at(10).toISOString(), 2);
+    assertEquals([...swept], [{ consumer: "a", lost }]);
+  }
 });

@@ -10,7 +10,7 @@ import { parseDatabaseUrl } from "../process/database_url.ts";
 import { isLockTimeout } from "../process/errors.ts";
 import { type Module, MODULES } from "../topology.ts";
 import { connect, type Sql, transaction } from "./connect.ts";
-import { MIGRATIONS as ALL } from "./migrations.ts";
+import * as texts from "./migrations.ts";
 import roles from "./migrations/roles.sql" with { type: "text" };
 
 type Migration = Readonly<Record<"name" | "text", string>>;
@@ -18,7 +18,7 @@ type Migration = Readonly<Record<"name" | "text", string>>;
 /** What stands behind this line of a migration is no part of it: it is granted to a module's role with all others. */
 const GRANTS = /^-- grants$/m;
 
-const MIGRATIONS: readonly Migration[] = ALL.map(({ name, text }) => {
+const MIGRATIONS: readonly Migration[] = Object.entries(texts).map(([name, text]) => { // in the order of their names
   return { name, text: text.split(GRANTS, 1).join() };
 });
 
@@ -33,7 +33,7 @@ export const DATABASE_ROLES: readonly DatabaseRole[] = [...MODULES, "relay", "op
 const ROLES = [
   `select set_config('orderflow.modules', '${MODULES.join()}', true);`,
   roles,
-  ...ALL.map(({ text }) => text.split(GRANTS)[1] ?? ""),
+  ...Object.values(texts).map((text) => text.split(GRANTS)[1] ?? ""),
 ].join("\n");
 
 /** Any number, the same for every process of this project: the key of the lock under which migrations run. */

@@ -1,9 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
+import { ORDER } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { connect, KEYED_SETTINGS, type Sql } from "./connect.ts";
+import { KEYED_SETTINGS, type Sql } from "./connect.ts";
 import { makeEvent } from "../events.ts";
 import { insertingOrders, insertOrders, movingOrders, readStatuses } from "./orders.ts";
+import { poolOf } from "./testdata/probe.ts";
 
 shareTestSchema();
 
@@ -14,35 +16,24 @@ const ORDERS = 5000;
 Deno.test("plans that are kept from when the table was empty do not read the whole table later", async () => {
   await using db = await testSchema();
   await db.sql`vacuum analyze orders`;
-  const sql = connect(db.url, { name: "test", role: "orderflow_orders", max: 1, settings: KEYED_SETTINGS });
-  try {
-    for (let i = 0; i < UNTIL_KEPT; i++) await readAndMove(sql, [uuidv7()]);
-    const createdAt = new Date();
-    const orders = Array.from({ length: ORDERS }, () => ({
-      id: uuidv7(),
-      userId: uuidv7(),
-      courseId: uuidv7(),
-      amount: "1.00",
-      correlationId: "c",
-      createdAt,
-    }));
-    await insertingOrders(db.sql, orders);
-    const before = await rowsRead(sql);
-    await readAndMove(sql, orders.slice(0, 10).map(({ id }) => id));
-    const read = await rowsRead(sql) - before;
-    assertEquals(read < 100, true, `${read} rows were read`);
-  } finally {
-    await sql.end();
-  }
+  await using pool = poolOf(db.url, { role: "orderflow_orders", settings: KEYED_SETTINGS });
+  for (let i = 0; i < UNTIL_KEPT; i++) await readAndMove(pool.sql, [uuidv7()]);
+  const more = { ...ORDER, correlationId: "c", createdAt: new Date() };
+  const ids = Array.from({ length: ORDERS }, () => uuidv7());
+  await insertingOrders(db.sql, ids.map((id) => ({ id, ...more })));
+  const before = await rowsRead(pool.sql);
+  await readAndMove(pool.sql, ids.slice(0, 10));
+  const read = await rowsRead(pool.sql) - before;
+  assertEquals(read < 100, true, `${read} rows were read`);
 });
 
 Deno.test("insertOrders() dates a key by the database's clock: one that is slow does not have it forgotten early", async () => {
   await using db = await testSchema();
   const createdAt = new Date(Date.now() - 20 * 86_400_000);
-  const [orderId, userId, courseId] = [uuidv7({ msecs: createdAt.getTime() }), uuidv7(), uuidv7()];
-  const data = { orderId, userId, courseId, amount: "1.00" };
-  const created = makeEvent("order.created", data, { correlationId: "c", traceparent: null }, createdAt);
-  const order = { ...data, id: orderId, correlationId: "c", createdAt };
+  const orderId = uuidv7({ msecs: createdAt.getTime() });
+  const cause = { correlationId: "c", traceparent: null };
+  const created = makeEvent("order.created", { ...ORDER, orderId }, cause, createdAt);
+  const order = { ...ORDER, id: orderId, correlationId: "c", createdAt };
   const key = { key: "k", fingerprint: "00".repeat(32) };
   await insertOrders(db.as("orderflow_orders"), [{ order, created, key }], { carry: (run) => run(false) });
   const young = await db.sql`select from idempotency_keys where created_at > now() - interval '1 hour'`;

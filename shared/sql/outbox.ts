@@ -28,14 +28,8 @@ export function insertingEvents(
   where: Statement = sql`true`,
 ): Statement {
   // The order's column is the one place where the outbox is named after what this system is about.
-  const rows = events.map(({ event, aggregateId, traceparent, tracestate, rowId }) => {
-    return {
-      event,
-      aggregate_id: aggregateId,
-      traceparent,
-      tracestate: tracestate ?? undefined,
-      row_id: rowId,
-    };
+  const rows = events.map(({ event, aggregateId: aggregate_id, traceparent, tracestate, rowId: row_id }) => {
+    return { event, aggregate_id, traceparent, tracestate: tracestate ?? undefined, row_id };
   });
   return sql`
     insert into outbox_events (id, type, order_id, correlation_id, traceparent, tracestate, payload, occurred_at)

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { v7 as uuidv7 } from "uuid";
 import { appendEvents, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { connect, type Sql } from "./connect.ts";
+import type { Sql } from "./connect.ts";
 import {
   claimingEvents,
   createWakeUps,
@@ -12,6 +12,7 @@ import {
   RELAY_SETTINGS,
   timeOfId,
 } from "./outbox.ts";
+import { poolOf } from "./testdata/probe.ts";
 import { findEvent, hurryEvent } from "../ops/lists.ts";
 
 shareTestSchema();
@@ -37,52 +38,25 @@ Deno.test("claimingEvents() gives what was appended, in order, and skips what an
   assertEquals((await claimingEvents(two, 10)).map(({ id }) => id), ids);
 });
 
-Deno.test("claimingEvents() misses no event whose transaction commits after later ones were published", async () => {
-  await using db = await testSchema();
-  const relay = db.as("orderflow_relay");
-  const late = orderCreated();
-  await db.sql.begin(async (tx) => {
-    await appendEvents(tx, [late]);
-    const later = await append(db.as("orderflow_orders"), 2);
-    const claimed = (await claimingEvents(relay, 10)).map(({ id }) => id);
-    assertEquals(claimed, later);
-    await markingPublished(relay, claimed);
-  });
-  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [late.event.eventId]);
-});
-
-Deno.test("markingRefused() keeps an event back until its time, says why, and lets the rows behind it go on", async () => {
+Deno.test("markingRefused() keeps an event back until its time or until it is hurried, says why, and lets the rows behind it go on; what is published is claimed no more", async () => {
   await using db = await testSchema();
   const [bad = "", ...good] = await append(db.sql, 3);
   const relay = db.as("orderflow_relay");
+  const claim = async () => (await claimingEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]);
+  const fresh = good.map((id) => [id, 0]);
   await markingRefused(relay, [{ id: bad, error: "returned by the broker: NO_ROUTE", retryInMs: 60_000 }]);
-  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), good);
+  assertEquals(await claim(), fresh);
   const row = await findEvent(db.sql, bad);
-  assertEquals([row?.publishedAt, row?.retryCount, row?.lastError], [
-    null,
-    1,
-    "returned by the broker: NO_ROUTE",
-  ]);
+  const known = [row?.publishedAt, row?.retryCount, row?.lastError];
+  assertEquals(known, [null, 1, "returned by the broker: NO_ROUTE"]);
   await markingRefused(relay, [{ id: bad, error: "a\0\ud800", retryInMs: -1 }]); // as a broker may word it
   assertEquals((await findEvent(db.sql, bad))?.lastError, "a\u{FFFD}\u{FFFD}");
-  // Due again: behind those that were never tried.
-  assertEquals((await claimingEvents(relay, 10)).map(({ id, retryCount }) => [id, retryCount]), [
-    ...good.map((id) => [id, 0]),
-    [bad, 2],
-  ]);
-});
-
-Deno.test("markingPublished() takes events out of the claim for good; hurryEvent() makes one due that is not", async () => {
-  await using db = await testSchema();
-  const ids = await append(db.sql, 3);
-  const relay = db.as("orderflow_relay");
-  await markingPublished(relay, ids);
-  assertEquals((await claimingEvents(relay, 10)).length, 0);
-  const [late = ""] = await append(db.sql, 1);
-  await markingRefused(relay, [{ id: late, error: "no", retryInMs: 60_000 }]);
-  assertEquals((await claimingEvents(relay, 10)).length, 0);
-  for (const id of [late, ids[1] ?? ""]) await hurryEvent(db.as("orderflow_ops"), id);
-  assertEquals((await claimingEvents(relay, 10)).map(({ id }) => id), [late]);
+  assertEquals(await claim(), [...fresh, [bad, 2]], "due again: behind those that were never tried");
+  await markingRefused(relay, [{ id: bad, error: "no", retryInMs: 60_000 }]);
+  await markingPublished(relay, good);
+  assertEquals(await claim(), []);
+  for (const id of [bad, good[0] ?? ""]) await hurryEvent(db.as("orderflow_ops"), id);
+  assertEquals(await claim(), [[bad, 3]]);
 });
 
 Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 published, waiting and backing off", async () => {
@@ -95,42 +69,30 @@ Deno.test("claimingEvents() reads as many rows as it takes, with 20,000 publishe
            case when n % 3 = 2 then now() + interval '1 hour' else '-infinity' end
     from generate_series(1, 20000) as n`;
   // Without statistics: they may have been taken while the outbox was empty, and must not matter.
-  const sql = connect(db.url, { name: "test", role: "orderflow_relay", max: 1, settings: RELAY_SETTINGS });
-  try {
-    const [row] = await sql`
-      explain (analyze, costs off, timing off, summary off, format json)
-      select id from outbox_events where published_at is null and next_attempt_at <= now()
-      order by next_attempt_at, id limit 100 for update skip locked`;
-    const plan = JSON.stringify(row);
-    assertStringIncludes(plan, '"Index Name":"outbox_events_unpublished"');
-    assertEquals(plan.includes('"Node Type":"Sort"'), false, plan);
-    assertStringIncludes(plan, '"Node Type":"Index Scan"');
-  } finally {
-    await sql.end();
-  }
+  await using relay = poolOf(db.url, { role: "orderflow_relay", settings: RELAY_SETTINGS });
+  const [row] = await relay.sql`
+    explain (analyze, costs off, timing off, summary off, format json) ${claimingEvents(relay.sql, 100)}`;
+  const plan = JSON.stringify(row);
+  assertStringIncludes(plan, '"Index Name":"outbox_events_unpublished"');
+  assertEquals(plan.includes('"Node Type":"Sort"'), false, plan);
+  assertStringIncludes(plan, '"Node Type":"Index Scan"');
 });
 
 Deno.test("claimingEvents() behind an id does not step over what was published since somebody began a transaction", async () => {
   await using db = await testSchema();
-  const options = { name: "test", role: "orderflow_relay", settings: RELAY_SETTINGS } as const;
-  const relay = connect(db.url, { ...options, max: 1 });
-  const other = db.as("orderflow_ops");
-  try {
-    await other.begin("isolation level repeatable read", async (tx) => {
-      await tx`select from outbox_events`; // takes the snapshot
-      const old = await append(db.sql, 2000);
-      await markingPublished(relay, old);
-      const [next = ""] = await append(db.sql, 1);
-      for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
-        const before = await entriesRead(relay);
-        assertEquals((await claimingEvents(relay, 10, after)).map(({ id }) => id), [next]);
-        const read = await entriesRead(relay) - before;
-        assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
-      }
-    });
-  } finally {
-    await relay.end();
-  }
+  await using relay = poolOf(db.url, { role: "orderflow_relay", settings: RELAY_SETTINGS });
+  await db.as("orderflow_ops").begin("isolation level repeatable read", async (tx) => {
+    await tx`select from outbox_events`; // takes the snapshot
+    const old = await append(db.sql, 2000);
+    await markingPublished(relay.sql, old);
+    const [next = ""] = await append(db.sql, 1);
+    for (const [after, atLeast, atMost] of [[null, 2000, Infinity], [old.at(-1) ?? "", 1, 10]] as const) {
+      const before = await entriesRead(relay.sql);
+      assertEquals((await claimingEvents(relay.sql, 10, after)).map(({ id }) => id), [next]);
+      const read = await entriesRead(relay.sql) - before;
+      assert(read >= atLeast && read <= atMost, `${read} entries were read behind ${after}`);
+    }
+  });
 });
 
 /** Entries of the claim's index that were read so far. */

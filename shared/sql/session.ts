@@ -5,7 +5,7 @@
  */
 import postgres from "postgres";
 import { endsConnection } from "../process/errors.ts";
-import { openPool, type Queryable, type SessionOptions, type Statement } from "./connect.ts";
+import { connect, type Queryable, type SessionOptions, type Statement } from "./connect.ts";
 import { connectionLost, type OpenSocket } from "./socket.ts";
 
 /** A connection of its own, on which one transaction follows the other. */
@@ -42,24 +42,8 @@ export function openSession(url: string, options: SessionOptions): Session {
   let connection: Connection | null = null;
   let isBusy = false;
 
-  async function run<Row extends postgres.MaybeRow, T>(
-    { sql, isLost, lose, whileUp, answered }: Connection,
-    first: (sql: Queryable) => Statement<Row>,
-    work: (rows: readonly Row[]) => Promise<LastPart<T>>,
-  ): Promise<T> {
-    try {
-      const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
-      const { value, last } = await whileUp(work(rows));
-      await answered(() => Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute())));
-      return value;
-    } catch (error) {
-      if (!isLost()) await answered(() => sql`rollback`).catch(lose);
-      throw error;
-    }
-  }
-
-  async function close(): Promise<void> {
-    await connection?.sql.end({ timeout: connection.isLost() ? 0 : 2 });
+  async function end(): Promise<void> {
+    await connection?.end();
     connection = null;
   }
 
@@ -68,21 +52,21 @@ export function openSession(url: string, options: SessionOptions): Session {
       if (isBusy) throw new Error("Another transaction is under way on this session");
       isBusy = true;
       try {
-        if (connection?.isLost()) await close();
+        if (connection?.isLost()) await end();
         connection ??= await openConnection(url, options);
-        return await run(connection, first, work);
+        return await connection.transaction(first, work);
       } finally {
         isBusy = false;
       }
     },
-    end: close,
+    end,
   };
 }
 
-type Connection = Awaited<ReturnType<typeof openConnection>>;
+type Connection = Session & { isLost(): boolean };
 
-/** Opens a pool with one connection, which can make no other; `lose` gives it up. */
-async function openConnection(url: string, options: SessionOptions) {
+/** Opens a pool with one connection, which can make no other. */
+async function openConnection(url: string, options: SessionOptions): Promise<Connection> {
   let isUp = false;
   let isOver = false;
   let onLost = () => {};
@@ -95,7 +79,7 @@ async function openConnection(url: string, options: SessionOptions) {
     return open();
   };
   const client = { onclose: lose, max_lifetime: null, backoff: () => 0 };
-  const sql = openPool(url, { ...options, max: 1 }, client, once);
+  const sql = connect(url, { ...options, max: 1 }, client, once);
 
   /**
    * The result of `work`; rejects when the connection is lost. One at a time waits, with a promise of its own: one promise
@@ -134,5 +118,21 @@ async function openConnection(url: string, options: SessionOptions) {
     await sql.end({ timeout: 0 });
     throw error;
   }
-  return { sql, whileUp, isLost: () => isOver, lose, answered };
+  return {
+    isLost: () => isOver,
+    async transaction(first, work) {
+      try {
+        const [, rows] = await answered(() => Promise.all([sql`begin`, first(sql)]));
+        const { value, last } = await whileUp(work(rows));
+        await answered(() =>
+          Promise.all([...last(sql), sql`commit`].map((statement) => statement.execute()))
+        );
+        return value;
+      } catch (error) {
+        if (!isOver) await answered(() => sql`rollback`).catch(lose);
+        throw error;
+      }
+    },
+    end: () => sql.end({ timeout: isOver ? 0 : 2 }),
+  };
 }

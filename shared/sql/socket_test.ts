@@ -10,41 +10,48 @@ import { insertingKey, poolOf, works } from "./testdata/probe.ts";
 
 shareTestSchema();
 
-Deno.test("a server that takes connections and hangs up at once is an outage for each statement, and is not asked without a pause", async () => {
-  await using db = await testSchema();
-  const { hostname, port } = new URL(db.url);
-  const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  let connections = 0;
-  let isAway = true;
+/** A server that does `serve` with whoever connects, in front of the one of `url`. */
+function startServer(url: string, serve: (client: Deno.Conn, toDatabase: () => Promise<void>) => unknown) {
+  const through = new URL(url);
+  const { hostname, port } = through;
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = (async () => {
-    for await (const client of proxy) {
-      connections++;
-      // Once it has been spoken to: what is closed with bytes unread is reset, and that the client takes for an error.
-      if (isAway) void client.read(new Uint8Array(1000)).finally(() => client.close());
-      else void relay(client, await Deno.connect({ hostname, port: Number(port) }));
+    for await (const client of listener) {
+      await serve(client, async () => {
+        const server = await Deno.connect({ hostname, port: Number(port) });
+        const ways = [client.readable.pipeTo(server.writable), server.readable.pipeTo(client.writable)];
+        void Promise.allSettled(ways); // until one of them ends
+      });
     }
   })();
-  const through = new URL(db.url);
-  through.host = `127.0.0.1:${proxy.addr.port}`;
-  await using pool = poolOf(through.href);
+  through.host = `127.0.0.1:${listener.addr.port}`;
+  return {
+    url: through.href,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await serving;
+    },
+  };
+}
+
+Deno.test("a server that takes connections and hangs up at once is an outage for each statement, and is not asked without a pause", async () => {
+  await using db = await testSchema();
+  let connections = 0;
+  let isAway = true;
+  await using proxy = startServer(db.url, (client, toDatabase) => {
+    connections++;
+    // Once it has been spoken to: what is closed with bytes unread is reset, and that the client takes for an error.
+    if (isAway) void client.read(new Uint8Array(1000)).finally(() => client.close());
+    else void toDatabase();
+  });
+  await using pool = poolOf(proxy.url);
   for (let tries = 1; tries <= 3; tries++) {
     const error = await withTimeout(10_000, pool.sql`select 1`.then(() => null, (error) => error));
     assertEquals([kindOfError(error), connections], ["outage", tries]);
   }
   isAway = false;
   await eventually("the pool to work", () => works(pool.sql));
-  await pool.sql.end();
-  proxy.close();
-  await serving;
 });
-
-/** Passes on what either side says, until one of them ends. */
-async function relay(client: Deno.Conn, server: Deno.Conn): Promise<void> {
-  await Promise.allSettled([
-    client.readable.pipeTo(server.writable),
-    server.readable.pipeTo(client.writable),
-  ]);
-}
 
 Deno.test("a connection that goes silent is an outage for its statements, and is lost with all that were silent for as long", async () => {
   await using db = await testSchema();
@@ -68,10 +75,7 @@ Deno.test("a statement that follows at once on one whose connection was reset is
   await using pool = poolOf(proxy.url);
   await pool.sql`select 1`;
   const sleeper = pool.sql`select pg_sleep(5)`.catch(() => pool.sql`select 7 as n`);
-  await eventually("the first one to run", async () => {
-    const rows = await db.sql`select from pg_stat_activity where wait_event = 'PgSleep'`;
-    return rows.length > 0;
-  });
+  await sleeping(db.sql);
   proxy.reset();
   assertEquals([...await withTimeout(5000, sleeper) ?? []], [{ n: 7 }]);
   assertEquals([...await pool.sql`select 8 as n`], [{ n: 8 }]);
@@ -208,28 +212,18 @@ Deno.test("of several servers one that can be used is found, in one try and agai
 
 Deno.test("a server without TLS is spoken to where sslmode leaves that open, and is an outage where it does not", async () => {
   await using db = await testSchema();
-  const { hostname, port } = new URL(db.url);
   const answers = ["N", "S", "NN"]; // the second breaks its word, the third sends more than anybody has asked for
-  const server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const serving = (async () => {
-    for await (const client of server) {
-      await client.read(new Uint8Array(8));
-      const answer = answers[0] ?? "";
-      await client.write(new TextEncoder().encode(answer));
-      if (answer === "N") void relay(client, await Deno.connect({ hostname, port: Number(port) }));
-      else client.close();
-    }
-  })();
+  await using server = startServer(db.url, async (client, toDatabase) => {
+    await client.read(new Uint8Array(8));
+    const answer = answers[0] ?? "";
+    await client.write(new TextEncoder().encode(answer));
+    if (answer === "N") await toDatabase();
+    else client.close();
+  });
   const told = async (mode: string) => {
-    const url = new URL(`${db.url}?sslmode=${mode}`);
-    url.host = `127.0.0.1:${server.addr.port}`;
-    await using pool = poolOf(url.href);
-    const outcome = await withTimeout(8000, pool.sql`select 1`.then(() => "answered", kindOfError));
-    await pool.sql.end({ timeout: 1 });
-    return outcome;
+    await using pool = poolOf(`${server.url}?sslmode=${mode}`);
+    return await withTimeout(8000, pool.sql`select 1`.then(() => "answered", kindOfError));
   };
   assertEquals([await told("prefer"), await told("require")], ["answered", "outage"]);
   while (answers.shift() && answers.length > 0) assertEquals(await told("require"), "outage");
-  server.close();
-  await serving;
 });

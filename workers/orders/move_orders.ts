@@ -78,7 +78,7 @@ function refundFor({ event, traceparent, tracestate }: Received, now: Date) {
  * The status that each order should have for the first of its events to move it. Every event has one arrow in the state
  * machine, so this needs no look at the table.
  */
-export function expectedStatuses(events: readonly Received[]): Map<string, OrderStatus> {
+function expectedStatuses(events: readonly Received[]): Map<string, OrderStatus> {
   const expected = new Map<string, OrderStatus>();
   for (const { event: { type, data: { orderId } } } of events) {
     const from = ORDER_TRANSITIONS.find(({ on }) => on === type)?.from;

@@ -16,7 +16,7 @@ import {
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
 import type { Logger } from "../../shared/process/log.ts";
 
-interface Open {
+interface Channels {
   /** For events, to the exchange. */
   readonly events: Publisher;
   /** For reconciliation and delayed retries, to single queues. */
@@ -38,15 +38,13 @@ interface ChannelsOptions {
   readonly log: Logger;
 }
 
-export type Channels = ReturnType<typeof createChannels>;
-
 /**
- * Makes the channels of the connection that is up; each is null while there is none, and while the broker takes nothing.
- * `setup` opens them on a new connection; `closeConnection` has another one made. So does a broker that leaves messages
- * unanswered, although the connection looks alive, or refuses some, at most once in two seconds.
+ * Makes the channels of the connection that is up. `open()` answers with them: null while there are none, and while the
+ * broker takes nothing. `setup` opens them on a new connection; `closeConnection` has another one made. So does a broker
+ * that leaves messages unanswered, although the connection looks alive, or refuses some, at most once in two seconds.
  */
 export function createChannels({ topology, around, aroundEvents, onOpen, log }: ChannelsOptions) {
-  let open: Open | null = null;
+  let open: Channels | null = null;
   let closeConnection = () => {};
   const onNack = renewsAtMost(() => closeConnection());
 
@@ -83,19 +81,7 @@ export function createChannels({ topology, around, aroundEvents, onOpen, log }: 
     use();
   }
 
-  return {
-    get events() {
-      return open?.events ?? null;
-    },
-    get retries() {
-      return open?.retries ?? null;
-    },
-    get replays() {
-      return open?.replays ?? null;
-    },
-    setup,
-    closeConnection: (): void => closeConnection(),
-  };
+  return { open: () => open, setup, closeConnection: () => closeConnection() };
 }
 
 function renewing(publisher: Publisher, renew: () => void): Publisher {

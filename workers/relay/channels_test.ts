@@ -4,12 +4,9 @@ import { type Publisher, toQueue } from "../../shared/broker/publish.ts";
 import { eventually } from "../../specs/support/eventually.ts";
 import { testBroker } from "../../specs/support/test_broker.ts";
 import { testLog } from "../../specs/support/test_log.ts";
-import { type Channels, createChannels } from "./channels.ts";
+import { createChannels } from "./channels.ts";
 
-const opened = ({ events, retries, replays }: Channels) =>
-  [events, retries, replays].map((one) => one !== null);
-const ALL = [true, true, true];
-const NONE = [false, false, false];
+const message = { id: "a", type: null, correlationId: null, traceparent: null, occurredAt: null, body: "{}" };
 
 async function stage(around = (publisher: Publisher) => publisher) {
   await using resources = new AsyncDisposableStack();
@@ -35,24 +32,28 @@ async function stage(around = (publisher: Publisher) => publisher) {
   };
 }
 
-Deno.test("createChannels() opens three on a connection, and rests while the broker takes nothing", async () => {
+Deno.test("createChannels() opens three on a connection, rests while the broker takes nothing, and gives up the connection with any of them", async () => {
   await using on = await stage();
   const { channels, model, topology } = on;
-  assertEquals(opened(channels), NONE);
+  assertEquals(channels.open(), null);
   await channels.setup(model);
-  assertEquals([opened(channels), on.opens()], [ALL, 1]);
+  const open = channels.open();
+  assert(open);
   const queue = topology.queues.paymentsOrderCreated.name;
-  const message = { type: null, correlationId: null, traceparent: null, occurredAt: null, body: "{}" };
-  for (const publisher of [channels.events, channels.retries?.publisher, channels.replays]) {
-    const outcome = await publisher?.publish([{ id: "a", ...message }], toQueue(queue), 5000);
-    assertEquals(outcome?.confirmed, ["a"]);
+  for (const publisher of [open.events, open.retries.publisher, open.replays]) {
+    assertEquals((await publisher.publish([message], toQueue(queue), 5000)).confirmed, ["a"]);
   }
-  const depths = await channels.retries?.readQueues();
-  assertEquals(depths?.find((depth) => depth.queue === queue)?.messages, 3);
+  const depths = await open.retries.readQueues();
+  assertEquals(depths.find((depth) => depth.queue === queue)?.messages, 3);
   model.emit("blocked", "low on memory");
-  assertEquals([opened(channels), on.opens()], [NONE, 1]);
+  assertEquals([channels.open(), on.opens()], [null, 1]);
   model.emit("unblocked");
-  assertEquals([opened(channels), on.opens()], [ALL, 2]);
+  assertEquals([channels.open(), on.opens()], [open, 2]);
+  const closed = new Promise((resolve) => model.once("close", resolve));
+  await (await model.createChannel()).deleteQueue(queue);
+  await assertRejects(open.retries.readQueues, Error, "NOT_FOUND");
+  await closed;
+  await eventually("the channels to be gone", () => channels.open() === null);
 });
 
 Deno.test("createChannels() gives up a connection on which the broker leaves anything unanswered, whatever the channel", async () => {
@@ -62,25 +63,12 @@ Deno.test("createChannels() gives up a connection on which the broker leaves any
       return Promise.resolve({ confirmed: [], refused: [], unknown, offence: null });
     },
   };
-  const message = { type: null, correlationId: null, traceparent: null, occurredAt: null, body: "{}" };
-  for (const which of ["events", "retries", "replays"] as const) {
+  for (const which of [0, 1, 2]) {
     await using on = await stage(() => silent);
     await on.channels.setup(on.model);
-    const sender = which === "retries" ? on.channels.retries?.publisher : on.channels[which];
-    await sender?.publish([{ id: "a", ...message }], toQueue("q"), 5000);
-    await eventually("the channels to be gone", () => !opened(on.channels).includes(true));
+    const open = on.channels.open();
+    assert(open);
+    await [open.events, open.retries.publisher, open.replays][which]?.publish([message], toQueue("q"), 5000);
+    await eventually("the channels to be gone", () => on.channels.open() === null);
   }
-});
-
-Deno.test("createChannels() gives up the connection with any of its channels", async () => {
-  await using on = await stage();
-  const { channels, model, topology } = on;
-  await channels.setup(model);
-  const closed = new Promise((resolve) => model.once("close", resolve));
-  const admin = await model.createChannel();
-  await admin.deleteQueue(topology.queues.paymentsOrderCreated.name);
-  assert(channels.retries);
-  await assertRejects(channels.retries.readQueues, Error, "NOT_FOUND");
-  await closed;
-  await eventually("the channels to be gone", () => !opened(channels).includes(true));
 });

@@ -4,13 +4,11 @@
  * @module
  */
 import { Counter, Histogram } from "@prometheus-io/client";
-import type { OutgoingMessage, Publisher, PublishOutcome } from "../../shared/broker/publish.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
 import { createCounts } from "../../shared/process/heartbeat.ts";
 import type { Registry } from "../../shared/process/metrics.ts";
 import type { WakeUp } from "../../shared/sql/outbox.ts";
 import type { RelayedBatch } from "./relay.ts";
-
-const WAKE_UPS: readonly WakeUp[] = ["events", "tick", "retries"];
 
 const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
 const DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -74,7 +72,8 @@ function createFigures(registry: Registry) {
     resent: counter("resent_events_total", "Published events that never arrived and were sent again."),
   };
   for (const outcome of ["published", "refused", "unanswered"]) figures.events.inc({ outcome }, 0);
-  for (const kind of WAKE_UPS) figures.wakeUps.inc({ kind }, 0);
+  const kinds: readonly WakeUp[] = ["events", "tick", "retries"];
+  for (const kind of kinds) figures.wakeUps.inc({ kind }, 0);
   return figures;
 }
 
@@ -84,16 +83,14 @@ function timed(publisher: Publisher, { confirms, latencies }: Figures): Publishe
       const startedMs = performance.now();
       const outcome = await publisher.publish(messages, route, timeoutMs);
       if (outcome.unknown.length === 0) confirms.observe((performance.now() - startedMs) / 1000);
-      for (const ms of agesOf(messages, outcome)) latencies.observe(ms / 1000);
+      const now = Date.now();
+      const confirmed = new Set(outcome.confirmed);
+      for (const { id, occurredAt } of messages) {
+        if (occurredAt && confirmed.has(id)) {
+          latencies.observe(Math.max(now - occurredAt.getTime(), 0) / 1000);
+        }
+      }
       return outcome;
     },
   };
-}
-
-function agesOf(messages: readonly OutgoingMessage[], outcome: PublishOutcome): number[] {
-  const now = Date.now();
-  const confirmed = new Set(outcome.confirmed);
-  return messages.flatMap(({ id, occurredAt }) =>
-    occurredAt && confirmed.has(id) ? [Math.max(now - occurredAt.getTime(), 0)] : []
-  );
 }

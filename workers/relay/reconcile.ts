@@ -36,8 +36,6 @@ export interface ReconcileWire {
   readonly readQueues: () => Promise<readonly QueueDepth[]>;
 }
 
-export type Reconciler = ReturnType<typeof createReconciler>;
-
 interface ReconcilePass {
   /** Events sent again, by consumer. */
   readonly resent: Readonly<Record<string, number>>;
@@ -101,8 +99,9 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions) 
       if (!hasCursors) await insertCursors(sql, bindings, performance.now() - madeAtMs);
       hasCursors = true;
       const until = await readUntil(); // before the queues are asked, so that what they do not hold was sent to them
-      const taken = idleOf(await readQueues());
-      const held = await findHeldConsumers(sql, taken, afterMs);
+      const taken = (await readQueues()).filter((queue) => queue.messages === 0 && queue.consumers > 0)
+        .map(({ queue }) => queue);
+      const held = await findHeldConsumers(sql, taken, afterMs); // who is held keeps what it took in its hands
       const idle = new Set(taken.filter((consumer) => !held.has(consumer)));
       const lost = new Map((await countLost(sql)).map((known) => [known.consumer, known.lost]));
       for (const consumer of lost.keys()) {
@@ -124,11 +123,6 @@ export function createReconciler({ sql, bindings, afterMs }: ReconcilerOptions) 
       return { resent, lost: [...lost.values()].reduce((sum, events) => sum + events, 0) };
     },
   };
-}
-
-/** The consumers that have taken all there is; one that is held keeps it in its hands. */
-function idleOf(queues: readonly QueueDepth[]): string[] {
-  return queues.filter((q) => q.messages === 0 && q.consumers > 0).map(({ queue }) => queue);
 }
 
 /** Sends to each consumer the events whose ids it has in `unsent`, in turns; answers with how many each got. */

@@ -73,7 +73,7 @@ export async function relayBatch(
         claimed: events.length,
         lastId: last?.retryCount === 0 ? last.id : null,
         published: confirmed.length,
-        refused: refused.map(({ id, error, traceparent }) => ({ id, error, traceparent })),
+        refused,
         unanswered: unknown.length,
         offence,
       },

@@ -1,12 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { ConfirmChannel, Options } from "amqplib";
-import type { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
-import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
+import type { Publisher } from "../../shared/broker/publish.ts";
 import { openWire, type Wire } from "../../shared/broker/testdata/wire.ts";
 import { parseEvent } from "../../shared/events.ts";
-import { connect, type Sql } from "../../shared/sql/connect.ts";
-import { openSession } from "../../shared/sql/session.ts";
+import type { Sql } from "../../shared/sql/connect.ts";
 import {
   firstIdOf,
   insertingEvents,
@@ -19,7 +16,7 @@ import { eventually } from "../../specs/support/eventually.ts";
 import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
-import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
+import { schemaAt, shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import { nextPauseMs, relayBatch, type RelayOptions, startRelay } from "./relay.ts";
 
 shareTestSchema();
@@ -30,12 +27,50 @@ async function stage() {
   const db = resources.use(await testSchema());
   const broker = resources.use(await testBroker());
   const wired = resources.use(await openWire(broker));
-  const owned = resources.move();
-  return { db, broker, wired, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-}
+  const published: number[] = [];
 
-const depth = async (channel: ConfirmChannel, broker: TestBroker) =>
-  (await channel.checkQueue(broker.topology.queues.paymentsOrderCreated.name)).messageCount;
+  /** Starts a relay, which disposing of it stops; what each of its batches has published is in `published`. */
+  function start(more: Partial<RelayOptions> = {}) {
+    const stop = new AbortController();
+    const relay = startRelay({
+      sql: db.as("orderflow_relay"),
+      openSession: () => db.session("orderflow_relay"),
+      publisher: () => wired.publisher,
+      route: wired.route,
+      batchSize: 500,
+      pollIntervalMs: 1000,
+      enabled: true,
+      onBatch: (batch) => published.push(batch.published),
+      log: testLog,
+      ...more,
+    }, stop.signal);
+    return {
+      ...relay,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        await relay.running;
+      },
+    };
+  }
+
+  const owned = resources.move();
+  return {
+    db,
+    broker,
+    wired,
+    published,
+    start,
+    /** Has wake-ups of the database reach the relay. */
+    async wakes(relay: Pick<ReturnType<typeof startRelay>, "wake">): Promise<void> {
+      const listener = db.as("orderflow_relay");
+      owned.defer(await listenForWakeUps(listener, (why) => relay.wake(why === "tick")));
+    },
+    append: (...events: Parameters<typeof appendEvents>[1]) => appendEvents(db.sql, events),
+    batch: (limit = 1000, wire = wired) =>
+      relayBatch(db.session("orderflow_relay"), wire.publisher, wire.route, limit),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
 
 async function unpublished(db: TestSchema): Promise<number> {
   const [row] = await db.sql`select count(*)::int as count from outbox_events where published_at is null`;
@@ -44,21 +79,13 @@ async function unpublished(db: TestSchema): Promise<number> {
 
 Deno.test("relayBatch() publishes with the event's ids as properties and marks what was confirmed", async () => {
   await using it = await stage();
-  const { db, broker, wired } = it;
   const { event, traceparent } = orderCreated();
-  await appendEvents(db.sql, [{ event, traceparent }]);
-  const batch = await relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 10);
-  assertEquals(batch, {
-    claimed: 1,
-    lastId: event.eventId,
-    published: 1,
-    refused: [],
-    unanswered: 0,
-    offence: null,
-  });
-  assertEquals(await unpublished(db), 0);
-  const queue = broker.topology.queues.paymentsOrderCreated.name;
-  const message = await eventually("the message", () => wired.channel.get(queue, { noAck: true }));
+  await it.append({ event, traceparent });
+  const { lastId, published, refused } = await it.batch(10);
+  assertEquals([lastId, published, refused], [event.eventId, 1, []]);
+  assertEquals(await unpublished(it.db), 0);
+  const queue = it.broker.topology.queues.paymentsOrderCreated.name;
+  const message = await eventually("the message", () => it.wired.channel.get(queue, { noAck: true }));
   const { messageId, type, correlationId, deliveryMode, contentType, headers, timestamp } =
     message.properties;
   assertEquals({ messageId, type, correlationId, deliveryMode, contentType }, {
@@ -73,80 +100,48 @@ Deno.test("relayBatch() publishes with the event's ids as properties and marks w
   assertEquals(parseEvent(message.content), { ok: true, event, aggregateId: event.data.orderId });
 });
 
-Deno.test("relayBatch() takes two round trips to the database", async () => {
-  await using it = await stage();
-  const { db, wired } = it;
-  await using proxy = startCutProxy(db.url, 5432);
-  const session = openSession(proxy.url, { name: "test", role: "orderflow_relay" });
-  const trips: number[] = [];
-  for (let batch = 0; batch < 3; batch++) { // the first ones connect and prepare
-    await appendEvents(db.sql, [orderCreated()]);
-    const before = proxy.roundTrips();
-    assertEquals((await relayBatch(session, wired.publisher, wired.route, 10)).published, 1);
-    trips.push(proxy.roundTrips() - before);
-  }
-  await session.end();
-  assertEquals(trips.slice(1), [2, 2]);
-});
-
 Deno.test("relayBatch() sets an unroutable event aside with its reason; the others go on", async () => {
   await using it = await stage();
-  const { db, broker, wired } = it;
-  const { name } = broker.topology.queues.paymentsOrderCreated;
-  await wired.channel.unbindQueue(name, broker.topology.exchange, "order.created");
+  const { name } = it.broker.topology.queues.paymentsOrderCreated;
+  await it.wired.channel.unbindQueue(name, it.broker.topology.exchange, "order.created");
   const unroutable = orderCreated();
   const id = crypto.randomUUID();
   const routable = received("payment.failed", { orderId: id, paymentId: id, reason: "card declined" });
   // Nobody listens to this one, by design: it is not mandatory.
-  const unheard = received("notification.sent", {
-    orderId: id,
-    notificationId: id,
-    notificationType: "PAYMENT_FAILED",
-  });
-  await appendEvents(db.sql, [unroutable, routable, unheard]);
-  const batch = await relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 10);
+  const notice = { orderId: id, notificationId: id, notificationType: "PAYMENT_FAILED" } as const;
+  await it.append(unroutable, routable, received("notification.sent", notice));
+  const batch = await it.batch(10);
   assertEquals([batch.claimed, batch.published, batch.refused.length], [3, 2, 1]);
-  const rows = await db.sql`select id, retry_count, last_error from outbox_events where published_at is null`;
-  assertEquals(rows.map((row) => ({ ...row })), [
-    { id: unroutable.event.eventId, retry_count: 1, last_error: "returned by the broker: NO_ROUTE" },
-  ]);
+  const rows = await it.db.sql`
+    select id, retry_count, last_error from outbox_events where published_at is null`.values();
+  assertEquals([...rows], [[unroutable.event.eventId, 1, "returned by the broker: NO_ROUTE"]]);
 });
 
 Deno.test("relayBatch() spends no row when the connection goes away under it, and loses none", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  const wired = await openWire(broker);
-  await appendEvents(db.sql, Array.from({ length: 200 }, () => orderCreated()));
-  const relayed = relayBatch(db.session("orderflow_relay"), wired.publisher, wired.route, 1000);
+  await using it = await stage();
+  const wired = await openWire(it.broker);
+  await it.append(...Array.from({ length: 200 }, () => orderCreated()));
+  const relayed = it.batch(1000, wired);
   await wired.model.close();
   const batch = await relayed;
-  assertEquals(batch.refused, []);
-  assertEquals(batch.published + batch.unanswered, 200);
-  const [row] = await db.sql`select max(retry_count) as retries from outbox_events`;
+  assertEquals([batch.refused, batch.published + batch.unanswered], [[], 200]);
+  const [row] = await it.db.sql`select max(retry_count) as retries from outbox_events`;
   assertEquals(row?.retries, 0);
-  await using again = await openWire(broker);
-  await relayBatch(db.session("orderflow_relay"), again.publisher, again.route, 1000);
-  assertEquals(await unpublished(db), 0);
+  await it.batch();
+  assertEquals(await unpublished(it.db), 0);
 });
 
 Deno.test("startRelay() is woken by a commit, far ahead of its poll, and then looks again by itself", async () => {
   await using it = await stage();
-  const { db, wired } = it;
-  const published: number[] = [];
-  const relay = start(db, wired, {
-    pollIntervalMs: 3_600_000,
-    onBatch: (batch) => published.push(batch.published),
-  });
-  const unlisten = await listenForWakeUps(db.as("orderflow_relay"), (why) => relay.wake(why === "tick"));
-  const producer = db.as("orderflow_orders");
+  await using relay = it.start({ pollIntervalMs: 3_600_000 });
+  await it.wakes(relay);
+  const producer = it.db.as("orderflow_orders");
   for (let events = 1; events <= 6; events += 2) {
     await appendAndWake(producer);
-    await eventually("the first one", () => published.length === events);
-    await appendEvents(db.sql, [orderCreated()]); // without a word: a producer wakes it once in 10 ms at most
-    await eventually("the second one", () => published.length === events + 1);
+    await eventually("the first one", () => it.published.length === events);
+    await it.append(orderCreated()); // without a word: a producer wakes it once in 10 ms at most
+    await eventually("the second one", () => it.published.length === events + 1);
   }
-  await relay.stop();
-  await unlisten();
 });
 
 Deno.test("nextPauseMs() is short after activity, and grows until the poll is due", () => {
@@ -156,40 +151,40 @@ Deno.test("nextPauseMs() is short after activity, and grows until the poll is du
   assertEquals(nextPauseMs(5, true, 5), 5);
 });
 
-Deno.test("startRelay() begins no transaction while nobody wakes it and nothing is due", async () => {
+Deno.test("startRelay() begins no transaction while nobody wakes it and nothing is due, and takes two round trips for each", async () => {
   await using it = await stage();
-  const { db, wired } = it;
-  await using looks = startCutProxy(db.url, 5432);
-  await using batches = startCutProxy(db.url, 5432);
-  const sql = connect(looks.url, { name: "test", role: "orderflow_relay", max: 1 });
-  const openBatches = () => openSession(batches.url, { name: "test", role: "orderflow_relay" });
-  const relay = start(db, wired, { sql, openSession: openBatches, pollIntervalMs: 5 });
+  await using looks = startCutProxy(it.db.url, 5432);
+  await using batches = startCutProxy(it.db.url, 5432);
+  await using asked = schemaAt(looks.url);
+  await using claimed = schemaAt(batches.url);
+  const sql = asked.as("orderflow_relay");
+  const openSession = () => claimed.session("orderflow_relay");
+  await using _relay = it.start({ sql, openSession, pollIntervalMs: 5 });
   await eventually("some looks", () => looks.roundTrips() > 20);
   const before = [batches.roundTrips(), looks.roundTrips()] as const;
   await eventually("more of them", () => looks.roundTrips() > before[1] + 20);
   assertEquals(batches.roundTrips(), before[0]);
-  await relay.stop();
-  await sql.end({ timeout: 1 });
+  const trips: number[] = [];
+  for (let batch = 1; batch <= 4; batch++) { // some connect, or prepare their statements
+    const before = batches.roundTrips();
+    await it.append(orderCreated());
+    await eventually("the event to be published", () => it.published.length === batch);
+    trips.push(batches.roundTrips() - before);
+  }
+  assertEquals(Math.min(...trips), 2);
 });
 
 Deno.test("startRelay() finds by its poll what was committed long after its id was made", async () => {
   await using it = await stage();
-  const { db, wired } = it;
-  const published: number[] = [];
-  const relay = start(db, wired, {
-    pollIntervalMs: 20,
-    onBatch: ({ published: events }) => published.push(events),
-  });
-  await appendEvents(db.sql, [orderCreated()]);
-  await eventually("the first one", () => published.length === 1);
-  await appendEvents(db.sql, [madeLongAgo()]);
-  await eventually("the late one", () => published.length === 2);
-  await relay.stop();
+  await using _relay = it.start({ pollIntervalMs: 20 });
+  await it.append(orderCreated());
+  await eventually("the first one", () => it.published.length === 1);
+  await it.append(madeLongAgo());
+  await eventually("the late one", () => it.published.length === 2);
 });
 
 Deno.test("startRelay() switched off publishes only when ticked, and keeps a tick that comes in the middle of another one's pass", async () => {
   await using it = await stage();
-  const { db, wired } = it;
   const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let [looks, asked] = [0, 0];
   const publisher: Publisher = {
@@ -197,10 +192,10 @@ Deno.test("startRelay() switched off publishes only when ticked, and keeps a tic
       asked++;
       begun.resolve();
       await held.promise;
-      return await wired.publisher.publish(...args);
+      return await it.wired.publisher.publish(...args);
     },
   };
-  const relay = start(db, wired, {
+  await using relay = it.start({
     publisher: () => {
       looks++;
       return publisher;
@@ -208,47 +203,43 @@ Deno.test("startRelay() switched off publishes only when ticked, and keeps a tic
     pollIntervalMs: 5,
     enabled: false,
   });
-  const unlisten = await listenForWakeUps(db.as("orderflow_relay"), (why) => relay.wake(why === "tick"));
-  const ops = db.as("orderflow_ops");
-  await appendAndWake(db.as("orderflow_orders"));
-  await appendEvents(db.sql, [madeLongAgo()]);
+  await it.wakes(relay);
+  const ops = it.db.as("orderflow_ops");
+  await appendAndWake(it.db.as("orderflow_orders"));
+  await it.append(madeLongAgo());
   const before = looks;
   await eventually("some looks", () => looks > before + 5);
   assertEquals(asked, 0);
   await tickRelay(ops);
   await begun.promise;
-  await appendEvents(db.sql, [orderCreated()]);
+  await it.append(orderCreated());
   await tickRelay(ops);
   held.resolve();
-  await eventually("all to be published", async () => await unpublished(db) === 0);
-  await relay.stop();
-  await unlisten();
+  await eventually("all to be published", async () => await unpublished(it.db) === 0);
 });
 
 Deno.test("startRelay() in several copies publishes a backlog once, whole", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
-  await using one = await openWire(broker);
-  await using two = await openWire(broker);
-  await appendEvents(db.sql, Array.from({ length: 1500 }, () => orderCreated()));
-  const relays = [one, two].map((wired) => start(db, wired, { batchSize: 100 }));
-  await eventually("the backlog to be gone", async () => await unpublished(db) === 0);
-  await Promise.all(relays.map((relay) => relay.stop()));
-  assertEquals(await depth(one.channel, broker), 1500);
+  await using it = await stage();
+  await using two = await openWire(it.broker);
+  await it.append(...Array.from({ length: 1500 }, () => orderCreated()));
+  await using _first = it.start({ batchSize: 100 });
+  await using _second = it.start({ publisher: () => two.publisher, batchSize: 100 });
+  await eventually("the backlog to be gone", async () => await unpublished(it.db) === 0);
+  const { name } = it.broker.topology.queues.paymentsOrderCreated;
+  assertEquals((await it.wired.channel.checkQueue(name)).messageCount, 1500);
 });
 
 Deno.test("startRelay() finds the event for which the broker closes the channel, alone and with nothing beside it; all others go out", async () => {
-  await using db = await testSchema();
-  await using broker = await testBroker();
+  await using it = await stage();
   const sent = Array.from({ length: 300 }, () => orderCreated());
   const badId = sent[123]?.event.eventId ?? "";
-  await appendEvents(db.sql, sent);
-  let wired = await offendingWire(broker, badId);
+  await it.append(...sent);
+  let wired = await offendingWire(it.broker, badId);
   let usable = true;
   const renew = async () => {
     if (!usable) return; // both lanes had events in flight, and each has no answer
     usable = false;
-    const next = await offendingWire(broker, badId);
+    const next = await offendingWire(it.broker, badId);
     await wired[Symbol.asyncDispose]();
     wired = next;
     usable = true;
@@ -270,20 +261,17 @@ Deno.test("startRelay() finds the event for which the broker closes the channel,
       return { ...outcome, confirmed: [], unknown: events.map(({ id }) => id) }; // it may not come to its confirms
     },
   };
-  const relay = start(db, wired, {
-    publisher: () => usable ? publisher : null,
-    batchSize: 100,
-  });
+  await using relay = it.start({ publisher: () => usable ? publisher : null, batchSize: 100 });
   const rows = await eventually("all but one to be published, and the reason", async () => {
-    const left = await db.sql`select id, last_error from outbox_events where published_at is null`;
+    const left = await it.db.sql`select id, last_error from outbox_events where published_at is null`;
     return left.length === 1 && left[0]?.last_error && left;
   }, 30_000);
   assertEquals([rows[0]?.id, beside], [badId, 0]);
   assertMatch(rows[0]?.last_error, /^the broker closed the channel: .*PRECONDITION_FAILED/);
-  const tried = await db.sql`select from outbox_events where retry_count > 0`;
+  const tried = await it.db.sql`select from outbox_events where retry_count > 0`;
   assertEquals(tried.count, 1);
-  await relay.stop();
   await eventually("the new wire", () => usable);
+  await relay[Symbol.asyncDispose]();
   await wired[Symbol.asyncDispose]();
 });
 
@@ -295,65 +283,18 @@ function madeLongAgo() {
 
 /** Appends an event with a statement that wakes the relay. */
 async function appendAndWake(sql: Sql): Promise<void> {
-  await sql`
-    with told as (${
-    insertingEvents(sql, [{ ...orderCreated(), aggregateId: orderCreated().event.eventId }])
-  }) select ${wakingRelay(sql, true)}`;
+  const event = { ...orderCreated(), aggregateId: crypto.randomUUID() };
+  await sql`with told as (${insertingEvents(sql, [event])}) select ${wakingRelay(sql, true)}`;
 }
 
 /** A wire on which one event is a message that the broker closes the channel for: its expiration is no number. */
 async function offendingWire(broker: TestBroker, badId: string): Promise<Wire> {
   const wired = await openWire(broker);
   wired.channel.on("error", () => {});
-  const offending = new Proxy(wired.channel, {
-    get(channel, name) {
-      if (name !== "publish") {
-        const value: unknown = Reflect.get(channel, name);
-        return typeof value === "function" ? value.bind(channel) : value;
-      }
-      return (
-        exchange: string,
-        key: string,
-        body: Buffer,
-        properties: Options.Publish,
-        settle: () => void,
-      ) => {
-        const isBad = properties.messageId === badId;
-        return wired.channel.publish(
-          exchange,
-          key,
-          body,
-          isBad ? { ...properties, expiration: "never" } : properties,
-          settle,
-        );
-      };
-    },
-  });
-  return { ...wired, publisher: createPublisher(offending) };
-}
-
-function start(
-  db: TestSchema,
-  { publisher, route }: Pick<Wire, "publisher" | "route">,
-  more: Partial<RelayOptions>,
-) {
-  const stopping = new AbortController();
-  const { running, wake } = startRelay({
-    sql: db.as("orderflow_relay"),
-    openSession: () => db.session("orderflow_relay"),
-    publisher: () => publisher,
-    route,
-    batchSize: 500,
-    pollIntervalMs: 1000,
-    enabled: true,
-    log: testLog,
-    ...more,
-  }, stopping.signal);
-  return {
-    wake,
-    async stop() {
-      stopping.abort();
-      await running;
-    },
+  const publish = wired.channel.publish.bind(wired.channel);
+  wired.channel.publish = (exchange, key, body, properties, settle) => {
+    const isBad = properties?.messageId === badId;
+    return publish(exchange, key, body, isBad ? { ...properties, expiration: "never" } : properties, settle);
   };
+  return wired;
 }

@@ -12,7 +12,7 @@ import type { Logger } from "../../shared/process/log.ts";
 import { pause } from "../../shared/process/stop.ts";
 
 /** What is to be deleted: up to `limit` rows of each table that are older than `before`, by the database's clock. */
-export interface PruneOptions {
+interface PruneOptions {
   readonly before: Date;
   readonly limit: number;
   /** Who is to get which types of event. */
@@ -110,51 +110,45 @@ async function pruneInbox(sql: Sql, { before, limit }: PruneOptions, after: stri
 
 /** Deletes the oldest rows of the other tables; answers with how many that were. */
 async function pruneOthers(sql: Sql, { before, limit }: PruneOptions): Promise<number> {
-  const keys = await sql`
+  const deletions = [
+    sql`
     delete from idempotency_keys where key in (
       select key from idempotency_keys where created_at < ${before} order by created_at limit ${limit}
-    )`;
-  const retries = await sql`
+    )`,
+    sql`
     delete from delayed_retries where (event_id, consumer) in (
       select event_id, consumer from delayed_retries where first_seen_at < ${before} and due_at is null
       order by first_seen_at limit ${limit}
-    )`;
-  const suspects = await sql`
+    )`,
+    sql`
     delete from suspect_deliveries where (consumer, fingerprint) in (
       select consumer, fingerprint from suspect_deliveries where last_at < ${before} order by last_at limit ${limit}
-    )`;
-  const history = await sql`
+    )`,
+    sql`
     delete from event_history where event_id in (
       select h.event_id from event_history h where h.event_id < ${firstIdOf(before)}
         and not exists (select from outbox_events e where e.id = h.event_id)
       order by h.event_id limit ${limit}
-    )`;
-  const messages = await sql`
+    )`,
+    sql`
     delete from replay_events where (replay_id, position) in (
       select m.replay_id, m.position from replays r join replay_events m on m.replay_id = r.id
       where coalesce(r.finished_at, r.created_at) < ${before} and r.state <> 'RUNNING' order by m.replay_id, m.position limit ${limit}
-    )`;
-  const replays = await sql`
+    )`,
+    sql`
     delete from replays where id in (
       select id from replays r where coalesce(finished_at, created_at) < ${before} and state <> 'RUNNING'
         and not exists (select from replay_events m where m.replay_id = r.id)
       order by id limit ${limit}
-    )`;
-  const operations = await sql`
+    )`,
+    sql`
     delete from operations where id in (
       select id from operations where id < ${firstIdOf(before)} order by id limit ${limit}
-    )`;
-  const all = [keys, retries, suspects, history, messages, replays, operations];
-  return all.reduce((rows, { count }) => rows + count, 0);
-}
-
-/** What {@linkcode keepPruning} works with. */
-export interface PruningOptions extends Pick<PruneOptions, "bindings"> {
-  /** Opened with `KEYED_SETTINGS`, under a role that may do nothing but delete. */
-  readonly sql: Sql;
-  /** How long everything is kept. */
-  readonly days: number;
-  readonly log: Logger;
+    )`,
+  ];
+  let rows = 0;
+  for (const deletion of deletions) rows += (await deletion).count; // each is sent when it is waited for
+  return rows;
 }
 
 /** Of one table in one statement: a few milliseconds of work. */
@@ -163,25 +157,30 @@ const BATCH_ROWS = 1000;
 const BETWEEN_BATCHES_MS = 50;
 const BETWEEN_ROUNDS_MS = 60_000;
 
-/** Prunes until `stop` is aborted. */
-export function keepPruning(options: PruningOptions, stop: AbortSignal): Promise<void> {
-  const { days, log } = options;
-  const round = async () => {
-    const rows = await pruneRound(options, stop);
+/**
+ * Deletes all that is older than `days` days, again and again until `stop` is aborted. `sql` is opened with
+ * `KEYED_SETTINGS`, under a role that may do nothing but delete.
+ */
+export function keepPruning(
+  { sql, bindings, days, log }: {
+    readonly sql: Sql;
+    readonly bindings: readonly Binding[];
+    readonly days: number;
+    readonly log: Logger;
+  },
+  stop: AbortSignal,
+): Promise<void> {
+  async function round(): Promise<void> {
+    const [now] = await sql<{ before: Date }[]>`select now() - make_interval(days => ${days}) as before`;
+    let rows = 0;
+    for (let next: Place | null = START; now && next && !stop.aborted;) {
+      const pruned = await prune(sql, { before: now.before, bindings, limit: BATCH_ROWS }, next);
+      rows += pruned.rows;
+      next = pruned.next;
+      await pause(BETWEEN_BATCHES_MS, stop);
+    }
     if (rows > 0) log.info("Pruned", { rows, olderThanDays: days });
-  };
-  return keepDoing("Pruning", round, { everyMs: BETWEEN_ROUNDS_MS, log, stop }).running;
-}
-
-/** Deletes all that is old enough now; answers with how many rows that was. */
-async function pruneRound({ sql, days, bindings }: PruningOptions, stop: AbortSignal): Promise<number> {
-  const [now] = await sql<{ before: Date }[]>`select now() - make_interval(days => ${days}) as before`;
-  let rows = 0;
-  for (let next: Place | null = START; now && next && !stop.aborted;) {
-    const pruned = await prune(sql, { before: now.before, bindings, limit: BATCH_ROWS }, next);
-    rows += pruned.rows;
-    next = pruned.next;
-    await pause(BETWEEN_BATCHES_MS, stop);
   }
-  return rows;
+
+  return keepDoing("Pruning", round, { everyMs: BETWEEN_ROUNDS_MS, log, stop }).running;
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
+import type postgres from "postgres";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { insertDeadLetters, insertRetries } from "../../shared/sql/set_aside.ts";
 import { newLetter, newRetry } from "../../specs/support/test_events.ts";
@@ -15,20 +16,26 @@ const bindings = [{ consumer: "a", type: "order.created" }, { consumer: "b", typ
 const both = ["a", "b"];
 const all = { before, bindings, limit: 100 };
 
-/** An event of the outbox, published when it happened, or not, that some consumers have processed. */
-async function insertEvent(
+/** Events of the outbox, published when they happened, or not, that some consumers have processed. */
+async function insertEvents(
   { sql }: TestSchema,
-  at: Date,
-  { published = true, processedBy = both }: { published?: boolean; processedBy?: readonly string[] } = {},
-): Promise<string> {
-  const id = uuidv7({ msecs: at.getTime() });
-  await sql`
-    insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at)
-    values (${id}, 'order.created', ${id}, 'c', '{}', ${at}, ${published ? at : null})`;
-  for (const consumer of processedBy) {
-    await sql`insert into processed_events values (${id}, ${consumer}, ${at})`;
+  count: number,
+  { at = old, published = true, processedBy = both }: {
+    readonly at?: Date;
+    readonly published?: boolean;
+    readonly processedBy?: readonly string[];
+  } = {},
+): Promise<string[]> {
+  const ids = Array.from({ length: count }, () => uuidv7({ msecs: at.getTime() }));
+  for (const id of ids) {
+    await sql`
+      insert into outbox_events (id, type, order_id, correlation_id, payload, occurred_at, published_at)
+      values (${id}, 'order.created', ${id}, 'c', '{}', ${at}, ${published ? at : null})`;
+    for (const consumer of processedBy) {
+      await sql`insert into processed_events values (${id}, ${consumer}, ${at})`;
+    }
   }
-  return id;
+  return ids;
 }
 
 /** Prunes two rows of each table at a time until nothing is left; answers with how many rows went each time. */
@@ -43,48 +50,38 @@ async function pruneToEnd(sql: Sql): Promise<number[]> {
   return rows;
 }
 
-async function readEvents({ sql }: TestSchema): Promise<string[]> {
-  return (await sql<{ id: string }[]>`select id from outbox_events order by id`).map(({ id }) => id);
-}
+const idsOf = (rows: readonly postgres.Row[]) => rows.map(({ id }) => String(id));
+const readEvents = async ({ sql }: TestSchema) => idsOf(await sql`select id from outbox_events order by id`);
 
 Deno.test("prune() deletes what is old, in small batches, and nothing that is young or unpublished", async () => {
   await using db = await testSchema();
-  const sql = db.as("orderflow_retention");
-  for (let i = 0; i < 3; i++) await insertEvent(db, old);
-  const stuck = await insertEvent(db, old, { published: false });
-  const young = await insertEvent(db, before);
-  const late = await insertEvent(db, old);
+  await insertEvents(db, 3);
+  const [stuck = ""] = await insertEvents(db, 1, { published: false });
+  const [young = ""] = await insertEvents(db, 1, { at: before });
+  const [late = ""] = await insertEvents(db, 1);
   await db.sql`update outbox_events set published_at = ${before} where id = ${late}`;
   const id = crypto.randomUUID();
   await db.sql`
     insert into idempotency_keys (key, fingerprint, order_id, created_at)
     values ('old', sha256('a'), ${id}, ${old}), ('young', sha256('b'), ${id}, ${before})`;
-
-  await db
-    .sql`insert into event_history (event_id, consumer, kind, at) select id, 'a', 'redelivered', ${old} from outbox_events`;
-
-  const rows = await pruneToEnd(sql);
+  await db.sql`
+    insert into event_history (event_id, consumer, kind, at) select id, 'a', 'redelivered', ${old} from outbox_events`;
+  const rows = await pruneToEnd(db.as("orderflow_retention"));
   assertEquals(rows.reduce((sum, some) => sum + some), 3 + 6 + 3 + 1); // events, what is known of them, the key
   assert(Math.max(...rows) <= 2 + 2 + 2 + 1, `${rows}`);
-  assertEquals(await readEvents(db), [stuck, late, young].toSorted());
+  const left = [stuck, late, young].toSorted();
+  assertEquals(await readEvents(db), left);
   for (const table of ["processed_events", "event_history"]) {
-    const known = await db.sql`select distinct event_id as id from ${db.sql(table)} order by 1`;
-    assertEquals(known.map((row) => row.id), [stuck, late, young].toSorted(), table);
+    const known = idsOf(await db.sql`select distinct event_id as id from ${db.sql(table)} order by 1`);
+    assertEquals(known, left, table);
   }
   assertEquals((await db.sql`select key from idempotency_keys`).map(({ key }) => key), ["young"]);
 });
 
 Deno.test("prune() keeps a published event, however old, that a bound consumer has not processed, unless its letter was discarded", async () => {
   await using db = await testSchema();
-  const lacking = { processedBy: ["a"] };
-  const missed = await insertEvent(db, old, lacking);
-  const [letter, discarded, redriven, waits, retried] = [
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-    await insertEvent(db, old, lacking),
-  ];
+  const ids = await insertEvents(db, 6, { processedBy: ["a"] });
+  const [missed = "", letter = "", discarded = "", redriven = "", waits = "", retried = ""] = ids;
   const letters = [letter, discarded, redriven].map((eventId) => newLetter("b", { eventId }));
   await insertDeadLetters(db.sql, letters);
   const close = (eventId: string, state: string) =>
@@ -107,8 +104,7 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
 Deno.test("prune() keeps what was sent again lately, and what its consumers remember of it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_retention");
-  const ids = [await insertEvent(db, old), await insertEvent(db, old), await insertEvent(db, old)];
-  const [sent, skipped, longAgo] = ids;
+  const [sent = "", skipped = "", longAgo = ""] = await insertEvents(db, 3);
   const set = uuidv7();
   const last = new Date(before.getTime() - 1);
   await db.sql`
@@ -116,39 +112,27 @@ Deno.test("prune() keeps what was sent again lately, and what its consumers reme
     values (${set}, '{}', 'REPUBLISH', 'DONE', 3, 3, 3, 5, ${old}, ${old}, ${before})`;
   await db.sql`
     insert into replay_events (replay_id, position, event_id, consumer, settled_at, result)
-    values (${set}, 1, ${sent ?? ""}, 'a', ${before}, 'SENT'), (${set}, 2, ${
-    skipped ?? ""
-  }, 'a', ${before}, 'SKIPPED'),
-      (${set}, 3, ${longAgo ?? ""}, 'a', ${last}, 'SENT')`;
+    values (${set}, 1, ${sent}, 'a', ${before}, 'SENT'), (${set}, 2, ${skipped}, 'a', ${before}, 'SKIPPED'),
+           (${set}, 3, ${longAgo}, 'a', ${last}, 'SENT')`;
   await pruneToEnd(sql);
   assertEquals(await readEvents(db), [sent]);
-  assertEquals((await db.sql`select from processed_events where event_id = ${sent ?? ""}`).count, 2);
+  assertEquals((await db.sql`select from processed_events where event_id = ${sent}`).count, 2);
   assertEquals((await db.sql`select from replay_events`).count, 3);
   await prune(sql, { ...all, before: new Date(before.getTime() + 1) });
   assertEquals(await readEvents(db), [], "its copy is old by now, too");
   assertEquals((await db.sql`select from replay_events`).count, 0);
 });
 
-Deno.test("prune() deletes what was published before a consumer was bound to it", async () => {
+Deno.test("prune() deletes what was published before a consumer was bound to it, and goes on behind what has to stay", async () => {
   await using db = await testSchema();
-  await insertEvent(db, old, { processedBy: ["a"] });
   const since = new Date(old.getTime() + 1);
+  const processedBy = ["a"];
+  await insertEvents(db, 1, { processedBy });
   await db.sql`insert into reconciliation_cursors values ('b', 'order.created', ${since}, ${since})`;
-  const owed = await insertEvent(db, since, { processedBy: ["a"] });
-  await prune(db.as("orderflow_retention"), all);
-  assertEquals(await readEvents(db), [owed]);
-});
-
-Deno.test("prune() goes on behind what has to stay", async () => {
-  await using db = await testSchema();
-  const kept = [];
-  for (let i = 0; i < 5; i++) {
-    kept.push(await insertEvent(db, new Date(old.getTime() + i), { processedBy: ["a"] }));
-  }
-  await insertEvent(db, new Date(old.getTime() + 10));
-  const sql = db.as("orderflow_retention");
-  await pruneToEnd(sql);
-  assertEquals(await readEvents(db), kept);
+  const owed = await insertEvents(db, 5, { at: since, processedBy });
+  await insertEvents(db, 1, { at: new Date(old.getTime() + 10) });
+  await pruneToEnd(db.as("orderflow_retention"));
+  assertEquals(await readEvents(db), owed.toSorted());
 });
 
 Deno.test("prune() deletes old replays with their sets, a part at a time, and none that is running", async () => {

@@ -16,23 +16,22 @@ import {
 } from "../../shared/sql/set_aside.ts";
 import { CONFIRM_TIMEOUT_MS } from "./relay.ts";
 
-interface RetryingOptions {
-  readonly sql: Sql;
-  readonly publisher: () => Publisher | null;
-  readonly pollIntervalMs: number;
-  readonly onSent?: (retries: number) => void;
-  readonly log: Logger;
-}
-
 /** In one transaction. */
 const MAX_RETRIES_SENT = 500;
 /** When a retry is due once more that the broker did not take. */
 const UNSENT_AFTER_MS = 5000;
 
 /** Sends what is due until `stop` is aborted. To be woken when there are new retries. */
-export function keepRetrying(options: RetryingOptions, stop: AbortSignal): Chore {
-  const { sql, publisher, pollIntervalMs, onSent, log } = options;
-
+export function keepRetrying(
+  { sql, publisher, pollIntervalMs, onSent, log }: {
+    readonly sql: Sql;
+    readonly publisher: () => Publisher | null;
+    readonly pollIntervalMs: number;
+    readonly onSent?: (retries: number) => void;
+    readonly log: Logger;
+  },
+  stop: AbortSignal,
+): Chore {
   async function look(): Promise<number> {
     const sender = publisher();
     let dueInMs = sender && await readNextDue(sql);
@@ -75,9 +74,6 @@ export async function sendDue(sql: Sql, publisher: Publisher) {
   });
 }
 
-function messageFor(retry: DueRetry): OutgoingMessage {
-  const { eventId: id, eventType: type, correlationId, traceparent, tracestate, body, retries, ageMs } =
-    retry;
-  const retryState = { retries, ageMs };
-  return { id, type, correlationId, traceparent, tracestate, occurredAt: null, body, retryState };
+function messageFor({ eventId: id, eventType: type, retries, ageMs, ...message }: DueRetry): OutgoingMessage {
+  return { id, type, occurredAt: null, retryState: { retries, ageMs }, ...message };
 }

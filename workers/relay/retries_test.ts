@@ -19,27 +19,21 @@ Deno.test("sendDue() sends what is due to its consumer alone, byte for byte and 
   await using broker = await testBroker();
   await using wired = await openWire(broker);
   const retry = { ...retryFor(broker), tracestate: "rojo=1" };
-  await insertRetries(db.sql, [retry, { ...retry, consumer: "nobody" }, {
-    ...retryFor(broker),
-    delayMs: 60_000,
-  }]);
+  const later = { ...retryFor(broker), delayMs: 60_000 };
+  await insertRetries(db.sql, [retry, { ...retry, consumer: "nobody" }, later]);
   const { sent, refused, nextDueInMs: nextMs } = await sendDue(db.as("orderflow_relay"), wired.publisher);
   assertEquals([sent, refused.map(({ consumer, events }) => [consumer, events])], [1, [["nobody", 1]]]);
   assert(nextMs !== null && nextMs > 1000, String(nextMs));
-  assertEquals((await readWaiting(db.sql)).map(({ consumer }) => consumer).toSorted(), [
-    "nobody",
-    retry.consumer,
-  ]);
-  const message = await eventually("the message", () => wired.channel.get(retry.consumer, { noAck: true }));
-  assertEquals(new TextDecoder().decode(message.content), new TextDecoder().decode(retry.body));
-  const { messageId, type, correlationId, headers } = message.properties;
+  assertEquals(await readWaiting(db.sql), ["nobody", retry.consumer]);
+  const { content, properties } = await eventually(
+    "the message",
+    () => wired.channel.get(retry.consumer, { noAck: true }),
+  );
+  assertEquals(content.toString(), new TextDecoder().decode(retry.body));
+  const { messageId, type, correlationId, headers } = properties;
   assertEquals([messageId, type, correlationId], [retry.eventId, "order.created", retry.correlationId]);
-  assertEquals([headers?.["x-retries"], headers?.traceparent, headers?.tracestate], [
-    2,
-    retry.traceparent,
-    "rojo=1",
-  ]);
-  const ageMs = headers?.["x-age-ms"];
+  const { "x-retries": retries, "x-age-ms": ageMs, traceparent, tracestate } = headers ?? {};
+  assertEquals([retries, traceparent, tracestate], [2, retry.traceparent, "rojo=1"]);
   assert(Number.isInteger(ageMs) && ageMs >= retry.ageMs && ageMs < retry.ageMs + 60_000, `${ageMs} ms`);
   assertEquals(await wired.channel.get(retry.consumer), false);
 });
@@ -93,6 +87,7 @@ function retryFor({ topology }: TestBroker): NewRetry {
   return newRetry(topology.queues.paymentsOrderCreated.name);
 }
 
-async function readWaiting(sql: Sql) {
-  return await sql<{ consumer: string }[]>`select consumer from delayed_retries where due_at is not null`;
+async function readWaiting(sql: Sql): Promise<string[]> {
+  const rows = await sql`select consumer from delayed_retries where due_at is not null order by 1`;
+  return rows.map(({ consumer }) => consumer);
 }

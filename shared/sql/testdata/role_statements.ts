@@ -4,130 +4,52 @@
  * @module
  */
 import { v7 as uuidv7 } from "uuid";
-import { bindingsOf } from "../../broker/connection.ts";
-import type { Topology } from "../../topology.ts";
-import { type EventData, makeEvent, tell } from "../../events.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../scenarios.ts";
-import { runAudit } from "../../ops/audit.ts";
-import { atomicallyOn, type Sql } from "../connect.ts";
-import {
-  claimOpenLetters,
-  closeLetters,
-  countOpenDeadLetters,
-  findDeadLetter,
-  groupLetters,
-  keepEdit,
-  listDeadLetters,
-} from "../../ops/dead_letters.ts";
-import {
-  claimDueRetries,
-  countWaitingRetries,
-  createSetAside,
-  insertDeadLetters,
-  insertRetries,
-  markRetriesSent,
-  postponeRetries,
-  readNextDue,
-} from "../set_aside.ts";
-import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
-import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
-import {
-  findHeldConsumers,
-  grantStep,
-  holdPart,
-  listHolds,
-  readHeld,
-  resumePart,
-  returnStep,
-  takeStep,
-} from "../../ops/holds.ts";
-import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
-import {
-  findOrder,
-  findUsedKeys,
-  insertingOrders,
-  insertOrders,
-  listOrders,
-  moveOrders,
-  readStatuses,
-} from "../orders.ts";
-import {
-  countLost,
-  findUnsent,
-  forgetFound,
-  insertCursors,
-  markSentAgain,
-  sweepSendings,
-} from "../lost_events.ts";
-import type { DatabaseRole } from "../migrate.ts";
-import { insertingNotifications } from "../../../workers/notifications_final_events.ts";
-import {
-  countMessages,
-  countUnpublished,
-  findEvent,
-  hurryEvent,
-  listEvents,
-  listMessages,
-  listProcessed,
-  readLatencies,
-  searchOrders,
-} from "../../ops/lists.ts";
-import {
-  claimingEvents,
-  createWakeUps,
-  insertingEvents,
-  markingPublished,
-  markingRefused,
-  readEventsForPublishing,
-} from "../outbox.ts";
-import { findPayments, insertingPayments, markingRefunded } from "../payments.ts";
-import { type Inbox, once, ownConsumer, type WritingRows } from "../inbox.ts";
-import {
-  cancelReplay,
-  discardSet,
-  findReplay,
-  listReplayEvents,
-  listReplays,
-  prepareLetters,
-  prepareReplay,
-  readOutcome,
-  republishEvent,
-  startReplay,
-} from "../../ops/replays.ts";
-import {
-  claimDueReplay,
-  nextReplayDueInMs,
-  readWaitingMessages,
-  recordReplayProgress,
-  takeUpLetters,
-} from "../../ops/send_again.ts";
 import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
+import {
+  newHeartbeat,
+  newLetter,
+  newRetry,
+  orderCreated,
+  paymentSucceeded,
+  received,
+} from "../../../specs/support/test_events.ts";
+import { testInbox } from "../../../specs/support/test_schema.ts";
+import { enroll } from "../../../workers/enrollments_payment_succeeded.ts";
+import { notify } from "../../../workers/notifications_final_events.ts";
+import { moveEach } from "../../../workers/orders/move_orders.ts";
+import { createFakeProvider } from "../../../workers/payments/provider.ts";
+import { charge } from "../../../workers/payments_order_created.ts";
+import { refund } from "../../../workers/payments_refund_requested.ts";
 import { prune } from "../../../workers/relay/retention.ts";
+import { bindingsOf } from "../../broker/connection.ts";
+import { tell } from "../../events.ts";
+import { runAudit } from "../../ops/audit.ts";
+import * as letters from "../../ops/dead_letters.ts";
+import * as faults from "../../ops/faults.ts";
+import * as holds from "../../ops/holds.ts";
+import * as lists from "../../ops/lists.ts";
+import * as replays from "../../ops/replays.ts";
+import * as sending from "../../ops/send_again.ts";
 import { readFacts } from "../../ops/timeline.ts";
-import { insertIncidents } from "../event_history.ts";
 import { readOpenCopies } from "../../ops/why.ts";
+import { beat, forgetHeartbeat, listHeartbeats } from "../../process/heartbeat.ts";
+import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../process/config.ts";
+import type { Sql } from "../connect.ts";
+import { insertIncidents } from "../event_history.ts";
+import { once, ownConsumer, type WritingRows } from "../inbox.ts";
+import * as lost from "../lost_events.ts";
+import type { DatabaseRole } from "../migrate.ts";
+import * as orders from "../orders.ts";
+import * as outbox from "../outbox.ts";
+import * as aside from "../set_aside.ts";
 
-/** Statements by the name of the function that has them, each to be run on a pool of its role. */
-export type Statements = Readonly<Record<string, (sql: Sql) => Promise<unknown>>>;
+/** Statements, each to be run on a pool of its role. */
+export type Statements = readonly ((sql: Sql) => PromiseLike<unknown>)[];
 
 const NOW = new Date("2026-01-01T00:00:00Z");
 const NIL = "00000000-0000-0000-0000-000000000000";
 const BODY = new TextEncoder().encode("{}");
-const CAUSE = { correlationId: "c", traceparent: null };
-const order = (): EventData<"order.created"> => ({
-  orderId: uuidv7(),
-  userId: SCENARIO_USER,
-  courseId: RESERVED_COURSES.success,
-  amount: "1.00",
-});
-const told = () => makeEvent("order.created", order(), CAUSE, NOW);
-const fault = {
-  point: "provider.slow",
-  times: 1,
-  consumer: null,
-  correlationId: null,
-  delayMs: null,
-} as const;
+const LIMIT = { limit: 1 } as const;
 const ENDED = {
   state: "DONE",
   sent: 0,
@@ -137,249 +59,169 @@ const ENDED = {
   reason: null,
   dueInMs: null,
 } as const;
-const target = { consumers: ["a"], correlationIds: ["c"] };
+const FAULT = {
+  point: "provider.slow",
+  times: 1,
+  consumer: null,
+  correlationId: null,
+  delayMs: null,
+} as const;
+const TOPOLOGY = topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
+const BINDINGS = bindingsOf(TOPOLOGY);
 
-/** A statement of `once` whose row is written, with what is told of it: an event of `type`, whatever its data. */
-function record<Row extends { readonly id: string }>(type: string, writing: WritingRows<Row>, row: Row) {
-  const tells = { ...tell("order.created", order()), type };
-  return (sql: Sql) => once(inboxOn(sql), [{ cause: told(), row, tells }], writing, NOW);
+/** Functions that take the same argument. */
+function eachOn<A>(
+  argument: A,
+  ...run: readonly ((sql: Sql, argument: A) => PromiseLike<unknown>)[]
+): Statements {
+  return run.map((one) => (sql) => one(sql, argument));
 }
 
-const inboxOn = (sql: Sql): Inbox => ({
-  consumer: "a",
-  atomically: atomicallyOn(sql),
-  wakeUps: createWakeUps(),
-});
-
-const FAULTS: Statements = {
-  listArmedFaults: (sql) => listArmedFaults(sql),
-  takeFault: (sql) => takeFault(sql, "provider.slow", target),
-};
-
-const HOLDS: Statements = {
-  readHeld: (sql) => readHeld(sql, ["a"]),
-  takeStep: (sql) => takeStep(sql, "a"),
-  returnStep: (sql) => returnStep(sql, "a"),
-};
-
-const HEARTBEATS: Statements = {
-  beat: (sql) =>
-    beat(sql, {
-      instance: uuidv7(),
-      process: "test",
-      pid: 1,
-      version: "2",
-      startedAt: NOW,
-      lastBatchAt: null,
-      clockAheadMs: null,
-      counts: {},
-    }),
-  forgetHeartbeat: (sql) => forgetHeartbeat(sql, NIL),
-};
-
-/** What `migrate` asks at the start of every process. */
-const MIGRATED: Statements = { migrate: async (sql) => await sql`select name from schema_migrations` };
+/** What every process but retention's runs. */
+const PROCESS: Statements = [
+  (sql) => sql`select name from schema_migrations`, // as migrate() does
+  faults.listArmedFaults,
+  ...eachOn("a", holds.takeStep, holds.returnStep),
+  (sql) => faults.takeFault(sql, "provider.slow", { consumers: ["a"], correlationIds: ["c"] }),
+  (sql) => holds.readHeld(sql, ["a"]),
+  (sql) => beat(sql, newHeartbeat()),
+  (sql) => forgetHeartbeat(sql, NIL),
+];
 
 /** What every consumer runs, whatever its module. */
-const CONSUMER: Statements = {
-  insertingEvents: async (sql) => await insertingEvents(sql, []),
-  insertDeadLetters: (sql) =>
-    insertDeadLetters(sql, [{
-      consumer: "a",
-      eventId: null,
-      eventType: null,
-      aggregateId: null,
-      correlationId: null,
-      traceparent: null,
-      body: BODY,
-      reason: "r",
-      detail: "d",
-      attempts: 1,
-    }]),
-  insertIncidents: (sql) => insertIncidents(sql, "a", [{ eventId: NIL, kind: "duplicate", at: NOW }]),
-  insertRetries: (sql) =>
-    insertRetries(sql, [{
-      consumer: "a",
-      eventId: uuidv7(),
-      eventType: "order.created",
-      aggregateId: NIL,
-      correlationId: "c",
-      traceparent: null,
-      body: BODY,
-      error: "e",
-      retries: 1,
-      ageMs: 0,
-      delayMs: 1,
-    }]),
-  ownConsumer: (sql) => ownConsumer(sql, uuidv7()),
-  countSuspect: (sql) => createSetAside(sql, "a").countSuspect(BODY),
-  uncountSuspect: (sql) => createSetAside(sql, "a").uncountSuspect(BODY),
-  clearSuspect: (sql) => createSetAside(sql, "a").clearSuspect(BODY),
-  ...FAULTS,
-  ...HOLDS,
-  ...HEARTBEATS,
-  ...MIGRATED,
-};
+const CONSUMER: Statements = [
+  ...PROCESS,
+  (sql) => outbox.insertingEvents(sql, []),
+  (sql) => aside.insertDeadLetters(sql, [newLetter("a")]),
+  (sql) => insertIncidents(sql, "a", [{ eventId: NIL, kind: "duplicate", at: NOW }]),
+  (sql) => aside.insertRetries(sql, [newRetry("a")]),
+  (sql) => ownConsumer(sql, uuidv7()),
+  (sql) => aside.createSetAside(sql, "a").countSuspect(BODY),
+  (sql) => aside.createSetAside(sql, "a").uncountSuspect(BODY),
+  (sql) => aside.createSetAside(sql, "a").clearSuspect(BODY),
+];
 
-const ORDERS: Statements = {
-  insertingOrders: async (sql) => await insertingOrders(sql, [newOrder()]),
-  readStatuses: (sql) => readStatuses(sql, [NIL]),
-  moveOrders: (sql) => {
-    const changes = [{ id: NIL, from: "PENDING", to: "PAID" }] as const;
-    const settled = [{ eventId: uuidv7(), orderId: NIL }];
-    return moveOrders(inboxOn(sql), { changes, settled, outgoing: [told()] }, NOW);
-  },
-  insertOrders: (sql) => {
+const ORDERS: Statements = [
+  ...CONSUMER,
+  async (sql) => {
+    const { event, traceparent } = orderCreated();
+    const { orderId: id, ...data } = event.data;
+    const order = { ...data, id, correlationId: "c", createdAt: NOW };
     const key = { key: crypto.randomUUID(), fingerprint: "00".repeat(32) };
-    return insertOrders(sql, [{ order: newOrder(), created: told(), key }], createWakeUps());
+    const created = { event, aggregateId: id, traceparent };
+    await orders.insertOrders(sql, [{ order, created, key }], outbox.createWakeUps());
+    const handle = moveEach({ sql, inbox: testInbox(sql, "a"), registry: null });
+    for (const event of [paymentSucceeded(id), paymentSucceeded(id)]) await handle([event]); // a move, and a repeat
   },
-  findUsedKeys: (sql) => findUsedKeys(sql, ["k"]),
+  (sql) => orders.findUsedKeys(sql, ["k"]),
+];
+
+const PAYMENTS: Statements = [...CONSUMER, async (sql) => {
+  const { signal: stop } = new AbortController();
+  const provider = createFakeProvider({ latencyMs: 0 });
+  const deps = { sql, inbox: testInbox(sql, "a"), provider, concurrency: 1, timeoutMs: 1000, stop };
+  const order = orderCreated();
+  await charge(deps)([{ ...order, mayBeRepeat: true }]);
+  const { orderId } = order.event.data;
+  await refund(deps)([received("refund.requested", { orderId, reason: "r" })]);
+}];
+
+const ENROLLMENTS: Statements = [
   ...CONSUMER,
-};
+  (sql) => enroll({ inbox: testInbox(sql, "a") })([paymentSucceeded()]),
+];
 
-function newOrder() {
-  const { orderId: id, ...rest } = order();
-  return { id, ...rest, correlationId: "c", createdAt: NOW };
-}
+const NOTIFICATIONS: Statements = [...CONSUMER, (sql) => {
+  const { orderId, paymentId } = paymentSucceeded().event.data;
+  return notify({ inbox: testInbox(sql, "a") })([received("refund.succeeded", { orderId, paymentId })]);
+}];
 
-const PAYMENTS: Statements = {
-  insertingPayments: (sql) =>
-    record("payment.succeeded", insertingPayments, {
-      id: uuidv7(),
-      orderId: uuidv7(),
-      courseId: RESERVED_COURSES.success,
-      amount: "1.00",
-      status: "SUCCEEDED",
-      attemptCount: 1,
-      providerReference: "p",
-      failureReason: null,
-    })(sql),
-  findPayments: (sql) => findPayments(sql, [NIL]),
-  markingRefunded: (sql) =>
-    record("refund.succeeded", markingRefunded, { id: NIL, refundReference: "r" })(sql),
-  ...CONSUMER,
-};
+/** What the relay runs, and ops: letters and sets that are sent again. */
+const SENDING: Statements = [
+  (sql) => letters.claimOpenLetters(sql, [NIL]),
+  (sql) => letters.closeLetters(sql, [NIL], "REDRIVEN", "r"),
+  (sql) => sending.readWaitingMessages(sql, NIL, 1),
+  (sql) => sending.recordReplayProgress(sql, NIL, [], ENDED),
+];
 
-const ENROLLMENTS: Statements = {
-  insertingEnrollments: (sql) =>
-    record("enrollment.granted", insertingEnrollments, {
-      id: uuidv7(),
-      orderId: uuidv7(),
-      courseId: RESERVED_COURSES.success,
-      status: "GRANTED",
-      reason: null,
-    })(sql),
-  ...CONSUMER,
-};
+const RELAY: Statements = [
+  ...PROCESS,
+  ...SENDING,
+  ...[lost.countLost, aside.readNextDue, sending.nextReplayDueInMs, sending.claimDueReplay],
+  (sql) => outbox.claimingEvents(sql, 1),
+  (sql) => outbox.readEventsForPublishing(sql, [NIL]),
+  (sql) => outbox.markingPublished(sql, [NIL]),
+  (sql) => outbox.markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
+  (sql) => lost.insertCursors(sql, BINDINGS, 0),
+  (sql) => lost.sweepSendings(sql, BINDINGS, "infinity", 1),
+  (sql) => lost.forgetFound(sql, "a"),
+  (sql) => lost.findUnsent(sql, "a", "infinity"),
+  (sql) => lost.markSentAgain(sql, "a", [NIL], NOW),
+  (sql) => aside.claimDueRetries(sql, 1),
+  (sql) => aside.markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
+  (sql) => aside.postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
+  (sql) => holds.findHeldConsumers(sql, ["a"], 1),
+];
 
-const NOTIFICATIONS: Statements = {
-  insertingNotifications: (sql) =>
-    record("notification.sent", insertingNotifications, {
-      id: uuidv7(),
-      orderId: uuidv7(),
-      type: "ORDER_COMPLETED",
-    })(sql),
-  ...CONSUMER,
-};
-
-const RELAY = (topology: Topology): Statements => ({
-  claimingEvents: (sql) => claimingEvents(sql, 1),
-  readEventsForPublishing: (sql) => readEventsForPublishing(sql, [NIL]),
-  markingPublished: (sql) => markingPublished(sql, [NIL]),
-  markingRefused: (sql) => markingRefused(sql, [{ id: NIL, error: "e", retryInMs: 1 }]),
-  insertCursors: (sql) => insertCursors(sql, bindingsOf(topology), 0),
-  sweepSendings: (sql) => sweepSendings(sql, bindingsOf(topology), "infinity", 1),
-  countLost: (sql) => countLost(sql),
-  forgetFound: (sql) => forgetFound(sql, "a"),
-  findUnsent: (sql) => findUnsent(sql, "a", "infinity"),
-  markSentAgain: (sql) => markSentAgain(sql, "a", [NIL], NOW),
-  claimDueRetries: (sql) => claimDueRetries(sql, 1),
-  markRetriesSent: (sql) => markRetriesSent(sql, [{ consumer: "a", eventId: NIL }]),
-  postponeRetries: (sql) => postponeRetries(sql, [{ consumer: "a", eventId: NIL }], 1),
-  readNextDue: (sql) => readNextDue(sql),
-  nextReplayDueInMs: (sql) => nextReplayDueInMs(sql),
-  claimDueReplay: (sql) => claimDueReplay(sql),
-  readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
-  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
-  closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
-  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
-  findHeldConsumers: (sql) => findHeldConsumers(sql, ["a"], 1),
-  ...FAULTS,
-  ...HOLDS,
-  ...HEARTBEATS,
-  ...MIGRATED,
-});
-
-const OPS = (topology: Topology): Statements => ({
-  findOrder: (sql) => findOrder(sql, NIL),
-  listOrders: (sql) => listOrders(sql, { limit: 1 }),
-  searchOrders: (sql) => searchOrders(sql, { limit: 1 }),
-  readLatencies: (sql) => readLatencies(sql, 1),
-  listMessages: (sql) => listMessages(sql, { bindings: [] }, { limit: 1 }),
-  countMessages: (sql) => countMessages(sql, { bindings: [] }),
-  readFacts: (sql) => readFacts(sql, [NIL]),
-  readOpenCopies: (sql) => readOpenCopies(sql, NIL, bindingsOf(topology)),
-  listEvents: (sql) => listEvents(sql, { limit: 1 }),
-  findEvent: (sql) => findEvent(sql, NIL),
-  countUnpublished: (sql) => countUnpublished(sql),
-  hurryEvent: (sql) => hurryEvent(sql, NIL),
-  listProcessed: (sql) => listProcessed(sql, { limit: 1 }),
-  countWaitingRetries: (sql) => countWaitingRetries(sql),
-  listDeadLetters: (sql) => listDeadLetters(sql, { limit: 1 }),
-  findDeadLetter: (sql) => findDeadLetter(sql, NIL),
-  countOpenDeadLetters: (sql) => countOpenDeadLetters(sql),
-  claimOpenLetters: (sql) => claimOpenLetters(sql, [NIL]),
-  closeLetters: (sql) => closeLetters(sql, [NIL], "REDRIVEN", "r"),
-  keepEdit: (sql) => keepEdit(sql, NIL, "{}"),
-  groupLetters: (sql) => groupLetters(sql, {}),
-  prepareLetters: (sql) => prepareLetters(sql, {}),
-  takeUpLetters: (sql) => takeUpLetters(sql, NIL),
-  discardSet: (sql) => discardSet(sql, NIL, "r"),
-  readWaitingMessages: (sql) => readWaitingMessages(sql, NIL, 1),
-  recordReplayProgress: (sql) => recordReplayProgress(sql, NIL, [], ENDED),
-  readOutcome: (sql) => readOutcome(sql, NIL),
-  prepareReplay: (sql) => prepareReplay(sql, { orderId: NIL }, bindingsOf(topology), NOW),
-  republishEvent: (sql) => republishEvent(sql, NIL, bindingsOf(topology)),
-  listReplays: (sql) => listReplays(sql, { limit: 1 }),
-  findReplay: (sql) => findReplay(sql, NIL),
-  listReplayEvents: (sql) => listReplayEvents(sql, NIL, { limit: 1, after: 0 }),
-  startReplay: (sql) => startReplay(sql, NIL, 1),
-  cancelReplay: (sql) => cancelReplay(sql, NIL, "r"),
-  listArmedFaults: (sql) => listArmedFaults(sql),
-  armFaults: (sql) => armFaults(sql, [fault], NOW),
-  disarmFault: (sql) => disarmFault(sql, NIL),
-  replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
-  listOperations: (sql) => listOperations(sql, 1),
-  insertOperation: (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
-  listHolds: (sql) => listHolds(sql),
-  holdPart: (sql) => holdPart(sql, { part: "a", forSeconds: 1, because: null }),
-  grantStep: (sql) => grantStep(sql, "a"),
-  resumePart: (sql) => resumePart(sql, "a"),
-  listHeartbeats: (sql) => listHeartbeats(sql),
-  runAudit: (sql) => runAudit(sql, topology, { graceSeconds: 0 }),
-  ...MIGRATED,
-});
+const OPS: Statements = [
+  ...SENDING,
+  ...[lists.countUnpublished, aside.countWaitingRetries, letters.countOpenDeadLetters],
+  ...[faults.listArmedFaults, holds.listHolds, listHeartbeats],
+  ...eachOn(NIL, orders.findOrder, lists.findEvent, lists.hurryEvent, letters.findDeadLetter),
+  ...eachOn(NIL, sending.takeUpLetters, replays.readOutcome, replays.findReplay, faults.disarmFault),
+  ...eachOn(LIMIT, orders.listOrders, lists.searchOrders, lists.listEvents, lists.listProcessed),
+  ...eachOn(LIMIT, letters.listDeadLetters, replays.listReplays),
+  (sql) => listOperations(sql, 1),
+  ...eachOn("a", holds.grantStep, holds.resumePart),
+  (sql) => sql`select name from schema_migrations`,
+  (sql) => lists.readLatencies(sql, 1),
+  (sql) => lists.listMessages(sql, { bindings: [] }, LIMIT),
+  (sql) => lists.countMessages(sql, { bindings: [] }),
+  (sql) => readFacts(sql, [NIL]),
+  (sql) => readOpenCopies(sql, NIL, BINDINGS),
+  (sql) => letters.keepEdit(sql, NIL, "{}"),
+  (sql) => letters.groupLetters(sql, {}),
+  (sql) => replays.prepareLetters(sql, {}),
+  (sql) => replays.discardSet(sql, NIL, "r"),
+  (sql) => replays.prepareReplay(sql, { orderId: NIL }, BINDINGS, NOW),
+  (sql) => replays.republishEvent(sql, NIL, BINDINGS),
+  (sql) => replays.listReplayEvents(sql, NIL, { ...LIMIT, after: 0 }),
+  (sql) => replays.startReplay(sql, NIL, 1),
+  (sql) => replays.cancelReplay(sql, NIL, "r"),
+  (sql) => faults.armFaults(sql, [FAULT], NOW),
+  (sql) => faults.replaceFaults(sql, [FAULT], NOW),
+  (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
+  (sql) => holds.holdPart(sql, { part: "a", forSeconds: 1, because: null }),
+  (sql) => runAudit(sql, TOPOLOGY, { graceSeconds: 0 }),
+];
 
 /** What a module runs whose statements are not listed: it records a row in its table, of which there is none. */
 function ownTable(module: string): Statements {
   const writing: WritingRows<{ id: string }> = (sql) =>
     sql`insert into ${sql(module)} select * from ${sql(module)} where false returning id`;
-  return { writing: record("any", writing, { id: uuidv7() }), ...CONSUMER };
+  return [...CONSUMER, (sql) => {
+    const cause = orderCreated();
+    const tells = tell("order.created", cause.event.data);
+    return once(testInbox(sql, "a"), [{ cause, row: { id: uuidv7() }, tells }], writing, NOW);
+  }];
 }
 
+const RETENTION: Statements = [
+  (sql) => sql`select name from schema_migrations`,
+  (sql) => prune(sql, { before: NOW, bindings: BINDINGS, limit: 1 }),
+];
+
+const LISTED: Partial<Record<DatabaseRole, Statements>> = {
+  orderflow_orders: ORDERS,
+  orderflow_payments: PAYMENTS,
+  orderflow_enrollments: ENROLLMENTS,
+  orderflow_notifications: NOTIFICATIONS,
+  orderflow_relay: RELAY,
+  orderflow_ops: OPS,
+  orderflow_retention: RETENTION,
+};
+
 /** What a role runs. */
-export function statementsOf(role: DatabaseRole, topology: Topology): Statements {
-  const listed: Partial<Record<DatabaseRole, Statements>> = {
-    orderflow_orders: ORDERS,
-    orderflow_payments: PAYMENTS,
-    orderflow_enrollments: ENROLLMENTS,
-    orderflow_notifications: NOTIFICATIONS,
-    orderflow_relay: RELAY(topology),
-    orderflow_ops: OPS(topology),
-    orderflow_retention: {
-      prune: (sql) => prune(sql, { before: NOW, bindings: bindingsOf(topology), limit: 1 }),
-      ...MIGRATED,
-    },
-  };
-  return listed[role] ?? ownTable(role.replace("orderflow_", ""));
+export function statementsOf(role: DatabaseRole): Statements {
+  return LISTED[role] ?? ownTable(role.replace("orderflow_", ""));
 }
