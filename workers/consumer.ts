@@ -27,8 +27,7 @@ import { keepHistory } from "../shared/sql/event_history.ts";
 import { type Inbox, once, ownConsumer, type WritingRows } from "../shared/sql/inbox.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
-import { type Faults, watchFaults } from "./faults/armed.ts";
-import { watchHolds } from "./faults/held.ts";
+import { type Faults, watchFaults, watchHolds } from "./faults/watch.ts";
 import { consumerSeams } from "./faults/seams.ts";
 
 /** What a handler decides about one event: the row that it leads to, what is told once that is stored, and a log note. */

@@ -6,7 +6,7 @@
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
 import type { LivePulse } from "../../shared/ops/live.ts";
-import { listenForHolds, listHolds } from "../../shared/ops/holds.ts";
+import { HOLDS_CHANNEL, listHolds } from "../../shared/ops/holds.ts";
 import type { Logger } from "../../shared/process/log.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { countOpenDeadLetters } from "../../shared/ops/dead_letters.ts";
@@ -96,7 +96,10 @@ export function createLiveFeed(
   /** Once: the client renews it by itself after each outage. While nobody watches, a wake-up does nothing. */
   function listen(): void {
     const wake = () => reader?.wake();
-    listening ??= Promise.all([listenForWakeUps(sql, wake), listenForHolds(sql, wake)]).catch(() => {});
+    listening ??= Promise.all([
+      listenForWakeUps(sql, wake),
+      sql.listen(HOLDS_CHANNEL, wake, wake),
+    ]).catch(() => {});
   }
 
   function startReading() {

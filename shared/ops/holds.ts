@@ -38,7 +38,8 @@ export function placeOf(part: string): Place {
 /** Steps that are granted and not yet taken, at most. */
 export const MAX_STEPS = 1000;
 
-const CHANNEL = "orderflow_holds";
+/** On which processes are told when a part was held or resumed, or got a step. */
+export const HOLDS_CHANNEL = "orderflow_holds";
 
 /** A hold that is on; `steps` are granted and not yet taken. */
 export type Hold = Row<HoldJson>;
@@ -72,7 +73,7 @@ export async function holdPart(
           steps = case when holds.until > now() then holds.steps else 0 end
       returning part
     )
-    select pg_notify(${CHANNEL}, part) from held`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from held`;
 }
 
 /** Lets a part go on, and tells every process; answers whether it was held. */
@@ -81,7 +82,7 @@ export async function resumePart(sql: Queryable, part: string): Promise<boolean>
     with resumed as (
       update holds set until = now(), steps = 0 where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from resumed`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from resumed`;
   return rows.count > 0;
 }
 
@@ -91,7 +92,7 @@ export async function grantStep(sql: Queryable, part: string): Promise<boolean> 
     with granted as (
       update holds set steps = least(steps + 1, ${MAX_STEPS}) where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from granted`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from granted`;
   return rows.count > 0;
 }
 
@@ -120,7 +121,7 @@ export async function returnStep(sql: Sql, part: string): Promise<void> {
     with returned as (
       update holds set steps = steps + 1 where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from returned`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from returned`;
 }
 
 /**
@@ -146,12 +147,4 @@ export async function findHeldSince(sql: Queryable, withinSeconds: number): Prom
   const [row] = await sql<{ since: string | null }[]>`
     select min(since)::text as since from holds where until > now() - make_interval(secs => ${withinSeconds}::float8)`;
   return row?.since ?? null;
-}
-
-/**
- * Calls `onChange` when a part was held or resumed or got a step, and whenever the connection has been made again. Ends
- * with the pool.
- */
-export async function listenForHolds(sql: Sql, onChange: () => void): Promise<void> {
-  await sql.listen(CHANNEL, onChange, onChange);
 }

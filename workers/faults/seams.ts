@@ -12,8 +12,7 @@ import {
   type Transaction,
   transaction,
 } from "../../shared/sql/connect.ts";
-import type { Faults } from "./armed.ts";
-import type { Holds } from "./held.ts";
+import type { Faults, Holds } from "./watch.ts";
 import { BEFORE_MARK, beforeCommit } from "../../shared/ops/holds.ts";
 import { TransientError } from "../../shared/process/errors.ts";
 import { type ArmedFault, FAULT_POINTS, type FaultPoint, type FaultTarget } from "../../shared/ops/faults.ts";

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { kindOfError, TransientError } from "../../shared/process/errors.ts";
 import { insertOrder, orderCreated } from "../../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import type { Faults } from "./armed.ts";
+import type { Faults } from "./watch.ts";
 import { consumerSeams, MAX_HELD, withProviderFaults, withPublisherFaults } from "./seams.ts";
 import type { PaymentProvider } from "../payments/provider.ts";
 import { type OutgoingMessage, type Publisher, toExchange } from "../../shared/broker/publish.ts";
