@@ -14,7 +14,7 @@ import { causeOf } from "../correlation.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import { orderJson } from "../orders.ts";
-import { faultsAreOff, headStart } from "./faults.ts";
+import { faultsAreOff, headStart } from "./interventions.ts";
 import type { OpsDeps } from "./operations.ts";
 import { needsFaults, type Scenario, SCENARIOS } from "./scenario_list.ts";
 
