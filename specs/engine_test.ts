@@ -122,7 +122,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     await relay.running;
   });
   const queue = topology.queues.answers?.name ?? "";
-  const consumer = await startConsumer({
+  const consumer = startConsumer({
     url: broker.url,
     topology,
     queue,

@@ -122,7 +122,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
     const counts = createCounts(BATCH_COUNTS);
     const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
     const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
-    const consumer = await startConsumer<AnyEvent, Bound<Q>>({
+    const consumer = startConsumer<AnyEvent, Bound<Q>>({
       url: config.AMQP_URL,
       topology,
       queue,

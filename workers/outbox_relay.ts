@@ -117,7 +117,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   const pruned = keepPruning({ sql: retentionSql, days: RETENTION_DAYS, bindings, log }, stop);
   const beating = keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop);
 
-  const broker = await connectBroker({ url: AMQP_URL, name: NAME, log, setup: channels.setup });
+  const broker = connectBroker({ url: AMQP_URL, name: NAME, log, setup: channels.setup });
   const onWakeUp = (wakeUp: WakeUp) => {
     observer.onWakeUp(wakeUp);
     if (wakeUp === "retries") retrying.wake();

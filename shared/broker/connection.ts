@@ -8,16 +8,6 @@ import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 
-export interface BrokerOptions {
-  /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
-  readonly url: string;
-  readonly name: string;
-  readonly log: Logger;
-  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
-  readonly setup: (model: ChannelModel) => Promise<void>;
-  readonly setupMs?: number;
-}
-
 /** How long the broker may take to answer a close; then the process ends without its answer. */
 export const CLOSE_MS = 1000;
 
@@ -48,19 +38,21 @@ function reconnectDelayMs(failures: number): number {
  * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
  * not one per try.
  */
-export function connectBroker(options: BrokerOptions) {
-  const { log, name, setup, setupMs = SETUP_MS } = options;
-  const urls = brokerUrls(options.url);
+export function connectBroker({ url, name, log, setup, setupMs = SETUP_MS }: {
+  /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
+  readonly url: string;
+  readonly name: string;
+  readonly log: Logger;
+  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
+  readonly setup: (model: ChannelModel) => Promise<void>;
+  readonly setupMs?: number;
+}) {
+  const urls = brokerUrls(url);
   const closing = new AbortController();
   let current: ChannelModel | null = null;
   let up = false;
 
-  /** Uses one connection from its opening to its end. Rejects with why it could not be used, or why it ended. */
-  async function useOne(url: string, onUp: () => void): Promise<never> {
-    const model = current = await openModel(url, name);
-    const end = new Promise<Error>((resolve) => {
-      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")));
-    });
+  async function setUp(model: ChannelModel): Promise<void> {
     try {
       closing.signal.throwIfAborted();
       const isSetUp = await withTimeout(setupMs, setup(model).then(() => true));
@@ -70,22 +62,20 @@ export function connectBroker(options: BrokerOptions) {
       await withTimeout(CLOSE_MS, model.close().catch(() => {}));
       throw error;
     }
-    onUp();
-    throw await end;
   }
 
   async function keep(): Promise<void> {
-    let isTold = false;
-    let failures = 0;
-    const onUp = () => {
-      up = true;
-      isTold = false;
-      failures = 0;
-      log.debug("Connected to the broker");
-    };
+    let [isTold, failures] = [false, 0];
     for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
       try {
-        await useOne(urls[turn % urls.length] ?? urls[0], onUp);
+        const model = current = await openModel(urls[turn % urls.length] ?? urls[0], name);
+        const end = new Promise<Error>((resolve) => {
+          model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")));
+        });
+        await setUp(model);
+        [up, isTold, failures] = [true, false, 0];
+        log.debug("Connected to the broker");
+        throw await end;
       } catch (error) {
         up = false;
         if (closing.signal.aborted) return;
@@ -99,14 +89,14 @@ export function connectBroker(options: BrokerOptions) {
   }
 
   const kept = keep();
-  return Promise.resolve({
+  return {
     isUp: () => up,
     async close(): Promise<void> {
       up = false;
       closing.abort();
       await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
-  });
+  };
 }
 
 async function openModel(text: string, name: string): Promise<ChannelModel> {
@@ -162,9 +152,8 @@ export function brokerUrls(text: string): readonly [string, ...string[]] {
 /** Whether a client can connect with each of the URLs in the text of `AMQP_URL`. */
 export function areBrokerUrls(text: string): boolean {
   return brokerUrls(text).every((one) => {
-    const url = URL.parse(one);
-    return url !== null && /^amqps?:$/.test(url.protocol) && url.hostname !== "" &&
-      !url.hostname.includes(",");
+    const { protocol = "", hostname = "" } = URL.parse(one) ?? {};
+    return /^amqps?:$/.test(protocol) && /^[^,]+$/.test(hostname);
   });
 }
 
@@ -264,15 +253,15 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
   throw new Error(`The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`);
 }
 
-/** A consumer, which has its queue's name, and a type of event that the queue is bound to. */
+/** Who is to get which type of event; a consumer has its queue's name. */
 export interface Binding {
   readonly consumer: string;
   readonly type: string;
 }
 
-/** Every binding of a topology: who is to get which types of event. */
+/** Every binding of a topology. */
 export function bindingsOf({ queues }: Topology): Binding[] {
-  return Object.values(queues).flatMap(({ name, bindings }) => {
-    return bindings.map((type) => ({ consumer: name, type }));
-  });
+  return Object.values(queues).flatMap(({ name, bindings }) =>
+    bindings.map((type) => ({ consumer: name, type }))
+  );
 }

@@ -12,7 +12,7 @@ Deno.test("connectBroker() gives up on a set-up without an end and tries on a ne
   await using broker = await testBroker();
   const never = Promise.withResolvers<void>();
   let setups = 0;
-  const connection = await connectBroker({
+  const connection = connectBroker({
     url: broker.url,
     name: "test",
     log: testLog,
@@ -28,7 +28,7 @@ Deno.test("connectBroker() goes on to the next of several nodes, and comes back 
   let [one, two] = [startAmqpBroker(), startAmqpBroker()];
   const nobody = "amqp://guest:guest@127.0.0.1:1";
   let setups = 0;
-  const connection = await connectBroker({
+  const connection = connectBroker({
     url: [nobody, one.url, two.url].join(),
     name: "test",
     log: testLog,
@@ -53,7 +53,7 @@ Deno.test("connectBroker() notices within 10 s that its broker has gone silent, 
   await using wire = startCutProxy(broker.url, 5672);
   let setups = 0;
   const setup = () => Promise.resolve(void setups++);
-  const connection = await connectBroker({ url: wire.url, name: "test", log: testLog, setup });
+  const connection = connectBroker({ url: wire.url, name: "test", log: testLog, setup });
   await eventually("the connection", () => connection.isUp());
   wire.silence();
   await eventually("the loss", () => !connection.isUp(), 10_000);
@@ -71,10 +71,10 @@ Deno.test("connectBroker() logs in with what its URL has, decoded, and names a v
     warning: { value: (_: string, { error }: { error: string }) => warnings.push(error) },
   });
   const options = { name: "test", log, setup: () => Promise.resolve() };
-  const connection = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}` });
+  const connection = connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}` });
   await eventually("the connection", () => connection.isUp());
   await connection.close();
-  const lost = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}/a%20b` });
+  const lost = connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}/a%20b` });
   await eventually("the refusal", () => warnings.length > 0);
   await lost.close(); // while it cannot be used
   assertEquals(warnings, ['The broker has no vhost "a b" for this user']);

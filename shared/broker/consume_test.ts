@@ -88,7 +88,7 @@ async function stage() {
     /** Messages in the queue, those under way to a consumer not counted. */
     depth: async () => (await channel.checkQueue(queue)).messageCount,
     async start(handle: HandleBatch<DomainEvent<"order.created">>, more: Partial<Options> = {}) {
-      const consumer = await startConsumer({ ...options, ...more, handle });
+      const consumer = startConsumer({ ...options, ...more, handle });
       consumers.push(consumer);
       await eventually("the subscription", () => consumer.connection.isUp());
       return consumer;
@@ -288,7 +288,7 @@ for (const [when, looks] of [["at its first look", 0], ["at its second look", 1]
     for (; it.letters.length === 0 && deaths < 15; deaths++) {
       const dying = Promise.withResolvers<void>();
       const seen = new Map<string, number>(); // how often this worker has looked at each
-      const worker = await startConsumer({
+      const worker = startConsumer({
         ...it.options,
         handle: (received) => {
           const taken = received.map(({ event: { eventId } }) => ({ eventId, look: seen.get(eventId) ?? 0 }));
