@@ -32,19 +32,21 @@ export interface Tell {
   readonly aggregateId: string;
 }
 
-/** What an event hands on to the events that it causes. */
-export interface Cause {
-  /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
-  readonly correlationId: string;
+/** The trace context that travels beside an event: of what it causes. */
+export interface Traced {
   readonly traceparent: string | null;
   readonly tracestate?: string | null | undefined;
 }
 
-export interface OutgoingEvent<E extends Envelope = Envelope> {
+/** What an event hands on to the events that it causes. */
+export interface Cause extends Traced {
+  /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
+  readonly correlationId: string;
+}
+
+export interface OutgoingEvent<E extends Envelope = Envelope> extends Traced {
   readonly event: E;
   readonly aggregateId: string;
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
 }
 
 /** Puts the envelope around what is to be told: it happened at `now`; its id is a new, time-ordered uuid. */
@@ -71,11 +73,8 @@ export type ParsedEvent<E extends Envelope = Envelope> =
 /** Reads an event of a catalogue from a message body. Never throws. */
 export type ParseEvent<E extends Envelope = Envelope> = (body: Uint8Array) => ParsedEvent<E>;
 
-export interface Received<E extends Envelope = Envelope> {
+export interface Received<E extends Envelope = Envelope> extends Traced {
   readonly event: E;
-  /** Of what the event causes. */
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
   readonly attempt: number;
   /**
    * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
@@ -205,37 +204,33 @@ export function ageOf(
   return ageMs + performance.now() - takenUpMs;
 }
 
+/** What is set aside of a delivery: whose it is, what it causes belongs to, and its body as it came. */
+function keptOf({ message: { content: body }, traceparent, tracestate }: Delivery, consumer: string) {
+  return { consumer, traceparent, tracestate, body };
+}
+
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
 export function retryOf(
   delivery: Delivery,
   consumer: string,
   { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
-  const { message, parsed, traceparent, tracestate } = delivery;
-  if (!parsed.ok) return undefined;
-  const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
-  return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
+  if (!delivery.parsed.ok) return undefined;
+  const { event: { eventId, type: eventType, correlationId }, aggregateId } = delivery.parsed;
+  const about = { ...keptOf(delivery, consumer), eventId, eventType, aggregateId, correlationId };
+  return { ...about, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
 /** The row of a dead letter: the message as it came, with why `consumer` gave up on it. */
 export function deadLetterOf(
-  { message, cutFrom, parsed, traceparent, tracestate, retryState: { retries } }: Delivery,
+  delivery: Delivery,
   consumer: string,
   { reason, detail }: Pick<NewDeadLetter, "reason" | "detail">,
 ): NewDeadLetter {
+  const { cutFrom, parsed, retryState: { retries } } = delivery;
   const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
-  return {
-    consumer,
-    ...about,
-    body: message.content,
-    cutFrom,
-    isMalformed: !parsed.ok,
-    reason,
-    detail,
-    attempts: retries + 1,
-  };
+  const about = { ...keptOf(delivery, consumer), eventId, eventType, aggregateId, correlationId };
+  return { ...about, cutFrom, isMalformed: !parsed.ok, reason, detail, attempts: retries + 1 };
 }
 
 /** What could be read of a message, whether or not it is an event. */

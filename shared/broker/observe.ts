@@ -21,8 +21,8 @@ import {
 } from "../process/tracing.ts";
 import type { NewDeadLetter } from "../sql/set_aside.ts";
 import { brokerUrls } from "./connection.ts";
-import type { Delivery } from "./message.ts";
-import type { Publisher, PublishOutcome } from "./publish.ts";
+import type { Delivery, Traced } from "./message.ts";
+import type { OutgoingMessage, Publisher } from "./publish.ts";
 import type { NextStep, Outcome } from "./settle.ts";
 
 /** Watches a consumer work. It is told of every batch, and never throws. */
@@ -45,8 +45,6 @@ interface SettledMessage {
   readonly outcome: Outcome;
   readonly step: NextStep;
 }
-
-type LastStep = Exclude<NextStep, { kind: "look-again" }>;
 
 function ackedOf({ messages }: SettledBatch): SettledMessage[] {
   return messages.filter(({ step }) => step.kind !== "look-again");
@@ -181,9 +179,6 @@ export function createConsumerMetrics(registry: Registry, consumer: string): Con
   };
 }
 
-/** The number of messages that a span is about; the runtime writes it as a double. */
-const BATCH_COUNT = "messaging.batch.message_count";
-
 /** The attributes of all that is done with the broker at `url`, which is that of one node or of several. */
 export function brokerAttributes(url: string): Attributes {
   const [only, ...others] = brokerUrls(url);
@@ -196,29 +191,33 @@ export function brokerAttributes(url: string): Attributes {
   };
 }
 
-/** What is known of one message; a consumer's came through a queue. */
-interface MessageFacts {
+/** Where a message went; a consumer's came through a queue. */
+interface Destination {
   readonly exchange: string;
   readonly key: string;
   readonly queue?: string;
-  readonly id: string | null;
-  readonly type: string | null;
-  readonly correlationId: string | null;
-  readonly traceparent: string | null;
 }
 
 /** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
-export function destinationOf(
-  { exchange, key, queue = "" }: Pick<MessageFacts, "exchange" | "key" | "queue">,
-): string {
+export function destinationOf({ exchange, key, queue = "" }: Destination): string {
   return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
+}
+
+/** Starts the span of a batch: in a trace of its own, with links to the contexts that its messages came with. */
+function startBatchSpan(tracer: Tracer, name: string, attributes: Attributes, messages: readonly Traced[]) {
+  return startRootSpan(tracer, name, {
+    attributes: { ...attributes, "messaging.batch.message_count": messages.length }, // the runtime writes a double
+    links: linksTo(messages.map(({ traceparent }) => traceparent)),
+  });
 }
 
 /** Starts the span of what is done with one message; what is undefined is no attribute. */
 function startMessageSpan(
   tracer: Tracer,
   operation: "send" | "process",
-  message: MessageFacts,
+  message: Destination & Pick<OutgoingMessage, "type" | "correlationId" | "traceparent"> & {
+    id: string | null;
+  },
   more: Attributes,
 ): Span {
   const destination = destinationOf(message);
@@ -250,10 +249,8 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
     takeUp(batch) {
       const fresh = batch.filter(({ span }) => span === null);
       if (fresh.length === 0) return; // they are only looked at again
-      batchSpan = startRootSpan(tracer, `process batch ${queue}`, {
-        attributes: { ...broker, "messaging.destination.name": queue, [BATCH_COUNT]: batch.length },
-        links: linksTo(batch.map(({ traceparent }) => traceparent)),
-      });
+      const attributes = { ...broker, "messaging.destination.name": queue };
+      batchSpan = startBatchSpan(tracer, `process batch ${queue}`, attributes, batch);
       const link = { context: batchSpan.spanContext() };
       for (const delivery of fresh) {
         delivery.span = startProcess(tracer, delivery, queue, broker).addLink(link);
@@ -263,7 +260,9 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
     settled({ messages }) {
       for (const { delivery: { span, looks }, outcome, step } of messages) {
         if (step.kind === "look-again" || span === null) continue;
-        markOutcome(span, outcome, step);
+        if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
+        else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
+        span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
         span.setAttribute("orderflow.looks", looks + 1).end();
       }
       batchSpan?.end();
@@ -296,14 +295,8 @@ function textIn(value: unknown): string | null {
   return typeof value === "string" ? value : null;
 }
 
-function markOutcome(span: Span, outcome: Outcome, step: LastStep): void {
-  span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
-  if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
-  else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
-}
-
 /** A message's outcome: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
-export function outcomeOf(outcome: Outcome, step: LastStep): string {
+export function outcomeOf(outcome: Outcome, step: NextStep): string {
   if (step.kind === "dead-letter") return step.kind;
   return step.kind === "retry" && outcome.kind !== "early" ? "retry" : outcome.kind;
 }
@@ -311,18 +304,14 @@ export function outcomeOf(outcome: Outcome, step: LastStep): string {
 /**
  * A publisher that makes spans; without a tracer the one it wraps. Each message has a span under its trace context, and
  * goes out with the context of that span, so that whoever receives it comes below it in the trace. AMQP knows single
- * messages alone, so those have the spans of the conventions. The batch is ours: it has a span in a trace of its own,
- * with links to the contexts that its messages came with.
+ * messages alone, so those have the spans of the conventions. The batch is ours.
  */
 export function withSendSpans(publisher: Publisher, tracer: Tracer | null, brokerUrl: string): Publisher {
   if (!tracer) return publisher;
   const broker = brokerAttributes(brokerUrl);
   return {
     async publish(messages, route, timeoutMs) {
-      const batch = startRootSpan(tracer, "send batch", {
-        attributes: { ...broker, [BATCH_COUNT]: messages.length },
-        links: linksTo(messages.map(({ traceparent }) => traceparent)),
-      });
+      const batch = startBatchSpan(tracer, "send batch", broker, messages);
       const link = { context: batch.spanContext() };
       const sending = messages.map((message) => {
         const facts = { ...message, exchange: route.exchange, key: route.keyOf(message) };
@@ -330,23 +319,16 @@ export function withSendSpans(publisher: Publisher, tracer: Tracer | null, broke
       });
       const traced = sending.map(({ message, span }) => ({ ...message, traceparent: traceparentOf(span) }));
       const outcome = await publisher.publish(traced, route, timeoutMs);
-      const failures = failuresOf(outcome);
+      const refused = new Map(outcome.refused.map(({ id, error }) => [id, error]));
+      const unknown = new Set(outcome.unknown);
       for (const { message: { id }, span } of sending) {
-        const failure = failures.get(id);
-        if (failure) failSpan(span, ...failure);
+        if (unknown.has(id)) failSpan(span, "unanswered", outcome.offence ?? "the broker gave no answer");
+        const error = refused.get(id);
+        if (error !== undefined) failSpan(span, "refused", error);
         span.end();
       }
       batch.end();
       return outcome;
     },
   };
-}
-
-/** What went wrong with messages, by their ids, as `failSpan` takes it. */
-function failuresOf({ refused, unknown, offence }: PublishOutcome) {
-  const why = offence ?? "the broker gave no answer";
-  return new Map<string, readonly [type: string, message: string]>([
-    ...refused.map(({ id, error }) => [id, ["refused", error]] as const),
-    ...unknown.map((id) => [id, ["unanswered", why]] as const),
-  ]);
 }
