@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { eventually } from "../../specs/support/eventually.ts";
-import { testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, testBroker } from "../../specs/support/test_broker.ts";
 import { orderCreated } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import type { NewDeadLetter, NewRetry, SetAside } from "../sql/set_aside.ts";
@@ -15,7 +15,6 @@ import {
 import { type DomainEvent, parseEvent, type ReceivedEvent } from "../events.ts";
 import { headersOf } from "./message.ts";
 import type { HandleBatch, Outcome } from "./settle.ts";
-import { openWire } from "./testdata/wire.ts";
 
 type Options = Omit<ConsumerOptions<DomainEvent, "order.created">, "handle">;
 

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { bindingsOf, readQueueDepths } from "../../shared/broker/connection.ts";
 import type { Publisher } from "../../shared/broker/publish.ts";
-import { openWire } from "../../shared/broker/testdata/wire.ts";
 import { runAudit } from "../../shared/ops/audit.ts";
 import { closeLetters, listDeadLetters } from "../../shared/ops/dead_letters.ts";
 import { beforeCommit, holdPart, resumePart } from "../../shared/ops/holds.ts";
@@ -15,7 +14,7 @@ import {
 } from "../../shared/sql/set_aside.ts";
 import type { Topology } from "../../shared/topology.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { testBroker, testTopology } from "../../specs/support/test_broker.ts";
+import { openWire, testBroker, testTopology } from "../../specs/support/test_broker.ts";
 import {
   insertPublished,
   newLetter,

@@ -3,7 +3,6 @@ import type { ConfirmChannel, Options } from "amqplib";
 import type { Buffer } from "node:buffer";
 import { setTimeout as delay } from "node:timers/promises";
 import { createPublisher, type Publisher } from "../../shared/broker/publish.ts";
-import { openWire, type Wire } from "../../shared/broker/testdata/wire.ts";
 import { parseEvent } from "../../shared/events.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { openSession } from "../../shared/sql/session.ts";
@@ -16,7 +15,7 @@ import {
 } from "../../shared/sql/outbox.ts";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, type TestBroker, testBroker, type Wire } from "../../specs/support/test_broker.ts";
 import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";
