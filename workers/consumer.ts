@@ -77,28 +77,24 @@ export interface HandlerDeps<N extends VariableName = never> {
   readonly config: Config<N>;
 }
 
-type Queues = ReturnType<typeof topologyOf>["queues"];
-type Parsed = ReturnType<ReturnType<typeof topologyOf>["parse"]>;
-type AnyEvent = Extract<Parsed, { readonly ok: true }>["event"];
+type Topology = ReturnType<typeof topologyOf>;
+type Queues = Topology["queues"];
+type AnyEvent = Extract<ReturnType<Topology["parse"]>, { readonly ok: true }>["event"];
 type Bound<Q extends keyof Queues> = Queues[Q]["bindings"][number];
-
-export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName = never> {
-  readonly queue: Q;
-  /** The database role that it takes on, unless DATABASE_ROLES is off. */
-  readonly role: DatabaseRole;
-  readonly variables?: readonly N[];
-  /** Makes what processes its batches; called once, before the first of them. */
-  readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
-}
-
-type ConsumerVariables = (typeof CONSUMER_VARIABLES)[number];
 
 /** Makes the process of a consumer: connects, takes its name, and processes its queue until it is told to stop. */
 export function consumerScript<Q extends keyof Queues, N extends VariableName = never>(
-  { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
-): ProcessScript<ConsumerVariables | N> {
+  { queue: key, role, variables = [], handle }: {
+    readonly queue: Q;
+    /** The database role that it takes on, unless DATABASE_ROLES is off. */
+    readonly role: DatabaseRole;
+    readonly variables?: readonly N[];
+    /** Makes what processes its batches; called once, before the first of them. */
+    readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
+  },
+): ProcessScript<(typeof CONSUMER_VARIABLES)[number] | N> {
   const name = key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  const work: ProcessScript<ConsumerVariables | N>["work"] = async ({ config, log, stop }) => {
+  const work: ReturnType<typeof consumerScript<Q, N>>["work"] = async ({ config, log, stop }) => {
     const metrics = startMetrics(name, config, log);
     const registry = metrics?.registry ?? null;
     const topology = topologyOf(config);

@@ -35,12 +35,16 @@ export type Faults = Awaited<ReturnType<typeof watchFaults>>;
  * and for what could not be read.
  */
 export async function watchFaults(sql: Sql, { log, stop }: Watching) {
-  const armed = await watchRows({
-    name: "armed faults",
-    none: [] as readonly ArmedFault[],
-    read: () => listArmedFaults(sql),
-    listen: (onChange) => sql.listen(FAULTS_CHANNEL, onChange, onChange),
-  }, { log, stop });
+  const armed = await watchRows(
+    {
+      name: "armed faults",
+      channel: FAULTS_CHANNEL,
+      none: [] as readonly ArmedFault[],
+      read: () => listArmedFaults(sql),
+    },
+    sql,
+    { log, stop },
+  );
 
   /** Takes one strike of a fault that is armed for the target; null where none is. Never rejects. */
   async function strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null> {
@@ -86,18 +90,22 @@ export async function watchHolds(
   parts: readonly string[],
   { log, stop, onChange }: Watching & { readonly onChange?: () => void },
 ) {
-  const held = await watchRows({
-    name: "holds",
-    none: new Map<string, number>(),
-    read: async () => new Map((await readHeld(sql, parts)).map(({ part, steps }) => [part, steps])),
-    listen: (onChange) => sql.listen(HOLDS_CHANNEL, onChange, onChange),
-    isPassing: (now) => now.size > 0,
-    onRead(now, before) {
-      for (const part of now.keys()) if (!before.has(part)) log.warning("Held by an operator", { part });
-      for (const part of before.keys()) if (!now.has(part)) log.info("Goes on", { part });
-      if (!isDeepStrictEqual(before, now)) onChange?.();
+  const held = await watchRows(
+    {
+      name: "holds",
+      channel: HOLDS_CHANNEL,
+      none: new Map<string, number>(),
+      read: async () => new Map((await readHeld(sql, parts)).map(({ part, steps }) => [part, steps])),
+      isPassing: (now) => now.size > 0,
+      onRead(now, before) {
+        for (const part of now.keys()) if (!before.has(part)) log.warning("Held by an operator", { part });
+        for (const part of before.keys()) if (!now.has(part)) log.info("Goes on", { part });
+        if (!isDeepStrictEqual(before, now)) onChange?.();
+      },
     },
-  }, { log, stop });
+    sql,
+    { log, stop },
+  );
   const isHeld = (part: string) => held.now().has(part);
 
   async function take(part: string): Promise<boolean> {
@@ -138,32 +146,26 @@ export async function watchHolds(
   };
 }
 
-/** Rows that a process keeps, and how it comes by them. */
-interface Source<T> {
-  /** For the log. */
-  readonly name: string;
-  /** What is known while nothing has been read. */
-  readonly none: T;
-  readonly read: () => Promise<T>;
-  /** Calls `onChange` at each change, and whenever its connection has been made. */
-  readonly listen: (onChange: () => void) => Promise<unknown>;
-  /** Whether rows change by the clock of the database as well, of which it does not tell. */
-  readonly isPassing?: (rows: T) => boolean;
-  /** Called with each reading. */
-  readonly onRead?: (rows: T, before: T) => void;
-}
-
 /** How long until the next look at what passes, or could not be read, in milliseconds. */
 const LOOK_AGAIN_MS = 1000;
 /** Without a change: the longest that a timer can wait. */
 const NEVER_MS = 2 ** 31 - 1;
 
 /**
- * Keeps what `read` finds: read before this resolves, when `listen` tells of a change, when its connection has been made
- * again, and every second while it passes or cannot be read. Waits until the database can be reached. Ends with `stop`.
+ * Keeps what `read` finds: read before this resolves, when `channel` tells of a change or has been listened to anew, and
+ * every second while it passes (by the database's clock, of which nothing tells) or cannot be read. Waits until the
+ * database can be reached. Ends with `stop`.
  */
 async function watchRows<T>(
-  { name, none, read, listen, isPassing = () => false, onRead = () => {} }: Source<T>,
+  { name, channel, none, read, isPassing = () => false, onRead = () => {} }: {
+    readonly name: string;
+    readonly channel: string;
+    readonly none: T;
+    readonly read: () => Promise<T>;
+    readonly isPassing?: (rows: T) => boolean;
+    readonly onRead?: (rows: T, before: T) => void;
+  },
+  sql: Sql,
   { log, stop }: Watching,
 ) {
   let rows = none;
@@ -200,7 +202,7 @@ async function watchRows<T>(
   const changes = () => stop.aborted ? new Promise<void>((resolve) => setTimeout(resolve)) : next.promise;
 
   stop.addEventListener("abort", tell, { once: true });
-  await retryWhileUnavailable(() => listen(look), { log, stop });
+  await retryWhileUnavailable(() => sql.listen(channel, look, look), { log, stop });
   ({ wake } = keepDoing(`Reading the ${name}`, readAll, { everyMs: LOOK_AGAIN_MS, log, stop }));
   while (!isKnown && !stop.aborted) await changes(); // nothing begins before it is known
   return {
