@@ -46,7 +46,7 @@ export function testTopology() {
 export type Wire = Awaited<ReturnType<typeof openWire>>;
 
 /** A connection to a test's broker, as those have it who publish: its topology is declared. */
-export async function openWire({ url, topology }: TestBroker) {
+export async function openWire({ url, topology }: { url: string; topology: AnyTopology }) {
   const model = await connect(url);
   const channel = await model.createConfirmChannel();
   await declareTopology(channel, topology);
