@@ -5,6 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { heldSchema } from "../shared/ops/answers.ts";
+import { armFaults } from "../shared/ops/faults.ts";
 import { eventually } from "./support/eventually.ts";
 import { call } from "./support/http.ts";
 import { ledgerOf, readLedger, settled, violations } from "./support/ledger.ts";
@@ -66,6 +67,9 @@ Deno.test("what is held takes nothing, whoever ticks it, in no copy and after no
     ["enrollments-payment-succeeded", queue, (paid, steps) => ({ paid, told: steps, seats: steps })],
     ["outbox-relay", "relay", (_, steps) => ({ charged: steps, published: steps })],
   ];
+  const everything = { times: 9, consumer: null, correlationId: null, delayMs: null };
+  const points = ["relay.crash-before-publish", "delivery.lost", "provider.failing"] as const;
+  await armFaults(sql, points.map((point) => ({ point, ...everything })), new Date());
   for (const [process, part, reached] of cases) {
     await t.step(process, async () => {
       await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
@@ -100,6 +104,8 @@ Deno.test("what is held takes nothing, whoever ticks it, in no copy and after no
       assertEquals(row?.late, true);
     });
   }
+  const struck = await sql`select from faults where remaining < 9`;
+  assertEquals(struck.count, 0, "without FAULTS_ENABLED nobody looks at what is armed");
 });
 
 Deno.test("what is killed where it was held at a seam does all of it once", async (t) => {
