@@ -76,7 +76,12 @@ export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserv
 export function logBatches(log: Logger): ConsumerObserver {
   return {
     settled({ messages, letters, tookMs }) {
-      for (const letter of letters) log.error("Dead letter", factsOf(letter));
+      for (const letter of letters) {
+        const { reason, detail, eventType, eventId, aggregateId: orderId, correlationId, attempts } = letter;
+        const traceId = traceIdOf(letter.traceparent);
+        const facts = { reason, detail, eventType, eventId, orderId, correlationId, traceId, attempts };
+        log.error("Dead letter", facts);
+      }
       const ms = Math.round(tookMs * 10) / 10;
       if (messages.length <= ONE_BY_ONE) {
         for (const message of messages) logOne(log, message, ms);
@@ -87,12 +92,6 @@ export function logBatches(log: Logger): ConsumerObserver {
       log.info("Processed a batch", { ...counts, ms });
     },
   };
-}
-
-function factsOf(letter: NewDeadLetter) {
-  const { reason, detail, eventType, eventId, aggregateId: orderId, correlationId, attempts } = letter;
-  const traceId = traceIdOf(letter.traceparent);
-  return { reason, detail, eventType, eventId, orderId, correlationId, traceId, attempts };
 }
 
 function logOne(log: Logger, { delivery, outcome }: SettledMessage, ms: number): void {

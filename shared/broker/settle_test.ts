@@ -5,7 +5,9 @@ import { orderCreated, paymentSucceeded } from "../../specs/support/test_events.
 import { type DomainEvent, parseEvent, type ReceivedEvent } from "../events.ts";
 import { TransientError } from "../process/errors.ts";
 import {
+  type Attempts,
   type HandleBatch,
+  type NextStep,
   nextStep,
   type Outcome,
   planAcks,
@@ -104,33 +106,29 @@ const early: Outcome = { kind: "early", awaits: "PAID" };
 const error = "too early, awaits PAID";
 
 Deno.test("nextStep() acks what is settled, looks again at what may come soon, and gives up only on what has had its time", () => {
-  const steps: [Outcome, Partial<typeof fresh>, ReturnType<typeof nextStep>][] = [
+  const old = { ...waited, ageMs: 60_000 };
+  const letter = (reason: string, detail: string): NextStep => ({ kind: "dead-letter", reason, detail });
+  const retry = (delayMs: number, retries: number): NextStep => ({ kind: "retry", delayMs, retries, error });
+  const look = (delayMs: number): NextStep => ({ kind: "look-again", delayMs });
+  const steps: [Outcome, Attempts, NextStep][] = [
     [{ kind: "done" }, fresh, { kind: "ack" }],
     [{ kind: "duplicate" }, fresh, { kind: "ack" }],
-    [{ kind: "rejected", reason: "not JSON", detail: "x" }, fresh, {
-      kind: "dead-letter",
-      reason: "not JSON",
-      detail: "x",
-    }],
+    [{ kind: "rejected", reason: "not JSON", detail: "x" }, fresh, letter("not JSON", "x")],
     // In this very process, however long it takes.
-    [{ kind: "waiting" }, fresh, { kind: "look-again", delayMs: 2 }],
-    [{ kind: "waiting" }, { ...waited, unackedMs: 600_000 }, { kind: "look-again", delayMs: 50 }],
+    [{ kind: "waiting" }, fresh, look(2)],
+    [{ kind: "waiting" }, { ...waited, unackedMs: 600_000 }, look(50)],
     // Unacked for a second; then delivered again, ever more rarely; no retry is spent while it is young.
-    [early, fresh, { kind: "look-again", delayMs: 2 }],
-    [early, { ...waited, unackedMs: 999 }, { kind: "look-again", delayMs: 50 }],
-    [early, waited, { kind: "retry", delayMs: 1000, retries: 0, error }],
-    [early, { ...waited, ageMs: 4000 }, { kind: "retry", delayMs: 4000, retries: 0, error }],
-    [early, { ...waited, ageMs: 59_999 }, { kind: "retry", delayMs: 15_000, retries: 0, error }],
-    [early, { ...waited, ageMs: 60_000 }, { kind: "retry", delayMs: 500, retries: 1, error }],
-    [early, { ...waited, ageMs: 60_000, retries: 2 }, { kind: "retry", delayMs: 8000, retries: 3, error }],
-    [early, { ...waited, ageMs: 60_000, retries: 3 }, {
-      kind: "dead-letter",
-      reason: "too early",
-      detail: error,
-    }],
+    [early, fresh, look(2)],
+    [early, { ...waited, unackedMs: 999 }, look(50)],
+    [early, waited, retry(1000, 0)],
+    [early, { ...waited, ageMs: 4000 }, retry(4000, 0)],
+    [early, { ...waited, ageMs: 59_999 }, retry(15_000, 0)],
+    [early, old, retry(500, 1)],
+    [early, { ...old, retries: 2 }, retry(8000, 3)],
+    [early, { ...old, retries: 3 }, letter("too early", error)],
   ];
   for (const [outcome, attempts, step] of steps) {
-    assertEquals(nextStep(outcome, { ...fresh, ...attempts }, retryPolicy, 0.5), step);
+    assertEquals(nextStep(outcome, attempts, retryPolicy, 0.5), step);
   }
 });
 
