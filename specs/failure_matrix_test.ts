@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
 import { SCENARIOS } from "../api/ops/scenario_list.ts";
-import { armFaults, type FaultPoint, replaceFaults } from "../shared/ops/faults.ts";
+import { armFaults, type FaultPoint } from "../shared/ops/faults.ts";
 import type { Sql } from "../shared/sql/connect.ts";
 import type { QueueKey } from "../shared/topology.ts";
 import { eventually } from "./support/eventually.ts";
@@ -135,7 +135,7 @@ Deno.test("failure matrix", async (t) => {
   );
 
   await t.step("one action puts a dead letter right", async () => {
-    await replaceFaults(sql, [], new Date());
+    await armFaults(sql, [], new Date(), { replacing: true });
     for (const orderId of [databaseFails, ids.get("provider-down") ?? "", unpaid]) {
       await deadLetters(stack, "redrive", { orderId, reason: "retries exhausted" });
       await eventually("the order", async () => (await readOrderEnd(sql, orderId)).status === "COMPLETED");

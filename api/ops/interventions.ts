@@ -14,7 +14,6 @@ import {
   FAULT_POINTS,
   faultPointSchema,
   listArmedFaults,
-  replaceFaults,
 } from "../../shared/ops/faults.ts";
 import {
   BEFORE_MARK,
@@ -122,7 +121,7 @@ export function faultRoutes(deps: Pick<OpsDeps, "opsSql" | "record">, topology: 
       handle: async ({ c, body }) => {
         const { faults } = await body();
         const operation = { action: "replace faults", subject: { faults } };
-        return await change(c, operation, (tx) => replaceFaults(tx, faults, new Date()));
+        return await change(c, operation, (tx) => armFaults(tx, faults, new Date(), { replacing: true }));
       },
     }),
   );

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
-import { type Queryable, rowset, type Sql, type Statement } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql } from "../sql/connect.ts";
 import type { ArmedFaultJson, Row } from "./answers.ts";
 
 const atRelay = (what: string) => ({ what, perConsumer: false, delayMs: null });
@@ -102,42 +102,20 @@ function isKnown(fault: Row<ArmedFaultJson>): fault is ArmedFault {
 }
 
 /**
- * Puts `faults` in the place of all there are, and tells every process that listens. Those of scenarios stay as they are,
- * spent or not, and what is the same as one of them is none: whoever has read the list sends them along.
- */
-export async function replaceFaults(sql: Queryable, faults: readonly Fault[], now: Date): Promise<void> {
-  await insert(sql, faults, now, { byScenario: false, without: sql`not by_scenario` });
-}
-
-/**
- * Arms `faults` beside those there are, for a scenario's own order or for an operator, and tells every process that
- * listens. Spent ones of before are deleted.
+ * Arms `faults`, for a scenario's own order or for an operator, in one statement: whoever listens hears of all of it, or of
+ * nothing. They stand beside those there are, of which long spent ones are deleted; with `replacing` in the place of all but
+ * those of scenarios, spent or not, and what is the same as one of these is none: whoever has read the list sends them along.
  */
 export async function armFaults(
   sql: Queryable,
   faults: readonly Fault[],
   now: Date,
-  { byScenario = false }: { readonly byScenario?: boolean } = {},
+  options: { readonly byScenario?: boolean; readonly replacing?: boolean } = {},
 ): Promise<void> {
-  const without = sql`remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
-  await insert(sql, faults, now, { byScenario, without });
-}
-
-/** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
-export async function disarmFault(sql: Queryable, id: string): Promise<boolean> {
-  const rows = await sql`
-    with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
-    select pg_notify(${FAULTS_CHANNEL}, '') from taken`;
-  return rows.count > 0;
-}
-
-/** In one statement: whoever listens hears of all of it, or of nothing. Those that `without` is true of are deleted. */
-async function insert(
-  sql: Queryable,
-  faults: readonly Fault[],
-  now: Date,
-  { byScenario, without }: { readonly byScenario: boolean; readonly without: Statement },
-): Promise<void> {
+  const { byScenario = false, replacing = false } = options;
+  const without = replacing
+    ? sql`not by_scenario`
+    : sql`remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
   const rows = faults.map((fault) => ({ ...fault, id: uuidv7() }));
   await sql`
     with gone as (delete from faults where ${without}),
@@ -152,6 +130,14 @@ async function insert(
           and f.correlation_id is not distinct from "correlationId")
     )
     select pg_notify(${FAULTS_CHANNEL}, '')`;
+}
+
+/** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
+export async function disarmFault(sql: Queryable, id: string): Promise<boolean> {
+  const rows = await sql`
+    with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
+    select pg_notify(${FAULTS_CHANNEL}, '') from taken`;
+  return rows.count > 0;
 }
 
 /**

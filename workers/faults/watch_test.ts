@@ -1,11 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  armFaults,
-  type Fault,
-  type FaultPoint,
-  listArmedFaults,
-  replaceFaults,
-} from "../../shared/ops/faults.ts";
+import { armFaults, type Fault, type FaultPoint, listArmedFaults } from "../../shared/ops/faults.ts";
 import { grantStep, holdPart, listHolds, resumePart } from "../../shared/ops/holds.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { eventually } from "../../specs/support/eventually.ts";
@@ -53,7 +47,7 @@ Deno.test("watchFaults() knows what was armed before, and hears of what is armed
   await eventually("it to be known as spent", async () => !await faults.anyArmed());
   await it.arm({ point: "delivery.lost" });
   await eventually("the armed fault", () => faults.anyArmed());
-  await replaceFaults(it.ops, [], new Date());
+  await armFaults(it.ops, [], new Date(), { replacing: true });
   await eventually("nothing armed", async () => !await faults.anyArmed());
 });
 

@@ -30,7 +30,7 @@ import {
   readNextDue,
 } from "../set_aside.ts";
 import { insertingEnrollments } from "../../../workers/enrollments_payment_succeeded.ts";
-import { armFaults, disarmFault, listArmedFaults, replaceFaults, takeFault } from "../../ops/faults.ts";
+import { armFaults, disarmFault, listArmedFaults, takeFault } from "../../ops/faults.ts";
 import {
   findHeldConsumers,
   grantStep,
@@ -339,7 +339,7 @@ const OPS = (topology: Topology): Statements => ({
   listArmedFaults: (sql) => listArmedFaults(sql),
   armFaults: (sql) => armFaults(sql, [fault], NOW),
   disarmFault: (sql) => disarmFault(sql, NIL),
-  replaceFaults: (sql) => replaceFaults(sql, [fault], NOW),
+  replaceFaults: (sql) => armFaults(sql, [fault], NOW, { replacing: true }),
   listOperations: (sql) => listOperations(sql, { limit: 1 }),
   insertOperation: (sql) => insertOperation(sql, { action: "a", subject: {}, source: "s", because: null }),
   listHolds: (sql) => listHolds(sql),
