@@ -94,57 +94,56 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
   },
 ): ProcessScript<(typeof CONSUMER_VARIABLES)[number] | N> {
   const name = key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  const work: ReturnType<typeof consumerScript<Q, N>>["work"] = async ({ config, log, stop }) => {
-    const metrics = startMetrics(name, config, log);
-    const registry = metrics?.registry ?? null;
-    const topology = topologyOf(config);
-    const { name: queue, bindings } = topology.queues[key];
-    const options = {
-      name: queue,
-      role: config.DATABASE_ROLES ? role : null,
-      max: 1,
-      settings: KEYED_SETTINGS,
-    };
-    const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
-    const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
-    if (config.DATABASE_ROLES) {
-      await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
-    }
-    const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
-    const parts = faults ? [queue, beforeCommit(queue)] : [queue];
-    const holds = await watchHolds(sideSql, parts, { log, stop });
-    const seams = consumerSeams(sql, queue, faults, holds);
-    const tracer = findTracer();
-    const counts = createCounts(BATCH_COUNTS);
-    const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
-    const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
-    const consumer = startConsumer<AnyEvent, Bound<Q>>({
-      url: config.AMQP_URL,
-      topology,
-      queue,
-      batchSize: config.CONSUMER_BATCH_SIZE,
-      retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
-      parse: topology.parse,
-      maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
-      types: bindings,
-      handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
-      setAside: createSetAside(sql, queue),
-      observers: [
-        ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
-        ...(registry ? [createConsumerMetrics(registry, queue)] : []),
-        countBatches(counts.add),
-        logBatches(log),
-        keepHistory(sideSql, queue, log),
-      ],
-      gate: holds.gate(queue),
-      log,
-    });
-    await Promise.race([aborted(stop), consumer.running]);
-    await Promise.all([consumer.stop(), beating]);
-    await metrics?.stop();
-    await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
+  return {
+    name,
+    variables: [...CONSUMER_VARIABLES, ...variables],
+    async work({ config, log, stop }) {
+      const metrics = startMetrics(name, config, log);
+      const registry = metrics?.registry ?? null;
+      const topology = topologyOf(config);
+      const { name: queue, bindings } = topology.queues[key];
+      const session = { name: queue, role: config.DATABASE_ROLES ? role : null, settings: KEYED_SETTINGS };
+      const options = { ...session, max: 1 };
+      const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
+      const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
+      if (config.DATABASE_ROLES) {
+        await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
+      }
+      const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
+      const parts = faults ? [queue, beforeCommit(queue)] : [queue];
+      const holds = await watchHolds(sideSql, parts, { log, stop });
+      const seams = consumerSeams(sql, queue, faults, holds);
+      const tracer = findTracer();
+      const counts = createCounts(BATCH_COUNTS);
+      const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
+      const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
+      const consumer = startConsumer<AnyEvent, Bound<Q>>({
+        url: config.AMQP_URL,
+        topology,
+        queue,
+        batchSize: config.CONSUMER_BATCH_SIZE,
+        retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
+        parse: topology.parse,
+        maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
+        types: bindings,
+        handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
+        setAside: createSetAside(sql, queue),
+        observers: [
+          ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
+          ...(registry ? [createConsumerMetrics(registry, queue)] : []),
+          countBatches(counts.add),
+          logBatches(log),
+          keepHistory(sideSql, queue, log),
+        ],
+        gate: holds.gate(queue),
+        log,
+      });
+      await Promise.race([aborted(stop), consumer.running]);
+      await Promise.all([consumer.stop(), beating]);
+      await metrics?.stop();
+      await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
+    },
   };
-  return { name, variables: [...CONSUMER_VARIABLES, ...variables], work };
 }
 
 /**
