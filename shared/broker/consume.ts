@@ -252,8 +252,7 @@ function createUnacked<E extends Envelope>(stop: AbortSignal) {
       later = later.filter((delivery) => delivery.channel !== channel);
     },
     add(delivery: Delivery<E>) {
-      ready.push(delivery);
-      alarm.ring();
+      if (ready.push(delivery) === 1) alarm.ring(); // nobody waits while something is due
     },
     lookAgain(delivery: Delivery<E>, delayMs: number) {
       if (delivery.channel !== current) return; // its channel went meanwhile; it comes again on the next one
