@@ -200,6 +200,7 @@ export function holdRoutes(deps: Pick<OpsDeps, "opsSql" | "bindings" | "faults" 
       : new HttpProblem(404, `There is no part ${part}. The parts are ${open.join(", ")}.`);
   }
 
+  const ofPart = { parameters: [PART], answers: [json(200, "What is held now.", heldSchema)] } as const;
   return routes(
     "Holds",
     route("GET /", "listHolds", "What is held, and what can be", {
@@ -209,7 +210,7 @@ export function holdRoutes(deps: Pick<OpsDeps, "opsSql" | "bindings" | "faults" 
     route("PUT /:part", "holdPart", "Hold a part of the machine", {
       description:
         "A held relay claims nothing, a held consumer takes nothing: in every copy, and after a restart.",
-      parameters: [PART],
+      ...ofPart,
       body: {
         schema: holdSchema,
         optional: true,
@@ -217,7 +218,6 @@ export function holdRoutes(deps: Pick<OpsDeps, "opsSql" | "bindings" | "faults" 
           look: { summary: "For five minutes", value: { forSeconds: 300, because: "to look at the queue" } },
         },
       },
-      answers: [json(200, "What is held now.", heldSchema)],
       refusals: { ...NO_PART, 409: "It is a seam, and faults are off." },
       handle: async ({ c, body }) => {
         const part = partOf(c);
@@ -228,8 +228,7 @@ export function holdRoutes(deps: Pick<OpsDeps, "opsSql" | "bindings" | "faults" 
     }),
     route("POST /:part/step", "stepPart", "Let one event through a held part", {
       description: "The next one, where none is there yet. At a seam: one transaction.",
-      parameters: [PART],
-      answers: [json(200, "What is held now.", heldSchema)],
+      ...ofPart,
       refusals: { ...NO_PART, 409: "It is not held." },
       handle: async ({ c }) => {
         const part = partOf(c);
@@ -241,8 +240,7 @@ export function holdRoutes(deps: Pick<OpsDeps, "opsSql" | "bindings" | "faults" 
     }),
     route("DELETE /:part", "resumePart", "Have a held part go on", {
       description: "Changes nothing where it is not held.",
-      parameters: [PART],
-      answers: [json(200, "What is held now.", heldSchema)],
+      ...ofPart,
       refusals: { ...NO_PART, 409: "It is a seam, and faults are off." },
       handle: async ({ c }) => {
         const part = partOf(c);

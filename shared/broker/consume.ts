@@ -127,7 +127,7 @@ export function startConsumer<E extends Envelope, T extends E["type"]>(options: 
       stopping.abort();
       await running;
       // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
-      const closed = unacked.channel()?.close().catch(() => {}); // by the broker, or with its connection
+      const closed = unacked.channel()?.close().catch(() => {}); // it may be closed already
       if (closed) await withTimeout(CLOSE_MS, closed);
       await connection.close();
     },

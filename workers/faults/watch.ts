@@ -35,16 +35,12 @@ export type Faults = Awaited<ReturnType<typeof watchFaults>>;
  * and for what could not be read.
  */
 export async function watchFaults(sql: Sql, { log, stop }: Watching) {
-  const armed = await watchRows(
-    {
-      name: "armed faults",
-      channel: FAULTS_CHANNEL,
-      none: [] as readonly ArmedFault[],
-      read: () => listArmedFaults(sql),
-    },
-    sql,
-    { log, stop },
-  );
+  const armed = await watchRows({
+    name: "armed faults",
+    channel: FAULTS_CHANNEL,
+    none: [] as readonly ArmedFault[],
+    read: () => listArmedFaults(sql),
+  }, { sql, log, stop });
 
   /** Takes one strike of a fault that is armed for the target; null where none is. Never rejects. */
   async function strike(point: FaultPoint, target: FaultTarget): Promise<ArmedFault | null> {
@@ -90,22 +86,18 @@ export async function watchHolds(
   parts: readonly string[],
   { log, stop, onChange }: Watching & { readonly onChange?: () => void },
 ) {
-  const held = await watchRows(
-    {
-      name: "holds",
-      channel: HOLDS_CHANNEL,
-      none: new Map<string, number>(),
-      read: async () => new Map((await readHeld(sql, parts)).map(({ part, steps }) => [part, steps])),
-      isPassing: (now) => now.size > 0,
-      onRead(now, before) {
-        for (const part of now.keys()) if (!before.has(part)) log.warning("Held by an operator", { part });
-        for (const part of before.keys()) if (!now.has(part)) log.info("Goes on", { part });
-        if (!isDeepStrictEqual(before, now)) onChange?.();
-      },
+  const held = await watchRows({
+    name: "holds",
+    channel: HOLDS_CHANNEL,
+    none: new Map<string, number>(),
+    read: async () => new Map((await readHeld(sql, parts)).map(({ part, steps }) => [part, steps])),
+    isPassing: (now) => now.size > 0,
+    onRead(now, before) {
+      for (const part of now.keys()) if (!before.has(part)) log.warning("Held by an operator", { part });
+      for (const part of before.keys()) if (!now.has(part)) log.info("Goes on", { part });
+      if (!isDeepStrictEqual(before, now)) onChange?.();
     },
-    sql,
-    { log, stop },
-  );
+  }, { sql, log, stop });
   const isHeld = (part: string) => held.now().has(part);
 
   async function take(part: string): Promise<boolean> {
@@ -165,8 +157,7 @@ async function watchRows<T>(
     readonly isPassing?: (rows: T) => boolean;
     readonly onRead?: (rows: T, before: T) => void;
   },
-  sql: Sql,
-  { log, stop }: Watching,
+  { sql, log, stop }: Watching & { readonly sql: Sql },
 ) {
   let rows = none;
   let isKnown = false;
