@@ -6,7 +6,6 @@
 import { startConsumer } from "../shared/broker/consume.ts";
 import type { Envelope, Tell } from "../shared/broker/message.ts";
 import {
-  BATCH_COUNTS,
   countBatches,
   createConsumerMetrics,
   createProcessSpans,
@@ -15,7 +14,7 @@ import {
 import type { HandleBatch, OfType, Outcome } from "../shared/broker/settle.ts";
 import { type Config, ConfigError, topologyOf, type VariableName } from "../shared/process/config.ts";
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
-import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
+import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
 import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
@@ -114,9 +113,9 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
       const holds = await watchHolds(sideSql, parts, { log, stop });
       const seams = consumerSeams(sql, queue, faults, holds);
       const tracer = findTracer();
-      const counts = createCounts(BATCH_COUNTS);
+      const counting = countBatches();
       const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
-      const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
+      const beating = keepBeating({ sql: sideSql, process: name, counts: counting.counts, log }, stop);
       const consumer = startConsumer<AnyEvent, Bound<Q>>({
         url: config.AMQP_URL,
         topology,
@@ -131,7 +130,7 @@ export function consumerScript<Q extends keyof Queues, N extends VariableName = 
         observers: [
           ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
           ...(registry ? [createConsumerMetrics(registry, queue)] : []),
-          countBatches(counts.add),
+          counting,
           logBatches(log),
           keepHistory(sideSql, queue, log),
         ],

@@ -5,6 +5,7 @@
  */
 import { Counter, Histogram } from "@prometheus-io/client";
 import { SpanKind } from "@opentelemetry/api";
+import { createCounts } from "../process/heartbeat.ts";
 import { type Logger, ONE_BY_ONE } from "../process/log.ts";
 import type { Registry } from "../process/metrics.ts";
 import {
@@ -50,24 +51,18 @@ function ackedOf({ messages }: SettledBatch): SettledMessage[] {
   return messages.filter(({ step }) => step.kind !== "look-again");
 }
 
-export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
-
-export type BatchCounts = Readonly<Record<(typeof BATCH_COUNTS)[number], number>>;
-
-/** Counts batches: `add` gets what is to be added to each count. A batch that was only looked at is none. */
-export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserver {
+/** Counts batches, for a heartbeat. A batch that was only looked at is none. */
+export function countBatches() {
+  const counts = createCounts(["batches", "processed", "duplicates", "retries", "deadLetters"]);
   return {
-    settled(batch) {
-      const acked = ackedOf(batch);
-      if (acked.length === 0) return;
-      const ofKind = (kind: Outcome["kind"]) => acked.filter(({ outcome }) => outcome.kind === kind).length;
-      add({
-        batches: 1,
-        processed: ofKind("done"),
-        duplicates: ofKind("duplicate"),
-        retries: batch.retries,
-        deadLetters: batch.letters.length,
-      });
+    counts,
+    settled(batch: SettledBatch): void {
+      const kinds = ackedOf(batch).map(({ outcome }) => outcome.kind);
+      if (kinds.length === 0) return;
+      const processed = kinds.filter((kind) => kind === "done").length;
+      const duplicates = kinds.filter((kind) => kind === "duplicate").length;
+      const { retries, letters: { length: deadLetters } } = batch;
+      counts.add({ batches: 1, processed, duplicates, retries, deadLetters });
     },
   };
 }

@@ -1,6 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import {
-  type BatchCounts,
   brokerAttributes,
   countBatches,
   createConsumerMetrics,
@@ -42,9 +41,9 @@ async function valuesOf(registry: Registry, name: string): Promise<Record<string
 }
 
 Deno.test("what is settled is counted by its last outcome, for the heartbeat and as metrics, and what is still in hand not at all", async () => {
-  const counted: BatchCounts[] = [];
+  const counting = countBatches();
   const registry = createRegistry("test");
-  const observers = [countBatches((counts) => counted.push(counts)), createConsumerMetrics(registry, "c")];
+  const observers = [counting, createConsumerMetrics(registry, "c")];
   const series = await registry.metrics(); // all of them, from the start
   for (const at0 of ['messages_total{consumer="c",outcome="duplicate"} 0', 'retries_total{consumer="c"} 0']) {
     assertStringIncludes(series, `orderflow_consumer_${at0}`);
@@ -60,7 +59,8 @@ Deno.test("what is settled is counted by its last outcome, for the heartbeat and
     observer.settled(batchOf(messages));
     observer.settled(batchOf([message(early, lookAgain)])); // only looked at
   }
-  assertEquals(counted, [{ batches: 1, processed: 1, duplicates: 1, retries: 1, deadLetters: 1 }]);
+  const { counts } = counting.counts.read();
+  assertEquals(counts, { batches: 1, processed: 1, duplicates: 1, retries: 1, deadLetters: 1 });
   const figures = {
     messages_total: { "c done": 1, "c duplicate": 1, "c early": 1, "c rejected": 1 },
     retries_total: { c: 1 },
