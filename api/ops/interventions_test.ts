@@ -149,6 +149,9 @@ Deno.test("a part is held for so long, stepped and resumed; holding it again kee
   for (const _ of ["once", "and again"]) {
     assertEquals((await held("DELETE /ops/holds/relay")).map(({ part }) => part), [consumer]);
   }
+  const [, anew] = await held("PUT /ops/holds/relay");
+  assertEquals([anew?.part, anew?.steps], ["relay", 0], "steps of before are not kept");
+  await call("DELETE /ops/holds/relay");
   await db.sql`update holds set steps = ${MAX_STEPS} where part = ${consumer}`;
   assertEquals((await held(`POST /ops/holds/${consumer}/step`)).map(({ steps }) => steps), [MAX_STEPS]);
   const [shown] = (await call("GET /ops/status")).figures.holds;
