@@ -187,10 +187,7 @@ export async function declareTopology(channel: Channel, topology: Topology): Pro
  *
  * Errors: as those, and when something is missing that the user may not make (404).
  */
-export async function ensureTopology(
-  model: Pick<ChannelModel, "createChannel">,
-  topology: Topology,
-): Promise<void> {
+export async function ensureTopology(model: Pick<ChannelModel, "createChannel">, topology: Topology) {
   const on = async (work: (channel: Channel) => Promise<unknown>) => {
     const channel = await model.createChannel();
     channel.on("error", () => {}); // told to whoever waits for the answer

@@ -131,16 +131,10 @@ export function headersOf({ retries, ageMs }: RetryState): Record<string, number
   return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
 
-type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
-
-function countIn(headers: Headers, name: string): number {
+/** A count in a header, which anybody may have written. */
+function countIn(headers: ConsumeMessage["properties"]["headers"], name: string): number {
   const value: unknown = headers?.[name];
   return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
-}
-
-function traceparentIn(headers: Headers): string | null {
-  const value: unknown = headers?.traceparent;
-  return typeof value === "string" && isTraceparent(value) ? value : null;
 }
 
 /** Of a body that is too large, so many bytes are kept. */
@@ -174,7 +168,8 @@ export function receive<E extends Envelope>(
   const isTooLarge = length > maxBytes;
   const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
   const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
-  const traceparent = traceparentIn(headers);
+  const given: unknown = headers?.traceparent;
+  const traceparent = typeof given === "string" && isTraceparent(given) ? given : null;
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
   // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.
@@ -198,9 +193,7 @@ export function receive<E extends Envelope>(
 }
 
 /** How long ago a delivery's message was first looked at, at this delivery or an earlier one; not counted is its way. */
-export function ageOf(
-  { retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">,
-): number {
+export function ageOf({ retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">) {
   return ageMs + performance.now() - takenUpMs;
 }
 

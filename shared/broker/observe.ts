@@ -125,17 +125,16 @@ const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
  * (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
  */
 export function createConsumerMetrics(registry: Registry, consumer: string): ConsumerObserver {
-  const figure = (name: string, help: string, labels: readonly string[] = []) => {
-    const labelNames = ["consumer", ...labels];
-    return { name: `orderflow_consumer_${name}`, help, labelNames, registers: [registry] };
-  };
+  const common = { labelNames: ["consumer"], registers: [registry] };
   const histogram = (name: string, help: string, buckets: number[]) => {
-    const made = new Histogram({ ...figure(name, help), buckets });
+    const made = new Histogram({ name: `orderflow_consumer_${name}`, help, buckets, ...common });
     made.zero({ consumer });
     return made.labels(consumer);
   };
-  const counter = (name: string, help: string, ...labels: string[]) =>
-    new Counter(figure(name, help, labels));
+  const counter = (name: string, help: string, ...labels: string[]) => {
+    const labelNames = ["consumer", ...labels];
+    return new Counter({ name: `orderflow_consumer_${name}`, help, ...common, labelNames });
+  };
 
   const sizes = histogram("batch_messages", "Messages that were taken up together.", BATCH_BUCKETS);
   const durations = histogram(

@@ -57,11 +57,7 @@ export async function listHolds(sql: Queryable): Promise<Hold[]> {
  */
 export async function holdPart(
   sql: Queryable,
-  { part, forSeconds, because }: {
-    readonly part: string;
-    readonly forSeconds: number;
-    readonly because: string | null;
-  },
+  { part, forSeconds, because }: Pick<Hold, "part" | "because"> & { readonly forSeconds: number },
 ): Promise<void> {
   await sql`
     with held as (
@@ -97,11 +93,8 @@ export async function grantStep(sql: Queryable, part: string): Promise<boolean> 
 }
 
 /** Which of `parts` are held, with their steps. */
-export async function readHeld(
-  sql: Queryable,
-  parts: readonly string[],
-): Promise<{ readonly part: string; readonly steps: number }[]> {
-  return await sql<{ part: string; steps: number }[]>`
+export async function readHeld(sql: Queryable, parts: readonly string[]) {
+  return await sql<Pick<Hold, "part" | "steps">[]>`
     select part, steps from holds
     where until > now() and part in (select jsonb_array_elements_text(${
     JSON.stringify(parts)
