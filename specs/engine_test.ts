@@ -21,22 +21,17 @@ shareTestSchema();
 
 // A help desk: another catalogue, another topology and another table than those of orders.
 
-const envelope = {
-  eventId: z.uuid(),
-  version: z.literal(1),
-  occurredAt: z.iso.datetime(),
-  correlationId: z.string(),
-};
-const opened = z.object({
-  ...envelope,
-  type: z.literal("ticket.opened"),
-  data: z.object({ ticketId: z.uuid(), question: z.string() }),
-});
-const answered = z.object({
-  ...envelope,
-  type: z.literal("ticket.answered"),
-  data: z.object({ ticketId: z.uuid(), answer: z.string() }),
-});
+const eventOf = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
+  z.object({
+    eventId: z.uuid(),
+    type: z.literal(type),
+    version: z.literal(1),
+    occurredAt: z.iso.datetime(),
+    correlationId: z.string(),
+    data: z.object({ ticketId: z.uuid(), ...data }),
+  });
+const opened = eventOf("ticket.opened", { question: z.string() });
+const answered = eventOf("ticket.answered", { answer: z.string() });
 const catalogue = z.discriminatedUnion("type", [opened, answered]);
 type HelpDeskEvent = z.infer<typeof catalogue>;
 

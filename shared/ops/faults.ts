@@ -72,11 +72,7 @@ export interface FaultTarget {
 }
 
 /** Whether a fault is meant for this point and target. */
-export function isMeantFor(
-  fault: Pick<Fault, "point" | "consumer" | "correlationId">,
-  point: FaultPoint,
-  { consumers, correlationIds }: FaultTarget,
-): boolean {
+export function isMeantFor(fault: Fault, point: FaultPoint, { consumers, correlationIds }: FaultTarget) {
   return fault.point === point &&
     (fault.consumer === null || consumers.includes(fault.consumer)) &&
     (fault.correlationId === null || correlationIds.includes(fault.correlationId));
