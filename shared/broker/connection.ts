@@ -27,14 +27,9 @@ const CONNECT_MS = 5000;
 /** What may wait to be written before the client pauses: two full batches of events, so that each leaves as a whole. */
 const WRITE_BYTES = 1 << 20;
 
-/** The wait before the next try, after so many in a row that failed; give or take a fifth. */
-function reconnectDelayMs(failures: number): number {
-  return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
-}
-
 /**
- * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
- * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
+ * Connects, and reconnects with backoff (100 ms growing to 1 s, give or take a fifth, so that work resumes soon after
+ * the broker is back) until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
  * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
  * not one per try.
  */
@@ -84,7 +79,7 @@ export function connectBroker({ url, name, log, setup, setupMs = SETUP_MS }: {
         }
         isTold = true;
       }
-      await pause(reconnectDelayMs(failures++), closing.signal);
+      await pause(Math.min(100 * 2 ** failures++, 1000) * (0.8 + 0.4 * Math.random()), closing.signal);
     }
   }
 
