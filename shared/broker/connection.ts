@@ -28,10 +28,10 @@ const CONNECT_MS = 5000;
 const WRITE_BYTES = 1 << 20;
 
 /**
- * Connects, and reconnects with backoff (100 ms growing to 1 s, give or take a fifth, so that work resumes soon after
- * the broker is back) until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
- * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
- * not one per try.
+ * Connects, and reconnects with backoff (100 ms growing to 1 s, give or take a fifth, so that work resumes soon after the
+ * broker is back) until closed. Of several nodes it begins with any one, so that many processes spread over them, and each
+ * further try is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change
+ * of state, not one per try.
  */
 export function connectBroker({ url, name, log, setup, setupMs = SETUP_MS }: {
   /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */

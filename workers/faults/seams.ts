@@ -196,12 +196,12 @@ export function withPublisherFaults(
       if (isCut) cut();
       const outcomes = await Promise.all(sending);
       const confirmed = outcomes.flatMap(({ confirmed }) => confirmed);
-      const gone = messages.filter(({ id }) => confirmed.includes(id));
+      const ids = new Set(confirmed);
+      const gone = messages.filter(({ id }) => ids.has(id));
       await faults.crash("relay.crash-after-confirm", targetOf(gone));
-      const { correlationIds } = targetOf(gone.filter((message) => !struck.has(message)));
-      for (const [{ correlationId }, place] of held) {
-        if (correlationId !== null && correlationIds.includes(correlationId)) place.abort();
-      }
+      const behind = gone.filter((message) => !struck.has(message));
+      const orders = new Set(behind.map(({ correlationId }) => correlationId));
+      for (const [{ correlationId }, place] of held) if (orders.has(correlationId)) place.abort();
       await holds?.stopAt(BEFORE_MARK);
       return {
         confirmed,
