@@ -246,7 +246,22 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
       batchSpan = startBatchSpan(tracer, `process batch ${queue}`, attributes, batch);
       const link = { context: batchSpan.spanContext() };
       for (const delivery of fresh) {
-        delivery.span = startProcess(tracer, delivery, queue, broker).addLink(link);
+        const { message: { fields, properties }, parsed, retryState, traceparent } = delivery;
+        const facts = {
+          exchange: fields.exchange,
+          key: fields.routingKey,
+          queue,
+          id: textIn(properties.messageId),
+          type: parsed.ok ? parsed.event.type : null,
+          correlationId: textIn(properties.correlationId),
+          traceparent,
+        };
+        delivery.span = startMessageSpan(tracer, "process", facts, {
+          ...broker,
+          "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
+          "orderflow.attempt": retryState.retries + 1,
+          [ORDER_ID]: parsed.ok ? parsed.aggregateId : undefined,
+        }).addLink(link);
         delivery.traceparent = traceparentOf(delivery.span);
       }
     },
@@ -262,25 +277,6 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
       batchSpan = null;
     },
   };
-}
-
-function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker: Attributes): Span {
-  const { message: { fields, properties }, parsed, retryState, traceparent } = delivery;
-  const facts = {
-    exchange: fields.exchange,
-    key: fields.routingKey,
-    queue,
-    id: textIn(properties.messageId),
-    type: parsed.ok ? parsed.event.type : null,
-    correlationId: textIn(properties.correlationId),
-    traceparent,
-  };
-  return startMessageSpan(tracer, "process", facts, {
-    ...broker,
-    "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
-    "orderflow.attempt": retryState.retries + 1,
-    [ORDER_ID]: parsed.ok ? parsed.aggregateId : undefined,
-  });
 }
 
 /** A text from a property that anybody may have written. */
