@@ -1,19 +1,19 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { connect } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { declareTopology, type Topology } from "../shared/broker/connection.ts";
 import { startConsumer } from "../shared/broker/consume.ts";
-import { inEnvelope, type ParseEvent, type Tell } from "../shared/broker/message.ts";
-import { createPublisher, toExchange } from "../shared/broker/publish.ts";
-import { type Caused, type Queryable, rowset, type Statement } from "../shared/sql/connect.ts";
+import { inEnvelope, type ParseEvent } from "../shared/broker/message.ts";
+import { toExchange } from "../shared/broker/publish.ts";
+import { ConfigError } from "../shared/process/config.ts";
+import { rowset } from "../shared/sql/connect.ts";
+import type { WritingRows } from "../shared/sql/inbox.ts";
 import { insertingEvents } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
-import { recordEach } from "../workers/consumer.ts";
+import { recordEach, takeName } from "../workers/consumer.ts";
 import { startRelay } from "../workers/relay/relay.ts";
 import { eventually } from "./support/eventually.ts";
-import { deleteTopology, testBroker } from "./support/test_broker.ts";
+import { deleteTopology, openWire, testBroker } from "./support/test_broker.ts";
 import { testLog } from "./support/test_log.ts";
 import { shareTestSchema, testInbox, testSchema } from "./support/test_schema.ts";
 
@@ -21,22 +21,17 @@ shareTestSchema();
 
 // A help desk: another catalogue, another topology and another table than those of orders.
 
-const envelope = {
-  eventId: z.uuid(),
-  version: z.literal(1),
-  occurredAt: z.iso.datetime(),
-  correlationId: z.string(),
-};
-const opened = z.object({
-  ...envelope,
-  type: z.literal("ticket.opened"),
-  data: z.object({ ticketId: z.uuid(), question: z.string() }),
-});
-const answered = z.object({
-  ...envelope,
-  type: z.literal("ticket.answered"),
-  data: z.object({ ticketId: z.uuid(), answer: z.string() }),
-});
+const eventOf = <T extends string, D extends z.ZodRawShape>(type: T, data: D) =>
+  z.object({
+    eventId: z.uuid(),
+    type: z.literal(type),
+    version: z.literal(1),
+    occurredAt: z.iso.datetime(),
+    correlationId: z.string(),
+    data: z.object({ ticketId: z.uuid(), ...data }),
+  });
+const opened = eventOf("ticket.opened", { question: z.string() });
+const answered = eventOf("ticket.answered", { answer: z.string() });
 const catalogue = z.discriminatedUnion("type", [opened, answered]);
 type HelpDeskEvent = z.infer<typeof catalogue>;
 
@@ -47,44 +42,23 @@ const parse: ParseEvent<HelpDeskEvent> = (body) => {
   return { ok: false, reason: "invalid payload", detail: error?.message ?? "", about };
 };
 
-const topologyNamed = (prefix: string): Topology => ({
-  exchange: `${prefix}.desk`,
-  queues: {
-    answers: { name: `${prefix}.answers`, bindings: ["ticket.opened"] },
-    archive: { name: `${prefix}.archive`, bindings: ["ticket.opened", "ticket.answered"] },
-  },
-});
+/** What is told of a ticket. */
+const tell = (type: string, ticketId: string, more: object) => {
+  return { type, data: { ticketId, ...more }, aggregateId: ticketId };
+};
 
-interface Answer {
-  readonly id: string;
-  readonly ticketId: string;
-  readonly answer: string;
-}
-
-function insertingAnswers(
-  sql: Queryable,
-  answers: readonly Caused<Answer>[],
-  _now: Date,
-  where: Statement,
-): Statement<{ id: string }> {
-  return sql`
+const insertingAnswers: WritingRows<{ readonly id: string }> = (sql, answers, _now, where) =>
+  sql`
     insert into answers (id, ticket_id, answer) select "id", "ticketId", "answer"
-    from jsonb_to_recordset(${
-    rowset(answers)
-  }::text::jsonb) as new (cause uuid, id uuid, "ticketId" uuid, answer text)
+    from jsonb_to_recordset(${rowset(answers)}::text::jsonb)
+      as new (cause uuid, id uuid, "ticketId" uuid, answer text)
     where ${where} on conflict (ticket_id) do nothing returning id`;
-}
 
 const answer = recordEach(
   insertingAnswers,
   ({ data: { ticketId, question } }: z.infer<typeof opened>) => {
     const row = { id: uuidv7(), ticketId, answer: question.toUpperCase() };
-    const tells: Tell = {
-      type: "ticket.answered",
-      data: { ticketId, answer: row.answer },
-      aggregateId: ticketId,
-    };
-    return { row, tells, note: "answered" };
+    return { row, tells: tell("ticket.answered", ticketId, { answer: row.answer }), note: "answered" };
   },
 );
 
@@ -97,21 +71,20 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
   const { sql } = db;
   await sql`create table answers (id uuid primary key, ticket_id uuid not null unique, answer text not null)`;
   resources.defer(async () => void await sql`drop table answers`);
-  const topology = topologyNamed(broker.topology.exchange);
+  const [prefix, queue] = [broker.topology.exchange, `${broker.topology.exchange}.answers`];
+  const queues = {
+    answers: { name: queue, bindings: ["ticket.opened"] },
+    archive: { name: `${prefix}.archive`, bindings: ["ticket.opened", "ticket.answered"] },
+  };
+  const topology = { exchange: `${prefix}.desk`, queues };
   resources.defer(() => deleteTopology(broker.url, topology));
-  const model = await connect(broker.url);
-  resources.defer(() => model.close());
-  const channel = await model.createConfirmChannel();
-  await declareTopology(channel, topology);
-  const queues = Object.values(topology.queues);
-  const heard = new Set(queues.flatMap(({ bindings }) => bindings));
-  const publisher = createPublisher(channel);
+  const { channel, publisher } = resources.use(await openWire({ url: broker.url, topology }));
   const stopping = new AbortController();
   const relay = startRelay({
     sql: db.as("orderflow_relay"),
     openSession: () => db.session("orderflow_relay"),
     publisher: () => publisher,
-    route: toExchange(topology.exchange, heard),
+    route: toExchange(topology.exchange, new Set(queues.archive.bindings)),
     batchSize: 30,
     pollIntervalMs: 20,
     enabled: true,
@@ -121,8 +94,7 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
     stopping.abort();
     await relay.running;
   });
-  const queue = topology.queues.answers?.name ?? "";
-  const consumer = await startConsumer({
+  const consumer = startConsumer({
     url: broker.url,
     topology,
     queue,
@@ -139,16 +111,13 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
   resources.defer(() => consumer.stop());
 
   const tickets = Array.from({ length: TICKETS }, (_, n) => {
-    const ticketId = uuidv7();
-    const tell = { type: "ticket.opened", data: { ticketId, question: `how ${n}?` }, aggregateId: ticketId };
-    return inEnvelope(tell, { correlationId: `desk-${n}`, traceparent: null }, new Date());
+    const opening = tell("ticket.opened", uuidv7(), { question: `how ${n}?` });
+    return inEnvelope(opening, { correlationId: `desk-${n}`, traceparent: null }, new Date());
   });
   await insertingEvents(sql, tickets);
   channel.sendToQueue(queue, Buffer.from(JSON.stringify({ type: "ticket.torn" })));
   const counts = async () => {
-    const [row] = await sql<
-      { answers: number; told: number; waiting: number; letters: number; repeats: number }[]
-    >`
+    const [row] = await sql`
       select (select count(*) from answers)::int as answers,
              (select count(*) from outbox_events where type = 'ticket.answered')::int as told,
              (select count(*) from outbox_events where published_at is null)::int as waiting,
@@ -165,6 +134,14 @@ Deno.test("outbox, relay and consumer serve a help desk: the engine knows no ord
   await eventually("every repeat to be absorbed", async () => (await counts()).repeats === TICKETS);
   await eventually("every event to be published", async () => (await counts()).waiting === 0);
   assertEquals(await counts(), { ...all, repeats: TICKETS });
-  const archive = await channel.checkQueue(topology.queues.archive?.name ?? "");
-  assertEquals(archive.messageCount, 3 * TICKETS);
+  assertEquals((await channel.checkQueue(queues.archive.name)).messageCount, 3 * TICKETS);
+});
+
+Deno.test("takeName() lets a module's copies begin, and refuses another module that has the same queue by mistake", async () => {
+  await using db = await testSchema();
+  for (let copy = 0; copy < 2; copy++) {
+    await takeName(db.as("orderflow_enrollments"), "seats.v1", "orderflow_enrollments");
+  }
+  const mistaken = () => takeName(db.as("orderflow_payments"), "seats.v1", "orderflow_payments");
+  await assertRejects(mistaken, ConfigError, "orderflow_enrollments consumes from the queue seats.v1");
 });

@@ -5,176 +5,150 @@
  */
 import { assertEquals } from "@std/assert";
 import { heldSchema } from "../shared/ops/answers.ts";
-import type { Sql } from "../shared/sql/connect.ts";
+import { armFaults } from "../shared/ops/faults.ts";
 import { eventually } from "./support/eventually.ts";
+import { call } from "./support/http.ts";
 import { ledgerOf, readLedger, settled, violations } from "./support/ledger.ts";
 import { placeOrders } from "./support/place_orders.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
-import { startStack, type TestStack } from "./support/test_stack.ts";
+import { type StackOptions, startStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
-const ENROLLMENTS = "enrollments-payment-succeeded";
-const FAULTS = { FAULTS_ENABLED: "true" };
+const COUNTED = {
+  seats: "enrollments",
+  charged: "payments",
+  paid: "orders where status <> 'PENDING'",
+  told: "notifications",
+  published: "outbox_events where published_at is not null",
+  repeated: "processed_events where duplicates > 0",
+};
+type Counts = Partial<Record<keyof typeof COUNTED, number>>;
 
-async function ask(stack: TestStack, method: string, path: string, body?: object): Promise<string[]> {
-  const response = await fetch(`${stack.url}/ops/holds/${path}`, {
-    method,
-    ...(body ? { headers: { "content-type": "application/json" }, body: JSON.stringify(body) } : {}),
-  });
-  const text = await response.text();
-  assertEquals(response.status, 200, text);
-  return heldSchema.parse(JSON.parse(text)).holds.map(({ part }) => part);
-}
-
-const hold = (stack: TestStack, part: string, body?: object) => ask(stack, "PUT", part, body);
-const step = (stack: TestStack, part: string) => ask(stack, "POST", `${part}/step`);
-const resume = (stack: TestStack, part: string) => ask(stack, "DELETE", part);
-const order = (stack: TestStack, orders: number) => placeOrders(stack.url, { orders, connections: 1 });
-
-async function count(sql: Sql, what: "seats" | "charged" | "paid" | "told" | "published"): Promise<number> {
-  const from = {
-    seats: sql`enrollments`,
-    charged: sql`payments`,
-    paid: sql`orders where status <> 'PENDING'`,
-    told: sql`notifications`,
-    published: sql`outbox_events where published_at is not null`,
+/** A stack, what its operator and its clients do, and how far the orders are. */
+async function stage(env: Record<string, string>, options: StackOptions) {
+  const stack = await startStack(env, options);
+  const { sql } = stack.db;
+  const ask = async (line: string, body?: object) =>
+    heldSchema.parse(await call(stack.url, line, body)).holds.map(({ part }) => part);
+  return {
+    ...stack,
+    hold: (part: string, body?: object) => ask(`PUT /ops/holds/${part}`, body),
+    step: (part: string) => ask(`POST /ops/holds/${part}/step`),
+    resume: (part: string) => ask(`DELETE /ops/holds/${part}`),
+    order: (orders: number) => placeOrders(stack.url, { orders, connections: 1 }),
+    /** Waits until the orders are so far, and no further. */
+    reach: (counts: Counts) =>
+      eventually(JSON.stringify(counts), async () => {
+        for (const [name, wanted] of Object.entries(counts)) {
+          const { count } = await sql.unsafe(`select from ${COUNTED[name as keyof Counts]}`);
+          if (count !== wanted) return false;
+        }
+        return true;
+      }),
+    /** Waits until so many copies of a process say that they live. */
+    copies: (process: string, copies: number) =>
+      eventually(`${copies} copies of ${process}`, async () => {
+        return (await sql`select from heartbeats where process = ${process}`).count === copies;
+      }),
+    async endWell(success: number) {
+      await settled(stack);
+      assertEquals([await readLedger(sql), await violations(stack)], [ledgerOf({ success }), []]);
+    },
   };
-  const [row] = await sql<{ count: number }[]>`select count(*)::int as count from ${from[what]}`;
-  return row?.count ?? 0;
 }
 
-/** Waits until so many orders are paid (by the orders' consumer, which hears of it as the held one does) and told of. */
-async function reach(stack: TestStack, paid: number, told: number): Promise<void> {
-  await eventually(`${paid} paid, ${told} told`, async () => {
-    return await count(stack.db.sql, "paid") === paid && await count(stack.db.sql, "told") === told;
+Deno.test("what is held takes nothing, whoever ticks it, in no copy and after no restart, until it is resumed or its time is over; each step lets one event through", async (t) => {
+  await using it = await stage({}, { apart: [] });
+  const { sql } = it.db;
+  const queue = it.broker.topology.queues.enrollmentsPaymentSucceeded.name;
+  const cases: [process: string, part: string, reached: (orders: number, steps: number) => Counts][] = [
+    // Paid by the orders' consumer, which hears of it as the held one does; told is two hops further: time to take another.
+    ["enrollments-payment-succeeded", queue, (paid, steps) => ({ paid, told: steps, seats: steps })],
+    ["outbox-relay", "relay", (_, steps) => ({ charged: steps, published: steps })],
+  ];
+  const everything = { times: 9, consumer: null, correlationId: null, delayMs: null };
+  const points = ["relay.crash-before-publish", "delivery.lost", "provider.failing"] as const;
+  await armFaults(sql, points.map((point) => ({ point, ...everything })), new Date());
+  for (const [process, part, reached] of cases) {
+    await t.step(process, async () => {
+      await sql`truncate orders, payments, enrollments, notifications, outbox_events, processed_events`;
+      assertEquals(await it.hold(part), [part]);
+      await it.order(3);
+      await call(it.url, "POST /ops/outbox/tick");
+      await it.reach(reached(3, 0));
+      await it.step(part);
+      await it.reach(reached(3, 1));
+
+      const copy = it.startCopy(process);
+      await it.copies(process, 2);
+      await it.order(4);
+      await it.reach(reached(7, 1));
+      await it.step(part);
+      await it.reach(reached(7, 2));
+
+      assertEquals(await it.stop(process), 0);
+      it.start(process);
+      await it.copies(process, 2);
+      await it.order(1);
+      await it.reach(reached(8, 2));
+      assertEquals(await it.resume(part), []);
+      await it.endWell(8);
+      await copy.end("SIGTERM");
+
+      await it.hold(part, { forSeconds: 1 });
+      await it.order(1);
+      await it.endWell(9); // without anybody's doing
+      const [row] = await sql`
+        select max(created_at) >= (select until from holds where part = ${part}) as late from enrollments`;
+      assertEquals(row?.late, true);
+    });
+  }
+  const struck = await sql`select from faults where remaining < 9`;
+  assertEquals(struck.count, 0, "without FAULTS_ENABLED nobody looks at what is armed");
+});
+
+Deno.test("what is killed where it was held at a seam does all of it once", async (t) => {
+  const [consumer, relay] = ["payments-order-created", "outbox-relay"];
+  await using it = await stage({ FAULTS_ENABLED: "true" }, { apart: [consumer, relay] });
+
+  await t.step("a consumer before its commit, which leaves nothing", async () => {
+    const queue = it.broker.topology.queues.paymentsOrderCreated.name;
+    const part = `${queue}.before-commit`;
+    /** Whether a transaction of the consumer is open, and waits for whoever has begun it. */
+    const isStopped = async () =>
+      (await it.db.sql`
+        select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'
+          and application_name = ${`orderflow ${queue}`}`).count === 1;
+    await it.hold(part);
+    await it.order(1);
+    await eventually("it to stop", isStopped);
+    await it.reach({ charged: 0 });
+    await it.kill(consumer);
+    await eventually("its transaction to be gone", async () => !await isStopped());
+    it.start(consumer);
+    await eventually("it to stop again", isStopped);
+    await it.reach({ charged: 0 });
+    await it.step(part);
+    await settled(it);
+    await it.order(1);
+    await eventually("the next one to stop", isStopped);
+    await it.reach({ charged: 1 });
+    await it.resume(part);
+    await it.endWell(2);
   });
-}
 
-Deno.test("a held consumer takes nothing, in no copy and after no restart; each step lets one event through", async () => {
-  await using stack = await startStack({}, { apart: [] });
-  const { sql } = stack.db;
-  const part = stack.broker.topology.queues.enrollmentsPaymentSucceeded.name;
-  assertEquals(await hold(stack, part), [part]);
-  await order(stack, 3);
-  await reach(stack, 3, 0);
-  assertEquals(await count(sql, "seats"), 0);
-  await step(stack, part);
-  await reach(stack, 3, 1); // two hops further: time enough to take another
-  assertEquals(await count(sql, "seats"), 1);
-
-  const copy = stack.startCopy(ENROLLMENTS);
-  await eventually("two copies", async () => (await beats(sql, ENROLLMENTS)) === 2);
-  await order(stack, 4);
-  await reach(stack, 7, 1);
-  await step(stack, part);
-  await reach(stack, 7, 2);
-  assertEquals(await count(sql, "seats"), 2);
-
-  assertEquals(await stack.stop(ENROLLMENTS), 0);
-  stack.start(ENROLLMENTS);
-  await eventually("its next life", async () => (await beats(sql, ENROLLMENTS)) === 2);
-  await order(stack, 1);
-  await reach(stack, 8, 2);
-  assertEquals(await count(sql, "seats"), 2);
-
-  assertEquals(await resume(stack, part), []);
-  await settled(stack);
-  assertEquals(await readLedger(sql), ledgerOf({ success: 8 }));
-  await copy.end("SIGTERM");
-
-  await hold(stack, part, { forSeconds: 1 });
-  await order(stack, 1);
-  await settled(stack); // without anybody's doing
-  const [row] = await sql`select max(created_at) >= (select until from holds) as late from enrollments`;
-  assertEquals([row?.late, await readLedger(sql)], [true, ledgerOf({ success: 9 })]);
-});
-
-/** How many copies of a process say that they live. */
-async function beats(sql: Sql, process: string): Promise<number> {
-  const [row] = await sql<
-    { count: number }[]
-  >`select count(*)::int as count from heartbeats where process = ${process}`;
-  return row?.count ?? 0;
-}
-
-Deno.test("a held relay claims nothing, whoever ticks it, in no copy and after no restart; each step lets one event through", async () => {
-  await using stack = await startStack({}, { apart: [] });
-  const { sql } = stack.db;
-  assertEquals(await hold(stack, "relay"), ["relay"]);
-  await order(stack, 3);
-  await (await fetch(`${stack.url}/ops/outbox/tick`, { method: "POST" })).body?.cancel();
-  await step(stack, "relay");
-  await eventually("the first to be charged", async () => await count(sql, "charged") === 1);
-  await eventually("it alone to be marked", async () => await count(sql, "published") === 1); // the charge has woken the relay
-
-  assertEquals(await stack.stop("outbox-relay"), 0);
-  stack.start("outbox-relay");
-  const copy = stack.startCopy("outbox-relay");
-  await eventually("two relays", async () => (await beats(sql, "outbox-relay")) === 2);
-  await step(stack, "relay");
-  await eventually("the second to be charged", async () => await count(sql, "charged") === 2);
-  await eventually("both to be marked", async () => await count(sql, "published") === 2); // behind the broker's confirm
-
-  assertEquals(await resume(stack, "relay"), []);
-  await settled(stack);
-  assertEquals(await readLedger(sql), ledgerOf({ success: 3 }));
-  await copy.end("SIGTERM");
-
-  await hold(stack, "relay", { forSeconds: 1 });
-  await order(stack, 1);
-  await settled(stack); // without anybody's doing
-  const [row] = await sql`
-    select min(published_at) >= (select until from holds) as late from outbox_events
-    where type = 'order.created' and id = (select max(id::text)::uuid from outbox_events where type = 'order.created')`;
-  assertEquals([row?.late, await readLedger(sql)], [true, ledgerOf({ success: 4 })]);
-});
-
-Deno.test("a consumer that is killed where it was held before its commit leaves nothing, and does all of it once", async () => {
-  const name = "payments-order-created";
-  await using stack = await startStack(FAULTS, { apart: [name] });
-  const { sql } = stack.db;
-  const queue = stack.broker.topology.queues.paymentsOrderCreated.name;
-  const part = `${queue}.before-commit`;
-  /** Whether a transaction of the consumer is open, and waits for whoever has begun it. */
-  const isStopped = async () =>
-    (await sql`
-      select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'
-        and application_name = ${`orderflow ${queue}`}`).count === 1;
-  await hold(stack, part);
-  await order(stack, 1);
-  await eventually("it to stop", isStopped);
-  assertEquals(await count(sql, "charged"), 0);
-  await stack.kill(name);
-  await eventually("its transaction to be gone", async () => !await isStopped());
-  stack.start(name);
-  await eventually("it to stop again", isStopped);
-  assertEquals(await count(sql, "charged"), 0);
-  await step(stack, part);
-  await settled(stack);
-  await order(stack, 1);
-  await eventually("the next one to stop", isStopped);
-  assertEquals(await count(sql, "charged"), 1);
-  await resume(stack, part);
-  await settled(stack);
-  assertEquals([await readLedger(sql), await violations(stack)], [ledgerOf({ success: 2 }), []]);
-});
-
-Deno.test("a relay that is killed where it was held before its mark publishes once more, and that is absorbed", async () => {
-  await using stack = await startStack(FAULTS, { apart: ["outbox-relay"] });
-  const { sql } = stack.db;
-  const part = "relay.before-mark";
-  await hold(stack, part);
-  await order(stack, 1);
-  await eventually("what is not marked to be charged", async () => await count(sql, "charged") === 1);
-  assertEquals(await count(sql, "published"), 0);
-  await stack.kill("outbox-relay");
-  stack.start("outbox-relay");
-  await eventually("the repeat to be absorbed", async () => {
-    return (await sql`select from processed_events where duplicates > 0`).count === 1;
+  await t.step("the relay before its mark, and the repeat is absorbed", async () => {
+    const published = (await it.db.sql`select from outbox_events`).count; // all of the orders before
+    await it.hold("relay.before-mark");
+    await it.order(1);
+    await it.reach({ charged: 3 }); // by what is not marked
+    await it.reach({ published });
+    await it.kill(relay);
+    it.start(relay);
+    await it.reach({ repeated: 1 });
+    await it.reach({ published });
+    await it.resume("relay.before-mark");
+    await it.endWell(3);
   });
-  assertEquals(await count(sql, "published"), 0);
-  await resume(stack, part);
-  await settled(stack);
-  assertEquals([await readLedger(sql), await violations(stack)], [ledgerOf({ success: 1 }), []]);
 });

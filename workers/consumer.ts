@@ -6,7 +6,6 @@
 import { startConsumer } from "../shared/broker/consume.ts";
 import type { Envelope, Tell } from "../shared/broker/message.ts";
 import {
-  BATCH_COUNTS,
   countBatches,
   createConsumerMetrics,
   createProcessSpans,
@@ -15,7 +14,7 @@ import {
 import type { HandleBatch, OfType, Outcome } from "../shared/broker/settle.ts";
 import { type Config, ConfigError, topologyOf, type VariableName } from "../shared/process/config.ts";
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
-import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
+import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
 import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
@@ -27,8 +26,7 @@ import { keepHistory } from "../shared/sql/event_history.ts";
 import { type Inbox, once, ownConsumer, type WritingRows } from "../shared/sql/inbox.ts";
 import { createWakeUps } from "../shared/sql/outbox.ts";
 import { createSetAside } from "../shared/sql/set_aside.ts";
-import { type Faults, watchFaults } from "./faults/armed.ts";
-import { watchHolds } from "./faults/held.ts";
+import { type Faults, watchFaults, watchHolds } from "./faults/watch.ts";
 import { consumerSeams } from "./faults/seams.ts";
 
 /** What a handler decides about one event: the row that it leads to, what is told once that is stored, and a log note. */
@@ -78,78 +76,73 @@ export interface HandlerDeps<N extends VariableName = never> {
   readonly config: Config<N>;
 }
 
-type Queues = ReturnType<typeof topologyOf>["queues"];
-type Parsed = ReturnType<ReturnType<typeof topologyOf>["parse"]>;
-type AnyEvent = Extract<Parsed, { readonly ok: true }>["event"];
+type Topology = ReturnType<typeof topologyOf>;
+type Queues = Topology["queues"];
+type AnyEvent = Extract<ReturnType<Topology["parse"]>, { readonly ok: true }>["event"];
 type Bound<Q extends keyof Queues> = Queues[Q]["bindings"][number];
-
-export interface ConsumerProcess<Q extends keyof Queues, N extends VariableName = never> {
-  readonly queue: Q;
-  /** The database role that it takes on, unless DATABASE_ROLES is off. */
-  readonly role: DatabaseRole;
-  readonly variables?: readonly N[];
-  /** Makes what processes its batches; called once, before the first of them. */
-  readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
-}
-
-type ConsumerVariables = (typeof CONSUMER_VARIABLES)[number];
 
 /** Makes the process of a consumer: connects, takes its name, and processes its queue until it is told to stop. */
 export function consumerScript<Q extends keyof Queues, N extends VariableName = never>(
-  { queue: key, role, variables = [], handle }: ConsumerProcess<Q, N>,
-): ProcessScript<ConsumerVariables | N> {
+  { queue: key, role, variables = [], handle }: {
+    readonly queue: Q;
+    /** The database role that it takes on, unless DATABASE_ROLES is off. */
+    readonly role: DatabaseRole;
+    readonly variables?: readonly N[];
+    /** Makes what processes its batches; called once, before the first of them. */
+    readonly handle: (deps: HandlerDeps<N>) => HandleBatch<OfType<AnyEvent, Bound<Q>>>;
+  },
+): ProcessScript<(typeof CONSUMER_VARIABLES)[number] | N> {
   const name = key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  const work: ProcessScript<ConsumerVariables | N>["work"] = async ({ config, log, stop }) => {
-    const metrics = startMetrics(name, config, log);
-    const registry = metrics?.registry ?? null;
-    const topology = topologyOf(config);
-    const { name: queue, bindings } = topology.queues[key];
-    const options = {
-      name: queue,
-      role: config.DATABASE_ROLES ? role : null,
-      max: 1,
-      settings: KEYED_SETTINGS,
-    };
-    const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
-    const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
-    if (config.DATABASE_ROLES) {
-      await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
-    }
-    const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
-    const parts = faults ? [queue, beforeCommit(queue)] : [queue];
-    const holds = await watchHolds(sideSql, parts, { log, stop });
-    const seams = consumerSeams(sql, queue, faults, holds);
-    const tracer = findTracer();
-    const counts = createCounts(BATCH_COUNTS);
-    const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
-    const beating = keepBeating({ sql: sideSql, process: name, counts, log }, stop);
-    const consumer = await startConsumer<AnyEvent, Bound<Q>>({
-      url: config.AMQP_URL,
-      topology,
-      queue,
-      batchSize: config.CONSUMER_BATCH_SIZE,
-      retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
-      parse: topology.parse,
-      maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
-      types: bindings,
-      handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
-      setAside: createSetAside(sql, queue),
-      observers: [
-        ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
-        ...(registry ? [createConsumerMetrics(registry, queue)] : []),
-        countBatches(counts.add),
-        logBatches(log),
-        keepHistory(sideSql, queue, log),
-      ],
-      gate: holds.gate(queue),
-      log,
-    });
-    await Promise.race([aborted(stop), consumer.running]);
-    await Promise.all([consumer.stop(), beating]);
-    await metrics?.stop();
-    await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
+  return {
+    name,
+    variables: [...CONSUMER_VARIABLES, ...variables],
+    async work({ config, log, stop }) {
+      const metrics = startMetrics(name, config, log);
+      const registry = metrics?.registry ?? null;
+      const topology = topologyOf(config);
+      const { name: queue, bindings } = topology.queues[key];
+      const session = { name: queue, role: config.DATABASE_ROLES ? role : null, settings: KEYED_SETTINGS };
+      const options = { ...session, max: 1 };
+      const sql = connect(config.DATABASE_URL, options); // one connection: a consumer does one thing at a time
+      const sideSql = connect(config.DATABASE_URL, options); // what need not wait for a batch, nor a batch for it
+      if (config.DATABASE_ROLES) {
+        await retryWhileUnavailable(() => takeName(sideSql, queue, role), { log, stop });
+      }
+      const faults = config.FAULTS_ENABLED ? await watchFaults(sideSql, { log, stop }) : null;
+      const parts = faults ? [queue, beforeCommit(queue)] : [queue];
+      const holds = await watchHolds(sideSql, parts, { log, stop });
+      const seams = consumerSeams(sql, queue, faults, holds);
+      const tracer = findTracer();
+      const counting = countBatches();
+      const inbox = { consumer: queue, atomically: seams.atomically, wakeUps: createWakeUps() };
+      const beating = keepBeating({ sql: sideSql, process: name, counts: counting.counts, log }, stop);
+      const consumer = startConsumer<AnyEvent, Bound<Q>>({
+        url: config.AMQP_URL,
+        topology,
+        queue,
+        batchSize: config.CONSUMER_BATCH_SIZE,
+        retryPolicy: { maxRetries: config.CONSUMER_MAX_RETRIES, earlyMs: config.CONSUMER_EARLY_PATIENCE_MS },
+        parse: topology.parse,
+        maxMessageBytes: config.CONSUMER_MAX_MESSAGE_BYTES,
+        types: bindings,
+        handle: seams.handling(handle({ sql, inbox, stop, faults, registry, tracer, config })),
+        setAside: createSetAside(sql, queue),
+        observers: [
+          ...(tracer ? [createProcessSpans(tracer, config.AMQP_URL, queue)] : []),
+          ...(registry ? [createConsumerMetrics(registry, queue)] : []),
+          counting,
+          logBatches(log),
+          keepHistory(sideSql, queue, log),
+        ],
+        gate: holds.gate(queue),
+        log,
+      });
+      await Promise.race([aborted(stop), consumer.running]);
+      await Promise.all([consumer.stop(), beating]);
+      await metrics?.stop();
+      await Promise.all([sql.end({ timeout: 2 }), sideSql.end({ timeout: 2 })]);
+    },
   };
-  return { name, variables: [...CONSUMER_VARIABLES, ...variables], work };
 }
 
 /**

@@ -23,8 +23,7 @@ import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import { CLAIM_SETTINGS, listenForWakeUps, RELAY_SETTINGS, type WakeUp } from "../shared/sql/outbox.ts";
 import { openSession } from "../shared/sql/session.ts";
 import { CONSUMED_TYPES } from "../shared/topology.ts";
-import { watchFaults } from "./faults/armed.ts";
-import { watchHolds } from "./faults/held.ts";
+import { watchFaults, watchHolds } from "./faults/watch.ts";
 import { withPublisherFaults } from "./faults/seams.ts";
 import { createChannels } from "./relay/channels.ts";
 import { observeRelay } from "./relay/metrics.ts";
@@ -118,7 +117,7 @@ async function relayOutbox(context: ProcessContext<(typeof VARIABLES)[number]>):
   const pruned = keepPruning({ sql: retentionSql, days: RETENTION_DAYS, bindings, log }, stop);
   const beating = keepBeating({ sql, process: NAME, counts: observer.counts, log }, stop);
 
-  const broker = await connectBroker({ url: AMQP_URL, name: NAME, log, setup: channels.setup });
+  const broker = connectBroker({ url: AMQP_URL, name: NAME, log, setup: channels.setup });
   const onWakeUp = (wakeUp: WakeUp) => {
     observer.onWakeUp(wakeUp);
     if (wakeUp === "retries") retrying.wake();

@@ -1,6 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { bindingsOf } from "../../shared/broker/connection.ts";
-import { openWire } from "../../shared/broker/testdata/wire.ts";
 import type { LetterGroupJson, OperationJson, ReplayEventJson } from "../../shared/ops/answers.ts";
 import { claimOpenLetters } from "../../shared/ops/dead_letters.ts";
 import { cancelReplay, discardSet, prepareLetters } from "../../shared/ops/replays.ts";
@@ -8,7 +7,7 @@ import { takeUpLetters } from "../../shared/ops/send_again.ts";
 import { transaction } from "../../shared/sql/connect.ts";
 import { insertDeadLetters, type NewDeadLetter } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, testBroker } from "../../specs/support/test_broker.ts";
 import { appendEvents, newLetter, orderCreated } from "../../specs/support/test_events.ts";
 import { testApp } from "../../specs/support/test_app.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";

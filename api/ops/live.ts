@@ -7,7 +7,7 @@
  */
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { countOpenDeadLetters } from "../../shared/ops/dead_letters.ts";
-import { listenForHolds, listHolds } from "../../shared/ops/holds.ts";
+import { HOLDS_CHANNEL, listHolds } from "../../shared/ops/holds.ts";
 import { countUnpublished, readLatencies } from "../../shared/ops/lists.ts";
 import { type LiveProcess, type LivePulse, livePulseSchema } from "../../shared/ops/live.ts";
 import { keepDoing } from "../../shared/process/errors.ts";
@@ -109,7 +109,8 @@ export function createLiveFeed({ sql, readQueues, log, stalledMs = STALLED_MS }:
   function startReading() {
     const wake = () => reader?.wake(); // while nobody watches, this does nothing
     // Once: the client renews it by itself after each outage.
-    listening ??= Promise.all([listenForWakeUps(sql, wake), listenForHolds(sql, wake)]).catch(() => {});
+    listening ??= Promise.all([listenForWakeUps(sql, wake), sql.listen(HOLDS_CHANNEL, wake, wake)])
+      .catch(() => {});
     const resting = new AbortController();
     const stop = resting.signal;
     const chore = keepDoing("Reading the live feed", async () => {

@@ -37,8 +37,7 @@ import { type App, consumerSchema, nextCursor, pageQuery, problemResponse, unava
 import { EXAMPLE_IDS, json, type Route, route, routes } from "../openapi/route.ts";
 import { timelineRoute } from "../orders.ts";
 import { deadLetterRoutes } from "./dead_letters.ts";
-import { faultRoutes, faultsAreOff } from "./faults.ts";
-import { holdRoutes } from "./holds.ts";
+import { faultRoutes, faultsAreOff, holdRoutes } from "./interventions.ts";
 import { createRecorder, operationsRoute } from "./operations.ts";
 import { outboxRoutes } from "./outbox.ts";
 import { replayRoutes } from "./replays.ts";

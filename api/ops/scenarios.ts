@@ -16,7 +16,7 @@ import { causeOf } from "../headers.ts";
 import { type App, nothingAt, type RequestContext, unavailable } from "../http.ts";
 import { json, LOCATION, route, routes } from "../openapi/route.ts";
 import { orderJson } from "../orders.ts";
-import { faultsAreOff, headStart } from "./faults.ts";
+import { faultsAreOff, headStart } from "./interventions.ts";
 import type { OpsDeps } from "./operations.ts";
 
 const SCENARIO_AMOUNT = "49.90";

@@ -8,16 +8,6 @@ import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
 import { pause, withTimeout } from "../process/stop.ts";
 
-export interface BrokerOptions {
-  /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
-  readonly url: string;
-  readonly name: string;
-  readonly log: Logger;
-  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
-  readonly setup: (model: ChannelModel) => Promise<void>;
-  readonly setupMs?: number;
-}
-
 /** How long the broker may take to answer a close; then the process ends without its answer. */
 export const CLOSE_MS = 1000;
 
@@ -37,30 +27,27 @@ const CONNECT_MS = 5000;
 /** What may wait to be written before the client pauses: two full batches of events, so that each leaves as a whole. */
 const WRITE_BYTES = 1 << 20;
 
-/** The wait before the next try, after so many in a row that failed; give or take a fifth. */
-function reconnectDelayMs(failures: number): number {
-  return Math.min(100 * 2 ** failures, 1000) * (0.8 + 0.4 * Math.random());
-}
-
 /**
- * Connects, and reconnects with backoff (100 ms growing to 1 s, so that work resumes soon after the broker is back)
- * until closed. Of several nodes it begins with any one, so that many processes spread over them, and each further try
- * is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change of state,
- * not one per try.
+ * Connects, and reconnects with backoff (100 ms growing to 1 s, give or take a fifth, so that work resumes soon after the
+ * broker is back) until closed. Of several nodes it begins with any one, so that many processes spread over them, and each
+ * further try is at the next. Answers at once, whether or not the broker can be reached; the log gets one line per change
+ * of state, not one per try.
  */
-export function connectBroker(options: BrokerOptions) {
-  const { log, name, setup, setupMs = SETUP_MS } = options;
-  const urls = brokerUrls(options.url);
+export function connectBroker({ url, name, log, setup, setupMs = SETUP_MS }: {
+  /** Of one node or of several (`brokerUrls`); a `heartbeat` in the query, in seconds, replaces ours. */
+  readonly url: string;
+  readonly name: string;
+  readonly log: Logger;
+  /** Run on each new connection before it counts as up: opens channels, declares, consumes. A rejection tries anew. */
+  readonly setup: (model: ChannelModel) => Promise<void>;
+  readonly setupMs?: number;
+}) {
+  const urls = brokerUrls(url);
   const closing = new AbortController();
   let current: ChannelModel | null = null;
   let up = false;
 
-  /** Uses one connection from its opening to its end. Rejects with why it could not be used, or why it ended. */
-  async function useOne(url: string, onUp: () => void): Promise<never> {
-    const model = current = await openModel(url, name);
-    const end = new Promise<Error>((resolve) => {
-      model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")));
-    });
+  async function setUp(model: ChannelModel): Promise<void> {
     try {
       closing.signal.throwIfAborted();
       const isSetUp = await withTimeout(setupMs, setup(model).then(() => true));
@@ -70,22 +57,20 @@ export function connectBroker(options: BrokerOptions) {
       await withTimeout(CLOSE_MS, model.close().catch(() => {}));
       throw error;
     }
-    onUp();
-    throw await end;
   }
 
   async function keep(): Promise<void> {
-    let isTold = false;
-    let failures = 0;
-    const onUp = () => {
-      up = true;
-      isTold = false;
-      failures = 0;
-      log.debug("Connected to the broker");
-    };
+    let [isTold, failures] = [false, 0];
     for (let turn = Math.floor(Math.random() * urls.length); !closing.signal.aborted; turn++) {
       try {
-        await useOne(urls[turn % urls.length] ?? urls[0], onUp);
+        const model = current = await openModel(urls[turn % urls.length] ?? urls[0], name);
+        const end = new Promise<Error>((resolve) => {
+          model.on("close", (error?: Error) => resolve(error ?? new Error("Connection closed")));
+        });
+        await setUp(model);
+        [up, isTold, failures] = [true, false, 0];
+        log.debug("Connected to the broker");
+        throw await end;
       } catch (error) {
         up = false;
         if (closing.signal.aborted) return;
@@ -94,19 +79,19 @@ export function connectBroker(options: BrokerOptions) {
         }
         isTold = true;
       }
-      await pause(reconnectDelayMs(failures++), closing.signal);
+      await pause(Math.min(100 * 2 ** failures++, 1000) * (0.8 + 0.4 * Math.random()), closing.signal);
     }
   }
 
   const kept = keep();
-  return Promise.resolve({
+  return {
     isUp: () => up,
     async close(): Promise<void> {
       up = false;
       closing.abort();
       await withTimeout(CLOSE_MS, Promise.all([current?.close().catch(() => {}), kept])); // it may be closed already
     },
-  });
+  };
 }
 
 async function openModel(text: string, name: string): Promise<ChannelModel> {
@@ -162,9 +147,8 @@ export function brokerUrls(text: string): readonly [string, ...string[]] {
 /** Whether a client can connect with each of the URLs in the text of `AMQP_URL`. */
 export function areBrokerUrls(text: string): boolean {
   return brokerUrls(text).every((one) => {
-    const url = URL.parse(one);
-    return url !== null && /^amqps?:$/.test(url.protocol) && url.hostname !== "" &&
-      !url.hostname.includes(",");
+    const { protocol = "", hostname = "" } = URL.parse(one) ?? {};
+    return /^amqps?:$/.test(protocol) && /^[^,]+$/.test(hostname);
   });
 }
 
@@ -198,10 +182,7 @@ export async function declareTopology(channel: Channel, topology: Topology): Pro
  *
  * Errors: as those, and when something is missing that the user may not make (404).
  */
-export async function ensureTopology(
-  model: Pick<ChannelModel, "createChannel">,
-  topology: Topology,
-): Promise<void> {
+export async function ensureTopology(model: Pick<ChannelModel, "createChannel">, topology: Topology) {
   const on = async (work: (channel: Channel) => Promise<unknown>) => {
     const channel = await model.createChannel();
     channel.on("error", () => {}); // told to whoever waits for the answer
@@ -264,15 +245,15 @@ export async function readQueueDepths(channel: Channel, topology: Topology): Pro
   throw new Error(`The broker did not say within ${ANSWER_MS / 1000} s how its queues stand`);
 }
 
-/** A consumer, which has its queue's name, and a type of event that the queue is bound to. */
+/** Who is to get which type of event; a consumer has its queue's name. */
 export interface Binding {
   readonly consumer: string;
   readonly type: string;
 }
 
-/** Every binding of a topology: who is to get which types of event. */
+/** Every binding of a topology. */
 export function bindingsOf({ queues }: Topology): Binding[] {
-  return Object.values(queues).flatMap(({ name, bindings }) => {
-    return bindings.map((type) => ({ consumer: name, type }));
-  });
+  return Object.values(queues).flatMap(({ name, bindings }) =>
+    bindings.map((type) => ({ consumer: name, type }))
+  );
 }

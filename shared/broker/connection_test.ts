@@ -8,17 +8,24 @@ import { startAmqpBroker } from "../embedded/amqp/server.ts";
 import { areBrokerUrls, brokerUrls, connectBroker, ensureTopology, renewsAtMost } from "./connection.ts";
 import type { Logger } from "../process/log.ts";
 
+/** Connects, and counts the connections that were set up. */
+function connectTo(url: string, more: Partial<Parameters<typeof connectBroker>[0]> = {}) {
+  let setups = 0;
+  const setup = () => Promise.resolve(void setups++);
+  const connection = connectBroker({ url, name: "test", log: testLog, setup, ...more });
+  return {
+    ...connection,
+    /** Waits until it is up, for the `least`th time at least. */
+    isSetUp: (what: string, least = 1) => eventually(what, () => setups >= least && connection.isUp()),
+  };
+}
+
 Deno.test("connectBroker() gives up on a set-up without an end and tries on a new connection", async () => {
   await using broker = await testBroker();
   const never = Promise.withResolvers<void>();
   let setups = 0;
-  const connection = await connectBroker({
-    url: broker.url,
-    name: "test",
-    log: testLog,
-    setup: () => ++setups <= 2 ? never.promise : Promise.resolve(),
-    setupMs: 50,
-  });
+  const setup = () => ++setups <= 2 ? never.promise : Promise.resolve();
+  const connection = connectTo(broker.url, { setup, setupMs: 50 });
   await eventually("the connection", () => connection.isUp());
   assertEquals(setups, 3);
   await connection.close();
@@ -27,23 +34,17 @@ Deno.test("connectBroker() gives up on a set-up without an end and tries on a ne
 Deno.test("connectBroker() goes on to the next of several nodes, and comes back to one that is there again", async () => {
   let [one, two] = [startAmqpBroker(), startAmqpBroker()];
   const nobody = "amqp://guest:guest@127.0.0.1:1";
-  let setups = 0;
-  const connection = await connectBroker({
-    url: [nobody, one.url, two.url].join(),
-    name: "test",
-    log: testLog,
-    setup: () => Promise.resolve(void setups++),
-  });
-  await eventually("a node that answers", () => connection.isUp());
+  const connection = connectTo([nobody, one.url, two.url].join());
+  await connection.isSetUp("a node that answers");
   // Whichever it is at: each stop of the other one changes nothing, and one of the two is a loss.
   await one.stop();
-  await eventually("the other node", () => connection.isUp());
+  await connection.isSetUp("the other node");
   one = startAmqpBroker({ port: one.port });
   await two.stop();
-  await eventually("the first node again", () => setups >= 2 && connection.isUp());
+  await connection.isSetUp("the first node again", 2);
   two = startAmqpBroker({ port: two.port });
   await one.stop();
-  await eventually("the second node again", () => setups >= 3 && connection.isUp());
+  await connection.isSetUp("the second node again", 3);
   await connection.close();
   await two.stop();
 });
@@ -51,13 +52,11 @@ Deno.test("connectBroker() goes on to the next of several nodes, and comes back 
 Deno.test("connectBroker() notices within 10 s that its broker has gone silent, and connects anew", async () => {
   await using broker = await testBroker();
   await using wire = startCutProxy(broker.url, 5672);
-  let setups = 0;
-  const setup = () => Promise.resolve(void setups++);
-  const connection = await connectBroker({ url: wire.url, name: "test", log: testLog, setup });
-  await eventually("the connection", () => connection.isUp());
+  const connection = connectTo(wire.url);
+  await connection.isSetUp("the connection");
   wire.silence();
   await eventually("the loss", () => !connection.isUp(), 10_000);
-  await eventually("another connection", () => setups === 2 && connection.isUp());
+  await connection.isSetUp("another connection", 2);
   await connection.close();
 });
 
@@ -70,11 +69,11 @@ Deno.test("connectBroker() logs in with what its URL has, decoded, and names a v
     debug: { value: () => {} },
     warning: { value: (_: string, { error }: { error: string }) => warnings.push(error) },
   });
-  const options = { name: "test", log, setup: () => Promise.resolve() };
-  const connection = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}` });
-  await eventually("the connection", () => connection.isUp());
+  const url = `amqp://${user}@127.0.0.1:${broker.port}`;
+  const connection = connectTo(url, { log });
+  await connection.isSetUp("the connection");
   await connection.close();
-  const lost = await connectBroker({ ...options, url: `amqp://${user}@127.0.0.1:${broker.port}/a%20b` });
+  const lost = connectTo(`${url}/a%20b`, { log });
   await eventually("the refusal", () => warnings.length > 0);
   await lost.close(); // while it cannot be used
   assertEquals(warnings, ['The broker has no vhost "a b" for this user']);
@@ -109,17 +108,8 @@ Deno.test("brokerUrls() finds one URL, or several with commas between them, and 
   assertEquals(brokerUrls("amqp://u:p,q@a"), ["amqp://u:p,q@a"], "a comma in a password");
   const good = ["amqp://a", "amqps://u:p@a:5671/v?heartbeat=5", "amqp://[::1]:5672", "amqp://a,amqp://b:1"];
   assertEquals(good.filter((text) => !areBrokerUrls(text)), []);
-  const bad = [
-    "",
-    "amqp://",
-    "a:5672",
-    "http://a",
-    "amqp://a:1,b:2",
-    "amqp://a,b",
-    "amqp://a,http://b",
-    "amqp://a,",
-  ];
-  assertEquals(bad.filter(areBrokerUrls), []);
+  const several = ["amqp://a:1,b:2", "amqp://a,b", "amqp://a,http://b", "amqp://a,"];
+  assertEquals(["", "amqp://", "a:5672", "http://a", ...several].filter(areBrokerUrls), []);
 });
 
 Deno.test("renewsAtMost() renews once, and again only when the time is over", () => {

@@ -6,7 +6,7 @@
 import type { Channel, ChannelModel } from "amqplib";
 import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";
-import { pause, withTimeout } from "../process/stop.ts";
+import { createAlarm, pause, withTimeout } from "../process/stop.ts";
 import type { SetAside } from "../sql/set_aside.ts";
 import { CLOSE_MS, connectBroker, ensureTopology, tieToConnection, type Topology } from "./connection.ts";
 import {
@@ -22,7 +22,6 @@ import type { ConsumerObserver } from "./observe.ts";
 import {
   ackDeliveries,
   type HandleBatch,
-  type NextStep,
   nextStep,
   type OfType,
   type Outcome,
@@ -84,18 +83,18 @@ const SUSPECT_RETURNS = 3;
 /** Its worker died this often while it was taken up alone: it is the one at fault. */
 const MAX_SUSPECT_ATTEMPTS = 3;
 
-export type Consumer = Awaited<ReturnType<typeof startConsumer>>;
+export type Consumer = ReturnType<typeof startConsumer>;
 
 /**
  * Subscribes to the queue and processes it until stopped, through any number of broker and database outages. `running`
  * settles when it has stopped, and rejects when it cannot go on. `stop` finishes and acks the batch under way; the broker
  * requeues the rest.
  */
-export async function startConsumer<E extends Envelope, T extends E["type"]>(options: ConsumerOptions<E, T>) {
-  const { queue, batchSize, log } = options;
+export function startConsumer<E extends Envelope, T extends E["type"]>(options: ConsumerOptions<E, T>) {
+  const { url, topology, queue, batchSize, log } = options;
   const limits = { parse: options.parse, maxBytes: options.maxMessageBytes };
   const stopping = new AbortController();
-  const unacked = createUnacked<E>();
+  const unacked = createUnacked<E>(stopping.signal);
 
   /** Runs on every new connection. A channel or subscription that ends closes the connection: one way back. */
   async function subscribe(model: ChannelModel): Promise<void> {
@@ -108,17 +107,17 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
       endWatch();
       unacked.forget(channel);
     });
-    await ensureTopology(model, options.topology);
+    await ensureTopology(model, topology);
     await channel.prefetch(Math.min(batchSize * 2, MAX_PREFETCH));
     unacked.follow(channel);
     await channel.consume(queue, (message) => {
       if (message) unacked.add(receive(channel, message, limits, new Date()));
-      else void closeChannel(channel); // the queue was deleted: connect and declare anew
+      else channel.close().catch(() => {}); // the queue was deleted: connect and declare anew
     });
     log.info("Subscribed", { queue });
   }
 
-  const connection = await connectBroker({ url: options.url, name: queue, log, setup: subscribe });
+  const connection = connectBroker({ url, name: queue, log, setup: subscribe });
   const running = settleBatches(options, unacked, stopping.signal);
   running.catch(() => {}); // told to whoever awaits it; nobody has to before it is stopped
   return {
@@ -126,11 +125,10 @@ export async function startConsumer<E extends Envelope, T extends E["type"]>(opt
     running,
     async stop(): Promise<void> {
       stopping.abort();
-      unacked.wake();
       await running;
       // Closing the channel waits for the broker, behind the last acks; closing the connection at once drops them.
-      const channel = unacked.channel();
-      if (channel) await withTimeout(CLOSE_MS, closeChannel(channel));
+      const closed = unacked.channel()?.close().catch(() => {}); // it may be closed already
+      if (closed) await withTimeout(CLOSE_MS, closed);
       await connection.close();
     },
   };
@@ -201,21 +199,23 @@ async function settle<E extends Envelope, T extends E["type"]>(
     : await patiently(() => processBatch(batch, types, handle));
 
   const messages = [...outcomes].map(([delivery, outcome]) => {
-    return { delivery, outcome, step: stepOf(delivery, outcome, retryPolicy) };
+    const { retryState: { retries }, looks, takenUpMs } = delivery;
+    const attempts = { retries, looks, unackedMs: performance.now() - takenUpMs, ageMs: ageOf(delivery) };
+    return { delivery, outcome, step: nextStep(outcome, attempts, retryPolicy, Math.random()) };
   });
-  const retries = messages.flatMap(({ delivery, step }) => {
-    return step.kind === "retry" ? retryOf(delivery, queue, step) ?? [] : [];
-  });
-  const letters = messages.flatMap(({ delivery, step }) => {
-    return step.kind === "dead-letter" ? deadLetterOf(delivery, queue, step) : [];
-  });
+  const retries = messages.flatMap(({ delivery, step }) =>
+    step.kind === "retry" ? retryOf(delivery, queue, step) ?? [] : []
+  );
+  const letters = messages.flatMap(({ delivery, step }) =>
+    step.kind === "dead-letter" ? deadLetterOf(delivery, queue, step) : []
+  );
   if (letters.length > 0) await patiently(() => setAside.keepDeadLetters(letters));
   if (retries.length > 0) await patiently(() => setAside.keepRetries(retries));
 
   for (const { delivery, step } of messages) {
     if (step.kind === "look-again") unacked.lookAgain(delivery, step.delayMs);
   }
-  const settled = messages.filter(({ step }) => step.kind !== "look-again").map(({ delivery }) => delivery);
+  const settled = messages.flatMap(({ delivery, step }) => step.kind === "look-again" ? [] : [delivery]);
   ackDeliveries(settled, unacked.all());
   if (suspect) {
     const { content } = suspect.message;
@@ -231,21 +231,17 @@ function killsItsWorker({ returns }: Delivery, attempts: number): Outcome {
   return { kind: "rejected", reason: "kills its worker", detail };
 }
 
-function stepOf(delivery: Delivery, outcome: Outcome, retryPolicy: RetryPolicy): NextStep {
-  const { retryState: { retries }, looks, takenUpMs } = delivery;
-  const unackedMs = performance.now() - takenUpMs;
-  const attempts = { retries, looks, unackedMs, ageMs: ageOf(delivery) };
-  return nextStep(outcome, attempts, retryPolicy, Math.random());
-}
-
 type Unacked<E extends Envelope> = ReturnType<typeof createUnacked<E>>;
 
+/** The longest that a timer can wait. */
+const LONGEST_MS = 2 ** 31 - 1;
+
 /** What was delivered on the channel that is up and is not acked, but for the batch that is being settled. */
-function createUnacked<E extends Envelope>() {
+function createUnacked<E extends Envelope>(stop: AbortSignal) {
+  const alarm = createAlarm(stop);
   let ready: Delivery<E>[] = []; // due now, oldest first
   let later: Delivery<E>[] = []; // due at their dueMs
   let current: Channel | null = null;
-  let wake = () => {};
   return {
     follow: (channel: Channel) => void (current = channel),
     channel: () => current,
@@ -256,8 +252,7 @@ function createUnacked<E extends Envelope>() {
       later = later.filter((delivery) => delivery.channel !== channel);
     },
     add(delivery: Delivery<E>) {
-      ready.push(delivery);
-      wake();
+      if (ready.push(delivery) === 1) alarm.ring(); // nobody waits while something is due
     },
     lookAgain(delivery: Delivery<E>, delayMs: number) {
       if (delivery.channel !== current) return; // its channel went meanwhile; it comes again on the next one
@@ -272,18 +267,8 @@ function createUnacked<E extends Envelope>() {
       later = later.filter((delivery) => delivery.dueMs > now);
       return ready.length;
     },
-    /** Resolves when something is due, or with `wake`. */
-    untilDue: () =>
-      new Promise<void>((resolve) => {
-        const dueIn = later.length > 0 ? Math.min(...later.map((d) => d.dueMs)) - performance.now() : null;
-        const timer = dueIn === null ? undefined : setTimeout(() => wake(), Math.max(dueIn, 0));
-        wake = () => {
-          clearTimeout(timer);
-          wake = () => {};
-          resolve();
-        };
-      }),
-    wake: () => wake(),
+    /** Resolves when something may be due, and with `stop`. */
+    untilDue: () => alarm.wait(Math.min(LONGEST_MS, ...later.map(({ dueMs }) => dueMs - performance.now()))),
     /**
      * Takes out the next batch: up to `limit` that are due and no more than `MAX_BATCH_BYTES`, oldest first; a suspect, or
      * one that is larger by itself, is a batch of its own.
@@ -304,14 +289,6 @@ function isSuspect({ returns }: Delivery): boolean {
   return returns >= SUSPECT_RETURNS;
 }
 
-async function closeChannel(channel: Channel): Promise<void> {
-  try {
-    await channel.close();
-  } catch {
-    // Closed by the broker, or gone with its connection.
-  }
-}
-
 const SUBSCRIPTION_CHECK_MS = 5000;
 /** In a row: a queue that has just been made counts its consumers a moment later. */
 const MAX_UNKNOWN = 2;
@@ -325,20 +302,18 @@ export function watchSubscription(
   onForgotten: () => void,
   checkMs = SUBSCRIPTION_CHECK_MS,
 ): () => void {
-  let unknown = 0;
-  let asking = false;
-  const countUnknown = (isUnknown: boolean) => {
+  let [unknown, isAsking] = [0, false];
+  const timer = setInterval(async () => {
+    let isUnknown = isAsking;
+    if (!isAsking) {
+      isAsking = true;
+      isUnknown = await countConsumers().catch(() => null) === 0; // a channel that is gone comes back by itself
+      isAsking = false;
+    }
     unknown = isUnknown ? unknown + 1 : 0;
     if (unknown < MAX_UNKNOWN) return;
     unknown = 0;
     onForgotten();
-  };
-  const timer = setInterval(async () => {
-    if (asking) return countUnknown(true);
-    asking = true;
-    const consumers = await countConsumers().catch(() => null); // a channel that is gone comes back by itself
-    asking = false;
-    countUnknown(consumers === 0);
   }, checkMs);
   return () => clearInterval(timer);
 }

@@ -32,19 +32,21 @@ export interface Tell {
   readonly aggregateId: string;
 }
 
-/** What an event hands on to the events that it causes. */
-export interface Cause {
-  /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
-  readonly correlationId: string;
+/** The trace context that travels beside an event: of what it causes. */
+export interface Traced {
   readonly traceparent: string | null;
   readonly tracestate?: string | null | undefined;
 }
 
-export interface OutgoingEvent<E extends Envelope = Envelope> {
+/** What an event hands on to the events that it causes. */
+export interface Cause extends Traced {
+  /** Shared by all that is about one aggregate: 1 to 128 visible ASCII characters. */
+  readonly correlationId: string;
+}
+
+export interface OutgoingEvent<E extends Envelope = Envelope> extends Traced {
   readonly event: E;
   readonly aggregateId: string;
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
 }
 
 /** Puts the envelope around what is to be told: it happened at `now`; its id is a new, time-ordered uuid. */
@@ -71,11 +73,8 @@ export type ParsedEvent<E extends Envelope = Envelope> =
 /** Reads an event of a catalogue from a message body. Never throws. */
 export type ParseEvent<E extends Envelope = Envelope> = (body: Uint8Array) => ParsedEvent<E>;
 
-export interface Received<E extends Envelope = Envelope> {
+export interface Received<E extends Envelope = Envelope> extends Traced {
   readonly event: E;
-  /** Of what the event causes. */
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
   readonly attempt: number;
   /**
    * Whether the consumer may have had the event before: it was delivered again, retried or republished, it came past the
@@ -132,16 +131,10 @@ export function headersOf({ retries, ageMs }: RetryState): Record<string, number
   return { [RETRIES_HEADER]: retries, [AGE_HEADER]: Math.round(ageMs) };
 }
 
-type Headers = ConsumeMessage["properties"]["headers"]; // anybody may have written them
-
-function countIn(headers: Headers, name: string): number {
+/** A count in a header, which anybody may have written. */
+function countIn(headers: ConsumeMessage["properties"]["headers"], name: string): number {
   const value: unknown = headers?.[name];
   return Number.isSafeInteger(value) ? Math.max(Number(value), 0) : 0;
-}
-
-function traceparentIn(headers: Headers): string | null {
-  const value: unknown = headers?.traceparent;
-  return typeof value === "string" && isTraceparent(value) ? value : null;
 }
 
 /** Of a body that is too large, so many bytes are kept. */
@@ -175,7 +168,8 @@ export function receive<E extends Envelope>(
   const isTooLarge = length > maxBytes;
   const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
   const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
-  const traceparent = traceparentIn(headers);
+  const given: unknown = headers?.traceparent;
+  const traceparent = typeof given === "string" && isTraceparent(given) ? given : null;
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
   // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.
@@ -199,10 +193,13 @@ export function receive<E extends Envelope>(
 }
 
 /** How long ago a delivery's message was first looked at, at this delivery or an earlier one; not counted is its way. */
-export function ageOf(
-  { retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">,
-): number {
+export function ageOf({ retryState: { ageMs }, takenUpMs }: Pick<Delivery, "retryState" | "takenUpMs">) {
   return ageMs + performance.now() - takenUpMs;
+}
+
+/** What is set aside of a delivery: whose it is, what it causes belongs to, and its body as it came. */
+function keptOf({ message: { content: body }, traceparent, tracestate }: Delivery, consumer: string) {
+  return { consumer, traceparent, tracestate, body };
 }
 
 /** The delayed retry of a delivery; undefined for a body that is no event, which is never tried again. */
@@ -211,31 +208,22 @@ export function retryOf(
   consumer: string,
   { error, retries, delayMs }: Pick<NewRetry, "error" | "retries" | "delayMs">,
 ): NewRetry | undefined {
-  const { message, parsed, traceparent, tracestate } = delivery;
-  if (!parsed.ok) return undefined;
-  const { event: { eventId, type: eventType, correlationId }, aggregateId } = parsed;
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
-  return { consumer, ...about, body: message.content, error, retries, ageMs: ageOf(delivery), delayMs };
+  if (!delivery.parsed.ok) return undefined;
+  const { event: { eventId, type: eventType, correlationId }, aggregateId } = delivery.parsed;
+  const about = { ...keptOf(delivery, consumer), eventId, eventType, aggregateId, correlationId };
+  return { ...about, error, retries, ageMs: ageOf(delivery), delayMs };
 }
 
 /** The row of a dead letter: the message as it came, with why `consumer` gave up on it. */
 export function deadLetterOf(
-  { message, cutFrom, parsed, traceparent, tracestate, retryState: { retries } }: Delivery,
+  delivery: Delivery,
   consumer: string,
   { reason, detail }: Pick<NewDeadLetter, "reason" | "detail">,
 ): NewDeadLetter {
+  const { cutFrom, parsed, retryState: { retries } } = delivery;
   const { eventId, type: eventType, aggregateId, correlationId } = aboutOf(parsed);
-  const about = { eventId, eventType, aggregateId, correlationId, traceparent, tracestate };
-  return {
-    consumer,
-    ...about,
-    body: message.content,
-    cutFrom,
-    isMalformed: !parsed.ok,
-    reason,
-    detail,
-    attempts: retries + 1,
-  };
+  const about = { ...keptOf(delivery, consumer), eventId, eventType, aggregateId, correlationId };
+  return { ...about, cutFrom, isMalformed: !parsed.ok, reason, detail, attempts: retries + 1 };
 }
 
 /** What could be read of a message, whether or not it is an event. */

@@ -5,6 +5,7 @@
  */
 import { Counter, Histogram } from "@prometheus-io/client";
 import { SpanKind } from "@opentelemetry/api";
+import { createCounts } from "../process/heartbeat.ts";
 import { type Logger, ONE_BY_ONE } from "../process/log.ts";
 import type { Registry } from "../process/metrics.ts";
 import {
@@ -21,8 +22,8 @@ import {
 } from "../process/tracing.ts";
 import type { NewDeadLetter } from "../sql/set_aside.ts";
 import { brokerUrls } from "./connection.ts";
-import type { Delivery } from "./message.ts";
-import type { Publisher, PublishOutcome } from "./publish.ts";
+import type { Delivery, Traced } from "./message.ts";
+import type { OutgoingMessage, Publisher } from "./publish.ts";
 import type { NextStep, Outcome } from "./settle.ts";
 
 /** Watches a consumer work. It is told of every batch, and never throws. */
@@ -46,30 +47,22 @@ interface SettledMessage {
   readonly step: NextStep;
 }
 
-type LastStep = Exclude<NextStep, { kind: "look-again" }>;
-
 function ackedOf({ messages }: SettledBatch): SettledMessage[] {
   return messages.filter(({ step }) => step.kind !== "look-again");
 }
 
-export const BATCH_COUNTS = ["batches", "processed", "duplicates", "retries", "deadLetters"] as const;
-
-export type BatchCounts = Readonly<Record<(typeof BATCH_COUNTS)[number], number>>;
-
-/** Counts batches: `add` gets what is to be added to each count. A batch that was only looked at is none. */
-export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserver {
+/** Counts batches, for a heartbeat. A batch that was only looked at is none. */
+export function countBatches() {
+  const counts = createCounts(["batches", "processed", "duplicates", "retries", "deadLetters"]);
   return {
-    settled(batch) {
-      const acked = ackedOf(batch);
-      if (acked.length === 0) return;
-      const ofKind = (kind: Outcome["kind"]) => acked.filter(({ outcome }) => outcome.kind === kind).length;
-      add({
-        batches: 1,
-        processed: ofKind("done"),
-        duplicates: ofKind("duplicate"),
-        retries: batch.retries,
-        deadLetters: batch.letters.length,
-      });
+    counts,
+    settled(batch: SettledBatch): void {
+      const kinds = ackedOf(batch).map(({ outcome }) => outcome.kind);
+      if (kinds.length === 0) return;
+      const processed = kinds.filter((kind) => kind === "done").length;
+      const duplicates = kinds.filter((kind) => kind === "duplicate").length;
+      const { retries, letters: { length: deadLetters } } = batch;
+      counts.add({ batches: 1, processed, duplicates, retries, deadLetters });
     },
   };
 }
@@ -78,7 +71,12 @@ export function countBatches(add: (counts: BatchCounts) => void): ConsumerObserv
 export function logBatches(log: Logger): ConsumerObserver {
   return {
     settled({ messages, letters, tookMs }) {
-      for (const letter of letters) log.error("Dead letter", factsOf(letter));
+      for (const letter of letters) {
+        const { reason, detail, eventType, eventId, aggregateId: orderId, correlationId, attempts } = letter;
+        const traceId = traceIdOf(letter.traceparent);
+        const facts = { reason, detail, eventType, eventId, orderId, correlationId, traceId, attempts };
+        log.error("Dead letter", facts);
+      }
       const ms = Math.round(tookMs * 10) / 10;
       if (messages.length <= ONE_BY_ONE) {
         for (const message of messages) logOne(log, message, ms);
@@ -89,12 +87,6 @@ export function logBatches(log: Logger): ConsumerObserver {
       log.info("Processed a batch", { ...counts, ms });
     },
   };
-}
-
-function factsOf(letter: NewDeadLetter) {
-  const { reason, detail, eventType, eventId, aggregateId: orderId, correlationId, attempts } = letter;
-  const traceId = traceIdOf(letter.traceparent);
-  return { reason, detail, eventType, eventId, orderId, correlationId, traceId, attempts };
 }
 
 function logOne(log: Logger, { delivery, outcome }: SettledMessage, ms: number): void {
@@ -133,17 +125,16 @@ const LATENCY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
  * (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
  */
 export function createConsumerMetrics(registry: Registry, consumer: string): ConsumerObserver {
-  const figure = (name: string, help: string, labels: readonly string[] = []) => {
-    const labelNames = ["consumer", ...labels];
-    return { name: `orderflow_consumer_${name}`, help, labelNames, registers: [registry] };
-  };
+  const common = { labelNames: ["consumer"], registers: [registry] };
   const histogram = (name: string, help: string, buckets: number[]) => {
-    const made = new Histogram({ ...figure(name, help), buckets });
+    const made = new Histogram({ name: `orderflow_consumer_${name}`, help, buckets, ...common });
     made.zero({ consumer });
     return made.labels(consumer);
   };
-  const counter = (name: string, help: string, ...labels: string[]) =>
-    new Counter(figure(name, help, labels));
+  const counter = (name: string, help: string, ...labels: string[]) => {
+    const labelNames = ["consumer", ...labels];
+    return new Counter({ name: `orderflow_consumer_${name}`, help, ...common, labelNames });
+  };
 
   const sizes = histogram("batch_messages", "Messages that were taken up together.", BATCH_BUCKETS);
   const durations = histogram(
@@ -181,9 +172,6 @@ export function createConsumerMetrics(registry: Registry, consumer: string): Con
   };
 }
 
-/** The number of messages that a span is about; the runtime writes it as a double. */
-const BATCH_COUNT = "messaging.batch.message_count";
-
 /** The attributes of all that is done with the broker at `url`, which is that of one node or of several. */
 export function brokerAttributes(url: string): Attributes {
   const [only, ...others] = brokerUrls(url);
@@ -196,29 +184,33 @@ export function brokerAttributes(url: string): Attributes {
   };
 }
 
-/** What is known of one message; a consumer's came through a queue. */
-interface MessageFacts {
+/** Where a message went; a consumer's came through a queue. */
+interface Destination {
   readonly exchange: string;
   readonly key: string;
   readonly queue?: string;
-  readonly id: string | null;
-  readonly type: string | null;
-  readonly correlationId: string | null;
-  readonly traceparent: string | null;
 }
 
 /** The destination's name, `exchange:key` or `exchange:key:queue`, without what is empty or said twice. */
-export function destinationOf(
-  { exchange, key, queue = "" }: Pick<MessageFacts, "exchange" | "key" | "queue">,
-): string {
+export function destinationOf({ exchange, key, queue = "" }: Destination): string {
   return [exchange, key, queue === key ? "" : queue].filter((part) => part !== "").join(":") || "amq.default";
+}
+
+/** Starts the span of a batch: in a trace of its own, with links to the contexts that its messages came with. */
+function startBatchSpan(tracer: Tracer, name: string, attributes: Attributes, messages: readonly Traced[]) {
+  return startRootSpan(tracer, name, {
+    attributes: { ...attributes, "messaging.batch.message_count": messages.length }, // the runtime writes a double
+    links: linksTo(messages.map(({ traceparent }) => traceparent)),
+  });
 }
 
 /** Starts the span of what is done with one message; what is undefined is no attribute. */
 function startMessageSpan(
   tracer: Tracer,
   operation: "send" | "process",
-  message: MessageFacts,
+  message: Destination & Pick<OutgoingMessage, "type" | "correlationId" | "traceparent"> & {
+    id: string | null;
+  },
   more: Attributes,
 ): Span {
   const destination = destinationOf(message);
@@ -250,20 +242,35 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
     takeUp(batch) {
       const fresh = batch.filter(({ span }) => span === null);
       if (fresh.length === 0) return; // they are only looked at again
-      batchSpan = startRootSpan(tracer, `process batch ${queue}`, {
-        attributes: { ...broker, "messaging.destination.name": queue, [BATCH_COUNT]: batch.length },
-        links: linksTo(batch.map(({ traceparent }) => traceparent)),
-      });
+      const attributes = { ...broker, "messaging.destination.name": queue };
+      batchSpan = startBatchSpan(tracer, `process batch ${queue}`, attributes, batch);
       const link = { context: batchSpan.spanContext() };
       for (const delivery of fresh) {
-        delivery.span = startProcess(tracer, delivery, queue, broker).addLink(link);
+        const { message: { fields, properties }, parsed, retryState, traceparent } = delivery;
+        const facts = {
+          exchange: fields.exchange,
+          key: fields.routingKey,
+          queue,
+          id: textIn(properties.messageId),
+          type: parsed.ok ? parsed.event.type : null,
+          correlationId: textIn(properties.correlationId),
+          traceparent,
+        };
+        delivery.span = startMessageSpan(tracer, "process", facts, {
+          ...broker,
+          "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
+          "orderflow.attempt": retryState.retries + 1,
+          [ORDER_ID]: parsed.ok ? parsed.aggregateId : undefined,
+        }).addLink(link);
         delivery.traceparent = traceparentOf(delivery.span);
       }
     },
     settled({ messages }) {
       for (const { delivery: { span, looks }, outcome, step } of messages) {
         if (step.kind === "look-again" || span === null) continue;
-        markOutcome(span, outcome, step);
+        if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
+        else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
+        span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
         span.setAttribute("orderflow.looks", looks + 1).end();
       }
       batchSpan?.end();
@@ -272,38 +279,13 @@ export function createProcessSpans(tracer: Tracer, brokerUrl: string, queue: str
   };
 }
 
-function startProcess(tracer: Tracer, delivery: Delivery, queue: string, broker: Attributes): Span {
-  const { message: { fields, properties }, parsed, retryState, traceparent } = delivery;
-  const facts = {
-    exchange: fields.exchange,
-    key: fields.routingKey,
-    queue,
-    id: textIn(properties.messageId),
-    type: parsed.ok ? parsed.event.type : null,
-    correlationId: textIn(properties.correlationId),
-    traceparent,
-  };
-  return startMessageSpan(tracer, "process", facts, {
-    ...broker,
-    "messaging.rabbitmq.message.delivery_tag": fields.deliveryTag,
-    "orderflow.attempt": retryState.retries + 1,
-    [ORDER_ID]: parsed.ok ? parsed.aggregateId : undefined,
-  });
-}
-
 /** A text from a property that anybody may have written. */
 function textIn(value: unknown): string | null {
   return typeof value === "string" ? value : null;
 }
 
-function markOutcome(span: Span, outcome: Outcome, step: LastStep): void {
-  span.setAttribute("orderflow.outcome", outcomeOf(outcome, step));
-  if (step.kind === "dead-letter") failSpan(span, step.reason, step.detail);
-  else if (outcome.kind === "failed") failSpan(span, "transient", outcome.error);
-}
-
 /** A message's outcome: `done`, `duplicate`, `early` (delivered again later), `retry` or `dead-letter`. */
-export function outcomeOf(outcome: Outcome, step: LastStep): string {
+export function outcomeOf(outcome: Outcome, step: NextStep): string {
   if (step.kind === "dead-letter") return step.kind;
   return step.kind === "retry" && outcome.kind !== "early" ? "retry" : outcome.kind;
 }
@@ -311,18 +293,14 @@ export function outcomeOf(outcome: Outcome, step: LastStep): string {
 /**
  * A publisher that makes spans; without a tracer the one it wraps. Each message has a span under its trace context, and
  * goes out with the context of that span, so that whoever receives it comes below it in the trace. AMQP knows single
- * messages alone, so those have the spans of the conventions. The batch is ours: it has a span in a trace of its own,
- * with links to the contexts that its messages came with.
+ * messages alone, so those have the spans of the conventions. The batch is ours.
  */
 export function withSendSpans(publisher: Publisher, tracer: Tracer | null, brokerUrl: string): Publisher {
   if (!tracer) return publisher;
   const broker = brokerAttributes(brokerUrl);
   return {
     async publish(messages, route, timeoutMs) {
-      const batch = startRootSpan(tracer, "send batch", {
-        attributes: { ...broker, [BATCH_COUNT]: messages.length },
-        links: linksTo(messages.map(({ traceparent }) => traceparent)),
-      });
+      const batch = startBatchSpan(tracer, "send batch", broker, messages);
       const link = { context: batch.spanContext() };
       const sending = messages.map((message) => {
         const facts = { ...message, exchange: route.exchange, key: route.keyOf(message) };
@@ -330,23 +308,16 @@ export function withSendSpans(publisher: Publisher, tracer: Tracer | null, broke
       });
       const traced = sending.map(({ message, span }) => ({ ...message, traceparent: traceparentOf(span) }));
       const outcome = await publisher.publish(traced, route, timeoutMs);
-      const failures = failuresOf(outcome);
+      const refused = new Map(outcome.refused.map(({ id, error }) => [id, error]));
+      const unknown = new Set(outcome.unknown);
       for (const { message: { id }, span } of sending) {
-        const failure = failures.get(id);
-        if (failure) failSpan(span, ...failure);
+        if (unknown.has(id)) failSpan(span, "unanswered", outcome.offence ?? "the broker gave no answer");
+        const error = refused.get(id);
+        if (error !== undefined) failSpan(span, "refused", error);
         span.end();
       }
       batch.end();
       return outcome;
     },
   };
-}
-
-/** What went wrong with messages, by their ids, as `failSpan` takes it. */
-function failuresOf({ refused, unknown, offence }: PublishOutcome) {
-  const why = offence ?? "the broker gave no answer";
-  return new Map<string, readonly [type: string, message: string]>([
-    ...refused.map(({ id, error }) => [id, ["refused", error]] as const),
-    ...unknown.map((id) => [id, ["unanswered", why]] as const),
-  ]);
 }

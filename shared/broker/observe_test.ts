@@ -1,6 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import {
-  type BatchCounts,
   brokerAttributes,
   countBatches,
   createConsumerMetrics,
@@ -33,15 +32,6 @@ const batchOf = (messages: SettledBatch["messages"]): SettledBatch => ({
   tookMs: 30,
 });
 
-Deno.test("countBatches() counts what was processed, absorbed, and is to come again or was given up", () => {
-  const counted: BatchCounts[] = [];
-  const observer = countBatches((counts) => counted.push(counts));
-  const outcomes: Outcome[] = [{ kind: "done" }, { kind: "done" }, { kind: "duplicate" }, bad, early];
-  observer.settled(batchOf([...outcomes.map((outcome) => message(outcome)), message(early, lookAgain)]));
-  observer.settled(batchOf([message(early, lookAgain)])); // only looked at
-  assertEquals(counted, [{ batches: 1, processed: 2, duplicates: 1, retries: 1, deadLetters: 1 }]);
-});
-
 async function valuesOf(registry: Registry, name: string): Promise<Record<string, number>> {
   const exported: Exported[] = [...readExposition(await registry.metrics()).values()];
   return Object.fromEntries(
@@ -50,9 +40,10 @@ async function valuesOf(registry: Registry, name: string): Promise<Record<string
   );
 }
 
-Deno.test("createConsumerMetrics() counts what is settled by its last outcome, and what is still in hand not at all", async () => {
+Deno.test("what is settled is counted by its last outcome, for the heartbeat and as metrics, and what is still in hand not at all", async () => {
+  const counting = countBatches();
   const registry = createRegistry("test");
-  const observer = createConsumerMetrics(registry, "c");
+  const observers = [counting, createConsumerMetrics(registry, "c")];
   const series = await registry.metrics(); // all of them, from the start
   for (const at0 of ['messages_total{consumer="c",outcome="duplicate"} 0', 'retries_total{consumer="c"} 0']) {
     assertStringIncludes(series, `orderflow_consumer_${at0}`);
@@ -64,22 +55,24 @@ Deno.test("createConsumerMetrics() counts what is settled by its last outcome, a
     message(early, lookAgain),
     message(bad),
   ];
-  observer.settled(batchOf(messages));
-  assertEquals(await valuesOf(registry, "orderflow_consumer_messages_total"), {
-    "c done": 1,
-    "c duplicate": 1,
-    "c early": 1,
-    "c rejected": 1,
-  });
-  assertEquals(await valuesOf(registry, "orderflow_consumer_retries_total"), { c: 1 });
-  assertEquals(await valuesOf(registry, "orderflow_consumer_dead_letters_total"), { "c handler failed": 1 });
-  assertEquals(await valuesOf(registry, "orderflow_consumer_batch_messages_sum"), { c: 5 });
-  assertEquals(await valuesOf(registry, "orderflow_consumer_batch_duration_seconds_sum"), { c: 0.03 });
-  // Of what is done alone, and in seconds: a minute is too little for it, five are not.
-  assertEquals(await valuesOf(registry, "orderflow_consumer_event_latency_seconds_bucket"), {
-    "300 c": 1,
-    "+Inf c": 1,
-  });
+  for (const observer of observers) {
+    observer.settled(batchOf(messages));
+    observer.settled(batchOf([message(early, lookAgain)])); // only looked at
+  }
+  const { counts } = counting.counts.read();
+  assertEquals(counts, { batches: 1, processed: 1, duplicates: 1, retries: 1, deadLetters: 1 });
+  const figures = {
+    messages_total: { "c done": 1, "c duplicate": 1, "c early": 1, "c rejected": 1 },
+    retries_total: { c: 1 },
+    dead_letters_total: { "c handler failed": 1 },
+    batch_messages_sum: { c: 5 },
+    batch_duration_seconds_sum: { c: 0.03 },
+    // Of what is done alone, and in seconds: a minute is too little for it, five are not.
+    event_latency_seconds_bucket: { "300 c": 1, "+Inf c": 1 },
+  };
+  for (const [name, values] of Object.entries(figures)) {
+    assertEquals(await valuesOf(registry, `orderflow_consumer_${name}`), values, name);
+  }
 });
 
 const URL = "amqp://guest:guest@localhost";

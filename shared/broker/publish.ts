@@ -9,16 +9,14 @@ import { nextTick } from "node:process";
 import { setImmediate } from "node:timers";
 import type { ConfirmChannel, Message } from "amqplib";
 import { messageOf } from "../process/errors.ts";
-import { headersOf, REPUBLISHED_HEADER, type RetryState } from "./message.ts";
+import { headersOf, REPUBLISHED_HEADER, type RetryState, type Traced } from "./message.ts";
 
 /** A message on its way to the broker. What is null is not sent. */
-export interface OutgoingMessage {
+export interface OutgoingMessage extends Traced {
   /** No two messages of a batch have the same. */
   readonly id: string;
   readonly type: string | null;
   readonly correlationId: string | null;
-  readonly traceparent: string | null;
-  readonly tracestate?: string | null | undefined;
   /** Sent in whole seconds. */
   readonly occurredAt: Date | null;
   readonly body: string | Uint8Array;
@@ -82,15 +80,29 @@ const OFFENCES: ReadonlySet<unknown> = new Set([311, 406]);
  * something: see `renewsAtMost`.
  */
 export function createPublisher(channel: ConfirmChannel, onNack: () => void = () => {}): Publisher {
-  const returned = createReturns();
+  /**
+   * Why messages came back, by their copies. The broker returns a message ahead of its confirm; the same event may be under
+   * way to two queues at once, for two tasks that share the channel, and to one of them twice.
+   */
+  const returned = new Map<string, string[]>();
+  const copyOf = (exchange: string, key: string, id: unknown) => JSON.stringify([exchange, key, id]);
   let offence: string | null = null;
   channel.on("error", (error: Error & { code?: unknown }) => {
     if (OFFENCES.has(error.code)) offence = error.message;
   });
   channel.on("return", (message: Message & { fields: { replyText?: string } }) => {
     const { fields: { exchange, routingKey, replyText }, properties: { messageId } } = message;
-    returned.add([exchange, routingKey, messageId], replyText ?? "returned");
+    returned.getOrInsert(copyOf(exchange, routingKey, messageId), []).push(replyText ?? "returned");
   });
+
+  function takeReturn({ exchange, keyOf }: Route, message: OutgoingMessage): string | undefined {
+    if (returned.size === 0) return undefined; // nearly always
+    const copy = copyOf(exchange, keyOf(message), message.id);
+    const reasons = returned.get(copy);
+    const why = reasons?.shift();
+    if (reasons?.length === 0) returned.delete(copy);
+    return why;
+  }
 
   return {
     publish(messages, route, timeoutMs) {
@@ -107,7 +119,7 @@ export function createPublisher(channel: ConfirmChannel, onNack: () => void = ()
       };
       const settle = (message: OutgoingMessage, error: Error | null) => {
         if (!open.has(message.id)) return;
-        const why = returned.take([route.exchange, route.keyOf(message), message.id]);
+        const why = takeReturn(route, message);
         if (why !== undefined) refuse(message.id, `returned by the broker: ${why}`);
         else if (error === null) {
           open.delete(message.id);
@@ -153,30 +165,6 @@ function sendTogether({ connection }: ConfirmChannel): void {
   if (!(socket instanceof Socket)) return;
   socket.cork();
   nextTick(() => setImmediate(() => socket.uncork())); // behind the client's own
-}
-
-type Copy = readonly [exchange: string, key: string, id: unknown];
-
-/**
- * Why messages came back. The broker returns a message ahead of its confirm; the same event may be under way to two
- * queues at once, for two tasks that share the channel, and to one of them twice.
- */
-function createReturns() {
-  const why = new Map<string, string[]>();
-  return {
-    add(copy: Copy, text: string): void {
-      const key = JSON.stringify(copy);
-      why.set(key, [...why.get(key) ?? [], text]);
-    },
-    take(copy: Copy): string | undefined {
-      if (why.size === 0) return undefined; // nearly always
-      const key = JSON.stringify(copy);
-      const [text, ...others] = why.get(key) ?? [];
-      if (others.length > 0) why.set(key, others);
-      else why.delete(key);
-      return text;
-    },
-  };
 }
 
 /**
@@ -233,7 +221,6 @@ function propertiesOf(message: OutgoingMessage, route: Route) {
 }
 
 function bufferOf(body: string | Uint8Array): Buffer {
-  return typeof body === "string"
-    ? Buffer.from(body)
-    : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (typeof body === "string") return Buffer.from(body);
+  return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
 }

@@ -72,7 +72,7 @@ Deno.test("a batch leaves the process as a whole, and a single message at once",
   await using broker = await testBroker();
   const { promise, resolve } = Promise.withResolvers<ConfirmChannel>();
   const setup = async (model: ChannelModel) => resolve(await model.createConfirmChannel());
-  const connection = await connectBroker({ url: broker.url, name: "test", log: testLog, setup });
+  const connection = connectBroker({ url: broker.url, name: "test", log: testLog, setup });
   const channel = await promise;
   const socket = "stream" in channel.connection && channel.connection.stream;
   assert(socket instanceof Socket, "the client keeps its socket elsewhere now: see sendTogether");

@@ -48,18 +48,28 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
   types: readonly T[],
   handle: HandleBatch<OfType<E, T>>,
 ): Promise<Map<D, Outcome>> {
+  const isExpected = (event: E): event is OfType<E, T> => types.some((type) => type === event.type);
   const outcomes = new Map<D, Outcome>();
   const first = new Map<string, { readonly delivery: D; readonly received: Received<OfType<E, T>> }>();
   const repeats: [repeat: D, original: D][] = [];
   for (const delivery of batch) {
-    const received = receivedOf<E, T>(delivery, types);
-    if ("kind" in received) {
-      outcomes.set(delivery, received);
+    const { parsed, traceparent, tracestate, retryState, mayBeRepeat } = delivery;
+    if (!parsed.ok) {
+      outcomes.set(delivery, { kind: "rejected", reason: parsed.reason, detail: parsed.detail });
       continue;
     }
-    const original = first.get(received.event.eventId);
+    const { event } = parsed;
+    if (!isExpected(event)) {
+      const detail = `${event.type} is not for this consumer`;
+      outcomes.set(delivery, { kind: "rejected", reason: "unexpected type", detail });
+      continue;
+    }
+    const original = first.get(event.eventId);
     if (original) repeats.push([delivery, original.delivery]);
-    else first.set(received.event.eventId, { delivery, received });
+    else {
+      const received = { event, traceparent, tracestate, attempt: retryState.retries + 1, mayBeRepeat };
+      first.set(event.eventId, { delivery, received });
+    }
   }
   // What has failed before is tried apart: where that waits for a lock once more, what is fresh does not.
   const { fresh = [], tried = [] } = Object.groupBy(first.values(), ({ delivery: { retryState } }) => {
@@ -81,19 +91,6 @@ export async function processBatch<D extends Processable<E>, E extends Envelope,
   }
   if (absorbed.length === 0) return outcomes;
   return new Map([...outcomes, ...await processBatch(absorbed, types, handle)]);
-}
-
-function receivedOf<E extends Envelope, T extends E["type"]>(
-  { parsed, traceparent, tracestate, retryState, mayBeRepeat }: Processable<E>,
-  types: readonly T[],
-): Received<OfType<E, T>> | Extract<Outcome, { kind: "rejected" }> {
-  if (!parsed.ok) return { kind: "rejected", reason: parsed.reason, detail: parsed.detail };
-  const { event } = parsed;
-  const isExpected = (event: E): event is OfType<E, T> => types.some((type) => type === event.type);
-  if (isExpected(event)) {
-    return { event, traceparent, tracestate, attempt: retryState.retries + 1, mayBeRepeat };
-  }
-  return { kind: "rejected", reason: "unexpected type", detail: `${event.type} is not for this consumer` };
 }
 
 /** The outcome of an event whose handling failed although it was alone. Errors: an outage, which is none. */
@@ -146,10 +143,21 @@ export interface RetryPolicy {
 /** Decides the next step of a message. `random` is from [0, 1) and spreads the delays of many by a fifth each way. */
 export function nextStep(
   outcome: Outcome,
-  attempts: Attempts,
-  policy: RetryPolicy,
+  { retries, looks, unackedMs, ageMs }: Attempts,
+  { maxRetries, earlyMs }: RetryPolicy,
   random: number,
 ): NextStep {
+  const lookAgain = (): NextStep => {
+    return { kind: "look-again", delayMs: Math.min(LOOK_AGAIN_MIN_MS * 2 ** looks, LOOK_AGAIN_MAX_MS) };
+  };
+  /** After as long as it has waited already, but no later than `atMostMs`. */
+  const retryUnspent = (error: string, atMostMs: number): NextStep => {
+    return { kind: "retry", delayMs: spread(Math.min(ageMs, atMostMs), random), retries, error };
+  };
+  const retryOrGiveUp = (reason: string, error: string): NextStep => {
+    if (retries >= maxRetries) return { kind: "dead-letter", reason, detail: error };
+    return { kind: "retry", delayMs: retryDelayMs(retries, random), retries: retries + 1, error };
+  };
   switch (outcome.kind) {
     case "done":
     case "duplicate":
@@ -157,48 +165,18 @@ export function nextStep(
     case "rejected":
       return { kind: "dead-letter", reason: outcome.reason, detail: outcome.detail };
     case "waiting":
-      return lookAgain(attempts.looks);
-    case "early":
-      return stepOfEarly(`too early, awaits ${outcome.awaits}`, attempts, policy, random);
+      return lookAgain();
+    case "early": {
+      if (unackedMs < EARLY_UNACKED_MS) return lookAgain();
+      const error = `too early, awaits ${outcome.awaits}`;
+      return ageMs < earlyMs ? retryUnspent(error, EARLY_RETRY_MAX_MS) : retryOrGiveUp("too early", error);
+    }
     case "failed":
-      if (outcome.isLocked) return retryUnspent(outcome.error, attempts, RETRY_MAX_MS, random);
-      return retryOrGiveUp("retries exhausted", outcome.error, attempts, policy, random);
+      if (outcome.isLocked) return retryUnspent(outcome.error, RETRY_MAX_MS);
+      return retryOrGiveUp("retries exhausted", outcome.error);
     default:
       return outcome satisfies never;
   }
-}
-
-function stepOfEarly(error: string, attempts: Attempts, policy: RetryPolicy, random: number): NextStep {
-  if (attempts.unackedMs < EARLY_UNACKED_MS) return lookAgain(attempts.looks);
-  if (attempts.ageMs >= policy.earlyMs) return retryOrGiveUp("too early", error, attempts, policy, random);
-  return retryUnspent(error, attempts, EARLY_RETRY_MAX_MS, random);
-}
-
-/** Delivered again after as long as it has waited already, but no later than `atMostMs`. */
-function retryUnspent(
-  error: string,
-  { retries, ageMs }: Attempts,
-  atMostMs: number,
-  random: number,
-): NextStep {
-  return { kind: "retry", delayMs: spread(Math.min(ageMs, atMostMs), random), retries, error };
-}
-
-function lookAgain(looks: number): NextStep {
-  return { kind: "look-again", delayMs: Math.min(LOOK_AGAIN_MIN_MS * 2 ** looks, LOOK_AGAIN_MAX_MS) };
-}
-
-function retryOrGiveUp(
-  reason: string,
-  error: string,
-  { retries }: Attempts,
-  { maxRetries }: RetryPolicy,
-  random: number,
-): NextStep {
-  if (retries < maxRetries) {
-    return { kind: "retry", delayMs: retryDelayMs(retries, random), retries: retries + 1, error };
-  }
-  return { kind: "dead-letter", reason, detail: error };
 }
 
 /** The delay before retry number `retries` + 1: 0.5 s, 2 s, 8 s, …, at most a minute, give or take a fifth. */
@@ -210,18 +188,12 @@ function spread(delayMs: number, random: number): number {
   return Math.round(delayMs * (0.8 + 0.4 * random));
 }
 
-/** An ack of a delivery tag alone or, if `multiple`, of it and every lower one that is unacked on the channel. */
-export interface Ack {
-  readonly tag: number;
-  readonly multiple: boolean;
-}
-
 /**
  * The acks for the delivery tags `settled` of a channel on which `outstanding` stay unacked: one for all that lie
  * below the lowest outstanding tag, one each for the rest. A quorum queue logs every ack as a command of its own, so a
- * batch that is settled whole should cost one.
+ * batch that is settled whole should cost one. A `multiple` one is of its tag and of every lower one that is unacked.
  */
-export function planAcks(settled: readonly number[], outstanding: readonly number[]): Ack[] {
+export function planAcks(settled: readonly number[], outstanding: readonly number[]) {
   const lowest = outstanding.reduce((low, tag) => Math.min(low, tag), Infinity);
   const below = settled.filter((tag) => tag < lowest);
   const top = below.reduce((high, tag) => Math.max(high, tag), 0);

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
-import { type Queryable, rowset, type Sql, type Statement } from "../sql/connect.ts";
+import { type Queryable, rowset, type Sql } from "../sql/connect.ts";
 import type { ArmedFaultJson, Row } from "./answers.ts";
 
 const atRelay = (what: string) => ({ what, perConsumer: false, delayMs: null });
@@ -72,17 +72,14 @@ export interface FaultTarget {
 }
 
 /** Whether a fault is meant for this point and target. */
-export function isMeantFor(
-  fault: Pick<Fault, "point" | "consumer" | "correlationId">,
-  point: FaultPoint,
-  { consumers, correlationIds }: FaultTarget,
-): boolean {
+export function isMeantFor(fault: Fault, point: FaultPoint, { consumers, correlationIds }: FaultTarget) {
   return fault.point === point &&
     (fault.consumer === null || consumers.includes(fault.consumer)) &&
     (fault.correlationId === null || correlationIds.includes(fault.correlationId));
 }
 
-const CHANNEL = "orderflow_faults";
+/** On which processes are told when something is armed, spent or taken away. */
+export const FAULTS_CHANNEL = "orderflow_faults";
 
 /** The most faults that are armed at once; a process keeps all of them in memory. */
 export const MAX_ARMED_FAULTS = 1000;
@@ -93,48 +90,30 @@ export async function listArmedFaults(sql: Queryable): Promise<ArmedFault[]> {
     select id, point, consumer, correlation_id as "correlationId", remaining as times, delay_ms as "delayMs",
            created_at as "createdAt"
     from faults where remaining > 0 order by id limit ${MAX_ARMED_FAULTS}`;
-  return rows.flatMap(known);
+  return rows.filter(isKnown);
+}
+
+function isKnown(fault: Row<ArmedFaultJson>): fault is ArmedFault {
+  return faultPointSchema.safeParse(fault.point).success;
 }
 
 /**
- * Puts `faults` in the place of all there are, and tells every process that listens. Those of scenarios stay as they are,
- * spent or not, and what is the same as one of them is none: whoever has read the list sends them along.
- */
-export async function replaceFaults(sql: Queryable, faults: readonly Fault[], now: Date): Promise<void> {
-  await insert(sql, faults, now, { byScenario: false, without: sql`not by_scenario` });
-}
-
-/**
- * Arms `faults` beside those there are, for a scenario's own order or for an operator, and tells every process that
- * listens. Answers with their ids. Spent ones of before are deleted.
+ * Arms `faults`, for a scenario's own order or for an operator, in one statement: whoever listens hears of all of it, or of
+ * nothing. They stand beside those there are, of which long spent ones are deleted; with `replacing` in the place of all but
+ * those of scenarios, spent or not, and what is the same as one of these is none: whoever has read the list sends them along.
  */
 export async function armFaults(
   sql: Queryable,
   faults: readonly Fault[],
   now: Date,
-  { byScenario = false }: { readonly byScenario?: boolean } = {},
-): Promise<string[]> {
-  const without = sql`remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
-  return await insert(sql, faults, now, { byScenario, without });
-}
-
-/** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
-export async function disarmFault(sql: Queryable, id: string): Promise<boolean> {
-  const rows = await sql`
-    with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
-    select pg_notify(${CHANNEL}, '') from taken`;
-  return rows.count > 0;
-}
-
-/** In one statement: whoever listens hears of all of it, or of nothing. Those that `without` is true of are deleted. */
-async function insert(
-  sql: Queryable,
-  faults: readonly Fault[],
-  now: Date,
-  { byScenario, without }: { readonly byScenario: boolean; readonly without: Statement },
-): Promise<string[]> {
+  options: { readonly byScenario?: boolean; readonly replacing?: boolean } = {},
+): Promise<void> {
+  const { byScenario = false, replacing = false } = options;
+  const without = replacing
+    ? sql`not by_scenario`
+    : sql`remaining = 0 and created_at < ${now}::timestamptz - interval '1 hour'`;
   const rows = faults.map((fault) => ({ ...fault, id: uuidv7() }));
-  const [armed] = await sql<{ ids: string[] }[]>`
+  await sql`
     with gone as (delete from faults where ${without}),
     armed as (
       insert into faults (id, point, consumer, correlation_id, remaining, delay_ms, created_at, by_scenario)
@@ -145,10 +124,16 @@ async function insert(
       where ${byScenario} or not exists (
         select from faults f where f.by_scenario and f.point = "point" and f.consumer is not distinct from "consumer"
           and f.correlation_id is not distinct from "correlationId")
-      returning id
     )
-    select (select coalesce(jsonb_agg(id), '[]') from armed) as ids, pg_notify(${CHANNEL}, '')`;
-  return armed?.ids ?? [];
+    select pg_notify(${FAULTS_CHANNEL}, '')`;
+}
+
+/** Takes one away that is still armed, and tells every process that listens; answers whether there was one. */
+export async function disarmFault(sql: Queryable, id: string): Promise<boolean> {
+  const rows = await sql`
+    with taken as (delete from faults where id = ${id} and remaining > 0 returning id)
+    select pg_notify(${FAULTS_CHANNEL}, '') from taken`;
+  return rows.count > 0;
 }
 
 /**
@@ -160,7 +145,7 @@ export async function takeFault(
   point: FaultPoint,
   { consumers, correlationIds }: FaultTarget,
 ): Promise<ArmedFault | undefined> {
-  const rows = await sql<Row<ArmedFaultJson>[]>`
+  const rows = await sql<ArmedFault[]>`
     with chosen as (
       select id from faults
       where point = ${point} and remaining > 0
@@ -175,21 +160,7 @@ export async function takeFault(
     )
     select id, point, consumer, correlation_id as "correlationId", remaining as times, delay_ms as "delayMs",
            created_at as "createdAt",
-           case when remaining = 0 then pg_notify(${CHANNEL}, '') end as told
+           case when remaining = 0 then pg_notify(${FAULTS_CHANNEL}, '') end as told
     from taken`;
-  return rows.flatMap(known)[0];
-}
-
-function known(row: Row<ArmedFaultJson>): ArmedFault[] {
-  const point = faultPointSchema.safeParse(row.point);
-  const { id, consumer, correlationId, times, delayMs, createdAt } = row;
-  return point.success ? [{ id, point: point.data, consumer, correlationId, times, delayMs, createdAt }] : [];
-}
-
-/**
- * Calls `onChange` when something was armed, spent or taken away, and whenever the connection has been made again.
- * Ends with the pool.
- */
-export async function listenForFaults(sql: Sql, onChange: () => void): Promise<void> {
-  await sql.listen(CHANNEL, onChange, onChange);
+  return rows[0];
 }

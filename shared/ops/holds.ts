@@ -38,7 +38,8 @@ export function placeOf(part: string): Place {
 /** Steps that are granted and not yet taken, at most. */
 export const MAX_STEPS = 1000;
 
-const CHANNEL = "orderflow_holds";
+/** On which processes are told when a part was held or resumed, or got a step. */
+export const HOLDS_CHANNEL = "orderflow_holds";
 
 /** A hold that is on; `steps` are granted and not yet taken. */
 export type Hold = Row<HoldJson>;
@@ -56,11 +57,7 @@ export async function listHolds(sql: Queryable): Promise<Hold[]> {
  */
 export async function holdPart(
   sql: Queryable,
-  { part, forSeconds, because }: {
-    readonly part: string;
-    readonly forSeconds: number;
-    readonly because: string | null;
-  },
+  { part, forSeconds, because }: Pick<Hold, "part" | "because"> & { readonly forSeconds: number },
 ): Promise<void> {
   await sql`
     with held as (
@@ -72,7 +69,7 @@ export async function holdPart(
           steps = case when holds.until > now() then holds.steps else 0 end
       returning part
     )
-    select pg_notify(${CHANNEL}, part) from held`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from held`;
 }
 
 /** Lets a part go on, and tells every process; answers whether it was held. */
@@ -81,7 +78,7 @@ export async function resumePart(sql: Queryable, part: string): Promise<boolean>
     with resumed as (
       update holds set until = now(), steps = 0 where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from resumed`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from resumed`;
   return rows.count > 0;
 }
 
@@ -91,16 +88,13 @@ export async function grantStep(sql: Queryable, part: string): Promise<boolean> 
     with granted as (
       update holds set steps = least(steps + 1, ${MAX_STEPS}) where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from granted`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from granted`;
   return rows.count > 0;
 }
 
 /** Which of `parts` are held, with their steps. */
-export async function readHeld(
-  sql: Queryable,
-  parts: readonly string[],
-): Promise<{ readonly part: string; readonly steps: number }[]> {
-  return await sql<{ part: string; steps: number }[]>`
+export async function readHeld(sql: Queryable, parts: readonly string[]) {
+  return await sql<Pick<Hold, "part" | "steps">[]>`
     select part, steps from holds
     where until > now() and part in (select jsonb_array_elements_text(${
     JSON.stringify(parts)
@@ -120,7 +114,7 @@ export async function returnStep(sql: Sql, part: string): Promise<void> {
     with returned as (
       update holds set steps = steps + 1 where part = ${part} and until > now() returning part
     )
-    select pg_notify(${CHANNEL}, part) from returned`;
+    select pg_notify(${HOLDS_CHANNEL}, part) from returned`;
 }
 
 /**
@@ -146,12 +140,4 @@ export async function findHeldSince(sql: Queryable, withinSeconds: number): Prom
   const [row] = await sql<{ since: string | null }[]>`
     select min(since)::text as since from holds where until > now() - make_interval(secs => ${withinSeconds}::float8)`;
   return row?.since ?? null;
-}
-
-/**
- * Calls `onChange` when a part was held or resumed or got a step, and whenever the connection has been made again. Ends
- * with the pool.
- */
-export async function listenForHolds(sql: Sql, onChange: () => void): Promise<void> {
-  await sql.listen(CHANNEL, onChange, onChange);
 }

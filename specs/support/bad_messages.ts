@@ -60,30 +60,27 @@ export function strangersEvent(types: readonly EventType[]): Generator<Json> {
 export function badBody(types: readonly EventType[]): Generator<Uint8Array> {
   const event = strangersEvent(types);
   const text = event.map(jsonOf);
-  const otherTypes = EVENT_TYPES.filter((type) => !types.includes(type));
-  const weighted: [weight: number, body: Generator<string | Uint8Array>][] = [
+  const others = EVENT_TYPES.filter((type) => !types.includes(type));
+  const fraction = fc.double({ min: 0, max: 0.999, noNaN: true });
+  const tooLong = fc.integer({ min: 501, max: 100 * 1024 });
+  const bodies: [weight: number, arbitrary: Generator<string | Uint8Array>][] = [
     [8, fc.uint8Array({ maxLength: 200 }).map((bytes) => Uint8Array.of(0xff, ...bytes))],
     [8, fc.string({ unit: "binary", maxLength: 100 })],
     [8, fc.tuple(fc.nat(8), nastyText).map(([n, text]) => " ".repeat(n) + text + "\u{1F4A5}".repeat(20))],
     [8, fc.json()],
-    [15, fc.tuple(text, fc.double({ min: 0, max: 0.999, noNaN: true })).map(([text, at]) => cut(text, at))],
+    [15, fc.tuple(text, fraction).map((it) => cut(...it))],
     [10, fc.tuple(text, fc.nat(), fc.constantFrom(0x00, 0xff)).map((it) => spoil(...it))],
     [25, fc.tuple(event, fc.nat(), wrongValue).map((it) => jsonOf(replace(...it)))],
     [15, fc.tuple(event, fc.nat(), nastyText).map((it) => jsonOf(replaceText(...it)))],
-    [10, fc.tuple(event, fc.nat()).map(([event, at]) => jsonOf(replace(event, at, undefined)))],
-    [10, strangersEvent(otherTypes).map(jsonOf)],
+    [10, fc.tuple(event, fc.nat()).map((it) => jsonOf(replace(...it, undefined)))],
+    [10, strangersEvent(others).map(jsonOf)],
     [4, text.map((text) => `${text}${text}`)],
     [4, text.map((text) => new Uint8Array([...text].flatMap((char) => [char.charCodeAt(0) & 0x7f, 0])))],
-    [4, event.map((event) => `{"__proto__":${jsonOf(event)}}`)],
+    [4, text.map((text) => `{"__proto__":${text}}`)],
     [2, fc.nat(20_000).map((depth) => '{"data":'.repeat(depth) + "[".repeat(depth))],
-    [
-      2,
-      fc.tuple(event, fc.integer({ min: 501, max: 100 * 1024 })).map(([event, n]) =>
-        jsonOf(replaceText(event, n, "x".repeat(n)))
-      ),
-    ],
+    [2, fc.tuple(event, tooLong).map(([event, n]) => jsonOf(replaceText(event, n, "x".repeat(n))))],
   ];
-  return fc.oneof(...weighted.map(([weight, arbitrary]) => ({ weight, arbitrary }))).map((body) =>
+  return fc.oneof(...bodies.map(([weight, arbitrary]) => ({ weight, arbitrary }))).map((body) =>
     typeof body === "string" ? new TextEncoder().encode(body) : body
   );
 }

@@ -4,32 +4,18 @@
  * @module
  */
 
-/** A running proxy. Disposing of it closes all connections. */
-export interface CutProxy extends AsyncDisposable {
-  readonly url: string;
-  /** Breaks all connections, and refuses new ones until restored. */
-  cut(): void;
-  /** Has no connection carry anything any more, as if the other host had died; those made until restored never do. */
-  cutSilently(): void;
-  restore(): void;
-  /** Breaks all connections; new ones are let through, unless the wire is cut. */
-  breakConnections(): void;
-  /** Has the connections that are open now carry nothing any more, as if the other host had died; new ones do. */
-  silence(): void;
-  /** How often a client has sent something since the service last did, over all connections. */
-  roundTrips(): number;
-}
+export type CutProxy = ReturnType<typeof startCutProxy>;
 
 /**
  * Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first, and
- * `rewriteAnswer` what it hears first.
+ * `rewriteAnswer` what it hears first. Disposing of it closes all connections.
  */
 export function startCutProxy(
   serviceUrl: string,
   defaultPort: number,
   rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
   rewriteAnswer = (answer: Uint8Array<ArrayBuffer>) => answer,
-): CutProxy {
+) {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
   const sockets = new Set<Deno.Conn>();
@@ -103,10 +89,12 @@ export function startCutProxy(
   const closeAll = () => [...sockets].forEach(close);
   return {
     url: url.href,
+    /** Breaks all connections, and refuses new ones until restored. */
     cut() {
       isCut = true;
       closeAll();
     },
+    /** Has no connection carry anything any more, as if the other host had died; those made until restored never do. */
     cutSilently() {
       isSilent = true;
       silences++;
@@ -114,10 +102,11 @@ export function startCutProxy(
     restore() {
       isCut = isSilent = false;
     },
+    /** New ones are let through, unless the wire is cut. */
     breakConnections: closeAll,
-    silence() {
-      silences++;
-    },
+    /** Has the connections that are open now carry nothing any more, as if the other host had died; new ones do. */
+    silence: () => void silences++,
+    /** How often a client has sent something since the service last did, over all connections. */
     roundTrips: () => roundTrips,
     async [Symbol.asyncDispose]() {
       listener.close();

@@ -3,24 +3,21 @@
  *
  * @module
  */
-import { type ChannelModel, connect } from "amqplib";
-import type { Topology as AnyTopology } from "../../shared/broker/connection.ts";
+import { connect } from "amqplib";
+import { declareTopology, type Topology as AnyTopology } from "../../shared/broker/connection.ts";
+import { createPublisher, toExchange } from "../../shared/broker/publish.ts";
 import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
-import { QUEUES, type Topology } from "../../shared/topology.ts";
+import { CONSUMED_TYPES, QUEUES, type Topology } from "../../shared/topology.ts";
 import { eventually } from "./eventually.ts";
 
-/** A broker with names that no other test uses. Disposing of it deletes what has those names. */
-export interface TestBroker extends AsyncDisposable {
-  readonly url: string;
-  /** The exchange and the queues under those names; whoever connects declares them. */
-  readonly topology: Topology;
-  /** The same names as environment variables, for processes. */
-  readonly env: Record<string, string>;
-}
+export type TestBroker = Awaited<ReturnType<typeof testBroker>>;
 
-/** Makes a topology of the test's own: `await using broker = await testBroker()` inside a test. */
-export async function testBroker(): Promise<TestBroker> {
+/**
+ * A broker with names that no other test uses: `await using broker = await testBroker()` inside a test. Whoever connects
+ * declares them; disposing of it deletes what has them.
+ */
+export async function testBroker() {
   const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
   const embedded = given ? null : await startAmqpBroker();
   const url = given ?? embedded?.url ?? "";
@@ -28,27 +25,38 @@ export async function testBroker(): Promise<TestBroker> {
   return {
     url,
     ...names,
-    async [Symbol.asyncDispose]() {
-      if (embedded) await embedded.stop();
-      else await deleteTopology(url, names.topology);
-    },
+    [Symbol.asyncDispose]: (): PromiseLike<void> =>
+      embedded ? embedded.stop() : deleteTopology(url, names.topology),
   };
 }
 
 /** The names that the queues have where nobody gives them others. */
 export const usualTopology = (): Topology => topologyOf(readConfig(TOPOLOGY_VARIABLES, () => undefined));
 
-/** Names that no other test uses, for one exchange and its queues. */
-export function testTopology(): Pick<TestBroker, "topology" | "env"> {
+/** Names that no other test uses, for one exchange and its queues, and the same as environment variables, for processes. */
+export function testTopology() {
   const prefix = `test.${crypto.randomUUID().slice(0, 8)}`;
-  const env = {
+  const env: Record<string, string> = {
     RABBITMQ_EXCHANGE: `${prefix}.events`,
     ...Object.fromEntries(Object.values(QUEUES).map(({ name, env }) => [env, `${prefix}.${name}`])),
   };
-  const topology = topologyOf(
-    readConfig(TOPOLOGY_VARIABLES, (name) => new Map(Object.entries(env)).get(name)),
-  );
-  return { topology, env };
+  return { topology: topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => env[name])), env };
+}
+
+export type Wire = Awaited<ReturnType<typeof openWire>>;
+
+/** A connection to a test's broker, as those have it who publish: its topology is declared. */
+export async function openWire({ url, topology }: { url: string; topology: AnyTopology }) {
+  const model = await connect(url);
+  const channel = await model.createConfirmChannel();
+  await declareTopology(channel, topology);
+  return {
+    model,
+    channel,
+    publisher: createPublisher(channel),
+    route: toExchange(topology.exchange, CONSUMED_TYPES),
+    [Symbol.asyncDispose]: () => model.close().catch(() => {}),
+  };
 }
 
 /** Deletes the exchange and the queues, with all that is in them. What is not there is fine. */
@@ -72,18 +80,15 @@ export async function deleteTopology(url: string, topology: AnyTopology): Promis
 export async function wipeBroker(url: string, topology: Topology): Promise<void> {
   const connection = await connect(url, { noDelay: true });
   try {
-    await eventually("every queue to be declared", () => isWhole(connection, topology), 30_000);
+    await eventually("every queue to be declared", async () => {
+      const channel = await connection.createChannel(); // asking for a queue that is not there closes it
+      channel.on("error", () => {}); // told by the question's rejection
+      for (const { name } of Object.values(topology.queues)) await channel.checkQueue(name);
+      await channel.close();
+      return true;
+    }, 30_000);
   } finally {
     await connection.close();
   }
   await deleteTopology(url, topology);
-}
-
-/** Whether every queue is there; asking for one that is not closes the channel, so each try has its own. */
-async function isWhole(connection: ChannelModel, topology: Topology): Promise<boolean> {
-  const channel = await connection.createChannel();
-  channel.on("error", () => {}); // told by the question's rejection
-  for (const { name } of Object.values(topology.queues)) await channel.checkQueue(name);
-  await channel.close();
-  return true;
 }

@@ -3,22 +3,9 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
+import type { Binding } from "../../shared/broker/connection.ts";
 import type { Envelope, Received } from "../../shared/broker/message.ts";
-import type { HandleBatch } from "../../shared/broker/settle.ts";
-import {
-  type Atomically,
-  atomicallyOn,
-  type Sql,
-  type Transaction,
-  transaction,
-} from "../../shared/sql/connect.ts";
-import type { Faults } from "./armed.ts";
-import type { Holds } from "./held.ts";
-import { BEFORE_MARK, beforeCommit } from "../../shared/ops/holds.ts";
-import { TransientError } from "../../shared/process/errors.ts";
-import { type ArmedFault, FAULT_POINTS, type FaultPoint, type FaultTarget } from "../../shared/ops/faults.ts";
-import { aborted, pause } from "../../shared/process/stop.ts";
-import type { PaymentProvider } from "../payments/provider.ts";
 import {
   type OutgoingMessage,
   type Publisher,
@@ -26,56 +13,55 @@ import {
   type Route,
   toQueue,
 } from "../../shared/broker/publish.ts";
-import type { Binding } from "../../shared/broker/connection.ts";
-
-/** A consumer's seams. Without faults both are what they wrap. */
-export interface ConsumerSeams {
-  readonly atomically: Atomically;
-  handling<E extends Envelope>(handle: HandleBatch<E>): HandleBatch<E>;
-}
+import type { HandleBatch } from "../../shared/broker/settle.ts";
+import { type ArmedFault, FAULT_POINTS, type FaultPoint, type FaultTarget } from "../../shared/ops/faults.ts";
+import { BEFORE_MARK, beforeCommit } from "../../shared/ops/holds.ts";
+import { TransientError } from "../../shared/process/errors.ts";
+import { aborted, pause } from "../../shared/process/stop.ts";
+import { type Atomically, type Sql, type Transaction, transaction } from "../../shared/sql/connect.ts";
+import type { PaymentProvider } from "../payments/provider.ts";
+import type { Faults, Holds } from "./watch.ts";
 
 /**
  * Makes the seams of the consumer named `consumer`: a transaction that may time out, or end the process before it commits,
  * and a handler that may end it after that. One batch is handled at a time, so a transaction is about the events of the
- * current batch. Where that is held, a transaction stops when all is written and nothing committed.
+ * current batch. Where that is held, a transaction stops when all is written and nothing committed. Without faults both are
+ * what they wrap.
  */
 export function consumerSeams(
   sql: Sql,
   consumer: string,
   faults: Faults | null,
   holds: Pick<Holds, "isHeld" | "stopAt"> | null = null,
-): ConsumerSeams {
-  if (!faults) return { atomically: atomicallyOn(sql), handling: (handle) => handle };
+) {
   const part = beforeCommit(consumer);
   let current: readonly Received[] = [];
   const targetOf = (events: readonly Received[]) => ({
     consumers: [consumer],
     correlationIds: events.map(({ event }) => event.correlationId),
   });
-  return {
-    async atomically(work) {
-      // A transaction around the statement costs two round trips more: only while something is armed.
-      if (!holds?.isHeld(part) && !await faults.anyArmed()) return await work(sql);
-      return await transaction(sql, async (tx) => {
-        if (await faults.strike("database.timeout", targetOf(current))) await timeOut(tx);
-        const result = await work(tx);
-        await faults.crash("consumer.crash-before-commit", targetOf(current));
-        await holds?.stopAt(part);
-        return result;
-      });
-    },
-    handling: (handle) => async (events) => {
-      current = events;
-      try {
-        const outcomes = await handle(events);
-        const committed = events.filter((_, i) => outcomes[i]?.kind === "done");
-        await faults.crash("consumer.crash-after-commit", targetOf(committed));
-        return outcomes;
-      } finally {
-        current = [];
-      }
-    },
+  const atomically: Atomically = async (work) => {
+    // A transaction around the statement costs two round trips more: only while something is armed.
+    if (!faults || !holds?.isHeld(part) && !await faults.anyArmed()) return await work(sql);
+    return await transaction(sql, async (tx) => {
+      if (await faults.strike("database.timeout", targetOf(current))) await timeOut(tx);
+      const result = await work(tx);
+      await faults.crash("consumer.crash-before-commit", targetOf(current));
+      await holds?.stopAt(part);
+      return result;
+    });
   };
+  const handling = <E extends Envelope>(handle: HandleBatch<E>): HandleBatch<E> => {
+    if (!faults) return handle;
+    return async (events) => {
+      current = events;
+      const outcomes = await handle(events);
+      const committed = events.filter((_, i) => outcomes[i]?.kind === "done");
+      await faults.crash("consumer.crash-after-commit", targetOf(committed));
+      return outcomes;
+    };
+  };
+  return { atomically, handling };
 }
 
 /** Has the database cancel a statement: the very error of a real time-out, with a transaction that is broken by it. */
@@ -126,11 +112,9 @@ export const MAX_HELD = 1000;
 /** How long a reordered message waits for a later one; then it goes anyway. */
 const MAX_HOLD_MS = 10_000;
 
-/** Runs `then` after `ms`, unless the process has ended: one that stops meanwhile loses what it holds. */
-function later(ms: number, then: () => void): ReturnType<typeof setTimeout> {
-  const timer = setTimeout(then, ms);
-  Deno.unrefTimer(timer);
-  return timer;
+/** Resolves after `ms` or with `signal`, unless the process has ended: one that stops meanwhile loses what it holds. */
+function hold(ms: number, signal?: AbortSignal): Promise<void> {
+  return delay(ms, undefined, { ref: false, signal }).catch(() => {});
 }
 
 /**
@@ -148,23 +132,23 @@ export function withPublisherFaults(
   },
 ): Publisher {
   if (!faults) return publisher;
-  /** What is held back, with what lets a message go that waits for a later one. */
-  const held = new Map<OutgoingMessage, (() => void) | null>();
+  /** What is held back, with what is aborted when a later message of the same order has gone. */
+  const held = new Map<OutgoingMessage, AbortController>();
 
   const consumersOf = (message: OutgoingMessage) =>
     bindings.filter(({ type }) => type === message.type).map(({ consumer }) => consumer);
 
-  async function deliveryFault(message: OutgoingMessage): Promise<ArmedFault | null> {
+  const takeDeliveryFault = async (message: OutgoingMessage): Promise<ArmedFault | null> => {
     const target = { ...targetOf([message]), consumers: consumersOf(message) };
     for (const point of DELIVERY_POINTS) {
       if (isHolding(point) && held.size >= MAX_HELD) continue;
-      const fault = await faults?.strike(point, target);
+      const fault = await faults.strike(point, target);
       if (!fault) continue;
-      if (isHolding(point)) held.set(message, null);
+      if (isHolding(point)) held.set(message, new AbortController());
       return fault;
     }
     return null;
-  }
+  };
 
   /** Delivers a message as its fault has it. One for a single consumer leaves the others their copy as ever. */
   async function deliver(
@@ -175,36 +159,22 @@ export function withPublisherFaults(
   ): Promise<PublishOutcome> {
     const send = (to: Route) => publisher.publish([message], to, timeoutMs);
     const struck = consumer === null ? route : toQueue(consumer);
-    const others = consumersOf(message).filter((other) => consumer !== null && other !== consumer).map(
-      toQueue,
-    );
-    const outcomes = await Promise.all((point === "delivery.duplicate" ? [route, struck] : others).map(send));
-    const failed = outcomes.find(({ confirmed }) => confirmed.length === 0);
+    const others = consumer === null ? [] : consumersOf(message).filter((other) => other !== consumer);
+    const now = point === "delivery.duplicate" ? [route, struck] : others.map(toQueue);
+    const failed = (await Promise.all(now.map(send))).find(({ confirmed }) => confirmed.length === 0);
     if (failed) {
       held.delete(message);
       return failed;
     }
-    const sendLate = () =>
-      later(delayMs ?? FAULT_POINTS[point].delayMs ?? 0, () => {
-        held.delete(message);
-        void send(struck);
-      });
-    if (point === "delivery.delayed") sendLate();
-    if (point === "delivery.reordered") {
-      const release = () => {
-        clearTimeout(timer);
-        held.set(message, null);
-        sendLate();
-      };
-      const timer = later(MAX_HOLD_MS, release);
-      held.set(message, release);
-    }
+    const sendLate = async (overtaken: AbortSignal) => {
+      if (point === "delivery.reordered") await hold(MAX_HOLD_MS, overtaken);
+      await hold(delayMs ?? FAULT_POINTS[point].delayMs ?? 0);
+      held.delete(message);
+      await send(struck);
+    };
+    const place = held.get(message);
+    if (place) void sendLate(place.signal);
     return { confirmed: [message.id], refused: [], unknown: [], offence: null };
-  }
-
-  function releaseBehind(gone: readonly OutgoingMessage[]): void {
-    const ids = new Set(gone.map(({ correlationId }) => correlationId));
-    for (const [{ correlationId }, release] of held) if (ids.has(correlationId)) release?.();
   }
 
   return {
@@ -215,7 +185,7 @@ export function withPublisherFaults(
       await faults.crash("relay.crash-before-publish", targetOf(messages));
       const struck = new Map<OutgoingMessage, ArmedFault>();
       for (const message of messages) {
-        const fault = await deliveryFault(message);
+        const fault = await takeDeliveryFault(message);
         if (fault) struck.set(message, fault);
       }
       const isCut = await faults.strike("relay.connection-lost", targetOf(messages)) !== null;
@@ -224,26 +194,25 @@ export function withPublisherFaults(
         ...[...struck].map(([message, fault]) => deliver(message, fault, route, timeoutMs)),
       ];
       if (isCut) cut();
-      const outcome = merged(await Promise.all(sending));
-      const confirmed = new Set(outcome.confirmed);
-      const gone = messages.filter(({ id }) => confirmed.has(id));
+      const outcomes = await Promise.all(sending);
+      const confirmed = outcomes.flatMap(({ confirmed }) => confirmed);
+      const ids = new Set(confirmed);
+      const gone = messages.filter(({ id }) => ids.has(id));
       await faults.crash("relay.crash-after-confirm", targetOf(gone));
-      releaseBehind(gone.filter((message) => !struck.has(message)));
+      const behind = gone.filter((message) => !struck.has(message));
+      const orders = new Set(behind.map(({ correlationId }) => correlationId));
+      for (const [{ correlationId }, place] of held) if (orders.has(correlationId)) place.abort();
       await holds?.stopAt(BEFORE_MARK);
-      return outcome;
+      return {
+        confirmed,
+        refused: outcomes.flatMap(({ refused }) => refused),
+        unknown: outcomes.flatMap(({ unknown }) => unknown),
+        offence: outcomes.find(({ offence }) => offence !== null)?.offence ?? null,
+      };
     },
   };
 }
 
 function targetOf(messages: readonly OutgoingMessage[]): FaultTarget {
   return { consumers: [], correlationIds: messages.flatMap(({ correlationId }) => correlationId ?? []) };
-}
-
-function merged(outcomes: readonly PublishOutcome[]): PublishOutcome {
-  return {
-    confirmed: outcomes.flatMap(({ confirmed }) => confirmed),
-    refused: outcomes.flatMap(({ refused }) => refused),
-    unknown: outcomes.flatMap(({ unknown }) => unknown),
-    offence: outcomes.find(({ offence }) => offence !== null)?.offence ?? null,
-  };
 }

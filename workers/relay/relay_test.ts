@@ -1,7 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Publisher } from "../../shared/broker/publish.ts";
-import { openWire, type Wire } from "../../shared/broker/testdata/wire.ts";
 import { parseEvent } from "../../shared/events.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import {
@@ -13,7 +12,7 @@ import {
 } from "../../shared/sql/outbox.ts";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, type TestBroker, testBroker, type Wire } from "../../specs/support/test_broker.ts";
 import { appendEvents, orderCreated, received } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { schemaAt, shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";

@@ -1,12 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Publisher } from "../../shared/broker/publish.ts";
-import { openWire } from "../../shared/broker/testdata/wire.ts";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { announceRetries, listenForWakeUps } from "../../shared/sql/outbox.ts";
 import { insertRetries, type NewRetry } from "../../shared/sql/set_aside.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, type TestBroker, testBroker } from "../../specs/support/test_broker.ts";
 import { newRetry } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
