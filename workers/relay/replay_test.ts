@@ -4,7 +4,6 @@ import { v7 as uuidv7 } from "uuid";
 import { bindingsOf, declareTopology } from "../../shared/broker/connection.ts";
 import { REPUBLISHED_HEADER } from "../../shared/broker/message.ts";
 import type { Publisher } from "../../shared/broker/publish.ts";
-import { openWire } from "../../shared/broker/testdata/wire.ts";
 import {
   cancelReplay,
   findReplay,
@@ -16,7 +15,7 @@ import {
 } from "../../shared/ops/replays.ts";
 import { type DueReplay, MAX_REPLAY_TRIES, paceOf, progressAfter } from "../../shared/ops/send_again.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { testBroker } from "../../specs/support/test_broker.ts";
+import { openWire, testBroker } from "../../specs/support/test_broker.ts";
 import { insertPublished, type PublishedEventOptions } from "../../specs/support/test_events.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
