@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FencedBlock, fencedBlocks, projectFiles, sectionOf } from "./support/markdown.ts";
 import { runDeno } from "./support/run_task.ts";
-import { RUN_SERVER_VARIABLE } from "./support/test_postgres.ts";
+import { RUN_SERVER_VARIABLE } from "./support/test_schema.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];

@@ -6,8 +6,7 @@
  */
 import { connect } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { RUN_SERVER_VARIABLE, startTestServer } from "./test_postgres.ts";
-import { MIGRATED } from "./test_schema.ts";
+import { MIGRATED, RUN_SERVER_VARIABLE, startTestServer } from "./test_schema.ts";
 
 /** The files that take longest, the longest first. All others follow in the order of their names. */
 const LONGEST = [

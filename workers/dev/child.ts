@@ -71,36 +71,50 @@ export interface Child {
 }
 
 /**
- * Starts `spec` under its permission set and prints its lines. Two ways lead to its end: a signal, and the end of its
- * standard input, which is open for as long as this process lives. It has a session of its own, so that a terminal's
- * Ctrl-C reaches the supervisor alone, which knows the order of stopping. `env` is its whole environment, and `addresses`
- * all that it may connect to or listen on, as `host:port`.
+ * Starts `spec` under its permission set; `print` reads its standard output and error, which are dropped without it. Two
+ * ways lead to its end: a signal, and the end of its standard input, which is open for as long as this process lives. It
+ * has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which knows the order of stopping.
+ * `env` is its whole environment, `addresses` all that it may connect to or listen on, as `host:port`, and `flags` are
+ * more of Deno's own.
  */
 export function startChild(
   spec: ProcessSpec,
-  { root, env, addresses, printer }: {
+  { root, env, addresses, flags = [], print }: {
     readonly root: string;
     readonly env: Environment;
     readonly addresses: readonly string[];
-    readonly printer: ReturnType<typeof createPrinter>;
+    readonly flags?: readonly string[];
+    readonly print?: (output: ReadableStream<Uint8Array<ArrayBuffer>>) => Promise<void>;
   },
 ): Child {
+  const output = print ? "piped" : "null";
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses, env["UI_BUNDLE_DIR"]),
+    args: denoArguments(spec, addresses, env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
     cwd: root,
     clearEnv: true,
     env: { ...env },
     detached: true,
     stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
+    stdout: output,
+    stderr: output,
   }).spawn();
-  const printed = [child.stdout, child.stderr].map((stream) => printer.stream(spec.name, stream));
+  const printed = print ? [print(child.stdout), print(child.stderr)] : [];
   const ended = child.status.then(async (status) => {
     await Promise.all([...printed, child.stdin.close().catch(() => {})]);
     return status;
   });
   return { pid: child.pid, ended, signal: (name) => signalChild(child, name) };
+}
+
+/** Ends a process with `signal`, and with SIGKILL after `graceMs`. Resolves once it is gone. */
+export async function endChild(
+  child: Child,
+  graceMs: number,
+  signal: Deno.Signal = "SIGTERM",
+): Promise<Deno.CommandStatus> {
+  child.signal(signal);
+  const timer = setTimeout(() => child.signal("SIGKILL"), graceMs);
+  return await child.ended.finally(() => clearTimeout(timer));
 }
 
 /** A line that is longer, and has no end yet, is printed as far as it has come: it must not fill the memory. */
@@ -219,14 +233,6 @@ export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
     }
   }
 
-  async function end(graceMs: number): Promise<void> {
-    const ending = child;
-    ending.signal("SIGTERM");
-    const timer = setTimeout(() => ending.signal("SIGKILL"), graceMs);
-    await ending.ended;
-    clearTimeout(timer);
-  }
-
   return {
     /** The id of the process that runs now, or ran last. */
     get pid(): number {
@@ -235,12 +241,12 @@ export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
     /** Ends the process, killing it after `graceMs`, and starts it again at once. */
     async restart(graceMs: number): Promise<void> {
       skipPause.abort();
-      await end(graceMs);
+      await endChild(child, graceMs);
     },
     /** Ends it: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
     async stop(graceMs: number): Promise<void> {
       stopping.abort();
-      await end(graceMs);
+      await endChild(child, graceMs);
       await running;
     },
     /** Kills it, without waiting. */

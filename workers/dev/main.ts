@@ -269,7 +269,8 @@ function keep(run: Run, spec: ProcessSpec, set: Environment, addresses: readonly
   const { root, printer, say } = run;
   const env = childEnvironment(run.env, { ...set, ...serviceName(spec) });
   const process = keepRunning({
-    start: () => startChild(spec, { root, env, addresses, printer }),
+    start: () =>
+      startChild(spec, { root, env, addresses, print: (output) => printer.stream(spec.name, output) }),
     onEnd: (how, delayMs) => say(`${spec.name} ${how}; starting it again in ${delayMs / 1000} s`),
     onRestart: (pid) => say(`${spec.name} started again (process ${pid})`),
     onWrongConfiguration: () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { eventually } from "../../../specs/support/eventually.ts";
 import { readOutput } from "../../../specs/support/run_task.ts";
 import { testBroker } from "../../../specs/support/test_broker.ts";
-import { takeStackSlot, testDatabase } from "../../../specs/support/test_postgres.ts";
+import { takeStackSlot, testDatabase } from "../../../specs/support/test_schema.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
 import { signalChild } from "../../../shared/process/stop.ts";
 
