@@ -8,8 +8,8 @@ import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { z } from "zod";
-import { brokerUrls } from "../shared/broker/connection.ts";
-import { addressOf, denoArguments } from "../workers/dev/child.ts";
+import { databaseAddresses } from "../shared/process/database_url.ts";
+import { brokerAddresses, denoArguments } from "../workers/dev/child.ts";
 import { API, PROCESSES, WORKERS } from "../workers/dev/processes.ts";
 import { runDeno } from "./support/run_task.ts";
 
@@ -166,8 +166,8 @@ Deno.test("the health check of a process says whether its port answers that it i
 Deno.test("the permission sets let a process reach the services of the file, the cluster's nodes among them", () => {
   const { DATABASE_URL = "", AMQP_URL = "" } = service("outbox-relay").environment;
   const [, amqpUrl = ""] = /^\$\{APP_AMQP_URL:-(.*)\}$/.exec(AMQP_URL) ?? [];
-  const needed = [addressOf(DATABASE_URL), ...brokers.map(([name]) => `${name}:5672`)];
-  assertEquals(brokerUrls(amqpUrl).map(addressOf).filter((address) => !needed.includes(address)), []);
+  const needed = [...databaseAddresses(DATABASE_URL), ...brokers.map(([name]) => `${name}:5672`)];
+  assertEquals(brokerAddresses(amqpUrl).filter((address) => !needed.includes(address)), []);
   for (const { name, permissions: set } of PROCESSES) {
     const net = config.permissions[set]?.net;
     assert(Array.isArray(net), `${set} may reach any host`);

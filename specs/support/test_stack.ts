@@ -6,13 +6,18 @@
 import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { brokerUrls } from "../../shared/broker/connection.ts";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
 import { databaseAddresses } from "../../shared/process/database_url.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import { addressOf, childEnvironment, endChild, serviceName, startChild } from "../../workers/dev/child.ts";
+import {
+  brokerAddresses,
+  childEnvironment,
+  endChild,
+  serviceName,
+  startChild,
+} from "../../workers/dev/child.ts";
 import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { startCutProxy } from "./cut_proxy.ts";
@@ -59,7 +64,7 @@ export async function startStack(env: Record<string, string> = {}, options: Stac
   const db = services?.db ?? resources.use(await testSchema());
   const broker = services?.broker ?? resources.use(await testBroker());
   const port = freePort("127.0.0.1");
-  const ports = metricsPorts(metrics ? 0 : null, () => freePort("127.0.0.1"));
+  const ports = metricsPorts(metrics ? 0 : undefined, () => freePort("127.0.0.1"));
   const url = `http://127.0.0.1:${port}`;
   const running = new Map<string, TestProcess>();
   const crashes: string[] = [];
@@ -74,7 +79,7 @@ export async function startStack(env: Record<string, string> = {}, options: Stac
   });
   const addresses = [
     ...databaseAddresses(urls.database),
-    ...brokerUrls(urls.broker).map(addressOf),
+    ...brokerAddresses(urls.broker),
     `127.0.0.1:${port}`,
   ];
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { brokerUrls } from "../../shared/broker/connection.ts";
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
@@ -29,12 +30,12 @@ export function serviceName({ name }: ProcessSpec): Environment {
   return { OTEL_SERVICE_NAME: `orderflow-${name}` };
 }
 
-const DEFAULT_PORTS: Environment = { "amqp:": "5672", "amqps:": "5671" };
-
-/** The address that a service's URL names, as `host:port`; without a port, the one of its protocol. */
-export function addressOf(serviceUrl: string): string {
-  const { protocol, hostname, port } = new URL(serviceUrl);
-  return `${hostname}:${port || (DEFAULT_PORTS[protocol] ?? "5432")}`;
+/** The addresses that an `AMQP_URL` names, as `host:port`; without a port, the one of its protocol. */
+export function brokerAddresses(amqpUrl: string): string[] {
+  return brokerUrls(amqpUrl).map((url) => {
+    const { protocol, hostname, port } = new URL(url);
+    return `${hostname}:${port || (protocol === "amqps:" ? 5671 : 5672)}`;
+  });
 }
 
 /** Host and port as one address, an IPv6 one in brackets. */
@@ -198,16 +199,14 @@ export function restartDelayMs(failures: number): number {
 export type KeptProcess = ReturnType<typeof keepRunning>;
 
 /**
- * Starts a process and keeps it running until it is stopped or killed. `onEnd` is told of each end that nobody asked for,
- * with the pause before the next start; `onRestart` of each start but the first one. One that says that its configuration
- * is wrong is not started again.
+ * Starts a process and keeps it running until it is stopped or killed. `say` is told of each end that nobody asked for, and
+ * of each start but the first one. One that says that its configuration is wrong is not started again.
  */
-export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
-  readonly start: () => Child;
-  readonly onEnd: (how: string, delayMs: number) => void;
-  readonly onRestart: (pid: number) => void;
-  readonly onWrongConfiguration: () => void;
-}) {
+export function keepRunning(
+  start: () => Child,
+  say: (what: string) => void,
+  onWrongConfiguration: () => void,
+) {
   const stopping = new AbortController();
   let skipPause = new AbortController();
   let child = start();
@@ -223,13 +222,14 @@ export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
       else {
         failures = performance.now() - startedAt >= HEALTHY_MS ? 1 : failures + 1;
         const delayMs = restartDelayMs(failures);
-        onEnd(signal ? `was ended by ${signal}` : `ended with code ${code}`, delayMs);
+        const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
+        say(`${how}; starting it again in ${delayMs / 1000} s`);
         await pause(delayMs, AbortSignal.any([stopping.signal, skipPause.signal]));
         if (stopping.signal.aborted) return;
       }
       skipPause = new AbortController();
       child = start();
-      onRestart(child.pid);
+      say(`started again (process ${child.pid})`);
     }
   }
 

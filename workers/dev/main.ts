@@ -3,10 +3,10 @@
  *
  * @module
  */
+import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { brokerUrls } from "../../shared/broker/connection.ts";
-import { ConfigError, TOPOLOGY_VARIABLES } from "../../shared/process/config.ts";
+import { ConfigError, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
@@ -15,7 +15,7 @@ import { migrate } from "../../shared/sql/migrate.ts";
 import { flag, type FlagValues, onOff, task } from "../tools/command.ts";
 import { shellWord } from "../tools/ops_api.ts";
 import {
-  addressOf,
+  brokerAddresses,
   childEnvironment,
   createPrinter,
   type Environment,
@@ -48,7 +48,6 @@ import {
   isPortFree,
   launchersGone,
   lockHome,
-  removeEnvFile,
   startEmbeddedDatabase,
   writeEnvFile,
 } from "./services.ts";
@@ -129,11 +128,11 @@ function fail(run: Run, message: string, code = 1): void {
 }
 
 /** The ports are looked at before anything starts: whoever has one taken should hear so at once, and of nothing else. */
-function refuseTakenPorts({ settings: { host, port, metricsHost, metricsPort }, advise }: Run): void {
+function refuseTakenPorts({ settings: { HOST, PORT, METRICS_HOST, METRICS_PORT }, advise }: Run): void {
   const wanted = [
-    ["HOST", host, "PORT", port] as const,
-    ...[...metricsPorts(metricsPort, () => 0).values()]
-      .map((each) => ["METRICS_HOST", metricsHost, "METRICS_PORT", each] as const),
+    ["HOST", HOST, "PORT", PORT] as const,
+    ...[...metricsPorts(METRICS_PORT, () => 0).values()]
+      .map((each) => ["METRICS_HOST", METRICS_HOST, "METRICS_PORT", each] as const),
   ].filter(([, , , port]) => port !== 0);
   for (const [hostVariable, hostname, variable, port] of wanted) {
     try {
@@ -153,7 +152,7 @@ function refuseTakenPorts({ settings: { host, port, metricsHost, metricsPort }, 
 function stopWhenAsked(run: Run): void {
   const kill = (code: number) => {
     for (const process of run.kept.values()) process.kill();
-    removeEnvFile(run.home.env);
+    rmSync(run.home.env, { force: true });
     Deno.exit(code); // the embedded Postgres stops by itself when this process ends
   };
   const { signal } = stopOnSignals(null, {
@@ -169,23 +168,23 @@ function stopWhenAsked(run: Run): void {
 
 /** Starts everything that runs; what stops it again is left in `started`: first who works, then who serves them. */
 async function start(run: Run, started: AsyncDisposableStack): Promise<void> {
-  const { settings: { host, port, ...settings }, home, say, stopping: { signal } } = run;
+  const { settings, home, say, stopping: { signal } } = run;
   for (const [name, known] of misspelt(run.envFile)) {
     say(`${name} in .env is no variable of OrderFlow: is ${known} meant?`);
   }
   const bundled = bundle(run);
-  const amqpUrl = settings.amqpUrl ?? startBroker(run, started);
-  if (settings.databaseUrl === null) say("starting the embedded Postgres");
-  const databaseUrl = settings.databaseUrl ??
+  const amqpUrl = settings.AMQP_URL ?? startBroker(run, started);
+  if (settings.DATABASE_URL === null) say("starting the embedded Postgres");
+  const databaseUrl = settings.DATABASE_URL ??
     started.use(await startEmbeddedDatabase(home.postgres, say)).url;
   await migrateWhenReachable(run, databaseUrl);
   await bundled;
   if (signal.aborted) return;
-  const address = { host, port: port || freePort(host) };
-  const urls = { apiUrl: localUrl(address), databaseUrl, amqpUrl };
+  const port = settings.PORT || freePort(settings.HOST);
+  const urls = { apiUrl: localUrl(settings.HOST, port), databaseUrl, amqpUrl };
   const variables = { DATABASE_URL: databaseUrl, AMQP_URL: amqpUrl, ORDERFLOW_API_URL: urls.apiUrl };
   await writeEnvFile(home.env, { ...variables, ...namesOf(run) });
-  startProcesses(run, started, urls, address);
+  startProcesses(run, started, urls, port);
   if (run.watch) watch(run);
   await reportWhenReady(run, urls);
 }
@@ -223,7 +222,7 @@ function startBroker(run: Run, started: AsyncDisposableStack): string {
 async function migrateWhenReachable({ settings, stopping, say }: Run, url: string): Promise<void> {
   for (let failures = 1; !stopping.signal.aborted; failures++) {
     try {
-      return await migrate(url, { roles: settings.databaseRoles });
+      return await migrate(url, { roles: settings.DATABASE_ROLES });
     } catch (error) {
       if (kindOfError(error) !== "outage") throw error;
       if (failures === 1) {
@@ -238,28 +237,28 @@ function startProcesses(
   run: Run,
   started: AsyncDisposableStack,
   { databaseUrl, amqpUrl }: ServiceUrls,
-  { host, port }: { readonly host: string; readonly port: number },
+  port: number,
 ): void {
   run.say("starting the API, the outbox relay and the consumers");
-  const { metricsHost, metricsPort, faultsEnabled } = run.settings;
+  const { HOST, METRICS_HOST, METRICS_PORT, FAULTS_ENABLED } = run.settings;
   const set = {
     DATABASE_URL: databaseUrl,
     AMQP_URL: amqpUrl,
     PORT: `${port}`,
-    FAULTS_ENABLED: `${faultsEnabled}`,
+    FAULTS_ENABLED: `${FAULTS_ENABLED}`,
   };
-  const services = [...databaseAddresses(databaseUrl), ...brokerUrls(amqpUrl).map(addressOf)];
-  const ports = metricsPorts(metricsPort, () => freePort(metricsHost));
+  const services = [...databaseAddresses(databaseUrl), ...brokerAddresses(amqpUrl)];
+  const ports = metricsPorts(METRICS_PORT, () => freePort(METRICS_HOST));
   const processes = PROCESSES.map((spec) => {
     const metrics = ports.get(spec);
-    if (spec === API) return keep(run, spec, set, [...services, joinAddress(host, port)]);
+    if (spec === API) return keep(run, spec, set, [...services, joinAddress(HOST, port)]);
     if (metrics === undefined) return keep(run, spec, set, services);
     const own = { ...set, METRICS_PORT: `${metrics}` };
-    return keep(run, spec, own, [...services, joinAddress(metricsHost, metrics)]);
+    return keep(run, spec, own, [...services, joinAddress(METRICS_HOST, metrics)]);
   });
   started.defer(async () => {
     run.say("stopping");
-    removeEnvFile(run.home.env);
+    rmSync(run.home.env, { force: true });
     await Promise.all(processes.map((process) => process.stop(GRACE_MS)));
   });
 }
@@ -268,15 +267,17 @@ function startProcesses(
 function keep(run: Run, spec: ProcessSpec, set: Environment, addresses: readonly string[]): KeptProcess {
   const { root, printer, say } = run;
   const env = childEnvironment(run.env, { ...set, ...serviceName(spec) });
-  const process = keepRunning({
-    start: () =>
-      startChild(spec, { root, env, addresses, print: (output) => printer.stream(spec.name, output) }),
-    onEnd: (how, delayMs) => say(`${spec.name} ${how}; starting it again in ${delayMs / 1000} s`),
-    onRestart: (pid) => say(`${spec.name} started again (process ${pid})`),
-    onWrongConfiguration: () => {
-      fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG);
-    },
-  });
+  const options = {
+    root,
+    env,
+    addresses,
+    print: (output: ReadableStream) => printer.stream(spec.name, output),
+  };
+  const process = keepRunning(
+    () => startChild(spec, options),
+    (what) => say(`${spec.name} ${what}`),
+    () => fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG),
+  );
   run.kept.set(spec, process);
   return process;
 }
@@ -285,11 +286,11 @@ async function reportWhenReady(run: Run, urls: ServiceUrls): Promise<void> {
   const { settings, kept, stopping: { signal: stop } } = run;
   const running = (specs: Iterable<ProcessSpec>) =>
     [...specs].map((spec) => ({ name: spec.name, pid: kept.get(spec)?.pid ?? 0 }));
-  const look = readinessOf(urls.apiUrl, settings.topology, () => running(PROCESSES), stop);
+  const look = readinessOf(urls.apiUrl, topologyOf(settings), () => running(PROCESSES), stop);
   if (!await untilReady(look, run.say, stop)) return;
   await run.printer.block(banner({
     ...urls,
-    embedded: { database: settings.databaseUrl === null, broker: settings.amqpUrl === null },
+    embedded: { database: settings.DATABASE_URL === null, broker: settings.AMQP_URL === null },
     home: shellWord(run.home.shown),
     status: run.advise("status"),
     processes: running(kept.keys()),
@@ -308,7 +309,7 @@ function watch(run: Run): void {
 }
 
 /** Where the API can be reached from this machine when it listens on `host`. */
-function localUrl({ host, port }: { readonly host: string; readonly port: number }): string {
+function localUrl(host: string, port: number): string {
   return `http://${joinAddress(host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port)}`;
 }
 

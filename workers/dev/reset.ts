@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { lstatSync } from "node:fs";
+import { lstatSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { removePostgres } from "../../shared/embedded/postgres.ts";
 import {
@@ -16,7 +16,7 @@ import {
   task,
   teller,
 } from "../tools/command.ts";
-import { HOME_VARIABLE, homePaths, lockHome, removeEnvFile } from "./services.ts";
+import { HOME_VARIABLE, homePaths, lockHome } from "./services.ts";
 
 async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   const { "dry-run": dryRun, yes, json } = flags;
@@ -34,7 +34,7 @@ async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   if (!isWanted(yes, "All orders in it are lost. Delete it?")) return EXIT_NOT_DONE;
   using _lock = await lockHome(home);
   await removePostgres(home.postgres);
-  removeEnvFile(home.env);
+  rmSync(home.env, { force: true });
   const next = "the next `deno task dev` starts from nothing";
   tell(`Deleted the embedded data in ${home.shown}; ${next}.`, { ...looked, deleted: found });
   return EXIT_DONE;

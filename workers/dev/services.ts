@@ -52,15 +52,6 @@ export async function writeEnvFile(path: string, variables: Environment): Promis
   await Deno.rename(unfinished, path);
 }
 
-/** Removes the env file. Synchronous, so that it also works on the way out. */
-export function removeEnvFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
 /** Below what Linux and macOS hand out to outgoing connections, whose ports come and go at any moment. */
 const FIRST_PORT = 20_000;
 const LAST_PORT = 31_999;
