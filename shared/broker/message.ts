@@ -7,7 +7,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { isTraceparent, type Span, tracestateOf } from "../process/tracing.ts";
+import { parseTraceparent, type Span, tracestateOf } from "../process/tracing.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 
 /** The one version of the envelope that there is. A consumer never retries an unknown one. */
@@ -141,7 +141,7 @@ function countIn(headers: Headers, name: string): number {
 
 function traceparentIn(headers: Headers): string | null {
   const value: unknown = headers?.traceparent;
-  return typeof value === "string" && isTraceparent(value) ? value : null;
+  return typeof value === "string" && parseTraceparent(value) ? value : null;
 }
 
 /** Of a body that is too large, so many bytes are kept. */
