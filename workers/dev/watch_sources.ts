@@ -44,7 +44,7 @@ const infoSchema = z.object({ modules: z.array(z.object({ specifier: z.string() 
  * Reads the graph of each process. Files that do not parse or are missing for the moment are part of it all the same;
  * where nothing can be read, such as while deno.json is broken, what was known `before` stands.
  */
-export async function readGraph(
+async function readGraph(
   specs: readonly ProcessSpec[],
   root: string,
   before: SourceGraph = new Map(),
