@@ -69,6 +69,11 @@ export async function beat(sql: Queryable, heartbeat: Heartbeat): Promise<number
   return row.ms;
 }
 
+/** Forgets a copy that ends. */
+export async function forgetHeartbeat(sql: Queryable, instance: string): Promise<void> {
+  await sql`delete from heartbeats where instance = ${instance}`;
+}
+
 const countsSchema = z.record(z.string(), z.number());
 
 /** Those seen in the last ten minutes, by name, each process's newest copy first. */
@@ -135,8 +140,7 @@ export async function keepBeating(
     } else if (wasWrong && !isWrong(aheadMs)) log.info("This machine's clock is right again");
   };
   await keepDoing("The heartbeat", once, { everyMs: BEAT_MS, graceMs: GOODBYE_MS, log, stop }).running;
-  const forgotten = sql`delete from heartbeats where instance = ${instance}`;
-  await withTimeout(GOODBYE_MS, forgotten.catch(() => {}));
+  await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
 }
 
 /** A clock that is off by more than this is said to be wrong. */
