@@ -17,7 +17,6 @@ export interface DatabaseTarget {
   readonly tls: "off" | "if offered" | "unverified" | "verified";
 }
 
-/** What `DATABASE_URL` must be. */
 export const DATABASE_URL_FORM =
   "must be a URL such as postgres://user:password@127.0.0.1:5432/orderflow, or with several hosts, with commas between";
 

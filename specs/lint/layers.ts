@@ -9,7 +9,6 @@ import { dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { QUEUES } from "../../shared/topology.ts";
 
-/** What is wrong, and what to do instead. */
 export interface Problem {
   message: string;
   hint: string;
@@ -37,7 +36,6 @@ export function projectPath(filename: string): string {
   return filename.startsWith(root) ? relative(root, filename) : filename;
 }
 
-/** Whether the file is a test or serves tests only. */
 function isTestCode(path: string): boolean {
   return /_test\.tsx?$/.test(path) || path.startsWith("specs/") || path.includes("/testdata/");
 }
@@ -53,7 +51,6 @@ export function importProblem(from: string, to: string): Problem | undefined {
   return folderProblem(from, to) ?? moduleProblem(from, to);
 }
 
-/** What to do instead of importing a folder's code. */
 const INSTEAD_OF: Readonly<Record<string, string>> = {
   specs: "Move the code out of specs/, which holds what only tests use.",
   ui: "Only api/page/page.ts may import the page: go through it, or move what both need to shared/.",
@@ -175,7 +172,6 @@ const noBareBegin = forbid(
   },
 );
 
-/** The plugin, named in `lint.plugins` of deno.json. */
 export default {
   name: "layers",
   rules: {

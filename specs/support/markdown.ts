@@ -18,11 +18,9 @@ export function projectFiles(root: string, folder = root): string[] {
   });
 }
 
-/** A fenced block. */
 export interface FencedBlock {
   /** What stands behind its opening fence, such as `sh`. */
   readonly info: string;
-  /** Its lines, without the fences. */
   readonly text: string;
   /** The paragraph before it; empty right behind another block. */
   readonly paragraph: string;
@@ -30,7 +28,6 @@ export interface FencedBlock {
 
 const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
 
-/** The fenced blocks, in their order. */
 export function fencedBlocks(markdown: string): FencedBlock[] {
   let end = 0;
   return [...markdown.matchAll(FENCED)].map(({ 0: whole, 1: info = "", 2: text = "", index }) => {
@@ -40,12 +37,10 @@ export function fencedBlocks(markdown: string): FencedBlock[] {
   });
 }
 
-/** The text without its fenced blocks. */
 export function proseOf(markdown: string): string {
   return markdown.replaceAll(FENCED, "");
 }
 
-/** The texts of the headings of `level`, in their order. */
 export function headingsOf(markdown: string, level: number): string[] {
   const pattern = new RegExp(`^#{${level}} (.+)$`, "gm");
   return [...proseOf(markdown).matchAll(pattern)].map(([, text = ""]) => text.trim());
@@ -58,12 +53,10 @@ export function sectionOf(markdown: string, heading: string): string {
   return section.slice(heading.length);
 }
 
-/** What stands in backticks. */
 export function codeOf(text = ""): string[] {
   return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
 }
 
-/** The targets of the links and pictures. */
 export function linksOf(markdown: string): string[] {
   return [...proseOf(markdown).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
 }

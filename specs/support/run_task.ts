@@ -27,7 +27,6 @@ function denoCommand(
   });
 }
 
-/** What a command came to. */
 export interface TaskResult {
   readonly code: number;
   readonly out: string;
@@ -35,7 +34,6 @@ export interface TaskResult {
   readonly err: string;
 }
 
-/** Runs Deno to its end. */
 export async function runDeno(
   args: readonly string[],
   options: Deno.CommandOptions = {},
@@ -49,7 +47,6 @@ async function resultOf(command: Deno.Command): Promise<TaskResult> {
   return { code, out, err: withoutProgress(err) };
 }
 
-/** How a task is run. */
 interface TaskOptions {
   readonly env?: Record<string, string>;
   /** Addresses, as `host:port`, in the place of the set's own. */
@@ -67,7 +64,6 @@ export function taskCommand(task: string, args: readonly string[], { env = {}, n
   return denoCommand([...command, ...args], { env });
 }
 
-/** Runs a task to its end. */
 export async function runTask(task: string, args: readonly string[], options: TaskOptions = {}) {
   return await resultOf(taskCommand(task, args, options));
 }
@@ -75,7 +71,6 @@ export async function runTask(task: string, args: readonly string[], options: Ta
 /** As `progressText` of `workers/tools/command.ts` begins. */
 const PROGRESS_LINES = /^\[#*-*\] +\d+ % {2}.*\n/gm;
 
-/** The text without lines of progress. */
 export function withoutProgress(text: string): string {
   return text.replaceAll(PROGRESS_LINES, "");
 }

@@ -24,7 +24,6 @@ const LONGEST = [
 /** More than the 200 of a single system: several run at once. */
 const CONNECTIONS = "500";
 
-/** Runs `deno test`; answers with its exit code. */
 async function runTests(args: readonly string[]): Promise<number> {
   await using resources = new AsyncDisposableStack();
   const env: Record<string, string> = {

@@ -16,7 +16,6 @@ import { openSession, type Session } from "../../shared/sql/session.ts";
 
 export interface TestServer {
   url: string;
-  /** Stops it and deletes its data, if it is ours. */
   stop(): Promise<void>;
   /**
    * Crashes it (immediate mode: no checkpoint, no goodbye) and starts it again on the same data and port; resolves once
@@ -202,7 +201,6 @@ export async function ownSchema(server?: TestServer): Promise<TestSchema> {
 /** What a test prepares may be much, on a machine that does much else: longer than a process waits, in milliseconds. */
 const OWNER_MS = 60_000;
 
-/** A database with the project's schema. */
 export type TestSchema = ReturnType<typeof schemaAt>;
 
 /** Pools on a migrated database, as it is. Disposing closes them. */

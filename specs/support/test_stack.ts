@@ -25,7 +25,6 @@ import { eventually } from "./eventually.ts";
 import { type TestBroker, testBroker } from "./test_broker.ts";
 import { takeStackSlot, type TestSchema, testSchema } from "./test_schema.ts";
 
-/** How a stack is started. */
 interface StackOptions {
   /**
    * Where the processes find the services, if not where these are; the broker's may be those of a cluster's nodes, as in
@@ -132,7 +131,6 @@ export async function startStack(env: Record<string, string> = {}, options: Stac
     pids: () => new Map([...running].map(([name, { pid }]) => [name, pid])),
     /** With more of Deno's own `flags`, until it is started again; only one that is apart. */
     start,
-    /** Sends SIGKILL to a process and resolves when it is gone. */
     kill: async (name: string) => void await end(name, "SIGKILL"),
     /** Stops a process as the supervisor does; resolves with its exit code. */
     stop: (name: string) => end(name, "SIGTERM"),
@@ -187,7 +185,6 @@ const STOP_MS = 5000;
 /** The same where nobody can be killed: longer, because all of them stop in one process. */
 const INSIDE_STOP_MS = 30_000;
 
-/** A process that was started. */
 interface TestProcess {
   readonly pid: number;
   /** Resolves once it has ended, by itself or not, and all that it wrote is kept. */

@@ -9,7 +9,6 @@ import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
 import { API, type ProcessSpec } from "./processes.ts";
 
-/** Variables by name. */
 export type Environment = Readonly<Record<string, string>>;
 
 /** What Deno itself reads, to find its caches, certificates and telemetry settings. */
@@ -62,7 +61,6 @@ export function denoArguments(spec: ProcessSpec, addresses: readonly string[], b
   return ["run", ...options, `--allow-net=${addresses}`, ...read, spec.entry];
 }
 
-/** A started process. */
 export interface Child {
   readonly pid: number;
   /** Resolves once it has ended and all it wrote is printed. */
@@ -159,11 +157,8 @@ export function createPrinter(
     return print(texts.map((text) => `${prefix}${text}\n`).join(""));
   };
   return {
-    /** Prints a text in the name of a process. */
     line: (name: string, text: string) => lines(name, text.split("\n")),
-    /** Prints a text as it is. */
     block: (text: string) => print(`${text}\n`),
-    /** Resolves once everything printed so far is written. */
     flush: () => last,
     /** Prints what `stream` brings, line by line, until it ends. It is read no faster than it can be written. */
     async stream(name: string, stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
@@ -249,7 +244,6 @@ export function keepRunning(
       await endChild(child, graceMs);
       await running;
     },
-    /** Kills it, without waiting. */
     kill(): void {
       stopping.abort();
       child.signal("SIGKILL");

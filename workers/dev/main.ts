@@ -94,7 +94,6 @@ async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
   return run.exitCode;
 }
 
-/** A run of the system: what it is given, and the processes that it keeps so far. */
 type Run = ReturnType<typeof readRun>;
 
 function readRun(watch: boolean, env: Environment, root: string, envFile: string) {

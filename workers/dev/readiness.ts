@@ -15,7 +15,6 @@ const POLL_MS = 100;
 const ANSWER_MS = 5000;
 const PATIENCE_MS = 30_000;
 
-/** A process that runs: who it is, and its id. */
 type Running = Readonly<{ name: string; pid: number }>;
 
 /**
@@ -78,9 +77,7 @@ export async function untilReady(
 /** Where the API and its services are; URLs in full, which are shown without their passwords. */
 export type ServiceUrls = Readonly<Record<"apiUrl" | "databaseUrl" | "amqpUrl", string>>;
 
-/** What else the banner tells. */
 interface BannerFacts extends ServiceUrls {
-  /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
   readonly home: string;
@@ -92,7 +89,6 @@ interface BannerFacts extends ServiceUrls {
 }
 
 const RULE = "-".repeat(100);
-/** Where a line's second column starts. */
 const INDENT = `\n${" ".repeat(14)}`;
 const PROCESSES_PER_LINE = 3;
 

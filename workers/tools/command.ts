@@ -40,9 +40,7 @@ export function flag<T extends z.ZodType>(schema: T, about: string, value = "<te
   return schema.meta({ description: about, title: value });
 }
 
-/** What a task takes: the schema of each flag's value by the flag's name. */
 type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
-/** The values that `F` makes of what was given. */
 export type FlagValues<F extends Flags> = Readonly<z.infer<z.ZodObject<F>>>;
 
 const isSwitch = (schema: z.ZodType<unknown>) => schema.safeParse(true).success;
@@ -125,7 +123,6 @@ export function teller(json: boolean): (text: string, value?: object) => void {
   };
 }
 
-/** A task of the command line: what `--help` says of it, what it takes, and its work. */
 interface Task<F extends Flags> {
   readonly name: string;
   readonly about: string;
@@ -137,7 +134,6 @@ interface Task<F extends Flags> {
   readonly example?: string;
   /** Whether it takes words that are no flags. */
   readonly takesRest?: boolean;
-  /** Answers with the exit code. */
   readonly run: (flags: FlagValues<F>, rest: readonly string[]) => Promise<number>;
 }
 
@@ -184,7 +180,6 @@ interface Screen {
 }
 
 const BAR_WIDTH = 30;
-/** Before that a rate says nothing. */
 const RATE_AFTER_MS = 1000;
 const REDRAW_MS = 100;
 const PLAIN_LINE_MS = 5000;
@@ -247,7 +242,6 @@ function standardError(): Screen {
   };
 }
 
-/** A column of a table whose rows are made from `R`. */
 export interface Column<R> {
   /** What stands above it; a table whose columns have none has no line of heads. */
   readonly head?: string;
@@ -286,7 +280,6 @@ export function tableLines<R>(
   });
 }
 
-/** Rows of a set that are shown. */
 const SHOWN = 10;
 
 /** The first rows of a set of `total`, by their `cells`, and how many more there are; `where` says where those are. */

@@ -38,7 +38,6 @@ export async function devHome() {
   return { folder, env, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** A run of the supervisor. */
 export type DevRun = ReturnType<typeof startDev>;
 
 /** Starts the supervisor in `home`. Disposing of it kills it, if it still runs. */
@@ -57,7 +56,6 @@ export function startDev(home: DevHome, env: Record<string, string> = {}) {
   const over = Promise.all([process.status, output.ended]).then(([status]) => code = status.code);
   return {
     process,
-    /** All that it has printed. */
     output: output.text,
     /** Resolves with the match once it has printed what matches; fails after a minute, or when it ends before. */
     async printed(pattern: RegExp): Promise<RegExpExecArray> {
