@@ -87,7 +87,11 @@ export function readOutput(...streams: readonly ReadableStream<Uint8Array<ArrayB
   return { text: () => text, ended: Promise.all(streams.map(read)).then(() => {}) };
 }
 
-export interface RunOptions {
+/** A run of `entry` under a permission set of deno.json. */
+export interface Run {
+  readonly set: string;
+  readonly entry: string;
+  readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** What it prints once it has begun to work; then it is asked to stop. Without it, it ends by itself. */
   readonly until?: RegExp;
@@ -95,9 +99,8 @@ export interface RunOptions {
   readonly then?: () => Promise<unknown>;
 }
 
-/** Runs `entry` under a permission set of deno.json; answers with its exit code and all that it wrote. */
-export async function runUnderSet(set: string, entry: string, args: readonly string[], options: RunOptions) {
-  const { env, until, then } = options;
+/** Answers with the exit code of a run, and all that it wrote. */
+export async function runUnderSet({ set, entry, args = [], env, until, then }: Run) {
   const command = ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args];
   const child = denoCommand(command, { env: { LOG_LEVEL: "debug", ...env } }).spawn();
   const output = readOutput(child.stdout, child.stderr);
