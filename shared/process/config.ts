@@ -8,7 +8,7 @@ import { z } from "zod";
 import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
 import { areBrokerUrls } from "../broker/connection.ts";
-import { DATABASE_URL_FORM, parseDatabaseUrl } from "./database_url.ts";
+import { DATABASE_URL_FORM, decode, parseDatabaseUrl } from "./database_url.ts";
 import { messageOf } from "./errors.ts";
 
 const wholeNumberIn = (min: number, max: number) => {
@@ -24,11 +24,6 @@ const onOff = (fallback: boolean) =>
     .transform((value) => value === "true" || value === "on" || value === "1")
     .default(fallback);
 
-const urlOf = (protocols: readonly string[], example: string) => {
-  const error = `must be a URL such as ${example}`;
-  return z.string({ error }).refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ""), { error });
-};
-
 /** Where to listen. No names: a shell's own HOST is the machine's, which may be reached from elsewhere. */
 const ownAddress = (note = "") => {
   const error = `must be localhost or an IP address, such as 127.0.0.1, 0.0.0.0 or ::1${note}`;
@@ -39,26 +34,20 @@ const brokerName = (fallback: string) =>
   z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be 1 to 200 letters, digits or any of . : _ -" })
     .default(fallback);
 
-const hasWholeEscapes = (url: string) => {
+/** A check that finds fault with what `parse` throws at. */
+const checkedBy = (parse: (text: string) => unknown) => (text: string, context: z.RefinementCtx) => {
   try {
-    return decodeURIComponent(url) !== null;
-  } catch {
-    return false;
-  }
-};
-const escapeError = "must have each % of a user or password written as %25";
-
-const databaseUrl = z.string({ error: DATABASE_URL_FORM }).superRefine((text, context) => {
-  try {
-    parseDatabaseUrl(text);
+    parse(text);
   } catch (error) {
     context.addIssue(messageOf(error));
   }
-});
+};
+
+const databaseUrl = z.string({ error: DATABASE_URL_FORM }).superRefine(checkedBy(parseDatabaseUrl));
 const amqpUrlError =
   "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
 const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError })
-  .refine(hasWholeEscapes, { error: escapeError });
+  .superRefine(checkedBy(decode));
 
 const queueVariables = Object.fromEntries(
   Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),
@@ -75,7 +64,10 @@ export const VARIABLES = {
     error: "must have at least 16 characters, all ASCII: a header has no others",
   })
     .optional(),
-  ORDERFLOW_API_URL: urlOf(["http:", "https:"], "http://127.0.0.1:8000")
+  ORDERFLOW_API_URL: z.string()
+    .refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ""), {
+      error: "must be a URL such as http://127.0.0.1:8000",
+    })
     .transform((url) => url.replace(/\/+$/, "")).optional(),
   UI_BUNDLE_DIR: z.string().min(1).optional(),
   METRICS_HOST: ownAddress(),

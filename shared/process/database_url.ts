@@ -115,9 +115,8 @@ function serversOf(hosts: string, ports: string): DatabaseTarget["servers"] {
   return [first, ...others];
 }
 
-function decode(text: string): string;
-function decode(text: string | undefined): string | undefined;
-function decode(text: string | undefined): string | undefined {
+/** Decodes the user or password of a URL, or all of it. Errors: with what it must have, as `parseDatabaseUrl`. */
+export function decode<T extends string | undefined>(text: T): T | string {
   try {
     return text && decodeURIComponent(text);
   } catch {

@@ -18,17 +18,15 @@ export function projectFiles(root: string, folder = root): string[] {
   });
 }
 
-export interface FencedBlock {
-  /** What stands behind its opening fence, such as `sh`. */
-  readonly info: string;
-  readonly text: string;
-  /** The paragraph before it; empty right behind another block. */
-  readonly paragraph: string;
-}
+export type FencedBlock = ReturnType<typeof fencedBlocks>[number];
 
 const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
 
-export function fencedBlocks(markdown: string): FencedBlock[] {
+/**
+ * The fenced blocks: what stands behind the opening fence, such as `sh`, the text between, and the paragraph before it,
+ * which is empty right behind another block.
+ */
+export function fencedBlocks(markdown: string) {
   let end = 0;
   return [...markdown.matchAll(FENCED)].map(({ 0: whole, 1: info = "", 2: text = "", index }) => {
     const paragraph = markdown.slice(end, index).trim().split(/\n\n/).at(-1)?.replaceAll("\n", " ") ?? "";

@@ -27,21 +27,15 @@ function denoCommand(
   });
 }
 
-export interface TaskResult {
-  readonly code: number;
-  readonly out: string;
-  /** What it has said on standard error, but for how far long work was. */
-  readonly err: string;
+export type TaskResult = Awaited<ReturnType<typeof resultOf>>;
+
+/** Runs Deno to its end. */
+export function runDeno(args: readonly string[], options: Deno.CommandOptions = {}): Promise<TaskResult> {
+  return resultOf(denoCommand(args, options));
 }
 
-export async function runDeno(
-  args: readonly string[],
-  options: Deno.CommandOptions = {},
-): Promise<TaskResult> {
-  return await resultOf(denoCommand(args, options));
-}
-
-async function resultOf(command: Deno.Command): Promise<TaskResult> {
+/** How a command ended, and what it printed; without the lines that say how far long work is. */
+async function resultOf(command: Deno.Command) {
   const { code, stdout, stderr } = await command.output();
   const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   return { code, out, err: withoutProgress(err) };
@@ -64,8 +58,12 @@ export function taskCommand(task: string, args: readonly string[], { env = {}, n
   return denoCommand([...command, ...args], { env });
 }
 
-export async function runTask(task: string, args: readonly string[], options: TaskOptions = {}) {
-  return await resultOf(taskCommand(task, args, options));
+export function runTask(
+  task: string,
+  args: readonly string[],
+  options: TaskOptions = {},
+): Promise<TaskResult> {
+  return resultOf(taskCommand(task, args, options));
 }
 
 /** As `progressText` of `workers/tools/command.ts` begins. */
