@@ -35,7 +35,9 @@ export interface SeenHeartbeat extends Heartbeat {
   readonly ageMs: number;
 }
 
+/** A process that has been silent for this long is forgotten. */
 const FORGET_MINUTES = 10;
+/** With one heartbeat. */
 const MAX_FORGOTTEN = 100;
 /** A process that crashes again and again leaves a row each time. */
 const MAX_LISTED = 200;
@@ -141,6 +143,7 @@ export async function keepBeating(
   await withTimeout(GOODBYE_MS, forgetHeartbeat(sql, instance).catch(() => {}));
 }
 
+/** A clock that is off by more than this is said to be wrong. */
 const TOLERANCE_MS = 5000;
 const DAY_MS = 86_400_000;
 

@@ -176,7 +176,7 @@ export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
 async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker> {
   const port = freePort("127.0.0.1");
   const env = childEnvironment(Deno.env.toObject(), { [BROKER_PORT_VARIABLE]: String(port) });
-  const start = () => startTestProcess(BROKER, { addresses: [`127.0.0.1:${port}`], env, logs });
+  const start = () => startTestProcess(BROKER, { env, logs });
   const listening = () =>
     eventually("the embedded broker to listen", async () => {
       (await Deno.connect({ hostname: "127.0.0.1", port })).close();

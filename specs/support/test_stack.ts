@@ -7,17 +7,10 @@ import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } fr
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
-import { databaseAddresses } from "../../shared/process/database_url.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import {
-  brokerAddresses,
-  childEnvironment,
-  endChild,
-  serviceName,
-  startChild,
-} from "../../workers/dev/child.ts";
+import { childEnvironment, endChild, serviceName, startChild } from "../../workers/dev/child.ts";
 import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { startCutProxy } from "./cut_proxy.ts";
@@ -73,22 +66,15 @@ export async function startStack(env: Record<string, string> = {}, options: Stac
     AMQP_URL: urls.broker,
     ...broker.env,
     PORT: String(port),
-    METRICS_PORT: "", // one in the environment of the tests would be everybody's
     ...env,
   });
-  const addresses = [
-    ...databaseAddresses(urls.database),
-    ...brokerAddresses(urls.broker),
-    `127.0.0.1:${port}`,
-  ];
 
   function startCopy(name: string, flags: readonly string[] = []): TestProcess {
     const spec = specOf(name);
-    const own = ports.get(spec);
-    const named = { ...childEnv, ...serviceName(spec), ...(own ? { METRICS_PORT: `${own}` } : {}) };
+    const METRICS_PORT = `${ports.get(spec) ?? ""}`; // one in the environment of the tests would be everybody's
+    const named = { ...childEnv, ...serviceName(spec), METRICS_PORT };
     if (!apart.includes(name)) return startInside(spec, named);
-    const reached = own ? [...addresses, `127.0.0.1:${own}`] : addresses;
-    return startTestProcess(spec, { addresses: reached, env: named, flags, logs });
+    return startTestProcess(spec, { env: named, flags, logs });
   }
 
   function start(name: string, flags?: readonly string[]): void {
@@ -199,7 +185,7 @@ interface TestProcess {
  */
 export function startTestProcess(
   spec: ProcessSpec,
-  { logs, ...options }: Pick<Parameters<typeof startChild>[1], "addresses" | "env" | "flags"> & {
+  { logs, ...options }: Pick<Parameters<typeof startChild>[1], "env" | "flags"> & {
     readonly logs?: string | undefined;
   },
 ): TestProcess {

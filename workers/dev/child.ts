@@ -5,9 +5,12 @@
  */
 import { brokerUrls } from "../../shared/broker/connection.ts";
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
+import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
-import { API, type ProcessSpec } from "./processes.ts";
+import { API, BROKER, BROKER_PORT_VARIABLE, type ProcessSpec } from "./processes.ts";
+
+const LOCAL = "127.0.0.1";
 
 export type Environment = Readonly<Record<string, string>>;
 
@@ -38,8 +41,17 @@ export function brokerAddresses(amqpUrl: string): string[] {
 }
 
 /** Host and port as one address, an IPv6 one in brackets. */
-export function joinAddress(host: string, port: number): string {
+export function joinAddress(host: string, port: number | string): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** All that a process with this environment has to connect to and to listen on, as `host:port`. */
+export function addressesOf(spec: ProcessSpec, env: Environment): string[] {
+  const { DATABASE_URL = "", AMQP_URL = "", HOST = LOCAL, PORT, METRICS_HOST = LOCAL, METRICS_PORT } = env;
+  if (spec === BROKER) return [`${LOCAL}:${env[BROKER_PORT_VARIABLE]}`];
+  const [host, port] = spec === API ? [HOST, PORT] : [METRICS_HOST, METRICS_PORT];
+  const own = port ? [joinAddress(host, port)] : [];
+  return [...databaseAddresses(DATABASE_URL), ...brokerAddresses(AMQP_URL), ...own];
 }
 
 /**
@@ -73,22 +85,20 @@ export interface Child {
  * Starts `spec` under its permission set; `print` reads its standard output and error, which are dropped without it. Two
  * ways lead to its end: a signal, and the end of its standard input, which is open for as long as this process lives. It
  * has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which knows the order of stopping.
- * `env` is its whole environment, `addresses` all that it may connect to or listen on, as `host:port`, and `flags` are
- * more of Deno's own.
+ * `env` is its whole environment, which also says what it may connect to and listen on; `flags` are more of Deno's own.
  */
 export function startChild(
   spec: ProcessSpec,
-  { root, env, addresses, flags = [], print }: {
+  { root, env, flags = [], print }: {
     readonly root: string;
     readonly env: Environment;
-    readonly addresses: readonly string[];
     readonly flags?: readonly string[];
     readonly print?: (output: ReadableStream<Uint8Array<ArrayBuffer>>) => Promise<void>;
   },
 ): Child {
   const output = print ? "piped" : "null";
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses, env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
+    args: denoArguments(spec, addressesOf(spec, env), env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
     cwd: root,
     clearEnv: true,
     env: { ...env },

@@ -1,12 +1,11 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
-  brokerAddresses,
+  addressesOf,
   type Child,
   childEnvironment,
   createPrinter,
   denoArguments,
   endChild,
-  joinAddress,
   keepRunning,
   restartDelayMs,
   serviceName,
@@ -28,10 +27,14 @@ Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its te
 });
 
 Deno.test("denoArguments() runs a process under its permission set, with the addresses of its services' URLs", () => {
-  const brokers = brokerAddresses("amqp://localhost,amqps://mq.example,amqp://[::1]:5673");
-  assertEquals(brokers, ["localhost:5672", "mq.example:5671", joinAddress("::1", 5673)]);
+  const services = { DATABASE_URL: "postgres://db", AMQP_URL: "amqp://a,amqps://b,amqp://[::1]:5673" };
+  const env = { ...services, HOST: "::1", PORT: "80", METRICS_HOST: "0.0.0.0", METRICS_PORT: "" };
+  const reached = ["db:5432", "a:5672", "b:5671", "[::1]:5673"];
+  assertEquals(addressesOf(API, env), [...reached, "[::1]:80"]);
+  assertEquals(addressesOf(RELAY, env), reached);
+  assertEquals(addressesOf(RELAY, { ...env, METRICS_PORT: "1" }), [...reached, "0.0.0.0:1"]);
   assertEquals(
-    denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
+    denoArguments(API, ["a:1", "b:2"]).join(" "),
     "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
   );
   assertEquals(denoArguments(API, [], "/page").slice(-2), ["--allow-read=/page", "api/main.ts"]);

@@ -7,7 +7,6 @@ import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ConfigError, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
-import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, pause, stopOnSignals } from "../../shared/process/stop.ts";
@@ -15,7 +14,6 @@ import { migrate } from "../../shared/sql/migrate.ts";
 import { flag, type FlagValues, onOff, task } from "../tools/command.ts";
 import { shellWord } from "../tools/ops_api.ts";
 import {
-  brokerAddresses,
   childEnvironment,
   createPrinter,
   type Environment,
@@ -28,7 +26,6 @@ import {
   writeToStdout,
 } from "./child.ts";
 import {
-  API,
   BROKER,
   BROKER_PASSWORD_VARIABLE,
   BROKER_PORT_VARIABLE,
@@ -128,22 +125,20 @@ function fail(run: Run, message: string, code = 1): void {
 
 /** The ports are looked at before anything starts: whoever has one taken should hear so at once, and of nothing else. */
 function refuseTakenPorts({ settings: { HOST, PORT, METRICS_HOST, METRICS_PORT }, advise }: Run): void {
-  const wanted = [
-    ["HOST", HOST, "PORT", PORT] as const,
-    ...[...metricsPorts(METRICS_PORT, () => 0).values()]
-      .map((each) => ["METRICS_HOST", METRICS_HOST, "METRICS_PORT", each] as const),
-  ].filter(([, , , port]) => port !== 0);
-  for (const [hostVariable, hostname, variable, port] of wanted) {
+  const refuse = (name: string, port: number, hostName: string, host: string) => {
     try {
-      if (isPortFree(hostname, port)) continue;
+      if (port === 0 || isPortFree(host, port)) return;
     } catch (error) {
-      const what = `${hostVariable} ${hostname}, ${variable} ${port}`;
-      throw new ConfigError(`Cannot listen on ${what}: ${messageOf(error)}`);
+      throw new ConfigError(`Cannot listen on ${hostName} ${host}, ${name} ${port}: ${messageOf(error)}`);
     }
+    const another = `${name}=${freePort(host)} ${advise("dev")}`;
     throw new ConfigError(
-      `Port ${port} on ${hostname} is taken. Stop what uses it, or take another one: ` +
-        `${variable}=${freePort(hostname)} ${advise("dev")}`,
+      `Port ${port} on ${host} is taken. Stop what uses it, or take another one: ${another}`,
     );
+  };
+  refuse("PORT", PORT, "HOST", HOST);
+  for (const port of metricsPorts(METRICS_PORT, () => 0).values()) {
+    refuse("METRICS_PORT", port, "METRICS_HOST", METRICS_HOST);
   }
 }
 
@@ -172,17 +167,16 @@ async function start(run: Run, started: AsyncDisposableStack): Promise<void> {
     say(`${name} in .env is no variable of OrderFlow: is ${known} meant?`);
   }
   const bundled = bundle(run);
-  const amqpUrl = settings.AMQP_URL ?? startBroker(run, started);
+  const AMQP_URL = settings.AMQP_URL ?? startBroker(run, started);
   if (settings.DATABASE_URL === null) say("starting the embedded Postgres");
-  const databaseUrl = settings.DATABASE_URL ??
+  const DATABASE_URL = settings.DATABASE_URL ??
     started.use(await startEmbeddedDatabase(home.postgres, say)).url;
-  await migrateWhenReachable(run, databaseUrl);
+  await migrateWhenReachable(run, DATABASE_URL);
   await bundled;
   if (signal.aborted) return;
   const port = settings.PORT || freePort(settings.HOST);
-  const urls = { apiUrl: localUrl(settings.HOST, port), databaseUrl, amqpUrl };
-  const variables = { DATABASE_URL: databaseUrl, AMQP_URL: amqpUrl, ORDERFLOW_API_URL: urls.apiUrl };
-  await writeEnvFile(home.env, { ...variables, ...namesOf(run) });
+  const urls = { DATABASE_URL, AMQP_URL, ORDERFLOW_API_URL: localUrl(settings.HOST, port) };
+  await writeEnvFile(home.env, { ...urls, ...namesOf(run) });
   startProcesses(run, started, urls, port);
   if (run.watch) watch(run);
   await reportWhenReady(run, urls);
@@ -210,12 +204,13 @@ async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Prom
 /** The password is made up, and outlives a restart of the broker as the port does. */
 function startBroker(run: Run, started: AsyncDisposableStack): string {
   const port = freePort("127.0.0.1");
-  const address = joinAddress("127.0.0.1", port);
   const password = crypto.randomUUID();
-  const set = { [BROKER_PORT_VARIABLE]: `${port}`, [BROKER_PASSWORD_VARIABLE]: password };
-  const broker = keep(run, BROKER, set, [address]);
+  const broker = keep(run, BROKER, {
+    [BROKER_PORT_VARIABLE]: `${port}`,
+    [BROKER_PASSWORD_VARIABLE]: password,
+  });
   started.defer(() => broker.stop(BROKER_GRACE_MS));
-  return `amqp://${BROKER_USER}:${password}@${address}`;
+  return `amqp://${BROKER_USER}:${password}@127.0.0.1:${port}`;
 }
 
 async function migrateWhenReachable({ settings, stopping, say }: Run, url: string): Promise<void> {
@@ -235,26 +230,16 @@ async function migrateWhenReachable({ settings, stopping, say }: Run, url: strin
 function startProcesses(
   run: Run,
   started: AsyncDisposableStack,
-  { databaseUrl, amqpUrl }: ServiceUrls,
+  { DATABASE_URL, AMQP_URL }: ServiceUrls,
   port: number,
 ): void {
   run.say("starting the API, the outbox relay and the consumers");
   const { HOST, METRICS_HOST, METRICS_PORT, FAULTS_ENABLED } = run.settings;
-  const set = {
-    DATABASE_URL: databaseUrl,
-    AMQP_URL: amqpUrl,
-    PORT: `${port}`,
-    FAULTS_ENABLED: `${FAULTS_ENABLED}`,
-  };
-  const services = [...databaseAddresses(databaseUrl), ...brokerAddresses(amqpUrl)];
+  const own = { HOST, PORT: `${port}`, METRICS_HOST, FAULTS_ENABLED: `${FAULTS_ENABLED}` };
   const ports = metricsPorts(METRICS_PORT, () => freePort(METRICS_HOST));
-  const processes = PROCESSES.map((spec) => {
-    const metrics = ports.get(spec);
-    if (spec === API) return keep(run, spec, set, [...services, joinAddress(HOST, port)]);
-    if (metrics === undefined) return keep(run, spec, set, services);
-    const own = { ...set, METRICS_PORT: `${metrics}` };
-    return keep(run, spec, own, [...services, joinAddress(METRICS_HOST, metrics)]);
-  });
+  const processes = PROCESSES.map((spec) =>
+    keep(run, spec, { DATABASE_URL, AMQP_URL, ...own, METRICS_PORT: `${ports.get(spec) ?? ""}` })
+  );
   started.defer(async () => {
     run.say("stopping");
     rmSync(run.home.env, { force: true });
@@ -262,18 +247,13 @@ function startProcesses(
   });
 }
 
-/** Keeps a process running, with the variables `set` besides its own, and no more of the network than `addresses`. */
-function keep(run: Run, spec: ProcessSpec, set: Environment, addresses: readonly string[]): KeptProcess {
+/** Keeps a process running, with the variables `set` besides its own. */
+function keep(run: Run, spec: ProcessSpec, set: Environment): KeptProcess {
   const { root, printer, say } = run;
   const env = childEnvironment(run.env, { ...set, ...serviceName(spec) });
-  const options = {
-    root,
-    env,
-    addresses,
-    print: (output: ReadableStream) => printer.stream(spec.name, output),
-  };
+  const print = (output: ReadableStream) => printer.stream(spec.name, output);
   const process = keepRunning(
-    () => startChild(spec, options),
+    () => startChild(spec, { root, env, print }),
     (what) => say(`${spec.name} ${what}`),
     () => fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG),
   );
@@ -285,7 +265,7 @@ async function reportWhenReady(run: Run, urls: ServiceUrls): Promise<void> {
   const { settings, kept, stopping: { signal: stop } } = run;
   const running = (specs: Iterable<ProcessSpec>) =>
     [...specs].map((spec) => ({ name: spec.name, pid: kept.get(spec)?.pid ?? 0 }));
-  const look = readinessOf(urls.apiUrl, topologyOf(settings), () => running(PROCESSES), stop);
+  const look = readinessOf(urls.ORDERFLOW_API_URL, topologyOf(settings), () => running(PROCESSES), stop);
   if (!await untilReady(look, run.say, stop)) return;
   await run.printer.block(banner({
     ...urls,

@@ -75,7 +75,7 @@ export async function untilReady(
 }
 
 /** Where the API and its services are; URLs in full, which are shown without their passwords. */
-export type ServiceUrls = Readonly<Record<"apiUrl" | "databaseUrl" | "amqpUrl", string>>;
+export type ServiceUrls = Readonly<Record<"ORDERFLOW_API_URL" | "DATABASE_URL" | "AMQP_URL", string>>;
 
 interface BannerFacts extends ServiceUrls {
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
@@ -94,12 +94,8 @@ const PROCESSES_PER_LINE = 3;
 
 /** The banner, several lines. It holds no password: the env file has those. */
 export function banner(facts: BannerFacts): string {
-  const { apiUrl, embedded, home } = facts;
-  const order = JSON.stringify({
-    userId: SCENARIO_USER,
-    courseId: RESERVED_COURSES.success,
-    amount: "49.90",
-  });
+  const { ORDERFLOW_API_URL: apiUrl, embedded, home } = facts;
+  const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
   const database = embedded.database ? `embedded, data in ${home}/postgres` : "as DATABASE_URL says";
   const broker = embedded.broker ? "embedded, in memory" : "as AMQP_URL says";
   const processes = facts.processes.map(({ name, pid }, i) => {
@@ -113,12 +109,14 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   API         ${apiUrl}
   Debug view  ${apiUrl}
   Reference   ${apiUrl}/docs
-  Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
-  RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
+  Postgres    ${withoutPassword(facts.DATABASE_URL)} (${database})
+  RabbitMQ    ${brokerUrls(facts.AMQP_URL).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
   Processes   ${processes.join("")}
 
-  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'
+  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${
+    JSON.stringify(order)
+  }'
   See it      ${facts.status}
   Learn it    twelve lessons: specs/lessons/README.md
   Stop it     Ctrl-C

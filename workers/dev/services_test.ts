@@ -107,9 +107,9 @@ Deno.test("notReady() names whose process is not heard of, an earlier run's asid
 });
 
 const facts = {
-  apiUrl: "http://127.0.0.1:8000",
-  databaseUrl: "postgres://orderflow:sesame@127.0.0.1:5433/orderflow",
-  amqpUrl: "amqp://u:sesame@a:5672,amqp://u@b:5672",
+  ORDERFLOW_API_URL: "http://127.0.0.1:8000",
+  DATABASE_URL: "postgres://orderflow:sesame@127.0.0.1:5433/orderflow",
+  AMQP_URL: "amqp://u:sesame@a:5672,amqp://u@b:5672",
   embedded: { database: true, broker: false },
   home: ".orderflow",
   status: "ORDERFLOW_HOME=/tmp/h2 deno task status",

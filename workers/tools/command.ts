@@ -180,6 +180,7 @@ interface Screen {
 }
 
 const BAR_WIDTH = 30;
+/** Before that a rate says nothing. */
 const RATE_AFTER_MS = 1000;
 const REDRAW_MS = 100;
 const PLAIN_LINE_MS = 5000;
@@ -280,6 +281,7 @@ export function tableLines<R>(
   });
 }
 
+/** Rows of a set that are shown. */
 const SHOWN = 10;
 
 /** The first rows of a set of `total`, by their `cells`, and how many more there are; `where` says where those are. */
