@@ -75,8 +75,7 @@ export async function runProcess<N extends VariableName>(script: ProcessScript<N
   answerArguments(script.name, [...COMMON_VARIABLES, ...script.variables]);
   try {
     const config = readProcessConfig(script);
-    const base: Config<CommonVariable> = config;
-    const log = await startLog(script.name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
+    const log = await startLog(script.name, config);
     using stop = stopOnSignals(log, { supervised: isSupervised() });
     aborted(stop.signal).then(() => losePatience(STOP_ANSWER_MS));
     try {

@@ -41,21 +41,20 @@ async function resultOf(command: Deno.Command) {
   return { code, out, err: withoutProgress(err) };
 }
 
-interface TaskOptions {
-  readonly env?: Record<string, string>;
+interface TaskOptions extends Deno.CommandOptions {
   /** Addresses, as `host:port`, in the place of the set's own. */
   readonly net?: readonly string[];
 }
 
 /** The task's own command with `args`, but without the files of variables. */
-export function taskCommand(task: string, args: readonly string[], { env = {}, net }: TaskOptions = {}) {
+export function taskCommand(task: string, args: readonly string[], { net, ...options }: TaskOptions = {}) {
   const { tasks } = tasksSchema.parse(JSON.parse(Deno.readTextFileSync(`${root}/deno.json`)));
   const line = tasks[task]?.command.replace(/^sh \S+ && /, "").replaceAll(/ --env-file=("[^"]*"|\S+)/g, "") ??
     "";
   const [deno, ...command] = line.split(" ");
   if (deno !== "deno") throw new Error(`The task ${task} of deno.json is not a command of deno alone`);
   if (net) command.splice(-1, 0, `--allow-net=${net}`);
-  return denoCommand([...command, ...args], { env });
+  return denoCommand([...command, ...args], options);
 }
 
 export function runTask(

@@ -10,7 +10,7 @@ import { ConfigError, type VariableName } from "../../shared/process/config.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import { childEnvironment, endChild, serviceName, startChild } from "../../workers/dev/child.ts";
+import { childEnvironment, endChild, startChild } from "../../workers/dev/child.ts";
 import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { startCutProxy } from "./cut_proxy.ts";
@@ -72,7 +72,7 @@ export async function startStack(env: Record<string, string> = {}, options: Stac
   function startCopy(name: string, flags: readonly string[] = []): TestProcess {
     const spec = specOf(name);
     const METRICS_PORT = `${ports.get(spec) ?? ""}`; // one in the environment of the tests would be everybody's
-    const named = { ...childEnv, ...serviceName(spec), METRICS_PORT };
+    const named = { ...childEnv, METRICS_PORT };
     if (!apart.includes(name)) return startInside(spec, named);
     return startTestProcess(spec, { env: named, flags, logs });
   }

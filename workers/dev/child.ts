@@ -27,11 +27,6 @@ export function childEnvironment(inherited: Environment, set: Environment): Reco
   return { LOG_FORMAT: "pretty", ...Object.fromEntries(kept), ...set, [SUPERVISED_VARIABLE]: "1" };
 }
 
-/** The name under which a process shows in traces. Deno reads it, and only where `OTEL_DENO` is on. */
-export function serviceName({ name }: ProcessSpec): Environment {
-  return { OTEL_SERVICE_NAME: `orderflow-${name}` };
-}
-
 /** The addresses that an `AMQP_URL` names, as `host:port`; without a port, the one of its protocol. */
 export function brokerAddresses(amqpUrl: string): string[] {
   return brokerUrls(amqpUrl).map((url) => {
@@ -101,7 +96,7 @@ export function startChild(
     args: denoArguments(spec, addressesOf(spec, env), env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
     cwd: root,
     clearEnv: true,
-    env: { ...env },
+    env: { ...env, OTEL_SERVICE_NAME: `orderflow-${spec.name}` }, // read by Deno, where `OTEL_DENO` is on
     detached: true,
     stdin: "piped",
     stdout: output,

@@ -8,7 +8,6 @@ import {
   endChild,
   keepRunning,
   restartDelayMs,
-  serviceName,
 } from "./child.ts";
 import { API, CONSUMERS, metricsPorts, misspelt, readSettings, refuseCutValues, RELAY } from "./processes.ts";
 import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
@@ -19,10 +18,10 @@ import { eventually } from "../../specs/support/eventually.ts";
 Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its telemetry's, and nothing else", () => {
   const passed = { PATH: "/bin", DENO_DIR: "/cache", OPS_TOKEN: "sixteen characters", OTEL_DENO: "true" };
   const kept = { AWS_SECRET_ACCESS_KEY: "secret", PGPASSWORD: "secret", HOST: "" }; // empty counts as unset
-  const inherited = { ...passed, ...kept, PORT: "8000", OTEL_SERVICE_NAME: "shop" };
-  const set = { PORT: "8001", DATABASE_URL: "postgres://x", ...serviceName(API) };
-  const own = { OTEL_SERVICE_NAME: "orderflow-api", ORDERFLOW_SUPERVISED: "1" };
-  assertEquals(childEnvironment(inherited, set), { LOG_FORMAT: "pretty", ...passed, ...set, ...own });
+  const inherited = { ...passed, ...kept, PORT: "8000" };
+  const set = { PORT: "8001", DATABASE_URL: "postgres://x" };
+  const own = { LOG_FORMAT: "pretty", ORDERFLOW_SUPERVISED: "1" };
+  assertEquals(childEnvironment(inherited, set), { ...passed, ...set, ...own });
   assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
 });
 

@@ -11,8 +11,7 @@ import { aborted, stopOnSignals } from "../../shared/process/stop.ts";
 import { BROKER_PASSWORD_VARIABLE, BROKER_PORT_VARIABLE, BROKER_USER } from "./processes.ts";
 
 if (import.meta.main) {
-  const config = readConfig(["LOG_LEVEL", "LOG_FORMAT"]);
-  const log = await startLog("broker", { level: config.LOG_LEVEL, format: config.LOG_FORMAT });
+  const log = await startLog("broker", readConfig(["LOG_LEVEL", "LOG_FORMAT"]));
   using stop = stopOnSignals(log, { supervised: isSupervised() });
   const port = Number(Deno.env.get(BROKER_PORT_VARIABLE));
   const password = Deno.env.get(BROKER_PASSWORD_VARIABLE);

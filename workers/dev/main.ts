@@ -21,7 +21,6 @@ import {
   keepRunning,
   type KeptProcess,
   restartDelayMs,
-  serviceName,
   startChild,
   writeToStdout,
 } from "./child.ts";
@@ -250,7 +249,7 @@ function startProcesses(
 /** Keeps a process running, with the variables `set` besides its own. */
 function keep(run: Run, spec: ProcessSpec, set: Environment): KeptProcess {
   const { root, printer, say } = run;
-  const env = childEnvironment(run.env, { ...set, ...serviceName(spec) });
+  const env = childEnvironment(run.env, set);
   const print = (output: ReadableStream) => printer.stream(spec.name, output);
   const process = keepRunning(
     () => startChild(spec, { root, env, print }),

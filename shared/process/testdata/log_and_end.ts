@@ -5,7 +5,7 @@
  */
 import { startLog } from "../log.ts";
 
-const log = await startLog("test", { level: "info", format: "pretty" });
+const log = await startLog("test", { LOG_LEVEL: "info", LOG_FORMAT: "pretty" });
 log.info("First", { n: 1 });
 log.info("Second");
 const [end] = Deno.args;
