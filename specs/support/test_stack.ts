@@ -4,7 +4,6 @@
  * @module
  */
 import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
-import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
@@ -164,8 +163,6 @@ function specOf(name: string): ProcessSpec {
   return spec;
 }
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-
 /** How long a process may take to stop, in milliseconds, before it is killed. */
 const STOP_MS = 5000;
 /** The same where nobody can be killed: longer, because all of them stop in one process. */
@@ -191,7 +188,7 @@ export function startTestProcess(
 ): TestProcess {
   const keep = logs ? (from: Output) => append(from, join(logs, `${spec.name}.log`)) : copyOut;
   const isKept = logs || Deno.env.get("ORDERFLOW_TEST_LOGS");
-  const child = startChild(spec, { ...options, root, ...isKept ? { print: keep } : {} });
+  const child = startChild(spec, { ...options, ...isKept ? { print: keep } : {} });
   const { pid, ended } = child;
   return { pid, ended, end: async (signal) => (await endChild(child, STOP_MS, signal)).code };
 }

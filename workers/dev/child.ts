@@ -8,7 +8,7 @@ import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
 import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
-import { API, BROKER, BROKER_PORT_VARIABLE, type ProcessSpec } from "./processes.ts";
+import { API, BROKER, BROKER_PORT_VARIABLE, type ProcessSpec, ROOT } from "./processes.ts";
 
 const LOCAL = "127.0.0.1";
 
@@ -84,8 +84,7 @@ export interface Child {
  */
 export function startChild(
   spec: ProcessSpec,
-  { root, env, flags = [], print }: {
-    readonly root: string;
+  { env, flags = [], print }: {
     readonly env: Environment;
     readonly flags?: readonly string[];
     readonly print?: (output: ReadableStream<Uint8Array<ArrayBuffer>>) => Promise<void>;
@@ -94,7 +93,7 @@ export function startChild(
   const output = print ? "piped" : "null";
   const child = new Deno.Command(Deno.execPath(), {
     args: denoArguments(spec, addressesOf(spec, env), env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
-    cwd: root,
+    cwd: ROOT,
     clearEnv: true,
     env: { ...env, OTEL_SERVICE_NAME: `orderflow-${spec.name}` }, // read by Deno, where `OTEL_DENO` is on
     detached: true,

@@ -5,7 +5,6 @@
  */
 import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
 import { ConfigError, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
@@ -35,6 +34,7 @@ import {
   type ProcessSpec,
   readSettings,
   refuseCutValues,
+  ROOT,
 } from "./processes.ts";
 import { banner, readinessOf, type ServiceUrls, untilReady } from "./readiness.ts";
 import {
@@ -67,9 +67,8 @@ const SAME_SIGNAL_MS = 200;
  * Resolves with the exit code once all is down again: 0 when asked to stop, else as `fail` has it.
  */
 async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  const envFile = await Deno.readTextFile(join(root, ".env")).catch(() => "");
-  const run = readRun(watch, Deno.env.toObject(), root, envFile);
+  const envFile = await Deno.readTextFile(join(ROOT, ".env")).catch(() => "");
+  const run = readRun(watch, Deno.env.toObject(), envFile);
   const { signal } = run.stopping;
   using _lock = await lockHome(run.home);
   refuseTakenPorts(run);
@@ -92,7 +91,7 @@ async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
 
 type Run = ReturnType<typeof readRun>;
 
-function readRun(watch: boolean, env: Environment, root: string, envFile: string) {
+function readRun(watch: boolean, env: Environment, envFile: string) {
   refuseCutValues(envFile, env);
   const names = ["dev", ...[BROKER, ...PROCESSES].map(({ name }) => name)];
   const printer = createPrinter(names, Deno.stdout.isTerminal() && !Deno.noColor, writeToStdout);
@@ -102,8 +101,7 @@ function readRun(watch: boolean, env: Environment, root: string, envFile: string
     settings: readSettings(env),
     env,
     envFile,
-    root,
-    home: homePaths(root, given),
+    home: homePaths(given),
     watch,
     printer,
     say: (text: string) => void printer.line("dev", text),
@@ -193,8 +191,8 @@ function namesOf({ env, say }: Run): Environment {
 }
 
 /** A page that cannot be bundled stops nobody else: the API says that it is missing. */
-async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Promise<void> {
-  const failure = await bundlePage({ root, env: childEnvironment(env, {}), stop });
+async function bundle({ env, say, stopping: { signal: stop } }: Run): Promise<void> {
+  const failure = await bundlePage(childEnvironment(env, {}), stop);
   if (failure !== null) {
     say(`the debug page could not be bundled (UI_BUNDLE_DIR names another folder for it): ${failure}`);
   }
@@ -248,11 +246,11 @@ function startProcesses(
 
 /** Keeps a process running, with the variables `set` besides its own. */
 function keep(run: Run, spec: ProcessSpec, set: Environment): KeptProcess {
-  const { root, printer, say } = run;
+  const { printer, say } = run;
   const env = childEnvironment(run.env, set);
   const print = (output: ReadableStream) => printer.stream(spec.name, output);
   const process = keepRunning(
-    () => startChild(spec, { root, env, print }),
+    () => startChild(spec, { env, print }),
     (what) => say(`${spec.name} ${what}`),
     () => fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG),
   );
@@ -277,12 +275,12 @@ async function reportWhenReady(run: Run, urls: ServiceUrls): Promise<void> {
 }
 
 function watch(run: Run): void {
-  const { root, kept, stopping, say } = run;
+  const { kept, stopping, say } = run;
   const onChange = (specs: readonly ProcessSpec[], changed: readonly string[]) => {
-    say(`changed: ${changed.map((path) => relative(root, path)).join(", ")}`);
+    say(`changed: ${changed.map((path) => relative(ROOT, path)).join(", ")}`);
     for (const spec of specs) kept.get(spec)?.restart(GRACE_MS);
   };
-  watchSources({ root, specs: PROCESSES, onPage: () => bundle(run), onChange, stop: stopping.signal })
+  watchSources({ root: ROOT, specs: PROCESSES, onPage: () => bundle(run), onChange, stop: stopping.signal })
     .catch((error) => say(`no longer watching the sources: ${messageOf(error)}`));
 }
 

@@ -131,7 +131,7 @@ Deno.test("deno task dev says at once that a port is taken, or its folder, and s
     const advice = `Stop what uses it, or take another one: ${command}`;
     assertMatch(run.output(), new RegExp(`^Port ${port} on 127.0.0.1 is taken. ${advice}\n$`));
   }
-  using _lock = await lockHome(homePaths("/", home.folder));
+  using _lock = await lockHome(homePaths(home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
   const taken = `runs already with ${home.folder} (process ${Deno.pid}). Stop that one first.\n`;
@@ -153,7 +153,7 @@ async function drained(response: Response): Promise<boolean> {
 
 /** A home folder with something in it that looks like data. */
 async function homeWithData() {
-  const home = homePaths(await Deno.makeTempDir({ prefix: "orderflow_reset_" }), undefined);
+  const home = homePaths(undefined, await Deno.makeTempDir({ prefix: "orderflow_reset_" }));
   await Deno.mkdir(home.postgres, { recursive: true });
   await Deno.writeTextFile(join(home.postgres, "password"), "sesame");
   await Deno.writeTextFile(home.env, "DATABASE_URL='postgres://x'\n");

@@ -3,9 +3,12 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
 import { QUEUE_KEYS, type QueueKey } from "../../shared/topology.ts";
 import { ConfigError, readConfig, type VariableName, VARIABLES } from "../../shared/process/config.ts";
 import type { Environment } from "./child.ts";
+
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Faults are on, other than where a process is started by itself; what is embedded has no URL yet. */
 const DEFAULTS: Environment = {

@@ -4,7 +4,6 @@
  * @module
  */
 import { lstatSync, rmSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { removePostgres } from "../../shared/embedded/postgres.ts";
 import {
   ASKING,
@@ -21,7 +20,7 @@ import { HOME_VARIABLE, homePaths, lockHome } from "./services.ts";
 async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   const { "dry-run": dryRun, yes, json } = flags;
   refuseUnasked(flags);
-  const home = homePaths(fileURLToPath(new URL("../..", import.meta.url)), Deno.env.get(HOME_VARIABLE));
+  const home = homePaths(Deno.env.get(HOME_VARIABLE));
   const found = [home.postgres, home.env].filter((path) => lstatSync(path, { throwIfNoEntry: false }));
   const tell = teller(json);
   const looked = { dryRun, found, deleted: [] };

@@ -9,14 +9,14 @@ import { CONSUMERS, PROCESSES, RELAY } from "./processes.ts";
 import { banner, notReady, untilReady } from "./readiness.ts";
 
 Deno.test("homePaths() is .orderflow in the project, or what is given", () => {
-  assertEquals(homePaths("/project", undefined).env, "/project/.orderflow/env");
-  assertEquals(homePaths("/project", "other").home, "/project/other");
-  assertEquals(homePaths("/project", "/elsewhere").postgres, "/elsewhere/postgres");
+  assertEquals(homePaths(undefined, "/project").env, "/project/.orderflow/env");
+  assertEquals(homePaths("other", "/project").home, "/project/other");
+  assertEquals(homePaths("/elsewhere").postgres, "/elsewhere/postgres");
 });
 
 Deno.test("lockHome() says where it cannot write, and what to do", async () => {
   const file = await Deno.makeTempFile({ prefix: "orderflow_dev_test_" });
-  const locked = () => lockHome(homePaths("/", join(file, "home"))); // a file has no folders
+  const locked = () => lockHome(homePaths(join(file, "home"))); // a file has no folders
   const { message } = await assertRejects(locked, Error, `Cannot write to ${file}/home: `);
   assertStringIncludes(message, "or name another folder in ORDERFLOW_HOME.");
   await Deno.remove(file);

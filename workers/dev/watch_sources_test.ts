@@ -5,12 +5,10 @@ import { API, RELAY } from "./processes.ts";
 import { childEnvironment } from "./child.ts";
 import { bundlePage, watchSources } from "./watch_sources.ts";
 
-const ROOT = join(import.meta.dirname ?? "", "../..");
-
 Deno.test("bundlePage() bundles into the folder that UI_BUNDLE_DIR names", async () => {
   const folder = await Deno.makeTempDir({ prefix: "orderflow_dev_test_" });
   const env = childEnvironment(Deno.env.toObject(), { UI_BUNDLE_DIR: folder });
-  assertEquals(await bundlePage({ root: ROOT, env }), null);
+  assertEquals(await bundlePage(env), null);
   assertEquals((await Deno.stat(join(folder, "assets.json"))).isFile, true);
   await Deno.remove(folder, { recursive: true });
 });
