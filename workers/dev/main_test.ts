@@ -119,18 +119,22 @@ Deno.test("deno task dev says nothing of errors when Ctrl-C ends what its start 
   assert(!/cannot|could not|fail|error|gone/i.test(run.output()), run.output());
 });
 
-Deno.test("deno task dev says at once that a port is taken, or its folder, and starts nothing", async () => {
+Deno.test("deno task dev says at once that a port is taken, or is none of this machine, or its folder, and starts nothing", async () => {
   await using home = await devHome();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
-  for (const variable of ["PORT", "METRICS_PORT"]) {
-    await using run = startDev(home, { [variable]: `${port}` });
+  const cases = [["PORT", "127.0.0.1"], ["METRICS_PORT", "127.0.0.1"], ["PORT", "0.0.0.0"]] as const;
+  for (const [variable, host] of cases) {
+    await using run = startDev(home, { [variable]: `${port}`, HOST: host });
     assertEquals(await run.ended(), 78);
     // As Deno was started: who has it from npx alone is told to go on with that.
     const command = `${variable}=\\d+ ORDERFLOW_HOME=${home.folder} (npx -y deno@[\\d.]+|deno) task dev`;
     const advice = `Stop what uses it, or take another one: ${command}`;
-    assertMatch(run.output(), new RegExp(`^Port ${port} on 127.0.0.1 is taken. ${advice}\n$`));
+    assertMatch(run.output(), new RegExp(`^Port ${port} on ${host} is taken. ${advice}\n$`));
   }
+  await using elsewhere = startDev(home, { HOST: "192.0.2.1", PORT: "8000" }); // TEST-NET-1, RFC 5737: nobody's
+  assertEquals(await elsewhere.ended(), 78);
+  assertStringIncludes(elsewhere.output(), "Cannot listen on HOST 192.0.2.1, PORT 8000: ");
   using _lock = await lockHome(homePaths(home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
