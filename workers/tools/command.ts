@@ -9,6 +9,7 @@ import { ConfigError } from "../../shared/process/config.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG, EXIT_USAGE } from "../../shared/process/run.ts";
 import { duration } from "../../shared/words.ts";
+export { wholeNumber } from "../../shared/process/config.ts";
 
 /** It was done, and there is nothing to see to. */
 export const EXIT_DONE = 0;
@@ -27,13 +28,6 @@ export const onOff: z.ZodType<boolean> = z.boolean().default(false);
 
 /** A flag that takes a text, which is not empty. */
 export const text: z.ZodType<string> = z.string().min(1, { error: "must not be empty" });
-
-/** A flag that takes a whole number from `min` to `max`, both included. */
-export function wholeNumber(min: number, max: number): z.ZodType<number> {
-  const error = `must be a whole number from ${min} to ${max}`;
-  return z.string().regex(/^\d{1,10}$/, { error }).transform(Number)
-    .refine((value) => value >= min && value <= max, { error });
-}
 
 /** `schema` with what `--help` says of the flag; `value` stands for what it takes, where there is no default to show. */
 export function flag<T extends z.ZodType>(schema: T, about: string, value = "<text>"): T {
