@@ -30,7 +30,11 @@ export function partsOf(lines: ReadonlyMap<string, number>, way: readonly string
   return [
     ["the way of an order: files", way.length, 13],
     ["the way of an order: lines", sum((path) => way.includes(path)), 1800],
-    ["the way of an order: changes of folder", way.filter(isElsewhere).length, 6],
+    [
+      "the way of an order: changes of folder",
+      way.filter((path, i) => i > 0 && dirname(path) !== dirname(way[i - 1] ?? "")).length,
+      6,
+    ],
     ["shared without embedded", sourceIn("shared/") - sourceIn("shared/embedded/"), 5500],
     ["embedded", embedded, 2500],
     ["workers", sourceIn("workers/"), 3500],
@@ -46,10 +50,6 @@ export function partsOf(lines: ReadonlyMap<string, number>, way: readonly string
     ["README.md", lines.get("README.md") ?? 0, 170],
     ["specs/project.md", lines.get("specs/project.md") ?? 0, 450],
   ];
-}
-
-function isElsewhere(path: string, i: number, way: readonly string[]): boolean {
-  return i > 0 && dirname(path) !== dirname(way[i - 1] ?? "");
 }
 
 /** The lines of each file that git knows of, by its path; binary files have none. */
