@@ -2,9 +2,11 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { createAlarm, signalChild, withTimeout } from "./stop.ts";
 
+const SCRIPT = fileURLToPath(new URL("testdata/log_and_end.ts", import.meta.url));
+
 Deno.test("a supervised process that takes its time to stop ends with 0, not as after a second signal", async () => {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", fileURLToPath(new URL("testdata/stop_slowly.ts", import.meta.url))],
+    args: ["run", "-q", "-A", "--no-check", SCRIPT, "slowly, when asked"],
     stdin: "piped",
     stdout: "piped",
     stderr: "null",
