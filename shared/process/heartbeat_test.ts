@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { newHeartbeat } from "../../specs/support/test_events.ts";
 import { eventually } from "../../specs/support/eventually.ts";
+import { testClock } from "../../specs/support/test_clock.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import {
@@ -50,21 +51,16 @@ Deno.test("keepBeating() says once that the clock is wrong, and shows by how muc
     warning: { value: (_: string, facts: unknown) => warnings.push(facts) },
   });
   const stop = new AbortController();
-  const { now } = Date;
-  Date.now = () => now() + 60_000;
-  try {
-    const counts = createCounts();
-    const beating = keepBeating({ sql: db.as("orderflow_relay"), process: "x", counts, log }, stop.signal);
-    const aheadMs = await eventually("the second heartbeat", async () => {
-      counts.add({}); // sooner than at rest
-      return (await listHeartbeats(db.sql))[0]?.clockAheadMs ?? false;
-    });
-    assert(aheadMs > 50_000 && aheadMs <= 60_000, `${aheadMs}`);
-    stop.abort();
-    await beating;
-  } finally {
-    Date.now = now;
-  }
+  using clock = testClock();
+  clock.aheadMs = 60_000;
+  const counts = createCounts();
+  const beating = keepBeating({ sql: db.as("orderflow_relay"), process: "x", counts, log }, stop.signal);
+  const aheadMs = await eventually("the second heartbeat", async () => {
+    return (await listHeartbeats(db.sql))[0]?.clockAheadMs;
+  });
+  assert(aheadMs > 50_000 && aheadMs <= 60_000, `${aheadMs}`);
+  stop.abort();
+  await beating;
   assertEquals(warnings, [{ secondsAheadOfDatabase: 60 }]);
 });
 
@@ -107,9 +103,12 @@ Deno.test("clockAheadMs() says no more than is certain: an answer that takes lon
 
 Deno.test("checkClock() lets no process begin whose clock is off by more than everything is kept", async () => {
   await using db = await testSchema();
-  const shifted = (days: number) => () => Date.now() + days * 86_400_000;
-  for (const days of [0, 13, -13]) await checkClock(db.url, 14, shifted(days));
-  for (const [days, says] of [[15, "15.0 days ahead of"], [-20, "20.0 days behind"]] as const) {
-    await assertRejects(() => checkClock(db.url, 14, shifted(days)), ConfigError, says);
-  }
+  using clock = testClock();
+  const check = (days: number) => {
+    clock.aheadMs = days * 86_400_000;
+    return checkClock(db.url, 14);
+  };
+  for (const days of [0, 13, -13]) await check(days);
+  await assertRejects(() => check(15), ConfigError, "15.0 days ahead of");
+  await assertRejects(() => check(-20), ConfigError, "20.0 days behind");
 });
