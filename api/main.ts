@@ -20,12 +20,7 @@ import { messageOf } from "../shared/process/errors.ts";
 import { keepListening } from "../shared/process/listen.ts";
 import type { Logger } from "../shared/process/log.ts";
 import { createCounts, keepBeating } from "../shared/process/heartbeat.ts";
-import {
-  type ProcessContext,
-  type ProcessScript,
-  runProcess,
-  WORKER_VARIABLES,
-} from "../shared/process/run.ts";
+import { type ProcessContext, type ProcessScript, runProcess } from "../shared/process/run.ts";
 import { runAudit } from "../shared/ops/audit.ts";
 import { connect, type ConnectOptions, KEYED_SETTINGS } from "../shared/sql/connect.ts";
 import type { DatabaseRole } from "../shared/sql/migrate.ts";
@@ -43,15 +38,7 @@ const DRAIN_MS = 3000;
 /** One statement of the live feed may take this long, in milliseconds: it is asked for again a second later. */
 const LIVE_STATEMENT_MS = 2000;
 
-const VARIABLES = [
-  ...WORKER_VARIABLES,
-  "HOST",
-  "PORT",
-  "OPS_TOKEN",
-  "RETENTION_DAYS",
-  "CONSUMER_MAX_RETRIES",
-  "UI_BUNDLE_DIR",
-] as const;
+const VARIABLES = ["HOST", "PORT", "OPS_TOKEN", "CONSUMER_MAX_RETRIES", "UI_BUNDLE_DIR"] as const;
 
 export const script: ProcessScript<(typeof VARIABLES)[number]> = {
   name: "api",

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FencedBlock, fencedBlocks, projectFiles, sectionOf } from "./support/markdown.ts";
 import { runDeno } from "./support/run_task.ts";
-import { RUN_SERVER_VARIABLE } from "./support/test_postgres.ts";
+import { RUN_SERVER_VARIABLE } from "./support/test_schema.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const RECIPES = ["Add an event", "Add a migration", "Add a consumer"];
@@ -25,20 +25,19 @@ Deno.test("an event, a table and a consumer that are added as CONTRIBUTING.md sa
   await using copy = await copyOfProject();
   const markdown = await Deno.readTextFile(join(root, "CONTRIBUTING.md"));
   const steps = RECIPES.flatMap((heading) => fencedBlocks(sectionOf(markdown, heading))).map(stepOf);
-  const edits = steps.filter((step) => step.kind !== "run");
-  const paths = (kind: Step["kind"]) => [
-    ...new Set(edits.filter((edit) => edit.kind === kind).map(({ path }) => path)),
-  ];
-  const [changed, created] = [paths("insert"), paths("new")];
-  assert(changed.length <= MAX_CHANGED && created.length <= MAX_NEW, [...changed, ...created].join(", "));
+  const edits = steps.filter((step) => typeof step !== "string");
+  const pathsOf = (some: readonly Edit[]) => [...new Set(some.map(({ path }) => path))];
+  const changed = pathsOf(edits.filter(({ at }) => at !== undefined));
+  const created = pathsOf(edits.filter(({ at }) => at === undefined));
   const touched = [...changed, ...created];
+  assert(changed.length <= MAX_CHANGED && created.length <= MAX_NEW, touched.join(", "));
   const sources = [...touched.filter((path) => path.endsWith(".ts")), AT_WORK];
 
   for (const edit of edits) await write(edit, copy.path);
   await deno(copy.path, "fmt", "-q", ...touched.filter((path) => /\.(ts|json|yml)$/.test(path)));
 
   await deno(copy.path, "task", "-q", "generate");
-  const tests = testsOf(steps);
+  const tests = testsIn(steps.filter((step) => typeof step === "string").join(""));
   const filtered = tests.filter((args) => args.some((arg) => arg.startsWith("-")));
   const whole = tests.filter((args) => !filtered.includes(args)).flat();
   await allDone([
@@ -49,14 +48,10 @@ Deno.test("an event, a table and a consumer that are added as CONTRIBUTING.md sa
 });
 
 /** The arguments of each test that is to be run. What else is: all checks and formats, of which this does its part. */
-function testsOf(steps: readonly Step[]): string[][] {
-  const commands = steps.flatMap((step) => step.kind === "run" ? step.commands : []);
+function testsIn(commands: string): string[][] {
   const others = ["deno task generate", "deno fmt", "deno task ok"];
-  return commands.filter((command) => !others.includes(command)).map((command) => {
-    assert(
-      command.startsWith("deno test -P "),
-      `CONTRIBUTING.md says to run \`${command}\`, which is none of ours`,
-    );
+  return commands.trim().split("\n").filter((command) => !others.includes(command)).map((command) => {
+    assert(command.startsWith("deno test -P "), `CONTRIBUTING.md says to run \`${command}\``);
     return command.split(" ").slice(3);
   });
 }
@@ -79,13 +74,20 @@ async function copyOfProject(): Promise<AsyncDisposable & { readonly path: strin
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-async function write(step: Exclude<Step, { readonly kind: "run" }>, project: string): Promise<void> {
-  const file = join(project, step.path);
-  if (step.kind === "insert") {
-    return await Deno.writeTextFile(file, withInsertion(await Deno.readTextFile(file), step));
+async function write({ path, where, at, text }: Edit, project: string): Promise<void> {
+  const file = join(project, path);
+  if (at !== undefined) {
+    const lines = (await Deno.readTextFile(file)).split("\n");
+    const found = lines.flatMap((line, i) => line.includes(at) ? [i] : []);
+    const [index = 0] = found;
+    assert(found.length === 1, `${path} must have \`${at}\` in one line, and has it in ${found.length}`);
+    const indent = /^ */.exec(lines[index] ?? "")?.[0] ?? "";
+    const block = text.trimEnd().split("\n").map((line) => line && `${indent}${line}`);
+    const inserted = lines.toSpliced(where === "before" ? index : index + 1, 0, ...block);
+    return await Deno.writeTextFile(file, inserted.join("\n"));
   }
   await Deno.mkdir(dirname(file), { recursive: true });
-  await Deno.writeTextFile(file, step.text, { createNew: true });
+  await Deno.writeTextFile(file, text, { createNew: true });
 }
 
 /**
@@ -105,49 +107,23 @@ async function deno(project: string, ...args: string[]): Promise<void> {
   throw new Error(`In the copy, \`deno ${args.join(" ")}\` ${ended}:\n${printed}`);
 }
 
-/** One step of a recipe: a new file, lines before or after the one line that has `at`, or commands. */
-type Step =
-  | { readonly kind: "new"; readonly path: string; readonly text: string }
-  | {
-    readonly kind: "insert";
-    readonly path: string;
-    readonly where: "before" | "after";
-    readonly at: string;
-    readonly text: string;
-  }
-  | { readonly kind: "run"; readonly commands: readonly string[] };
-
-const CODE = "(?:`` (.+?) ``|`([^`]+)`)";
-const NEW_FILE = new RegExp(`New file ${CODE}:$`);
-const INSERTION = new RegExp(`In ${CODE}, (before|after) ${CODE}:$`);
-
-/** What a block says is to be done, by the paragraph before it. Errors: when that does not say it. */
-function stepOf({ paragraph, text }: FencedBlock): Step {
-  const created = NEW_FILE.exec(paragraph);
-  if (created) return { kind: "new", path: created[1] ?? created[2] ?? "", text };
-  const inserted = INSERTION.exec(paragraph);
-  if (inserted) {
-    const where = inserted[3] === "before" ? "before" : "after";
-    const path = inserted[1] ?? inserted[2] ?? "";
-    return { kind: "insert", path, where, at: inserted[4] ?? inserted[5] ?? "", text };
-  }
-  if (/(^|[ *])Run:$/.test(paragraph)) return { kind: "run", commands: text.trim().split("\n") };
-  throw new Error(`This says neither where its block goes nor that it is to be run: "${paragraph}"`);
+/** A new file, or lines before or after the one line that has `at`, as far indented as that. */
+interface Edit {
+  readonly path: string;
+  readonly where?: string | undefined;
+  readonly at?: string | undefined;
+  readonly text: string;
 }
 
-/**
- * The file's `text` with the lines of a step in it; as far indented as that line.
- *
- * Errors: unless exactly one line has what the step names.
- */
-function withInsertion(text: string, { path, where, at, text: inserted }: Step & { kind: "insert" }): string {
-  const lines = text.split("\n");
-  const found = lines.flatMap((line, i) => line.includes(at) ? [i] : []);
-  const [index] = found;
-  if (index === undefined || found.length > 1) {
-    throw new Error(`${path} must have \`${at}\` in one line, and has it in ${found.length}`);
-  }
-  const indent = /^ */.exec(lines[index] ?? "")?.[0] ?? "";
-  const block = inserted.trimEnd().split("\n").map((line) => line && `${indent}${line}`);
-  return lines.toSpliced(where === "before" ? index : index + 1, 0, ...block).join("\n");
+const EDIT = /(?:New file|In) `(?<path>[^`]+)`(?:, (?<where>before|after) `(?<at>[^`]+)`)?:$/;
+
+/** What a block says is to be done, by the paragraph before it: an edit, or commands. Errors: when that does not say it. */
+function stepOf({ paragraph, text }: FencedBlock): Edit | string {
+  const { path, where, at } = EDIT.exec(paragraph)?.groups ?? {};
+  if (path !== undefined) return { path, where, at, text };
+  assert(
+    /(^|[ *])Run:$/.test(paragraph),
+    `This says neither where its block goes nor that it is to be run: "${paragraph}"`,
+  );
+  return text;
 }

@@ -8,7 +8,6 @@ import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import pLimit from "p-limit";
 import { assert, assertEquals } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
 import { bundlePage } from "../workers/dev/watch_sources.ts";
 import {
@@ -28,7 +27,6 @@ import { startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const REQUESTS = 0.9 * FUZZ_RUNS;
 const RAW_REQUESTS = 0.1 * FUZZ_RUNS;
 /** Enough to have requests meet, and few enough that none waits for long: strange ones are asked about here, not many. */
@@ -50,7 +48,7 @@ type Placed = Map<string, Course>;
 
 Deno.test("fuzzed requests are each answered as they should, and neither a process nor an order beside them suffers", async () => {
   await withFuzzSeed(async (seed) => {
-    assertEquals(await bundlePage({ root: ROOT, env: Deno.env.toObject() }), null); // "/" is fuzzed as well
+    assertEquals(await bundlePage(Deno.env.toObject()), null); // "/" is fuzzed as well
     await using stack = await startStack({}, { apart: [] });
     const placed: Placed = new Map();
     const requests = fc.sample(fuzzedRequest(await readRoutes(stack)), { seed, numRuns: REQUESTS });

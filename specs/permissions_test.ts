@@ -16,7 +16,7 @@ import {
   BROKER_PORT_VARIABLE,
   PROCESSES,
 } from "../workers/dev/processes.ts";
-import { runDeno, type RunOptions, runUnderSet } from "./support/run_task.ts";
+import { type Run, runDeno, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
@@ -61,40 +61,26 @@ Deno.test("a permission set makes a variable that it does not list an error, not
 
 Deno.test("under the supervisor a process reaches the addresses that it was told, and no other port of this machine", async () => {
   for (const spec of [BROKER, ...PROCESSES]) {
-    const args = [
-      ...denoArguments({ ...spec, entry: TRY }, ["127.0.0.1:1", "127.0.0.1:3"]),
-      "addresses",
-      "1",
-      "2",
-      "3",
-    ];
-    assertEquals((await runDeno(args)).out, '["1","3"]\n', spec.name);
+    const args = denoArguments({ ...spec, entry: TRY }, ["127.0.0.1:1", "127.0.0.1:3"]);
+    assertEquals((await runDeno([...args, "addresses", "1", "2", "3"])).out, '["1","3"]\n', spec.name);
   }
 });
 
 /** Tries something under a permission set of deno.json; answers with all that was printed. */
 async function runUnder(set: string, ...args: string[]): Promise<string> {
-  return (await runUnderSet(set, TRY, args, { env: { PGPASSWORD: "sesame" } })).output;
+  return (await runUnderSet({ set, entry: TRY, args, env: { PGPASSWORD: "sesame" } })).output;
 }
 
 /** One thing that a process asked for, as Deno's own audit log has it. */
 const askedSchema = z.object({ permission: z.string(), value: z.string().nullish() });
 type Asked = z.infer<typeof askedSchema>;
 
-interface Run extends RunOptions {
-  readonly set: string;
-  readonly entry: string;
-  readonly args?: readonly string[];
-}
-
 /** Runs a process under its set, an API with its page asked for; answers with all that it asked for. */
-async function askedBy({ set, entry, args = [], env, ...options }: Run): Promise<Asked[]> {
+async function askedBy(run: Run): Promise<Asked[]> {
   const log = await Deno.makeTempFile({ prefix: "orderflow_permissions_" });
-  await runUnderSet(set, entry, args, {
-    ...options,
-    env: { ...env, DENO_AUDIT_PERMISSIONS: log },
-    then: async () => void await (env.PORT && (await fetch(`http://127.0.0.1:${env.PORT}`)).body?.cancel()),
-  });
+  const { PORT } = run.env;
+  const then = async () => void await (PORT && (await fetch(`http://127.0.0.1:${PORT}`)).body?.cancel());
+  await runUnderSet({ ...run, env: { ...run.env, DENO_AUDIT_PERMISSIONS: log }, then });
   const lines = (await Deno.readTextFile(log)).trim().split("\n");
   await Deno.remove(log);
   return lines.map((line) => askedSchema.parse(JSON.parse(line)));

@@ -8,8 +8,8 @@ import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { z } from "zod";
-import { brokerUrls } from "../shared/broker/connection.ts";
-import { addressOf, denoArguments } from "../workers/dev/child.ts";
+import { databaseAddresses } from "../shared/process/database_url.ts";
+import { brokerAddresses, denoArguments } from "../workers/dev/child.ts";
 import { API, PROCESSES, WORKERS } from "../workers/dev/processes.ts";
 import { runDeno } from "./support/run_task.ts";
 
@@ -18,10 +18,7 @@ const read = (path: string) => Deno.readTextFileSync(`${ROOT}${path}`);
 
 const config = z.object({
   tasks: z.record(z.string(), z.object({ command: z.string() })),
-  permissions: z.record(
-    z.string(),
-    z.object({ net: z.union([z.boolean(), z.array(z.string())]).optional() }),
-  ),
+  permissions: z.record(z.string(), z.record(z.string(), z.unknown())),
 }).parse(JSON.parse(read("deno.json")));
 
 /** What the checks below look at; the merge keys of the file are resolved. */
@@ -67,9 +64,7 @@ function service(name: string): z.infer<typeof serviceSchema> {
 Deno.test("every worker has a task that runs its script under its permission set, and no task has no worker", () => {
   const found = Object.entries(config.tasks).filter(([name]) => name.startsWith("worker:"))
     .map(([name, { command }]) => [name, /-P=\S+/.exec(command)?.[0], command.split(" ").at(-1)]);
-  const wanted = WORKERS.map((
-    { name, entry, permissions },
-  ) => [`worker:${name}`, `-P=${permissions}`, entry]);
+  const wanted = WORKERS.map((it) => [`worker:${it.name}`, `-P=${it.permissions}`, it.entry]);
   assertEquals(found.toSorted(), wanted.toSorted());
 });
 
@@ -100,18 +95,14 @@ Deno.test("the page is bundled out of Deno's cache alone: nothing is taken from 
       const cp = new Deno.Command("cp", { args: ["-R", path, `${project}/${path}`], cwd: ROOT });
       assert((await cp.output()).success, path);
     }
-    const { denoDir } = z.object({ denoDir: z.string() }).parse(
-      JSON.parse((await runDeno(["info", "--json"])).out),
-    );
+    const info = JSON.parse((await runDeno(["info", "--json"])).out);
+    const { denoDir } = z.object({ denoDir: z.string() }).parse(info);
     const here = (argument: string) =>
       argument.replace(BUNDLE, `${project}/page`).replace(/\/deno-dir$/, denoDir);
     const args = [...options, ...command].map(here);
     const { code, err } = await runDeno(args, { cwd: project, env: environment });
     assertEquals(code, 0, err);
-    const files = Array.from(
-      Deno.readDirSync(`${project}/page`),
-      ({ name }) => name.replace(/-\w{8}\./, "."),
-    );
+    const files = [...Deno.readDirSync(`${project}/page`)].map(({ name }) => name.replace(/-\w{8}\./, "."));
     assertEquals(files.toSorted(), ["assets.json", "docs", "island.js", "styles.css"]);
   } finally {
     await Deno.remove(project, { recursive: true });
@@ -166,8 +157,8 @@ Deno.test("the health check of a process says whether its port answers that it i
 Deno.test("the permission sets let a process reach the services of the file, the cluster's nodes among them", () => {
   const { DATABASE_URL = "", AMQP_URL = "" } = service("outbox-relay").environment;
   const [, amqpUrl = ""] = /^\$\{APP_AMQP_URL:-(.*)\}$/.exec(AMQP_URL) ?? [];
-  const needed = [addressOf(DATABASE_URL), ...brokers.map(([name]) => `${name}:5672`)];
-  assertEquals(brokerUrls(amqpUrl).map(addressOf).filter((address) => !needed.includes(address)), []);
+  const needed = [...databaseAddresses(DATABASE_URL), ...brokers.map(([name]) => `${name}:5672`)];
+  assertEquals(brokerAddresses(amqpUrl).filter((address) => !needed.includes(address)), []);
   for (const { name, permissions: set } of PROCESSES) {
     const net = config.permissions[set]?.net;
     assert(Array.isArray(net), `${set} may reach any host`);
@@ -178,10 +169,9 @@ Deno.test("the permission sets let a process reach the services of the file, the
 Deno.test("the profile cluster makes three nodes of RabbitMQ that know one another, each with data of its own", () => {
   const names = ["rabbitmq", "rabbitmq-2", "rabbitmq-3"];
   const nodes = brokers.map(([name, { hostname, profiles, volumes }]) => [name, hostname, profiles, volumes]);
-  const wanted = names.map((
-    name,
-    i,
-  ) => [name, name, i > 0 ? ["cluster"] : [], [`${name}:/var/lib/rabbitmq`]]);
+  const wanted = names.map((name, i) => {
+    return [name, name, i > 0 ? ["cluster"] : [], [`${name}:/var/lib/rabbitmq`]];
+  });
   assertEquals(nodes, wanted);
   const cookies = brokers.map(([, { environment }]) => environment.RABBITMQ_ERLANG_COOKIE);
   const ports = brokers.flatMap(([, { ports }]) => ports);

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { freePort } from "../workers/dev/services.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
-import { type RunOptions, runUnderSet } from "./support/run_task.ts";
+import { type Run, runUnderSet } from "./support/run_task.ts";
 
 shareTestSchema();
 
@@ -26,20 +26,11 @@ const escaped = encodeURIComponent(DATABASE_PASSWORD);
 const NO_DATABASE = `postgres://someone:${escaped}@127.0.0.1:1/orders`;
 const NO_BROKER = `amqp://someone:${encodeURIComponent(BROKER_PASSWORD)}@127.0.0.1:1`;
 
-const SCRIPTS: Readonly<Record<string, string>> = {
-  api: "api/main.ts",
-  relay: "workers/outbox_relay.ts",
-  payments: "workers/payments_order_created.ts",
-  migrate: "workers/tools/migrate.ts",
-  audit: "workers/tools/audit.ts",
-  replay: "workers/tools/replay.ts",
-};
-
-interface Run extends RunOptions {
-  /** The permission set, which names the script. */
-  readonly set: string;
-  readonly args?: readonly string[];
-}
+const worker = (set: string, script: string) => ({ set, entry: `workers/${script}.ts` });
+const API = { set: "api", entry: "api/main.ts" };
+const RELAY = worker("relay", "outbox_relay");
+const MIGRATE = worker("migrate", "tools/migrate");
+const AUDIT = worker("audit", "tools/audit");
 
 Deno.test("no process writes a password or a token, whatever goes wrong", async () => {
   await using db = await testSchema();
@@ -61,31 +52,30 @@ Deno.test("no process writes a password or a token, whatever goes wrong", async 
     DATABASE_URL: `postgres://someone:${DATABASE_PASSWORD.split("/")[0]}@127.0.0.1:1/x`,
   };
   const runs: Run[] = [
-    ...["api", "relay", "payments"].flatMap((set): Run[] => [
-      { set, env: { ...away, LOG_FORMAT: "pretty", PORT: "0" }, until: /ECONNREFUSED/ },
-      { set, env: { ...base, DATABASE_URL: db.url, PORT: "0" }, until: /The broker cannot be used/ },
-      { set, env: malformed },
+    ...[API, RELAY, worker("payments", "payments_order_created")].flatMap((process): Run[] => [
+      { ...process, env: { ...away, LOG_FORMAT: "pretty", PORT: "0" }, until: /ECONNREFUSED/ },
+      { ...process, env: { ...base, DATABASE_URL: db.url, PORT: "0" }, until: /The broker cannot be used/ },
+      { ...process, env: malformed },
     ]),
-    { set: "api", env: undecodable },
-    { set: "relay", env: wrongPassword, until: /The database cannot be used/ },
-    { set: "migrate", env: wrongPassword },
-    { set: "migrate", env: away },
-    { set: "audit", env: wrongPassword },
-    { set: "audit", env: away },
-    { set: "audit", env: undecodable },
-    { set: "replay", env: base, args: ["--type=order.created", "--dry-run", "--url=http://127.0.0.1:1"] },
+    { ...API, env: undecodable },
+    { ...RELAY, env: wrongPassword, until: /The database cannot be used/ },
+    ...[MIGRATE, AUDIT].flatMap((task) => [wrongPassword, away].map((env): Run => ({ ...task, env }))),
+    { ...AUDIT, env: undecodable },
     {
-      set: "api",
+      ...worker("ops", "tools/replay"),
+      env: base,
+      args: ["--type=order.created", "--dry-run", "--url=http://127.0.0.1:1"],
+    },
+    {
+      ...API,
       env: { ...away, LOG_FORMAT: "pretty" },
       until: /Listening/,
       then: () => askWithSecrets(`http://127.0.0.1:${port}`),
     },
   ];
-  const results = await pLimit(4).map(runs, async (run) => {
-    return { run, ...await runUnderSet(run.set, SCRIPTS[run.set] ?? "", run.args ?? [], run) };
-  });
+  const results = await pLimit(4).map(runs, async (run) => ({ run, ...await runUnderSet(run) }));
   for (const { run, code, output } of results) {
-    const about = `${run.set} (${Object.keys(run.env)}): ${code} ${output}`;
+    const about = `${run.entry} (${Object.keys(run.env)}): ${code} ${output}`;
     assert(output.length > 0, `nothing was written, so nothing is shown: ${about}`);
     for (const secret of SECRETS) assert(!output.includes(secret), about);
     if (run.env === malformed) {

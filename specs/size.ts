@@ -12,11 +12,7 @@ import { EXIT_DONE, tableLines, task } from "../workers/tools/command.ts";
 const root = new URL("../", import.meta.url);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, root));
 
-interface Part {
-  readonly part: string;
-  readonly now: number;
-  readonly atMost: number;
-}
+type Part = readonly [part: string, now: number, atMost: number];
 
 /** The files of the README's reading list, in its order. */
 export function readingList(readme: string): string[] {
@@ -31,10 +27,14 @@ export function partsOf(lines: ReadonlyMap<string, number>, way: readonly string
   const sourceIn = (...folders: string[]) =>
     sum((path) => /\.tsx?$/.test(path) && !isTest(path) && folders.some((folder) => path.startsWith(folder)));
   const embedded = sourceIn("shared/embedded/", "embedded/");
-  const parts: [string, number, number][] = [
+  return [
     ["the way of an order: files", way.length, 13],
     ["the way of an order: lines", sum((path) => way.includes(path)), 1800],
-    ["the way of an order: changes of folder", way.filter(isElsewhere).length, 6],
+    [
+      "the way of an order: changes of folder",
+      way.filter((path, i) => i > 0 && dirname(path) !== dirname(way[i - 1] ?? "")).length,
+      6,
+    ],
     ["shared without embedded", sourceIn("shared/") - sourceIn("shared/embedded/"), 5500],
     ["embedded", embedded, 2500],
     ["workers", sourceIn("workers/"), 3500],
@@ -50,11 +50,6 @@ export function partsOf(lines: ReadonlyMap<string, number>, way: readonly string
     ["README.md", lines.get("README.md") ?? 0, 170],
     ["specs/project.md", lines.get("specs/project.md") ?? 0, 450],
   ];
-  return parts.map(([part, now, atMost]) => ({ part, now, atMost }));
-}
-
-function isElsewhere(path: string, i: number, way: readonly string[]): boolean {
-  return i > 0 && dirname(path) !== dirname(way[i - 1] ?? "");
 }
 
 /** The lines of each file that git knows of, by its path; binary files have none. */
@@ -71,14 +66,12 @@ async function countLines(): Promise<Map<string, number>> {
 }
 
 async function run(): Promise<number> {
+  const figure = (n: number) => n.toLocaleString("en");
   const columns = [
-    { head: "part", cell: ({ part }: Part) => part },
-    { head: "now", cell: ({ now }: Part) => now.toLocaleString("en"), isFigure: true },
-    { head: "at most", cell: ({ atMost }: Part) => atMost.toLocaleString("en"), isFigure: true },
-    {
-      head: "",
-      cell: ({ now, atMost }: Part) => now > atMost ? `${(now - atMost).toLocaleString("en")} over` : "",
-    },
+    { head: "part", cell: ([part]: Part) => part },
+    { head: "now", cell: ([, now]: Part) => figure(now), isFigure: true },
+    { head: "at most", cell: ([, , atMost]: Part) => figure(atMost), isFigure: true },
+    { head: "", cell: ([, now, atMost]: Part) => now > atMost ? `${figure(now - atMost)} over` : "" },
   ];
   console.log(tableLines(partsOf(await countLines(), readingList(read("README.md"))), columns).join("\n"));
   return EXIT_DONE;

@@ -8,24 +8,24 @@ import { connect } from "amqplib";
 import { join } from "node:path";
 import { z } from "zod";
 import { readQueueDepths } from "../shared/broker/connection.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../shared/scenarios.ts";
+import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { insertDeadLetters } from "../shared/sql/set_aside.ts";
 import { PROCESSES, RELAY } from "../workers/dev/processes.ts";
 import { eventually } from "./support/eventually.ts";
 import { callApi } from "./support/http.ts";
 import { settled } from "./support/ledger.ts";
 import { type ExportedSpan, type OtlpCollector, startOtlpCollector } from "./lessons/spans.ts";
-import { newLetter } from "./support/test_events.ts";
+import { newLetter, ORDER } from "./support/test_events.ts";
 import { shareTestSchema } from "./support/test_schema.ts";
 import { startStack, type TestStack } from "./support/test_stack.ts";
 
 shareTestSchema();
 
 /** What the caller says of its own span; the last digits of the ids tell the orders apart. */
-const caller = (n: number) => ({
-  traceId: `0af7651916cd43dd8448eb211c8031${n}0`,
-  spanId: `b7ad6b71692033${n}1`,
-});
+function caller(n: number) {
+  const [traceId, spanId] = [`0af7651916cd43dd8448eb211c8031${n}0`, `b7ad6b71692033${n}1`];
+  return { traceId, spanId, traceparent: `00-${traceId}-${spanId}-01` };
+}
 
 const REFUNDED = `
 POST /orders | SERVER api
@@ -89,12 +89,10 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
 
   await t.step("a request without a caller's context begins a trace, and has its route too", async () => {
     await callApi("GET", `${stack.url}/ops/orders/${ids[0]}/timeline`);
-    await eventually(
-      "its span",
-      () =>
-        collector.spans.some((span) => span.name === "GET /ops/orders/:id/timeline" && span.parentId === ""),
-    );
-    await eventually("a probe's span", () => collector.spans.some(({ name }) => name === "GET /readyz"));
+    for (const route of ["GET /ops/orders/:id/timeline", "GET /readyz"]) {
+      const isFirst = ({ name, parentId }: ExportedSpan) => name === route && parentId === "";
+      await eventually(`a span of ${route}`, () => collector.spans.some(isFirst));
+    }
   });
 
   await t.step("the spans have the attributes of the conventions", async () => {
@@ -102,11 +100,8 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
       and correlation_id = 'order-0'`;
     const [request, sent, processed] = spansOf(collector, 0);
     const about = { "orderflow.order.id": ids[0], "orderflow.correlation.id": "order-0" };
-    assertObjectMatch(request?.attributes ?? {}, {
-      "http.route": "/orders",
-      "http.request.method": "POST",
-      ...about,
-    });
+    const http = { "http.route": "/orders", "http.request.method": "POST" };
+    assertObjectMatch(request?.attributes ?? {}, { ...http, ...about });
     const { hostname, port } = new URL(stack.broker.url);
     const common = {
       "messaging.system": "rabbitmq",
@@ -134,11 +129,8 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
     const sends = [0, 1].map((n) => spansOf(collector, n)[1]);
     for (const send of sends) assertEquals(send?.links.join(), relayed[0]?.spanId);
     const queue = stack.broker.topology.queues.paymentsOrderCreated.name;
-    const batches = await linkedFrom(
-      collector,
-      `process batch ${queue}`,
-      sends.map((send) => send?.spanId ?? ""),
-    );
+    const sent = sends.map((send) => send?.spanId ?? "");
+    const batches = await linkedFrom(collector, `process batch ${queue}`, sent);
     for (const n of [0, 1]) {
       const [link] = spansOf(collector, n)[2]?.links ?? [];
       assert(batches.some(({ spanId }) => spanId === link), "a message's span links to its batch");
@@ -160,8 +152,7 @@ Deno.test("an order is one trace, from the caller's span to the last notificatio
   });
 
   await t.step("what the broker does not take is an error", async () => {
-    const { traceId, spanId } = caller(4);
-    const traceparent = `00-${traceId}-${spanId}-01`;
+    const { traceparent } = caller(4);
     await insertDeadLetters(stack.db.sql, [newLetter("no.such.queue", { traceparent })]);
     await callApi("POST", `${stack.url}/ops/dead-letters/redrive`, {});
     const refused = "send no.such.queue | PRODUCER api | refused: returned by the broker: NO_ROUTE";
@@ -208,23 +199,17 @@ async function startTraced(collector: OtlpCollector, logs: string): Promise<Test
 
 /** Places the order number `n` with the trace context of its caller; answers with its id. */
 async function place(stack: TestStack, n: number, courseId: string): Promise<string> {
-  const { traceId, spanId } = caller(n);
-  const order = { userId: SCENARIO_USER, courseId, amount: "49.90" };
-  const headers = { traceparent: `00-${traceId}-${spanId}-01`, "x-correlation-id": `order-${n}` };
-  return (await callApi("POST", `${stack.url}/orders`, order, headers)).id;
+  const headers = { traceparent: caller(n).traceparent, "x-correlation-id": `order-${n}` };
+  return (await callApi("POST", `${stack.url}/orders`, { ...ORDER, courseId }, headers)).id;
 }
 
 /** The spans of the order number `n`, from the request down the first branch. */
 function spansOf({ spans }: OtlpCollector, n: number): ExportedSpan[] {
-  const chain: ExportedSpan[] = [];
-  for (
-    let id = caller(n).spanId, next;
-    (next = spans.find(({ parentId }) => parentId === id));
-    id = next.spanId
-  ) {
-    chain.push(next);
-  }
-  return chain;
+  const below = (id: string): ExportedSpan[] => {
+    const next = spans.find(({ parentId }) => parentId === id);
+    return next ? [next, ...below(next.spanId)] : [];
+  };
+  return below(caller(n).spanId);
 }
 
 /** Waits until the spans below the caller's are `tree`, and checks that nothing else is in that trace. */
@@ -241,11 +226,8 @@ async function endsAs(stack: TestStack, { spans }: OtlpCollector, n: number, tre
   };
   await eventually(`the trace of order ${n}`, () => seen().join() === wanted.join()).catch(() => {});
   assertEquals(seen(), wanted);
-  assertEquals(
-    spans.filter((span) => span.traceId === traceId).length,
-    wanted.length,
-    "none beside the tree",
-  );
+  const all = spans.filter((span) => span.traceId === traceId);
+  assertEquals(all.length, wanted.length, "none beside the tree");
 }
 
 /** Waits until the spans named `name` link to all of `ids`; answers with those that link to any. */

@@ -16,7 +16,7 @@ import { type Config, ConfigError, topologyOf, type VariableName } from "../shar
 import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, type Registry, startMetrics } from "../shared/process/metrics.ts";
-import { type ProcessScript, WORKER_VARIABLES } from "../shared/process/run.ts";
+import type { ProcessScript } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer, type Tracer } from "../shared/process/tracing.ts";
 import { beforeCommit } from "../shared/ops/holds.ts";
@@ -54,7 +54,6 @@ export function recordEach<E extends Envelope, Row extends { readonly id: string
 }
 
 const CONSUMER_VARIABLES = [
-  ...WORKER_VARIABLES,
   ...METRICS_VARIABLES,
   "CONSUMER_BATCH_SIZE",
   "CONSUMER_MAX_RETRIES",

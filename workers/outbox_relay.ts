@@ -11,12 +11,7 @@ import { retryWhileUnavailable } from "../shared/process/errors.ts";
 import { BEFORE_MARK, RELAY_PART } from "../shared/ops/holds.ts";
 import { keepBeating } from "../shared/process/heartbeat.ts";
 import { METRICS_VARIABLES, startMetrics } from "../shared/process/metrics.ts";
-import {
-  type ProcessContext,
-  type ProcessScript,
-  runProcess,
-  WORKER_VARIABLES,
-} from "../shared/process/run.ts";
+import { type ProcessContext, type ProcessScript, runProcess } from "../shared/process/run.ts";
 import { aborted } from "../shared/process/stop.ts";
 import { findTracer } from "../shared/process/tracing.ts";
 import { connect, KEYED_SETTINGS } from "../shared/sql/connect.ts";
@@ -35,14 +30,12 @@ import { keepRetrying } from "./relay/retries.ts";
 
 const NAME = "outbox-relay";
 const VARIABLES = [
-  ...WORKER_VARIABLES,
   ...METRICS_VARIABLES,
   "OUTBOX_PUBLISHER_ENABLED",
   "OUTBOX_PUBLISHER_BATCH_SIZE",
   "OUTBOX_PUBLISHER_POLL_INTERVAL_MS",
   "OUTBOX_RECONCILE_INTERVAL_MS",
   "OUTBOX_RECONCILE_AFTER_MS",
-  "RETENTION_DAYS",
 ] as const;
 
 export const script: ProcessScript<(typeof VARIABLES)[number]> = {

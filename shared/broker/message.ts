@@ -7,7 +7,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { isTraceparent, type Span, tracestateOf } from "../process/tracing.ts";
+import { parseTraceparent, type Span, tracestateOf } from "../process/tracing.ts";
 import type { NewDeadLetter, NewRetry } from "../sql/set_aside.ts";
 
 /** The one version of the envelope that there is. A consumer never retries an unknown one. */
@@ -169,7 +169,7 @@ export function receive<E extends Envelope>(
   const message = isTooLarge ? { ...whole, content: beginningOf(whole.content) } : whole;
   const parsed = isTooLarge ? tooLarge(length, maxBytes) : parse(message.content);
   const given: unknown = headers?.traceparent;
-  const traceparent = typeof given === "string" && isTraceparent(given) ? given : null;
+  const traceparent = typeof given === "string" && parseTraceparent(given) ? given : null;
   const returns = countIn(headers, "x-delivery-count");
   const retries = Math.min(countIn(headers, RETRIES_HEADER), MAX_RETRIES_READ);
   // From the future counts as old: then one of two clocks is wrong, and nobody knows how old it is.

@@ -8,26 +8,20 @@ import { z } from "zod";
 import { parseEvent } from "../events.ts";
 import { QUEUE_KEYS, QUEUES, type QueueVariable, type Topology } from "../topology.ts";
 import { areBrokerUrls } from "../broker/connection.ts";
-import { DATABASE_URL_FORM, parseDatabaseUrl } from "./database_url.ts";
+import { DATABASE_URL_FORM, decode, parseDatabaseUrl } from "./database_url.ts";
 import { messageOf } from "./errors.ts";
 
-const wholeNumberIn = (min: number, max: number) => {
+/** A text that is a whole number from `min` to `max`, both included. */
+export function wholeNumber(min: number, max: number): z.ZodType<number> {
   const error = `must be a whole number from ${min} to ${max}`;
-  return z.string().regex(/^\d{1,9}$/, { error }).transform(Number)
+  return z.string().regex(/^\d{1,10}$/, { error }).transform(Number)
     .refine((n) => n >= min && n <= max, { error });
-};
-
-const wholeNumber = (min: number, max: number, fallback: number) => wholeNumberIn(min, max).default(fallback);
+}
 
 const onOff = (fallback: boolean) =>
   z.enum(["true", "false", "on", "off", "1", "0"], { error: 'must be "true" or "false"' })
     .transform((value) => value === "true" || value === "on" || value === "1")
     .default(fallback);
-
-const urlOf = (protocols: readonly string[], example: string) => {
-  const error = `must be a URL such as ${example}`;
-  return z.string({ error }).refine((text) => protocols.includes(URL.parse(text)?.protocol ?? ""), { error });
-};
 
 /** Where to listen. No names: a shell's own HOST is the machine's, which may be reached from elsewhere. */
 const ownAddress = (note = "") => {
@@ -39,26 +33,20 @@ const brokerName = (fallback: string) =>
   z.string().regex(/^[\w.:-]{1,200}$/, { error: "must be 1 to 200 letters, digits or any of . : _ -" })
     .default(fallback);
 
-const hasWholeEscapes = (url: string) => {
+/** A check that finds fault with what `parse` throws at. */
+const checkedBy = (parse: (text: string) => unknown) => (text: string, context: z.RefinementCtx) => {
   try {
-    return decodeURIComponent(url) !== null;
-  } catch {
-    return false;
-  }
-};
-const escapeError = "must have each % of a user or password written as %25";
-
-const databaseUrl = z.string({ error: DATABASE_URL_FORM }).superRefine((text, context) => {
-  try {
-    parseDatabaseUrl(text);
+    parse(text);
   } catch (error) {
     context.addIssue(messageOf(error));
   }
-});
+};
+
+const databaseUrl = z.string({ error: DATABASE_URL_FORM }).superRefine(checkedBy(parseDatabaseUrl));
 const amqpUrlError =
   "must be a URL such as amqp://user:password@127.0.0.1:5672, or several of them, with commas between";
 const amqpUrl = z.string({ error: amqpUrlError }).refine(areBrokerUrls, { error: amqpUrlError })
-  .refine(hasWholeEscapes, { error: escapeError });
+  .superRefine(checkedBy(decode));
 
 const queueVariables = Object.fromEntries(
   Object.values(QUEUES).map(({ env, name }) => [env, brokerName(name)]),
@@ -70,34 +58,37 @@ export const VARIABLES = {
   AMQP_URL: amqpUrl,
   DATABASE_ROLES: onOff(true),
   HOST: ownAddress(" (some shells set it to the machine's name: unset it, or set it yourself)"),
-  PORT: wholeNumber(0, 65_535, 8000),
+  PORT: wholeNumber(0, 65_535).default(8000),
   OPS_TOKEN: z.string().regex(/^[ -~]{16,}$/, {
     error: "must have at least 16 characters, all ASCII: a header has no others",
   })
     .optional(),
-  ORDERFLOW_API_URL: urlOf(["http:", "https:"], "http://127.0.0.1:8000")
+  ORDERFLOW_API_URL: z.string()
+    .refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ""), {
+      error: "must be a URL such as http://127.0.0.1:8000",
+    })
     .transform((url) => url.replace(/\/+$/, "")).optional(),
   UI_BUNDLE_DIR: z.string().min(1).optional(),
   METRICS_HOST: ownAddress(),
-  METRICS_PORT: wholeNumberIn(0, 65_535).optional(),
+  METRICS_PORT: wholeNumber(0, 65_535).optional(),
   LOG_LEVEL: z.enum(["debug", "info", "warning", "error"], { error: "must be debug, info, warning or error" })
     .default("info"),
   LOG_FORMAT: z.enum(["json", "pretty"], { error: "must be json or pretty" }).default("json"),
   RABBITMQ_EXCHANGE: brokerName("orderflow.events"),
   ...queueVariables,
   OUTBOX_PUBLISHER_ENABLED: onOff(true),
-  OUTBOX_PUBLISHER_BATCH_SIZE: wholeNumber(1, 10_000, 500),
-  OUTBOX_PUBLISHER_POLL_INTERVAL_MS: wholeNumber(10, 3_600_000, 1000),
-  OUTBOX_RECONCILE_INTERVAL_MS: wholeNumber(10, 3_600_000, 10_000),
-  OUTBOX_RECONCILE_AFTER_MS: wholeNumber(0, 86_400_000, 60_000),
-  RETENTION_DAYS: wholeNumber(1, 3650, 14),
-  CONSUMER_BATCH_SIZE: wholeNumber(1, 1000, 250),
-  CONSUMER_MAX_RETRIES: wholeNumber(0, 100, 3),
-  CONSUMER_MAX_MESSAGE_BYTES: wholeNumber(65_536, 134_217_728, 262_144),
-  CONSUMER_EARLY_PATIENCE_MS: wholeNumber(0, 86_400_000, 300_000),
-  PAYMENT_PROVIDER_TIMEOUT_MS: wholeNumber(1, 600_000, 5000),
-  PAYMENT_PROVIDER_CONCURRENCY: wholeNumber(1, 1000, 64),
-  PAYMENT_PROVIDER_LATENCY_MS: wholeNumber(0, 60_000, 0),
+  OUTBOX_PUBLISHER_BATCH_SIZE: wholeNumber(1, 10_000).default(500),
+  OUTBOX_PUBLISHER_POLL_INTERVAL_MS: wholeNumber(10, 3_600_000).default(1000),
+  OUTBOX_RECONCILE_INTERVAL_MS: wholeNumber(10, 3_600_000).default(10_000),
+  OUTBOX_RECONCILE_AFTER_MS: wholeNumber(0, 86_400_000).default(60_000),
+  RETENTION_DAYS: wholeNumber(1, 3650).default(14),
+  CONSUMER_BATCH_SIZE: wholeNumber(1, 1000).default(250),
+  CONSUMER_MAX_RETRIES: wholeNumber(0, 100).default(3),
+  CONSUMER_MAX_MESSAGE_BYTES: wholeNumber(65_536, 134_217_728).default(262_144),
+  CONSUMER_EARLY_PATIENCE_MS: wholeNumber(0, 86_400_000).default(300_000),
+  PAYMENT_PROVIDER_TIMEOUT_MS: wholeNumber(1, 600_000).default(5000),
+  PAYMENT_PROVIDER_CONCURRENCY: wholeNumber(1, 1000).default(64),
+  PAYMENT_PROVIDER_LATENCY_MS: wholeNumber(0, 60_000).default(0),
   FAULTS_ENABLED: onOff(false),
 } as const;
 

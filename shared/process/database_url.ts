@@ -17,7 +17,6 @@ export interface DatabaseTarget {
   readonly tls: "off" | "if offered" | "unverified" | "verified";
 }
 
-/** What `DATABASE_URL` must be. */
 export const DATABASE_URL_FORM =
   "must be a URL such as postgres://user:password@127.0.0.1:5432/orderflow, or with several hosts, with commas between";
 
@@ -116,9 +115,8 @@ function serversOf(hosts: string, ports: string): DatabaseTarget["servers"] {
   return [first, ...others];
 }
 
-function decode(text: string): string;
-function decode(text: string | undefined): string | undefined;
-function decode(text: string | undefined): string | undefined {
+/** Decodes the user or password of a URL, or all of it. Errors: with what it must have, as `parseDatabaseUrl`. */
+export function decode<T extends string | undefined>(text: T): T | string {
   try {
     return text && decodeURIComponent(text);
   } catch {

@@ -138,7 +138,6 @@ export function keepDoing(
   name: string,
   work: () => Promise<number | void>,
   { everyMs, graceMs = GRACE_MS, log, stop }: {
-    /** The pause after a round that does not answer with another one. */
     readonly everyMs: number;
     readonly graceMs?: number;
     readonly log: Logger;

@@ -166,17 +166,13 @@ export function isWrong(aheadMs: number): boolean {
  *
  * Errors: `ConfigError` for such a clock; those of the connection.
  */
-export async function checkClock(
-  url: string,
-  retentionDays: number,
-  nowMs: () => number = Date.now,
-): Promise<void> {
+export async function checkClock(url: string, retentionDays: number): Promise<void> {
   const sql = connect(url, { name: "clock", role: null, max: 1 });
   try {
-    const sentMs = nowMs();
+    const sentMs = Date.now();
     const [row] = await sql<{ ms: number }[]>`
       select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms`;
-    const days = clockAheadMs(sentMs, row?.ms ?? sentMs, nowMs()) / DAY_MS;
+    const days = clockAheadMs(sentMs, row?.ms ?? sentMs, Date.now()) / DAY_MS;
     if (Math.abs(days) <= retentionDays) return;
     const off = `${Math.abs(days).toFixed(1)} days ${days > 0 ? "ahead of" : "behind"}`;
     throw new ConfigError(

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { newHeartbeat } from "../../specs/support/test_events.ts";
 import { eventually } from "../../specs/support/eventually.ts";
+import { testClock } from "../../specs/support/test_clock.ts";
 import { testLog } from "../../specs/support/test_log.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
 import {
@@ -8,8 +9,6 @@ import {
   checkClock,
   clockAheadMs,
   createCounts,
-  forgetHeartbeat,
-  type Heartbeat,
   isWrong,
   keepBeating,
   listHeartbeats,
@@ -26,22 +25,23 @@ Deno.test("keepBeating() says at once that the process is there, later what it c
   const stop = new AbortController();
   const counts = createCounts(["published"]);
   const beating = keepBeating({ sql, process: "outbox-relay", counts, log: testLog }, stop.signal);
-  const [first] = await eventually("the first heartbeat", async () => {
-    const seen = await listHeartbeats(db.sql);
-    return seen.length > 0 && seen;
-  });
-  assertEquals([first?.process, first?.pid, first?.counts], ["outbox-relay", Deno.pid, { published: 0 }]);
-  assertEquals([first?.version, first?.lastBatchAt], [VERSION, null]);
+  const seen = async () => (await listHeartbeats(db.as("orderflow_ops")))[0];
+  const first = await eventually("the first heartbeat", seen);
+  const { instance, startedAt, seenAt, ageMs, clockAheadMs: _, ...said } = first;
+  const about = { process: "outbox-relay", pid: Deno.pid, host: "127.0.0.1", version: VERSION };
+  assertEquals(said, { ...about, lastBatchAt: null, counts: { published: 0 } });
+  assert(startedAt <= seenAt && ageMs >= 0 && ageMs < 60_000);
+  await beat(db.sql, newHeartbeat({ process: "api", startedAt }));
   for (const published of [1, 3]) counts.add({ published });
-  const next = await eventually("the count", async () => {
-    const [seen] = await listHeartbeats(db.sql);
-    return seen?.counts.published === 4 && seen;
+  const [api, relay, ...others] = await eventually("the count", async () => {
+    const listed = await listHeartbeats(db.sql);
+    return listed[1]?.counts.published === 4 && listed;
   });
-  assertEquals(next.instance, first?.instance);
-  assert(next.lastBatchAt instanceof Date);
+  assertEquals([api?.process, relay?.instance, relay?.startedAt, others], ["api", instance, startedAt, []]);
+  assert(relay?.lastBatchAt instanceof Date);
   stop.abort();
   await beating;
-  assertEquals(await listHeartbeats(db.sql), []);
+  assertEquals((await listHeartbeats(db.sql)).map(({ process }) => process), ["api"]);
 });
 
 Deno.test("keepBeating() says once that the clock is wrong, and shows by how much", async () => {
@@ -51,21 +51,16 @@ Deno.test("keepBeating() says once that the clock is wrong, and shows by how muc
     warning: { value: (_: string, facts: unknown) => warnings.push(facts) },
   });
   const stop = new AbortController();
-  const { now } = Date;
-  Date.now = () => now() + 60_000;
-  try {
-    const counts = createCounts();
-    const beating = keepBeating({ sql: db.as("orderflow_relay"), process: "x", counts, log }, stop.signal);
-    const aheadMs = await eventually("the second heartbeat", async () => {
-      counts.add({}); // sooner than at rest
-      return (await listHeartbeats(db.sql))[0]?.clockAheadMs ?? false;
-    });
-    assert(aheadMs > 50_000 && aheadMs <= 60_000, `${aheadMs}`);
-    stop.abort();
-    await beating;
-  } finally {
-    Date.now = now;
-  }
+  using clock = testClock();
+  clock.aheadMs = 60_000;
+  const counts = createCounts();
+  const beating = keepBeating({ sql: db.as("orderflow_relay"), process: "x", counts, log }, stop.signal);
+  const aheadMs = await eventually("the second heartbeat", async () => {
+    return (await listHeartbeats(db.sql))[0]?.clockAheadMs;
+  });
+  assert(aheadMs > 50_000 && aheadMs <= 60_000, `${aheadMs}`);
+  stop.abort();
+  await beating;
   assertEquals(warnings, [{ secondsAheadOfDatabase: 60 }]);
 });
 
@@ -79,29 +74,9 @@ Deno.test("keepBeating() neither fails nor holds up the end of a process whose d
   await sql.end({ timeout: 1 });
 });
 
-const heartbeat = (more: Partial<Heartbeat> = {}) =>
-  newHeartbeat({ startedAt: new Date("2026-01-01T00:00:00Z"), ...more });
-
-Deno.test("beat() writes one row for a copy, and then what has changed of it; forgetHeartbeat() takes that row away", async () => {
-  await using db = await testSchema();
-  const [sql, ops] = [db.as("orderflow_relay"), db.as("orderflow_ops")];
-  const first = heartbeat({ counts: { published: 1 } });
-  const more = { counts: { published: 3 }, lastBatchAt: new Date("2026-01-01T00:00:05Z") };
-  await beat(sql, first);
-  await beat(sql, { ...first, ...more });
-  await beat(sql, heartbeat({ process: "api" }));
-  const [api, relay, ...others] = await listHeartbeats(ops);
-  assertEquals([api?.process, others], ["api", []]);
-  const { seenAt: _, ageMs, host, ...said } = relay ?? { ageMs: -1 };
-  assertEquals([host, said], ["127.0.0.1", { ...first, ...more }]);
-  assert(ageMs >= 0 && ageMs < 60_000);
-  await forgetHeartbeat(sql, first.instance);
-  assertEquals((await listHeartbeats(ops)).map(({ process }) => process), ["api"]);
-});
-
 Deno.test("beat() forgets who has been silent for ten minutes, and listHeartbeats() does not show them", async () => {
   await using db = await testSchema();
-  const [silent, quiet, alive] = [heartbeat(), heartbeat(), heartbeat()];
+  const [silent, quiet, alive] = [newHeartbeat(), newHeartbeat(), newHeartbeat()];
   for (const each of [silent, quiet]) await beat(db.sql, each);
   const age = (instance: string, minutes: number) =>
     db.sql`update heartbeats set seen_at = now() - ${minutes}::int * interval '1 minute' where instance = ${instance}`;
@@ -128,9 +103,12 @@ Deno.test("clockAheadMs() says no more than is certain: an answer that takes lon
 
 Deno.test("checkClock() lets no process begin whose clock is off by more than everything is kept", async () => {
   await using db = await testSchema();
-  const shifted = (days: number) => () => Date.now() + days * 86_400_000;
-  for (const days of [0, 13, -13]) await checkClock(db.url, 14, shifted(days));
-  for (const [days, says] of [[15, "15.0 days ahead of"], [-20, "20.0 days behind"]] as const) {
-    await assertRejects(() => checkClock(db.url, 14, shifted(days)), ConfigError, says);
-  }
+  using clock = testClock();
+  const check = (days: number) => {
+    clock.aheadMs = days * 86_400_000;
+    return checkClock(db.url, 14);
+  };
+  for (const days of [0, 13, -13]) await check(days);
+  await assertRejects(() => check(15), ConfigError, "15.0 days ahead of");
+  await assertRejects(() => check(-20), ConfigError, "20.0 days behind");
 });

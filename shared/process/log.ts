@@ -12,6 +12,7 @@ import {
   type LogLevel,
   type LogRecord,
 } from "@logtape/logtape";
+import type { Config } from "./config.ts";
 export type { Logger };
 
 /** Up to this many things that happened together get a line each. More mean load, and are summed up in one line. */
@@ -33,9 +34,9 @@ const URGENT: ReadonlySet<LogLevel> = new Set(["warning", "error", "fatal"]);
  */
 export async function startLog(
   process: string,
-  options: { readonly level: LogLevel; readonly format: "json" | "pretty" },
+  { LOG_LEVEL, LOG_FORMAT }: Config<"LOG_LEVEL" | "LOG_FORMAT">,
 ): Promise<Logger> {
-  const format = options.format === "json"
+  const format = LOG_FORMAT === "json"
     ? getJsonLinesFormatter({ properties: "flatten", categorySeparator: "." })
     : getTextFormatter({
       format: ({ message, record }) => `${record.level.padEnd(7)} ${message}${pairs(record.properties)}`,
@@ -45,7 +46,7 @@ export async function startLog(
     sinks: { stdout: writeSoon(format) },
     loggers: [
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["stdout"] },
-      { category: ["orderflow"], lowestLevel: options.level, sinks: ["stdout"] },
+      { category: ["orderflow"], lowestLevel: LOG_LEVEL, sinks: ["stdout"] },
     ],
   });
   return getLogger(["orderflow", process]);

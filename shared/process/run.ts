@@ -18,23 +18,20 @@ import { migrate } from "../sql/migrate.ts";
 import { losePatience } from "../sql/socket.ts";
 import { aborted, stopOnSignals } from "./stop.ts";
 
-export const BASE_VARIABLES = [
+const COMMON_VARIABLES = [
   "DATABASE_URL",
   "DATABASE_ROLES",
   "RETENTION_DAYS",
   "LOG_LEVEL",
   "LOG_FORMAT",
-] as const;
-
-export const WORKER_VARIABLES = [
-  ...BASE_VARIABLES,
   "AMQP_URL",
   "FAULTS_ENABLED",
   ...TOPOLOGY_VARIABLES,
 ] as const;
+type CommonVariable = (typeof COMMON_VARIABLES)[number];
 
 export interface ProcessContext<N extends VariableName> {
-  readonly config: Config<N>;
+  readonly config: Config<N | CommonVariable>;
   readonly log: Logger;
   readonly stop: AbortSignal;
   /** Resolves once the database is reached, its schema up to date, and this process's clock found to be right enough. */
@@ -49,10 +46,10 @@ export const EXIT_USAGE = 64;
 /** A process of the system, as its module exports it: importing it starts nothing. */
 export interface ProcessScript<N extends VariableName = VariableName> {
   readonly name: string;
-  /** What it reads beyond {@linkcode BASE_VARIABLES}. */
+  /** What it reads beyond what every process does. */
   readonly variables: readonly N[];
   /** Runs until it is asked to stop, and closes what it has opened. */
-  readonly work: (context: ProcessContext<N | (typeof BASE_VARIABLES)[number]>) => Promise<void>;
+  readonly work: (context: ProcessContext<N>) => Promise<void>;
   /** Whether the work begins before the database could be reached; by default it waits for the schema. */
   readonly startsAtOnce?: boolean;
 }
@@ -61,8 +58,8 @@ export interface ProcessScript<N extends VariableName = VariableName> {
 export function readProcessConfig<N extends VariableName>(
   { variables }: ProcessScript<N>,
   get?: (name: string) => string | undefined,
-): Config<N | (typeof BASE_VARIABLES)[number]> {
-  return readConfig([...BASE_VARIABLES, ...variables], get);
+): Config<N | CommonVariable> {
+  return readConfig([...COMMON_VARIABLES, ...variables], get);
 }
 
 /** How long a statement may keep a process that stops, in milliseconds, where the database does not answer. */
@@ -75,11 +72,10 @@ const LINGER_MS = 1000;
  * prints what it reads; any other argument is a wrong usage (64).
  */
 export async function runProcess<N extends VariableName>(script: ProcessScript<N>): Promise<void> {
-  answerArguments(script.name, [...BASE_VARIABLES, ...script.variables]);
+  answerArguments(script.name, [...COMMON_VARIABLES, ...script.variables]);
   try {
     const config = readProcessConfig(script);
-    const base: Config<(typeof BASE_VARIABLES)[number]> = config;
-    const log = await startLog(script.name, { level: base.LOG_LEVEL, format: base.LOG_FORMAT });
+    const log = await startLog(script.name, config);
     using stop = stopOnSignals(log, { supervised: isSupervised() });
     aborted(stop.signal).then(() => losePatience(STOP_ANSWER_MS));
     try {
@@ -128,10 +124,10 @@ Example: ${task}`,
  */
 export async function runWork<N extends VariableName>(
   { work, startsAtOnce = false }: ProcessScript<N>,
-  context: Omit<ProcessContext<N | (typeof BASE_VARIABLES)[number]>, "schema">,
+  context: Omit<ProcessContext<N>, "schema">,
 ): Promise<void> {
   const { log, stop } = context;
-  const base: Config<(typeof BASE_VARIABLES)[number]> = context.config;
+  const base: Config<CommonVariable> = context.config;
   const prepare = async () => {
     await migrate(base.DATABASE_URL, { roles: base.DATABASE_ROLES });
     await checkClock(base.DATABASE_URL, base.RETENTION_DAYS);

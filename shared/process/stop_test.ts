@@ -2,9 +2,11 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { createAlarm, signalChild, withTimeout } from "./stop.ts";
 
+const SCRIPT = fileURLToPath(new URL("testdata/log_and_end.ts", import.meta.url));
+
 Deno.test("a supervised process that takes its time to stop ends with 0, not as after a second signal", async () => {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", fileURLToPath(new URL("testdata/stop_slowly.ts", import.meta.url))],
+    args: ["run", "-q", "-A", "--no-check", SCRIPT, "slowly, when asked"],
     stdin: "piped",
     stdout: "piped",
     stderr: "null",
@@ -17,14 +19,11 @@ Deno.test("a supervised process that takes its time to stop ends with 0, not as 
   await child.stdin.close().catch(() => {});
 });
 
-Deno.test("signalChild() signals a child that runs, and lets one be that has ended", async () => {
+Deno.test("signalChild() signals a child that runs, lets one be that has ended, and passes on what stands in the way", async () => {
   const child = new Deno.Command("/bin/sh", { args: ["-c", "exec sleep 60"] }).spawn();
   signalChild(child, "SIGTERM");
   assertEquals((await child.status).signal, "SIGTERM");
   signalChild(child, "SIGTERM");
-});
-
-Deno.test("signalChild() passes on what stands in the way of a signal", () => {
   const kill = () => {
     throw new Deno.errors.NotCapable("Requires run access");
   };

@@ -8,8 +8,8 @@ import type { Link, Span, SpanContext, SpanOptions, Tracer } from "@opentelemetr
 import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
 export type { Attributes, Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";
 
-/** Which span of which trace something belongs to: ids in lower-case hex, not all zero. */
-export type TraceContext = Pick<SpanContext, "traceId" | "spanId" | "traceFlags">;
+/** Ids in lower-case hex, not all zero. */
+type TraceContext = Pick<SpanContext, "traceId" | "spanId" | "traceFlags">;
 
 /**
  * Version 00 ends with the flags; a later one may go on, and is read that far; ff is forbidden. What follows is kept as it
@@ -17,11 +17,6 @@ export type TraceContext = Pick<SpanContext, "traceId" | "spanId" | "traceFlags"
  */
 const TRACEPARENT =
   /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-(?<!^00.*)[\x21-\x7e]{0,200})?$/;
-
-/** Whether `text` is a valid `traceparent`. */
-export function isTraceparent(text: string): boolean {
-  return TRACEPARENT.test(text);
-}
 
 /**
  * The `tracestate` that goes with a valid `traceparent`: what tracing systems say to one another, passed on as it is. Null
@@ -32,8 +27,8 @@ export function tracestateOf(value: unknown): string | null {
 }
 
 /** Reads a `traceparent`; null for what is none. */
-export function parseTraceparent(text: string): TraceContext | null {
-  const [, traceId, spanId, flags] = TRACEPARENT.exec(text) ?? [];
+export function parseTraceparent(text: string | null): TraceContext | null {
+  const [, traceId, spanId, flags] = TRACEPARENT.exec(text ?? "") ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return null;
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) };
 }
@@ -45,7 +40,7 @@ export function formatTraceparent({ traceId, spanId, traceFlags }: TraceContext)
 
 /** The trace id in a `traceparent`; null where there is none. */
 export function traceIdOf(traceparent: string | null): string | null {
-  return traceparent === null ? null : parseTraceparent(traceparent)?.traceId ?? null;
+  return parseTraceparent(traceparent)?.traceId ?? null;
 }
 
 /**
@@ -67,7 +62,7 @@ export function startSpanUnder(
   name: string,
   options: SpanOptions,
 ): Span {
-  const parent = traceparent === null ? null : parseTraceparent(traceparent);
+  const parent = parseTraceparent(traceparent);
   return parent
     ? tracer.startSpan(name, options, trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true }))
     : startRootSpan(tracer, name, options);
@@ -91,7 +86,7 @@ export function traceparentOf(span: Span): string {
 /** Links to the spans that `traceparents` name, for a span of many; what names none is left out. */
 export function linksTo(traceparents: Iterable<string | null>): Link[] {
   return [...traceparents].flatMap((traceparent) => {
-    const linked = traceparent === null ? null : parseTraceparent(traceparent);
+    const linked = parseTraceparent(traceparent);
     return linked ? [{ context: { ...linked, isRemote: true } }] : [];
   });
 }

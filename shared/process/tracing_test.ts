@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatTraceparent, isTraceparent, parseTraceparent, traceIdOf } from "./tracing.ts";
+import { formatTraceparent, parseTraceparent, traceIdOf } from "./tracing.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
@@ -10,18 +10,10 @@ const hex = (digits: number) =>
 const contexts = fc.tuple(hex(32), hex(16), fc.integer({ min: 0, max: 255 }))
   .map(([traceId, spanId, traceFlags]) => ({ traceId, spanId, traceFlags }));
 
-Deno.test("parseTraceparent() reads no text that isTraceparent() refuses, and writes back what it has read", () => {
-  const broken = contexts.chain((context) => {
+Deno.test("parseTraceparent() reads what formatTraceparent() writes", () => {
+  fc.assert(fc.property(contexts, (context) => {
     const text = formatTraceparent(context);
-    const at = fc.integer({ min: 0, max: text.length - 1 });
-    return fc.tuple(at, fc.string({ maxLength: 2 })).map(([i, put]) =>
-      text.slice(0, i) + put + text.slice(i + 1)
-    );
-  });
-  fc.assert(fc.property(fc.oneof(contexts.map(formatTraceparent), broken, fc.string()), (text) => {
-    const context = parseTraceparent(text);
-    assertEquals([context !== null, traceIdOf(text)], [isTraceparent(text), context?.traceId ?? null]);
-    if (context && text.startsWith("00")) assertEquals(formatTraceparent(context), text);
+    assertEquals([parseTraceparent(text), traceIdOf(text)], [context, context.traceId]);
   }));
 });
 

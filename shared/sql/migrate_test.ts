@@ -6,7 +6,7 @@ import { DATABASE_ROLES, migrate } from "./migrate.ts";
 import { poolOf } from "./testdata/probe.ts";
 import { startCutProxy } from "../../specs/support/cut_proxy.ts";
 import { eventually } from "../../specs/support/eventually.ts";
-import { shareTestServer, testDatabase } from "../../specs/support/test_postgres.ts";
+import { shareTestServer, testDatabase } from "../../specs/support/test_schema.ts";
 
 shareTestServer();
 

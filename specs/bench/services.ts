@@ -7,8 +7,7 @@
 import { startChaosBroker } from "../chaos/system.ts";
 import { type LoadReport, loadReportSchema } from "../load_main.ts";
 import { deleteTopology, type TestBroker, testTopology } from "../support/test_broker.ts";
-import { startTestServer } from "../support/test_postgres.ts";
-import { ownSchema, type TestSchema } from "../support/test_schema.ts";
+import { ownSchema, startTestServer, type TestSchema } from "../support/test_schema.ts";
 import { startStack, type TestStack } from "../support/test_stack.ts";
 import { runScript } from "./bench.ts";
 

@@ -17,8 +17,13 @@ import { startRabbitCluster } from "../cluster/rabbitmq_cluster.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
-import { databaseOn, startTestServer, type TestServer } from "../support/test_postgres.ts";
-import { schemaAt, type TestSchema } from "../support/test_schema.ts";
+import {
+  schemaAt,
+  startTestServer,
+  testDatabase,
+  type TestSchema,
+  type TestServer,
+} from "../support/test_schema.ts";
 import { type CuttableStack, startCuttableStack, startTestProcess } from "../support/test_stack.ts";
 
 /** The largest message that a consumer looks into. */
@@ -76,7 +81,7 @@ async function startChaosDatabase(): Promise<ChaosDatabase> {
   await using resources = new AsyncDisposableStack();
   const server = await startServer();
   resources.defer(() => server.stop());
-  const { url } = resources.use(await databaseOn(server));
+  const { url } = resources.use(await testDatabase(server));
   await migrate(url, { roles: true });
   const db = resources.use(schemaAt(url));
   const owned = resources.move();
@@ -171,7 +176,7 @@ export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
 async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker> {
   const port = freePort("127.0.0.1");
   const env = childEnvironment(Deno.env.toObject(), { [BROKER_PORT_VARIABLE]: String(port) });
-  const start = () => startTestProcess(BROKER, { addresses: [`127.0.0.1:${port}`], env, logs });
+  const start = () => startTestProcess(BROKER, { env, logs });
   const listening = () =>
     eventually("the embedded broker to listen", async () => {
       (await Deno.connect({ hostname: "127.0.0.1", port })).close();

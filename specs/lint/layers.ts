@@ -9,7 +9,6 @@ import { dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { QUEUES } from "../../shared/topology.ts";
 
-/** What is wrong, and what to do instead. */
 export interface Problem {
   message: string;
   hint: string;
@@ -33,11 +32,10 @@ const engine = [
 const knowsOrders = ["shared/events.ts", "shared/order_status.ts", "shared/topology.ts", ...moduleTables];
 
 /** The file's path from the project's top, with slashes: `workers/orders/move_orders.ts`. */
-export function projectPath(filename: string): string {
+function projectPath(filename: string): string {
   return filename.startsWith(root) ? relative(root, filename) : filename;
 }
 
-/** Whether the file is a test or serves tests only. */
 function isTestCode(path: string): boolean {
   return /_test\.tsx?$/.test(path) || path.startsWith("specs/") || path.includes("/testdata/");
 }
@@ -49,11 +47,9 @@ function owner(path: string): string | undefined {
 
 /** Decides whether `from` may import `to`; both are project paths of files. Tests may import everything. */
 export function importProblem(from: string, to: string): Problem | undefined {
-  if (isTestCode(from)) return undefined;
-  return folderProblem(from, to) ?? moduleProblem(from, to);
+  return isTestCode(from) ? undefined : folderProblem(from, to) ?? moduleProblem(from, to);
 }
 
-/** What to do instead of importing a folder's code. */
 const INSTEAD_OF: Readonly<Record<string, string>> = {
   specs: "Move the code out of specs/, which holds what only tests use.",
   ui: "Only api/page/page.ts may import the page: go through it, or move what both need to shared/.",
@@ -126,7 +122,7 @@ function importRule(problemOf: (from: string, to: string) => Problem | undefined
   };
 }
 
-/** A rule that reports what `selectors` find, but in the files that `mayDo` it. */
+/** A rule that reports what `selectors` find, but in tests and the files that `mayDo` it. */
 function forbid(
   selectors: readonly string[],
   mayDo: (path: string) => boolean,
@@ -134,46 +130,13 @@ function forbid(
 ): Deno.lint.Rule {
   return {
     create(context) {
-      if (mayDo(projectPath(context.filename))) return {};
+      const path = projectPath(context.filename);
+      if (isTestCode(path) || mayDo(path)) return {};
       const report = (node: Node) => context.report({ node, ...problem });
       return Object.fromEntries(selectors.map((selector) => [selector, report]));
     },
   };
 }
-
-const environment = forbid(
-  [
-    'MemberExpression[object.name="Deno"][property.name="env"]',
-    'MemberExpression[object.name="process"][property.name="env"]',
-    'VariableDeclarator[init.name="Deno"] Property[key.name="env"]',
-  ],
-  (path) =>
-    path === "shared/process/config.ts" || /^workers\/(dev|tools)\//.test(path) ||
-    path.endsWith("_main.ts") || isTestCode(path),
-  {
-    message: "the environment is read here",
-    hint:
-      "Take the value as a parameter: shared/process/config.ts parses the environment once, at the start.",
-  },
-);
-
-const noUnsafeSql = forbid(
-  ['MemberExpression[property.name="unsafe"]'],
-  (path) => path === "shared/sql/migrate.ts" || isTestCode(path),
-  {
-    message: "sql.unsafe() runs text that may hold outside values",
-    hint: "Use a template: sql`… ${value} …`, and sql(name) for an identifier.",
-  },
-);
-
-const noBareBegin = forbid(
-  ['CallExpression[callee.property.name="begin"]'],
-  (path) => path === "shared/sql/connect.ts" || isTestCode(path),
-  {
-    message: "sql.begin() lets a transaction run on when its connection is lost",
-    hint: "Use transaction(sql, work) of shared/sql/connect.ts, which sends nothing more then.",
-  },
-);
 
 /** The plugin, named in `lint.plugins` of deno.json. */
 export default {
@@ -181,8 +144,36 @@ export default {
   rules: {
     imports: importRule(importProblem),
     "engine-knows-no-order": importRule(engineProblem),
-    environment,
-    "no-unsafe-sql": noUnsafeSql,
-    "no-bare-begin": noBareBegin,
+    environment: forbid(
+      [
+        'MemberExpression[object.name="Deno"][property.name="env"]',
+        'MemberExpression[object.name="process"][property.name="env"]',
+        'VariableDeclarator[init.name="Deno"] Property[key.name="env"]',
+      ],
+      (path) =>
+        path === "shared/process/config.ts" || /^workers\/(dev|tools)\//.test(path) ||
+        path.endsWith("_main.ts"),
+      {
+        message: "the environment is read here",
+        hint:
+          "Take the value as a parameter: shared/process/config.ts parses the environment once, at the start.",
+      },
+    ),
+    "no-unsafe-sql": forbid(
+      ['MemberExpression[property.name="unsafe"]'],
+      (path) => path === "shared/sql/migrate.ts",
+      {
+        message: "sql.unsafe() runs text that may hold outside values",
+        hint: "Use a template: sql`… ${value} …`, and sql(name) for an identifier.",
+      },
+    ),
+    "no-bare-begin": forbid(
+      ['CallExpression[callee.property.name="begin"]'],
+      (path) => path === "shared/sql/connect.ts",
+      {
+        message: "sql.begin() lets a transaction run on when its connection is lost",
+        hint: "Use transaction(sql, work) of shared/sql/connect.ts, which sends nothing more then.",
+      },
+    ),
   },
 } satisfies Deno.lint.Plugin;

@@ -11,16 +11,20 @@ function find(path: string, source: string): Deno.lint.Diagnostic[] {
 const broken = (path: string, source: string) =>
   find(path, source).map(({ id }) => id.replace("layers/", ""));
 
-Deno.test("importProblem() keeps the folders apart, and a module to its own code and table, the outbox and the inbox", () => {
+Deno.test("imports keep the folders apart, a module to its own code and table, and orders out of the engine", () => {
   const inSql = (...names: string[]) => names.map((name) => `shared/sql/${name}.ts`);
   const [api, workers, ui, specs] = ["api/a.ts", "workers/a.ts", "ui/a.ts", "specs/a.ts"];
   const module = ["workers/orders/move_orders.ts", "workers/orders_payment_events.ts"];
-  const own = [
-    ...inSql("orders", "outbox", "inbox", "connect"),
-    "shared/order_status.ts",
-    "workers/consumer.ts",
-  ];
+  const own = [...inSql("orders", "outbox", "inbox", "connect"), "workers/consumer.ts"];
   const others = ["workers/payments/charge.ts", "workers/payments_order_created.ts"];
+  const engine = [
+    ...inSql("connect", "inbox", "outbox", "set_aside"),
+    ...["shared/broker/consume.ts", "workers/relay/relay.ts", "workers/consumer.ts"],
+  ];
+  const aboutOrders = [
+    ...inSql("orders", "payments", "enrollments", "notifications"),
+    ...["shared/events.ts", "shared/order_status.ts", "shared/topology.ts", "workers/orders/move_orders.ts"],
+  ];
   const cases: readonly [may: boolean, from: readonly string[], to: readonly string[]][] = [
     [true, [api, workers, ui, "shared/a.ts"], ["shared/process/log.ts"]],
     [false, inSql("orders"), [api, workers, ui, specs]],
@@ -29,14 +33,18 @@ Deno.test("importProblem() keeps the folders apart, and a module to its own code
     [false, [ui], [api, workers, specs]],
     [true, ["api/page/page.ts"], ["ui/page.tsx"]],
     [true, ["shared/sql/orders_test.ts", "ui/page_test.tsx", "specs/support/a.ts"], ["workers/dev/main.ts"]],
-    [true, module, [...own, "workers/orders/decide.ts"]],
+    [true, module, [...own, "shared/order_status.ts", "workers/orders/decide.ts"]],
     [false, module, [...inSql("payments", "set_aside", "migrate"), ...others]],
     [true, ["workers/dev/main.ts", "workers/orders/a_test.ts"], others],
     [true, ["api/ops/status.ts"], inSql("orders")],
+    [false, engine, aboutOrders],
+    [true, engine, ["shared/process/log.ts", "shared/sql/outbox.ts", "shared/broker/settle.ts"]],
+    [true, ["shared/broker/a_test.ts", "shared/sql/orders.ts"], ["shared/events.ts"]],
   ];
   for (const [may, from, to] of cases) {
     for (const [file, other] of from.flatMap((file) => to.map((other) => [file, other] as const))) {
-      assertEquals(importProblem(file, other) === undefined, may, `${file} imports ${other}`);
+      const problem = importProblem(file, other) ?? engineProblem(file, other);
+      assertEquals(problem === undefined, may, `${file} imports ${other}`);
     }
   }
 });
@@ -54,29 +62,6 @@ Deno.test("layers/imports sees every form of import", () => {
     broken("api/b.ts", `import { a } from "./a.ts"; import z from "zod"; import "node:path";`),
     [],
   );
-});
-
-Deno.test("layers/engine-knows-no-order keeps events, statuses, topology and the modules out of the engine", () => {
-  const inSql = (...names: string[]) => names.map((name) => `shared/sql/${name}.ts`);
-  const others = ["shared/broker/consume.ts", "workers/relay/relay.ts", "workers/consumer.ts"];
-  const engine = [...others, ...inSql("connect", "inbox", "outbox", "set_aside")];
-  const orders = [
-    ...["shared/events.ts", "shared/order_status.ts", "shared/topology.ts", "workers/orders/move_orders.ts"],
-    ...inSql("orders", "payments", "enrollments", "notifications"),
-  ];
-  for (const from of engine) {
-    for (const to of orders) {
-      assertMatch(engineProblem(from, to)?.message ?? "", /knows no order/, `${from}, ${to}`);
-    }
-    for (const to of ["shared/process/log.ts", "shared/sql/outbox.ts", "shared/broker/settle.ts"]) {
-      assertEquals(engineProblem(from, to), undefined, `${from}, ${to}`);
-    }
-  }
-  const types = `import type { EventType } from "../events.ts";`;
-  assertEquals(broken("shared/broker/message.ts", types), ["engine-knows-no-order"]);
-  for (const path of ["shared/broker/a_test.ts", "shared/sql/orders.ts"]) {
-    assertEquals(broken(path, types), [], path);
-  }
 });
 
 /** Asserts that a rule finds `source` everywhere but in these files. */

@@ -5,16 +5,12 @@
  */
 
 /** `T` without what counts as "not yet". */
-export type Truthy<T> = Exclude<T, false | null | undefined | 0 | "">;
-
-function isTruthy<T>(value: T): value is Truthy<T> {
-  return Boolean(value);
-}
+type Truthy<T> = Exclude<T, false | null | undefined | 0 | "">;
 
 /**
  * Calls `look` until it answers with something truthy, and answers with that. What `look` throws counts as "not yet".
  *
- * Errors: after `withinMs` (15 s unless told), with `what` was waited for and what the last look said.
+ * Errors: after `withinMs` (15 s by default), with `what` was waited for and what the last look said.
  */
 export async function eventually<T>(
   what: string,
@@ -25,7 +21,7 @@ export async function eventually<T>(
   for (const until = performance.now() + withinMs; performance.now() < until;) {
     try {
       const result = await look();
-      if (isTruthy(result)) return result;
+      if (result) return result as Truthy<T>;
       last = result;
     } catch (error) {
       last = error instanceof Error ? error.message : error;

@@ -18,20 +18,15 @@ export function projectFiles(root: string, folder = root): string[] {
   });
 }
 
-/** A fenced block. */
-export interface FencedBlock {
-  /** What stands behind its opening fence, such as `sh`. */
-  readonly info: string;
-  /** Its lines, without the fences. */
-  readonly text: string;
-  /** The paragraph before it; empty right behind another block. */
-  readonly paragraph: string;
-}
+export type FencedBlock = ReturnType<typeof fencedBlocks>[number];
 
 const FENCED = /^```([^\n`]*)\n([^]*?)^```$/gm;
 
-/** The fenced blocks, in their order. */
-export function fencedBlocks(markdown: string): FencedBlock[] {
+/**
+ * The fenced blocks: what stands behind the opening fence, such as `sh`, the text between, and the paragraph before it,
+ * which is empty right behind another block.
+ */
+export function fencedBlocks(markdown: string) {
   let end = 0;
   return [...markdown.matchAll(FENCED)].map(({ 0: whole, 1: info = "", 2: text = "", index }) => {
     const paragraph = markdown.slice(end, index).trim().split(/\n\n/).at(-1)?.replaceAll("\n", " ") ?? "";
@@ -40,12 +35,10 @@ export function fencedBlocks(markdown: string): FencedBlock[] {
   });
 }
 
-/** The text without its fenced blocks. */
 export function proseOf(markdown: string): string {
   return markdown.replaceAll(FENCED, "");
 }
 
-/** The texts of the headings of `level`, in their order. */
 export function headingsOf(markdown: string, level: number): string[] {
   const pattern = new RegExp(`^#{${level}} (.+)$`, "gm");
   return [...proseOf(markdown).matchAll(pattern)].map(([, text = ""]) => text.trim());
@@ -58,12 +51,10 @@ export function sectionOf(markdown: string, heading: string): string {
   return section.slice(heading.length);
 }
 
-/** What stands in backticks. */
 export function codeOf(text = ""): string[] {
   return [...text.matchAll(/`([^`\n]+)`/g)].map(([, inner]) => inner ?? "");
 }
 
-/** The targets of the links and pictures. */
 export function linksOf(markdown: string): string[] {
   return [...proseOf(markdown).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
 }

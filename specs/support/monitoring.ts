@@ -6,7 +6,6 @@
 
 /** What a process exports of one name; its series have the suffixes of a histogram. */
 export interface Exported {
-  /** `counter`, `gauge` or `histogram`. */
   type: string;
   readonly help: string;
   readonly series: Series[];
@@ -41,7 +40,6 @@ export function readExposition(text: string): Map<string, Exported> {
   return exported;
 }
 
-/** The names of the series of a metric of some type. */
 export function seriesNames(metric: string, type: string): ReadonlySet<string> {
   const suffixes = type === "histogram" ? ["_bucket", "_sum", "_count"] : [""];
   return new Set(suffixes.map((suffix) => `${metric}${suffix}`));

@@ -113,7 +113,6 @@ export async function keepOrdering(url: string, options: KeepOptions) {
     accepted,
     /** Answers that named an order which another request had been told of already. */
     answeredTwice,
-    /** Requests that it gave up on. */
     unanswered,
     /** Repeats by their reason: a status, `no answer`, or `answer lost`. */
     repeats,

@@ -27,55 +27,47 @@ function denoCommand(
   });
 }
 
-/** What a command came to. */
-export interface TaskResult {
-  readonly code: number;
-  readonly out: string;
-  /** What it has said on standard error, but for how far long work was. */
-  readonly err: string;
-}
+export type TaskResult = Awaited<ReturnType<typeof resultOf>>;
 
 /** Runs Deno to its end. */
-export async function runDeno(
-  args: readonly string[],
-  options: Deno.CommandOptions = {},
-): Promise<TaskResult> {
-  return await resultOf(denoCommand(args, options));
+export function runDeno(args: readonly string[], options: Deno.CommandOptions = {}): Promise<TaskResult> {
+  return resultOf(denoCommand(args, options));
 }
 
-async function resultOf(command: Deno.Command): Promise<TaskResult> {
+/** How a command ended, and what it printed; without the lines that say how far long work is. */
+async function resultOf(command: Deno.Command) {
   const { code, stdout, stderr } = await command.output();
   const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   return { code, out, err: withoutProgress(err) };
 }
 
-/** How a task is run. */
-interface TaskOptions {
-  readonly env?: Record<string, string>;
+interface TaskOptions extends Deno.CommandOptions {
   /** Addresses, as `host:port`, in the place of the set's own. */
   readonly net?: readonly string[];
 }
 
 /** The task's own command with `args`, but without the files of variables. */
-export function taskCommand(task: string, args: readonly string[], { env = {}, net }: TaskOptions = {}) {
+export function taskCommand(task: string, args: readonly string[], { net, ...options }: TaskOptions = {}) {
   const { tasks } = tasksSchema.parse(JSON.parse(Deno.readTextFileSync(`${root}/deno.json`)));
   const line = tasks[task]?.command.replace(/^sh \S+ && /, "").replaceAll(/ --env-file=("[^"]*"|\S+)/g, "") ??
     "";
   const [deno, ...command] = line.split(" ");
   if (deno !== "deno") throw new Error(`The task ${task} of deno.json is not a command of deno alone`);
   if (net) command.splice(-1, 0, `--allow-net=${net}`);
-  return denoCommand([...command, ...args], { env });
+  return denoCommand([...command, ...args], options);
 }
 
-/** Runs a task to its end. */
-export async function runTask(task: string, args: readonly string[], options: TaskOptions = {}) {
-  return await resultOf(taskCommand(task, args, options));
+export function runTask(
+  task: string,
+  args: readonly string[],
+  options: TaskOptions = {},
+): Promise<TaskResult> {
+  return resultOf(taskCommand(task, args, options));
 }
 
 /** As `progressText` of `workers/tools/command.ts` begins. */
 const PROGRESS_LINES = /^\[#*-*\] +\d+ % {2}.*\n/gm;
 
-/** The text without lines of progress. */
 export function withoutProgress(text: string): string {
   return text.replaceAll(PROGRESS_LINES, "");
 }
@@ -92,7 +84,11 @@ export function readOutput(...streams: readonly ReadableStream<Uint8Array<ArrayB
   return { text: () => text, ended: Promise.all(streams.map(read)).then(() => {}) };
 }
 
-export interface RunOptions {
+/** A run of `entry` under a permission set of deno.json. */
+export interface Run {
+  readonly set: string;
+  readonly entry: string;
+  readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** What it prints once it has begun to work; then it is asked to stop. Without it, it ends by itself. */
   readonly until?: RegExp;
@@ -100,9 +96,8 @@ export interface RunOptions {
   readonly then?: () => Promise<unknown>;
 }
 
-/** Runs `entry` under a permission set of deno.json; answers with its exit code and all that it wrote. */
-export async function runUnderSet(set: string, entry: string, args: readonly string[], options: RunOptions) {
-  const { env, until, then } = options;
+/** Answers with the exit code of a run, and all that it wrote. */
+export async function runUnderSet({ set, entry, args = [], env, until, then }: Run) {
   const command = ["run", "-q", "--no-prompt", `-P=${set}`, entry, ...args];
   const child = denoCommand(command, { env: { LOG_LEVEL: "debug", ...env } }).spawn();
   const output = readOutput(child.stdout, child.stderr);

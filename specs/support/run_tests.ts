@@ -6,8 +6,7 @@
  */
 import { connect } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
-import { RUN_SERVER_VARIABLE, startTestServer } from "./test_postgres.ts";
-import { MIGRATED } from "./test_schema.ts";
+import { MIGRATED, RUN_SERVER_VARIABLE, startTestServer } from "./test_schema.ts";
 
 /** The files that take longest, the longest first. All others follow in the order of their names. */
 const LONGEST = [
@@ -25,7 +24,6 @@ const LONGEST = [
 /** More than the 200 of a single system: several run at once. */
 const CONNECTIONS = "500";
 
-/** Runs `deno test`; answers with its exit code. */
 async function runTests(args: readonly string[]): Promise<number> {
   await using resources = new AsyncDisposableStack();
   const env: Record<string, string> = {
@@ -38,16 +36,13 @@ async function runTests(args: readonly string[]): Promise<number> {
     env[RUN_SERVER_VARIABLE] = server.url;
     await makeMigrated(server.url);
   }
-  const files = args.some((arg) => !arg.startsWith("-")) ? [] : [...longestOf(args), "."];
+  const longest = LONGEST.filter((file) => !args.includes(`--ignore=${file}`)); // a file that is named is not ignored
+  const files = args.some((arg) => !arg.startsWith("-")) ? [] : [...longest, "."];
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: ["test", "-P", "--parallel", ...args, ...files],
     env,
   }).spawn().status;
   return code;
-}
-
-function longestOf(args: readonly string[]): string[] {
-  return LONGEST.filter((file) => !args.includes(`--ignore=${file}`)); // a file that is named is not ignored
 }
 
 async function makeMigrated(server: string): Promise<void> {

@@ -33,7 +33,6 @@ export function received<T extends EventType>(type: T, data: EventData<T>): Rece
 /** An order that ends well, as `POST /orders` takes it. */
 export const ORDER = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" } as const;
 
-/** An `order.created` of a new order. */
 export function orderCreated(courseId: string = RESERVED_COURSES.success): ReceivedEvent<"order.created"> {
   return received("order.created", { ...ORDER, orderId: uuidv7(), courseId });
 }
@@ -46,7 +45,6 @@ export function paymentSucceeded(
   return received("payment.succeeded", { orderId, paymentId: uuidv7(), courseId, amount: "49.90" });
 }
 
-/** Appends events to the outbox, in a statement of its own. */
 export async function appendEvents(
   sql: Queryable,
   events: readonly Pick<ReceivedEvent, "event" | "traceparent">[],
@@ -121,16 +119,14 @@ export function newHeartbeat(more: Partial<Heartbeat> = {}): Heartbeat {
   };
 }
 
-/** Puts an order into the table, in whatever status. */
-export async function insertOrder(sql: Sql, status: OrderStatus): Promise<string> {
+export async function insertOrder(sql: Sql, status: OrderStatus, at = new Date()): Promise<string> {
   const id = uuidv7();
   await sql`
     insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
-    values (${id}, ${SCENARIO_USER}, ${RESERVED_COURSES.success}, 49.90, ${status}, 'c', now(), now())`;
+    values (${id}, ${ORDER.userId}, ${ORDER.courseId}, ${ORDER.amount}, ${status}, 'history', ${at}, ${at})`;
   return id;
 }
 
-/** How often each type of event stands in the outbox. */
 export async function countEvents(sql: Sql): Promise<Record<string, number>> {
   const rows = await sql<{ type: string; count: number }[]>`
     select type, count(*)::int as count from outbox_events group by type order by type`;
@@ -171,15 +167,17 @@ const NOTIFICATION = {
   PAYMENT_FAILED: "PAYMENT_FAILED",
   REFUNDED: "ORDER_REFUNDED",
 } as const;
+const EVENTS: Readonly<Record<Outcome, readonly EventType[]>> = {
+  COMPLETED: ["payment.succeeded", "enrollment.granted"],
+  PAYMENT_FAILED: ["payment.failed"],
+  REFUNDED: ["payment.succeeded", "enrollment.failed", "refund.requested", "refund.succeeded"],
+};
 
 /** Puts an order with all that belongs to it into the tables, each thing an hour old. Answers with its id. */
 export async function insertHistory(sql: Sql, outcome: Outcome): Promise<string> {
-  const id = uuidv7();
-  const [course, amount, payment] = [RESERVED_COURSES.success, "49.90", PAYMENT[outcome]];
   const at = new Date(Date.now() - 3_600_000);
-  await sql`
-    insert into orders (id, user_id, course_id, amount, status, correlation_id, created_at, updated_at)
-    values (${id}, ${SCENARIO_USER}, ${course}, ${amount}, ${outcome}, 'history', ${at}, ${at})`;
+  const id = await insertOrder(sql, outcome, at);
+  const [course, amount, payment] = [ORDER.courseId, ORDER.amount, PAYMENT[outcome]];
   await sql`
     insert into payments values (${uuidv7()}, ${id}, ${course}, ${amount}, ${payment}, 1,
       ${payment === "FAILED" ? null : "charge-1"}, ${payment === "REFUND_SUCCEEDED" ? "refund-1" : null},
@@ -189,18 +187,8 @@ export async function insertHistory(sql: Sql, outcome: Outcome): Promise<string>
     await sql`insert into enrollments values (${uuidv7()}, ${id}, ${course}, ${seat}, ${reason}, ${at}, ${at})`;
   }
   await sql`insert into notifications values (${uuidv7()}, ${id}, ${NOTIFICATION[outcome]}, ${at})`;
-  await insertEvent(sql, id, "order.created", at);
-  if (outcome === "PAYMENT_FAILED") {
-    await insertEvent(sql, id, "payment.failed", at);
-  } else {
-    await insertEvent(sql, id, "payment.succeeded", at);
-    await insertEvent(sql, id, outcome === "COMPLETED" ? "enrollment.granted" : "enrollment.failed", at);
-  }
-  if (outcome === "REFUNDED") {
-    await insertEvent(sql, id, "refund.requested", at);
-    await insertEvent(sql, id, "refund.succeeded", at);
-  }
-  await insertEvent(sql, id, "notification.sent", at);
+  const types = ["order.created", ...EVENTS[outcome], "notification.sent"] as const;
+  for (const type of types) await insertEvent(sql, id, type, at);
   return id;
 }
 
@@ -218,9 +206,7 @@ export async function insertEvent(sql: Sql, orderId: string, type: EventType, at
 function dataOf(type: EventType, orderId: string): EventData<EventType> {
   const all = {
     orderId,
-    userId: SCENARIO_USER,
-    courseId: RESERVED_COURSES.success,
-    amount: "49.90",
+    ...ORDER,
     paymentId: orderId,
     enrollmentId: orderId,
     reason: "for a test",

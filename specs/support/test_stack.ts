@@ -4,69 +4,19 @@
  * @module
  */
 import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
-import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { brokerUrls } from "../../shared/broker/connection.ts";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";
-import { databaseAddresses } from "../../shared/process/database_url.ts";
 import "../../shared/process/metrics.ts"; // its package opens a channel when it is loaded: in a test that is a leak
 import { EXIT_CONFIG, type ProcessScript, readProcessConfig, runWork } from "../../shared/process/run.ts";
-import { signalChild, withTimeout } from "../../shared/process/stop.ts";
-import type { Topology } from "../../shared/topology.ts";
-import { addressOf, childEnvironment, denoArguments, serviceName } from "../../workers/dev/child.ts";
+import { withTimeout } from "../../shared/process/stop.ts";
+import { childEnvironment, endChild, startChild } from "../../workers/dev/child.ts";
 import { API, metricsPorts, PROCESSES, type ProcessSpec } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
-import { type CutProxy, startCutProxy } from "./cut_proxy.ts";
+import { startCutProxy } from "./cut_proxy.ts";
 import { eventually } from "./eventually.ts";
-import { takeStackSlot } from "./test_postgres.ts";
 import { type TestBroker, testBroker } from "./test_broker.ts";
-import { type TestSchema, testSchema } from "./test_schema.ts";
+import { takeStackSlot, type TestSchema, testSchema } from "./test_schema.ts";
 
-/** A running system. Disposing of it stops its processes and deletes its database and queues. */
-export interface TestStack extends AsyncDisposable {
-  readonly url: string;
-  readonly db: TestSchema;
-  /** Where its broker is, as an AMQP URL, and the names of the exchange and the queues on it. */
-  readonly broker: { readonly url: string; readonly topology: Topology };
-  readonly processes: readonly string[];
-  /** Where each worker serves its metrics, without a path, by its name; none unless asked for. */
-  readonly metricsUrls: ReadonlyMap<string, string>;
-  pids(): Map<string, number>;
-  /** Sends SIGKILL to a process and resolves when it is gone. */
-  kill(name: string): Promise<void>;
-  /** With more of Deno's own `flags`, until it is started again; only one that is apart. */
-  start(name: string, flags?: readonly string[]): void;
-  /** Stops a process as the supervisor does; resolves with its exit code. */
-  stop(name: string): Promise<number>;
-  startCopy(name: string): TestProcess;
-  /** Which processes ended although nobody told them to, once for each time. */
-  readonly crashes: readonly string[];
-}
-
-/** A running system; the wires between its processes and the services can be cut, the test's own go elsewhere. */
-export interface CuttableStack extends TestStack {
-  readonly wires: { readonly database: CutProxy; readonly broker: CutProxy };
-}
-
-/** As {@linkcode startStack}, supervised, with a proxy before the database and one before the broker. */
-export async function startCuttableStack(
-  env: Record<string, string> = {},
-  options: Omit<StackOptions, "urls" | "revive"> = {},
-): Promise<CuttableStack> {
-  await using resources = new AsyncDisposableStack();
-  const services = options.services ??
-    { db: resources.use(await testSchema()), broker: resources.use(await testBroker()) };
-  const wires = {
-    database: resources.use(startCutProxy(services.db.url, 5432)),
-    broker: resources.use(startCutProxy(services.broker.url, 5672)),
-  };
-  const urls = { database: wires.database.url, broker: wires.broker.url };
-  const stack = resources.use(await startStack(env, { ...options, services, urls, revive: true }));
-  const owned = resources.move();
-  return { ...stack, wires, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-}
-
-/** How a stack is started. */
 export interface StackOptions {
   /**
    * Where the processes find the services, if not where these are; the broker's may be those of a cluster's nodes, as in
@@ -75,41 +25,37 @@ export interface StackOptions {
   readonly urls?: { readonly database: string; readonly broker: string };
   /** Whether a process that ends by itself is started again, as the supervisor does. */
   readonly revive?: boolean;
-  /** The database, migrated, and the broker, both their caller's to dispose of; unless told, the test's own. */
+  /** The database, migrated, and the broker, both their caller's to dispose of; by default, the test's own. */
   readonly services?: { readonly db: TestSchema; readonly broker: Omit<TestBroker, keyof AsyncDisposable> };
+  /** A folder for what the processes write, a file for each. */
   readonly logs?: string | undefined;
-  /** The names of the processes to start; all, unless told. Without the API nothing is waited for. */
+  /** The names of the processes to start; all, by default. Without the API nothing is waited for. */
   readonly processes?: readonly string[];
   /**
    * The names of those that are processes of their own; all, by default. The others run in the test's, which costs a
    * third of the processor time. Whoever is to be killed, or ends itself by a fault, has to be apart.
    */
   readonly apart?: readonly string[];
-  /** Whether the workers serve their metrics; they do not, unless told. */
+  /** Whether the workers serve their metrics. */
   readonly metrics?: boolean;
 }
 
 const ALL = PROCESSES.map(({ name }) => name);
 
-/** Starts processes on a database and queues of their own, and waits until the API is ready. */
-export async function startStack(
-  env: Record<string, string> = {},
-  options: StackOptions = {},
-): Promise<TestStack> {
-  const {
-    revive = false,
-    services,
-    logs,
-    processes = ALL,
-    apart = ALL,
-    metrics = false,
-  } = options;
+export type TestStack = Awaited<ReturnType<typeof startStack>>;
+
+/**
+ * Starts processes on a database and queues of their own, and waits until the API is ready. Disposing stops the processes,
+ * and deletes that database and the queues.
+ */
+export async function startStack(env: Record<string, string> = {}, options: StackOptions = {}) {
+  const { revive = false, services, logs, processes = ALL, apart = ALL, metrics = false } = options;
   await using resources = new AsyncDisposableStack();
   resources.use(await takeStackSlot());
   const db = services?.db ?? resources.use(await testSchema());
   const broker = services?.broker ?? resources.use(await testBroker());
   const port = freePort("127.0.0.1");
-  const ports = metricsPorts(metrics ? 0 : null, () => freePort("127.0.0.1"));
+  const ports = metricsPorts(metrics ? 0 : undefined, () => freePort("127.0.0.1"));
   const url = `http://127.0.0.1:${port}`;
   const running = new Map<string, TestProcess>();
   const crashes: string[] = [];
@@ -119,26 +65,15 @@ export async function startStack(
     AMQP_URL: urls.broker,
     ...broker.env,
     PORT: String(port),
-    METRICS_PORT: "", // one in the environment of the tests would be everybody's
     ...env,
   });
-  const addresses = [
-    ...databaseAddresses(urls.database),
-    ...brokerUrls(urls.broker).map(addressOf),
-    `127.0.0.1:${port}`,
-  ];
 
   function startCopy(name: string, flags: readonly string[] = []): TestProcess {
     const spec = specOf(name);
-    const own = ports.get(spec);
-    const named = { ...childEnv, ...serviceName(spec), ...(own ? { METRICS_PORT: `${own}` } : {}) };
+    const METRICS_PORT = `${ports.get(spec) ?? ""}`; // one in the environment of the tests would be everybody's
+    const named = { ...childEnv, METRICS_PORT };
     if (!apart.includes(name)) return startInside(spec, named);
-    return startTestProcess(spec, {
-      addresses: own ? [...addresses, `127.0.0.1:${own}`] : addresses,
-      env: named,
-      flags,
-      logs,
-    });
+    return startTestProcess(spec, { env: named, flags, logs });
   }
 
   function start(name: string, flags?: readonly string[]): void {
@@ -173,17 +108,45 @@ export async function startStack(
   return {
     url,
     db,
+    /** Where its broker is, as an AMQP URL, and the names of the exchange and the queues on it. */
     broker,
     processes,
+    /** Where each worker serves its metrics, without a path, by its name; none unless asked for. */
     metricsUrls: new Map([...ports].map(([{ name }, own]) => [name, `http://127.0.0.1:${own}`])),
     pids: () => new Map([...running].map(([name, { pid }]) => [name, pid])),
+    /** With more of Deno's own `flags`, until it is started again; only one that is apart. */
     start,
-    kill: async (name) => void await end(name, "SIGKILL"),
-    stop: (name) => end(name, "SIGTERM"),
-    startCopy: (name) => startCopy(name),
-    crashes,
+    kill: async (name: string) => void await end(name, "SIGKILL"),
+    /** Stops a process as the supervisor does; resolves with its exit code. */
+    stop: (name: string) => end(name, "SIGTERM"),
+    startCopy: (name: string) => startCopy(name),
+    /** Which processes ended although nobody told them to, once for each time. */
+    crashes: crashes as readonly string[],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+export type CuttableStack = Awaited<ReturnType<typeof startCuttableStack>>;
+
+/**
+ * As {@linkcode startStack}, supervised, with a proxy before the database and one before the broker: these wires can be
+ * cut, the test's own go elsewhere.
+ */
+export async function startCuttableStack(
+  env: Record<string, string> = {},
+  options: Omit<StackOptions, "urls" | "revive"> = {},
+) {
+  await using resources = new AsyncDisposableStack();
+  const services = options.services ??
+    { db: resources.use(await testSchema()), broker: resources.use(await testBroker()) };
+  const wires = {
+    database: resources.use(startCutProxy(services.db.url, 5432)),
+    broker: resources.use(startCutProxy(services.broker.url, 5672)),
+  };
+  const urls = { database: wires.database.url, broker: wires.broker.url };
+  const stack = resources.use(await startStack(env, { ...options, services, urls, revive: true }));
+  const owned = resources.move();
+  return { ...stack, wires, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 async function untilReady(url: string): Promise<void> {
@@ -200,15 +163,12 @@ function specOf(name: string): ProcessSpec {
   return spec;
 }
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-
 /** How long a process may take to stop, in milliseconds, before it is killed. */
 const STOP_MS = 5000;
 /** The same where nobody can be killed: longer, because all of them stop in one process. */
 const INSIDE_STOP_MS = 30_000;
 
-/** A process that was started. */
-export interface TestProcess {
+interface TestProcess {
   readonly pid: number;
   /** Resolves once it has ended, by itself or not, and all that it wrote is kept. */
   readonly ended: Promise<Deno.CommandStatus>;
@@ -217,45 +177,20 @@ export interface TestProcess {
 }
 
 /**
- * Starts a process with `env` as its whole environment, which may connect to or listen on `addresses` (`host:port`). What
- * it writes goes into a file of its name in the folder `logs`; else it is dropped, or shown with `ORDERFLOW_TEST_LOGS`.
+ * Starts a process as `startChild` does. What it writes goes into a file of its name in the folder `logs`; else it is
+ * dropped, or shown with `ORDERFLOW_TEST_LOGS`.
  */
 export function startTestProcess(
   spec: ProcessSpec,
-  { addresses, env, flags = [], logs }: {
-    readonly addresses: readonly string[];
-    readonly env: Record<string, string>;
-    readonly flags?: readonly string[];
+  { logs, ...options }: Pick<Parameters<typeof startChild>[1], "env" | "flags"> & {
     readonly logs?: string | undefined;
   },
 ): TestProcess {
-  const output = logs ? "piped" : Deno.env.get("ORDERFLOW_TEST_LOGS") ? "inherit" : "null";
-  const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses).toSpliced(1, 0, ...flags),
-    cwd: root,
-    clearEnv: true,
-    env,
-    stdin: "piped",
-    stdout: output,
-    stderr: output,
-  }).spawn();
-  const written = logs
-    ? [child.stdout, child.stderr].map((from) => append(from, join(logs, `${spec.name}.log`)))
-    : [];
-  const ended = child.status.then(async (status) => {
-    await Promise.all([...written, child.stdin.close().catch(() => {})]);
-    return status;
-  });
-  return {
-    pid: child.pid,
-    ended,
-    async end(signal) {
-      signalChild(child, signal);
-      await withTimeout(STOP_MS, child.status);
-      signalChild(child, "SIGKILL");
-      return (await ended).code;
-    },
-  };
+  const keep = logs ? (from: Output) => append(from, join(logs, `${spec.name}.log`)) : copyOut;
+  const isKept = logs || Deno.env.get("ORDERFLOW_TEST_LOGS");
+  const child = startChild(spec, { ...options, ...isKept ? { print: keep } : {} });
+  const { pid, ended } = child;
+  return { pid, ended, end: async (signal) => (await endChild(child, STOP_MS, signal)).code };
 }
 
 /** Starts the work of a process in this one, under `env` alone. It cannot be killed. */
@@ -301,9 +236,15 @@ async function logInto(folder: string | undefined): Promise<AsyncDisposable> {
   return { [Symbol.asyncDispose]: reset };
 }
 
-async function append(from: ReadableStream<Uint8Array>, path: string): Promise<void> {
+type Output = ReadableStream<Uint8Array<ArrayBuffer>>;
+
+async function append(from: Output, path: string): Promise<void> {
   using file = await Deno.open(path, { append: true, create: true });
+  await copyOut(from, file);
+}
+
+async function copyOut(from: Output, to: Pick<Deno.FsFile, "write"> = Deno.stdout): Promise<void> {
   for await (const chunk of from) { // not pipeTo(file.writable), which writes nothing before the stream ends
-    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+    for (let at = 0; at < chunk.length;) at += await to.write(chunk.subarray(at));
   }
 }

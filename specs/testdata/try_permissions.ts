@@ -36,11 +36,10 @@ const tries: Record<string, () => unknown> = {
   "code of a host that Deno trusts": () => import(text("esm.sh")),
   ...Object.fromEntries(["HOME", ...args].map((name) => [name, () => Deno.env.get(name)])),
 };
+
 /** The names of those that were not refused, each with what went wrong otherwise. */
-async function allowedOf(
-  attempts: Record<string, () => unknown>,
-): Promise<[name: string, error?: unknown][]> {
-  const allowed: [string, unknown?][] = [];
+async function allowedOf(attempts: Record<string, () => unknown>) {
+  const allowed: [name: string, error?: unknown][] = [];
   for (const [name, attempt] of Object.entries(attempts)) {
     try {
       await attempt();
@@ -57,13 +56,9 @@ async function allowedOf(
 if (task === "variable") {
   console.log(Deno.env.get(args[0] ?? "") ?? "unset");
 } else if (task === "addresses") {
-  const connecting = args.map((port) => {
-    return [
-      port,
-      async () => (await Deno.connect({ hostname: "127.0.0.1", port: Number(port) })).close(),
-    ] as const;
-  });
-  console.log(JSON.stringify((await allowedOf(Object.fromEntries(connecting))).map(([port]) => port)));
+  const connect = async (port: number) => (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+  const connecting = Object.fromEntries(args.map((port) => [port, () => connect(Number(port))]));
+  console.log(JSON.stringify((await allowedOf(connecting)).map(([port]) => port)));
 } else {
   console.log(JSON.stringify((await allowedOf(tries)).map((found) => found.join(": "))));
 }

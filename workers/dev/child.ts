@@ -3,12 +3,15 @@
  *
  * @module
  */
+import { brokerUrls } from "../../shared/broker/connection.ts";
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
+import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { pause, signalChild } from "../../shared/process/stop.ts";
-import { API, type ProcessSpec } from "./processes.ts";
+import { API, BROKER, BROKER_PORT_VARIABLE, type ProcessSpec, ROOT } from "./processes.ts";
 
-/** Variables by name. */
+const LOCAL = "127.0.0.1";
+
 export type Environment = Readonly<Record<string, string>>;
 
 /** What Deno itself reads, to find its caches, certificates and telemetry settings. */
@@ -24,22 +27,26 @@ export function childEnvironment(inherited: Environment, set: Environment): Reco
   return { LOG_FORMAT: "pretty", ...Object.fromEntries(kept), ...set, [SUPERVISED_VARIABLE]: "1" };
 }
 
-/** The name under which a process shows in traces. Deno reads it, and only where `OTEL_DENO` is on. */
-export function serviceName({ name }: ProcessSpec): Environment {
-  return { OTEL_SERVICE_NAME: `orderflow-${name}` };
-}
-
-const DEFAULT_PORTS: Environment = { "amqp:": "5672", "amqps:": "5671" };
-
-/** The address that a service's URL names, as `host:port`; without a port, the one of its protocol. */
-export function addressOf(serviceUrl: string): string {
-  const { protocol, hostname, port } = new URL(serviceUrl);
-  return `${hostname}:${port || (DEFAULT_PORTS[protocol] ?? "5432")}`;
+/** The addresses that an `AMQP_URL` names, as `host:port`; without a port, the one of its protocol. */
+export function brokerAddresses(amqpUrl: string): string[] {
+  return brokerUrls(amqpUrl).map((url) => {
+    const { protocol, hostname, port } = new URL(url);
+    return `${hostname}:${port || (protocol === "amqps:" ? 5671 : 5672)}`;
+  });
 }
 
 /** Host and port as one address, an IPv6 one in brackets. */
-export function joinAddress(host: string, port: number): string {
+export function joinAddress(host: string, port: number | string): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** All that a process with this environment has to connect to and to listen on, as `host:port`. */
+export function addressesOf(spec: ProcessSpec, env: Environment): string[] {
+  const { DATABASE_URL = "", AMQP_URL = "", HOST = LOCAL, PORT, METRICS_HOST = LOCAL, METRICS_PORT } = env;
+  if (spec === BROKER) return [`${LOCAL}:${env[BROKER_PORT_VARIABLE]}`];
+  const [host, port] = spec === API ? [HOST, PORT] : [METRICS_HOST, METRICS_PORT];
+  const own = port ? [joinAddress(host, port)] : [];
+  return [...databaseAddresses(DATABASE_URL), ...brokerAddresses(AMQP_URL), ...own];
 }
 
 /**
@@ -61,7 +68,6 @@ export function denoArguments(spec: ProcessSpec, addresses: readonly string[], b
   return ["run", ...options, `--allow-net=${addresses}`, ...read, spec.entry];
 }
 
-/** A started process. */
 export interface Child {
   readonly pid: number;
   /** Resolves once it has ended and all it wrote is printed. */
@@ -71,36 +77,47 @@ export interface Child {
 }
 
 /**
- * Starts `spec` under its permission set and prints its lines. Two ways lead to its end: a signal, and the end of its
- * standard input, which is open for as long as this process lives. It has a session of its own, so that a terminal's
- * Ctrl-C reaches the supervisor alone, which knows the order of stopping. `env` is its whole environment, and `addresses`
- * all that it may connect to or listen on, as `host:port`.
+ * Starts `spec` under its permission set; `print` reads its standard output and error, which are dropped without it. Two
+ * ways lead to its end: a signal, and the end of its standard input, which is open for as long as this process lives. It
+ * has a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone, which knows the order of stopping.
+ * `env` is its whole environment, which also says what it may connect to and listen on; `flags` are more of Deno's own.
  */
 export function startChild(
   spec: ProcessSpec,
-  { root, env, addresses, printer }: {
-    readonly root: string;
+  { env, flags = [], print }: {
     readonly env: Environment;
-    readonly addresses: readonly string[];
-    readonly printer: ReturnType<typeof createPrinter>;
+    readonly flags?: readonly string[];
+    readonly print?: (output: ReadableStream<Uint8Array<ArrayBuffer>>) => Promise<void>;
   },
 ): Child {
+  const output = print ? "piped" : "null";
   const child = new Deno.Command(Deno.execPath(), {
-    args: denoArguments(spec, addresses, env["UI_BUNDLE_DIR"]),
-    cwd: root,
+    args: denoArguments(spec, addressesOf(spec, env), env["UI_BUNDLE_DIR"]).toSpliced(1, 0, ...flags),
+    cwd: ROOT,
     clearEnv: true,
-    env: { ...env },
+    env: { ...env, OTEL_SERVICE_NAME: `orderflow-${spec.name}` }, // read by Deno, where `OTEL_DENO` is on
     detached: true,
     stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
+    stdout: output,
+    stderr: output,
   }).spawn();
-  const printed = [child.stdout, child.stderr].map((stream) => printer.stream(spec.name, stream));
+  const printed = print ? [print(child.stdout), print(child.stderr)] : [];
   const ended = child.status.then(async (status) => {
     await Promise.all([...printed, child.stdin.close().catch(() => {})]);
     return status;
   });
   return { pid: child.pid, ended, signal: (name) => signalChild(child, name) };
+}
+
+/** Ends a process with `signal`, and with SIGKILL after `graceMs`. Resolves once it is gone. */
+export async function endChild(
+  child: Child,
+  graceMs: number,
+  signal: Deno.Signal = "SIGTERM",
+): Promise<Deno.CommandStatus> {
+  child.signal(signal);
+  const timer = setTimeout(() => child.signal("SIGKILL"), graceMs);
+  return await child.ended.finally(() => clearTimeout(timer));
 }
 
 /** A line that is longer, and has no end yet, is printed as far as it has come: it must not fill the memory. */
@@ -144,11 +161,8 @@ export function createPrinter(
     return print(texts.map((text) => `${prefix}${text}\n`).join(""));
   };
   return {
-    /** Prints a text in the name of a process. */
     line: (name: string, text: string) => lines(name, text.split("\n")),
-    /** Prints a text as it is. */
     block: (text: string) => print(`${text}\n`),
-    /** Resolves once everything printed so far is written. */
     flush: () => last,
     /** Prints what `stream` brings, line by line, until it ends. It is read no faster than it can be written. */
     async stream(name: string, stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
@@ -184,16 +198,14 @@ export function restartDelayMs(failures: number): number {
 export type KeptProcess = ReturnType<typeof keepRunning>;
 
 /**
- * Starts a process and keeps it running until it is stopped or killed. `onEnd` is told of each end that nobody asked for,
- * with the pause before the next start; `onRestart` of each start but the first one. One that says that its configuration
- * is wrong is not started again.
+ * Starts a process and keeps it running until it is stopped or killed. `say` is told of each end that nobody asked for, and
+ * of each start but the first one. One that says that its configuration is wrong is not started again.
  */
-export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
-  readonly start: () => Child;
-  readonly onEnd: (how: string, delayMs: number) => void;
-  readonly onRestart: (pid: number) => void;
-  readonly onWrongConfiguration: () => void;
-}) {
+export function keepRunning(
+  start: () => Child,
+  say: (what: string) => void,
+  onWrongConfiguration: () => void,
+) {
   const stopping = new AbortController();
   let skipPause = new AbortController();
   let child = start();
@@ -209,22 +221,15 @@ export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
       else {
         failures = performance.now() - startedAt >= HEALTHY_MS ? 1 : failures + 1;
         const delayMs = restartDelayMs(failures);
-        onEnd(signal ? `was ended by ${signal}` : `ended with code ${code}`, delayMs);
+        const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
+        say(`${how}; starting it again in ${delayMs / 1000} s`);
         await pause(delayMs, AbortSignal.any([stopping.signal, skipPause.signal]));
         if (stopping.signal.aborted) return;
       }
       skipPause = new AbortController();
       child = start();
-      onRestart(child.pid);
+      say(`started again (process ${child.pid})`);
     }
-  }
-
-  async function end(graceMs: number): Promise<void> {
-    const ending = child;
-    ending.signal("SIGTERM");
-    const timer = setTimeout(() => ending.signal("SIGKILL"), graceMs);
-    await ending.ended;
-    clearTimeout(timer);
   }
 
   return {
@@ -235,15 +240,14 @@ export function keepRunning({ start, onEnd, onRestart, onWrongConfiguration }: {
     /** Ends the process, killing it after `graceMs`, and starts it again at once. */
     async restart(graceMs: number): Promise<void> {
       skipPause.abort();
-      await end(graceMs);
+      await endChild(child, graceMs);
     },
     /** Ends it: SIGTERM, and SIGKILL after `graceMs`. Resolves once it is gone. May be called again. */
     async stop(graceMs: number): Promise<void> {
       stopping.abort();
-      await end(graceMs);
+      await endChild(child, graceMs);
       await running;
     },
-    /** Kills it, without waiting. */
     kill(): void {
       stopping.abort();
       child.signal("SIGKILL");

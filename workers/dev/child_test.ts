@@ -1,42 +1,39 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
-  addressOf,
+  addressesOf,
   type Child,
   childEnvironment,
   createPrinter,
   denoArguments,
-  joinAddress,
+  endChild,
   keepRunning,
   restartDelayMs,
-  serviceName,
 } from "./child.ts";
 import { API, CONSUMERS, metricsPorts, misspelt, readSettings, refuseCutValues, RELAY } from "./processes.ts";
 import { ConfigError, VARIABLES } from "../../shared/process/config.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { signalChild } from "../../shared/process/stop.ts";
+import { eventually } from "../../specs/support/eventually.ts";
 
 Deno.test("childEnvironment() passes on OrderFlow's variables, Deno's and its telemetry's, and nothing else", () => {
   const passed = { PATH: "/bin", DENO_DIR: "/cache", OPS_TOKEN: "sixteen characters", OTEL_DENO: "true" };
   const kept = { AWS_SECRET_ACCESS_KEY: "secret", PGPASSWORD: "secret", HOST: "" }; // empty counts as unset
-  const inherited = { ...passed, ...kept, PORT: "8000", OTEL_SERVICE_NAME: "shop" };
-  const set = { PORT: "8001", DATABASE_URL: "postgres://x", ...serviceName(API) };
-  const own = { OTEL_SERVICE_NAME: "orderflow-api", ORDERFLOW_SUPERVISED: "1" };
-  assertEquals(childEnvironment(inherited, set), { LOG_FORMAT: "pretty", ...passed, ...set, ...own });
+  const inherited = { ...passed, ...kept, PORT: "8000" };
+  const set = { PORT: "8001", DATABASE_URL: "postgres://x" };
+  const own = { LOG_FORMAT: "pretty", ORDERFLOW_SUPERVISED: "1" };
+  assertEquals(childEnvironment(inherited, set), { ...passed, ...set, ...own });
   assertEquals(childEnvironment({ LOG_FORMAT: "json" }, {}).LOG_FORMAT, "json");
 });
 
 Deno.test("denoArguments() runs a process under its permission set, with the addresses of its services' URLs", () => {
-  const addresses = {
-    "postgres://u:p@127.0.0.1:5433/x": "127.0.0.1:5433",
-    "postgresql://db.example/x": "db.example:5432",
-    "amqp://localhost": "localhost:5672",
-    "amqps://mq.example": "mq.example:5671",
-    "amqp://[::1]:5673": "[::1]:5673",
-  };
-  for (const [url, address] of Object.entries(addresses)) assertEquals(addressOf(url), address);
-  assertEquals(joinAddress("::1", 5673), "[::1]:5673");
+  const services = { DATABASE_URL: "postgres://db", AMQP_URL: "amqp://a,amqps://b,amqp://[::1]:5673" };
+  const env = { ...services, HOST: "::1", PORT: "80", METRICS_HOST: "0.0.0.0", METRICS_PORT: "" };
+  const reached = ["db:5432", "a:5672", "b:5671", "[::1]:5673"];
+  assertEquals(addressesOf(API, env), [...reached, "[::1]:80"]);
+  assertEquals(addressesOf(RELAY, env), reached);
+  assertEquals(addressesOf(RELAY, { ...env, METRICS_PORT: "1" }), [...reached, "0.0.0.0:1"]);
   assertEquals(
-    denoArguments(API, ["a:1", joinAddress("b", 2)]).join(" "),
+    denoArguments(API, ["a:1", "b:2"]).join(" "),
     "run -q --no-prompt --cached-only --v8-flags=--max-semi-space-size=8,--max-old-space-size=256 -P=api --allow-net=a:1,b:2 api/main.ts",
   );
   assertEquals(denoArguments(API, [], "/page").slice(-2), ["--allow-read=/page", "api/main.ts"]);
@@ -82,76 +79,63 @@ Deno.test("createPrinter() prints a line that does not end in pieces, and puts e
   assertEquals(texts.at(-1), "\x1b[36mapi   | \x1b[0mline");
 });
 
-/** Keeps a shell running that does first one script, then the next. `seen` are the ends and the wrong configurations. */
-function keepShell(scripts: string[], onRestart: () => void = () => {}) {
+/** Keeps a shell running that does first one script, then the next. `seen` is what is said, but for process ids. */
+function keepShell(...scripts: string[]) {
   const seen: string[] = [];
-  const [ended, wrong] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const start = (): Child => {
     const script = scripts.shift() ?? "exit 0";
     const child = new Deno.Command("/bin/sh", { args: ["-c", script], stdout: "null" }).spawn();
     return { pid: child.pid, ended: child.status, signal: (name) => signalChild(child, name) };
   };
-  const onEnd = (how: string, delayMs: number) => {
-    seen.push(`${how}, ${delayMs}`);
-    ended.resolve();
-  };
-  const kept = keepRunning({ start, onEnd, onRestart, onWrongConfiguration: wrong.resolve });
-  return { kept, seen, scripts, ended: ended.promise, wrong: wrong.promise };
+  const say = (what: string) => void seen.push(what.replace(/\d+\)/, "…)"));
+  return { kept: keepRunning(start, say, () => say("wrong configuration")), seen, scripts };
 }
+
+const AGAIN = "started again (process …)";
 
 Deno.test("keepRunning() starts a process again after a pause that grows, and stops it permanently", async () => {
   assertEquals([1, 2, 3, 5, 6, 50].map(restartDelayMs), [200, 400, 800, 3200, 5000, 5000]);
-  const restarted = Promise.withResolvers<void>();
-  const { kept, seen, scripts } = keepShell(["exit 3", "sleep 60"], restarted.resolve);
-  await restarted.promise;
+  const { kept, seen, scripts } = keepShell("exit 3", "sleep 60");
+  await eventually("the second start", () => seen.length === 2);
   await kept.stop(5000);
-  assertEquals([seen, scripts], [["ended with code 3, 200"], []]);
+  assertEquals([seen, scripts], [["ended with code 3; starting it again in 0.2 s", AGAIN], []]);
 });
 
 Deno.test("keepRunning() restarts at once on demand, cutting a pause short", async () => {
-  const restarted = Promise.withResolvers<void>();
-  let restarts = 0;
-  const { kept, seen, ended } = keepShell(["exit 1", "sleep 60", "sleep 60"], () => {
-    if (++restarts === 2) restarted.resolve();
-    else kept.restart(5000);
-  });
-  await ended;
+  const { kept, seen } = keepShell("exit 1", "sleep 60", "sleep 60");
+  await eventually("the end", () => seen.length === 1);
   await kept.restart(5000);
-  await restarted.promise;
+  await eventually("the second start", () => seen.length === 2);
+  await kept.restart(5000);
+  await eventually("the third start", () => seen.length === 3);
   await kept.stop(5000);
-  assertEquals([restarts, seen], [2, ["ended with code 1, 200"]]);
+  assertEquals(seen, ["ended with code 1; starting it again in 0.2 s", AGAIN, AGAIN]);
 });
 
 Deno.test("keepRunning() does not start again what says that its configuration is wrong", async () => {
-  const { kept, scripts, wrong } = keepShell([`exit ${EXIT_CONFIG}`, "not this one"]);
-  await wrong;
+  const { kept, scripts, seen } = keepShell(`exit ${EXIT_CONFIG}`, "not this one");
+  await eventually("the end", () => seen.length === 1);
   await kept.stop(5000);
-  assertEquals(scripts, ["not this one"]);
+  assertEquals([seen, scripts], [["wrong configuration"], ["not this one"]]);
 });
 
-Deno.test("keepRunning() kills a process that does not stop when asked", async () => {
+Deno.test("endChild() kills a process that does not stop when asked", async () => {
   const deaf = new Deno.Command("/bin/sh", {
     args: ["-c", "trap '' TERM; echo deaf; exec sleep 60"],
     stdout: "piped",
   }).spawn();
   const output = deaf.stdout.getReader();
   await output.read(); // by now it ignores the signal
-  const kept = keepRunning({
-    start: () => ({ pid: deaf.pid, ended: deaf.status, signal: (name) => signalChild(deaf, name) }),
-    onEnd: () => {},
-    onRestart: () => {},
-    onWrongConfiguration: () => {},
-  });
-  await kept.stop(300);
-  assertEquals((await deaf.status).signal, "SIGKILL");
+  const child = { pid: deaf.pid, ended: deaf.status, signal: (name: Deno.Signal) => signalChild(deaf, name) };
+  assertEquals((await endChild(child, 300)).signal, "SIGKILL");
   await output.cancel();
 });
 
 Deno.test("readSettings() embeds what has no URL, has faults on by default, and names every variable at fault", () => {
   const given = { DATABASE_URL: " ", AMQP_URL: "amqp://mq.example", PORT: "0" };
-  const { databaseUrl, amqpUrl, port, faultsEnabled } = readSettings(given);
-  assertEquals([databaseUrl, amqpUrl, port, faultsEnabled], [null, "amqp://mq.example", 0, true]);
-  assertEquals(readSettings({ FAULTS_ENABLED: "false" }).faultsEnabled, false);
+  const { DATABASE_URL, AMQP_URL, PORT, FAULTS_ENABLED } = readSettings(given);
+  assertEquals([DATABASE_URL, AMQP_URL, PORT, FAULTS_ENABLED], [null, "amqp://mq.example", 0, true]);
+  assertEquals(readSettings({ FAULTS_ENABLED: "false" }).FAULTS_ENABLED, false);
   assertEquals(VARIABLES.FAULTS_ENABLED.parse(undefined), false, "a process by itself has them off");
   const wrong = { PORT: "x", CONSUMER_BATCH_SIZE: "0", AMQP_URL: "no" };
   const { message } = assertThrows(() => readSettings(wrong), ConfigError);
@@ -185,16 +169,16 @@ Deno.test("refuseCutValues() names a value in .env of which Deno reads but a par
   }
 });
 
-Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none for null, and never too few", () => {
+Deno.test("metricsPorts() counts up from the first port, takes free ones for 0, none without one, and never too few", () => {
   let free = 20_000;
-  const portsFrom = (first: number | null) => {
+  const portsFrom = (first?: number) => {
     const ports = metricsPorts(first, () => free++);
     return [RELAY, ...CONSUMERS].map((spec) => ports.get(spec));
   };
   const counted = (first: number) => [RELAY, ...CONSUMERS].map((_, i) => first + i);
   assertEquals(portsFrom(9464), counted(9464));
   assertEquals(portsFrom(0), counted(20_000));
-  assertEquals(portsFrom(null), counted(0).map(() => undefined));
+  assertEquals(portsFrom(), counted(0).map(() => undefined));
   const last = 65_535 - CONSUMERS.length;
   assertEquals(portsFrom(last), counted(last));
   assertThrows(() => portsFrom(last + 1), ConfigError, `METRICS_PORT is ${last + 1}`);

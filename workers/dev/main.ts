@@ -3,11 +3,9 @@
  *
  * @module
  */
+import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
-import { brokerUrls } from "../../shared/broker/connection.ts";
-import { ConfigError, TOPOLOGY_VARIABLES } from "../../shared/process/config.ts";
-import { databaseAddresses } from "../../shared/process/database_url.ts";
+import { ConfigError, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG } from "../../shared/process/run.ts";
 import { aborted, pause, stopOnSignals } from "../../shared/process/stop.ts";
@@ -15,7 +13,6 @@ import { migrate } from "../../shared/sql/migrate.ts";
 import { flag, type FlagValues, onOff, task } from "../tools/command.ts";
 import { shellWord } from "../tools/ops_api.ts";
 import {
-  addressOf,
   childEnvironment,
   createPrinter,
   type Environment,
@@ -23,12 +20,10 @@ import {
   keepRunning,
   type KeptProcess,
   restartDelayMs,
-  serviceName,
   startChild,
   writeToStdout,
 } from "./child.ts";
 import {
-  API,
   BROKER,
   BROKER_PASSWORD_VARIABLE,
   BROKER_PORT_VARIABLE,
@@ -39,6 +34,7 @@ import {
   type ProcessSpec,
   readSettings,
   refuseCutValues,
+  ROOT,
 } from "./processes.ts";
 import { banner, readinessOf, type ServiceUrls, untilReady } from "./readiness.ts";
 import {
@@ -48,7 +44,6 @@ import {
   isPortFree,
   launchersGone,
   lockHome,
-  removeEnvFile,
   startEmbeddedDatabase,
   writeEnvFile,
 } from "./services.ts";
@@ -72,9 +67,8 @@ const SAME_SIGNAL_MS = 200;
  * Resolves with the exit code once all is down again: 0 when asked to stop, else as `fail` has it.
  */
 async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  const envFile = await Deno.readTextFile(join(root, ".env")).catch(() => "");
-  const run = readRun(watch, Deno.env.toObject(), root, envFile);
+  const envFile = await Deno.readTextFile(join(ROOT, ".env")).catch(() => "");
+  const run = readRun(watch, Deno.env.toObject(), envFile);
   const { signal } = run.stopping;
   using _lock = await lockHome(run.home);
   refuseTakenPorts(run);
@@ -95,10 +89,9 @@ async function dev({ watch }: FlagValues<typeof FLAGS>): Promise<number> {
   return run.exitCode;
 }
 
-/** A run of the system: what it is given, and the processes that it keeps so far. */
 type Run = ReturnType<typeof readRun>;
 
-function readRun(watch: boolean, env: Environment, root: string, envFile: string) {
+function readRun(watch: boolean, env: Environment, envFile: string) {
   refuseCutValues(envFile, env);
   const names = ["dev", ...[BROKER, ...PROCESSES].map(({ name }) => name)];
   const printer = createPrinter(names, Deno.stdout.isTerminal() && !Deno.noColor, writeToStdout);
@@ -108,8 +101,7 @@ function readRun(watch: boolean, env: Environment, root: string, envFile: string
     settings: readSettings(env),
     env,
     envFile,
-    root,
-    home: homePaths(root, given),
+    home: homePaths(given),
     watch,
     printer,
     say: (text: string) => void printer.line("dev", text),
@@ -129,23 +121,21 @@ function fail(run: Run, message: string, code = 1): void {
 }
 
 /** The ports are looked at before anything starts: whoever has one taken should hear so at once, and of nothing else. */
-function refuseTakenPorts({ settings: { host, port, metricsHost, metricsPort }, advise }: Run): void {
-  const wanted = [
-    ["HOST", host, "PORT", port] as const,
-    ...[...metricsPorts(metricsPort, () => 0).values()]
-      .map((each) => ["METRICS_HOST", metricsHost, "METRICS_PORT", each] as const),
-  ].filter(([, , , port]) => port !== 0);
-  for (const [hostVariable, hostname, variable, port] of wanted) {
+function refuseTakenPorts({ settings: { HOST, PORT, METRICS_HOST, METRICS_PORT }, advise }: Run): void {
+  const refuse = (name: string, port: number, hostName: string, host: string) => {
     try {
-      if (isPortFree(hostname, port)) continue;
+      if (port === 0 || isPortFree(host, port)) return;
     } catch (error) {
-      const what = `${hostVariable} ${hostname}, ${variable} ${port}`;
-      throw new ConfigError(`Cannot listen on ${what}: ${messageOf(error)}`);
+      throw new ConfigError(`Cannot listen on ${hostName} ${host}, ${name} ${port}: ${messageOf(error)}`);
     }
+    const another = `${name}=${freePort(host)} ${advise("dev")}`;
     throw new ConfigError(
-      `Port ${port} on ${hostname} is taken. Stop what uses it, or take another one: ` +
-        `${variable}=${freePort(hostname)} ${advise("dev")}`,
+      `Port ${port} on ${host} is taken. Stop what uses it, or take another one: ${another}`,
     );
+  };
+  refuse("PORT", PORT, "HOST", HOST);
+  for (const port of metricsPorts(METRICS_PORT, () => 0).values()) {
+    refuse("METRICS_PORT", port, "METRICS_HOST", METRICS_HOST);
   }
 }
 
@@ -153,7 +143,7 @@ function refuseTakenPorts({ settings: { host, port, metricsHost, metricsPort }, 
 function stopWhenAsked(run: Run): void {
   const kill = (code: number) => {
     for (const process of run.kept.values()) process.kill();
-    removeEnvFile(run.home.env);
+    rmSync(run.home.env, { force: true });
     Deno.exit(code); // the embedded Postgres stops by itself when this process ends
   };
   const { signal } = stopOnSignals(null, {
@@ -169,23 +159,22 @@ function stopWhenAsked(run: Run): void {
 
 /** Starts everything that runs; what stops it again is left in `started`: first who works, then who serves them. */
 async function start(run: Run, started: AsyncDisposableStack): Promise<void> {
-  const { settings: { host, port, ...settings }, home, say, stopping: { signal } } = run;
+  const { settings, home, say, stopping: { signal } } = run;
   for (const [name, known] of misspelt(run.envFile)) {
     say(`${name} in .env is no variable of OrderFlow: is ${known} meant?`);
   }
   const bundled = bundle(run);
-  const amqpUrl = settings.amqpUrl ?? startBroker(run, started);
-  if (settings.databaseUrl === null) say("starting the embedded Postgres");
-  const databaseUrl = settings.databaseUrl ??
+  const AMQP_URL = settings.AMQP_URL ?? startBroker(run, started);
+  if (settings.DATABASE_URL === null) say("starting the embedded Postgres");
+  const DATABASE_URL = settings.DATABASE_URL ??
     started.use(await startEmbeddedDatabase(home.postgres, say)).url;
-  await migrateWhenReachable(run, databaseUrl);
+  await migrateWhenReachable(run, DATABASE_URL);
   await bundled;
   if (signal.aborted) return;
-  const address = { host, port: port || freePort(host) };
-  const urls = { apiUrl: localUrl(address), databaseUrl, amqpUrl };
-  const variables = { DATABASE_URL: databaseUrl, AMQP_URL: amqpUrl, ORDERFLOW_API_URL: urls.apiUrl };
-  await writeEnvFile(home.env, { ...variables, ...namesOf(run) });
-  startProcesses(run, started, urls, address);
+  const port = settings.PORT || freePort(settings.HOST);
+  const urls = { DATABASE_URL, AMQP_URL, ORDERFLOW_API_URL: localUrl(settings.HOST, port) };
+  await writeEnvFile(home.env, { ...urls, ...namesOf(run) });
+  startProcesses(run, started, urls, port);
   if (run.watch) watch(run);
   await reportWhenReady(run, urls);
 }
@@ -202,8 +191,8 @@ function namesOf({ env, say }: Run): Environment {
 }
 
 /** A page that cannot be bundled stops nobody else: the API says that it is missing. */
-async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Promise<void> {
-  const failure = await bundlePage({ root, env: childEnvironment(env, {}), stop });
+async function bundle({ env, say, stopping: { signal: stop } }: Run): Promise<void> {
+  const failure = await bundlePage(childEnvironment(env, {}), stop);
   if (failure !== null) {
     say(`the debug page could not be bundled (UI_BUNDLE_DIR names another folder for it): ${failure}`);
   }
@@ -212,18 +201,19 @@ async function bundle({ root, env, say, stopping: { signal: stop } }: Run): Prom
 /** The password is made up, and outlives a restart of the broker as the port does. */
 function startBroker(run: Run, started: AsyncDisposableStack): string {
   const port = freePort("127.0.0.1");
-  const address = joinAddress("127.0.0.1", port);
   const password = crypto.randomUUID();
-  const set = { [BROKER_PORT_VARIABLE]: `${port}`, [BROKER_PASSWORD_VARIABLE]: password };
-  const broker = keep(run, BROKER, set, [address]);
+  const broker = keep(run, BROKER, {
+    [BROKER_PORT_VARIABLE]: `${port}`,
+    [BROKER_PASSWORD_VARIABLE]: password,
+  });
   started.defer(() => broker.stop(BROKER_GRACE_MS));
-  return `amqp://${BROKER_USER}:${password}@${address}`;
+  return `amqp://${BROKER_USER}:${password}@127.0.0.1:${port}`;
 }
 
 async function migrateWhenReachable({ settings, stopping, say }: Run, url: string): Promise<void> {
   for (let failures = 1; !stopping.signal.aborted; failures++) {
     try {
-      return await migrate(url, { roles: settings.databaseRoles });
+      return await migrate(url, { roles: settings.DATABASE_ROLES });
     } catch (error) {
       if (kindOfError(error) !== "outage") throw error;
       if (failures === 1) {
@@ -237,45 +227,33 @@ async function migrateWhenReachable({ settings, stopping, say }: Run, url: strin
 function startProcesses(
   run: Run,
   started: AsyncDisposableStack,
-  { databaseUrl, amqpUrl }: ServiceUrls,
-  { host, port }: { readonly host: string; readonly port: number },
+  { DATABASE_URL, AMQP_URL }: ServiceUrls,
+  port: number,
 ): void {
   run.say("starting the API, the outbox relay and the consumers");
-  const { metricsHost, metricsPort, faultsEnabled } = run.settings;
-  const set = {
-    DATABASE_URL: databaseUrl,
-    AMQP_URL: amqpUrl,
-    PORT: `${port}`,
-    FAULTS_ENABLED: `${faultsEnabled}`,
-  };
-  const services = [...databaseAddresses(databaseUrl), ...brokerUrls(amqpUrl).map(addressOf)];
-  const ports = metricsPorts(metricsPort, () => freePort(metricsHost));
-  const processes = PROCESSES.map((spec) => {
-    const metrics = ports.get(spec);
-    if (spec === API) return keep(run, spec, set, [...services, joinAddress(host, port)]);
-    if (metrics === undefined) return keep(run, spec, set, services);
-    const own = { ...set, METRICS_PORT: `${metrics}` };
-    return keep(run, spec, own, [...services, joinAddress(metricsHost, metrics)]);
-  });
+  const { HOST, METRICS_HOST, METRICS_PORT, FAULTS_ENABLED } = run.settings;
+  const own = { HOST, PORT: `${port}`, METRICS_HOST, FAULTS_ENABLED: `${FAULTS_ENABLED}` };
+  const ports = metricsPorts(METRICS_PORT, () => freePort(METRICS_HOST));
+  const processes = PROCESSES.map((spec) =>
+    keep(run, spec, { DATABASE_URL, AMQP_URL, ...own, METRICS_PORT: `${ports.get(spec) ?? ""}` })
+  );
   started.defer(async () => {
     run.say("stopping");
-    removeEnvFile(run.home.env);
+    rmSync(run.home.env, { force: true });
     await Promise.all(processes.map((process) => process.stop(GRACE_MS)));
   });
 }
 
-/** Keeps a process running, with the variables `set` besides its own, and no more of the network than `addresses`. */
-function keep(run: Run, spec: ProcessSpec, set: Environment, addresses: readonly string[]): KeptProcess {
-  const { root, printer, say } = run;
-  const env = childEnvironment(run.env, { ...set, ...serviceName(spec) });
-  const process = keepRunning({
-    start: () => startChild(spec, { root, env, addresses, printer }),
-    onEnd: (how, delayMs) => say(`${spec.name} ${how}; starting it again in ${delayMs / 1000} s`),
-    onRestart: (pid) => say(`${spec.name} started again (process ${pid})`),
-    onWrongConfiguration: () => {
-      fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG);
-    },
-  });
+/** Keeps a process running, with the variables `set` besides its own. */
+function keep(run: Run, spec: ProcessSpec, set: Environment): KeptProcess {
+  const { printer, say } = run;
+  const env = childEnvironment(run.env, set);
+  const print = (output: ReadableStream) => printer.stream(spec.name, output);
+  const process = keepRunning(
+    () => startChild(spec, { env, print }),
+    (what) => say(`${spec.name} ${what}`),
+    () => fail(run, `${spec.name} cannot work with this configuration: stopping everything`, EXIT_CONFIG),
+  );
   run.kept.set(spec, process);
   return process;
 }
@@ -284,11 +262,11 @@ async function reportWhenReady(run: Run, urls: ServiceUrls): Promise<void> {
   const { settings, kept, stopping: { signal: stop } } = run;
   const running = (specs: Iterable<ProcessSpec>) =>
     [...specs].map((spec) => ({ name: spec.name, pid: kept.get(spec)?.pid ?? 0 }));
-  const look = readinessOf(urls.apiUrl, settings.topology, () => running(PROCESSES), stop);
+  const look = readinessOf(urls.ORDERFLOW_API_URL, topologyOf(settings), () => running(PROCESSES), stop);
   if (!await untilReady(look, run.say, stop)) return;
   await run.printer.block(banner({
     ...urls,
-    embedded: { database: settings.databaseUrl === null, broker: settings.amqpUrl === null },
+    embedded: { database: settings.DATABASE_URL === null, broker: settings.AMQP_URL === null },
     home: shellWord(run.home.shown),
     status: run.advise("status"),
     processes: running(kept.keys()),
@@ -297,17 +275,17 @@ async function reportWhenReady(run: Run, urls: ServiceUrls): Promise<void> {
 }
 
 function watch(run: Run): void {
-  const { root, kept, stopping, say } = run;
+  const { kept, stopping, say } = run;
   const onChange = (specs: readonly ProcessSpec[], changed: readonly string[]) => {
-    say(`changed: ${changed.map((path) => relative(root, path)).join(", ")}`);
+    say(`changed: ${changed.map((path) => relative(ROOT, path)).join(", ")}`);
     for (const spec of specs) kept.get(spec)?.restart(GRACE_MS);
   };
-  watchSources({ root, specs: PROCESSES, onPage: () => bundle(run), onChange, stop: stopping.signal })
+  watchSources({ root: ROOT, specs: PROCESSES, onPage: () => bundle(run), onChange, stop: stopping.signal })
     .catch((error) => say(`no longer watching the sources: ${messageOf(error)}`));
 }
 
 /** Where the API can be reached from this machine when it listens on `host`. */
-function localUrl({ host, port }: { readonly host: string; readonly port: number }): string {
+function localUrl(host: string, port: number): string {
   return `http://${joinAddress(host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port)}`;
 }
 

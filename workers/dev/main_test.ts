@@ -119,19 +119,23 @@ Deno.test("deno task dev says nothing of errors when Ctrl-C ends what its start 
   assert(!/cannot|could not|fail|error|gone/i.test(run.output()), run.output());
 });
 
-Deno.test("deno task dev says at once that a port is taken, or its folder, and starts nothing", async () => {
+Deno.test("deno task dev says at once that a port is taken, or is none of this machine, or its folder, and starts nothing", async () => {
   await using home = await devHome();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
-  for (const variable of ["PORT", "METRICS_PORT"]) {
-    await using run = startDev(home, { [variable]: `${port}` });
+  const cases = [["PORT", "127.0.0.1"], ["METRICS_PORT", "127.0.0.1"], ["PORT", "0.0.0.0"]] as const;
+  for (const [variable, host] of cases) {
+    await using run = startDev(home, { [variable]: `${port}`, HOST: host });
     assertEquals(await run.ended(), 78);
     // As Deno was started: who has it from npx alone is told to go on with that.
     const command = `${variable}=\\d+ ORDERFLOW_HOME=${home.folder} (npx -y deno@[\\d.]+|deno) task dev`;
     const advice = `Stop what uses it, or take another one: ${command}`;
-    assertMatch(run.output(), new RegExp(`^Port ${port} on 127.0.0.1 is taken. ${advice}\n$`));
+    assertMatch(run.output(), new RegExp(`^Port ${port} on ${host} is taken. ${advice}\n$`));
   }
-  using _lock = await lockHome(homePaths("/", home.folder));
+  await using elsewhere = startDev(home, { HOST: "192.0.2.1", PORT: "8000" }); // TEST-NET-1, RFC 5737: nobody's
+  assertEquals(await elsewhere.ended(), 78);
+  assertStringIncludes(elsewhere.output(), "Cannot listen on HOST 192.0.2.1, PORT 8000: ");
+  using _lock = await lockHome(homePaths(home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
   const taken = `runs already with ${home.folder} (process ${Deno.pid}). Stop that one first.\n`;
@@ -151,48 +155,39 @@ async function drained(response: Response): Promise<boolean> {
   return response.ok;
 }
 
-/** A home folder with something in it that looks like data. */
-async function homeWithData() {
-  const home = homePaths(await Deno.makeTempDir({ prefix: "orderflow_reset_" }), undefined);
-  await Deno.mkdir(home.postgres, { recursive: true });
-  await Deno.writeTextFile(join(home.postgres, "password"), "sesame");
-  await Deno.writeTextFile(home.env, "DATABASE_URL='postgres://x'\n");
-  return {
-    ...home,
-    left: () => [...Deno.readDirSync(home.home)].map(({ name }) => name).toSorted(),
-    reset: (...flags: string[]) => runTask("reset", flags, { env: { ORDERFLOW_HOME: home.home } }),
-    [Symbol.asyncDispose]: () => Deno.remove(join(home.home, ".."), { recursive: true }),
-  };
+/** Puts something into a home folder that looks like data. */
+async function fill({ postgres, env }: ReturnType<typeof homePaths>): Promise<void> {
+  await Deno.mkdir(postgres, { recursive: true });
+  await Deno.writeTextFile(join(postgres, "password"), "sesame");
+  await Deno.writeTextFile(env, "DATABASE_URL='postgres://x'\n");
 }
 
-Deno.test("deno task reset says what it would delete, deletes it, and then finds nothing", async () => {
-  await using home = await homeWithData();
+Deno.test("deno task reset says what it would delete, deletes it unless somebody uses it, and then finds nothing", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "orderflow_reset_" });
+  const home = homePaths(undefined, folder);
   const { postgres, env } = home;
-  const steps: [flags: string[], code: number, out: string, left: string[]][] = [
-    [["--dry-run"], 0, `Would delete ${postgres}\nWould delete ${env}\n`, ["env", "postgres"]],
-    [[], 64, "", ["env", "postgres"]], // its standard input is no terminal
-    [["--yes"], 0, `To be deleted: ${postgres}\nTo be deleted: ${env}\nDeleted the embedded data in `, [
-      "lock",
-    ]],
-    [["--yes"], 0, `There is no embedded data in ${home.home}.\n`, ["lock"]],
-  ];
-  for (const [flags, code, out, left] of steps) {
-    const told = await home.reset(...flags);
-    assertEquals([told.code, told.out.slice(0, out.length), home.left()], [code, out, left]);
-  }
-});
-
-Deno.test("deno task reset --json prints one object, and nothing else; it ends with 1 while somebody uses the data", async () => {
-  await using home = await homeWithData();
-  const found = [home.postgres, home.env];
+  const found = [postgres, env];
+  const reset = async (flags: string[], code: number, out: string, left: string[]) => {
+    const told = await runTask("reset", flags, { env: { ORDERFLOW_HOME: home.home } });
+    const seen = told.out.replace(/(data in ).*; the next.*/, "$1…");
+    assertEquals([told.code, seen], [code, out], flags.join(" "));
+    assertEquals([...Deno.readDirSync(home.home)].map(({ name }) => name).toSorted(), left);
+    return told;
+  };
+  const json = (what: object) => `${JSON.stringify(what)}\n`;
+  await fill(home);
+  await reset(["--dry-run"], 0, `Would delete ${postgres}\nWould delete ${env}\n`, ["env", "postgres"]);
+  await reset(["--json", "--dry-run"], 0, json({ dryRun: true, found, deleted: [] }), ["env", "postgres"]);
+  await reset([], 64, "", ["env", "postgres"]); // its standard input is no terminal
   {
     using _lock = await lockHome(home);
-    const taken = await home.reset("--json", "--yes");
-    assertEquals([taken.code, taken.out], [1, ""]);
-    assertStringIncludes(taken.err, `(process ${Deno.pid}). Stop that one first.`);
+    const { err } = await reset(["--json", "--yes"], 1, "", ["env", "lock", "postgres"]);
+    assertStringIncludes(err, `(process ${Deno.pid}). Stop that one first.`);
   }
-  const dry = await home.reset("--json", "--dry-run");
-  assertEquals([dry.code, JSON.parse(dry.out)], [0, { dryRun: true, found, deleted: [] }]);
-  const done = await home.reset("--json", "--yes");
-  assertEquals([done.code, JSON.parse(done.out)], [0, { dryRun: false, found, deleted: found }]);
+  const deleting = `To be deleted: ${postgres}\nTo be deleted: ${env}\nDeleted the embedded data in …\n`;
+  await reset(["--yes"], 0, deleting, ["lock"]);
+  await reset(["--yes"], 0, `There is no embedded data in ${home.home}.\n`, ["lock"]);
+  await fill(home);
+  await reset(["--json", "--yes"], 0, json({ dryRun: false, found, deleted: found }), ["lock"]);
+  await Deno.remove(folder, { recursive: true });
 });

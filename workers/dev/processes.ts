@@ -3,43 +3,31 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
 import { QUEUE_KEYS, type QueueKey } from "../../shared/topology.ts";
-import {
-  ConfigError,
-  readConfig,
-  topologyOf,
-  type VariableName,
-  VARIABLES,
-} from "../../shared/process/config.ts";
+import { ConfigError, readConfig, type VariableName, VARIABLES } from "../../shared/process/config.ts";
 import type { Environment } from "./child.ts";
 
-/** Stand in for what is embedded and has no URL yet, while everything else is checked. */
-const UNSET: Environment = { DATABASE_URL: "postgres://embedded", AMQP_URL: "amqp://embedded" };
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Faults are on, other than where a process is started by itself; what is embedded has no URL yet. */
+const DEFAULTS: Environment = {
+  FAULTS_ENABLED: "true",
+  DATABASE_URL: "postgres://embedded",
+  AMQP_URL: "amqp://embedded",
+};
 
 /**
  * Reads and checks every variable of every process, so that a bad value is told once and before anything starts. A URL that
- * is null is of a service that is to be embedded; the metrics port is that of the first worker, 0 for any free ones, null
- * for none. Faults are on by default, other than where a process is started by itself.
+ * is null is of a service that is to be embedded.
  *
  * Errors: `ConfigError`, naming every variable at fault.
  */
 export function readSettings(env: Environment) {
   const given = (name: string) => env[name]?.trim() || undefined;
-  const config = readConfig(
-    Object.keys(VARIABLES) as VariableName[],
-    (name) => given(name) ?? UNSET[name],
-  );
-  return {
-    databaseUrl: given("DATABASE_URL") ? config.DATABASE_URL : null,
-    amqpUrl: given("AMQP_URL") ? config.AMQP_URL : null,
-    databaseRoles: config.DATABASE_ROLES,
-    topology: topologyOf(config),
-    host: config.HOST,
-    port: config.PORT,
-    metricsHost: config.METRICS_HOST,
-    metricsPort: config.METRICS_PORT ?? null,
-    faultsEnabled: given("FAULTS_ENABLED") ? config.FAULTS_ENABLED : true,
-  };
+  const names = Object.keys(VARIABLES) as VariableName[];
+  const config = readConfig(names, (name) => given(name) ?? DEFAULTS[name]);
+  return { ...config, DATABASE_URL: given("DATABASE_URL") ?? null, AMQP_URL: given("AMQP_URL") ?? null };
 }
 
 /** How many letters must be left out, put in or replaced to make `b` of `a` (Levenshtein). */
@@ -91,12 +79,15 @@ const LAST_PORT = 65_535;
 
 /**
  * The port of each worker: `first` for the relay, and for each consumer the next one, in the order of `CONSUMERS`. With
- * 0, one for each that `free` answers with; with null, none at all.
+ * 0, one for each that `free` answers with; with undefined, none at all.
  *
  * Errors: `ConfigError` where there are not enough ports behind the first.
  */
-export function metricsPorts(first: number | null, free: () => number): ReadonlyMap<ProcessSpec, number> {
-  if (first === null) return new Map();
+export function metricsPorts(
+  first: number | undefined,
+  free: () => number,
+): ReadonlyMap<ProcessSpec, number> {
+  if (first === undefined) return new Map();
   if (first + WORKERS.length - 1 > LAST_PORT) {
     throw new ConfigError(
       `METRICS_PORT is ${first}: the ${WORKERS.length} workers take one port each from there on, and ${LAST_PORT} is the last.`,
@@ -105,7 +96,6 @@ export function metricsPorts(first: number | null, free: () => number): Readonly
   return new Map(WORKERS.map((spec, i) => [spec, first === 0 ? free() : first + i]));
 }
 
-/** One process. */
 export interface ProcessSpec {
   /** Shown in front of its lines. */
   readonly name: string;

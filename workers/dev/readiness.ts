@@ -15,7 +15,6 @@ const POLL_MS = 100;
 const ANSWER_MS = 5000;
 const PATIENCE_MS = 30_000;
 
-/** A process that runs: who it is, and its id. */
 type Running = Readonly<{ name: string; pid: number }>;
 
 /**
@@ -76,11 +75,9 @@ export async function untilReady(
 }
 
 /** Where the API and its services are; URLs in full, which are shown without their passwords. */
-export type ServiceUrls = Readonly<Record<"apiUrl" | "databaseUrl" | "amqpUrl", string>>;
+export type ServiceUrls = Readonly<Record<"ORDERFLOW_API_URL" | "DATABASE_URL" | "AMQP_URL", string>>;
 
-/** What else the banner tells. */
 interface BannerFacts extends ServiceUrls {
-  /** Which of the two services this run brought up itself. */
   readonly embedded: { readonly database: boolean; readonly broker: boolean };
   /** The folder of the embedded data and of the env file, as a person would type it. */
   readonly home: string;
@@ -92,18 +89,13 @@ interface BannerFacts extends ServiceUrls {
 }
 
 const RULE = "-".repeat(100);
-/** Where a line's second column starts. */
 const INDENT = `\n${" ".repeat(14)}`;
 const PROCESSES_PER_LINE = 3;
 
 /** The banner, several lines. It holds no password: the env file has those. */
 export function banner(facts: BannerFacts): string {
-  const { apiUrl, embedded, home } = facts;
-  const order = JSON.stringify({
-    userId: SCENARIO_USER,
-    courseId: RESERVED_COURSES.success,
-    amount: "49.90",
-  });
+  const { ORDERFLOW_API_URL: apiUrl, embedded, home } = facts;
+  const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
   const database = embedded.database ? `embedded, data in ${home}/postgres` : "as DATABASE_URL says";
   const broker = embedded.broker ? "embedded, in memory" : "as AMQP_URL says";
   const processes = facts.processes.map(({ name, pid }, i) => {
@@ -117,12 +109,14 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   API         ${apiUrl}
   Debug view  ${apiUrl}
   Reference   ${apiUrl}/docs
-  Postgres    ${withoutPassword(facts.databaseUrl)} (${database})
-  RabbitMQ    ${brokerUrls(facts.amqpUrl).map(withoutPassword).join(",")} (${broker})
+  Postgres    ${withoutPassword(facts.DATABASE_URL)} (${database})
+  RabbitMQ    ${brokerUrls(facts.AMQP_URL).map(withoutPassword).join(",")} (${broker})
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
   Processes   ${processes.join("")}
 
-  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'
+  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${
+    JSON.stringify(order)
+  }'
   See it      ${facts.status}
   Learn it    twelve lessons: specs/lessons/README.md
   Stop it     Ctrl-C

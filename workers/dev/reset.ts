@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { lstatSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { lstatSync, rmSync } from "node:fs";
 import { removePostgres } from "../../shared/embedded/postgres.ts";
 import {
   ASKING,
@@ -16,12 +15,12 @@ import {
   task,
   teller,
 } from "../tools/command.ts";
-import { HOME_VARIABLE, homePaths, lockHome, removeEnvFile } from "./services.ts";
+import { HOME_VARIABLE, homePaths, lockHome } from "./services.ts";
 
 async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   const { "dry-run": dryRun, yes, json } = flags;
   refuseUnasked(flags);
-  const home = homePaths(fileURLToPath(new URL("../..", import.meta.url)), Deno.env.get(HOME_VARIABLE));
+  const home = homePaths(Deno.env.get(HOME_VARIABLE));
   const found = [home.postgres, home.env].filter((path) => lstatSync(path, { throwIfNoEntry: false }));
   const tell = teller(json);
   const looked = { dryRun, found, deleted: [] };
@@ -34,7 +33,7 @@ async function run(flags: FlagValues<typeof ASKING>): Promise<number> {
   if (!isWanted(yes, "All orders in it are lost. Delete it?")) return EXIT_NOT_DONE;
   using _lock = await lockHome(home);
   await removePostgres(home.postgres);
-  removeEnvFile(home.env);
+  rmSync(home.env, { force: true });
   const next = "the next `deno task dev` starts from nothing";
   tell(`Deleted the embedded data in ${home.shown}; ${next}.`, { ...looked, deleted: found });
   return EXIT_DONE;

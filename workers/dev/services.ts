@@ -8,6 +8,7 @@ import { lockFolder, startPostgres } from "../../shared/embedded/postgres.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { aborted, pause } from "../../shared/process/stop.ts";
 import { type Environment, restartDelayMs } from "./child.ts";
+import { ROOT } from "./processes.ts";
 
 /** The folder's variable, for a second `deno task dev` in the same checkout, and for tests. */
 export const HOME_VARIABLE = "ORDERFLOW_HOME";
@@ -16,7 +17,7 @@ export const HOME_VARIABLE = "ORDERFLOW_HOME";
  * The absolute paths in the folder `given`, or in `.orderflow` where none is; a relative one starts from the project's
  * root. `shown` is the folder as a person there would type it.
  */
-export function homePaths(root: string, given: string | undefined) {
+export function homePaths(given: string | undefined, root = ROOT) {
   const shown = given || ".orderflow";
   const home = resolve(root, shown);
   return { shown, home, env: join(home, "env"), postgres: join(home, "postgres") };
@@ -50,15 +51,6 @@ export async function writeEnvFile(path: string, variables: Environment): Promis
   );
   await Deno.writeTextFile(unfinished, lines.join(""), { mode: 0o600 });
   await Deno.rename(unfinished, path);
-}
-
-/** Removes the env file. Synchronous, so that it also works on the way out. */
-export function removeEnvFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 /** Below what Linux and macOS hand out to outgoing connections, whose ports come and go at any moment. */

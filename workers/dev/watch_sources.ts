@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";
 import type { Environment } from "./child.ts";
-import type { ProcessSpec } from "./processes.ts";
+import { type ProcessSpec, ROOT } from "./processes.ts";
 
 /** How long the bundler may take, in milliseconds; it takes a tenth of a second. */
 const BUNDLE_TIMEOUT_MS = 20_000;
@@ -16,15 +16,13 @@ const BUNDLE_TIMEOUT_MS = 20_000;
  * Runs `ui/bundle.ts` under its permission set, out of reach of a terminal's Ctrl-C, until `stop`; into the folder that
  * `UI_BUNDLE_DIR` names, if it does. Answers with what it said where it failed, and else with null.
  */
-export async function bundlePage(
-  { root, env, stop }: { readonly root: string; readonly env: Environment; readonly stop?: AbortSignal },
-): Promise<string | null> {
+export async function bundlePage(env: Environment, stop?: AbortSignal): Promise<string | null> {
   const folder = env["UI_BUNDLE_DIR"] ?? "ui/dist";
   const options = ["-q", "--no-prompt", "--cached-only", "-P=bundle"];
   const access = [`--allow-read=.,${folder}`, `--allow-write=${folder}`];
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", ...options, ...access, "ui/bundle.ts", folder],
-    cwd: root,
+    cwd: ROOT,
     clearEnv: true,
     env: { ...env },
     detached: true,
@@ -44,7 +42,7 @@ const infoSchema = z.object({ modules: z.array(z.object({ specifier: z.string() 
  * Reads the graph of each process. Files that do not parse or are missing for the moment are part of it all the same;
  * where nothing can be read, such as while deno.json is broken, what was known `before` stands.
  */
-export async function readGraph(
+async function readGraph(
   specs: readonly ProcessSpec[],
   root: string,
   before: SourceGraph = new Map(),

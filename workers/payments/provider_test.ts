@@ -1,4 +1,4 @@
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { traceIdOf } from "../../shared/process/tracing.ts";
 import { createFakeProvider, withProviderSpans } from "./provider.ts";
@@ -19,7 +19,7 @@ Deno.test("a provider's host gets the trace context of the message that asks, sp
     OTEL_TRACES_SAMPLER: "parentbased_always_on",
   });
   assertEquals(traceIdOf(traced), traceIdOf(given));
-  assertNotEquals(traced, given);
+  assert(traced !== given);
 });
 
 /** What `testdata/charge_over_http.ts` prints. */

@@ -1,15 +1,15 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { auditSchema } from "../../shared/ops/answers.ts";
+import { databaseAddresses } from "../../shared/process/database_url.ts";
 import { insertHistory } from "../../specs/support/test_events.ts";
 import { runTask } from "../../specs/support/run_task.ts";
 import { shareTestSchema, testSchema } from "../../specs/support/test_schema.ts";
-import { addressOf } from "../dev/child.ts";
 
 shareTestSchema();
 
 /** The task, which may reach the database of the test besides. */
 function audit(url: string, args: string[] = []) {
-  return runTask("audit", args, { env: { DATABASE_URL: url }, net: [addressOf(url)] });
+  return runTask("audit", args, { env: { DATABASE_URL: url }, net: databaseAddresses(url) });
 }
 
 Deno.test("deno task audit ends with 0 where every promise holds, and with 2 where one is broken, and names the order", async () => {

@@ -9,6 +9,7 @@ import { ConfigError } from "../../shared/process/config.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { EXIT_CONFIG, EXIT_USAGE } from "../../shared/process/run.ts";
 import { duration } from "../../shared/words.ts";
+export { wholeNumber } from "../../shared/process/config.ts";
 
 /** It was done, and there is nothing to see to. */
 export const EXIT_DONE = 0;
@@ -28,21 +29,12 @@ export const onOff: z.ZodType<boolean> = z.boolean().default(false);
 /** A flag that takes a text, which is not empty. */
 export const text: z.ZodType<string> = z.string().min(1, { error: "must not be empty" });
 
-/** A flag that takes a whole number from `min` to `max`, both included. */
-export function wholeNumber(min: number, max: number): z.ZodType<number> {
-  const error = `must be a whole number from ${min} to ${max}`;
-  return z.string().regex(/^\d{1,10}$/, { error }).transform(Number)
-    .refine((value) => value >= min && value <= max, { error });
-}
-
 /** `schema` with what `--help` says of the flag; `value` stands for what it takes, where there is no default to show. */
 export function flag<T extends z.ZodType>(schema: T, about: string, value = "<text>"): T {
   return schema.meta({ description: about, title: value });
 }
 
-/** What a task takes: the schema of each flag's value by the flag's name. */
 type Flags = Readonly<Record<string, z.ZodType<unknown>>>;
-/** The values that `F` makes of what was given. */
 export type FlagValues<F extends Flags> = Readonly<z.infer<z.ZodObject<F>>>;
 
 const isSwitch = (schema: z.ZodType<unknown>) => schema.safeParse(true).success;
@@ -125,7 +117,6 @@ export function teller(json: boolean): (text: string, value?: object) => void {
   };
 }
 
-/** A task of the command line: what `--help` says of it, what it takes, and its work. */
 interface Task<F extends Flags> {
   readonly name: string;
   readonly about: string;
@@ -137,7 +128,6 @@ interface Task<F extends Flags> {
   readonly example?: string;
   /** Whether it takes words that are no flags. */
   readonly takesRest?: boolean;
-  /** Answers with the exit code. */
   readonly run: (flags: FlagValues<F>, rest: readonly string[]) => Promise<number>;
 }
 
@@ -247,7 +237,6 @@ function standardError(): Screen {
   };
 }
 
-/** A column of a table whose rows are made from `R`. */
 export interface Column<R> {
   /** What stands above it; a table whose columns have none has no line of heads. */
   readonly head?: string;

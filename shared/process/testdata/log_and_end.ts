@@ -4,15 +4,26 @@
  * @module
  */
 import { startLog } from "../log.ts";
+import { aborted, stopOnSignals } from "../stop.ts";
 
-const log = await startLog("test", { level: "info", format: "pretty" });
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const log = await startLog("test", { LOG_LEVEL: "info", LOG_FORMAT: "pretty" });
 log.info("First", { n: 1 });
 log.info("Second");
 const [end] = Deno.args;
 if (end === "goes on") {
   log.info("None", { n: 3n });
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await sleep(100);
   console.error("went on");
+}
+if (end === "slowly, when asked") {
+  {
+    using stop = stopOnSignals(log, { supervised: true });
+    console.log("listening");
+    await aborted(stop.signal);
+    await sleep(600);
+  }
+  await sleep(100);
 }
 if (end === "throw") throw new Error("thrown");
 if (end === "reject") Promise.reject(new Error("rejected"));

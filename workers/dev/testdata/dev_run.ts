@@ -5,13 +5,12 @@
  */
 import { join } from "node:path";
 import { eventually } from "../../../specs/support/eventually.ts";
-import { readOutput } from "../../../specs/support/run_task.ts";
+import { readOutput, taskCommand } from "../../../specs/support/run_task.ts";
 import { testBroker } from "../../../specs/support/test_broker.ts";
-import { takeStackSlot, testDatabase } from "../../../specs/support/test_postgres.ts";
+import { takeStackSlot, testDatabase } from "../../../specs/support/test_schema.ts";
 import { removePostgres } from "../../../shared/embedded/postgres.ts";
 import { signalChild } from "../../../shared/process/stop.ts";
 
-const ROOT = join(import.meta.dirname ?? "", "../../..");
 /** How long a whole system may take to start, or an order to complete, on a machine that runs other tests as well. */
 export const PATIENCE_MS = 60_000;
 
@@ -31,33 +30,24 @@ export async function devHome() {
     await Deno.remove(folder, { recursive: true });
   });
   await Deno.chmod(folder, 0o711); // root's Postgres runs under another account, which must pass through
-  const env: Record<string, string> = { ORDERFLOW_HOME: folder, PORT: "0", NO_COLOR: "1" };
+  const env: Record<string, string> = { ORDERFLOW_HOME: folder, PORT: "0" };
   if (Deno.env.get("DATABASE_URL")) env.DATABASE_URL = resources.use(await testDatabase()).url;
   if (Deno.env.get("AMQP_URL")) Object.assign(env, resources.use(await testBroker()).env);
   const owned = resources.move();
   return { folder, env, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** A run of the supervisor. */
 export type DevRun = ReturnType<typeof startDev>;
 
 /** Starts the supervisor in `home`. Disposing of it kills it, if it still runs. */
 export function startDev(home: DevHome, env: Record<string, string> = {}) {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "--no-prompt", "-P=dev", "workers/dev/main.ts"],
-    cwd: ROOT,
-    env: { ...home.env, ...env },
-    detached: true, // a group of its own, for a terminal's Ctrl-C to reach
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  // In a group of its own, for a terminal's Ctrl-C to reach.
+  const process = taskCommand("dev", [], { env: { ...home.env, ...env }, detached: true }).spawn();
   let code: number | null = null;
   const output = readOutput(process.stdout, process.stderr);
   const over = Promise.all([process.status, output.ended]).then(([status]) => code = status.code);
   return {
     process,
-    /** All that it has printed. */
     output: output.text,
     /** Resolves with the match once it has printed what matches; fails after a minute, or when it ends before. */
     async printed(pattern: RegExp): Promise<RegExpExecArray> {
