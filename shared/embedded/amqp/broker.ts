@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { AmqpError, type Field, notServed } from "./bytes.ts";
+import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import {
   deadLetter,
   type DeathReason,
@@ -13,35 +13,38 @@ import {
   release,
 } from "./message.ts";
 import type { MethodArguments } from "./methods.ts";
-import { createQueue, endQueue, enqueue, parseQueueArguments, type Queue, type QueueEntry } from "./queue.ts";
+import { createQueue, endQueue, enqueue, type Queue, type QueueEntry } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */
 export const LIMITS = { queues: 10_000, exchanges: 1_000, bindings: 10_000, consumersPerChannel: 1_000 };
 
-/** A broker. */
-export type Broker = ReturnType<typeof createBroker>;
+/** More routing keys than this are worked out anew: the cache must not grow with what publishers make up. */
+const MAX_CACHED_ROUTES = 4096;
 
 const EXCHANGE_TYPES = ["direct", "fanout", "topic"] as const;
 
-/** An exchange. */
+export type Broker = ReturnType<typeof createBroker>;
 type Exchange = ReturnType<typeof createExchange>;
-
-/** More routing keys than this are worked out anew: the cache must not grow with what publishers make up. */
-const MAX_CACHED_ROUTES = 4096;
 
 /** A broker with the predeclared exchanges and nothing else. */
 export function createBroker(memory: MemoryGauge) {
   const predeclared = EXCHANGE_TYPES.map((type) => {
     return [`amq.${type}`, createExchange(type, { durable: true, autoDelete: false })] as const;
   });
-  return {
+  const dead: (() => void)[] = [];
+  const broker = {
     exchanges: new Map<string, Exchange>(predeclared),
     queues: new Map<string, Queue>(),
     memory,
     bindingCount: 0,
-    /** Entries that queues gave up, while they are dead-lettered one after the other. */
-    dead: [] as { readonly queue: Queue; readonly entry: QueueEntry; readonly reason: DeathReason }[],
+    /** One dead letter may push out another: a loop, not a recursion as long as the chain. */
+    onDead(queue: Queue, entry: QueueEntry, reason: DeathReason): void {
+      dead.push(() => bury(broker, queue, entry, reason));
+      if (dead.length > 1) return;
+      for (; dead[0]; dead.shift()) dead[0]();
+    },
   };
+  return broker;
 }
 
 function createExchange(
@@ -52,7 +55,7 @@ function createExchange(
     type,
     autoDelete,
     /** What a second declaration is compared by. */
-    declared: Object.entries({ type, durable, auto_delete: autoDelete }),
+    declared: new Map<string, Field>(Object.entries({ type, durable, auto_delete: autoDelete })),
     /** The queues that are bound, by binding key. */
     bindings: new Map<string, Set<Queue>>(),
     /** Queues by routing key, as worked out since the last change of bindings. */
@@ -60,19 +63,11 @@ function createExchange(
   };
 }
 
-/**
- * Routes a client's message into every queue that it reaches. "refused" when one of them refused it.
- *
- * Errors: `AmqpError` 404 when its exchange is missing.
- */
-export function publish(broker: Broker, message: Message): "enqueued" | "unroutable" | "refused" {
+/** Routes a client's message into every queue that it reaches. Errors: `AmqpError` 404 when its exchange is missing. */
+export function publish(broker: Broker, message: Message): { isRouted: boolean; isRefused: boolean } {
   const queues = routed(broker, message);
-  if (queues.length === 0) return "unroutable";
-  let outcome: "enqueued" | "refused" = "enqueued";
-  for (const queue of queues) {
-    if (!enqueue(queue, message)) outcome = "refused";
-  }
-  return outcome;
+  const refusing = queues.filter((queue) => !enqueue(queue, message));
+  return { isRouted: queues.length > 0, isRefused: refusing.length > 0 };
 }
 
 /** The queues that a message reaches, each once. */
@@ -127,17 +122,6 @@ export function topicMatches(pattern: string, key: string): boolean {
   return true;
 }
 
-/** One dead letter may push out another: a loop, not a recursion as long as the chain. */
-function giveUp(broker: Broker, queue: Queue, entry: QueueEntry, reason: DeathReason): void {
-  const { dead } = broker;
-  dead.push({ queue, entry, reason });
-  if (dead.length > 1) return;
-  for (let next = dead[0]; next; next = dead[0]) {
-    bury(broker, next.queue, next.entry, next.reason);
-    dead.shift();
-  }
-}
-
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
 function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
   const exchange = args["x-dead-letter-exchange"];
@@ -173,27 +157,17 @@ export function declareQueue(
   declare: MethodArguments<"queue.declare">,
   session: object,
 ): Queue {
-  const { durable, autoDelete, exclusive } = declare;
   const name = declare.queue || `amq.gen-${randomName()}`;
   if (declare.passive) return findQueue(broker, name, session);
-  const args = parseQueueArguments(name, declare.arguments);
-  const queue = createQueue({
-    name,
-    autoDelete,
-    owner: exclusive ? session : undefined,
-    args,
-    declared: [["durable", durable], ["auto_delete", autoDelete], ...args.declared],
-    memory: broker.memory,
-    onDead: (queue, entry, reason) => giveUp(broker, queue, entry, reason),
-  });
+  const queue = createQueue(broker, { ...declare, queue: name }, declare.exclusive ? session : undefined);
   const existing = broker.queues.get(name);
   if (existing) {
     if (existing.owner !== queue.owner) throw locked(name);
-    checkEquivalent(`queue '${name}'`, existing, queue);
+    checkEquivalent(`queue '${name}'`, existing.declared, queue.declared);
     return existing;
   }
   refuseReservedName("queue", declare.queue);
-  if (args.isQuorum) checkQuorumQueue(declare);
+  if (queue.args.isQuorum) checkQuorumQueue(declare);
   checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;
@@ -229,7 +203,7 @@ export function declareExchange(broker: Broker, declare: MethodArguments<"exchan
   if (!type) throw new AmqpError(406, `unknown exchange type '${declare.type}'`);
   const exchange = createExchange(type, declare);
   const existing = broker.exchanges.get(name);
-  if (existing) return checkEquivalent(`exchange '${name}'`, existing, exchange);
+  if (existing) return checkEquivalent(`exchange '${name}'`, existing.declared, exchange.declared);
   refuseReservedName("exchange", name);
   if (declare.arguments.has("alternate-exchange")) throw notServed("an alternate exchange");
   checkLimit(broker.exchanges.size, LIMITS.exchanges, `declare exchange '${name}': exchange limit`);
@@ -292,11 +266,8 @@ function checkLimit(count: number, limit: number, what: string): void {
   if (count >= limit) throw new AmqpError(406, `cannot ${what} in vhost '/' (${limit}) is reached`);
 }
 
-type Declared = { readonly declared: readonly [string, Field][] };
-
 /** Errors: `AmqpError` 406 unless a declaration repeats the first one. */
-function checkEquivalent(what: string, first: Declared, repeated: Declared): void {
-  const [was, is] = [new Map(first.declared), new Map(repeated.declared)];
+function checkEquivalent(what: string, was: FieldTable, is: FieldTable): void {
   const described = (value: Field | undefined) => value === undefined ? "none" : `'${value}'`;
   for (const name of new Set([...was.keys(), ...is.keys()])) {
     const [before, now] = [described(was.get(name)), described(is.get(name))];

@@ -136,7 +136,7 @@ const HANDLERS: {
     const name = args.passive ? queueName(channel, args.queue) : args.queue;
     const queue = declareQueue(channel.broker, { ...args, queue: name }, channel.peer);
     channel.lastQueue = queue.name;
-    return { queue: queue.name, messageCount: queue.ready.length, consumerCount: queue.consumers.size };
+    return { queue: queue.name, messageCount: queue.ready, consumerCount: queue.consumers.size };
   },
   "queue.bind"(channel, { exchange, queue: given, routingKey }) {
     const queue = namedQueue(channel, given);
@@ -157,7 +157,7 @@ const HANDLERS: {
     if (!queue) return { messageCount: 0 };
     const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
     if (ifUnused && queue.consumers.size > 0) throw refuse("in use");
-    if (ifEmpty && queue.ready.length > 0) throw refuse("not empty");
+    if (ifEmpty && queue.ready > 0) throw refuse("not empty");
     return { messageCount: deleteQueue(channel.broker, queue) };
   },
   "exchange.declare"({ broker }, args) {
@@ -268,13 +268,13 @@ export function receiveBody(channel: Channel, payload: ByteReader): void {
 function finishMessage(channel: Channel, message: Message, mandatory: boolean): void {
   const { id, peer, confirms, broker } = channel;
   const { exchange, routingKey } = message;
-  const outcome = publish(broker, message);
+  const { isRouted, isRefused } = publish(broker, message);
   abandonMessage(channel); // only now: its memory is the queues' by now, and the alarm does not flicker
-  if (outcome === "unroutable" && mandatory) {
+  if (!isRouted && mandatory) {
     peer.send(id, "basic.return", { replyCode: 312, replyText: "NO_ROUTE", exchange, routingKey }, message);
   }
   if (!confirms) return;
-  if (outcome !== "refused") {
+  if (!isRefused) {
     confirms.published++; // confirmed once the input at hand is handled
   } else { // a refusal has a frame of its own, after the confirms of everything before it
     sendConfirms(channel);
@@ -390,7 +390,7 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
   const content = contentOf(queue, entry);
   const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready.length }, content);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */

@@ -27,7 +27,7 @@ import {
   writeHeartbeatFrame,
   writeMethodFrame,
 } from "./frames.ts";
-import { type Method, type MethodArguments, methodKey, readMethod } from "./methods.ts";
+import { type Method, type MethodArguments, readMethod } from "./methods.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
 
 /** What happened on a connection, for a log. */
@@ -87,7 +87,8 @@ const CLOSE_MS = 1_000;
 /** Looked at twice per interval, so a peer is given up between two and two and a half intervals of silence. */
 const TICKS_UNTIL_DEAD = 4;
 
-const PUBLISH_KEY = methodKey("basic.publish");
+/** Class and method id of `basic.publish`. */
+const PUBLISH_KEY = 60 * 0x1_0000 + 40;
 
 /** Serves an accepted socket until it is closed and everything its connection held is given back. Never rejects. */
 export async function serveConnection(host: ConnectionHost, socket: Deno.TcpConn): Promise<void> {

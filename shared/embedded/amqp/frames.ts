@@ -82,12 +82,12 @@ export type Content = {
   readonly bodySize: number;
 };
 
-/** Writes a method frame. */
+/** Writes a method frame; arguments that are left out are 0, false or empty. */
 export function writeMethodFrame<N extends MethodName>(
   writer: ByteWriter,
   channel: number,
   name: N,
-  args: MethodArguments<N>,
+  args: Partial<MethodArguments<N>>,
 ): void {
   const start = beginFrame(writer, FRAME.method, channel);
   writeMethod(writer, name, args);
