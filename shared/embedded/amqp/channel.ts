@@ -44,7 +44,6 @@ export type Peer = {
   user: string;
 };
 
-/** A consumer with what its channel knows of it. */
 type Consumer = QueueConsumer & { readonly tag: string; readonly queue: Queue; unacknowledged: number };
 
 /** A message that went out and awaits its acknowledgement; without a consumer it was fetched with `basic.get`. */
@@ -54,7 +53,6 @@ type Delivery = {
   readonly consumer: Consumer | undefined;
 };
 
-/** An open channel. */
 export type Channel = ReturnType<typeof createChannel>;
 
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
@@ -63,7 +61,6 @@ const MAX_QUORUM_PREFETCH = 2000;
 /** How long the body of a message may be. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-/** A channel just opened. */
 export function createChannel(id: number, peer: Peer, broker: Broker) {
   return {
     id,
@@ -108,7 +105,7 @@ export function endChannel(channel: Channel): void {
 /** The arguments of a method's answer, which is called after it. */
 type Answer<N extends MethodName> = `${N}-ok` extends MethodName ? MethodArguments<`${N}-ok`> : never;
 
-/** What the methods do that a client sends on an open channel; what they return is answered, unless it asks for no answer. */
+/** What the methods do that a client sends on an open channel; what they return is in their answer. */
 const HANDLERS: {
   readonly [N in MethodName]?: (channel: Channel, args: MethodArguments<N>) => Answer<N> | void;
 } = {
@@ -122,7 +119,6 @@ const HANDLERS: {
   "basic.recover"(channel, { requeue }) {
     if (!requeue) throw new AmqpError(540, "requeue=false");
     refuseDelivery(channel, { deliveryTag: 0, multiple: true, requeue });
-    return {};
   },
   "basic.get": getMessage,
   "basic.qos": setPrefetch,
@@ -130,7 +126,6 @@ const HANDLERS: {
   "basic.cancel": cancelConsumer,
   "confirm.select"(channel) {
     channel.confirms ??= { published: 0, confirmed: 0 };
-    return {};
   },
   "queue.declare"(channel, args) {
     const name = args.passive ? queueName(channel, args.queue) : args.queue;
@@ -143,13 +138,11 @@ const HANDLERS: {
     // An empty key beside an empty queue name stands for the queue's name (section 1.7.2.3.3).
     const key = given === "" && routingKey === "" ? queue.name : routingKey;
     addBinding(channel.broker, exchange, key, queue);
-    return {};
   },
   "queue.unbind"(channel, { exchange, queue: given, routingKey }) {
     refuseDefaultExchange(exchange);
     const queue = queueIfThere(channel, given);
     if (queue) removeBinding(channel.broker, exchange, routingKey, queue);
-    return {};
   },
   "queue.purge": (channel, { queue }) => ({ messageCount: purge(namedQueue(channel, queue)) }),
   "queue.delete"(channel, { queue: given, ifUnused, ifEmpty }) {
@@ -160,18 +153,15 @@ const HANDLERS: {
     if (ifEmpty && queue.ready > 0) throw refuse("not empty");
     return { messageCount: deleteQueue(channel.broker, queue) };
   },
-  "exchange.declare"({ broker }, args) {
-    declareExchange(broker, args);
-    return {};
-  },
-  "exchange.delete"({ broker }, { exchange, ifUnused }) {
-    deleteExchange(broker, exchange, ifUnused);
-    return {};
-  },
+  "exchange.declare": ({ broker }, args) => declareExchange(broker, args),
+  "exchange.delete": ({ broker }, { exchange, ifUnused }) => deleteExchange(broker, exchange, ifUnused),
 };
 
+/** Methods that have no answer, or see to it themselves. */
+const SELF_ANSWERING = /^basic\.(publish|ack|nack|reject|get|consume)$/;
+
 /**
- * Does what a method asks of an open channel, and replies.
+ * Does what a method asks of an open channel, and answers unless it asks for no answer.
  *
  * Errors: an `AmqpError` where channel or connection must close for it; 503 for a method that only a server sends.
  */
@@ -182,10 +172,9 @@ export function handleChannelMethod(channel: Channel, { name, args }: Method): v
     | ((channel: Channel, args: object) => MethodArguments<MethodName> | void)
     | undefined;
   if (!handle) throw new AmqpError(503, `${name} is not for a client to send here`);
-  const answer = handle(channel, args);
-  if (answer && !("noWait" in args && args.noWait)) {
-    channel.peer.send(channel.id, `${name}-ok` as MethodName, answer);
-  }
+  const answer = handle(channel, args) ?? {};
+  if (SELF_ANSWERING.test(name) || ("noWait" in args && args.noWait)) return;
+  channel.peer.send(channel.id, `${name}-ok` as MethodName, answer);
 }
 
 /** The queue that a method names, the one declared last by an empty name. Errors: `AmqpError` 404 or 405. */
@@ -283,14 +272,13 @@ function finishMessage(channel: Channel, message: Message, mandatory: boolean): 
   }
 }
 
-/** Forgets the message that was arriving, and gives its memory back. */
 function abandonMessage(channel: Channel): void {
   charge(channel.broker.memory, -channel.receivedBytes);
   channel.publishing = channel.message = undefined;
   channel.receivedBytes = 0;
 }
 
-/** Acknowledges the published messages not yet confirmed, in one frame. */
+/** Confirms what was published, in one frame. */
 export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
   if (!confirms || confirms.confirmed === confirms.published || closing) return;
   const multiple = confirms.published - confirms.confirmed > 1;
@@ -299,11 +287,10 @@ export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
 }
 
 /** A limit for the consumers still to come, or with `global` for the channel as a whole. */
-function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): Answer<"basic.qos"> {
+function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
   if (args.prefetchSize !== 0) throw new AmqpError(540, `prefetch_size!=0 (${args.prefetchSize})`);
   channel[args.global ? "channelPrefetch" : "prefetch"] = args.prefetchCount;
   wakeConsumers(channel);
-  return {};
 }
 
 function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
@@ -325,12 +312,11 @@ function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">)
 }
 
 function checkQuorumPrefetch({ channelPrefetch, prefetch }: Channel, { name }: Queue): void {
-  if (channelPrefetch > 0) {
-    throw new AmqpError(540, `queue '${name}' in vhost '/' does not support global qos`);
-  }
+  const queue = `queue '${name}' in vhost '/'`;
+  if (channelPrefetch > 0) throw new AmqpError(540, `${queue} does not support global qos`);
   if (prefetch <= MAX_QUORUM_PREFETCH) return;
-  const what = `prefetch count ${prefetch} for queue '${name}' in vhost '/'`;
-  throw new AmqpError(406, `${what} is above the ${MAX_QUORUM_PREFETCH} that a quorum queue allows`);
+  const why = `is above the ${MAX_QUORUM_PREFETCH} that a quorum queue allows`;
+  throw new AmqpError(406, `prefetch count ${prefetch} for ${queue} ${why}`);
 }
 
 function createConsumer(
@@ -363,7 +349,6 @@ function createConsumer(
   return consumer;
 }
 
-/** An unknown tag is no error. */
 function cancelConsumer(channel: Channel, { consumerTag }: MethodArguments<"basic.cancel">) {
   const consumer = channel.consumers.get(consumerTag);
   if (consumer) {

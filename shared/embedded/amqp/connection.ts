@@ -10,13 +10,13 @@ import {
   createChannel,
   endChannel,
   handleChannelMethod,
-  type Peer,
   receiveBody,
   receiveHeader,
   sendConfirms,
   wakeConsumers,
 } from "./channel.ts";
 import {
+  type Content,
   createFrameReader,
   createOutgoing,
   FRAME,
@@ -27,7 +27,7 @@ import {
   writeHeartbeatFrame,
   writeMethodFrame,
 } from "./frames.ts";
-import { type Method, type MethodArguments, readMethod } from "./methods.ts";
+import { type Method, type MethodArguments, type MethodName, readMethod } from "./methods.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
 
 /** What happened on a connection, for a log. */
@@ -45,12 +45,9 @@ export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port
   readonly connections: Set<Connection>;
 };
 
-type Timer = ReturnType<typeof setTimeout> | undefined;
-
 /** How far a connection has come; the stages of the handshake are named after what is awaited. */
 type Stage = "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed";
 
-/** A client's connection. */
 export type Connection = ReturnType<typeof createConnection>;
 
 /** What a client opens the conversation with: `AMQP`, 0, 0, 9, 1 (section 4.2.2). */
@@ -61,7 +58,6 @@ const HEADER_ANSWER = new Uint8Array([0x41, 0x4d, 0x51, 0x50, 3, 1, 0, 0]);
 const CAPABILITIES = ("publisher_confirms basic.nack consumer_cancel_notify connection.blocked " +
   "authentication_failure_close per_consumer_qos").split(" ");
 
-/** The broker's first word. */
 const START: MethodArguments<"connection.start"> = {
   versionMajor: 0,
   versionMinor: 9,
@@ -84,8 +80,8 @@ const CONGESTED_BYTES = 256 * 1024;
 const OVERFULL_BYTES = 4 * 1024 * 1024;
 /** How long a client may take to answer `connection.close`. */
 const CLOSE_MS = 1_000;
-/** Looked at twice per interval, so a peer is given up between two and two and a half intervals of silence. */
-const TICKS_UNTIL_DEAD = 4;
+/** Looked at twice per interval, so a peer is given up between two and a half and three intervals of silence. */
+const TICKS_UNTIL_DEAD = 5;
 
 /** Class and method id of `basic.publish`. */
 const PUBLISH_KEY = 60 * 0x1_0000 + 40;
@@ -100,7 +96,7 @@ export async function serveConnection(host: ConnectionHost, socket: Deno.TcpConn
     while (connection.stage !== "closed") {
       const length = await socket.read(roomForMore(frames));
       if (length === null) break;
-      connection.reads++;
+      connection.silentTicks = 0;
       frames.filled += length;
       await handleInput(connection);
     }
@@ -122,19 +118,7 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     () => resumeDeliveries(connection),
     () => dropSocket(connection, "write failed"),
   );
-  const peer: Peer = {
-    user: "",
-    capabilities: new Set(),
-    send(channel, name, args, content) {
-      const writer = out.writer();
-      writeMethodFrame(writer, channel, name, args);
-      if (content) writeContentFrames(writer, channel, content, connection.frameMax);
-      out.flushSoon();
-    },
-    isCongested: () => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
-  };
   const connection = {
-    ...peer,
     host,
     socket,
     /** The client's address and port. */
@@ -145,12 +129,10 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     stage: "header" as Stage,
     frameMax: FRAME_MAX,
     channelMax: CHANNEL_MAX,
-    /** How often bytes came from the client. */
-    reads: 0,
+    /** Half intervals of heartbeats that began since bytes came from the client. */
+    silentTicks: 0,
     /** Deliveries wait until the client has read more. */
     congested: false,
-    /** Whether the client knows that its publishing waits for memory. */
-    toldBlocked: false,
     /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
     paused: false,
     /** Ends a pause that waits for memory. */
@@ -160,8 +142,18 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     /** Why it closed. */
     reason: "",
     /** Time limit of the handshake, later of the closing. */
-    deadline: undefined as Timer,
-    heartbeat: undefined as Timer,
+    deadline: undefined as ReturnType<typeof setTimeout> | undefined,
+    heartbeat: undefined as ReturnType<typeof setInterval> | undefined,
+    user: "",
+    /** What the client said it understands. */
+    capabilities: new Set<string>(),
+    send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void {
+      const writer = out.writer();
+      writeMethodFrame(writer, channel, name, args);
+      if (content) writeContentFrames(writer, channel, content, connection.frameMax);
+      out.flushSoon();
+    },
+    isCongested: (): boolean => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
   };
   return connection;
 }
@@ -170,15 +162,6 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
 export function forceClose(connection: Connection): void {
   if (connection.stage !== "running") return dropSocket(connection, "broker stopped");
   closeConnection(connection, new AmqpError(320, "broker forced connection closure"), 0);
-  connection.resume();
-}
-
-/** Lets a connection publish again that had to wait for memory. */
-export function unblock(connection: Connection): void {
-  if (connection.toldBlocked && connection.stage === "running") {
-    connection.send(0, "connection.unblocked", {});
-  }
-  connection.toldBlocked = false;
   connection.resume();
 }
 
@@ -191,18 +174,21 @@ async function handleInput(connection: Connection): Promise<void> {
   if (connection.stage === "header" && !acceptHeader(connection)) return;
   for (let frame = nextFrame(connection); frame; frame = nextFrame(connection)) {
     while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
-      confirmAll(connection);
-      if (!connection.toldBlocked && connection.capabilities.has("connection.blocked")) {
-        connection.toldBlocked = true;
-        connection.send(0, "connection.blocked", { reason: "low on memory" });
-      }
-      await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
+      await waitForMemory(connection);
     }
     handleFrame(connection, frame);
   }
   confirmAll(connection);
   if (connection.garbled || isClosed(connection)) frames.start = frames.filled = 0;
   if (out.pendingBytes() > OVERFULL_BYTES) await pause(connection, out.drained());
+}
+
+async function waitForMemory(connection: Connection): Promise<void> {
+  const isTold = connection.capabilities.has("connection.blocked");
+  confirmAll(connection);
+  if (isTold) connection.send(0, "connection.blocked", { reason: "low on memory" });
+  await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
+  if (isTold && connection.stage === "running") connection.send(0, "connection.unblocked", {});
 }
 
 async function pause(connection: Connection, until: Promise<void>): Promise<void> {
@@ -269,9 +255,12 @@ function handleContent({ stage, channels }: Connection, { type, channel: id, pay
 
 function handleMethod(connection: Connection, channelId: number, method: Method): void {
   const { stage, channels } = connection;
+  if (method.name === "connection.close" && (channelId === 0 || stage === "closing")) {
+    connection.send(0, "connection.close-ok", {});
+    return closeAfterFlush(connection, "closed by the client");
+  }
   if (stage === "closing") {
     if (method.name === "connection.close-ok") dropSocket(connection, "closed");
-    else if (method.name === "connection.close") answerClose(connection);
     return;
   }
   if (channelId === 0) return handleConnectionMethod(connection, method);
@@ -291,12 +280,10 @@ function handleMethod(connection: Connection, channelId: number, method: Method)
   }
 }
 
-/** The steps of the handshake, in their order; then only `connection.close` may come on channel 0. */
+/** The steps of the handshake, in their order; nothing else may come on channel 0. */
 function handleConnectionMethod(connection: Connection, method: Method): void {
   const { stage, host, name } = connection;
-  if (method.name === "connection.close") {
-    answerClose(connection);
-  } else if (stage === "start-ok" && method.name === "connection.start-ok") {
+  if (stage === "start-ok" && method.name === "connection.start-ok") {
     logIn(connection, method.args);
     const { heartbeatSeconds: heartbeat } = host;
     connection.send(0, "connection.tune", { channelMax: CHANNEL_MAX, frameMax: FRAME_MAX, heartbeat });
@@ -365,18 +352,14 @@ function openChannel(connection: Connection, id: number, method: Method): void {
 
 /**
  * Keeps a connection alive from here, and watches the peer (section 4.2.7): a heartbeat goes out every half interval, unless
- * something else waits to go out; a peer from which nothing came for two intervals is given up. Nothing happens with an
- * interval of 0 seconds.
+ * something else waits to go out. Nothing happens with an interval of 0 seconds.
  */
 function startHeartbeat(connection: Connection, seconds: number): void {
   if (seconds === 0) return;
   const { out } = connection;
-  let { reads } = connection;
-  let silentTicks = 0;
   connection.heartbeat = setInterval(() => {
-    silentTicks = connection.reads === reads && !connection.paused ? silentTicks + 1 : 0;
-    reads = connection.reads;
-    if (silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
+    connection.silentTicks = connection.paused ? 0 : connection.silentTicks + 1;
+    if (connection.silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
     if (out.pendingBytes() > 0) return;
     writeHeartbeatFrame(out.writer());
     out.flushSoon();
@@ -389,7 +372,7 @@ function resumeDeliveries(connection: Connection): void {
   for (const channel of connection.channels.values()) wakeConsumers(channel);
 }
 
-/** Closes what an error concerns, the channel or the whole connection; `key` names the method at fault. */
+/** Closes the channel that an error concerns, or the connection; `key` names the method at fault. */
 function closeFor(connection: Connection, id: number, error: AmqpError, key: number): void {
   const channel = connection.channels.get(id);
   const isOfChannel = error.code >= 403 && error.code <= 406;
@@ -408,11 +391,6 @@ function closeConnection(connection: Connection, error: AmqpError, key: number):
   endChannels(connection);
   connection.send(0, "connection.close", closeArguments(error, key));
   setDeadline(connection, CLOSE_MS, error.message);
-}
-
-function answerClose(connection: Connection): void {
-  connection.send(0, "connection.close-ok", {});
-  closeAfterFlush(connection, "closed by the client");
 }
 
 /** Closes the socket once what is written is out; what still comes is not looked at. */

@@ -48,7 +48,6 @@ export function retain(memory: MemoryGauge, message: Message): void {
   charge(memory, messageBytes(message));
 }
 
-/** Gives the memory of a place back. */
 export function release(memory: MemoryGauge, message: Message): void {
   charge(memory, -messageBytes(message));
 }
@@ -57,7 +56,6 @@ function messageBytes({ properties, body, bodySize }: Message): number {
   return MESSAGE_OVERHEAD_BYTES + properties.byteLength + bodySize + body.length * PIECE_OVERHEAD_BYTES;
 }
 
-/** Why a message was dead-lettered. */
 export type DeathReason = "expired" | "rejected" | "maxlen" | "delivery_limit";
 
 /** All deaths of a message in one queue for one reason; `at`, exchange, key and expiration are those of the first. */

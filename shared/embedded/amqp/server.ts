@@ -1,12 +1,5 @@
 import { createBroker, deleteQueue } from "./broker.ts";
-import {
-  type Connection,
-  type ConnectionEvent,
-  type ConnectionHost,
-  forceClose,
-  serveConnection,
-  unblock,
-} from "./connection.ts";
+import { type Connection, type ConnectionEvent, forceClose, serveConnection } from "./connection.ts";
 import type { MemoryGauge } from "./message.ts";
 
 /** What the broker tells a log. */
@@ -71,12 +64,12 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
     onChange() {
       const { raised, used: usedBytes } = memory;
       log({ type: "memory alarm", raised, usedBytes });
-      if (!raised) connections.forEach(unblock);
+      if (!raised) connections.forEach((connection) => connection.resume());
     },
   };
   const broker = createBroker(memory);
   const bounds = { maxConnections, heartbeatSeconds, handshakeTimeoutMs };
-  const host: ConnectionHost = { broker, connections, user, password, ...bounds, log };
+  const host = { broker, connections, user, password, ...bounds, log };
   const listener = Deno.listen({ hostname, port: options.port ?? 0 });
   const { port } = listener.addr;
 
