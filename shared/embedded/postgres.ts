@@ -11,8 +11,8 @@ import {
   absent,
   eventually,
   readIfThere,
-  runAs,
   type RunningServer,
+  runScript,
   serverAccount,
   startServer,
   stopLeftover,
@@ -97,7 +97,7 @@ async function startLocked(dataDir: string, options: PostgresOptions): Promise<E
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const { port, ...server } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+  const { port, ...server } = await startOnPort(dataDir, cluster, options.port, settings);
   const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
   try {
     await createDatabase(`postgres://${address}/postgres`);
@@ -119,7 +119,7 @@ const suspectMb = 64;
 export async function withDiskAdvice(error: unknown, dataDir: string): Promise<unknown> {
   const message = error instanceof Error ? error.message : String(error);
   const script = 'df -Pk "$1" 2>/dev/null || df -Pk "$(dirname "$1")"';
-  const { output } = await runAs(undefined, "/bin/sh", ["-c", script, "sh", dataDir], { timeoutMs: 5_000 });
+  const { output } = await runScript(undefined, script, [dataDir]);
   const freeMb = Math.floor(Number(output.trimEnd().split("\n").at(-1)?.split(/\s+/)[3]) / 1024);
   if (!(freeMb < suspectMb) && !/No space left on device|Disk quota exceeded/.test(message)) return error;
   return new Error(
@@ -163,11 +163,11 @@ export async function lockFolder(folder: string): Promise<{ lock: Deno.FsFile } 
   return { lock: file };
 }
 
-/** Starts the server, on another port if the chosen one is taken in between; bounded. */
+/** On another port if the chosen one is taken in between; bounded. */
 async function startOnPort(
   dataDir: string,
   cluster: Cluster,
-  wanted: number,
+  wanted = 0,
   settings: Record<string, string>,
 ): Promise<RunningServer & { port: number }> {
   const memory = join(dataDir, "port");
@@ -209,7 +209,6 @@ function freePort(preferred: number): number {
   }
 }
 
-/** Creates the application's database if this is the first start. */
 async function createDatabase(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
   try {

@@ -1,13 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { parsePostmasterPid, runAs, startFailure } from "./postgres_process.ts";
+import { parsePostmasterPid, runScript, startFailure } from "./postgres_process.ts";
 
-Deno.test("runAs() passes input and no environment, answers with output and code, and ends what takes too long", async () => {
+Deno.test("runScript() passes input and no environment, answers with output and code, and ends what takes too long", async () => {
   const script = 'cat; echo "home:$HOME" >&2; exit 3';
-  const result = await runAs(undefined, "/bin/sh", ["-c", script], { stdin: "in ", timeoutMs: 5_000 });
+  const result = await runScript(undefined, script, [], { stdin: "in " });
   assertEquals(result, { code: 3, output: "in home:\n" });
-  const unread = { stdin: "x".repeat(1_000_000), timeoutMs: 5_000 };
-  assertEquals((await runAs(undefined, "/bin/true", [], unread)).code, 0);
-  assertEquals((await runAs(undefined, "/bin/sleep", ["60"], { timeoutMs: 50 })).code, 143); // 128 + SIGTERM
+  assertEquals((await runScript(undefined, "exit", [], { stdin: "x".repeat(1_000_000) })).code, 0);
+  assertEquals((await runScript(undefined, "exec sleep 60", [], { timeoutMs: 50 })).code, 143); // 128 + SIGTERM
 });
 
 Deno.test("parsePostmasterPid() reads process id and state, and takes a file that is still being written", () => {
