@@ -95,31 +95,25 @@ function routed(broker: Broker, { exchange: name, routingKey }: Message): readon
  * Whether a topic pattern matches a key: words divided by dots, where `*` stands for exactly one word and `#` for any number
  * of words, none included (section 3.1.3.3). An empty text has no words.
  *
- * Where a word does not fit, the last `#` takes one word more and what follows it is tried again; an earlier `#` never needs
- * to, so the time grows with the product of both lengths, not exponentially.
+ * All places of the pattern that a word may have led to are followed at once, so the time grows with the product of both
+ * lengths, not exponentially with the number of `#`.
  */
 export function topicMatches(pattern: string, key: string): boolean {
   const wanted = pattern === "" ? [] : pattern.split(".");
   const words = key === "" ? [] : key.split(".");
-  let at = 0; // in `wanted`
-  let next = 0; // in `words`
-  let afterHash = -1; // in `wanted`, after the last `#`
-  let taken = 0; // in `words`, where what follows that `#` was tried
-  while (next < words.length || at < wanted.length) {
-    if (wanted[at] === "#") {
-      afterHash = ++at;
-      taken = next;
-    } else if (next < words.length && (wanted[at] === "*" || wanted[at] === words[next])) {
-      at++;
-      next++;
-    } else if (afterHash >= 0 && taken < words.length) {
-      next = ++taken;
-      at = afterHash;
-    } else {
-      return false;
+  /** Adds a place, and those behind it that a `#` which stands for no word leads to. */
+  const add = (places: Set<number>, at: number): Set<number> =>
+    wanted[at] === "#" && !places.has(at) ? add(places.add(at), at + 1) : places.add(at);
+  let places = add(new Set(), 0);
+  for (const word of words) {
+    const next = new Set<number>();
+    for (const at of places) {
+      if (wanted[at] === "#") add(next, at);
+      else if (wanted[at] === "*" || wanted[at] === word) add(next, at + 1);
     }
+    places = next;
   }
-  return true;
+  return places.has(wanted.length);
 }
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */

@@ -172,11 +172,17 @@ export function forceClose(connection: Connection): void {
 async function handleInput(connection: Connection): Promise<void> {
   const { frames, host: { broker: { memory } }, out } = connection;
   if (connection.stage === "header" && !acceptHeader(connection)) return;
-  for (let frame = nextFrame(connection); frame; frame = nextFrame(connection)) {
-    while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
-      await waitForMemory(connection);
+  const next = () => connection.garbled || isClosed(connection) ? undefined : takeFrame(frames);
+  try {
+    for (let frame = next(); frame; frame = next()) {
+      while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
+        await waitForMemory(connection);
+      }
+      handleFrame(connection, frame);
     }
-    handleFrame(connection, frame);
+  } catch (error) {
+    connection.garbled = true;
+    closeConnection(connection, asAmqpError(error), 0);
   }
   confirmAll(connection);
   if (connection.garbled || isClosed(connection)) frames.start = frames.filled = 0;
@@ -215,18 +221,6 @@ function acceptHeader(connection: Connection): boolean {
     closeAfterFlush(connection, "not an AMQP 0-9-1 client");
   }
   return true;
-}
-
-/** The next frame, if it has come; closes the connection on bytes that are none. */
-function nextFrame(connection: Connection): Frame | undefined {
-  if (connection.garbled || isClosed(connection)) return undefined;
-  try {
-    return takeFrame(connection.frames);
-  } catch (error) {
-    connection.garbled = true;
-    closeConnection(connection, asAmqpError(error), 0);
-    return undefined;
-  }
 }
 
 /** The key of a frame's method; 0 for any other frame. */

@@ -135,12 +135,6 @@ function endFrame(writer: ByteWriter, start: number): void {
   write.octet(writer, FRAME_END);
 }
 
-/** What goes out to one peer. */
-export type Outgoing = ReturnType<typeof createOutgoing>;
-
-/** What the buffer may keep between bursts. */
-const KEPT_BYTES = 256 * 1024;
-
 /**
  * Buffers for `socket`: everything written in one turn of the event loop leaves in one write. `onDrain` is called after each
  * write the socket took, `onError` once should it fail; after that everything written is dropped.
@@ -150,8 +144,7 @@ export function createOutgoing(
   onDrain: () => void,
   onError: () => void,
 ) {
-  let filling = byteWriter(1024);
-  let spare = byteWriter(1024);
+  let writer = byteWriter(1024);
   let inFlight = 0;
   let flushing: Promise<void> | undefined;
   let failed = false;
@@ -159,41 +152,32 @@ export function createOutgoing(
   async function flush(): Promise<void> {
     await undefined; // let the code that writes now finish first
     try {
-      while (filling.at > 0 && !failed) await sendFilled();
+      while (writer.at > 0 && !failed) {
+        const bytes = writtenBytes(writer);
+        writer = byteWriter(1024);
+        for (inFlight = bytes.byteLength; inFlight > 0;) {
+          inFlight -= await socket.write(bytes.subarray(bytes.byteLength - inFlight));
+        }
+        onDrain();
+      }
     } catch {
       failed = true;
-      inFlight = 0;
-      filling.at = 0;
+      inFlight = writer.at = 0;
       onError();
     }
     flushing = undefined; // at once after the last look at what is pending, or a write in between would be left
   }
 
-  async function sendFilled(): Promise<void> {
-    const sending = filling;
-    filling = spare;
-    inFlight = sending.at;
-    const bytes = writtenBytes(sending);
-    for (let sent = 0; sent < bytes.byteLength;) {
-      const count = await socket.write(sent === 0 ? bytes : bytes.subarray(sent));
-      sent += count;
-      inFlight -= count;
-    }
-    spare = sending.bytes.byteLength > KEPT_BYTES ? byteWriter(1024) : sending;
-    spare.at = 0;
-    onDrain();
-  }
-
   return {
     /** The buffer to write to; after writing, call `flushSoon`. */
-    writer: () => filling,
+    writer: () => writer,
     /** Sends what has been written once the running code is done, or after the write already under way. */
     flushSoon(): void {
-      if (failed) filling.at = 0;
+      if (failed) writer.at = 0;
       else flushing ??= flush();
     },
     /** Bytes written but not yet taken by the socket. */
-    pendingBytes: () => filling.at + inFlight,
+    pendingBytes: () => writer.at + inFlight,
     /** Resolves once nothing is pending, or the socket has failed. */
     drained: () => flushing ?? Promise.resolve(),
   };
