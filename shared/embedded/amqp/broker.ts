@@ -12,7 +12,7 @@ import {
   type Message,
   release,
 } from "./message.ts";
-import type { MethodArguments } from "./methods.ts";
+import type { MethodArguments } from "./frames.ts";
 import { createQueue, endQueue, enqueue, type Queue, type QueueEntry } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */

@@ -18,9 +18,8 @@ import {
   removeBinding,
 } from "./broker.ts";
 import { AmqpError, type ByteReader, checkProperties, read, withHeaders } from "./bytes.ts";
-import { BASIC_CLASS, type Content } from "./frames.ts";
+import { BASIC_CLASS, type Content, type Method, type MethodArguments, type MethodName } from "./frames.ts";
 import { charge, type Message, release } from "./message.ts";
-import type { Method, MethodArguments, MethodName } from "./methods.ts";
 import {
   addConsumer,
   purge,
@@ -40,7 +39,6 @@ export type Peer = {
   isCongested(): boolean;
   /** What the client said it understands. */
   capabilities: ReadonlySet<string>;
-  /** The user name that a message's `user-id` property must agree with. */
   user: string;
 };
 
@@ -58,7 +56,6 @@ export type Channel = ReturnType<typeof createChannel>;
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
 const MAX_QUORUM_PREFETCH = 2000;
 
-/** How long the body of a message may be. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 export function createChannel(id: number, peer: Peer, broker: Broker) {
@@ -92,14 +89,13 @@ export function createChannel(id: number, peer: Peer, broker: Broker) {
 
 /** Ends a channel: its consumers go, then what was out returns to the queues; auto-delete queues go last. */
 export function endChannel(channel: Channel): void {
-  const { deliveries, consumers } = channel;
+  const { consumers } = channel;
   channel.closing = true;
   abandonMessage(channel);
   for (const consumer of consumers.values()) removeConsumer(consumer.queue, consumer);
   requeue(takeDeliveries(channel, 0, true));
   for (const { queue } of consumers.values()) deleteIfUnused(channel, queue);
   consumers.clear();
-  deliveries.clear();
 }
 
 /** The arguments of a method's answer, which is called after it. */

@@ -15,7 +15,6 @@ import {
   writtenBytes,
 } from "./bytes.ts";
 import * as frames from "./frames.ts";
-import { readMethod, writeMethod } from "./methods.ts";
 
 const shortText = fc.string({ unit: "grapheme", maxLength: 20 });
 const tables = fc.letrec<{ field: Field; table: FieldTable }>((tie) => ({
@@ -64,9 +63,10 @@ Deno.test("withHeaders() replaces a header of the same name, and repeats none", 
   assertEquals(withHeaders(properties(given), replaced), properties(new Map([["a", 1], ["b", 3]])));
 });
 
-Deno.test("writeMethod() cuts short strings at a character", () => {
-  const blocked = written((writer) => writeMethod(writer, "connection.blocked", { reason: "ž".repeat(200) }));
-  assertEquals(readMethod(byteReader(blocked)).args, { reason: "ž".repeat(127) });
+Deno.test("writeMethodFrame() cuts short strings at a character", () => {
+  const reason = "ž".repeat(200);
+  const frame = written((writer) => frames.writeMethodFrame(writer, 0, "connection.blocked", { reason }));
+  assertEquals(frames.readMethod(byteReader(frame.slice(7))).args, { reason: "ž".repeat(127) });
 });
 
 Deno.test("takeFrame() finds the same frames however the bytes are cut", () => {

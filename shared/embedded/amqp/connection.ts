@@ -21,13 +21,16 @@ import {
   createOutgoing,
   FRAME,
   type Frame,
+  type Method,
+  type MethodArguments,
+  type MethodName,
+  readMethod,
   roomForMore,
   takeFrame,
   writeContentFrames,
   writeHeartbeatFrame,
   writeMethodFrame,
 } from "./frames.ts";
-import { type Method, type MethodArguments, type MethodName, readMethod } from "./methods.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
 
 /** What happened on a connection, for a log. */

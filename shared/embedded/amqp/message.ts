@@ -34,7 +34,7 @@ const MESSAGE_OVERHEAD_BYTES = 768 + 256;
 /** And the buffer of each piece of the body, one per frame it came in. */
 const PIECE_OVERHEAD_BYTES = 384;
 
-/** Charges bytes, or with a negative number gives them back. */
+/** Charges bytes; a negative number gives them back. */
 export function charge(memory: MemoryGauge, bytes: number): void {
   memory.used += bytes;
   const raised = memory.used > memory.limit * (memory.raised ? CLEAR_AT : 1);

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
-import type { MethodArguments } from "./methods.ts";
+import type { MethodArguments } from "./frames.ts";
 
 /** What is ready is linked in the order of its positions. */
 type Link = { readonly position: number; next: QueueEntry | undefined };

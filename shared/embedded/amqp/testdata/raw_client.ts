@@ -9,12 +9,14 @@ import { PROTOCOL_HEADER } from "../connection.ts";
 import {
   createFrameReader,
   FRAME,
+  type MethodArguments,
+  type MethodName,
+  readMethod,
   roomForMore,
   takeFrame,
   writeContentFrames,
   writeMethodFrame,
 } from "../frames.ts";
-import { type MethodArguments, type MethodName, readMethod } from "../methods.ts";
 
 /** A broker that stays silent for longer fails the test. */
 const WAIT_MS = 10_000;
