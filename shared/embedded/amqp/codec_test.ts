@@ -73,7 +73,7 @@ Deno.test("takeFrame() finds the same frames however the bytes are cut", () => {
   const bytes = written((writer) => {
     for (let index = 0; index < 30; index++) {
       frames.writeMethodFrame(writer, index, "basic.ack", { deliveryTag: index, multiple: true });
-      frames.writeHeartbeatFrame(writer);
+      frames.writeFrame(writer, frames.FRAME.heartbeat);
       const body = [new Uint8Array(index * 400).fill(index)];
       const content = { properties: new Uint8Array([0, 0]), body, bodySize: index * 400 };
       frames.writeContentFrames(writer, index, content, 4096);

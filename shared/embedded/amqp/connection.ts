@@ -28,7 +28,7 @@ import {
   roomForMore,
   takeFrame,
   writeContentFrames,
-  writeHeartbeatFrame,
+  writeFrame,
   writeMethodFrame,
 } from "./frames.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
@@ -358,7 +358,7 @@ function startHeartbeat(connection: Connection, seconds: number): void {
     connection.silentTicks = connection.paused ? 0 : connection.silentTicks + 1;
     if (connection.silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
     if (out.pendingBytes() > 0) return;
-    writeHeartbeatFrame(out.writer());
+    writeFrame(out.writer(), FRAME.heartbeat);
     out.flushSoon();
   }, seconds * 500);
 }

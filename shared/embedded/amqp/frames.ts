@@ -15,6 +15,7 @@ import {
   readTable,
   write,
   writeBytes,
+  writeSized,
   writeTable,
   writtenBytes,
 } from "./bytes.ts";
@@ -104,17 +105,21 @@ export type Method = {
 }[MethodName];
 
 /** Class id in the upper, method id in the lower 16 bits of `key`, with which a method begins on the wire. */
-const PLANS = Object.entries(METHODS).map(([name, line]) => {
+function planOf([name, line]: [string, string]) {
   const [ids = "", ...listed] = line.split(" ");
   const [classId = 0, methodId = 0] = ids.split(".").map(Number);
   const args = listed.map((argument) => {
     const [name = "", type = ""] = argument.split(":");
     return { name, flags: name.split(","), type: type as ArgumentType | "bits" };
   });
-  return { name: name as MethodName, key: classId * 0x10000 + methodId, args };
-});
-const PLANS_BY_NAME = new Map(PLANS.map((plan) => [plan.name, plan]));
-const PLANS_BY_KEY = new Map(PLANS.map((plan) => [plan.key, plan]));
+  return [name, { name, key: classId * 0x10000 + methodId, args }] as const;
+}
+
+const PLANS = Object.fromEntries(Object.entries(METHODS).map(planOf)) as Record<
+  MethodName,
+  ReturnType<typeof planOf>[1]
+>;
+const PLANS_BY_KEY = new Map(Object.values(PLANS).map((plan) => [plan.key, plan]));
 
 /** Reads the payload of a method's frame. Errors: `AmqpError` 540 on a method not served, 502 on malformed arguments. */
 export function readMethod(reader: ByteReader): Method {
@@ -211,20 +216,19 @@ export function writeMethodFrame<N extends MethodName>(
   name: N,
   args: Partial<MethodArguments<N>>,
 ): void {
-  const start = beginFrame(writer, FRAME.method, channel);
-  const plan = PLANS_BY_NAME.get(name);
-  if (!plan) throw new TypeError(`No plan for the method ${name}`);
+  const plan = PLANS[name];
   const values = args as Readonly<Record<string, unknown>>;
-  write.long(writer, plan.key);
-  for (const { name, flags, type } of plan.args) {
-    if (type === "bits") {
-      write.octet(writer, flags.reduce((bits, flag, bit) => values[flag] ? bits | (1 << bit) : bits, 0));
-    } else {
-      const writeValue = WRITE[type] as (writer: ByteWriter, value: unknown) => void; // typed by `args`
-      writeValue(writer, values[name] ?? EMPTY[type]);
+  writeFrame(writer, FRAME.method, channel, () => {
+    write.long(writer, plan.key);
+    for (const { name, flags, type } of plan.args) {
+      if (type === "bits") {
+        write.octet(writer, flags.reduce((bits, flag, bit) => values[flag] ? bits | (1 << bit) : bits, 0));
+      } else {
+        const writeValue = WRITE[type] as (writer: ByteWriter, value: unknown) => void; // typed by `args`
+        writeValue(writer, values[name] ?? EMPTY[type]);
+      }
     }
-  }
-  endFrame(writer, start);
+  });
 }
 
 /** Writes a content header frame, and as many body frames of at most `frameMax` bytes as the body takes. */
@@ -234,37 +238,26 @@ export function writeContentFrames(
   { properties, body, bodySize }: Content,
   frameMax: number,
 ): void {
-  const start = beginFrame(writer, FRAME.header, channel);
-  write.short(writer, BASIC_CLASS);
-  write.short(writer, 0); // weight, unused
-  write.longlong(writer, bodySize);
-  writeBytes(writer, properties);
-  endFrame(writer, start);
+  writeFrame(writer, FRAME.header, channel, () => {
+    write.short(writer, BASIC_CLASS);
+    write.short(writer, 0); // weight, unused
+    write.longlong(writer, bodySize);
+    writeBytes(writer, properties);
+  });
   const most = frameMax - FRAME_OVERHEAD;
   for (const piece of body) {
     for (let offset = 0; offset < piece.byteLength; offset += most) {
-      const bodyStart = beginFrame(writer, FRAME.body, channel);
-      writeBytes(writer, piece.byteLength <= most ? piece : piece.subarray(offset, offset + most));
-      endFrame(writer, bodyStart);
+      const part = piece.byteLength <= most ? piece : piece.subarray(offset, offset + most);
+      writeFrame(writer, FRAME.body, channel, () => writeBytes(writer, part));
     }
   }
 }
 
-/** Writes a heartbeat frame. */
-export function writeHeartbeatFrame(writer: ByteWriter): void {
-  endFrame(writer, beginFrame(writer, FRAME.heartbeat, 0));
-}
-
-/** Answers with where the payload begins. */
-function beginFrame(writer: ByteWriter, type: number, channel: number): number {
+/** Writes a frame around what `payload` writes; a heartbeat has none, and channel 0. */
+export function writeFrame(writer: ByteWriter, type: number, channel = 0, payload = () => {}): void {
   write.octet(writer, type);
   write.short(writer, channel);
-  write.long(writer, 0); // the size, once it is known
-  return writer.at;
-}
-
-function endFrame(writer: ByteWriter, start: number): void {
-  writer.view.setUint32(start - 4, writer.at - start);
+  writeSized(writer, payload);
   write.octet(writer, FRAME_END);
 }
 
