@@ -1,13 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import {
   AmqpError,
   byteReader,
   type ByteWriter,
   byteWriter,
-  type Field,
   type FieldTable,
-  readTable,
   skipTable,
   withHeaders,
   write,
@@ -16,34 +13,12 @@ import {
 } from "./bytes.ts";
 import * as frames from "./frames.ts";
 
-const shortText = fc.string({ unit: "grapheme", maxLength: 20 });
-const tables = fc.letrec<{ field: Field; table: FieldTable }>((tie) => ({
-  field: fc.oneof(
-    { depthSize: "small", withCrossShrink: true },
-    fc.oneof(shortText, fc.maxSafeInteger(), fc.boolean(), fc.constant(null)),
-    fc.nat(2 ** 31).map((seconds) => new Date(seconds * 1000)),
-    fc.array(tie("field"), { maxLength: 4 }),
-    tie("table"),
-  ),
-  table: fc.array(fc.tuple(shortText, tie("field")), { maxLength: 5 }).map((fields) => new Map(fields)),
-}));
-
 /** What `write` writes, into a buffer that grows again and again. */
 function written(fill: (writer: ByteWriter) => void): Uint8Array<ArrayBuffer> {
   const writer = byteWriter(1);
   fill(writer);
   return writtenBytes(writer).slice();
 }
-
-Deno.test("readTable() reads what writeTable() wrote, and skipTable() steps over it", () => {
-  fc.assert(fc.property(tables.table, (table) => {
-    const bytes = written((writer) => writeTable(writer, table));
-    const [reader, skipper] = [byteReader(bytes), byteReader(bytes)];
-    assertEquals(readTable(reader), table);
-    skipTable(skipper);
-    assertEquals([reader.at, skipper.at], [reader.end, reader.end]);
-  }));
-});
 
 Deno.test("skipTable() refuses tables nested deeper than 32, however short", () => {
   const nested = (depth: number): FieldTable => new Map(depth === 0 ? [] : [["t", nested(depth - 1)]]);
