@@ -71,8 +71,8 @@ const lockWaitMs = 2_000;
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
-  let lock: Deno.FsFile | undefined;
   try {
+    await using started = new AsyncDisposableStack();
     const locked = await lockFolder(dataDir);
     if ("holder" in locked) {
       throw new Error(
@@ -80,36 +80,28 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
           "(it may be a `deno task dev` in another terminal), or use another data folder",
       );
     }
-    lock = locked.lock;
-    const { stop, ...server } = await startLocked(dataDir, options);
+    started.defer(() => locked.lock.close());
+    const { url, server } = await startLocked(dataDir, options);
+    started.defer(server.stop);
+    await createDatabase(dataDir, url);
+    const running = started.move();
     let stopped: Promise<void> | undefined;
-    return { ...server, stop: () => stopped ??= stop().finally(() => lock?.close()) };
+    return { url, ended: server.ended, stop: () => stopped ??= running.disposeAsync() };
   } catch (error) {
-    lock?.close();
     throw await withDiskAdvice(error, dataDir);
   }
 }
 
-async function startLocked(dataDir: string, options: PostgresOptions): Promise<EmbeddedPostgres> {
+async function startLocked(dataDir: string, options: PostgresOptions) {
   const { durable = true, onProgress: report = () => {} } = options;
   const account = await serverAccount();
   const binaries = await postgresBinaries(account, report);
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const { port, ...server } = await startOnPort(dataDir, cluster, options.port, settings);
-  const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
-  try {
-    await createDatabase(`postgres://${address}/postgres`);
-  } catch (cause) {
-    await server.stop();
-    throw new Error(
-      `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
-        "changed, put it back, or delete the data with `deno task reset`",
-      { cause },
-    );
-  }
-  return { url: `postgres://${address}/${databaseName}`, ...server };
+  const server = await startOnPort(dataDir, cluster, options.port, settings);
+  const url = `postgres://${databaseName}:${cluster.password}@127.0.0.1:${server.port}/${databaseName}`;
+  return { url, server };
 }
 
 /** Below this, the disk is the first to be suspected: a new cluster takes 40 MB, and its log grows by 16 MB at a time. */
@@ -209,11 +201,17 @@ function freePort(preferred: number): number {
   }
 }
 
-async function createDatabase(url: string): Promise<void> {
-  const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+async function createDatabase(dataDir: string, url: string): Promise<void> {
+  const sql = postgres(url, { database: "postgres", max: 1, connect_timeout: 10, onnotice: () => {} });
   try {
     const found = await sql`select from pg_database where datname = ${databaseName}`;
     if (found.count === 0) await sql`create database ${sql(databaseName)}`;
+  } catch (cause) {
+    throw new Error(
+      `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
+        "changed, put it back, or delete the data with `deno task reset`",
+      { cause },
+    );
   } finally {
     await sql.end({ timeout: 5 });
   }
