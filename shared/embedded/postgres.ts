@@ -18,7 +18,6 @@ import {
   stopLeftover,
 } from "./postgres_process.ts";
 
-/** How to run an embedded Postgres. */
 export interface PostgresOptions {
   /** Folder for the data, made if absent. Data is kept between runs. */
   dataDir: string;
@@ -32,7 +31,6 @@ export interface PostgresOptions {
   settings?: Record<string, string>;
 }
 
-/** A running embedded Postgres. */
 export interface EmbeddedPostgres {
   /** `postgres://user:password@127.0.0.1:port/database`; the user is the superuser. */
   url: string;

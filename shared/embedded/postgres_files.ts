@@ -33,7 +33,6 @@ interface Binaries {
 
 /** What is needed to run a server on an initialised cluster. */
 export interface Cluster {
-  /** It owns the files. */
   account: Account;
   programs: string;
   /** Absolute path of the data folder, without symbolic links. */

@@ -26,7 +26,6 @@ const EXCHANGE_TYPES = ["direct", "fanout", "topic"] as const;
 export type Broker = ReturnType<typeof createBroker>;
 type Exchange = ReturnType<typeof createExchange>;
 
-/** A broker with the predeclared exchanges and nothing else. */
 export function createBroker(memory: MemoryGauge) {
   const predeclared = EXCHANGE_TYPES.map((type) => {
     return [`amq.${type}`, createExchange(type, { durable: true, autoDelete: false })] as const;

@@ -33,7 +33,6 @@ import {
 } from "./frames.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
 
-/** What happened on a connection, for a log. */
 export type ConnectionEvent =
   & { readonly peer: string }
   & (
@@ -42,7 +41,6 @@ export type ConnectionEvent =
     | { readonly type: "channel closed"; readonly channel: number; readonly reason: string }
   );
 
-/** What all connections of a broker share. */
 export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port" | "maxMemoryBytes">> & {
   readonly broker: Broker;
   readonly connections: Set<Connection>;
@@ -124,7 +122,6 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
   const connection = {
     host,
     socket,
-    /** The client's address and port. */
     name: `${hostname}:${port}`,
     frames: createFrameReader(FRAME_MAX),
     out,
@@ -142,13 +139,11 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     resume: (): void => {},
     /** The bytes that come no longer make sense, and are thrown away until the client has closed. */
     garbled: false,
-    /** Why it closed. */
     reason: "",
     /** Time limit of the handshake, later of the closing. */
     deadline: undefined as ReturnType<typeof setTimeout> | undefined,
     heartbeat: undefined as ReturnType<typeof setInterval> | undefined,
     user: "",
-    /** What the client said it understands. */
     capabilities: new Set<string>(),
     send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void {
       const writer = out.writer();

@@ -145,10 +145,8 @@ export function readMethod(reader: ByteReader): Method {
 /** Frame types (section 4.2.3). */
 export const FRAME = { method: 1, header: 2, body: 3, heartbeat: 8 } as const;
 
-/** The class of all content, as content headers name it. */
+/** The class of all content. */
 export const BASIC_CLASS = 60;
-
-/** The octet that every frame ends with. */
 const FRAME_END = 0xce;
 /** What a frame adds to its payload: type, channel and size before it, the end octet after it. */
 const FRAME_OVERHEAD = 8;
@@ -156,10 +154,9 @@ const FRAME_OVERHEAD = 8;
 /** A frame whose payload lies in the reader's own buffer: use it before the next read, copy what must stay. */
 export type Frame = { readonly type: number; readonly channel: number; readonly payload: ByteReader };
 
-/** Splits what a socket delivers into frames, in one buffer that is read into again and again. */
 export type FrameReader = ReturnType<typeof createFrameReader>;
 
-/** A reader of frames up to `frameMax` bytes, with room for two of them. */
+/** A reader of frames up to `frameMax` bytes, with one buffer for two of them that is read into again and again. */
 export function createFrameReader(frameMax: number) {
   return {
     /** Longest frame to be taken, in bytes, overhead included. */

@@ -23,7 +23,6 @@ export type MemoryGauge = {
   /** Whether publishers must wait: from above the limit down to 90 % of it, so that it does not flicker. */
   raised: boolean;
   readonly limit: number;
-  /** Told of every raise and clearance. */
   readonly onChange: () => void;
 };
 

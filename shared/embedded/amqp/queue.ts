@@ -118,7 +118,6 @@ export function purge(queue: Queue): number {
   return count;
 }
 
-/** Adds a consumer at the end of the line. */
 export function addConsumer(queue: Queue, consumer: QueueConsumer): void {
   queue.consumers.add(consumer);
   queue.inLine.add(consumer);

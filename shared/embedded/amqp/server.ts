@@ -2,12 +2,10 @@ import { createBroker, deleteQueue } from "./broker.ts";
 import { type Connection, type ConnectionEvent, forceClose, serveConnection } from "./connection.ts";
 import type { MemoryGauge } from "./message.ts";
 
-/** What the broker tells a log. */
 export type AmqpBrokerEvent =
   | ConnectionEvent
   | { readonly type: "memory alarm"; readonly raised: boolean; readonly usedBytes: number };
 
-/** How to start the broker; everything has a default. */
 export type AmqpBrokerOptions = {
   /** Where to listen; default "127.0.0.1". */
   hostname?: string;
@@ -28,7 +26,6 @@ export type AmqpBrokerOptions = {
   log?: (event: AmqpBrokerEvent) => void;
 };
 
-/** A running broker. */
 export type AmqpBroker = {
   /** What a client connects to, user and password included. */
   readonly url: string;

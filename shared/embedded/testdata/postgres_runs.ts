@@ -79,19 +79,16 @@ export async function supervise(
   return { child, waitFor, end, url: /postgres:\S+/.exec(output)?.[0] ?? "" };
 }
 
-/** Path of the file in which a running server notes its process id. */
 export function postmasterPid(dataDir: string): string {
   return join(dataDir, "server/data/postmaster.pid");
 }
 
-/** Process id of the server that runs on the folder. */
 export async function serverPid(dataDir: string): Promise<number> {
   const { pid } = parsePostmasterPid(await Deno.readTextFile(postmasterPid(dataDir)));
   if (pid === undefined) throw new Error(`${postmasterPid(dataDir)} holds no process id yet`);
   return pid;
 }
 
-/** Whether there is a process with this id. */
 export function isAlive(pid: number): boolean {
   try {
     Deno.kill(pid, 0);

@@ -16,7 +16,6 @@ import {
 } from "amqplib";
 import { startAmqpBroker } from "../server.ts";
 
-/** Arguments of a quorum queue. */
 export const QUORUM = { arguments: { "x-queue-type": "quorum" } };
 
 const WAIT_MS = 10_000;
@@ -153,17 +152,14 @@ export async function send(channel: ConfirmChannel, queue: string, texts: Iterab
   await channel.waitForConfirms();
 }
 
-/** The number of messages that are ready in a queue. */
 export async function ready(channel: Channel, queue: string): Promise<number> {
   return (await channel.checkQueue(queue)).messageCount;
 }
 
-/** Resolves once so many messages are ready in a queue. */
 export async function untilReady(channel: Channel, queue: string, count: number): Promise<void> {
   await until(`${count} messages in ${queue}`, async () => await ready(channel, queue) === count);
 }
 
-/** Fetches what is in a queue, acknowledging it. */
 export async function fetchAll(channel: Channel, queue: string): Promise<GetMessage[]> {
   const messages: GetMessage[] = [];
   for (let message; (message = await channel.get(queue, { noAck: true }));) messages.push(message);
