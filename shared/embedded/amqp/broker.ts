@@ -4,16 +4,9 @@
  * @module
  */
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
-import {
-  deadLetter,
-  type DeathReason,
-  isAutomaticCycle,
-  type MemoryGauge,
-  type Message,
-  release,
-} from "./message.ts";
+import { deadLetter, type DeathReason, isAutomaticCycle, type MemoryGauge, type Message } from "./message.ts";
 import type { MethodArguments } from "./frames.ts";
-import { createQueue, endQueue, enqueue, type Queue, type QueueEntry } from "./queue.ts";
+import { createQueue, endQueue, enqueue, type Queue, type QueueEntry, settle } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */
 export const LIMITS = { queues: 10_000, exchanges: 1_000, bindings: 10_000, consumersPerChannel: 1_000 };
@@ -37,8 +30,8 @@ export function createBroker(memory: MemoryGauge) {
     memory,
     bindingCount: 0,
     /** One dead letter may push out another: a loop, not a recursion as long as the chain. */
-    onDead(queue: Queue, entry: QueueEntry, reason: DeathReason): void {
-      dead.push(() => bury(broker, queue, entry, reason));
+    onDead(entry: QueueEntry, reason: DeathReason): void {
+      dead.push(() => bury(broker, entry, reason));
       if (dead.length > 1) return;
       for (; dead[0]; dead.shift()) dead[0]();
     },
@@ -116,7 +109,8 @@ export function topicMatches(pattern: string, key: string): boolean {
 }
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
-function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
+function bury(broker: Broker, entry: QueueEntry, reason: DeathReason): void {
+  const { message, queue: { name, args } } = entry;
   const exchange = args["x-dead-letter-exchange"];
   const routingKey = args["x-dead-letter-routing-key"] ?? message.routingKey;
   if (exchange !== undefined && (exchange === "" || broker.exchanges.has(exchange))) {
@@ -125,7 +119,7 @@ function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, re
       if (!isAutomaticCycle(letter.deaths, target.name)) enqueue(target, letter);
     }
   }
-  release(broker.memory, message);
+  settle(entry);
 }
 
 /**

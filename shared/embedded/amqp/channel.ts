@@ -19,15 +19,16 @@ import {
 } from "./broker.ts";
 import { AmqpError, type ByteReader, checkProperties, read, withHeaders } from "./bytes.ts";
 import { BASIC_CLASS, type Content, type Method, type MethodArguments, type MethodName } from "./frames.ts";
-import { charge, type Message, release } from "./message.ts";
+import { charge, type Message } from "./message.ts";
 import {
   addConsumer,
+  type Consumer,
   purge,
   putBack,
   type Queue,
-  type QueueConsumer,
   type QueueEntry,
   removeConsumer,
+  settle,
   takeNext,
   wakeConsumer,
 } from "./queue.ts";
@@ -40,15 +41,6 @@ export type Peer = {
   /** What the client said it understands. */
   capabilities: ReadonlySet<string>;
   user: string;
-};
-
-type Consumer = QueueConsumer & { readonly tag: string; readonly queue: Queue; unacknowledged: number };
-
-/** A message that went out and awaits its acknowledgement; without a consumer it was fetched with `basic.get`. */
-type Delivery = {
-  readonly queue: Queue;
-  readonly entry: QueueEntry;
-  readonly consumer: Consumer | undefined;
 };
 
 export type Channel = ReturnType<typeof createChannel>;
@@ -64,8 +56,8 @@ export function createChannel(id: number, peer: Peer, broker: Broker) {
     peer,
     broker,
     consumers: new Map<string, Consumer>(),
-    /** By delivery tag, in the order of the tags. */
-    deliveries: new Map<number, Delivery>(),
+    /** What went out and awaits its acknowledgement, by delivery tag, in the order of the tags. */
+    deliveries: new Map<number, QueueEntry>(),
     lastDeliveryTag: 0,
     /** Of the deliveries, those that consumers hold: what the channel's own prefetch limit counts. */
     consumerDeliveries: 0,
@@ -92,7 +84,7 @@ export function endChannel(channel: Channel): void {
   const { consumers } = channel;
   channel.closing = true;
   abandonMessage(channel);
-  for (const consumer of consumers.values()) removeConsumer(consumer.queue, consumer);
+  consumers.values().forEach(removeConsumer);
   requeue(takeDeliveries(channel, 0, true));
   for (const { queue } of consumers.values()) deleteIfUnused(channel, queue);
   consumers.clear();
@@ -300,7 +292,7 @@ function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">)
   const consumer = createConsumer(channel, queue, tag, args);
   consumers.set(tag, consumer);
   if (!args.noWait) peer.send(channel.id, "basic.consume-ok", { consumerTag: tag }); // before the first delivery
-  addConsumer(queue, consumer);
+  addConsumer(consumer);
 }
 
 function checkQuorumPrefetch({ channelPrefetch, prefetch }: Channel, { name }: Queue): void {
@@ -322,14 +314,13 @@ function createConsumer(
   const hasRoom = () =>
     consumer.unacknowledged < prefetch && channel.consumerDeliveries < (channel.channelPrefetch || Infinity);
   const consumer: Consumer = {
-    tag,
     queue,
     exclusive,
     unacknowledged: 0,
     canTake: () => !peer.isCongested() && (noAck || hasRoom()),
     deliver(entry) {
-      const content = contentOf(queue, entry);
-      const sent = sendOut(channel, { queue, entry, consumer }, noAck);
+      const content = contentOf(entry);
+      const sent = sendOut(channel, entry, consumer, noAck);
       peer.send(id, "basic.deliver", { ...sent, consumerTag: tag }, content);
     },
     cancelled() {
@@ -345,7 +336,7 @@ function cancelConsumer(channel: Channel, { consumerTag }: MethodArguments<"basi
   const consumer = channel.consumers.get(consumerTag);
   if (consumer) {
     channel.consumers.delete(consumerTag);
-    removeConsumer(consumer.queue, consumer);
+    removeConsumer(consumer);
     deleteIfUnused(channel, consumer.queue);
   }
   return { consumerTag };
@@ -357,7 +348,7 @@ function deleteIfUnused(channel: Channel, queue: Queue): void {
 
 /** Lets consumers take messages again that could not, where their limits and their connection now allow it. */
 export function wakeConsumers(channel: Channel): void {
-  for (const consumer of channel.consumers.values()) wakeConsumer(consumer.queue, consumer);
+  channel.consumers.values().forEach(wakeConsumer);
 }
 
 function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void {
@@ -365,13 +356,13 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   const queue = namedQueue(channel, args.queue);
   const entry = takeNext(queue);
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
-  const content = contentOf(queue, entry);
-  const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
+  const content = contentOf(entry);
+  const sent = sendOut(channel, entry, undefined, args.noAck);
   peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */
-function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
+function contentOf({ queue, message, returns }: QueueEntry): Content {
   if (!queue.args.isQuorum || returns === 0) return message;
   const properties = withHeaders(message.properties, new Map([["x-delivery-count", returns]]));
   return { ...message, properties };
@@ -381,27 +372,24 @@ function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
  * Gives an entry that goes out the channel's next delivery tag, and keeps it until it is acknowledged; with `noAck` it is
  * settled at once. Answers with what a delivery tells of it.
  */
-function sendOut(channel: Channel, delivery: Delivery, noAck: boolean) {
-  const { entry: { message, returns }, consumer } = delivery;
+function sendOut(channel: Channel, entry: QueueEntry, consumer: Consumer | undefined, noAck: boolean) {
+  const { message: { exchange, routingKey }, returns } = entry;
   const deliveryTag = ++channel.lastDeliveryTag;
+  entry.consumer = consumer;
   if (noAck) {
-    release(channel.broker.memory, message);
+    settle(entry);
   } else {
-    channel.deliveries.set(deliveryTag, delivery);
+    channel.deliveries.set(deliveryTag, entry);
     if (consumer) {
       consumer.unacknowledged++;
       channel.consumerDeliveries++;
     }
   }
-  const { exchange, routingKey } = message;
   return { deliveryTag, redelivered: returns > 0, exchange, routingKey };
 }
 
 function acknowledge(channel: Channel, args: MethodArguments<"basic.ack">): void {
-  const { memory } = channel.broker;
-  for (const { entry } of takeDeliveries(channel, args.deliveryTag, args.multiple)) {
-    release(memory, entry.message);
-  }
+  takeDeliveries(channel, args.deliveryTag, args.multiple).forEach(settle);
   wakeConsumers(channel);
 }
 
@@ -411,18 +399,16 @@ function refuseDelivery(channel: Channel, args: MethodArguments<"basic.nack">): 
   if (args.requeue) {
     requeue(taken);
   } else {
-    for (const { queue, entry } of taken) {
-      if (queue.deleted) release(queue.memory, entry.message);
-      else queue.onDead(queue, entry, "rejected");
+    for (const entry of taken) {
+      if (entry.queue.deleted) settle(entry);
+      else entry.queue.onDead(entry, "rejected");
     }
   }
   wakeConsumers(channel);
 }
 
-function requeue(deliveries: readonly Delivery[]): void {
-  for (const [queue, taken] of Map.groupBy(deliveries, ({ queue }) => queue)) {
-    putBack(queue, taken.map(({ entry }) => entry));
-  }
+function requeue(entries: readonly QueueEntry[]): void {
+  for (const [queue, taken] of Map.groupBy(entries, ({ queue }) => queue)) putBack(queue, taken);
 }
 
 /**
@@ -430,18 +416,18 @@ function requeue(deliveries: readonly Delivery[]): void {
  *
  * Errors: `AmqpError` 406 on a tag that is not outstanding.
  */
-function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
+function takeDeliveries(channel: Channel, tag: number, multiple: boolean): QueueEntry[] {
   const { deliveries } = channel;
   const last = multiple && tag === 0 ? Infinity : tag;
   const named = deliveries.get(tag);
   if (!named && last === tag) throw new AmqpError(406, `unknown delivery tag ${tag}`);
-  const taken: Delivery[] = [];
-  for (const [next, delivery] of named && !multiple ? [[tag, named] as const] : deliveries) {
+  const taken: QueueEntry[] = [];
+  for (const [next, entry] of named && !multiple ? [[tag, named] as const] : deliveries) {
     if (next > last) break;
     deliveries.delete(next);
-    taken.push(delivery);
-    if (!delivery.consumer) continue;
-    delivery.consumer.unacknowledged--;
+    taken.push(entry);
+    if (!entry.consumer) continue;
+    entry.consumer.unacknowledged--;
     channel.consumerDeliveries--;
   }
   return taken;

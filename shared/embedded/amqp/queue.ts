@@ -13,16 +13,21 @@ type Link = { readonly position: number; next: QueueEntry | undefined };
 
 /** A message's place in one queue. */
 export type QueueEntry = Link & {
+  readonly queue: Queue;
   readonly message: Message;
   /** When it expires, in milliseconds of `performance.now`; `Infinity` for never. */
   readonly expiresAt: number;
   /** How often it went out and came back. */
   returns: number;
+  /** Who it went out to last; nobody where it was fetched. */
+  consumer: Consumer | undefined;
 };
 
-/** A consumer as its queue sees it. */
-export type QueueConsumer = {
+export type Consumer = {
+  readonly queue: Queue;
   readonly exclusive: boolean;
+  /** How many of its deliveries await their acknowledgement. */
+  unacknowledged: number;
   /** Whether it may be given a message now; one that may again is announced by `wakeConsumer`. */
   canTake(): boolean;
   deliver(entry: QueueEntry): void;
@@ -34,7 +39,7 @@ export type QueueConsumer = {
 export type QueueHost = {
   readonly memory: MemoryGauge;
   /** Takes over an entry that the queue gives up: dead-letters it where so declared, and releases its message. */
-  readonly onDead: (queue: Queue, entry: QueueEntry, reason: DeathReason) => void;
+  readonly onDead: (entry: QueueEntry, reason: DeathReason) => void;
 };
 
 export type Queue = ReturnType<typeof createQueue>;
@@ -71,9 +76,9 @@ export function createQueue(
     ready: 0,
     readyBytes: 0,
     nextPosition: 0,
-    consumers: new Set<QueueConsumer>(),
+    consumers: new Set<Consumer>(),
     /** Those of the consumers that take turns. */
-    inLine: new Set<QueueConsumer>(),
+    inLine: new Set<Consumer>(),
     timer: undefined as ReturnType<typeof setTimeout> | undefined,
     timerAt: Infinity,
     deleted: false,
@@ -87,7 +92,16 @@ export function enqueue(queue: Queue, message: Message): boolean {
   const now = performance.now();
   const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
   retain(memory, message);
-  addReady(queue, [{ message, position: queue.nextPosition++, expiresAt, returns: 0, next: undefined }]);
+  const position = queue.nextPosition++;
+  addReady(queue, [{
+    queue,
+    message,
+    position,
+    expiresAt,
+    returns: 0,
+    consumer: undefined,
+    next: undefined,
+  }]);
   dispatch(queue, now);
   return true;
 }
@@ -100,13 +114,18 @@ export function takeNext(queue: Queue): QueueEntry | undefined {
   return entry;
 }
 
+/** Gives the memory of an entry back that is done with. */
+export function settle({ queue, message }: QueueEntry): void {
+  release(queue.memory, message);
+}
+
 /** Puts entries back where they came from, or gives them up where the delivery limit is passed. */
 export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
   for (const entry of entries) entry.returns++;
-  if (queue.deleted) return entries.forEach(({ message }) => release(queue.memory, message));
+  if (queue.deleted) return entries.forEach(settle);
   const isGivenUp = ({ returns }: QueueEntry) => returns > queue.args.deliveryLimit;
   addReady(queue, entries.filter((entry) => !isGivenUp(entry)));
-  for (const entry of entries.filter(isGivenUp)) queue.onDead(queue, entry, "delivery_limit");
+  for (const entry of entries.filter(isGivenUp)) queue.onDead(entry, "delivery_limit");
   dispatch(queue, performance.now());
 }
 
@@ -114,24 +133,26 @@ export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
 export function purge(queue: Queue): number {
   dropExpired(queue, performance.now());
   const count = queue.ready;
-  for (let entry = takeHead(queue); entry; entry = takeHead(queue)) release(queue.memory, entry.message);
+  for (let entry = takeHead(queue); entry; entry = takeHead(queue)) settle(entry);
   return count;
 }
 
-export function addConsumer(queue: Queue, consumer: QueueConsumer): void {
+export function addConsumer(consumer: Consumer): void {
+  const { queue } = consumer;
   queue.consumers.add(consumer);
   queue.inLine.add(consumer);
   dispatch(queue, performance.now());
 }
 
 /** Removes a consumer; what it has not acknowledged stays with its channel. */
-export function removeConsumer(queue: Queue, consumer: QueueConsumer): void {
-  queue.consumers.delete(consumer);
-  queue.inLine.delete(consumer);
+export function removeConsumer(consumer: Consumer): void {
+  consumer.queue.consumers.delete(consumer);
+  consumer.queue.inLine.delete(consumer);
 }
 
 /** Brings a consumer back into line that left it because it could take no more, once it can. */
-export function wakeConsumer(queue: Queue, consumer: QueueConsumer): void {
+export function wakeConsumer(consumer: Consumer): void {
+  const { queue } = consumer;
   if (queue.inLine.has(consumer) || !queue.consumers.has(consumer) || !consumer.canTake()) return;
   queue.inLine.add(consumer);
   dispatch(queue, performance.now());
@@ -169,7 +190,7 @@ function dispatch(queue: Queue, now: number): void {
 }
 
 /** The consumer whose turn it is, moved to the end of the line; those who can take no more leave it. */
-function nextInLine({ inLine }: Queue): QueueConsumer | undefined {
+function nextInLine({ inLine }: Queue): Consumer | undefined {
   for (const consumer of inLine) {
     const canTake = consumer.canTake();
     if (canTake && inLine.size === 1) return consumer;
@@ -211,7 +232,7 @@ function takeHead(queue: Queue): QueueEntry | undefined {
 
 function dropHead(queue: Queue, reason: DeathReason): void {
   const entry = takeHead(queue);
-  if (entry) queue.onDead(queue, entry, reason);
+  if (entry) queue.onDead(entry, reason);
 }
 
 function dropExpired(queue: Queue, now: number): void {
