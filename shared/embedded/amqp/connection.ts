@@ -41,7 +41,7 @@ export type ConnectionEvent =
     | { readonly type: "channel closed"; readonly channel: number; readonly reason: string }
   );
 
-export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port" | "maxMemoryBytes">> & {
+export type ConnectionHost = Required<AmqpBrokerOptions> & {
   readonly broker: Broker;
   readonly connections: Set<Connection>;
 };
@@ -380,9 +380,9 @@ function closeConnection(connection: Connection, error: AmqpError, key: number):
   if (connection.stage === "closing" || isClosed(connection)) return;
   connection.stage = "closing";
   connection.reason = error.message;
+  setDeadline(connection, CLOSE_MS, error.message);
   endChannels(connection);
   connection.send(0, "connection.close", closeArguments(error, key));
-  setDeadline(connection, CLOSE_MS, error.message);
 }
 
 /** Closes the socket once what is written is out; what still comes is not looked at. */
