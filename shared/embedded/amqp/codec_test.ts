@@ -83,8 +83,7 @@ Deno.test("createOutgoing() sends what one turn writes in one write, and leaves 
     const out = frames.createOutgoing({ write: takeAll }, () => {}, () => {});
     for (const byte of [1, 2]) {
       for (const part of [byte, byte + 10]) {
-        write.octet(out.writer(), part);
-        out.flushSoon();
+        out.write((writer) => write.octet(writer, part));
       }
       for (let turn = 0; turn < gap; turn++) await undefined;
     }

@@ -146,10 +146,10 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     user: "",
     capabilities: new Set<string>(),
     send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void {
-      const writer = out.writer();
-      writeMethodFrame(writer, channel, name, args);
-      if (content) writeContentFrames(writer, channel, content, connection.frameMax);
-      out.flushSoon();
+      out.write((writer) => {
+        writeMethodFrame(writer, channel, name, args);
+        if (content) writeContentFrames(writer, channel, content, connection.frameMax);
+      });
     },
     isCongested: (): boolean => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
   };
@@ -215,7 +215,7 @@ function acceptHeader(connection: Connection): boolean {
     connection.stage = "start-ok";
     connection.send(0, "connection.start", START);
   } else {
-    writeBytes(connection.out.writer(), HEADER_ANSWER);
+    connection.out.write((writer) => writeBytes(writer, HEADER_ANSWER));
     closeAfterFlush(connection, "not an AMQP 0-9-1 client");
   }
   return true;
@@ -352,9 +352,7 @@ function startHeartbeat(connection: Connection, seconds: number): void {
   connection.heartbeat = setInterval(() => {
     connection.silentTicks = connection.paused ? 0 : connection.silentTicks + 1;
     if (connection.silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
-    if (out.pendingBytes() > 0) return;
-    writeFrame(out.writer(), FRAME.heartbeat);
-    out.flushSoon();
+    if (out.pendingBytes() === 0) out.write((writer) => writeFrame(writer, FRAME.heartbeat));
   }, seconds * 500);
 }
 
@@ -391,7 +389,6 @@ function closeAfterFlush(connection: Connection, reason: string): void {
   connection.garbled = true;
   connection.reason ||= reason;
   setDeadline(connection, CLOSE_MS, reason);
-  connection.out.flushSoon();
   connection.out.drained().then(() => dropSocket(connection, reason));
 }
 

@@ -292,12 +292,11 @@ export function createOutgoing(
   }
 
   return {
-    /** The buffer to write to; after writing, call `flushSoon`. */
-    writer: () => writer,
-    /** Sends what has been written once the running code is done, or after the write already under way. */
-    flushSoon(): void {
-      if (failed) writer.at = 0;
-      else flushing ??= flush();
+    /** Sends what `fill` writes, once the running code is done or after the write already under way. */
+    write(fill: (writer: ByteWriter) => void): void {
+      if (failed) return;
+      fill(writer);
+      flushing ??= flush();
     },
     /** Bytes written but not yet taken by the socket. */
     pendingBytes: () => writer.at + inFlight,
