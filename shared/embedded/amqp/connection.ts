@@ -25,7 +25,7 @@ import {
   type MethodArguments,
   type MethodName,
   readMethod,
-  roomForMore,
+  readMore,
   takeFrame,
   writeContentFrames,
   writeFrame,
@@ -90,15 +90,11 @@ const PUBLISH_KEY = 60 * 0x1_0000 + 40;
 /** Serves an accepted socket until it is closed and everything its connection held is given back. Never rejects. */
 export async function serveConnection(host: ConnectionHost, socket: Deno.TcpConn): Promise<void> {
   const connection = createConnection(host, socket);
-  const { frames } = connection;
   host.connections.add(connection);
   setDeadline(connection, host.handshakeTimeoutMs, "handshake timed out");
   try {
-    while (connection.stage !== "closed") {
-      const length = await socket.read(roomForMore(frames));
-      if (length === null) break;
+    while (!isClosed(connection) && await readMore(connection.frames, socket)) {
       connection.silentTicks = 0;
-      frames.filled += length;
       await handleInput(connection);
     }
   } catch (error) {

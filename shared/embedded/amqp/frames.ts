@@ -163,20 +163,20 @@ export function createFrameReader(frameMax: number) {
     frameMax,
     buffer: byteReader(new Uint8Array(frameMax * 2)),
     start: 0,
-    /** Up to where the buffer is filled; who read from the socket moves it on. */
+    /** Up to where the buffer is filled. */
     filled: 0,
   };
 }
 
-/** Free room to read from the socket into once all whole frames are taken; `filled` is to be moved on by what came. */
-export function roomForMore(reader: FrameReader): Uint8Array<ArrayBuffer> {
+/** Reads what the socket has to give, once all whole frames are taken; false at its end. */
+export async function readMore(reader: FrameReader, socket: Pick<Deno.TcpConn, "read">): Promise<boolean> {
   const { buffer: { bytes }, start, filled } = reader;
-  if (start > 0) {
-    bytes.copyWithin(0, start, filled);
-    reader.filled -= start;
-    reader.start = 0;
-  }
-  return bytes.subarray(reader.filled);
+  bytes.copyWithin(0, start, filled);
+  reader.filled -= start;
+  reader.start = 0;
+  const length = await socket.read(bytes.subarray(reader.filled));
+  reader.filled += length ?? 0;
+  return length !== null;
 }
 
 /** Takes the next whole frame; undefined while it is on its way. Errors: 501 on a bad type, end octet or size. */
@@ -275,7 +275,7 @@ export function createOutgoing(
   async function flush(): Promise<void> {
     await undefined; // let the code that writes now finish first
     try {
-      while (writer.at > 0 && !failed) {
+      while (writer.at > 0) {
         const bytes = writtenBytes(writer);
         writer = byteWriter(1024);
         for (inFlight = bytes.byteLength; inFlight > 0;) {

@@ -12,7 +12,7 @@ import {
   type MethodArguments,
   type MethodName,
   readMethod,
-  roomForMore,
+  readMore,
   takeFrame,
   writeContentFrames,
   writeMethodFrame,
@@ -86,13 +86,15 @@ export async function exchangeBytes(
   if (hangUp) await socket.closeWrite().catch(() => {});
   const answer: number[] = [];
   const buffer = new Uint8Array(64 * 1024);
-  for (let length; (length = await readOrEnd(socket, buffer));) answer.push(...buffer.subarray(0, length));
+  for (let length; (length = await socket.read(buffer).catch(isOver));) {
+    answer.push(...buffer.subarray(0, length));
+  }
   return answer;
 }
 
 /** A reset by the broker is an end like any other. */
-async function readOrEnd(socket: Deno.TcpConn, buffer: Uint8Array): Promise<number> {
-  return await socket.read(buffer).catch(() => null) ?? 0;
+function isOver(): false {
+  return false;
 }
 
 /** Sends bytes, and waits for the first method of this name; undefined when the broker closes the connection before. */
@@ -109,8 +111,7 @@ export async function answerTo<N extends MethodName>(
   }, WAIT_MS);
   using _ = { [Symbol.dispose]: () => clearTimeout(timer) };
   const frames = createFrameReader(256 * 1024);
-  for (let length; (length = await readOrEnd(socket, roomForMore(frames)));) {
-    frames.filled += length;
+  while (await readMore(frames, socket).catch(isOver)) {
     for (let frame = takeFrame(frames); frame; frame = takeFrame(frames)) {
       const method = frame.type === FRAME.method ? readMethod(frame.payload) : undefined;
       if (method?.name === name) return method.args as MethodArguments<N>;
