@@ -42,16 +42,8 @@ export function charge(memory: MemoryGauge, bytes: number): void {
   memory.onChange();
 }
 
-/** Charges a message's place in a queue, ready or out. One in several queues counts in each, though they share its body. */
-export function retain(memory: MemoryGauge, message: Message): void {
-  charge(memory, messageBytes(message));
-}
-
-export function release(memory: MemoryGauge, message: Message): void {
-  charge(memory, -messageBytes(message));
-}
-
-function messageBytes({ properties, body, bodySize }: Message): number {
+/** What a message's place in a queue is charged, ready or out. One in several queues counts in each, though they share its body. */
+export function messageBytes({ properties, body, bodySize }: Message): number {
   return MESSAGE_OVERHEAD_BYTES + properties.byteLength + bodySize + body.length * PIECE_OVERHEAD_BYTES;
 }
 

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
-import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
+import { charge, type DeathReason, type MemoryGauge, type Message, messageBytes } from "./message.ts";
 import type { MethodArguments } from "./frames.ts";
 
 /** What is ready is linked in the order of its positions. */
@@ -91,17 +91,9 @@ export function enqueue(queue: Queue, message: Message): boolean {
   if (args["x-overflow"] === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
   const now = performance.now();
   const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
-  retain(memory, message);
-  const position = queue.nextPosition++;
-  addReady(queue, [{
-    queue,
-    message,
-    position,
-    expiresAt,
-    returns: 0,
-    consumer: undefined,
-    next: undefined,
-  }]);
+  charge(memory, messageBytes(message));
+  const place = { position: queue.nextPosition++, next: undefined };
+  addReady(queue, [{ ...place, queue, message, expiresAt, returns: 0, consumer: undefined }]);
   dispatch(queue, now);
   return true;
 }
@@ -116,7 +108,7 @@ export function takeNext(queue: Queue): QueueEntry | undefined {
 
 /** Gives the memory of an entry back that is done with. */
 export function settle({ queue, message }: QueueEntry): void {
-  release(queue.memory, message);
+  charge(queue.memory, -messageBytes(message));
 }
 
 /** Puts entries back where they came from, or gives them up where the delivery limit is passed. */
