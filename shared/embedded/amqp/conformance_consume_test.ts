@@ -9,6 +9,7 @@ import {
   type Inbox,
   ready,
   send,
+  take,
   until,
   untilReady,
 } from "./testdata/conformance.ts";
@@ -21,13 +22,11 @@ conformance({
   async "basic.get tells tags and counts, and that a queue is empty"({ channel, queue }) {
     assertEquals(await channel.get(queue), false);
     await send(channel, queue, "ab");
-    const first = await channel.get(queue);
-    assert(first);
+    const first = await take(channel, queue);
     const fields = { deliveryTag: 1, redelivered: false, exchange: "", routingKey: queue, messageCount: 1 };
     assertEquals(first.fields, fields);
     channel.ack(first);
-    const second = await channel.get(queue, { noAck: true });
-    assertEquals(second && second.fields.deliveryTag, 2);
+    assertEquals((await take(channel, queue, { noAck: true })).fields.deliveryTag, 2);
     assertEquals(await channel.get(queue), false);
   },
 
@@ -88,13 +87,7 @@ conformance({
 
   async "requeued messages return to their places, marked as redelivered"({ channel, queue }) {
     await send(channel, queue, "abcde");
-    const taken: GetMessage[] = [];
-    for (let index = 0; index < 3; index++) {
-      const message = await channel.get(queue);
-      if (message) taken.push(message);
-    }
-    const [a, b, c] = taken;
-    assert(a && b && c);
+    const [a, b, c] = [await take(channel, queue), await take(channel, queue), await take(channel, queue)];
     for (const message of [b, a, c]) channel.nack(message); // in another order than they came
     await untilReady(channel, queue, 5);
     const messages = await fetchAll(channel, queue);
@@ -110,10 +103,8 @@ conformance({
 
   async "nack and reject without requeue drop what is not to be dead-lettered"({ broker, channel, queue }) {
     await send(channel, queue, "ab");
-    const [first, second] = [await channel.get(queue), await channel.get(queue)];
-    assert(first && second);
-    channel.nack(first, false, false);
-    channel.reject(second, false);
+    channel.nack(await take(channel, queue), false, false);
+    channel.reject(await take(channel, queue), false);
     assertEquals(await ready(channel, queue), 0);
     await channel.close();
     assertEquals(await ready(await broker.channel(), queue), 0);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
-import type { ConfirmChannel, ConsumeMessage, GetMessage, Options } from "amqplib";
+import type { ConsumeMessage, GetMessage, Options } from "amqplib";
 import {
   bodies,
   closeReason,
@@ -10,6 +10,7 @@ import {
   QUORUM,
   ready,
   send,
+  take,
   until,
   untilReady,
 } from "./testdata/conformance.ts";
@@ -18,13 +19,6 @@ import {
 async function withDeadLetters({ broker, channel, queue: dead }: Given, options: Options.AssertQueue = {}) {
   const target = { deadLetterExchange: "", deadLetterRoutingKey: dead };
   return { channel, dead, queue: await broker.queue(channel, { ...options, ...target }) };
-}
-
-async function take(channel: ConfirmChannel, queue: string): Promise<GetMessage> {
-  let message: GetMessage | false = false;
-  await until(`a message in ${queue}`, async () => (message = await channel.get(queue)) !== false);
-  assert(message);
-  return message;
 }
 
 /** The records of `x-death`, without their times. */

@@ -1,7 +1,16 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { ConfirmChannel, Message, Options } from "amqplib";
 import { topicMatches } from "./broker.ts";
-import { bodies, conformance, fetchAll, ready, send, until, untilReady } from "./testdata/conformance.ts";
+import {
+  bodies,
+  conformance,
+  fetchAll,
+  ready,
+  send,
+  take,
+  until,
+  untilReady,
+} from "./testdata/conformance.ts";
 
 /** Publishes one message and says whether it was confirmed ("ack") or refused ("nack"). */
 async function settle(
@@ -139,10 +148,8 @@ conformance({
       const body = Buffer.from(new Uint8Array(size).map((_, index) => index * 31 + (index >> 8)).buffer);
       channel.sendToQueue(queue, body);
       await channel.waitForConfirms();
-      const message = await channel.get(queue, { noAck: true });
-      assert(message);
-      assertEquals(message.content.byteLength, size);
-      assertEquals(Buffer.compare(message.content, body), 0, `${size} bytes differ`);
+      const { content } = await take(channel, queue, { noAck: true });
+      assertEquals([content.byteLength, Buffer.compare(content, body)], [size, 0], `${size} bytes differ`);
     }
   },
 
@@ -196,9 +203,7 @@ conformance({
     const values = Object.entries(typed).map(([name, { value }]) => [name, value]);
     const expected = JSON.parse(JSON.stringify({ ...plain, ...Object.fromEntries(values) }));
     for (const [from, expiration] of [[queue, "60000"], [dead, undefined]] as const) {
-      await untilReady(channel, from, 1);
-      const message = await channel.get(from);
-      assert(message);
+      const message = await take(channel, from);
       channel.nack(message, false, false);
       const { headers: received, deliveryMode, clusterId: _clusterId, ...others } = message.properties;
       assertEquals<unknown>(others, { ...properties, expiration });

@@ -160,6 +160,14 @@ export async function untilReady(channel: Channel, queue: string, count: number)
   await until(`${count} messages in ${queue}`, async () => await ready(channel, queue) === count);
 }
 
+/** Fetches one message, once there is one. */
+export async function take(channel: Channel, queue: string, options?: Options.Get): Promise<GetMessage> {
+  let message: GetMessage | false = false;
+  await until(`a message in ${queue}`, async () => (message = await channel.get(queue, options)) !== false);
+  assert(message);
+  return message;
+}
+
 export async function fetchAll(channel: Channel, queue: string): Promise<GetMessage[]> {
   const messages: GetMessage[] = [];
   for (let message; (message = await channel.get(queue, { noAck: true }));) messages.push(message);
