@@ -11,7 +11,6 @@ import {
   absent,
   eventually,
   readIfThere,
-  type RunningServer,
   runScript,
   serverAccount,
   startServer,
@@ -159,15 +158,15 @@ async function startOnPort(
   cluster: Cluster,
   wanted = 0,
   settings: Record<string, string>,
-): Promise<RunningServer & { port: number }> {
+) {
   const memory = join(dataDir, "port");
   let preferred = Number(await readIfThere(memory)) || 0;
   for (let start = 1;; start++) {
     const port = wanted || freePort(preferred);
     const result = await startServer(cluster, port, settings);
-    if ("stop" in result) {
+    if (result.server) {
       await Deno.writeTextFile(memory, `${port}`);
-      return { ...result, port };
+      return { ...result.server, port };
     }
     const { failure, log } = result;
     const passing = failure === "still stopping" || (failure === "port taken" && !wanted);

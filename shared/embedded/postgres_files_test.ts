@@ -23,8 +23,8 @@ Deno.test("a checkout's path may mean something to a shell: the database is init
   listener.close();
   const settings = { listen_addresses: "127.0.0.1", unix_socket_directories: "" };
   const result = await startServer(cluster, listener.addr.port, settings);
-  assert("stop" in result, "log" in result ? result.log : "");
-  await result.stop();
+  assert(result.server, result.log);
+  await result.server.stop();
 });
 
 Deno.test("copyOnce() gives every one of several copiers the whole folder, readable by all", async () => {

@@ -91,12 +91,6 @@ export async function reaches(account: Account, ...paths: string[]): Promise<boo
   return (await runScript(account, script, paths)).code === 0;
 }
 
-/** A server that takes connections; `ended` resolves for whatever reason. */
-export interface RunningServer {
-  stop: () => Promise<void>;
-  ended: Promise<void>;
-}
-
 /** Why a server did not start: `port taken` and `still stopping` pass when tried again. */
 type StartFailure = "port taken" | "still stopping" | "not ready in time" | "other";
 
@@ -123,7 +117,7 @@ exec "$@" 3<&-`;
 
 /**
  * Starts a server on a cluster and waits until it accepts connections on 127.0.0.1; answers with what stops it (fast
- * shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL), or why there is none.
+ * shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL) and its end, for whatever reason, or why there is none.
  *
  * It has a session of its own, so a terminal's Ctrl-C does not reach it: it outlives the workers that drain.
  * It does not outlive this process.
@@ -132,7 +126,7 @@ export async function startServer(
   { account, programs, data, log: logPath }: Cluster,
   port: number,
   settings: Record<string, string>,
-): Promise<RunningServer | { failure: StartFailure; log: string }> {
+) {
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const server = [join(programs, "bin/postgres"), "-D", data, "-p", `${port}`, ...options];
   const child = new Deno.Command("/bin/sh", {
@@ -162,7 +156,7 @@ export async function startServer(
     return pid === child.pid && state === "ready";
   };
   const inTime = await eventually(async () => !running || await isReady(), readyTimeoutMs);
-  if (inTime && running) return { stop, ended };
+  if (inTime && running) return { server: { stop, ended } };
   await stop();
   const log = await readIfThere(logPath) ?? "";
   return { failure: inTime ? startFailure(log) : "not ready in time", log };
