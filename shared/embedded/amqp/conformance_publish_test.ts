@@ -1,16 +1,7 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { ConfirmChannel, Message, Options } from "amqplib";
 import { topicMatches } from "./broker.ts";
-import {
-  bodies,
-  conformance,
-  fetchAll,
-  ready,
-  send,
-  take,
-  until,
-  untilReady,
-} from "./testdata/conformance.ts";
+import { bodies, conformance, fetchAll, ready, take, until, untilReady } from "./testdata/conformance.ts";
 
 /** Publishes one message and says whether it was confirmed ("ack") or refused ("nack"). */
 async function settle(
@@ -126,20 +117,6 @@ conformance({
     assertObjectMatch(returned.fields, reason);
     assertEquals([returned.properties.messageId, returned.properties.headers?.["a"]], ["m-1", 1]);
     assertEquals(returned.content.toString(), "x");
-  },
-
-  async "an error of the channel leaves confirmed what was confirmed before"({ broker, channel, queue }) {
-    await broker.refuses(404, "no exchange 'nowhere'", async (doomed) => {
-      await send(doomed, queue, "abc");
-      doomed.publish("nowhere", "key", Buffer.from("x"));
-    });
-    assertEquals(await ready(channel, queue), 3);
-  },
-
-  async "an invalid expiration and a foreign user id are refused with 406"({ broker }) {
-    for (const options of [{ expiration: "soon" }, { expiration: "-1" }, { userId: "somebody else" }]) {
-      await broker.refuses(406, "", (channel) => channel.publish("", "key", Buffer.from("x"), options));
-    }
   },
 
   async "bodies of any size arrive as they were sent"({ channel, queue }) {

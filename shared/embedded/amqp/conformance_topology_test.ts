@@ -45,8 +45,10 @@ conformance({
     { broker, queue },
   ) {
     const declare = (options: Options.AssertQueue) => (channel: Channel) => broker.queue(channel, options);
+    const publish = (options: Options.Publish) => (channel: Channel) =>
+      channel.publish("", "key", Buffer.from("x"), options);
     const withArgument = (name: string, value: unknown) => declare({ arguments: { [name]: value } });
-    const cases: [number, string, ((channel: Channel) => Promise<unknown>)[]][] = [
+    const cases: [number, string, ((channel: Channel) => unknown)[]][] = [
       [404, "no queue 'nowhere' in vhost '/'", [
         (channel) => channel.checkQueue("nowhere"),
         (channel) => channel.purgeQueue("nowhere"),
@@ -57,6 +59,7 @@ conformance({
       [404, "no exchange 'nowhere' in vhost '/'", [
         (channel) => channel.checkExchange("nowhere"),
         (channel) => channel.bindQueue(queue, "nowhere", "key"),
+        (channel) => channel.publish("nowhere", "key", Buffer.from("x")),
       ]],
       [403, "ACCESS_REFUSED", [
         (channel) => channel.assertQueue("amq.mine"),
@@ -78,6 +81,11 @@ conformance({
         declare({ durable: false, ...QUORUM }),
         declare({ exclusive: true, ...QUORUM }),
         declare({ autoDelete: true, ...QUORUM }),
+      ]],
+      [406, "", [
+        publish({ expiration: "soon" }),
+        publish({ expiration: "-1" }),
+        publish({ userId: "other" }),
       ]],
       [406, "server-named", [(channel) => channel.assertQueue("", QUORUM)]],
     ];
