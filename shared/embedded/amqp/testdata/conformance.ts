@@ -14,6 +14,7 @@ import {
   type GetMessage,
   type Options,
 } from "amqplib";
+import { once } from "node:events";
 import { startAmqpBroker } from "../server.ts";
 
 export const QUORUM = { arguments: { "x-queue-type": "quorum" } };
@@ -116,14 +117,10 @@ export async function closeReason(
   emitter: Channel | ChannelModel,
   action: () => unknown,
 ): Promise<{ readonly code: number; readonly message: string }> {
-  let reason: { code: number; message: string } | undefined;
-  emitter.once("error", (error: Error & { code?: number }) => {
-    reason = { code: error.code ?? 0, message: error.message };
-  });
+  const closed = once(emitter, "error", { signal: AbortSignal.timeout(WAIT_MS) });
   await Promise.try(action).catch(() => {}); // told through the event
-  await until("the server to close", () => reason !== undefined);
-  assert(reason);
-  return reason;
+  const [{ code, message }] = await closed;
+  return { code, message };
 }
 
 /** Messages as they come to a consumer, and whether the server cancelled it. */
