@@ -96,7 +96,7 @@ async function startLocked(dataDir: string, options: PostgresOptions) {
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const server = await startOnPort(dataDir, cluster, options.port, settings);
+  const server = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
   const url = `postgres://${databaseName}:${cluster.password}@127.0.0.1:${server.port}/${databaseName}`;
   return { url, server };
 }
@@ -156,7 +156,7 @@ export async function lockFolder(folder: string): Promise<{ lock: Deno.FsFile } 
 async function startOnPort(
   dataDir: string,
   cluster: Cluster,
-  wanted = 0,
+  wanted: number,
   settings: Record<string, string>,
 ) {
   const memory = join(dataDir, "port");
