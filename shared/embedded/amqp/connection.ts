@@ -123,7 +123,6 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     out,
     channels: new Map<number, Channel>(),
     stage: "header" as Stage,
-    frameMax: FRAME_MAX,
     channelMax: CHANNEL_MAX,
     /** Half intervals of heartbeats that began since bytes came from the client. */
     silentTicks: 0,
@@ -144,7 +143,7 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void {
       out.write((writer) => {
         writeMethodFrame(writer, channel, name, args);
-        if (content) writeContentFrames(writer, channel, content, connection.frameMax);
+        if (content) writeContentFrames(writer, channel, content, connection.frames.frameMax);
       });
     },
     isCongested: (): boolean => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
@@ -279,8 +278,7 @@ function handleConnectionMethod(connection: Connection, method: Method): void {
   } else if (stage === "tune-ok" && method.name === "connection.tune-ok") {
     const { frameMax, channelMax, heartbeat } = method.args;
     connection.channelMax = agreed("channel_max", channelMax, 1, CHANNEL_MAX);
-    connection.frameMax = agreed("frame_max", frameMax, FRAME_MIN_SIZE, FRAME_MAX);
-    connection.frames.frameMax = connection.frameMax;
+    connection.frames.frameMax = agreed("frame_max", frameMax, FRAME_MIN_SIZE, FRAME_MAX);
     startHeartbeat(connection, heartbeat);
     connection.stage = "open";
   } else if (stage === "open" && method.name === "connection.open") {
@@ -419,11 +417,7 @@ function dropSocket(connection: Connection, reason: string): void {
   if (isClosed(connection)) return;
   connection.stage = "closed";
   connection.reason ||= reason;
-  try {
-    connection.socket.close();
-  } catch {
-    // closed by the other side meanwhile
-  }
+  connection.socket[Symbol.dispose](); // which may have been closed meanwhile
   connection.resume();
 }
 

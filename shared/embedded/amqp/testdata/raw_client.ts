@@ -86,15 +86,11 @@ export async function exchangeBytes(
   if (hangUp) await socket.closeWrite().catch(() => {});
   const answer: number[] = [];
   const buffer = new Uint8Array(64 * 1024);
-  for (let length; (length = await socket.read(buffer).catch(isOver));) {
+  // A reset by the broker is an end like any other.
+  for (let length; (length = await socket.read(buffer).catch(() => null));) {
     answer.push(...buffer.subarray(0, length));
   }
   return answer;
-}
-
-/** A reset by the broker is an end like any other. */
-function isOver(): false {
-  return false;
 }
 
 /** Sends bytes, and waits for the first method of this name; undefined when the broker closes the connection before. */
@@ -111,7 +107,7 @@ export async function answerTo<N extends MethodName>(
   }, WAIT_MS);
   using _ = { [Symbol.dispose]: () => clearTimeout(timer) };
   const frames = createFrameReader(256 * 1024);
-  while (await readMore(frames, socket).catch(isOver)) {
+  while (await readMore(frames, socket).catch(() => false)) {
     for (let frame = takeFrame(frames); frame; frame = takeFrame(frames)) {
       const method = frame.type === FRAME.method ? readMethod(frame.payload) : undefined;
       if (method?.name === name) return method.args as MethodArguments<N>;
