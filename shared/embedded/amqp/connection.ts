@@ -177,14 +177,14 @@ async function handleInput(connection: Connection): Promise<void> {
     connection.garbled = true;
     closeConnection(connection, asAmqpError(error), 0);
   }
-  confirmAll(connection);
+  connection.channels.values().forEach(sendConfirms);
   if (connection.garbled || isClosed(connection)) frames.start = frames.filled = 0;
   if (out.pendingBytes() > OVERFULL_BYTES) await pause(connection, out.drained());
 }
 
 async function waitForMemory(connection: Connection): Promise<void> {
   const isTold = connection.capabilities.has("connection.blocked");
-  confirmAll(connection);
+  connection.channels.values().forEach(sendConfirms);
   if (isTold) connection.send(0, "connection.blocked", { reason: "low on memory" });
   await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
   if (isTold && connection.stage === "running") connection.send(0, "connection.unblocked", {});
@@ -195,10 +195,6 @@ async function pause(connection: Connection, until: Promise<void>): Promise<void
   await until;
   connection.paused = false;
   connection.resume = () => {};
-}
-
-function confirmAll({ channels }: Connection): void {
-  for (const channel of channels.values()) sendConfirms(channel);
 }
 
 function acceptHeader(connection: Connection): boolean {
@@ -353,7 +349,7 @@ function startHeartbeat(connection: Connection, seconds: number): void {
 function resumeDeliveries(connection: Connection): void {
   if (!connection.congested || connection.out.pendingBytes() > CONGESTED_BYTES / 4) return;
   connection.congested = false;
-  for (const channel of connection.channels.values()) wakeConsumers(channel);
+  connection.channels.values().forEach(wakeConsumers);
 }
 
 /** Closes the channel that an error concerns, or the connection; `key` names the method at fault. */
@@ -389,7 +385,7 @@ function closeAfterFlush(connection: Connection, reason: string): void {
 /** Ends all channels and what belongs to the connection alone: its exclusive queues. */
 function endChannels(connection: Connection): void {
   const { channels, host: { broker } } = connection;
-  for (const channel of channels.values()) endChannel(channel);
+  channels.values().forEach(endChannel);
   channels.clear();
   for (const queue of [...broker.queues.values()]) {
     if (queue.owner === connection) deleteQueue(broker, queue);

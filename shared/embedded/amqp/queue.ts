@@ -130,10 +130,8 @@ export function purge(queue: Queue): number {
 }
 
 export function addConsumer(consumer: Consumer): void {
-  const { queue } = consumer;
-  queue.consumers.add(consumer);
-  queue.inLine.add(consumer);
-  dispatch(queue, performance.now());
+  consumer.queue.consumers.add(consumer);
+  wakeConsumer(consumer);
 }
 
 /** Removes a consumer; what it has not acknowledged stays with its channel. */
@@ -142,7 +140,7 @@ export function removeConsumer(consumer: Consumer): void {
   consumer.queue.inLine.delete(consumer);
 }
 
-/** Brings a consumer back into line that left it because it could take no more, once it can. */
+/** Brings a consumer into line that can take a message, where it is new or left because it could take no more. */
 export function wakeConsumer(consumer: Consumer): void {
   const { queue } = consumer;
   if (queue.inLine.has(consumer) || !queue.consumers.has(consumer) || !consumer.canTake()) return;
