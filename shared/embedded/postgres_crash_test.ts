@@ -79,3 +79,13 @@ Deno.test("startPostgres() stops a server left behind without a leash, and no ot
     await bystander.status;
   }
 });
+
+Deno.test("startPostgres() recovers after its server was killed", async () => {
+  await using folder = await temporaryFolder();
+  const first = await start({ ...folder, durable: true }); // else the last commits may be gone
+  await query(first.url, "create table kept as select 'still here' as value");
+  Deno.kill(await serverPid(folder.dataDir), "SIGKILL");
+  await first.stop();
+  await using second = await start(folder);
+  assertEquals(await query(second.url, "select value from kept"), { value: "still here" });
+});
