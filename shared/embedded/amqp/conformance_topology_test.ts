@@ -18,6 +18,10 @@ conformance({
     assertEquals(await channel.assertQueue(queue, options), { queue, messageCount: 1, consumerCount: 0 });
     const classic = { durable: true, messageTtl: 60_000, arguments: { "x-queue-type": "classic" } };
     assertEquals((await channel.assertQueue(queue, classic)).messageCount, 1); // the default, said aloud
+    for (const type of ["int64", "int32", "uint16"]) { // as other clients send it
+      const ttl = { "!": type, value: 60_000 };
+      await channel.assertQueue(queue, { durable: true, arguments: { "x-message-ttl": ttl } });
+    }
   },
 
   async "a declaration otherwise than the first one is refused with 406"({ broker, channel }) {
