@@ -11,14 +11,12 @@ import {
   absent,
   eventually,
   readIfThere,
-  runAs,
-  type RunningServer,
+  runScript,
   serverAccount,
   startServer,
   stopLeftover,
 } from "./postgres_process.ts";
 
-/** How to run an embedded Postgres. */
 export interface PostgresOptions {
   /** Folder for the data, made if absent. Data is kept between runs. */
   dataDir: string;
@@ -32,7 +30,6 @@ export interface PostgresOptions {
   settings?: Record<string, string>;
 }
 
-/** A running embedded Postgres. */
 export interface EmbeddedPostgres {
   /** `postgres://user:password@127.0.0.1:port/database`; the user is the superuser. */
   url: string;
@@ -71,8 +68,8 @@ const lockWaitMs = 2_000;
  */
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
-  let lock: Deno.FsFile | undefined;
   try {
+    await using started = new AsyncDisposableStack();
     const locked = await lockFolder(dataDir);
     if ("holder" in locked) {
       throw new Error(
@@ -80,36 +77,28 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
           "(it may be a `deno task dev` in another terminal), or use another data folder",
       );
     }
-    lock = locked.lock;
-    const { stop, ...server } = await startLocked(dataDir, options);
+    started.defer(() => locked.lock.close());
+    const { url, server } = await startLocked(dataDir, options);
+    started.defer(server.stop);
+    await createDatabase(dataDir, url);
+    const running = started.move();
     let stopped: Promise<void> | undefined;
-    return { ...server, stop: () => stopped ??= stop().finally(() => lock?.close()) };
+    return { url, ended: server.ended, stop: () => stopped ??= running.disposeAsync() };
   } catch (error) {
-    lock?.close();
     throw await withDiskAdvice(error, dataDir);
   }
 }
 
-async function startLocked(dataDir: string, options: PostgresOptions): Promise<EmbeddedPostgres> {
+async function startLocked(dataDir: string, options: PostgresOptions) {
   const { durable = true, onProgress: report = () => {} } = options;
   const account = await serverAccount();
   const binaries = await postgresBinaries(account, report);
   const cluster = await openCluster(dataDir, account, binaries, durable, report);
   await stopLeftover(cluster.data, report);
   const settings = { ...defaultSettings, ...(durable ? {} : fastSettings), ...options.settings };
-  const { port, ...server } = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
-  const address = `${databaseName}:${cluster.password}@127.0.0.1:${port}`;
-  try {
-    await createDatabase(`postgres://${address}/postgres`);
-  } catch (cause) {
-    await server.stop();
-    throw new Error(
-      `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
-        "changed, put it back, or delete the data with `deno task reset`",
-      { cause },
-    );
-  }
-  return { url: `postgres://${address}/${databaseName}`, ...server };
+  const server = await startOnPort(dataDir, cluster, options.port ?? 0, settings);
+  const url = `postgres://${databaseName}:${cluster.password}@127.0.0.1:${server.port}/${databaseName}`;
+  return { url, server };
 }
 
 /** Below this, the disk is the first to be suspected: a new cluster takes 40 MB, and its log grows by 16 MB at a time. */
@@ -119,7 +108,7 @@ const suspectMb = 64;
 export async function withDiskAdvice(error: unknown, dataDir: string): Promise<unknown> {
   const message = error instanceof Error ? error.message : String(error);
   const script = 'df -Pk "$1" 2>/dev/null || df -Pk "$(dirname "$1")"';
-  const { output } = await runAs(undefined, "/bin/sh", ["-c", script, "sh", dataDir], { timeoutMs: 5_000 });
+  const { output } = await runScript(undefined, script, [dataDir]);
   const freeMb = Math.floor(Number(output.trimEnd().split("\n").at(-1)?.split(/\s+/)[3]) / 1024);
   if (!(freeMb < suspectMb) && !/No space left on device|Disk quota exceeded/.test(message)) return error;
   return new Error(
@@ -163,21 +152,21 @@ export async function lockFolder(folder: string): Promise<{ lock: Deno.FsFile } 
   return { lock: file };
 }
 
-/** Starts the server, on another port if the chosen one is taken in between; bounded. */
+/** On another port if the chosen one is taken in between; bounded. */
 async function startOnPort(
   dataDir: string,
   cluster: Cluster,
   wanted: number,
   settings: Record<string, string>,
-): Promise<RunningServer & { port: number }> {
+) {
   const memory = join(dataDir, "port");
   let preferred = Number(await readIfThere(memory)) || 0;
   for (let start = 1;; start++) {
     const port = wanted || freePort(preferred);
     const result = await startServer(cluster, port, settings);
-    if ("stop" in result) {
+    if (result.server) {
       await Deno.writeTextFile(memory, `${port}`);
-      return { ...result, port };
+      return { ...result.server, port };
     }
     const { failure, log } = result;
     const passing = failure === "still stopping" || (failure === "port taken" && !wanted);
@@ -209,12 +198,17 @@ function freePort(preferred: number): number {
   }
 }
 
-/** Creates the application's database if this is the first start. */
-async function createDatabase(url: string): Promise<void> {
-  const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
+async function createDatabase(dataDir: string, url: string): Promise<void> {
+  const sql = postgres(url, { database: "postgres", max: 1, connect_timeout: 10, onnotice: () => {} });
   try {
     const found = await sql`select from pg_database where datname = ${databaseName}`;
     if (found.count === 0) await sql`create database ${sql(databaseName)}`;
+  } catch (cause) {
+    throw new Error(
+      `cannot log in to the embedded Postgres in ${dataDir} (${cause}): if its file "password" was ` +
+        "changed, put it back, or delete the data with `deno task reset`",
+      { cause },
+    );
   } finally {
     await sql.end({ timeout: 5 });
   }

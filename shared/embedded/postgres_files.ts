@@ -17,7 +17,7 @@ import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { absent, type Account, reaches, readIfThere, runAs } from "./postgres_process.ts";
+import { absent, type Account, reaches, readIfThere, runScript } from "./postgres_process.ts";
 
 /** The superuser, and the database made for the application. */
 export const databaseName = "orderflow";
@@ -25,15 +25,14 @@ export const databaseName = "orderflow";
 /** Where root keeps what an unprivileged account must reach. Only root can write to its parent. */
 const rootFolder = "/var/lib/orderflow";
 
-/** The programs: the folder that holds `bin/initdb` and `bin/postgres`, and the major version, to which data belongs. */
+/** The folder that holds `bin/initdb` and `bin/postgres`, and the major version, to which data belongs. */
 interface Binaries {
   programs: string;
   major: string;
 }
 
-/** An initialised cluster: what is needed to run a server on it. */
+/** What is needed to run a server on an initialised cluster. */
 export interface Cluster {
-  /** Under which account the server runs: it owns the files. */
   account: Account;
   programs: string;
   /** Absolute path of the data folder, without symbolic links. */
@@ -127,11 +126,10 @@ export async function copyOnce(
   return copy;
 }
 
-/** Copies a tree with its links, readable by all whatever the umask was. */
+/** Whatever the umask was. */
 async function copyReadable(from: string, to: string): Promise<void> {
   const script = 'cp -RP "$1/." "$2" && chmod -R a+rX "$2"';
-  const copying = ["-c", script, "sh", from, to];
-  const { code, output } = await runAs(undefined, "/bin/sh", copying, { timeoutMs: 60_000 });
+  const { code, output } = await runScript(undefined, script, [from, to], { timeoutMs: 60_000 });
   if (code !== 0) throw new Error(`cannot copy ${from} to ${to}: ${output}`);
 }
 
@@ -165,7 +163,6 @@ export async function openCluster(
   return cluster;
 }
 
-/** Reads the password, after making one up on the first start. */
 async function ownPassword(path: string): Promise<string> {
   const known = await readIfThere(path);
   if (known) return known;
@@ -174,7 +171,7 @@ async function ownPassword(path: string): Promise<string> {
   return password;
 }
 
-/** Finds or makes the folder `server`, where `account` can reach it and nobody else can. */
+/** Where `account` can reach it and nobody else can. */
 async function serverFolder(dataDir: string, account: Account): Promise<string> {
   const path = join(dataDir, "server");
   const real = await Deno.realPath(path).catch(absent);
@@ -208,8 +205,8 @@ async function makeServerFolder(dataDir: string, path: string, account: Account)
 async function initialise(cluster: Cluster, folder: string, durable: boolean): Promise<void> {
   const { account, data, password } = cluster;
   for await (const { name } of Deno.readDir(folder)) {
-    if (!name.startsWith("unfinished-")) continue; // what killed initialisations left
-    // One may still be writing: then it goes at a later start.
+    if (!name.startsWith("unfinished-")) continue;
+    // What a killed initialisation left. It may still be writing: then it goes at a later start.
     await Deno.remove(join(folder, name), { recursive: true }).catch(() => {});
   }
   const unfinished = await Deno.makeTempDir({ dir: folder, prefix: "unfinished-" });
@@ -220,8 +217,8 @@ async function initialise(cluster: Cluster, folder: string, durable: boolean): P
   // Through a pipe that `sh` makes as `account`: that account may open no file or pipe of the caller's.
   const script = 'cat | "$@" --pwfile=/dev/stdin';
   const { code, output } = await withPlainPath(cluster.programs, (programs) => {
-    const command = ["-c", script, "sh", join(programs, "bin/initdb"), ...args];
-    return runAs(account, "/bin/sh", command, { stdin: password, timeoutMs: 60_000 });
+    const command = [join(programs, "bin/initdb"), ...args];
+    return runScript(account, script, command, { stdin: password, timeoutMs: 60_000 });
   });
   if (code !== 0) {
     await Deno.remove(unfinished, { recursive: true });

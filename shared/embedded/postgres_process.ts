@@ -10,8 +10,13 @@ import type { Cluster } from "./postgres_files.ts";
 /** The user and group ids that a process runs with; `undefined` stands for the caller's own. */
 export type Account = { uid: number; gid: number } | undefined;
 
-/** Environment of every Postgres program: nothing of the caller's `PG*`, and messages in English. */
-const environment = { LC_ALL: "C", PATH: "/usr/local/bin:/usr/bin:/bin" };
+/** What every program is given: nothing of the caller's `PG*`, and messages in English. */
+const inherited = {
+  cwd: "/",
+  clearEnv: true,
+  env: { LC_ALL: "C", PATH: "/usr/local/bin:/usr/bin:/bin" },
+  stdin: "piped",
+} as const;
 
 /**
  * The account to run Postgres with, which refuses to run as root: the caller's own, or when the caller is root one that
@@ -23,7 +28,7 @@ export async function serverAccount(): Promise<Account> {
   if (Deno.uid() !== 0) return undefined;
   const script =
     'for name in nobody postgres daemon; do id -u "$name" 2>/dev/null && id -g "$name" && exit; done';
-  const { output } = await runAs(undefined, "/bin/sh", ["-c", script], { timeoutMs: 5_000 });
+  const { output } = await runScript(undefined, script);
   const [uid = 0, gid = 0] = output.trim().split("\n").map(Number);
   if (uid > 0) return { uid, gid };
   throw new Error(
@@ -33,24 +38,21 @@ export async function serverAccount(): Promise<Account> {
 }
 
 /**
- * Runs a program to its end under `account`, from the root folder and with an empty environment. Answers with its exit code
- * and everything it printed, standard error last.
+ * Runs a shell script with these arguments to its end under `account`, from the root folder and with an empty environment.
+ * Answers with its exit code and everything it printed, standard error last.
  *
- * @param options `stdin`: text fed to it; `timeoutMs`: after that it is ended, which shows as a failed run
+ * @param options `stdin`: text fed to it; `timeoutMs`: after that it is ended, which shows as a failed run; default 5,000
  */
-export async function runAs(
+export async function runScript(
   account: Account,
-  command: string,
-  args: string[],
-  { stdin = "", timeoutMs }: { stdin?: string; timeoutMs: number },
+  script: string,
+  args: string[] = [],
+  { stdin = "", timeoutMs = 5_000 } = {},
 ): Promise<{ code: number; output: string }> {
-  const child = new Deno.Command(command, {
-    args,
+  const child = new Deno.Command("/bin/sh", {
+    args: ["-c", script, "sh", ...args],
     ...account,
-    cwd: "/",
-    clearEnv: true,
-    env: environment,
-    stdin: "piped",
+    ...inherited,
     stdout: "piped",
     stderr: "piped",
     signal: AbortSignal.timeout(timeoutMs),
@@ -72,7 +74,7 @@ export function signalChild(child: Deno.ChildProcess, signal: Deno.Signal): void
   }
 }
 
-/** Writes a text to a child's standard input and closes it; a child that has gone already is no error. */
+/** A child that has gone already is no error. */
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
   await new Blob([text]).stream().pipeTo(stdin).catch((error) => {
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
@@ -86,13 +88,7 @@ async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<vo
 export async function reaches(account: Account, ...paths: string[]): Promise<boolean> {
   const script =
     'for path; do if test -d "$path"; then test -x "$path"; else test -r "$path"; fi || exit; done';
-  return (await runAs(account, "/bin/sh", ["-c", script, "sh", ...paths], { timeoutMs: 5_000 })).code === 0;
-}
-
-/** A server that takes connections: what stops it, and its end, for whatever reason. */
-export interface RunningServer {
-  stop: () => Promise<void>;
-  ended: Promise<void>;
+  return (await runScript(account, script, paths)).code === 0;
 }
 
 /** Why a server did not start: `port taken` and `still stopping` pass when tried again. */
@@ -121,7 +117,7 @@ exec "$@" 3<&-`;
 
 /**
  * Starts a server on a cluster and waits until it accepts connections on 127.0.0.1; answers with what stops it (fast
- * shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL), or why there is none.
+ * shutdown, after 4 s immediate shutdown, after 6 s more SIGKILL) and its end, for whatever reason, or why there is none.
  *
  * It has a session of its own, so a terminal's Ctrl-C does not reach it: it outlives the workers that drain.
  * It does not outlive this process.
@@ -130,17 +126,14 @@ export async function startServer(
   { account, programs, data, log: logPath }: Cluster,
   port: number,
   settings: Record<string, string>,
-): Promise<RunningServer | { failure: StartFailure; log: string }> {
+) {
   const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const server = [join(programs, "bin/postgres"), "-D", data, "-p", `${port}`, ...options];
   const child = new Deno.Command("/bin/sh", {
     args: ["-c", leash, "sh", logPath, ...server],
     ...account,
-    cwd: "/",
-    clearEnv: true,
-    env: environment,
+    ...inherited,
     detached: true,
-    stdin: "piped",
     stdout: "null",
     stderr: "null",
   }).spawn();
@@ -163,13 +156,12 @@ export async function startServer(
     return pid === child.pid && state === "ready";
   };
   const inTime = await eventually(async () => !running || await isReady(), readyTimeoutMs);
-  if (inTime && running) return { stop, ended };
+  if (inTime && running) return { server: { stop, ended } };
   await stop();
   const log = await readIfThere(logPath) ?? "";
   return { failure: inTime ? startFailure(log) : "not ready in time", log };
 }
 
-/** Reads the reason of a failed start off the server's log. */
 export function startFailure(log: string): StartFailure {
   if (/could not bind .*Address already in use/.test(log)) return "port taken";
   if (/lock file ".*" already exists|pre-existing shared memory block/.test(log)) return "still stopping";
@@ -212,7 +204,7 @@ export async function stopLeftover(data: string, onProgress: (message: string) =
 /** Whether the process is a Postgres of this data folder: after a crash its id may be another program's. */
 async function servesData(pid: number, data: string): Promise<boolean> {
   const script = 'cat "/proc/$1/cmdline" 2>/dev/null || ps -ww -o args= -p "$1"';
-  const { output } = await runAs(undefined, "/bin/sh", ["-c", script, "sh", `${pid}`], { timeoutMs: 5_000 });
+  const { output } = await runScript(undefined, script, [`${pid}`]);
   return output.replaceAll("\0", " ").includes(`postgres -D ${data} `);
 }
 
@@ -234,7 +226,6 @@ export function absent(error: unknown): undefined {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
-/** The text of a file, if there is one. */
 export async function readIfThere(path: string): Promise<string | undefined> {
   return await Deno.readTextFile(path).catch(absent);
 }

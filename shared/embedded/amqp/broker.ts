@@ -3,45 +3,40 @@
  *
  * @module
  */
-import { AmqpError, type Field, notServed } from "./bytes.ts";
-import {
-  deadLetter,
-  type DeathReason,
-  isAutomaticCycle,
-  type MemoryGauge,
-  type Message,
-  release,
-} from "./message.ts";
-import type { MethodArguments } from "./methods.ts";
-import { createQueue, endQueue, enqueue, parseQueueArguments, type Queue, type QueueEntry } from "./queue.ts";
+import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
+import { deadLetter, type DeathReason, isAutomaticCycle, type MemoryGauge, type Message } from "./message.ts";
+import type { MethodArguments } from "./frames.ts";
+import { createQueue, endQueue, enqueue, type Queue, type QueueEntry, settle } from "./queue.ts";
 
 /** How many of each a broker holds at most; beyond, the client gets a 406, or a 530 for consumers. */
 export const LIMITS = { queues: 10_000, exchanges: 1_000, bindings: 10_000, consumersPerChannel: 1_000 };
 
-/** A broker. */
-export type Broker = ReturnType<typeof createBroker>;
-
-const EXCHANGE_TYPES = ["direct", "fanout", "topic"] as const;
-
-/** An exchange. */
-type Exchange = ReturnType<typeof createExchange>;
-
 /** More routing keys than this are worked out anew: the cache must not grow with what publishers make up. */
 const MAX_CACHED_ROUTES = 4096;
 
-/** A broker with the predeclared exchanges and nothing else. */
+const EXCHANGE_TYPES = ["direct", "fanout", "topic"] as const;
+
+export type Broker = ReturnType<typeof createBroker>;
+type Exchange = ReturnType<typeof createExchange>;
+
 export function createBroker(memory: MemoryGauge) {
   const predeclared = EXCHANGE_TYPES.map((type) => {
     return [`amq.${type}`, createExchange(type, { durable: true, autoDelete: false })] as const;
   });
-  return {
+  const dead: (() => void)[] = [];
+  const broker = {
     exchanges: new Map<string, Exchange>(predeclared),
     queues: new Map<string, Queue>(),
     memory,
     bindingCount: 0,
-    /** Entries that queues gave up, while they are dead-lettered one after the other. */
-    dead: [] as { readonly queue: Queue; readonly entry: QueueEntry; readonly reason: DeathReason }[],
+    /** One dead letter may push out another: a loop, not a recursion as long as the chain. */
+    onDead(entry: QueueEntry, reason: DeathReason): void {
+      dead.push(() => bury(broker, entry, reason));
+      if (dead.length > 1) return;
+      for (; dead[0]; dead.shift()) dead[0]();
+    },
   };
+  return broker;
 }
 
 function createExchange(
@@ -52,7 +47,7 @@ function createExchange(
     type,
     autoDelete,
     /** What a second declaration is compared by. */
-    declared: Object.entries({ type, durable, auto_delete: autoDelete }),
+    declared: new Map<string, Field>(Object.entries({ type, durable, auto_delete: autoDelete })),
     /** The queues that are bound, by binding key. */
     bindings: new Map<string, Set<Queue>>(),
     /** Queues by routing key, as worked out since the last change of bindings. */
@@ -60,19 +55,11 @@ function createExchange(
   };
 }
 
-/**
- * Routes a client's message into every queue that it reaches. "refused" when one of them refused it.
- *
- * Errors: `AmqpError` 404 when its exchange is missing.
- */
-export function publish(broker: Broker, message: Message): "enqueued" | "unroutable" | "refused" {
+/** Routes a client's message into every queue that it reaches. Errors: `AmqpError` 404 when its exchange is missing. */
+export function publish(broker: Broker, message: Message): { isRouted: boolean; isRefused: boolean } {
   const queues = routed(broker, message);
-  if (queues.length === 0) return "unroutable";
-  let outcome: "enqueued" | "refused" = "enqueued";
-  for (const queue of queues) {
-    if (!enqueue(queue, message)) outcome = "refused";
-  }
-  return outcome;
+  const refusing = queues.filter((queue) => !enqueue(queue, message));
+  return { isRouted: queues.length > 0, isRefused: refusing.length > 0 };
 }
 
 /** The queues that a message reaches, each once. */
@@ -100,46 +87,30 @@ function routed(broker: Broker, { exchange: name, routingKey }: Message): readon
  * Whether a topic pattern matches a key: words divided by dots, where `*` stands for exactly one word and `#` for any number
  * of words, none included (section 3.1.3.3). An empty text has no words.
  *
- * Where a word does not fit, the last `#` takes one word more and what follows it is tried again; an earlier `#` never needs
- * to, so the time grows with the product of both lengths, not exponentially.
+ * All places of the pattern that a word may have led to are followed at once, so the time grows with the product of both
+ * lengths, not exponentially with the number of `#`.
  */
 export function topicMatches(pattern: string, key: string): boolean {
   const wanted = pattern === "" ? [] : pattern.split(".");
   const words = key === "" ? [] : key.split(".");
-  let at = 0; // in `wanted`
-  let next = 0; // in `words`
-  let afterHash = -1; // in `wanted`, after the last `#`
-  let taken = 0; // in `words`, where what follows that `#` was tried
-  while (next < words.length || at < wanted.length) {
-    if (wanted[at] === "#") {
-      afterHash = ++at;
-      taken = next;
-    } else if (next < words.length && (wanted[at] === "*" || wanted[at] === words[next])) {
-      at++;
-      next++;
-    } else if (afterHash >= 0 && taken < words.length) {
-      next = ++taken;
-      at = afterHash;
-    } else {
-      return false;
+  /** Adds a place, and those behind it that a `#` which stands for no word leads to. */
+  const add = (places: Set<number>, at: number): Set<number> =>
+    wanted[at] === "#" && !places.has(at) ? add(places.add(at), at + 1) : places.add(at);
+  let places = add(new Set(), 0);
+  for (const word of words) {
+    const next = new Set<number>();
+    for (const at of places) {
+      if (wanted[at] === "#") add(next, at);
+      else if (wanted[at] === "*" || wanted[at] === word) add(next, at + 1);
     }
+    places = next;
   }
-  return true;
-}
-
-/** One dead letter may push out another: a loop, not a recursion as long as the chain. */
-function giveUp(broker: Broker, queue: Queue, entry: QueueEntry, reason: DeathReason): void {
-  const { dead } = broker;
-  dead.push({ queue, entry, reason });
-  if (dead.length > 1) return;
-  for (let next = dead[0]; next; next = dead[0]) {
-    bury(broker, next.queue, next.entry, next.reason);
-    dead.shift();
-  }
+  return places.has(wanted.length);
 }
 
 /** Publishes a dead entry to its queue's dead-letter exchange, if there is one, and releases it. */
-function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, reason: DeathReason): void {
+function bury(broker: Broker, entry: QueueEntry, reason: DeathReason): void {
+  const { message, queue: { name, args } } = entry;
   const exchange = args["x-dead-letter-exchange"];
   const routingKey = args["x-dead-letter-routing-key"] ?? message.routingKey;
   if (exchange !== undefined && (exchange === "" || broker.exchanges.has(exchange))) {
@@ -148,7 +119,7 @@ function bury(broker: Broker, { name, args }: Queue, { message }: QueueEntry, re
       if (!isAutomaticCycle(letter.deaths, target.name)) enqueue(target, letter);
     }
   }
-  release(broker.memory, message);
+  settle(entry);
 }
 
 /**
@@ -173,27 +144,17 @@ export function declareQueue(
   declare: MethodArguments<"queue.declare">,
   session: object,
 ): Queue {
-  const { durable, autoDelete, exclusive } = declare;
   const name = declare.queue || `amq.gen-${randomName()}`;
   if (declare.passive) return findQueue(broker, name, session);
-  const args = parseQueueArguments(name, declare.arguments);
-  const queue = createQueue({
-    name,
-    autoDelete,
-    owner: exclusive ? session : undefined,
-    args,
-    declared: [["durable", durable], ["auto_delete", autoDelete], ...args.declared],
-    memory: broker.memory,
-    onDead: (queue, entry, reason) => giveUp(broker, queue, entry, reason),
-  });
+  const queue = createQueue(broker, { ...declare, queue: name }, declare.exclusive ? session : undefined);
   const existing = broker.queues.get(name);
   if (existing) {
     if (existing.owner !== queue.owner) throw locked(name);
-    checkEquivalent(`queue '${name}'`, existing, queue);
+    checkEquivalent(`queue '${name}'`, existing.declared, queue.declared);
     return existing;
   }
   refuseReservedName("queue", declare.queue);
-  if (args.isQuorum) checkQuorumQueue(declare);
+  if (queue.args.isQuorum) checkQuorumQueue(declare);
   checkLimit(broker.queues.size, LIMITS.queues, `declare queue '${name}': queue limit`);
   broker.queues.set(name, queue);
   return queue;
@@ -229,7 +190,7 @@ export function declareExchange(broker: Broker, declare: MethodArguments<"exchan
   if (!type) throw new AmqpError(406, `unknown exchange type '${declare.type}'`);
   const exchange = createExchange(type, declare);
   const existing = broker.exchanges.get(name);
-  if (existing) return checkEquivalent(`exchange '${name}'`, existing, exchange);
+  if (existing) return checkEquivalent(`exchange '${name}'`, existing.declared, exchange.declared);
   refuseReservedName("exchange", name);
   if (declare.arguments.has("alternate-exchange")) throw notServed("an alternate exchange");
   checkLimit(broker.exchanges.size, LIMITS.exchanges, `declare exchange '${name}': exchange limit`);
@@ -292,11 +253,8 @@ function checkLimit(count: number, limit: number, what: string): void {
   if (count >= limit) throw new AmqpError(406, `cannot ${what} in vhost '/' (${limit}) is reached`);
 }
 
-type Declared = { readonly declared: readonly [string, Field][] };
-
 /** Errors: `AmqpError` 406 unless a declaration repeats the first one. */
-function checkEquivalent(what: string, first: Declared, repeated: Declared): void {
-  const [was, is] = [new Map(first.declared), new Map(repeated.declared)];
+function checkEquivalent(what: string, was: FieldTable, is: FieldTable): void {
   const described = (value: Field | undefined) => value === undefined ? "none" : `'${value}'`;
   for (const name of new Set([...was.keys(), ...is.keys()])) {
     const [before, now] = [described(was.get(name)), described(is.get(name))];

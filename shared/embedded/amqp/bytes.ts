@@ -48,7 +48,6 @@ export type ByteWriter = { bytes: Uint8Array<ArrayBuffer>; view: DataView; at: n
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** A reader over all of `bytes`. */
 export function byteReader(bytes: Uint8Array<ArrayBuffer>): ByteReader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return { bytes, view, at: 0, end: bytes.byteLength };
@@ -96,7 +95,6 @@ export const read = {
   longstr: (reader: ByteReader): string => readText(reader, read.long(reader)),
 };
 
-/** An empty writer with room for `capacity` bytes. */
 export function byteWriter(capacity = 256): ByteWriter {
   const bytes = new Uint8Array(capacity);
   return { bytes, view: new DataView(bytes.buffer), at: 0 };
@@ -151,7 +149,6 @@ export const write = {
   },
 };
 
-/** Writes bytes as they are. */
 export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
   room(writer, bytes.byteLength);
   writer.bytes.set(bytes, writer.at - bytes.byteLength);

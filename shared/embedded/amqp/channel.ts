@@ -18,17 +18,17 @@ import {
   removeBinding,
 } from "./broker.ts";
 import { AmqpError, type ByteReader, checkProperties, read, withHeaders } from "./bytes.ts";
-import { BASIC_CLASS, type Content } from "./frames.ts";
-import { charge, type Message, release } from "./message.ts";
-import type { Method, MethodArguments, MethodName } from "./methods.ts";
+import { BASIC_CLASS, type Content, type Method, type MethodArguments, type MethodName } from "./frames.ts";
+import { charge, type Message } from "./message.ts";
 import {
   addConsumer,
+  type Consumer,
   purge,
   putBack,
   type Queue,
-  type QueueConsumer,
   type QueueEntry,
   removeConsumer,
+  settle,
   takeNext,
   wakeConsumer,
 } from "./queue.ts";
@@ -40,38 +40,24 @@ export type Peer = {
   isCongested(): boolean;
   /** What the client said it understands. */
   capabilities: ReadonlySet<string>;
-  /** The user name that a message's `user-id` property must agree with. */
   user: string;
 };
 
-/** A consumer with what its channel knows of it. */
-type Consumer = QueueConsumer & { readonly tag: string; readonly queue: Queue; unacknowledged: number };
-
-/** A message that went out and awaits its acknowledgement; without a consumer it was fetched with `basic.get`. */
-type Delivery = {
-  readonly queue: Queue;
-  readonly entry: QueueEntry;
-  readonly consumer: Consumer | undefined;
-};
-
-/** An open channel. */
 export type Channel = ReturnType<typeof createChannel>;
 
 /** RabbitMQ hands a consumer of a quorum queue at most so many at once; prefetch 0 means as many as that. */
 const MAX_QUORUM_PREFETCH = 2000;
 
-/** How long the body of a message may be. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-/** A channel just opened. */
 export function createChannel(id: number, peer: Peer, broker: Broker) {
   return {
     id,
     peer,
     broker,
     consumers: new Map<string, Consumer>(),
-    /** By delivery tag, in the order of the tags. */
-    deliveries: new Map<number, Delivery>(),
+    /** What went out and awaits its acknowledgement, by delivery tag, in the order of the tags. */
+    deliveries: new Map<number, QueueEntry>(),
     lastDeliveryTag: 0,
     /** Of the deliveries, those that consumers hold: what the channel's own prefetch limit counts. */
     consumerDeliveries: 0,
@@ -95,20 +81,19 @@ export function createChannel(id: number, peer: Peer, broker: Broker) {
 
 /** Ends a channel: its consumers go, then what was out returns to the queues; auto-delete queues go last. */
 export function endChannel(channel: Channel): void {
-  const { deliveries, consumers } = channel;
+  const { consumers } = channel;
   channel.closing = true;
   abandonMessage(channel);
-  for (const consumer of consumers.values()) removeConsumer(consumer.queue, consumer);
+  consumers.values().forEach(removeConsumer);
   requeue(takeDeliveries(channel, 0, true));
   for (const { queue } of consumers.values()) deleteIfUnused(channel, queue);
   consumers.clear();
-  deliveries.clear();
 }
 
 /** The arguments of a method's answer, which is called after it. */
 type Answer<N extends MethodName> = `${N}-ok` extends MethodName ? MethodArguments<`${N}-ok`> : never;
 
-/** What the methods do that a client sends on an open channel; what they return is answered, unless it asks for no answer. */
+/** What the methods do that a client sends on an open channel; what they return is in their answer. */
 const HANDLERS: {
   readonly [N in MethodName]?: (channel: Channel, args: MethodArguments<N>) => Answer<N> | void;
 } = {
@@ -122,7 +107,6 @@ const HANDLERS: {
   "basic.recover"(channel, { requeue }) {
     if (!requeue) throw new AmqpError(540, "requeue=false");
     refuseDelivery(channel, { deliveryTag: 0, multiple: true, requeue });
-    return {};
   },
   "basic.get": getMessage,
   "basic.qos": setPrefetch,
@@ -130,26 +114,23 @@ const HANDLERS: {
   "basic.cancel": cancelConsumer,
   "confirm.select"(channel) {
     channel.confirms ??= { published: 0, confirmed: 0 };
-    return {};
   },
   "queue.declare"(channel, args) {
     const name = args.passive ? queueName(channel, args.queue) : args.queue;
     const queue = declareQueue(channel.broker, { ...args, queue: name }, channel.peer);
     channel.lastQueue = queue.name;
-    return { queue: queue.name, messageCount: queue.ready.length, consumerCount: queue.consumers.size };
+    return { queue: queue.name, messageCount: queue.ready, consumerCount: queue.consumers.size };
   },
   "queue.bind"(channel, { exchange, queue: given, routingKey }) {
     const queue = namedQueue(channel, given);
     // An empty key beside an empty queue name stands for the queue's name (section 1.7.2.3.3).
     const key = given === "" && routingKey === "" ? queue.name : routingKey;
     addBinding(channel.broker, exchange, key, queue);
-    return {};
   },
   "queue.unbind"(channel, { exchange, queue: given, routingKey }) {
     refuseDefaultExchange(exchange);
     const queue = queueIfThere(channel, given);
     if (queue) removeBinding(channel.broker, exchange, routingKey, queue);
-    return {};
   },
   "queue.purge": (channel, { queue }) => ({ messageCount: purge(namedQueue(channel, queue)) }),
   "queue.delete"(channel, { queue: given, ifUnused, ifEmpty }) {
@@ -157,21 +138,18 @@ const HANDLERS: {
     if (!queue) return { messageCount: 0 };
     const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
     if (ifUnused && queue.consumers.size > 0) throw refuse("in use");
-    if (ifEmpty && queue.ready.length > 0) throw refuse("not empty");
+    if (ifEmpty && queue.ready > 0) throw refuse("not empty");
     return { messageCount: deleteQueue(channel.broker, queue) };
   },
-  "exchange.declare"({ broker }, args) {
-    declareExchange(broker, args);
-    return {};
-  },
-  "exchange.delete"({ broker }, { exchange, ifUnused }) {
-    deleteExchange(broker, exchange, ifUnused);
-    return {};
-  },
+  "exchange.declare": ({ broker }, args) => declareExchange(broker, args),
+  "exchange.delete": ({ broker }, { exchange, ifUnused }) => deleteExchange(broker, exchange, ifUnused),
 };
 
+/** Methods that have no answer, or see to it themselves. */
+const SELF_ANSWERING = /^basic\.(publish|ack|nack|reject|get|consume)$/;
+
 /**
- * Does what a method asks of an open channel, and replies.
+ * Does what a method asks of an open channel, and answers unless it asks for no answer.
  *
  * Errors: an `AmqpError` where channel or connection must close for it; 503 for a method that only a server sends.
  */
@@ -182,10 +160,9 @@ export function handleChannelMethod(channel: Channel, { name, args }: Method): v
     | ((channel: Channel, args: object) => MethodArguments<MethodName> | void)
     | undefined;
   if (!handle) throw new AmqpError(503, `${name} is not for a client to send here`);
-  const answer = handle(channel, args);
-  if (answer && !("noWait" in args && args.noWait)) {
-    channel.peer.send(channel.id, `${name}-ok` as MethodName, answer);
-  }
+  const answer = handle(channel, args) ?? {};
+  if (SELF_ANSWERING.test(name) || ("noWait" in args && args.noWait)) return;
+  channel.peer.send(channel.id, `${name}-ok` as MethodName, answer);
 }
 
 /** The queue that a method names, the one declared last by an empty name. Errors: `AmqpError` 404 or 405. */
@@ -206,10 +183,8 @@ function queueIfThere(channel: Channel, given: string): Queue | undefined {
 }
 
 /**
- * Takes a content header.
- *
- * Errors: `AmqpError` 505 when none was due, 502 when it is malformed, 406 when its expiration is not a whole number, its
- * user id not the connection's, or the body too long.
+ * Errors: `AmqpError` 505 when no content header was due, 502 when it is malformed, 406 when its expiration is not a whole
+ * number, its user id not the connection's, or the body too long.
  */
 export function receiveHeader(channel: Channel, payload: ByteReader): void {
   const { publishing, peer } = channel;
@@ -245,9 +220,7 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
 }
 
 /**
- * Takes a piece of the body; the message is published with its last one.
- *
- * Errors: `AmqpError` 505 when no body was due, 502 when it is longer than announced, 506 at twice the memory's limit:
+ * Takes a piece of the body; the message is published with its last one. Errors: `AmqpError` 505 when no body was due, 502 when it is longer than announced, 506 at twice the memory's limit:
  * messages on their way alone take so much that waiting for their publishers would not bound it.
  */
 export function receiveBody(channel: Channel, payload: ByteReader): void {
@@ -268,13 +241,13 @@ export function receiveBody(channel: Channel, payload: ByteReader): void {
 function finishMessage(channel: Channel, message: Message, mandatory: boolean): void {
   const { id, peer, confirms, broker } = channel;
   const { exchange, routingKey } = message;
-  const outcome = publish(broker, message);
+  const { isRouted, isRefused } = publish(broker, message);
   abandonMessage(channel); // only now: its memory is the queues' by now, and the alarm does not flicker
-  if (outcome === "unroutable" && mandatory) {
+  if (!isRouted && mandatory) {
     peer.send(id, "basic.return", { replyCode: 312, replyText: "NO_ROUTE", exchange, routingKey }, message);
   }
   if (!confirms) return;
-  if (outcome !== "refused") {
+  if (!isRefused) {
     confirms.published++; // confirmed once the input at hand is handled
   } else { // a refusal has a frame of its own, after the confirms of everything before it
     sendConfirms(channel);
@@ -283,14 +256,13 @@ function finishMessage(channel: Channel, message: Message, mandatory: boolean): 
   }
 }
 
-/** Forgets the message that was arriving, and gives its memory back. */
 function abandonMessage(channel: Channel): void {
   charge(channel.broker.memory, -channel.receivedBytes);
   channel.publishing = channel.message = undefined;
   channel.receivedBytes = 0;
 }
 
-/** Acknowledges the published messages not yet confirmed, in one frame. */
+/** Confirms what was published, in one frame. */
 export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
   if (!confirms || confirms.confirmed === confirms.published || closing) return;
   const multiple = confirms.published - confirms.confirmed > 1;
@@ -299,11 +271,10 @@ export function sendConfirms({ id, peer, confirms, closing }: Channel): void {
 }
 
 /** A limit for the consumers still to come, or with `global` for the channel as a whole. */
-function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): Answer<"basic.qos"> {
+function setPrefetch(channel: Channel, args: MethodArguments<"basic.qos">): void {
   if (args.prefetchSize !== 0) throw new AmqpError(540, `prefetch_size!=0 (${args.prefetchSize})`);
   channel[args.global ? "channelPrefetch" : "prefetch"] = args.prefetchCount;
   wakeConsumers(channel);
-  return {};
 }
 
 function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">): void {
@@ -321,16 +292,15 @@ function startConsumer(channel: Channel, args: MethodArguments<"basic.consume">)
   const consumer = createConsumer(channel, queue, tag, args);
   consumers.set(tag, consumer);
   if (!args.noWait) peer.send(channel.id, "basic.consume-ok", { consumerTag: tag }); // before the first delivery
-  addConsumer(queue, consumer);
+  addConsumer(consumer);
 }
 
 function checkQuorumPrefetch({ channelPrefetch, prefetch }: Channel, { name }: Queue): void {
-  if (channelPrefetch > 0) {
-    throw new AmqpError(540, `queue '${name}' in vhost '/' does not support global qos`);
-  }
+  const queue = `queue '${name}' in vhost '/'`;
+  if (channelPrefetch > 0) throw new AmqpError(540, `${queue} does not support global qos`);
   if (prefetch <= MAX_QUORUM_PREFETCH) return;
-  const what = `prefetch count ${prefetch} for queue '${name}' in vhost '/'`;
-  throw new AmqpError(406, `${what} is above the ${MAX_QUORUM_PREFETCH} that a quorum queue allows`);
+  const why = `is above the ${MAX_QUORUM_PREFETCH} that a quorum queue allows`;
+  throw new AmqpError(406, `prefetch count ${prefetch} for ${queue} ${why}`);
 }
 
 function createConsumer(
@@ -344,14 +314,13 @@ function createConsumer(
   const hasRoom = () =>
     consumer.unacknowledged < prefetch && channel.consumerDeliveries < (channel.channelPrefetch || Infinity);
   const consumer: Consumer = {
-    tag,
     queue,
     exclusive,
     unacknowledged: 0,
     canTake: () => !peer.isCongested() && (noAck || hasRoom()),
     deliver(entry) {
-      const content = contentOf(queue, entry);
-      const sent = sendOut(channel, { queue, entry, consumer }, noAck);
+      const content = contentOf(entry);
+      const sent = sendOut(channel, entry, consumer, noAck);
       peer.send(id, "basic.deliver", { ...sent, consumerTag: tag }, content);
     },
     cancelled() {
@@ -363,12 +332,11 @@ function createConsumer(
   return consumer;
 }
 
-/** An unknown tag is no error. */
 function cancelConsumer(channel: Channel, { consumerTag }: MethodArguments<"basic.cancel">) {
   const consumer = channel.consumers.get(consumerTag);
   if (consumer) {
     channel.consumers.delete(consumerTag);
-    removeConsumer(consumer.queue, consumer);
+    removeConsumer(consumer);
     deleteIfUnused(channel, consumer.queue);
   }
   return { consumerTag };
@@ -380,7 +348,7 @@ function deleteIfUnused(channel: Channel, queue: Queue): void {
 
 /** Lets consumers take messages again that could not, where their limits and their connection now allow it. */
 export function wakeConsumers(channel: Channel): void {
-  for (const consumer of channel.consumers.values()) wakeConsumer(consumer.queue, consumer);
+  channel.consumers.values().forEach(wakeConsumer);
 }
 
 function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void {
@@ -388,13 +356,13 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   const queue = namedQueue(channel, args.queue);
   const entry = takeNext(queue);
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
-  const content = contentOf(queue, entry);
-  const sent = sendOut(channel, { queue, entry, consumer: undefined }, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready.length }, content);
+  const content = contentOf(entry);
+  const sent = sendOut(channel, entry, undefined, args.noAck);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */
-function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
+function contentOf({ queue, message, returns }: QueueEntry): Content {
   if (!queue.args.isQuorum || returns === 0) return message;
   const properties = withHeaders(message.properties, new Map([["x-delivery-count", returns]]));
   return { ...message, properties };
@@ -404,27 +372,24 @@ function contentOf(queue: Queue, { message, returns }: QueueEntry): Content {
  * Gives an entry that goes out the channel's next delivery tag, and keeps it until it is acknowledged; with `noAck` it is
  * settled at once. Answers with what a delivery tells of it.
  */
-function sendOut(channel: Channel, delivery: Delivery, noAck: boolean) {
-  const { entry: { message, returns }, consumer } = delivery;
+function sendOut(channel: Channel, entry: QueueEntry, consumer: Consumer | undefined, noAck: boolean) {
+  const { message: { exchange, routingKey }, returns } = entry;
   const deliveryTag = ++channel.lastDeliveryTag;
+  entry.consumer = consumer;
   if (noAck) {
-    release(channel.broker.memory, message);
+    settle(entry);
   } else {
-    channel.deliveries.set(deliveryTag, delivery);
+    channel.deliveries.set(deliveryTag, entry);
     if (consumer) {
       consumer.unacknowledged++;
       channel.consumerDeliveries++;
     }
   }
-  const { exchange, routingKey } = message;
   return { deliveryTag, redelivered: returns > 0, exchange, routingKey };
 }
 
 function acknowledge(channel: Channel, args: MethodArguments<"basic.ack">): void {
-  const { memory } = channel.broker;
-  for (const { entry } of takeDeliveries(channel, args.deliveryTag, args.multiple)) {
-    release(memory, entry.message);
-  }
+  takeDeliveries(channel, args.deliveryTag, args.multiple).forEach(settle);
   wakeConsumers(channel);
 }
 
@@ -434,18 +399,16 @@ function refuseDelivery(channel: Channel, args: MethodArguments<"basic.nack">): 
   if (args.requeue) {
     requeue(taken);
   } else {
-    for (const { queue, entry } of taken) {
-      if (queue.deleted) release(queue.memory, entry.message);
-      else queue.onDead(queue, entry, "rejected");
+    for (const entry of taken) {
+      if (entry.queue.deleted) settle(entry);
+      else entry.queue.onDead(entry, "rejected");
     }
   }
   wakeConsumers(channel);
 }
 
-function requeue(deliveries: readonly Delivery[]): void {
-  for (const [queue, taken] of Map.groupBy(deliveries, ({ queue }) => queue)) {
-    putBack(queue, taken.map(({ entry }) => entry));
-  }
+function requeue(entries: readonly QueueEntry[]): void {
+  for (const [queue, taken] of Map.groupBy(entries, ({ queue }) => queue)) putBack(queue, taken);
 }
 
 /**
@@ -453,18 +416,18 @@ function requeue(deliveries: readonly Delivery[]): void {
  *
  * Errors: `AmqpError` 406 on a tag that is not outstanding.
  */
-function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Delivery[] {
+function takeDeliveries(channel: Channel, tag: number, multiple: boolean): QueueEntry[] {
   const { deliveries } = channel;
   const last = multiple && tag === 0 ? Infinity : tag;
   const named = deliveries.get(tag);
   if (!named && last === tag) throw new AmqpError(406, `unknown delivery tag ${tag}`);
-  const taken: Delivery[] = [];
-  for (const [next, delivery] of named && !multiple ? [[tag, named] as const] : deliveries) {
+  const taken: QueueEntry[] = [];
+  for (const [next, entry] of named && !multiple ? [[tag, named] as const] : deliveries) {
     if (next > last) break;
     deliveries.delete(next);
-    taken.push(delivery);
-    if (!delivery.consumer) continue;
-    delivery.consumer.unacknowledged--;
+    taken.push(entry);
+    if (!entry.consumer) continue;
+    entry.consumer.unacknowledged--;
     channel.consumerDeliveries--;
   }
   return taken;

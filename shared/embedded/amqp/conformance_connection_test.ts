@@ -1,13 +1,7 @@
 import { assertEquals, assertObjectMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect } from "amqplib";
 import { closeReason, conformance } from "./testdata/conformance.ts";
-import {
-  connectRaw,
-  connectWithChannel,
-  exchangeBytes,
-  PUBLISH,
-  type RawClient,
-} from "./testdata/raw_client.ts";
+import { closeCode, exchangeBytes, session } from "./testdata/raw_client.ts";
 
 conformance({
   async "connection.start names the broker's capabilities"({ broker }) {
@@ -35,11 +29,12 @@ conformance({
   },
 
   async "an unknown virtual host and limits above the broker's are refused with 530"({ broker }) {
-    assertEquals(await (await connectRaw(broker.url, {}, "no-such-host")).closeCode(), 530);
+    const codeFor = (open: Parameters<typeof session>[2]) =>
+      closeCode(broker.url, session(broker.url, [], open));
+    assertEquals(await codeFor({ virtualHost: "no-such-host" }), 530);
     for (const tune of [{ frameMax: 1_000_000 }, { channelMax: 65_535 }]) {
-      const code = await (await connectRaw(broker.url, tune)).closeCode();
       // RabbitMQ closes without a word here, after a while; a reason is friendlier.
-      assertEquals(code, broker.isEmbedded ? 530 : undefined);
+      assertEquals(await codeFor(tune), broker.isEmbedded ? 530 : undefined);
     }
   },
 
@@ -54,10 +49,8 @@ conformance({
     assertEquals(message && [...message.content], [...body]); // the client refuses frames above its own frame-max
     await connection.close();
 
-    const client = await connectRaw(broker.url, { frameMax: 8192 });
-    await client.expect("connection.open-ok");
-    client.write(new Uint8Array([1, 0, 1, 0, 0, 0x28, 0])); // the beginning of a method frame of 10 KiB
-    assertEquals(await client.closeCode(), 501);
+    const tooLong = new Uint8Array([1, 0, 1, 0, 0, 0x28, 0]); // the beginning of a method frame of 10 KiB
+    assertEquals(await closeCode(broker.url, session(broker.url, [tooLong], { frameMax: 8192 })), 501);
   },
 
   async "errors close their channel or their connection, and no other"({ broker }) {
@@ -73,27 +66,19 @@ conformance({
   },
 
   async "methods out of turn close the connection with 504 and 505"({ broker }) {
-    const cases: [number, (client: RawClient) => void][] = [
-      [504, (client) => client.send(7, "confirm.select", { noWait: false })], // on a channel that is not open
-      [504, (client) => client.send(1, "channel.open", { outOfBand: "" })], // which is open
-      [505, (client) => {
-        client.send(1, "basic.publish", PUBLISH);
-        client.send(1, "basic.publish", PUBLISH); // where the content of the first should be
-      }],
-    ];
-    for (const [code, action] of cases) {
-      const client = await connectWithChannel(broker.url);
-      action(client);
-      assertEquals(await client.closeCode(), code);
+    const cases = {
+      "on a channel that is not open": [504, [[7, "confirm.select", {}]]],
+      "on one that is": [504, [[1, "channel.open", {}]]],
+      "where content should be": [505, [[1, "basic.publish", {}], [1, "basic.publish", {}]]],
+    } as const;
+    for (const [what, [code, sent]] of Object.entries(cases)) {
+      assertEquals(await closeCode(broker.url, session(broker.url, sent)), code, what);
     }
   },
 
   async "bytes that are no frame close the connection"({ broker }) {
     for (const [type, end] of [[8, 0xff], [9, 0xce]] as const) { // the end octet is wrong, the type
-      const client = await connectRaw(broker.url);
-      await client.expect("connection.open-ok");
-      client.write(new Uint8Array([type, 0, 0, 0, 0, 0, 0, end]));
-      await client.closeCode();
+      await closeCode(broker.url, session(broker.url, [new Uint8Array([type, 0, 0, 0, 0, 0, 0, end])]));
     }
   },
 
@@ -101,8 +86,8 @@ conformance({
     const idle = await connect(`${broker.url}?heartbeat=1`, { noDelay: true });
     let error: Error | undefined;
     idle.on("error", (reason: Error) => error = reason); // so it does when the broker's heartbeats stay away
-    const silent = await connectRaw(broker.url, { heartbeat: 1 });
-    assertEquals(await silent.closeCode(), undefined); // after two intervals without a byte from it
+    const silent = session(broker.url, [], { heartbeat: 1 });
+    assertEquals(await closeCode(broker.url, silent), undefined); // after two intervals without a byte from it
     assertEquals(error, undefined);
     await (await idle.createChannel()).close();
     await idle.close();

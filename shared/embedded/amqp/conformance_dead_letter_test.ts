@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
-import type { ConfirmChannel, ConsumeMessage, GetMessage, Options } from "amqplib";
+import type { ConsumeMessage, GetMessage, Options } from "amqplib";
 import {
   bodies,
   closeReason,
@@ -10,6 +10,7 @@ import {
   QUORUM,
   ready,
   send,
+  take,
   until,
   untilReady,
 } from "./testdata/conformance.ts";
@@ -18,13 +19,6 @@ import {
 async function withDeadLetters({ broker, channel, queue: dead }: Given, options: Options.AssertQueue = {}) {
   const target = { deadLetterExchange: "", deadLetterRoutingKey: dead };
   return { channel, dead, queue: await broker.queue(channel, { ...options, ...target }) };
-}
-
-async function take(channel: ConfirmChannel, queue: string): Promise<GetMessage> {
-  let message: GetMessage | false = false;
-  await until(`a message in ${queue}`, async () => (message = await channel.get(queue)) !== false);
-  assert(message);
-  return message;
 }
 
 /** The records of `x-death`, without their times. */
@@ -178,15 +172,6 @@ conformance({
     const letter = await take(channel, dead);
     assertEquals(counts, [[false, 0], [true, 1], [true, 2]]);
     assertEquals(deaths(letter), [death(queue, "delivery_limit")]);
-  },
-
-  async "quorum queues drop past the limit where no dead-letter exchange is set"({ broker, channel }) {
-    const quorum = { arguments: { "x-queue-type": "quorum", "x-delivery-limit": 0 } };
-    const queue = await broker.queue(channel, quorum);
-    await send(channel, queue, "x");
-    channel.reject(await take(channel, queue), true);
-    await untilReady(channel, queue, 0);
-    assertEquals(await channel.get(queue), false);
   },
 
   async "quorum queues count a lost channel too, in place and order"({ broker, channel }) {

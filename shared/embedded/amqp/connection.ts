@@ -10,27 +10,29 @@ import {
   createChannel,
   endChannel,
   handleChannelMethod,
-  type Peer,
   receiveBody,
   receiveHeader,
   sendConfirms,
   wakeConsumers,
 } from "./channel.ts";
 import {
+  type Content,
   createFrameReader,
   createOutgoing,
   FRAME,
   type Frame,
-  roomForMore,
+  type Method,
+  type MethodArguments,
+  type MethodName,
+  readMethod,
+  readMore,
   takeFrame,
   writeContentFrames,
-  writeHeartbeatFrame,
+  writeFrame,
   writeMethodFrame,
 } from "./frames.ts";
-import { type Method, type MethodArguments, methodKey, readMethod } from "./methods.ts";
 import type { AmqpBrokerOptions } from "./server.ts";
 
-/** What happened on a connection, for a log. */
 export type ConnectionEvent =
   & { readonly peer: string }
   & (
@@ -39,18 +41,14 @@ export type ConnectionEvent =
     | { readonly type: "channel closed"; readonly channel: number; readonly reason: string }
   );
 
-/** What all connections of a broker share. */
-export type ConnectionHost = Required<Omit<AmqpBrokerOptions, "hostname" | "port" | "maxMemoryBytes">> & {
+export type ConnectionHost = Required<AmqpBrokerOptions> & {
   readonly broker: Broker;
   readonly connections: Set<Connection>;
 };
 
-type Timer = ReturnType<typeof setTimeout> | undefined;
-
 /** How far a connection has come; the stages of the handshake are named after what is awaited. */
 type Stage = "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed";
 
-/** A client's connection. */
 export type Connection = ReturnType<typeof createConnection>;
 
 /** What a client opens the conversation with: `AMQP`, 0, 0, 9, 1 (section 4.2.2). */
@@ -61,7 +59,6 @@ const HEADER_ANSWER = new Uint8Array([0x41, 0x4d, 0x51, 0x50, 3, 1, 0, 0]);
 const CAPABILITIES = ("publisher_confirms basic.nack consumer_cancel_notify connection.blocked " +
   "authentication_failure_close per_consumer_qos").split(" ");
 
-/** The broker's first word. */
 const START: MethodArguments<"connection.start"> = {
   versionMajor: 0,
   versionMinor: 9,
@@ -84,23 +81,20 @@ const CONGESTED_BYTES = 256 * 1024;
 const OVERFULL_BYTES = 4 * 1024 * 1024;
 /** How long a client may take to answer `connection.close`. */
 const CLOSE_MS = 1_000;
-/** Looked at twice per interval, so a peer is given up between two and two and a half intervals of silence. */
-const TICKS_UNTIL_DEAD = 4;
+/** Looked at twice per interval, so a peer is given up between two and a half and three intervals of silence. */
+const TICKS_UNTIL_DEAD = 5;
 
-const PUBLISH_KEY = methodKey("basic.publish");
+/** Class and method id of `basic.publish`. */
+const PUBLISH_KEY = 60 * 0x1_0000 + 40;
 
 /** Serves an accepted socket until it is closed and everything its connection held is given back. Never rejects. */
 export async function serveConnection(host: ConnectionHost, socket: Deno.TcpConn): Promise<void> {
   const connection = createConnection(host, socket);
-  const { frames } = connection;
   host.connections.add(connection);
   setDeadline(connection, host.handshakeTimeoutMs, "handshake timed out");
   try {
-    while (connection.stage !== "closed") {
-      const length = await socket.read(roomForMore(frames));
-      if (length === null) break;
-      connection.reads++;
-      frames.filled += length;
+    while (!isClosed(connection) && await readMore(connection.frames, socket)) {
+      connection.silentTicks = 0;
       await handleInput(connection);
     }
   } catch (error) {
@@ -121,46 +115,38 @@ function createConnection(host: ConnectionHost, socket: Deno.TcpConn) {
     () => resumeDeliveries(connection),
     () => dropSocket(connection, "write failed"),
   );
-  const peer: Peer = {
-    user: "",
-    capabilities: new Set(),
-    send(channel, name, args, content) {
-      const writer = out.writer();
-      writeMethodFrame(writer, channel, name, args);
-      if (content) writeContentFrames(writer, channel, content, connection.frameMax);
-      out.flushSoon();
-    },
-    isCongested: () => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
-  };
   const connection = {
-    ...peer,
     host,
     socket,
-    /** The client's address and port. */
     name: `${hostname}:${port}`,
     frames: createFrameReader(FRAME_MAX),
     out,
     channels: new Map<number, Channel>(),
     stage: "header" as Stage,
-    frameMax: FRAME_MAX,
     channelMax: CHANNEL_MAX,
-    /** How often bytes came from the client. */
-    reads: 0,
+    /** Half intervals of heartbeats that began since bytes came from the client. */
+    silentTicks: 0,
     /** Deliveries wait until the client has read more. */
     congested: false,
-    /** Whether the client knows that its publishing waits for memory. */
-    toldBlocked: false,
     /** Whether reading is put off, on purpose: the peer's silence means nothing then. */
     paused: false,
     /** Ends a pause that waits for memory. */
     resume: (): void => {},
     /** The bytes that come no longer make sense, and are thrown away until the client has closed. */
     garbled: false,
-    /** Why it closed. */
     reason: "",
     /** Time limit of the handshake, later of the closing. */
-    deadline: undefined as Timer,
-    heartbeat: undefined as Timer,
+    deadline: undefined as ReturnType<typeof setTimeout> | undefined,
+    heartbeat: undefined as ReturnType<typeof setInterval> | undefined,
+    user: "",
+    capabilities: new Set<string>(),
+    send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>, content?: Content): void {
+      out.write((writer) => {
+        writeMethodFrame(writer, channel, name, args);
+        if (content) writeContentFrames(writer, channel, content, connection.frames.frameMax);
+      });
+    },
+    isCongested: (): boolean => connection.congested ||= out.pendingBytes() > CONGESTED_BYTES,
   };
   return connection;
 }
@@ -172,15 +158,6 @@ export function forceClose(connection: Connection): void {
   connection.resume();
 }
 
-/** Lets a connection publish again that had to wait for memory. */
-export function unblock(connection: Connection): void {
-  if (connection.toldBlocked && connection.stage === "running") {
-    connection.send(0, "connection.unblocked", {});
-  }
-  connection.toldBlocked = false;
-  connection.resume();
-}
-
 /**
  * Handles every whole frame that is buffered. While memory is short it waits before a publish, so that acknowledgements are
  * still read; while the peer does not read, it waits at the end.
@@ -188,20 +165,29 @@ export function unblock(connection: Connection): void {
 async function handleInput(connection: Connection): Promise<void> {
   const { frames, host: { broker: { memory } }, out } = connection;
   if (connection.stage === "header" && !acceptHeader(connection)) return;
-  for (let frame = nextFrame(connection); frame; frame = nextFrame(connection)) {
-    while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
-      confirmAll(connection);
-      if (!connection.toldBlocked && connection.capabilities.has("connection.blocked")) {
-        connection.toldBlocked = true;
-        connection.send(0, "connection.blocked", { reason: "low on memory" });
+  const next = () => connection.garbled || isClosed(connection) ? undefined : takeFrame(frames);
+  try {
+    for (let frame = next(); frame; frame = next()) {
+      while (memory.raised && keyOf(frame) === PUBLISH_KEY && connection.stage === "running") {
+        await waitForMemory(connection);
       }
-      await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
+      handleFrame(connection, frame);
     }
-    handleFrame(connection, frame);
+  } catch (error) {
+    connection.garbled = true;
+    closeConnection(connection, asAmqpError(error), 0);
   }
-  confirmAll(connection);
+  connection.channels.values().forEach(sendConfirms);
   if (connection.garbled || isClosed(connection)) frames.start = frames.filled = 0;
   if (out.pendingBytes() > OVERFULL_BYTES) await pause(connection, out.drained());
+}
+
+async function waitForMemory(connection: Connection): Promise<void> {
+  const isTold = connection.capabilities.has("connection.blocked");
+  connection.channels.values().forEach(sendConfirms);
+  if (isTold) connection.send(0, "connection.blocked", { reason: "low on memory" });
+  await pause(connection, new Promise<void>((resolve) => connection.resume = resolve));
+  if (isTold && connection.stage === "running") connection.send(0, "connection.unblocked", {});
 }
 
 async function pause(connection: Connection, until: Promise<void>): Promise<void> {
@@ -209,10 +195,6 @@ async function pause(connection: Connection, until: Promise<void>): Promise<void
   await until;
   connection.paused = false;
   connection.resume = () => {};
-}
-
-function confirmAll({ channels }: Connection): void {
-  for (const channel of channels.values()) sendConfirms(channel);
 }
 
 function acceptHeader(connection: Connection): boolean {
@@ -224,22 +206,10 @@ function acceptHeader(connection: Connection): boolean {
     connection.stage = "start-ok";
     connection.send(0, "connection.start", START);
   } else {
-    writeBytes(connection.out.writer(), HEADER_ANSWER);
+    connection.out.write((writer) => writeBytes(writer, HEADER_ANSWER));
     closeAfterFlush(connection, "not an AMQP 0-9-1 client");
   }
   return true;
-}
-
-/** The next frame, if it has come; closes the connection on bytes that are none. */
-function nextFrame(connection: Connection): Frame | undefined {
-  if (connection.garbled || isClosed(connection)) return undefined;
-  try {
-    return takeFrame(connection.frames);
-  } catch (error) {
-    connection.garbled = true;
-    closeConnection(connection, asAmqpError(error), 0);
-    return undefined;
-  }
 }
 
 /** The key of a frame's method; 0 for any other frame. */
@@ -268,9 +238,12 @@ function handleContent({ stage, channels }: Connection, { type, channel: id, pay
 
 function handleMethod(connection: Connection, channelId: number, method: Method): void {
   const { stage, channels } = connection;
+  if (method.name === "connection.close" && (channelId === 0 || stage === "closing")) {
+    connection.send(0, "connection.close-ok", {});
+    return closeAfterFlush(connection, "closed by the client");
+  }
   if (stage === "closing") {
     if (method.name === "connection.close-ok") dropSocket(connection, "closed");
-    else if (method.name === "connection.close") answerClose(connection);
     return;
   }
   if (channelId === 0) return handleConnectionMethod(connection, method);
@@ -290,12 +263,10 @@ function handleMethod(connection: Connection, channelId: number, method: Method)
   }
 }
 
-/** The steps of the handshake, in their order; then only `connection.close` may come on channel 0. */
+/** The steps of the handshake, in their order; nothing else may come on channel 0. */
 function handleConnectionMethod(connection: Connection, method: Method): void {
   const { stage, host, name } = connection;
-  if (method.name === "connection.close") {
-    answerClose(connection);
-  } else if (stage === "start-ok" && method.name === "connection.start-ok") {
+  if (stage === "start-ok" && method.name === "connection.start-ok") {
     logIn(connection, method.args);
     const { heartbeatSeconds: heartbeat } = host;
     connection.send(0, "connection.tune", { channelMax: CHANNEL_MAX, frameMax: FRAME_MAX, heartbeat });
@@ -303,8 +274,7 @@ function handleConnectionMethod(connection: Connection, method: Method): void {
   } else if (stage === "tune-ok" && method.name === "connection.tune-ok") {
     const { frameMax, channelMax, heartbeat } = method.args;
     connection.channelMax = agreed("channel_max", channelMax, 1, CHANNEL_MAX);
-    connection.frameMax = agreed("frame_max", frameMax, FRAME_MIN_SIZE, FRAME_MAX);
-    connection.frames.frameMax = connection.frameMax;
+    connection.frames.frameMax = agreed("frame_max", frameMax, FRAME_MIN_SIZE, FRAME_MAX);
     startHeartbeat(connection, heartbeat);
     connection.stage = "open";
   } else if (stage === "open" && method.name === "connection.open") {
@@ -364,31 +334,25 @@ function openChannel(connection: Connection, id: number, method: Method): void {
 
 /**
  * Keeps a connection alive from here, and watches the peer (section 4.2.7): a heartbeat goes out every half interval, unless
- * something else waits to go out; a peer from which nothing came for two intervals is given up. Nothing happens with an
- * interval of 0 seconds.
+ * something else waits to go out. Nothing happens with an interval of 0 seconds.
  */
 function startHeartbeat(connection: Connection, seconds: number): void {
   if (seconds === 0) return;
   const { out } = connection;
-  let { reads } = connection;
-  let silentTicks = 0;
   connection.heartbeat = setInterval(() => {
-    silentTicks = connection.reads === reads && !connection.paused ? silentTicks + 1 : 0;
-    reads = connection.reads;
-    if (silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
-    if (out.pendingBytes() > 0) return;
-    writeHeartbeatFrame(out.writer());
-    out.flushSoon();
+    connection.silentTicks = connection.paused ? 0 : connection.silentTicks + 1;
+    if (connection.silentTicks > TICKS_UNTIL_DEAD) return dropSocket(connection, "missed heartbeats");
+    if (out.pendingBytes() === 0) out.write((writer) => writeFrame(writer, FRAME.heartbeat));
   }, seconds * 500);
 }
 
 function resumeDeliveries(connection: Connection): void {
   if (!connection.congested || connection.out.pendingBytes() > CONGESTED_BYTES / 4) return;
   connection.congested = false;
-  for (const channel of connection.channels.values()) wakeConsumers(channel);
+  connection.channels.values().forEach(wakeConsumers);
 }
 
-/** Closes what an error concerns, the channel or the whole connection; `key` names the method at fault. */
+/** Closes the channel that an error concerns, or the connection; `key` names the method at fault. */
 function closeFor(connection: Connection, id: number, error: AmqpError, key: number): void {
   const channel = connection.channels.get(id);
   const isOfChannel = error.code >= 403 && error.code <= 406;
@@ -404,14 +368,9 @@ function closeConnection(connection: Connection, error: AmqpError, key: number):
   if (connection.stage === "closing" || isClosed(connection)) return;
   connection.stage = "closing";
   connection.reason = error.message;
+  setDeadline(connection, CLOSE_MS, error.message);
   endChannels(connection);
   connection.send(0, "connection.close", closeArguments(error, key));
-  setDeadline(connection, CLOSE_MS, error.message);
-}
-
-function answerClose(connection: Connection): void {
-  connection.send(0, "connection.close-ok", {});
-  closeAfterFlush(connection, "closed by the client");
 }
 
 /** Closes the socket once what is written is out; what still comes is not looked at. */
@@ -420,14 +379,13 @@ function closeAfterFlush(connection: Connection, reason: string): void {
   connection.garbled = true;
   connection.reason ||= reason;
   setDeadline(connection, CLOSE_MS, reason);
-  connection.out.flushSoon();
   connection.out.drained().then(() => dropSocket(connection, reason));
 }
 
 /** Ends all channels and what belongs to the connection alone: its exclusive queues. */
 function endChannels(connection: Connection): void {
   const { channels, host: { broker } } = connection;
-  for (const channel of channels.values()) endChannel(channel);
+  channels.values().forEach(endChannel);
   channels.clear();
   for (const queue of [...broker.queues.values()]) {
     if (queue.owner === connection) deleteQueue(broker, queue);
@@ -455,11 +413,7 @@ function dropSocket(connection: Connection, reason: string): void {
   if (isClosed(connection)) return;
   connection.stage = "closed";
   connection.reason ||= reason;
-  try {
-    connection.socket.close();
-  } catch {
-    // closed by the other side meanwhile
-  }
+  connection.socket[Symbol.dispose](); // which may have been closed meanwhile
   connection.resume();
 }
 

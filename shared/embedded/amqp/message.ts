@@ -23,7 +23,6 @@ export type MemoryGauge = {
   /** Whether publishers must wait: from above the limit down to 90 % of it, so that it does not flicker. */
   raised: boolean;
   readonly limit: number;
-  /** Told of every raise and clearance. */
   readonly onChange: () => void;
 };
 
@@ -34,7 +33,7 @@ const MESSAGE_OVERHEAD_BYTES = 768 + 256;
 /** And the buffer of each piece of the body, one per frame it came in. */
 const PIECE_OVERHEAD_BYTES = 384;
 
-/** Charges bytes, or with a negative number gives them back. */
+/** Charges bytes; a negative number gives them back. */
 export function charge(memory: MemoryGauge, bytes: number): void {
   memory.used += bytes;
   const raised = memory.used > memory.limit * (memory.raised ? CLEAR_AT : 1);
@@ -43,21 +42,11 @@ export function charge(memory: MemoryGauge, bytes: number): void {
   memory.onChange();
 }
 
-/** Charges a message's place in a queue, ready or out. One in several queues counts in each, though they share its body. */
-export function retain(memory: MemoryGauge, message: Message): void {
-  charge(memory, messageBytes(message));
-}
-
-/** Gives the memory of a place back. */
-export function release(memory: MemoryGauge, message: Message): void {
-  charge(memory, -messageBytes(message));
-}
-
-function messageBytes({ properties, body, bodySize }: Message): number {
+/** What a message's place in a queue is charged, ready or out. One in several queues counts in each, though they share its body. */
+export function messageBytes({ properties, body, bodySize }: Message): number {
   return MESSAGE_OVERHEAD_BYTES + properties.byteLength + bodySize + body.length * PIECE_OVERHEAD_BYTES;
 }
 
-/** Why a message was dead-lettered. */
 export type DeathReason = "expired" | "rejected" | "maxlen" | "delivery_limit";
 
 /** All deaths of a message in one queue for one reason; `at`, exchange, key and expiration are those of the first. */

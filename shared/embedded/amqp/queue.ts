@@ -5,21 +5,29 @@
  */
 import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
-import { type DeathReason, type MemoryGauge, type Message, release, retain } from "./message.ts";
+import { charge, type DeathReason, type MemoryGauge, type Message, messageBytes } from "./message.ts";
+import type { MethodArguments } from "./frames.ts";
+
+/** What is ready is linked in the order of its positions. */
+type Link = { readonly position: number; next: QueueEntry | undefined };
 
 /** A message's place in one queue. */
-export type QueueEntry = {
+export type QueueEntry = Link & {
+  readonly queue: Queue;
   readonly message: Message;
-  readonly position: number;
   /** When it expires, in milliseconds of `performance.now`; `Infinity` for never. */
   readonly expiresAt: number;
   /** How often it went out and came back. */
   returns: number;
+  /** Who it went out to last; nobody where it was fetched. */
+  consumer: Consumer | undefined;
 };
 
-/** A consumer as its queue sees it. */
-export type QueueConsumer = {
+export type Consumer = {
+  readonly queue: Queue;
   readonly exclusive: boolean;
+  /** How many of its deliveries await their acknowledgement. */
+  unacknowledged: number;
   /** Whether it may be given a message now; one that may again is announced by `wakeConsumer`. */
   canTake(): boolean;
   deliver(entry: QueueEntry): void;
@@ -27,36 +35,50 @@ export type QueueConsumer = {
   cancelled(): void;
 };
 
-/** What a new queue is made with. */
-type QueueDeclaration = {
-  readonly name: string;
-  readonly autoDelete: boolean;
-  /** The connection that an exclusive queue belongs to. */
-  readonly owner: object | undefined;
-  readonly args: QueueArguments;
-  /** What a second declaration is compared by. */
-  readonly declared: [string, Field][];
+/** What a queue needs of its broker. */
+export type QueueHost = {
   readonly memory: MemoryGauge;
   /** Takes over an entry that the queue gives up: dead-letters it where so declared, and releases its message. */
-  readonly onDead: (queue: Queue, entry: QueueEntry, reason: DeathReason) => void;
+  readonly onDead: (entry: QueueEntry, reason: DeathReason) => void;
 };
 
-/** A queue. */
 export type Queue = ReturnType<typeof createQueue>;
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** An empty queue. */
-export function createQueue(declaration: QueueDeclaration) {
+/** An empty queue as it is declared; `owner` is the connection that an exclusive one belongs to. Errors: `AmqpError` 406 or 540. */
+export function createQueue(
+  host: QueueHost,
+  { queue: name, durable, autoDelete, arguments: table }: MethodArguments<"queue.declare">,
+  owner: object | undefined,
+) {
+  const front: Link = { position: -1, next: undefined };
+  const args = parseArguments(name, table);
   return {
-    ...declaration,
-    /** A heap: `addReady`. */
-    ready: [] as QueueEntry[],
-    consumers: new Set<QueueConsumer>(),
-    /** Those of the consumers that take turns. */
-    inLine: new Set<QueueConsumer>(),
+    memory: host.memory,
+    onDead: host.onDead,
+    name,
+    autoDelete,
+    owner,
+    args,
+    /** What a second declaration is compared by: the arguments as they were given. RabbitMQ ignores others as well. */
+    declared: new Map<string, Field>([
+      ["durable", durable],
+      ["auto_delete", autoDelete],
+      ...[...table].filter(([name]) => name in ARGUMENTS.shape),
+      ["x-queue-type", args["x-queue-type"]],
+    ]),
+    /** What is ready comes after it. */
+    front,
+    last: front,
+    /** Where an entry was added last. */
+    place: front,
+    ready: 0,
     readyBytes: 0,
     nextPosition: 0,
+    consumers: new Set<Consumer>(),
+    /** Those of the consumers that take turns. */
+    inLine: new Set<Consumer>(),
     timer: undefined as ReturnType<typeof setTimeout> | undefined,
     timerAt: Infinity,
     deleted: false,
@@ -65,13 +87,13 @@ export function createQueue(declaration: QueueDeclaration) {
 
 /** Adds a message and passes on what consumers can take; false when `reject-publish` refuses it. */
 export function enqueue(queue: Queue, message: Message): boolean {
-  const { args, memory, ready } = queue;
+  const { args, memory } = queue;
   if (args["x-overflow"] === "reject-publish" && isOver(queue, 1, message.bodySize)) return false;
   const now = performance.now();
   const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
-  retain(memory, message);
-  addReady(ready, { message, position: queue.nextPosition++, expiresAt, returns: 0 });
-  queue.readyBytes += message.bodySize;
+  charge(memory, messageBytes(message));
+  const place = { position: queue.nextPosition++, next: undefined };
+  addReady(queue, [{ ...place, queue, message, expiresAt, returns: 0, consumer: undefined }]);
   dispatch(queue, now);
   return true;
 }
@@ -84,43 +106,43 @@ export function takeNext(queue: Queue): QueueEntry | undefined {
   return entry;
 }
 
+/** Gives the memory of an entry back that is done with. */
+export function settle({ queue, message }: QueueEntry): void {
+  charge(queue.memory, -messageBytes(message));
+}
+
 /** Puts entries back where they came from, or gives them up where the delivery limit is passed. */
 export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
   for (const entry of entries) entry.returns++;
-  if (queue.deleted) return entries.forEach(({ message }) => release(queue.memory, message));
+  if (queue.deleted) return entries.forEach(settle);
   const isGivenUp = ({ returns }: QueueEntry) => returns > queue.args.deliveryLimit;
-  for (const entry of entries) {
-    if (isGivenUp(entry)) continue;
-    addReady(queue.ready, entry);
-    queue.readyBytes += entry.message.bodySize;
-  }
-  for (const entry of entries.filter(isGivenUp)) queue.onDead(queue, entry, "delivery_limit");
+  addReady(queue, entries.filter((entry) => !isGivenUp(entry)));
+  for (const entry of entries.filter(isGivenUp)) queue.onDead(entry, "delivery_limit");
   dispatch(queue, performance.now());
 }
 
 /** Removes every ready message; answers with how many there were. */
 export function purge(queue: Queue): number {
   dropExpired(queue, performance.now());
-  const count = queue.ready.length;
-  for (let entry = takeHead(queue); entry; entry = takeHead(queue)) release(queue.memory, entry.message);
+  const count = queue.ready;
+  for (let entry = takeHead(queue); entry; entry = takeHead(queue)) settle(entry);
   return count;
 }
 
-/** Adds a consumer at the end of the line. */
-export function addConsumer(queue: Queue, consumer: QueueConsumer): void {
-  queue.consumers.add(consumer);
-  queue.inLine.add(consumer);
-  dispatch(queue, performance.now());
+export function addConsumer(consumer: Consumer): void {
+  consumer.queue.consumers.add(consumer);
+  wakeConsumer(consumer);
 }
 
 /** Removes a consumer; what it has not acknowledged stays with its channel. */
-export function removeConsumer(queue: Queue, consumer: QueueConsumer): void {
-  queue.consumers.delete(consumer);
-  queue.inLine.delete(consumer);
+export function removeConsumer(consumer: Consumer): void {
+  consumer.queue.consumers.delete(consumer);
+  consumer.queue.inLine.delete(consumer);
 }
 
-/** Brings a consumer back into line that left it because it could take no more, once it can. */
-export function wakeConsumer(queue: Queue, consumer: QueueConsumer): void {
+/** Brings a consumer into line that can take a message, where it is new or left because it could take no more. */
+export function wakeConsumer(consumer: Consumer): void {
+  const { queue } = consumer;
   if (queue.inLine.has(consumer) || !queue.consumers.has(consumer) || !consumer.canTake()) return;
   queue.inLine.add(consumer);
   dispatch(queue, performance.now());
@@ -140,7 +162,8 @@ export function endQueue(queue: Queue): number {
 
 /** Hands ready messages to consumers in turn, then drops what is over the limits or expired. */
 function dispatch(queue: Queue, now: number): void {
-  for (let head = queue.ready[0]; head && queue.inLine.size > 0; head = queue.ready[0]) {
+  const { front } = queue;
+  for (let head = front.next; head && queue.inLine.size > 0; head = front.next) {
     // Strictly past: a message with a time to live of 0 may still go to a consumer that is there at once.
     if (head.expiresAt < now) {
       dropHead(queue, "expired");
@@ -157,7 +180,7 @@ function dispatch(queue: Queue, now: number): void {
 }
 
 /** The consumer whose turn it is, moved to the end of the line; those who can take no more leave it. */
-function nextInLine({ inLine }: Queue): QueueConsumer | undefined {
+function nextInLine({ inLine }: Queue): Consumer | undefined {
   for (const consumer of inLine) {
     const canTake = consumer.canTake();
     if (canTake && inLine.size === 1) return consumer;
@@ -169,31 +192,51 @@ function nextInLine({ inLine }: Queue): QueueConsumer | undefined {
   return undefined;
 }
 
+/** Adds entries to those that are ready: what comes back takes its old place before what never went out. */
+function addReady(queue: Queue, entries: readonly QueueEntry[]): void {
+  for (const entry of entries) {
+    let before = queue.place;
+    if (queue.last.position < entry.position) before = queue.last;
+    else if (before.position > entry.position) before = queue.front;
+    while (before.next && before.next.position < entry.position) before = before.next;
+    entry.next = before.next;
+    before.next = entry;
+    queue.place = entry;
+    if (!entry.next) queue.last = entry;
+    queue.ready++;
+    queue.readyBytes += entry.message.bodySize;
+  }
+}
+
 function takeHead(queue: Queue): QueueEntry | undefined {
-  const entry = takeReady(queue.ready);
-  if (entry) queue.readyBytes -= entry.message.bodySize;
-  return entry;
+  const { front, front: { next: head } } = queue;
+  if (!head) return undefined;
+  front.next = head.next;
+  if (!head.next) queue.last = front;
+  if (queue.place === head) queue.place = front;
+  head.next = undefined; // one that is out would keep in memory all that were behind it
+  queue.ready--;
+  queue.readyBytes -= head.message.bodySize;
+  return head;
 }
 
 function dropHead(queue: Queue, reason: DeathReason): void {
   const entry = takeHead(queue);
-  if (entry) queue.onDead(queue, entry, reason);
+  if (entry) queue.onDead(entry, reason);
 }
 
 function dropExpired(queue: Queue, now: number): void {
-  for (let head = queue.ready[0]; head && head.expiresAt <= now; head = queue.ready[0]) {
-    dropHead(queue, "expired");
-  }
+  while (queue.front.next && queue.front.next.expiresAt <= now) dropHead(queue, "expired");
 }
 
 function isOver({ args, ready, readyBytes }: Queue, addedMessages: number, addedBytes: number): boolean {
-  return ready.length + addedMessages > args["x-max-length"] ||
+  return ready + addedMessages > args["x-max-length"] ||
     readyBytes + addedBytes > args["x-max-length-bytes"];
 }
 
 /** One timer per queue, for its head's expiry; armed anew only when that is due sooner. */
 function armTimer(queue: Queue): void {
-  const due = queue.ready[0]?.expiresAt ?? Infinity;
+  const due = queue.front.next?.expiresAt ?? Infinity;
   if (queue.deleted || due === Infinity || (queue.timer !== undefined && queue.timerAt <= due)) return;
   clearTimeout(queue.timer);
   queue.timerAt = due;
@@ -204,46 +247,6 @@ function armTimer(queue: Queue): void {
     armTimer(queue);
   }, Math.ceil(delay));
 }
-
-/**
- * Adds an item to those that are ready, a binary heap by position: what comes back takes its old place before what never
- * went out.
- */
-export function addReady<T extends Positioned>(heap: T[], item: T): void {
-  let at = heap.push(item) - 1;
-  while (at > 0) {
-    const above = (at - 1) >> 1;
-    const parent = heap[above];
-    if (!parent || parent.position < item.position) break;
-    heap[at] = parent;
-    at = above;
-  }
-  heap[at] = item;
-}
-
-/** Takes the item of lowest position, which is `heap[0]`. */
-export function takeReady<T extends Positioned>(heap: T[]): T | undefined {
-  const first = heap[0];
-  const last = heap.pop();
-  if (!last || heap.length === 0) return first;
-  let at = 0;
-  for (;;) {
-    let below = 2 * at + 1;
-    let child = heap[below];
-    const right = heap[below + 1];
-    if (child && right && right.position < child.position) {
-      child = right;
-      below++;
-    }
-    if (!child || child.position > last.position) break;
-    heap[at] = child;
-    at = below;
-  }
-  heap[at] = last;
-  return first;
-}
-
-type Positioned = { readonly position: number };
 
 const limit = z.int().nonnegative().default(Infinity);
 
@@ -264,15 +267,7 @@ const NOT_SERVED = ["x-expires", "x-max-priority", "x-single-active-consumer"];
 /** RabbitMQ 4's for quorum queues; classic ones have none. */
 const DEFAULT_DELIVERY_LIMIT = 20;
 
-/** What a queue's arguments ask for. */
-export type QueueArguments = ReturnType<typeof parseQueueArguments>;
-
-/**
- * Reads the arguments of a queue's declaration.
- *
- * Errors: `AmqpError` 406 on one that is invalid; 540 on one that only RabbitMQ serves.
- */
-export function parseQueueArguments(queue: string, table: FieldTable) {
+function parseArguments(queue: string, table: FieldTable) {
   const refused = NOT_SERVED.find((name) => table.has(name));
   if (refused) throw notServed(`queue argument '${refused}'`);
   const invalid = (name: string) => {
@@ -287,13 +282,6 @@ export function parseQueueArguments(queue: string, table: FieldTable) {
   if (table.has("x-dead-letter-routing-key") && !table.has("x-dead-letter-exchange")) {
     throw invalid("x-dead-letter-routing-key");
   }
-  return {
-    ...data,
-    isQuorum,
-    /** How often a message may come back; from then on it is dead-lettered. */
-    deliveryLimit: returns < 0 ? Infinity : returns,
-    /** Those that a second declaration is compared by, as they were given; RabbitMQ ignores the others as well. */
-    declared: [...table].filter(([name]) => name in ARGUMENTS.shape)
-      .concat([["x-queue-type", data["x-queue-type"]]]),
-  };
+  // A message may come back so often; from then on it is dead-lettered.
+  return { ...data, isQuorum, deliveryLimit: returns < 0 ? Infinity : returns };
 }

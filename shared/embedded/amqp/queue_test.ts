@@ -1,35 +1,37 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { addReady, takeReady } from "./queue.ts";
+import { createQueue, enqueue, putBack, type QueueEntry, takeNext } from "./queue.ts";
 
-Deno.test("what is ready comes by position, whatever was taken and put back in whichever order", () => {
-  // A step adds so many, or takes so many where it is negative, then puts back some that were taken.
+const memory = { used: 0, raised: false, limit: Infinity, onChange() {} };
+const flags = { passive: false, durable: false, exclusive: false, autoDelete: false, noWait: false };
+const declare = { ticket: 0, queue: "q", ...flags, arguments: new Map() };
+const content = { properties: new Uint8Array(2), body: [], bodySize: 0 };
+const message = { ...content, exchange: "", routingKey: "q", expiration: undefined, deaths: [] };
+
+Deno.test("what is ready comes in the order it was sent in, whatever was taken and put back in whichever order", () => {
+  // A step sends so many, or takes so many where it is negative, then puts back some that were taken.
   const step = fc.record({
     times: fc.integer({ min: -60, max: 60 }),
     back: fc.array(fc.nat(), { maxLength: 20 }),
   });
   fc.assert(fc.property(fc.array(step, { maxLength: 50 }), (steps) => {
-    const heap: { position: number }[] = [];
+    const queue = createQueue({ memory, onDead() {} }, declare, undefined);
     const model = new Set<number>();
-    const out: number[] = [];
-    let next = 0;
-    const add = (position: number) => {
-      addReady(heap, { position });
-      model.add(position);
-    };
+    const out: QueueEntry[] = [];
     for (const { times, back } of steps) {
-      for (let time = 0; time < times; time++) add(next++);
+      for (let time = 0; time < times; time++) {
+        model.add(queue.nextPosition);
+        enqueue(queue, { ...message, firstDeath: undefined });
+      }
       for (let time = times; time < 0 && model.size > 0; time++) {
-        const lowest = Math.min(...model);
-        assertEquals(takeReady(heap)?.position, lowest);
-        model.delete(lowest);
-        out.push(lowest);
+        const entry = takeNext(queue);
+        assertEquals(entry?.position, Math.min(...model));
+        if (entry) model.delete(entry.position) && out.push(entry);
       }
-      for (const index of back) {
-        const [position] = out.splice(index % Math.max(out.length, 1), 1);
-        if (position !== undefined) add(position);
-      }
-      assertEquals(heap.length, model.size);
+      const returned = back.flatMap((index) => out.splice(index % Math.max(out.length, 1), 1));
+      for (const { position } of returned) model.add(position);
+      putBack(queue, returned);
+      assertEquals(queue.ready, model.size);
     }
   }));
 });

@@ -1,41 +1,32 @@
 import { createBroker, deleteQueue } from "./broker.ts";
-import {
-  type Connection,
-  type ConnectionEvent,
-  type ConnectionHost,
-  forceClose,
-  serveConnection,
-  unblock,
-} from "./connection.ts";
+import { type Connection, type ConnectionEvent, forceClose, serveConnection } from "./connection.ts";
 import type { MemoryGauge } from "./message.ts";
 
-/** What the broker tells a log. */
 export type AmqpBrokerEvent =
   | ConnectionEvent
   | { readonly type: "memory alarm"; readonly raised: boolean; readonly usedBytes: number };
 
-/** How to start the broker; everything has a default. */
-export type AmqpBrokerOptions = {
-  /** Where to listen; default "127.0.0.1". */
-  hostname?: string;
-  /** Default 0: any free port. */
-  port?: number;
-  /** Who may log in; default "guest" and "guest", on a loopback address only. */
-  user?: string;
-  password?: string;
-  /** Bytes of messages, overhead included, above which publishers must wait; default 128 MiB. */
-  maxMemoryBytes?: number;
-  /** Open connections at most; default 1,000. */
-  maxConnections?: number;
-  /** How long a client may take to connect, in milliseconds; default 10,000. */
-  handshakeTimeoutMs?: number;
-  /** Seconds between heartbeats that clients are offered; default 60. */
-  heartbeatSeconds?: number;
+const DEFAULTS = {
+  /** Where to listen. */
+  hostname: "127.0.0.1",
+  /** 0: any free one. */
+  port: 0,
+  /** Who may log in; "guest" and "guest" on a loopback address only. */
+  user: "guest",
+  password: "guest",
+  /** Bytes of messages, overhead included, above which publishers must wait. */
+  maxMemoryBytes: 128 * 1024 * 1024,
+  maxConnections: 1000,
+  /** How long a client may take to connect. */
+  handshakeTimeoutMs: 10_000,
+  /** Seconds between heartbeats that clients are offered. */
+  heartbeatSeconds: 60,
   /** Called for what happens to connections and to memory. */
-  log?: (event: AmqpBrokerEvent) => void;
+  log(_event: AmqpBrokerEvent): void {},
 };
 
-/** A running broker. */
+export type AmqpBrokerOptions = Partial<typeof DEFAULTS>;
+
 export type AmqpBroker = {
   /** What a client connects to, user and password included. */
   readonly url: string;
@@ -55,8 +46,8 @@ const ACCEPT_RETRY_MS = 50;
  * Errors: `Deno.errors.AddrInUse` when the port is taken; `TypeError` without a password on an address that others reach.
  */
 export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
-  const { hostname = "127.0.0.1", user = "guest", password = "guest", log = () => {} } = options;
-  const { maxConnections = 1000, handshakeTimeoutMs = 10_000, heartbeatSeconds = 60 } = options;
+  const settings = { ...DEFAULTS, ...options };
+  const { hostname, user, password, maxConnections, log } = settings;
   if (options.password === undefined && !/^(127\..*|::1|localhost)$/.test(hostname)) {
     throw new TypeError(
       `Cannot listen on ${hostname} with the password that everybody knows: give another one`,
@@ -67,17 +58,16 @@ export function startAmqpBroker(options: AmqpBrokerOptions = {}): AmqpBroker {
   const memory: MemoryGauge = {
     used: 0,
     raised: false,
-    limit: options.maxMemoryBytes ?? 128 * 1024 * 1024,
+    limit: settings.maxMemoryBytes,
     onChange() {
       const { raised, used: usedBytes } = memory;
       log({ type: "memory alarm", raised, usedBytes });
-      if (!raised) connections.forEach(unblock);
+      if (!raised) connections.forEach((connection) => connection.resume());
     },
   };
   const broker = createBroker(memory);
-  const bounds = { maxConnections, heartbeatSeconds, handshakeTimeoutMs };
-  const host: ConnectionHost = { broker, connections, user, password, ...bounds, log };
-  const listener = Deno.listen({ hostname, port: options.port ?? 0 });
+  const host = { ...settings, broker, connections };
+  const listener = Deno.listen({ hostname, port: settings.port });
   const { port } = listener.addr;
 
   async function acceptUntilClosed(): Promise<void> {

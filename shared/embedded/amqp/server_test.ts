@@ -1,14 +1,8 @@
 import { assertEquals, assertGreater, assertLess, assertRejects, assertThrows } from "@std/assert";
-import { type Channel, connect } from "amqplib";
+import { connect } from "amqplib";
 import { type AmqpBroker, type AmqpBrokerEvent, type AmqpBrokerOptions, startAmqpBroker } from "./server.ts";
-import { closeReason, consumeInto, send, until } from "./testdata/conformance.ts";
-import {
-  connectConsumer,
-  connectRaw,
-  connectWithChannel,
-  exchangeBytes,
-  PUBLISH,
-} from "./testdata/raw_client.ts";
+import { consumeInto, send, until } from "./testdata/conformance.ts";
+import { answerTo, closeCode, content, exchangeBytes, sendRaw, session } from "./testdata/raw_client.ts";
 
 /** Registers a test against a broker of its own, and hands over what the broker logs. */
 function brokerTest(
@@ -54,7 +48,7 @@ Deno.test("stop closes connections with 320 and leaves nothing, called twice too
   await channel.assertQueue("with timers", { messageTtl: 60_000 });
   await send(channel, "with timers", ["left behind"]);
   await consumeInto(channel, "with timers");
-  const silent = await connectRaw(broker.url); // never answers
+  const silent = await sendRaw(broker.url, session(broker.url, [])); // never answers
   const stopped = await connect(broker.url); // waits for memory
   const blocked = new Promise((resolve) => stopped.once("blocked", resolve));
   stopped.on("error", () => {});
@@ -79,60 +73,54 @@ brokerTest("ends a handshake that takes too long", { handshakeTimeoutMs: 50 }, a
   assertEquals(reasons, ["handshake timed out", "handshake timed out"]);
 });
 
-brokerTest(
-  "refuses connections above the limit, and takes them again",
-  { maxConnections: 2 },
-  async (broker) => {
-    const [one, two] = [await connect(broker.url), await connect(broker.url)];
-    assertEquals(await (await connectRaw(broker.url)).closeCode(), 530);
-    await two.close();
-    const isThereRoom = () =>
-      connect(broker.url).then((third) => third.close()).then(() => true, () => false);
-    await until("room for another", isThereRoom);
-    await one.close();
-  },
-);
+const two = { maxConnections: 2 };
 
-brokerTest("refuses what it does not serve with 540", {}, async (broker) => {
-  const methods = [[0, 90, 0, 10], [0, 20, 0, 20], [0, 40, 0, 30], [0, 99, 0, 1]]; // tx.select, channel.flow, exchange.bind, unheard of
-  for (const method of methods) {
-    const client = await connectWithChannel(broker.url);
-    client.write(new Uint8Array([1, 0, 1, 0, 0, 0, method.length, ...method, 0xce]));
-    assertEquals(await client.closeCode(), 540);
-  }
-  const attempts: ((channel: Channel) => Promise<unknown>)[] = [
-    (channel) => channel.assertExchange("x", "headers"),
-    (channel) => channel.assertExchange("x", "topic", { internal: true }),
-    (channel) => channel.assertExchange("x", "topic", { alternateExchange: "other" }),
-    (channel) => channel.assertQueue("q", { maxPriority: 5 }),
-    (channel) => channel.assertQueue("q", { expires: 1000 }),
-  ];
-  for (const attempt of attempts) {
-    const connection = await connect(broker.url);
-    const channel = await connection.createChannel();
-    channel.on("error", () => {});
-    assertEquals((await closeReason(connection, () => attempt(channel))).code, 540);
+brokerTest("refuses connections above the limit, and takes them again", two, async ({ url }) => {
+  const [first, second] = [await connect(url), await connect(url)];
+  assertEquals(await closeCode(url, session(url, [])), 530);
+  await second.close();
+  const isThereRoom = () => connect(url).then((third) => third.close()).then(() => true, () => false);
+  await until("room for another", isThereRoom);
+  await first.close();
+});
+
+brokerTest("refuses what it does not serve with 540", {}, async ({ url }) => {
+  const method = (classId: number, methodId: number) =>
+    new Uint8Array([1, 0, 1, 0, 0, 0, 4, 0, classId, 0, methodId, 0xce]);
+  const cases = {
+    "tx.select": method(90, 10),
+    "channel.flow": method(20, 20),
+    "exchange.bind": method(40, 30),
+    "what nobody has heard of": method(99, 1),
+    "a headers exchange": [1, "exchange.declare", { exchange: "x", type: "headers" }],
+    "an internal one": [1, "exchange.declare", { exchange: "x", type: "topic", internal: true }],
+    "an alternate one": [1, "exchange.declare", {
+      exchange: "x",
+      type: "topic",
+      arguments: new Map([["alternate-exchange", "other"]]),
+    }],
+    "priorities": [1, "queue.declare", { queue: "q", arguments: new Map([["x-max-priority", 5]]) }],
+    "x-expires": [1, "queue.declare", { queue: "q", arguments: new Map([["x-expires", 1000]]) }],
+  } as const;
+  for (const [what, sent] of Object.entries(cases)) {
+    assertEquals(await closeCode(url, session(url, [sent])), 540, what);
   }
 });
 
-/** A content header frame on a channel: a message without properties whose body has so many bytes. */
-function contentHeader(channel: number, bodySize: number): Uint8Array {
-  const frame = new Uint8Array([2, 0, channel, 0, 0, 0, 14, 0, 60, 0, 0, ...new Uint8Array(10), 0xce]);
-  new DataView(frame.buffer).setBigUint64(11, BigInt(bodySize));
-  return frame;
-}
+const tiny = { maxMemoryBytes: 100_000 };
 
-brokerTest(
-  "refuses too large a message before its body comes",
-  { maxMemoryBytes: 100_000 },
-  async (broker) => {
-    const client = await connectWithChannel(broker.url);
-    client.send(1, "basic.publish", PUBLISH);
-    client.write(contentHeader(1, 2 ** 50));
-    assertEquals((await client.expect("channel.close")).replyCode, 406);
-    client.close();
-  },
-);
+brokerTest("refuses too large a message, and what unfinished ones exhaust", tiny, async ({ url }) => {
+  const tooLarge = session(url, [[1, "basic.publish", {}], content(1, 2 ** 50)]); // told before its body comes
+  assertEquals((await answerTo(url, tooLarge, "channel.close"))?.replyCode, 406);
+
+  const header = (id: number) => content(id, 90_000);
+  const body = (id: number) => content(id, 90_000, [new Uint8Array(60_000)]).subarray(header(id).length);
+  const ids = [2, 3, 4, 5]; // each begins a message, and none is ever finished
+  const begun = ids.flatMap((id) =>
+    [[id, "channel.open", {}], [id, "basic.publish", {}], header(id)] as const
+  );
+  assertEquals(await closeCode(url, session(url, [...begun, ...ids.map(body)])), 506);
+});
 
 const small = { maxMemoryBytes: 2_000_000 };
 
@@ -165,34 +153,13 @@ brokerTest("holds publishers off above maxMemoryBytes until there is room", smal
   await Promise.all([publishing.close(), consuming.close()]);
 });
 
-brokerTest(
-  "closes with 506 what unfinished messages exhaust",
-  { maxMemoryBytes: 100_000 },
-  async (broker) => {
-    const client = await connectRaw(broker.url);
-    const piece = new Uint8Array(8 + 60_000);
-    new DataView(piece.buffer).setUint32(3, 60_000);
-    piece[piece.length - 1] = 0xce;
-    for (let id = 1; id <= 5; id++) { // each begins a message of 90,000 bytes, and none is ever finished
-      client.send(id, "channel.open", { outOfBand: "" });
-      client.send(id, "basic.publish", PUBLISH);
-      client.write(contentHeader(id, 90_000));
-    }
-    for (let id = 1; id <= 5; id++) {
-      piece.set([3, 0, id]);
-      client.write(piece);
-    }
-    assertEquals(await client.closeCode(), 506);
-  },
-);
-
 const large = { maxMemoryBytes: 200_000_000 };
 
 brokerTest("sends a consumer that does not read no more than a bound", large, async (broker) => {
   const connection = await connect(broker.url);
   const channel = await connection.createConfirmChannel();
   await channel.assertQueue("q");
-  const lazy = await connectConsumer(broker.url, "q"); // and never reads again
+  const lazy = await sendRaw(broker.url, session(broker.url, [[1, "basic.consume", { queue: "q" }]])); // never reads
   const total = 300;
   for (let index = 0; index < total; index++) channel.sendToQueue("q", Buffer.alloc(100_000));
   await channel.waitForConfirms();

@@ -5,9 +5,8 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
-import { signalChild } from "../postgres_process.ts";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";
-import { eventually as within, parsePostmasterPid } from "../postgres_process.ts";
+import { eventually as within, parsePostmasterPid, signalChild } from "../postgres_process.ts";
 
 /** A data folder for one test; at the end its server is stopped and everything deleted. */
 export async function temporaryFolder(mode = 0o711): Promise<{ dataDir: string } & AsyncDisposable> {
@@ -57,41 +56,35 @@ export async function supervise(
     detached: true,
     ...options.command,
   }).spawn();
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let output = "";
+  const collect = new WritableStream<string>({ write: (text) => void (output += text) });
+  const reading = child.stdout.pipeThrough(new TextDecoderStream()).pipeTo(collect);
   /** Resolves once the process has printed the text; after 30 s it kills the process and rejects. */
   const waitFor = async (text: string) => {
-    const timer = setTimeout(() => signalChild(child, "SIGKILL"), 30_000);
-    while (!output.includes(text)) {
-      const { value, done } = await reader.read();
-      if (done) throw new Error(`the supervisor ended without printing ${text}: ${output}`);
-      output += value;
-    }
-    clearTimeout(timer);
+    if (await within(() => output.includes(text), 30_000)) return;
+    signalChild(child, "SIGKILL");
+    throw new Error(`the supervisor did not print ${text}: ${output}`);
   };
   await waitFor(until);
   /** Asks the process to stop, unless it was killed, and waits for its end. */
   const end = async () => {
     await child.stdin.close().catch(() => {}); // closed already if it was killed
     await child.status;
-    await reader.cancel();
+    await reading;
   };
   return { child, waitFor, end, url: /postgres:\S+/.exec(output)?.[0] ?? "" };
 }
 
-/** Path of the file in which a running server notes its process id. */
 export function postmasterPid(dataDir: string): string {
   return join(dataDir, "server/data/postmaster.pid");
 }
 
-/** Process id of the server that runs on the folder. */
 export async function serverPid(dataDir: string): Promise<number> {
   const { pid } = parsePostmasterPid(await Deno.readTextFile(postmasterPid(dataDir)));
   if (pid === undefined) throw new Error(`${postmasterPid(dataDir)} holds no process id yet`);
   return pid;
 }
 
-/** Whether there is a process with this id. */
 export function isAlive(pid: number): boolean {
   try {
     Deno.kill(pid, 0);

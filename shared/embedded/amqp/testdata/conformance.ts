@@ -11,48 +11,37 @@ import {
   type ConfirmChannel,
   connect,
   type ConsumeMessage,
+  type GetMessage,
   type Options,
 } from "amqplib";
+import { once } from "node:events";
 import { startAmqpBroker } from "../server.ts";
 
-/** A broker under test, with what a test opens on it; everything is taken down after the test. */
-export type BrokerUnderTest = ReturnType<typeof brokerUnderTest>;
-
-/** Arguments of a quorum queue. */
 export const QUORUM = { arguments: { "x-queue-type": "quorum" } };
 
 const WAIT_MS = 10_000;
 
 /** What a test gets: a broker, and for a start a channel with confirms and a queue. */
-export interface Given {
-  readonly broker: BrokerUnderTest;
+export type Given = {
+  readonly broker: ReturnType<typeof brokerUnderTest>;
   readonly channel: ConfirmChannel;
   readonly queue: string;
-}
+};
 
 /** Registers each test once per broker; the broker is named in the test's name. */
 export function conformance(tests: Readonly<Record<string, (given: Given) => Promise<void>>>): void {
   const url = Deno.env.get("AMQP_URL");
+  const run = async (test: (given: Given) => Promise<void>, url: string, isEmbedded: boolean) => {
+    await using broker = brokerUnderTest(url, isEmbedded);
+    const channel = await broker.channel();
+    await test({ broker, channel, queue: await broker.queue(channel) });
+  };
   for (const [name, test] of Object.entries(tests)) {
     Deno.test(`embedded broker: ${name}`, async () => {
       const server = startAmqpBroker();
-      try {
-        await run(brokerUnderTest(server.url, true), test);
-      } finally {
-        await server.stop();
-      }
+      await run(test, server.url, true).finally(() => server.stop());
     });
-    if (url) Deno.test(`AMQP_URL: ${name}`, () => run(brokerUnderTest(url, false), test));
-  }
-}
-
-async function run(broker: BrokerUnderTest, test: (given: Given) => Promise<void>): Promise<void> {
-  try {
-    const channel = await broker.channel();
-    await test({ broker, channel, queue: await broker.queue(channel) });
-  } finally {
-    await broker.disconnect();
-    if (!broker.isEmbedded) await broker.deleteAll();
+    if (url) Deno.test(`AMQP_URL: ${name}`, () => run(test, url, false));
   }
 }
 
@@ -61,7 +50,6 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
   const names: string[] = [];
   const broker = {
     url,
-    /** Whether it is the one of this project. */
     isEmbedded,
     async connect(): Promise<ChannelModel> {
       const connection = await connect(url, { noDelay: true });
@@ -69,7 +57,7 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
       connections.push(connection);
       return connection;
     },
-    /** A name that nothing else has, for a queue or exchange that is deleted after the test. */
+    /** A name for a queue or exchange, which is deleted after the test. */
     unique(prefix: string): string {
       const name = `conformance.${prefix}.${crypto.randomUUID().slice(0, 13)}`;
       names.push(name);
@@ -86,11 +74,9 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
       channel.on("error", () => {});
       return channel;
     },
-    /** Declares a queue under a unique name. */
     async queue(channel: Channel, options?: Options.AssertQueue): Promise<string> {
       return (await channel.assertQueue(broker.unique("queue"), options)).queue;
     },
-    /** Declares an exchange under a unique name. */
     async exchange(channel: Channel, type: string, options?: Options.AssertExchange): Promise<string> {
       return (await channel.assertExchange(broker.unique("exchange"), type, options)).exchange;
     },
@@ -101,18 +87,17 @@ function brokerUnderTest(url: string, isEmbedded: boolean) {
       assertEquals(reason.code, code, reason.message);
       assertStringIncludes(reason.message, text);
     },
-    /** Closes all connections, but those that the test or the server closed. */
-    async disconnect(): Promise<void> {
-      await Promise.all(connections.map((connection) => connection.close().catch(() => {})));
-    },
-    async deleteAll(): Promise<void> {
-      const connection = await connect(url);
-      const channel = await connection.createChannel();
+    /** Closes the connections that are still open, and has what the test made deleted. */
+    async [Symbol.asyncDispose](): Promise<void> {
+      const close = () => connections.splice(0).map((connection) => connection.close().catch(() => {}));
+      await Promise.all(close());
+      if (isEmbedded) return;
+      const channel = await broker.channel();
       for (const name of names) {
         await channel.deleteQueue(name);
         await channel.deleteExchange(name);
       }
-      await connection.close();
+      await Promise.all(close());
     },
   };
   return broker;
@@ -132,14 +117,10 @@ export async function closeReason(
   emitter: Channel | ChannelModel,
   action: () => unknown,
 ): Promise<{ readonly code: number; readonly message: string }> {
-  let reason: { code: number; message: string } | undefined;
-  emitter.once("error", (error: Error & { code?: number }) => {
-    reason = { code: error.code ?? 0, message: error.message };
-  });
+  const closed = once(emitter, "error", { signal: AbortSignal.timeout(WAIT_MS) });
   await Promise.try(action).catch(() => {}); // told through the event
-  await until("the server to close", () => reason !== undefined);
-  assert(reason);
-  return reason;
+  const [{ code, message }] = await closed;
+  return { code, message };
 }
 
 /** Messages as they come to a consumer, and whether the server cancelled it. */
@@ -168,24 +149,26 @@ export async function send(channel: ConfirmChannel, queue: string, texts: Iterab
   await channel.waitForConfirms();
 }
 
-/** How many messages are ready in a queue. */
 export async function ready(channel: Channel, queue: string): Promise<number> {
   return (await channel.checkQueue(queue)).messageCount;
 }
 
-/** Resolves once so many messages are ready in a queue. */
 export async function untilReady(channel: Channel, queue: string, count: number): Promise<void> {
   await until(`${count} messages in ${queue}`, async () => await ready(channel, queue) === count);
 }
 
-/** Fetches what is in a queue, acknowledging it. */
-export async function fetchAll(channel: Channel, queue: string): Promise<ConsumeMessage[]> {
-  const messages: ConsumeMessage[] = [];
-  for (;;) {
-    const message = await channel.get(queue, { noAck: true });
-    if (!message) return messages;
-    messages.push({ ...message, fields: { ...message.fields, consumerTag: "" } });
-  }
+/** Fetches one message, once there is one. */
+export async function take(channel: Channel, queue: string, options?: Options.Get): Promise<GetMessage> {
+  let message: GetMessage | false = false;
+  await until(`a message in ${queue}`, async () => (message = await channel.get(queue, options)) !== false);
+  assert(message);
+  return message;
+}
+
+export async function fetchAll(channel: Channel, queue: string): Promise<GetMessage[]> {
+  const messages: GetMessage[] = [];
+  for (let message; (message = await channel.get(queue, { noAck: true }));) messages.push(message);
+  return messages;
 }
 
 /** The bodies as one text, divided by spaces. */

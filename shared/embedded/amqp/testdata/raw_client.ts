@@ -1,171 +1,123 @@
 /**
- * A client that speaks AMQP frame by frame, for tests of what the stock client would never do.
+ * Clients that speak AMQP byte by byte, for tests of what the stock client would never do.
  *
  * @module
  */
 import { assert } from "@std/assert";
-import { byteWriter, writtenBytes } from "../bytes.ts";
+import { byteWriter, writeBytes, writtenBytes } from "../bytes.ts";
 import { PROTOCOL_HEADER } from "../connection.ts";
-import { createFrameReader, FRAME, roomForMore, takeFrame, writeMethodFrame } from "../frames.ts";
-import { type Method, type MethodArguments, type MethodName, readMethod } from "../methods.ts";
+import {
+  createFrameReader,
+  FRAME,
+  type MethodArguments,
+  type MethodName,
+  readMethod,
+  readMore,
+  takeFrame,
+  writeContentFrames,
+  writeMethodFrame,
+} from "../frames.ts";
 
 /** A broker that stays silent for longer fails the test. */
 const WAIT_MS = 10_000;
 
-/** A publish to the queue `q`; its content is to follow. */
-export const PUBLISH = { ticket: 0, exchange: "", routingKey: "q", mandatory: false, immediate: false };
-
-/** A connection on which nothing happens by itself, heartbeats included. */
-export type RawClient = Awaited<ReturnType<typeof connectRaw>>;
+/** A method on a channel, with those of its arguments that are not empty; or bytes as they are. */
+type Sent =
+  | Uint8Array
+  | { [N in MethodName]: readonly [channel: number, name: N, args: Partial<MethodArguments<N>>] }[MethodName];
 
 /**
- * Connects and goes through the handshake up to `connection.open`, whose answer is left to read. `tune` is what the client
- * answers with; 0 takes what the broker offers, or no heartbeats.
+ * What a client sends that logs in, opens channel 1 and goes on, all without waiting for an answer. `open` are its arguments of
+ * `connection.tune-ok` and `connection.open`; there are no heartbeats unless it asks for them.
  */
-export async function connectRaw(
+export function session(
   url: string,
-  tune: Partial<MethodArguments<"connection.tune-ok">> = {},
-  virtualHost = "/",
-) {
-  const { hostname, port, username, password } = new URL(url);
+  sent: readonly Sent[],
+  open: Partial<MethodArguments<"connection.tune-ok"> & MethodArguments<"connection.open">> = {},
+): Uint8Array {
+  const { username, password } = new URL(url);
+  const login = { mechanism: "PLAIN", response: `\0${username}\0${password}`, locale: "en_US" };
+  const clientProperties = new Map([["capabilities", new Map([["connection.blocked", true]])]]);
+  const { channelMax = 2047, frameMax = 131_072, heartbeat = 0, virtualHost = "/" } = open;
+  const handshake: Sent[] = [
+    PROTOCOL_HEADER,
+    [0, "connection.start-ok", { clientProperties, ...login }],
+    [0, "connection.tune-ok", { channelMax, frameMax, heartbeat }],
+    [0, "connection.open", { virtualHost }],
+    [1, "channel.open", {}],
+  ];
+  const writer = byteWriter();
+  for (const part of [...handshake, ...sent]) {
+    if (part instanceof Uint8Array) writeBytes(writer, part);
+    else writeMethodFrame(writer, part[0], part[1], part[2]);
+  }
+  return writtenBytes(writer);
+}
+
+/** The content of a message with a body of so many bytes, as far as it is there; by default without properties. */
+export function content(
+  channel: number,
+  bodySize: number,
+  body: Uint8Array<ArrayBuffer>[] = [],
+  properties = new Uint8Array(2),
+): Uint8Array {
+  const writer = byteWriter();
+  writeContentFrames(writer, channel, { properties, body, bodySize }, 4096);
+  return writtenBytes(writer);
+}
+
+/** Sends bytes on a new connection, which may be closed by the broker before all are taken. */
+export async function sendRaw(url: string, bytes: Uint8Array): Promise<Deno.TcpConn> {
+  const { hostname, port } = new URL(url);
   const socket = await Deno.connect({ hostname, port: Number(port) });
-  socket.setNoDelay(true);
-  const client = rawClient(socket);
-  client.write(PROTOCOL_HEADER);
-  await client.expect("connection.start");
-  client.send(0, "connection.start-ok", {
-    clientProperties: new Map([["capabilities", new Map([["connection.blocked", true]])]]),
-    mechanism: "PLAIN",
-    response: `\0${username}\0${password}`,
-    locale: "en_US",
-  });
-  const offered = await client.expect("connection.tune");
-  client.send(0, "connection.tune-ok", {
-    channelMax: tune.channelMax || offered.channelMax,
-    frameMax: tune.frameMax || offered.frameMax,
-    heartbeat: tune.heartbeat ?? 0,
-  });
-  client.send(0, "connection.open", { virtualHost, capabilities: "", insist: false });
-  return client;
+  for (let sent = 0; sent < bytes.length;) {
+    sent += await socket.write(bytes.subarray(sent)).catch(() => bytes.length);
+  }
+  return socket;
 }
 
-/** A raw client on which channel 1 is open. */
-export async function connectWithChannel(url: string): Promise<RawClient> {
-  const client = await connectRaw(url);
-  client.send(1, "channel.open", { outOfBand: "" });
-  await client.expect("channel.open-ok");
-  return client;
-}
-
-/** A raw client that consumes a queue. */
-export async function connectConsumer(url: string, queue: string): Promise<RawClient> {
-  const client = await connectWithChannel(url);
-  const flags = { noLocal: false, noAck: false, exclusive: false, noWait: false };
-  client.send(1, "basic.consume", { ticket: 0, queue, consumerTag: "raw", ...flags, arguments: new Map() });
-  await client.expect("basic.consume-ok");
-  return client;
-}
-
-/** Sends bytes on a new connection, and nothing more with `hangUp`; answers with what comes until the broker closes it. */
+/** Sends bytes, and nothing more with `hangUp`; answers with what comes until the broker closes the connection. */
 export async function exchangeBytes(
   url: string,
   bytes: Uint8Array,
   { hangUp = false } = {},
 ): Promise<number[]> {
-  const { hostname, port } = new URL(url);
-  using socket = await Deno.connect({ hostname, port: Number(port) });
+  using socket = await sendRaw(url, bytes);
+  if (hangUp) await socket.closeWrite().catch(() => {});
   const answer: number[] = [];
   const buffer = new Uint8Array(64 * 1024);
-  try {
-    await socket.write(bytes);
-    if (hangUp) await socket.closeWrite();
-  } catch {
-    // the broker closed first
-  }
-  for (;;) {
-    const length = await readOrEnd(socket, buffer);
-    if (length === null) return answer;
+  // A reset by the broker is an end like any other.
+  for (let length; (length = await socket.read(buffer).catch(() => null));) {
     answer.push(...buffer.subarray(0, length));
   }
+  return answer;
 }
 
-/** A reset by the broker is an end like any other. */
-async function readOrEnd(socket: Deno.TcpConn, buffer: Uint8Array): Promise<number | null> {
-  return await socket.read(buffer).catch(() => null);
-}
-
-/** The methods that come, up to the end of the connection; other frames are passed over. */
-async function* methodsOf(socket: Deno.TcpConn): AsyncGenerator<Method, undefined> {
+/** Sends bytes, and waits for the first method of this name; undefined when the broker closes the connection before. */
+export async function answerTo<N extends MethodName>(
+  url: string,
+  bytes: Uint8Array,
+  name: N,
+): Promise<MethodArguments<N> | undefined> {
+  using socket = await sendRaw(url, bytes);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    socket.close(); // heartbeats may come for ever
+  }, WAIT_MS);
+  using _ = { [Symbol.dispose]: () => clearTimeout(timer) };
   const frames = createFrameReader(256 * 1024);
-  for (;;) {
+  while (await readMore(frames, socket).catch(() => false)) {
     for (let frame = takeFrame(frames); frame; frame = takeFrame(frames)) {
-      if (frame.type === FRAME.method) yield readMethod(frame.payload);
+      const method = frame.type === FRAME.method ? readMethod(frame.payload) : undefined;
+      if (method?.name === name) return method.args as MethodArguments<N>;
     }
-    const length = await readOrEnd(socket, roomForMore(frames));
-    if (length === null) return;
-    frames.filled += length;
   }
+  assert(!isLate, `Waited ${WAIT_MS} ms for ${name}, or the broker to close`);
+  return undefined;
 }
 
-function rawClient(socket: Deno.TcpConn) {
-  const methods = methodsOf(socket);
-  let writing: Promise<unknown> = Promise.resolve();
-
-  function close(): void {
-    try {
-      socket.close();
-    } catch {
-      // closed already
-    }
-  }
-
-  /** The next method, or undefined at the end. Heartbeats may come for ever, so the wait has a bound of its own. */
-  async function nextMethod(): Promise<Method | undefined> {
-    let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
-      close();
-    }, WAIT_MS);
-    const { value } = await methods.next();
-    clearTimeout(timer);
-    assert(!timedOut, `Waited ${WAIT_MS} ms for the broker to send a method, or to close`);
-    return value;
-  }
-
-  function write(bytes: Uint8Array): void {
-    const copy = bytes.slice();
-    writing = writing.then(() => socket.write(copy)).catch(() => {}); // the broker may close meanwhile
-  }
-
-  return {
-    send<N extends MethodName>(channel: number, name: N, args: MethodArguments<N>): void {
-      const writer = byteWriter();
-      writeMethodFrame(writer, channel, name, args);
-      write(writtenBytes(writer));
-    },
-    /** Sends bytes as they are. */
-    write,
-    /** Reads up to the next method of this name, over everything else; fails when the connection ends before. */
-    async expect<N extends MethodName>(name: N): Promise<MethodArguments<N>> {
-      for (;;) {
-        const method: Method | undefined = await nextMethod();
-        assert(method, `The connection ended before ${name}`);
-        if (method.name === name) return method.args as MethodArguments<N>;
-      }
-    },
-    /**
-     * Reads on until the broker closes, hangs up as well, and answers with the reply code of its `connection.close`, or with
-     * undefined when it closed the socket without one.
-     */
-    async closeCode(): Promise<number | undefined> {
-      for (;;) {
-        const method = await nextMethod();
-        if (method && method.name !== "connection.close") continue;
-        close();
-        return method?.args.replyCode;
-      }
-    },
-    /** Closes the socket without a word. */
-    close,
-  };
+/** Sends bytes; answers with the reply code of the broker's `connection.close`, or undefined where it closes without one. */
+export async function closeCode(url: string, bytes: Uint8Array): Promise<number | undefined> {
+  return (await answerTo(url, bytes, "connection.close"))?.replyCode;
 }
