@@ -5,12 +5,9 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { type Channel, connect as connectBroker } from "amqplib";
-import { v7 as uuidv7 } from "uuid";
+import { connect as connectBroker } from "amqplib";
 import { declareTopology } from "../../shared/broker/connection.ts";
-import { makeEvent } from "../../shared/events.ts";
 import { readConfig } from "../../shared/process/config.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { insertingEvents } from "../../shared/sql/outbox.ts";
 import { API, RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";
@@ -21,14 +18,15 @@ import { startStack } from "../support/test_stack.ts";
 import { type Bench, type BenchPart, type BenchRow, inTurns, median, type Quantiles } from "./bench.ts";
 import {
   bareFlow,
+  eventsOfOrder,
   insertOneByOne,
   type Pace,
-  publishEvents,
+  publishOrders,
   runChains,
   tellEnds,
   timeOrders,
 } from "./bare_main.ts";
-import { putLoad, putLoadUnseen, startFlowStack } from "./services.ts";
+import { completeLoad, putLoad, startFlowStack } from "./services.ts";
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;
 
@@ -48,7 +46,7 @@ export const acceptPart: BenchPart = {
     const rows: BenchRow[] = [];
     for (const { connections, atLeast } of CASES) {
       const ours = async (orders: number) => {
-        const { perSecond, post, cpuShare } = await putLoadUnseen(stack.url, { orders, connections });
+        const { perSecond, post, cpuShare } = await putLoad(stack.url, { orders, connections });
         return { perSecond, ...post, cpuShare };
       };
       const naive = (orders: number) => insertOneByOne(db.url, orders, connections);
@@ -109,10 +107,10 @@ export const relayPart: BenchPart = {
     say(`filling the outbox with ${events} events`);
     await using db = await services.database();
     for (let left = events; left > 0; left -= CHUNK) {
-      await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, orderCreated));
+      await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, () => eventsOfOrder()[0]));
     }
     await using broker = services.broker();
-    const bare = () => publishEvents(broker, "order.created", events, 2 * BATCH);
+    const bare = () => publishOrders(broker, events, 2 * BATCH);
     const { ours, beside } = await inTurns(bench, 1, {
       beside: () => whileEmptied(broker, events, bare),
       ours: () => whileEmptied(broker, events, () => drain(db, broker, events)),
@@ -127,13 +125,6 @@ export const relayPart: BenchPart = {
     }];
   },
 };
-
-function orderCreated() {
-  const traceparent = `00-${crypto.randomUUID().replaceAll("-", "")}-b7ad6b7169203331-01`;
-  const [orderId, courseId] = [uuidv7(), RESERVED_COURSES.success];
-  const data = { orderId, userId: SCENARIO_USER, courseId, amount: "49.90" };
-  return makeEvent("order.created", data, { correlationId: crypto.randomUUID(), traceparent }, new Date());
-}
 
 /**
  * Starts a relay on a full outbox and waits until it is empty. By the database's clock, from the end of the first batch
@@ -181,22 +172,17 @@ async function whileEmptied<T>(
   await declareTopology(channel, topology);
   const queue = topology.queues.paymentsOrderCreated.name;
   const over = new AbortController();
-  const [result, came] = await Promise.all([
-    work().finally(() => over.abort()),
-    purgeAll(channel, queue, over.signal),
-  ]);
+  const purgeAll = async () => {
+    for (let came = 0;;) {
+      const isLast = over.signal.aborted;
+      came += (await channel.purgeQueue(queue)).messageCount;
+      if (isLast) return came;
+      await delay(PURGE_EVERY_MS, undefined, { signal: over.signal }).catch(() => {}); // over: once more
+    }
+  };
+  const [result, came] = await Promise.all([work().finally(() => over.abort()), purgeAll()]);
   if (came !== messages) throw new Error(`${came} messages came to ${queue}, not ${messages}`);
   return result;
-}
-
-/** Purges the queue until `stop` is aborted, and once more; answers with how many messages that deleted. */
-async function purgeAll(channel: Channel, queue: string, stop: AbortSignal): Promise<number> {
-  for (let came = 0;;) {
-    const isLast = stop.aborted;
-    came += (await channel.purgeQueue(queue)).messageCount;
-    if (isLast) return came;
-    await delay(PURGE_EVERY_MS, undefined, { signal: stop }).catch(() => {}); // aborted: once more
-  }
 }
 
 /** Of the load whose orders are brought to their end. */
@@ -216,9 +202,9 @@ export const flowPart: BenchPart = {
       async ours() {
         await using stack = await startFlowStack(services);
         say("warming up");
-        await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
+        await completeLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
         say(`${orders} orders`);
-        return await putLoad(stack, { orders, connections: CONNECTIONS });
+        return await completeLoad(stack, { orders, connections: CONNECTIONS });
       },
     });
     const goal = services.isBrokerEmbedded ? {} : { goal: { atLeast: 0.6 } };
@@ -292,7 +278,7 @@ async function latencies({ services, size, say }: Bench) {
   say(`${count} orders one by one`);
   const idle = await time(count, IDLE_EVERY_MS);
   say("orders as fast as they go");
-  const { end } = await putLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
+  const { end } = await completeLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
   await settled(stack);
   const measured = size(BUSY_SECONDS * 1000 / BUSY_EVERY_MS, 10);
   const rate = Math.max(Math.floor(end.perSecond / 2 - 1000 / BUSY_EVERY_MS), 1); // the measured ones are part of it
@@ -300,7 +286,7 @@ async function latencies({ services, size, say }: Bench) {
   const orders = Math.min(rate * BUSY_SECONDS, size(Infinity, 60));
   const [busy, load] = await Promise.all([
     time(measured, BUSY_EVERY_MS),
-    putLoad(stack, { orders, connections: CONNECTIONS, rate }),
+    completeLoad(stack, { orders, connections: CONNECTIONS, rate }),
   ]);
   const beside = `beside ${load.perSecond.toFixed(0)} of at most ${end.perSecond.toFixed(0)} orders/s`;
   const note = `${measured} orders ${beside}, generator ${load.cpuShare.toFixed(2)} of a core`;
