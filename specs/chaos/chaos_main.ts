@@ -6,11 +6,11 @@
  * @module
  */
 import { runAudit } from "../../shared/ops/audit.ts";
-import { messageOf } from "../../shared/process/errors.ts";
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { createHash } from "node:crypto";
 import {
+  cannot,
   EXIT_DONE,
   EXIT_FOUND,
   flag,
@@ -25,7 +25,7 @@ import { eventually } from "../support/eventually.ts";
 import { balance, readBooks, readUnsettled } from "../support/ledger.ts";
 import { keepOrdering } from "../support/place_orders.ts";
 import { asMessage, FAULT_KINDS, type FaultRecord, sendToQueue } from "./faults.ts";
-import { countByKind, createStrikes, describeFault, scheduleFaults, type SchedulePlan } from "./schedule.ts";
+import { countByKind, createStrikes, describeFault, type Fault, scheduleFaults } from "./schedule.ts";
 import { CHAOS_SETTINGS, type ChaosSystem, startChaosSystem } from "./system.ts";
 
 const FLAGS = {
@@ -39,36 +39,19 @@ const FLAGS = {
   json: flag(onOff, "print the report, or the schedule, as JSON"),
 };
 
-async function run(flags: ChaosFlags): Promise<number> {
-  const { seed, orders, faults, schedule, json } = flags;
-  const plan = { seed, orders, faults };
-  if (schedule) {
-    const planned = scheduleFaults(plan);
-    console.log(json ? JSON.stringify(planned) : planned.map(describeFault).join("\n"));
-    return EXIT_DONE;
-  }
-  const report = await runFromTerminal(plan, flags);
-  console.log(json ? JSON.stringify(report) : reportLines(report).join("\n"));
-  return report.passed ? EXIT_DONE : EXIT_FOUND;
-}
-
-async function runFromTerminal(plan: SchedulePlan, flags: ChaosFlags): Promise<ChaosReport> {
-  const startedAt = performance.now();
-  using stop = stopOnSignals(null);
-  using progress = startProgress("orders", plan.orders);
-  const say = (line: string) => {
-    progress.say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${line}`);
-  };
-  try {
-    return await runChaos(plan, flags, { stop: stop.signal, say, onAccepted: progress.at });
-  } catch (error) {
-    const why = stop.signal.aborted ? "it was stopped" : messageOf(error);
-    throw new Error(`Cannot run chaos: ${why}`, { cause: error });
-  }
-}
-
 type ChaosFlags = FlagValues<typeof FLAGS>;
 type ChaosReport = Awaited<ReturnType<typeof runChaos>>;
+
+async function run(flags: ChaosFlags): Promise<number> {
+  const faults = scheduleFaults(flags);
+  if (flags.schedule) {
+    console.log(flags.json ? JSON.stringify(faults) : faults.map(describeFault).join("\n"));
+    return EXIT_DONE;
+  }
+  const report = await runChaos(flags, faults).catch(cannot("run chaos"));
+  console.log(flags.json ? JSON.stringify(report) : reportLines(report).join("\n"));
+  return report.passed ? EXIT_DONE : EXIT_FOUND;
+}
 
 /**
  * Runs chaos on a system of its own, on the services of `DATABASE_URL` and `AMQP_URL` or on embedded ones: makes it, puts
@@ -77,36 +60,36 @@ type ChaosReport = Awaited<ReturnType<typeof runChaos>>;
  *
  * Errors: when the system does not start, a fault cannot be injected, or the run is stopped.
  */
-async function runChaos(
-  plan: SchedulePlan,
-  { connections, settle: settleSeconds, "keep-logs": logs }: ChaosFlags,
-  { stop, say, onAccepted }: {
-    readonly stop: AbortSignal;
-    readonly say: (line: string) => void;
-    readonly onAccepted: (orders: number) => void;
-  },
-) {
+async function runChaos(flags: ChaosFlags, faults: readonly Fault[]) {
+  const { seed, orders, connections, "keep-logs": logs } = flags;
+  const beganAt = performance.now();
+  using stop = stopOnSignals(null);
+  using progress = startProgress("orders", orders);
+  const say = (line: string) =>
+    progress.say(`${((performance.now() - beganAt) / 1000).toFixed(1).padStart(7)} s  ${line}`);
+  const goOn = () => {
+    if (stop.signal.aborted) throw new Error("it was stopped");
+  };
   if (logs) await Deno.mkdir(logs, { recursive: true });
-  const faults = scheduleFaults(plan);
   await using system = await startChaosSystem(logs);
   const { stack, database, broker } = system;
   const startedAt = performance.now();
   const record: FaultRecord = { wipes: 0, malformed: [], resent: 0 };
   const strikes = createStrikes(faults, system, record, say);
   const { accepted, answeredTwice, ...load } = await keepOrdering(stack.url, {
-    orders: plan.orders,
+    orders,
     connections,
     gate: strikes.gate,
-    stop,
+    stop: stop.signal,
     onAccepted(count) {
-      onAccepted(count);
+      progress.at(count);
       strikes.onAccepted(count);
     },
   });
   await strikes.over();
-  stop.throwIfAborted();
-  const unsettled = await settle(system, record, { withinMs: settleSeconds * 1000, stop, say });
-  stop.throwIfAborted();
+  goOn();
+  const unsettled = await settle(system, record, { withinMs: flags.settle * 1000, stop: stop.signal, say });
+  goOn();
   const books = await readBooks(database.db.sql);
   const ledger = balance({ accepted, answeredTwice }, books);
   const audit = await runAudit(database.db.as("orderflow_ops"), broker.topology, { graceSeconds: 0 });
@@ -114,7 +97,7 @@ async function runChaos(
   const toBeZero = [...Object.values(ledger), ...Object.values(unsettled), load.unanswered, missed];
   return {
     passed: audit.ok && toBeZero.every((n) => n === 0),
-    plan,
+    plan: { seed, orders, faults: flags.faults },
     settings: CHAOS_SETTINGS,
     services: {
       "database restart": database.restartIs,
@@ -140,11 +123,11 @@ async function runChaos(
   };
 }
 
-function countOf(names: Iterable<string>): Record<string, number> {
-  return Object.fromEntries(
-    [...Map.groupBy(names, (name) => name)].map(([name, { length }]) => [name, length]),
+/** How often each of them is there. */
+const countOf = (names: Iterable<string>): Record<string, number> =>
+  Object.fromEntries(
+    Map.groupBy(names, (name) => name).entries().map(([name, { length }]) => [name, length]),
   );
-}
 
 const POLL_MS = 250;
 const SAY_EVERY_MS = 5000;

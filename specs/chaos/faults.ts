@@ -137,25 +137,11 @@ export const FAULT_KINDS = {
   },
   refuse: {
     what: "the database lets nobody in for a while, and all are thrown out",
-    targets: ["database"],
-    lastsMs: [300, 4000],
-    async inject({ lastsMs }, { stack, database }) {
-      await database.alter("allow_connections false");
-      stack.wires.database.breakConnections();
-      await delay(lastsMs);
-      await database.alter("allow_connections true");
-    },
+    ...altered("allow_connections false", "allow_connections true"),
   },
   "read-only": {
     what: "the database takes no writes for a while, as a standby after a failover",
-    targets: ["database"],
-    lastsMs: [300, 4000],
-    async inject({ lastsMs }, { stack, database }) {
-      await database.alter("set default_transaction_read_only = on");
-      stack.wires.database.breakConnections();
-      await delay(lastsMs);
-      await database.alter("reset default_transaction_read_only");
-    },
+    ...altered("set default_transaction_read_only = on", "reset default_transaction_read_only"),
   },
   lock: {
     what: "somebody holds rows of orders and payments for a while",
@@ -183,9 +169,10 @@ export const FAULT_KINDS = {
     /** As `POST /ops/outbox/:id/republish` has it done with one event. */
     async inject(fault, system, record) {
       await eventually("events to be published again", async () => {
+        const ids = uuids((await sampleOf(system, fault)).map(({ id }) => id));
         const { count } = await system.database.db.sql`
           update outbox_events set published_at = null
-          where id = any(${uuids(await sample(system, fault))}::text::uuid[]) and published_at is not null`;
+          where id = any(${ids}::text::uuid[]) and published_at is not null`;
         record.resent += count;
         return count;
       }, GIVE_UP_MS);
@@ -197,7 +184,7 @@ export const FAULT_KINDS = {
     messages: [20, 200],
     /** Straight to the queues: repeats, and some that come before their cause. */
     async inject(fault, system, record) {
-      const events = (await sampleEvents(system, fault)).toSorted((a, b) => (a.id < b.id ? 1 : -1));
+      const events = (await sampleOf(system, fault)).toSorted((a, b) => (a.id < b.id ? 1 : -1));
       const { topology, url } = system.broker;
       const queues = Map.groupBy(bindingsOf(topology), ({ consumer }) => consumer);
       await Promise.all([...queues].map(async ([queue, bindings]) => {
@@ -226,7 +213,7 @@ export const FAULT_KINDS = {
     async inject(fault, system, record) {
       const { name: queue, bindings } = queueOf(fault.target, system.broker);
       const event = await eventually(`an event for ${queue}`, async () => {
-        const events = await sampleEvents(system, fault);
+        const events = await sampleOf(system, fault);
         return events.find(({ type }) => bindings.some((bound) => bound === type));
       }, GIVE_UP_MS);
       const refused = { body: padded(event, MAX_MESSAGE_BYTES + 1), queue, wipesBefore: record.wipes };
@@ -239,6 +226,20 @@ export const FAULT_KINDS = {
 } satisfies Readonly<Record<string, KindOfFault>>;
 
 export type FaultKind = keyof typeof FAULT_KINDS;
+
+/** The database is altered so that nobody can go on, all are thrown out, and after a while it is altered back. */
+function altered(to: string, back: string): Omit<KindOfFault, "what"> {
+  return {
+    targets: ["database"],
+    lastsMs: [300, 4000],
+    async inject({ lastsMs }, { stack, database }) {
+      await database.alter(to);
+      stack.wires.database.breakConnections();
+      await delay(lastsMs);
+      await database.alter(back);
+    },
+  };
+}
 
 /** An event's body with so much space behind it that it has `bytes`: the same event, for who reads it. */
 function padded({ body }: ClaimedEvent, bytes: number): Uint8Array {
@@ -253,28 +254,24 @@ function queueOf(target: string, { topology }: ChaosSystem["broker"]) {
   return topology.queues[key];
 }
 
-function wireOf({ target }: Fault, { stack }: ChaosSystem) {
-  return target === "database" ? stack.wires.database : stack.wires.broker;
-}
+const wireOf = ({ target }: Fault, { stack: { wires } }: ChaosSystem) =>
+  target === "database" ? wires.database : wires.broker;
 
 /** Samples are taken of so many of the newest events: some are under way, others long done. */
 const RECENT_EVENTS = 2000;
 
-/** A random sample of what was published last, by the ids; those of a process whose clock is wrong are not in order. */
-async function sample({ database }: ChaosSystem, { messages, seed }: Fault): Promise<string[]> {
-  const rows = await database.db.sql<{ id: string }[]>`
-    select id from (
-      select id from outbox_events where published_at is not null order by published_at desc limit ${RECENT_EVENTS}
-    ) as recent
-    order by md5(id::text || ${String(seed)}) limit ${messages}`;
-  return rows.map(({ id }) => id);
-}
-
-/** The events of such a sample, as they are published. */
-async function sampleEvents(system: ChaosSystem, fault: Fault): Promise<ClaimedEvent[]> {
-  const { sql } = system.database.db;
+/**
+ * A random sample of what was published last, as it is published, chosen by the ids; those of a process whose clock is
+ * wrong are not in order.
+ */
+async function sampleOf({ database: { db: { sql } } }: ChaosSystem, { messages, seed }: Fault) {
   return await eventually("a sample of events", async () => {
-    const events = await readEventsForPublishing(sql, await sample(system, fault));
+    const rows = await sql<{ id: string }[]>`
+      select id from (
+        select id from outbox_events where published_at is not null order by published_at desc limit ${RECENT_EVENTS}
+      ) as recent
+      order by md5(id::text || ${String(seed)}) limit ${messages}`;
+    const events = await readEventsForPublishing(sql, rows.map(({ id }) => id));
     return events.length > 0 && events;
   }, GIVE_UP_MS);
 }

@@ -25,13 +25,6 @@ export interface Fault {
   readonly seed: number;
 }
 
-export interface SchedulePlan {
-  /** Determines everything; its lower 32 bits count. */
-  readonly seed: number;
-  readonly orders: number;
-  readonly faults: number;
-}
-
 const KINDS = Object.keys(FAULT_KINDS) as FaultKind[];
 /** Faults strike between these shares of the orders: there is load before the first and after the last one. */
 const [FIRST, LAST] = [0.05, 0.95];
@@ -41,9 +34,11 @@ const chance = fc.record({ at: share, lasts: share, messages: share, seed: fc.na
 /**
  * Chooses the faults, in the order in which they strike. Kinds and targets are dealt from shuffled decks, so that every
  * card comes once in as many deals as there are cards: with 18 faults or more every kind is among them, with 54 or more
- * every process is killed. Pure.
+ * every process is killed. The lower 32 bits of `seed` determine everything. Pure.
  */
-export function scheduleFaults({ seed, orders, faults }: SchedulePlan): Fault[] {
+export function scheduleFaults(
+  { seed, orders, faults }: { readonly seed: number; readonly orders: number; readonly faults: number },
+): Fault[] {
   const deal = <T>(cards: readonly T[], more: number) => {
     const shuffled = fc.shuffledSubarray([...cards], { minLength: cards.length, maxLength: cards.length });
     return fc.sample(shuffled, { seed: seed + more, numRuns: Math.ceil(faults / cards.length) }).flat()

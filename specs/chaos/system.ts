@@ -6,20 +6,19 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { migrate } from "../../shared/sql/migrate.ts";
 import { connect } from "../../shared/sql/connect.ts";
 import { childEnvironment } from "../../workers/dev/child.ts";
 import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { startPostgresServers } from "../cluster/postgres_servers.ts";
-import { SERVICES_ROOT } from "../cluster/programs.ts";
+import { listening, SERVICES_ROOT } from "../cluster/programs.ts";
 import { startRabbitCluster } from "../cluster/rabbitmq_cluster.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
-import { databaseOn, startTestServer, type TestServer } from "../support/test_postgres.ts";
-import { schemaAt, type TestSchema } from "../support/test_schema.ts";
-import { type CuttableStack, startCuttableStack, startTestProcess } from "../support/test_stack.ts";
+import { startTestServer, type TestServer } from "../support/test_postgres.ts";
+import { ownSchema } from "../support/test_schema.ts";
+import { startCuttableStack, startTestProcess } from "../support/test_stack.ts";
 
 /** The largest message that a consumer looks into. */
 export const MAX_MESSAGE_BYTES = 262_144;
@@ -35,14 +34,10 @@ export const CHAOS_SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /** A running system. Disposing of it stops all, and deletes its database and queues. */
-export interface ChaosSystem extends AsyncDisposable {
-  readonly stack: CuttableStack;
-  readonly database: ChaosDatabase;
-  readonly broker: ChaosBroker;
-}
+export type ChaosSystem = Awaited<ReturnType<typeof startChaosSystem>>;
 
 /** Starts it, and waits until the API is ready. `logs` is a folder for what the processes write. */
-export async function startChaosSystem(logs: string | undefined): Promise<ChaosSystem> {
+export async function startChaosSystem(logs: string | undefined) {
   await using resources = new AsyncDisposableStack();
   const database = resources.use(await startChaosDatabase());
   const broker = resources.use(await startChaosBroker(logs));
@@ -50,18 +45,6 @@ export async function startChaosSystem(logs: string | undefined): Promise<ChaosS
   const stack = resources.use(await startCuttableStack({ ...CHAOS_SETTINGS }, { services, logs }));
   const owned = resources.move();
   return { stack, database, broker, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-}
-
-/** A database that can be taken down. Disposing of it drops it. */
-interface ChaosDatabase extends AsyncDisposable {
-  /** The run's own connections, which go by no proxy. */
-  readonly db: TestSchema;
-  /** What a restart is here, in words. */
-  readonly restartIs: string;
-  /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
-  restart(wire: CutProxy, lastsMs: number): Promise<void>;
-  /** Runs `alter database` on it, from another one: it may let nobody in. */
-  alter(what: string): Promise<void>;
 }
 
 /** Another fault may have the server down meanwhile. */
@@ -72,33 +55,35 @@ const ALTERED_MS = 60_000;
  */
 const CRASH_SAFE = { synchronous_commit: "on", max_wal_size: "512MB" };
 
-async function startChaosDatabase(): Promise<ChaosDatabase> {
+/** A database that can be taken down. Disposing of it drops it. */
+async function startChaosDatabase() {
   await using resources = new AsyncDisposableStack();
   const server = await startServer();
   resources.defer(() => server.stop());
-  const { url } = resources.use(await databaseOn(server));
-  await migrate(url, { roles: true });
-  const db = resources.use(schemaAt(url));
+  const db = resources.use(await ownSchema(server));
   const owned = resources.move();
   const { crash } = server;
   return {
+    /** The run's own connections, which go by no proxy. */
     db,
+    /** What a restart is here, in words. */
     restartIs: crash
       ? "the server is stopped in immediate mode, as by a crash, and started again on the same data"
       : "open connections are terminated and new ones refused for a while: the server is not the run's own",
-    async restart(wire, lastsMs) {
+    /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
+    async restart(wire: CutProxy, lastsMs: number): Promise<void> {
       if (crash) return await crash();
       await db.sql`
         select pg_terminate_backend(pid) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()`.catch(() => {});
       await cutOff(wire, lastsMs);
     },
-    async alter(what) {
+    /** Runs `alter database` on it, from another one: it may let nobody in. */
+    async alter(what: string): Promise<void> {
       await eventually(`the database to ${what}`, async () => {
         const sql = connect(server.url, { name: "chaos", role: null, max: 1 });
-        await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} ${what}`).finally(() =>
-          sql.end({ timeout: 1 })
-        );
+        await sql.unsafe(`alter database ${new URL(db.url).pathname.slice(1)} ${what}`)
+          .finally(() => sql.end({ timeout: 1 }));
         return true;
       }, ALTERED_MS);
     },
@@ -137,34 +122,27 @@ interface ChaosBroker extends TestBroker {
 export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
   const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
   if (!given && !SERVICES_ROOT) return await startBrokerProcess(logs);
+  const cluster = given ? null : await startRabbitCluster(["chaos@localhost"]);
+  const url = given ?? cluster?.url ?? "";
   const names = testTopology();
-  const on = (url: string) => ({
+  return {
     url,
     ...names,
     isInMemory: false,
+    restartIs: given
+      ? "nobody reaches it for a while: the broker is not the run's own"
+      : "SIGKILL of RabbitMQ, which is started again on the same data",
+    async restart(wire, lastsMs) {
+      if (given) return await cutOff(wire, lastsMs);
+      await cluster?.nodes[0]?.kill();
+      await cluster?.nodes[0]?.start();
+    },
     wipeIs: "the run's exchange and queues are deleted",
     wipe: () => wipeBroker(url, names.topology),
-  });
-  if (given) {
-    return {
-      ...on(given),
-      restartIs: "nobody reaches it for a while: the broker is not the run's own",
-      restart: cutOff,
-      [Symbol.asyncDispose]: () => deleteTopology(given, names.topology),
-    };
-  }
-  const { url, nodes: [node], [Symbol.asyncDispose]: dispose } = await startRabbitCluster([
-    "chaos@localhost",
-  ]);
-  if (!node) throw new Error("There is no node of RabbitMQ");
-  return {
-    ...on(url),
-    restartIs: "SIGKILL of RabbitMQ, which is started again on the same data",
-    async restart() {
-      await node.kill();
-      await node.start();
+    async [Symbol.asyncDispose]() {
+      if (cluster) await cluster[Symbol.asyncDispose]();
+      else await deleteTopology(url, names.topology);
     },
-    [Symbol.asyncDispose]: dispose,
   };
 }
 
@@ -172,17 +150,13 @@ async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker
   const port = freePort("127.0.0.1");
   const env = childEnvironment(Deno.env.toObject(), { [BROKER_PORT_VARIABLE]: String(port) });
   const start = () => startTestProcess(BROKER, { addresses: [`127.0.0.1:${port}`], env, logs });
-  const listening = () =>
-    eventually("the embedded broker to listen", async () => {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-      return true;
-    });
+  const isUp = () => listening("the embedded broker", port);
   let broker = start();
-  await listening();
+  await isUp();
   const kill = async () => {
     await broker.end("SIGKILL");
     broker = start();
-    await listening();
+    await isUp();
   };
   const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
   return {

@@ -6,50 +6,24 @@
  */
 import { connect } from "amqplib";
 import { join } from "node:path";
-import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
-import { eventually } from "../support/eventually.ts";
-import { makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
+import { createServer, listening, makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
 const PROGRAMS = Deno.env.get("RABBITMQ_PROGRAMS") ?? "/usr/lib/rabbitmq/bin";
-/** A node may take this long to start, on a machine that is busy with others, in milliseconds. */
-const START_MS = 60_000;
-/** And this long to stop, before it is killed, in milliseconds. */
-const STOP_MS = 20_000;
-
-/** One node. */
-export interface RabbitNode {
-  /** Its name in the cluster, such as `one@localhost`. */
-  readonly name: string;
-  /** The port on which it takes clients. */
-  readonly port: number;
-  readonly url: string;
-  /** Starts it on the data that it has, and resolves once a client can log in. */
-  start(): Promise<void>;
-  /** Stops it as a service manager does, with SIGTERM. */
-  stop(): Promise<void>;
-  kill(): Promise<void>;
-  /** Has the other nodes and this one hear nothing of one another, while all run and take clients; or hear again. */
-  partition(isApart: boolean): void;
-}
+/** A node; `name` is its name in the cluster, such as `one@localhost`, and `port` the one on which it takes clients. */
+export type RabbitNode = ReturnType<typeof nodeOf>;
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
-export interface RabbitCluster extends AsyncDisposable {
-  readonly nodes: readonly RabbitNode[];
-  /** All of them in one text, as `AMQP_URL` takes it. */
-  readonly url: string;
-  /** Asks with one of the package's programs, through the node; answers with what it printed. */
-  ask(node: RabbitNode, program: string, ...args: string[]): Promise<string>;
-}
+export type RabbitCluster = Awaited<ReturnType<typeof startRabbitCluster>>;
 
 /**
  * Starts a node for each of `names`. They find one another by a list in their configuration, as in docker-compose.yml.
  *
  * Errors: when the package is not installed, or a node does not start within a minute, with the end of its log.
  */
-export async function startRabbitCluster(names: readonly string[]): Promise<RabbitCluster> {
+export async function startRabbitCluster(names: readonly string[]) {
   await requirePrograms();
   await using resources = new AsyncDisposableStack();
   const { here, theirs } = resources.use(await makeHome("orderflow_cluster_"));
@@ -57,14 +31,16 @@ export async function startRabbitCluster(names: readonly string[]): Promise<Rabb
   await Deno.writeTextFile(join(here, "enabled_plugins"), "[].");
   await Deno.writeTextFile(join(here, "rabbitmq.conf"), configuration(names));
   const env = await startNameServer(theirs, resources);
-  const nodes = connected(names, env.ERL_EPMD_PORT, resources).map((place) => createNode(place, theirs, env));
+  const nodes = connected(names, env.ERL_EPMD_PORT, resources).map((place) => nodeOf(place, theirs, env));
   for (const node of nodes) resources.defer(() => node.kill());
   await Promise.all(nodes.map((node) => node.start()));
   const owned = resources.move();
   return {
     nodes,
+    /** All of them in one text, as `AMQP_URL` takes it. */
     url: nodes.map(({ url }) => url).join(","),
-    ask: (node, program, ...args) =>
+    /** Asks with one of the package's programs, through the node; answers with what it printed. */
+    ask: (node: RabbitNode, program: string, ...args: string[]) =>
       runProgram(join(PROGRAMS, program), ["-q", "-n", node.name, ...args], { env }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -120,10 +96,7 @@ async function startNameServer(
     epmd.kill("SIGKILL");
     await epmd.status;
   });
-  await eventually("epmd to listen", async () => {
-    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-    return true;
-  });
+  await listening("epmd", port);
   return env;
 }
 
@@ -182,11 +155,7 @@ function lead(
   return answer;
 }
 
-function createNode(
-  { name, distPort, epmdPort, wires }: Place,
-  home: string,
-  env: Record<string, string>,
-): RabbitNode {
+function nodeOf({ name, distPort, epmdPort, wires }: Place, home: string, env: Record<string, string>) {
   const port = freePort("127.0.0.1");
   const url = `amqp://guest:guest@127.0.0.1:${port}`;
   const own = {
@@ -199,49 +168,33 @@ function createNode(
     RABBITMQ_LOG_BASE: join(home, "log"),
     RABBITMQ_PID_FILE: join(home, `${name}.pid`),
   };
-  let child: Deno.ChildProcess | null = null;
-
-  async function end(signal: Deno.Signal): Promise<void> {
-    const ending = child;
-    child = null;
-    if (!ending) return;
-    signalChild(ending, signal);
-    await withTimeout(STOP_MS, ending.status);
-    signalChild(ending, "SIGKILL");
-    await ending.status;
-  }
-
+  const { start, end } = createServer({
+    name: `Node ${name}`,
+    log: join(SERVICES_ROOT, home, "log", `${name}.log`),
+    spawn: () => spawn(join(PROGRAMS, "rabbitmq-server"), [], { ...env, ...own }),
+    async isUp() { // a client can log in
+      const connection = await connect(url, { timeout: 2000 });
+      connection.on("error", () => {});
+      await connection.close();
+    },
+  });
   return {
     name,
     port,
     url,
-    async start() {
-      child = spawn(join(PROGRAMS, "rabbitmq-server"), [], { ...env, ...own });
-      try {
-        await eventually(`node ${name}`, () => canLogIn(url), START_MS);
-      } catch (cause) {
-        const log = await Deno.readTextFile(join(SERVICES_ROOT, home, "log", `${name}.log`)).catch(() =>
-          "no log"
-        );
-        throw new Error(`Node ${name} did not start; its log ends with\n${log.slice(-2000)}`, { cause });
-      }
-    },
+    /** Starts it on the data that it has. */
+    start,
+    /** Stops it as a service manager does, with SIGTERM. */
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
-    partition(isApart) {
+    /** Has the other nodes and this one hear nothing of one another, while all run and take clients; or hear again. */
+    partition(isApart: boolean): void {
       for (const wire of wires) {
         if (isApart) wire.cutSilently();
         else wire.restore();
       }
     },
   };
-}
-
-async function canLogIn(url: string): Promise<boolean> {
-  const connection = await connect(url, { timeout: 2000 });
-  connection.on("error", () => {});
-  await connection.close();
-  return true;
 }
 
 function spawn(program: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
