@@ -57,6 +57,10 @@ test("axe finds nothing to object to in any view, wide or narrow, light or dark,
   const found: string[] = [];
   for (const { look, rules } of LOOKS) {
     const page = await open("/", look);
+    const drawing = page.locator(".machine svg[viewBox]:visible"); // one of three, with all arrows and bindings
+    const binding = drawing.getByText("refund.requested", { exact: true });
+    const parts = [drawing, drawing.locator(".edge[marker-end]"), binding];
+    assertEquals(await Promise.all(parts.map((part) => part.count())), [1, 21, 1], JSON.stringify(look));
     for (const view of views) {
       await page.goto(view);
       await page.locator(".live-live").waitFor();
