@@ -14,25 +14,22 @@ import type { BenchServices } from "./services.ts";
  * compared with. It can be run alone.
  */
 export interface BenchPart {
-  /** What it is called on the command line. */
   readonly name: string;
   /** What it measures, and beside what: one sentence. */
   readonly about: string;
-  /** Measures; answers with its lines of the table, in their order. */
-  run(bench: Bench): Promise<BenchRow[]>;
+  readonly run: (bench: Bench) => Promise<BenchRow[]>;
 }
 
 export interface Bench {
   readonly services: BenchServices;
   /** `full`, or `tiny` in a run that only shows that the part works. */
-  size(full: number, tiny: number): number;
+  readonly size: (full: number, tiny: number) => number;
   /** Told of each step, for whoever waits. */
-  say(step: string): void;
+  readonly say: (step: string) => void;
 }
 
 /** A line of the table. */
 export interface BenchRow {
-  /** What is measured, such as `accept, 16 connections: orders`. */
   readonly what: string;
   readonly unit: string;
   readonly ours: number;
@@ -51,16 +48,17 @@ export async function inTurns<Ours, Beside>(
   { say }: Pick<Bench, "say">,
   rounds: number,
   measure: { readonly beside: () => Promise<Beside>; readonly ours: () => Promise<Ours> },
-): Promise<{ ours: Ours[]; beside: Beside[] }> {
-  say("beside it");
-  const measured = { ours: [] as Ours[], beside: [await measure.beside()] };
-  for (let round = 1; round <= rounds; round++) {
-    say(`OrderFlow, ${round} of ${rounds}`);
-    measured.ours.push(await measure.ours());
+) {
+  const [ours, beside]: [Ours[], Beside[]] = [[], []];
+  for (let round = 0; round <= rounds; round++) {
+    if (round > 0) {
+      say(`OrderFlow, ${round} of ${rounds}`);
+      ours.push(await measure.ours());
+    }
     say("beside it");
-    measured.beside.push(await measure.beside());
+    beside.push(await measure.beside());
   }
-  return measured;
+  return { ours, beside };
 }
 
 /** The ratio of a line, or where nothing is beside it, its figure. */
@@ -79,6 +77,7 @@ export function benchTable(rows: readonly BenchRow[]): string {
     value === undefined ? "" : `${figure(value)} ${unit}`.trim();
   const goalOf = ({ goal }: BenchRow) =>
     !goal ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`;
+  const ratioOf = (row: BenchRow) => row.beside === undefined ? "" : measureOf(row).toFixed(2);
   const remark = (row: BenchRow) => {
     const reached = isReached(row);
     const result = reached === null ? "" : reached ? "reached" : "NOT reached";
@@ -88,11 +87,7 @@ export function benchTable(rows: readonly BenchRow[]): string {
     { head: "what", cell: ({ what }) => what },
     { head: "OrderFlow", cell: ({ ours, unit }) => measured(ours, unit), isFigure: true },
     { head: "beside it", cell: ({ beside, unit }) => measured(beside, unit), isFigure: true },
-    {
-      head: "ratio",
-      cell: (row) => row.beside === undefined ? "" : measureOf(row).toFixed(2),
-      isFigure: true,
-    },
+    { head: "ratio", cell: ratioOf, isFigure: true },
     { head: "to reach", cell: goalOf, isFigure: true },
     { head: "", cell: remark },
   ]).join("\n");
@@ -106,11 +101,10 @@ function figure(value: number): string {
 
 /** The lines of several runs as one: of each line the run in the middle, by its ratio. */
 export function medianRows(runs: readonly (readonly BenchRow[])[]): BenchRow[] {
-  const [first = []] = runs;
-  return first.map(({ what }) => {
-    const same = runs.flatMap((run) => run.filter((row) => row.what === what));
-    return same.toSorted((a, b) => measureOf(a) - measureOf(b))[Math.floor((same.length - 1) / 2)]!;
-  });
+  const all = Map.groupBy(runs.flat(), ({ what }) => what).values();
+  return [...all].map((same) =>
+    same.toSorted((a, b) => measureOf(a) - measureOf(b))[Math.floor((same.length - 1) / 2)]!
+  );
 }
 
 /** Two of many times, in milliseconds. */
@@ -125,9 +119,9 @@ export function quantiles(valuesMs: readonly number[]): Quantiles {
   return { p50: at(0.5), p99: at(0.99) };
 }
 
-/** The middle one of `values`, of an even number the mean of the two in the middle; 0 where there are none. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
+/** The middle one of a figure of each round, of an even number the mean of the two in the middle; 0 where there are none. */
+export function median<T>(rounds: readonly T[], of: (round: T) => number): number {
+  const sorted = rounds.map(of).toSorted((a, b) => a - b);
   const at = (i: number) => sorted[Math.floor(i)] ?? 0;
   const middle = (sorted.length - 1) / 2;
   return (at(middle) + at(middle + 0.5)) / 2;
