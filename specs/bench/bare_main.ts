@@ -9,13 +9,13 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ChannelModel, connect as connectBroker, type Options } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
-import { z } from "zod";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
 import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { eventually } from "../support/eventually.ts";
+import { callApi } from "../support/http.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import { type Quantiles, quantiles, runScript } from "./bench.ts";
 
@@ -139,10 +139,10 @@ const PREFETCH = 500;
 const ACK_EVERY = 250;
 
 /** Where to consume, and how many messages come to each queue. */
-const jobSchema = z.object({
-  broker: z.string(),
-  queues: z.array(z.object({ name: z.string(), messages: z.number() })),
-});
+interface Job {
+  readonly broker: string;
+  readonly queues: readonly { readonly name: string; readonly messages: number }[];
+}
 
 /**
  * Orders per second whose messages go through the broker with nothing done for them. This process publishes and another
@@ -159,7 +159,6 @@ export async function bareFlow({ url: broker, topology }: TestBroker, orders: nu
   const connection = await connectBroker(broker, { noDelay: true });
   const channel = await connection.createChannel();
   await declareTopology(channel, topology);
-  /** Once the other process has subscribed. */
   const publish = async () => {
     await eventually("the other process to subscribe", async () => {
       const seen = await Promise.all(queues.map(({ name }) => channel.checkQueue(name)));
@@ -167,15 +166,15 @@ export async function bareFlow({ url: broker, topology }: TestBroker, orders: nu
     });
     return await publishEvents(connection, topology.exchange, orders, FLOW_WINDOW);
   };
-  const job: z.infer<typeof jobSchema> = { broker, queues };
-  const endedMs = runScript("specs/bench/bare_main.ts", [JSON.stringify(job)], z.number());
+  const job: Job = { broker, queues };
+  const endedMs = runScript<number>("specs/bench/bare_main.ts", [JSON.stringify(job)]);
   const [lastMs, { startedMs }] = await Promise.all([endedMs, publish()]);
   await connection.close();
   return orders / ((lastMs - startedMs) / 1000);
 }
 
 /** Consumes every queue to its last message; resolves with the time of the last of all. */
-async function consumeFlow({ broker, queues }: z.infer<typeof jobSchema>): Promise<number> {
+async function consumeFlow({ broker, queues }: Job): Promise<number> {
   const connections = await Promise.all(queues.map(async ({ name, messages }) => {
     const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
     const channel = await connection.createChannel();
@@ -272,19 +271,15 @@ export async function tellEnds(sql: Sql): Promise<void> {
     when (new.status = 'COMPLETED' and new.user_id = '${PROBE_USER}') execute function tell_end();`);
 }
 
-const createdSchema = z.object({ id: z.string() });
-
 /** From before each order's request leaves until this process has been told that its last commit is done: see `tellEnds`. */
 export async function timeOrders(database: string, api: string, pace: Pace): Promise<Quantiles> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const ended = new Map<string, PromiseWithResolvers<void>>();
   const endOf = (id: string) => ended.getOrInsertComputed(id, () => Promise.withResolvers<void>());
   await sql.listen(END_CHANNEL, (id) => endOf(id).resolve());
-  const body = JSON.stringify({ userId: PROBE_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
-  const headers = { "content-type": "application/json" };
+  const order = { userId: PROBE_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
   const took = await paced(pace, async () => {
-    const response = await fetch(`${api}/orders`, { method: "POST", body, headers });
-    const { id } = createdSchema.parse(await response.json());
+    const { id } = await callApi("POST", `${api}/orders`, order);
     await endOf(id).promise;
   });
   await sql.end({ timeout: 2 });
@@ -292,5 +287,5 @@ export async function timeOrders(database: string, api: string, pace: Pace): Pro
 }
 
 if (import.meta.main) {
-  console.log(JSON.stringify(await consumeFlow(jobSchema.parse(JSON.parse(Deno.args[0] ?? "")))));
+  console.log(JSON.stringify(await consumeFlow(JSON.parse(Deno.args[0] ?? ""))));
 }

@@ -103,7 +103,6 @@ async function readMachine(): Promise<string> {
 const STATS = /^(\d+) \((.*)\) \S (\d+) (?:\S+ ){9}(\d+) (\d+) /gm;
 /** Linux counts processor time in hundredths of a second, whatever the kernel's own clock (USER_HZ, `man 5 proc`). */
 const TICKS_PER_SECOND = 100;
-/** The services, by the names of their programs. */
 const SERVICES = new Map([["postgres", "postgres"], ["beam.smp", "broker"]]);
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 import { startChaosBroker } from "../chaos/system.ts";
-import { type LoadReport, loadReportSchema } from "../load_main.ts";
+import type { LoadReport } from "../load_main.ts";
 import { deleteTopology, testTopology } from "../support/test_broker.ts";
 import { startTestServer } from "../support/test_postgres.ts";
 import { ownSchema } from "../support/test_schema.ts";
@@ -66,7 +66,7 @@ interface Load {
 export function putLoad(url: string, load: Load & { readonly database?: string }): Promise<LoadReport> {
   const flags = Object.entries({ url, ...load }).map(([name, value]) => `--${name}=${value}`);
   const more = load.database === undefined ? ["--no-wait"] : [];
-  return runScript("specs/load_main.ts", [...flags, ...more, "--json"], loadReportSchema);
+  return runScript("specs/load_main.ts", [...flags, ...more, "--json"]);
 }
 
 /** As {@linkcode putLoad}, to the orders' end. Errors: when one ends otherwise than completed, too. */

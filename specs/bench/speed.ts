@@ -86,9 +86,7 @@ export function acceptRows(
   ];
 }
 
-/** Events of one statement that fills the outbox. */
 const CHUNK = 5000;
-/** The longest that a drain may take, in milliseconds. */
 const DRAIN_MS = 120_000;
 const PURGE_EVERY_MS = 250;
 /** How often to look whether the outbox is empty: rarely, for the database's clock measures, and a look costs it time. */
@@ -183,7 +181,6 @@ async function whileEmptied<T>(
   return result;
 }
 
-/** Of the load whose orders are brought to their end. */
 const CONNECTIONS = 64;
 
 export const flowPart: BenchPart = {

@@ -16,7 +16,6 @@ import { startStack, type TestStack } from "../support/test_stack.ts";
 
 export type Page = playwright.Page;
 
-/** The browser's program, where `CHROMIUM` names no other one. */
 const PROGRAM = "/usr/bin/chromium";
 
 /** As root, in a container and without a network beyond loopback. */
@@ -56,7 +55,6 @@ interface Look {
   readonly scripts?: boolean;
 }
 
-/** What a test of the page has. */
 interface OnPage {
   /** Starts the system that all pages are of, in the test's own process where nothing else is said. */
   start(...how: Parameters<typeof startStack>): Promise<TestStack>;

@@ -104,16 +104,13 @@ async function runChaos(flags: ChaosFlags, faults: readonly Fault[]) {
       "broker restart": broker.restartIs,
       "broker wipe": broker.wipeIs,
     },
-    /** Those that struck, by kind. */
     faults: countByKind(faults.slice(0, strikes.struck())),
     load: { ...load, ordersPerSecond: accepted.size / load.seconds },
     accepted: accepted.size,
     orders: countOf([...books.orders.values()].toSorted()),
     ledger,
     unsettled,
-    /** Events that the faults sent again. */
     resent: record.resent,
-    /** Malformed messages that the faults sent. */
     malformed: record.malformed.length,
     /** Processes that ended by themselves, and how often; they were started again. */
     crashes: countOf(stack.crashes),
@@ -123,7 +120,6 @@ async function runChaos(flags: ChaosFlags, faults: readonly Fault[]) {
   };
 }
 
-/** How often each of them is there. */
 const countOf = (names: Iterable<string>): Record<string, number> =>
   Object.fromEntries(
     Map.groupBy(names, (name) => name).entries().map(([name, { length }]) => [name, length]),
@@ -180,7 +176,6 @@ async function settle(
 const listOf = (counts: object) =>
   Object.entries(counts).map((entry) => entry.join(" ")).join(", ") || "none";
 
-/** The report for people. */
 function reportLines(report: ChaosReport): string[] {
   const { plan, services, faults, load, ledger, unsettled, audit } = report;
   const row = (what: string, value: unknown) => `${what.padEnd(36)}${value}`;

@@ -21,9 +21,7 @@ import { type ChaosSystem, cutOff, MAX_MESSAGE_BYTES } from "./system.ts";
 
 /** What the faults leave behind for the ledger. */
 export interface FaultRecord {
-  /** How many wipes of the broker are over. */
   wipes: number;
-  /** How many events were sent again, in one way or another. */
   resent: number;
   readonly malformed: SentMalformed[];
 }
@@ -31,7 +29,6 @@ export interface FaultRecord {
 /** A message that no consumer can ever process: it becomes a dead letter. */
 export interface SentMalformed {
   readonly body: Uint8Array;
-  /** The queue that it was sent to, which is its consumer's name. */
   readonly queue: string;
   /** How many wipes of the broker were over before it was sent: by a later one it may be lost. */
   readonly wipesBefore: number;

@@ -11,7 +11,6 @@ import { FAULT_KINDS, type FaultKind, type FaultRecord, type KindOfFault } from 
 import type { ChaosSystem } from "./system.ts";
 
 export interface Fault {
-  /** Its number in the schedule, from 1. */
   readonly number: number;
   /** It strikes once so many orders have been accepted: an order's number, no time, so the clock has no say. */
   readonly at: number;
@@ -109,7 +108,6 @@ export function createStrikes(
   }
 
   return {
-    /** To be called with the number of orders accepted so far. */
     onAccepted(count: number): void {
       for (let fault = faults[struck]; fault && fault.at <= count; fault = faults[struck]) {
         struck++;
@@ -129,7 +127,6 @@ export function createStrikes(
       if (failures.length === 0) return;
       throw new AggregateError(failures, failures.map(({ message }) => message).join("; "));
     },
-    /** How many have struck. */
     struck: () => struck,
   };
 }

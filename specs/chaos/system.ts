@@ -66,7 +66,6 @@ async function startChaosDatabase() {
   return {
     /** The run's own connections, which go by no proxy. */
     db,
-    /** What a restart is here, in words. */
     restartIs: crash
       ? "the server is stopped in immediate mode, as by a crash, and started again on the same data"
       : "open connections are terminated and new ones refused for a while: the server is not the run's own",
@@ -106,13 +105,11 @@ export async function cutOff(wire: CutProxy, lastsMs: number): Promise<void> {
 
 /** A broker that can be taken down and wiped, and the run's names on it. Disposing of it deletes what is the run's. */
 interface ChaosBroker extends TestBroker {
-  /** What a restart is here, in words. */
   readonly restartIs: string;
   /** Whether a restart loses all that is in the queues. */
   readonly isInMemory: boolean;
   /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
   restart(wire: CutProxy, lastsMs: number): Promise<void>;
-  /** What a wipe is here, in words. */
   readonly wipeIs: string;
   /** Deletes the run's queues and all that is in them. */
   wipe(): Promise<void>;

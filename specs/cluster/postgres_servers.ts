@@ -120,7 +120,6 @@ function serverOf(
   const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
   const silent = { stdin: "null", stdout: "null", stderr: "null" } as const;
 
-  /** Runs one statement on a connection of its own. */
   async function ask(statement: string): Promise<postgres.RowList<postgres.Row[]>> {
     const sql = postgres(url, { max: 1, connect_timeout: 5 });
     try {

@@ -10,7 +10,6 @@ import { eventually } from "../support/eventually.ts";
 /** The folder of a system whose programs are run instead of this machine's; empty for none. Only root may. */
 export const SERVICES_ROOT = Deno.env.get("SERVICES_ROOT") ?? "";
 
-/** An account of the system that the programs belong to. */
 export interface Account {
   readonly uid: number;
   readonly gid: number;
@@ -71,13 +70,11 @@ export async function runProgram(...[program, args, ...more]: Parameters<typeof 
 
 /** How long a server may take to start, on a machine that is busy with others, in milliseconds. */
 export const READY_MS = 60_000;
-/** And to stop, before it is killed, in milliseconds. */
 const STOP_MS = 20_000;
 
 /** A server that can be started and ended again and again. */
 export function createServer({ name, log, spawn, isUp }: {
   readonly name: string;
-  /** The file that it logs to. */
   readonly log: string;
   readonly spawn: () => Deno.ChildProcess;
   /** Throws while it does not answer. */

@@ -53,7 +53,6 @@ const exportSchema = z.object({
   })
 );
 
-/** A span as it was exported. */
 export type ExportedSpan = z.infer<typeof exportSchema>[number];
 
 /** A collector with all spans so far, in the order of their arrival. Disposing of it closes its port. */

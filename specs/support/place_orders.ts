@@ -22,7 +22,6 @@ const JSON_TYPE = { "content-type": "application/json" };
 
 export interface LoadOptions {
   readonly orders: number;
-  /** Connections, each with one request at a time. */
   readonly connections: number;
   /** How order number `n` is to go; all succeed by default. */
   readonly courseOf?: (n: number) => Course;
@@ -57,7 +56,6 @@ const LOSE_ANSWER_EVERY = 20;
 /** Longer than all outages of a run that fall together. */
 const ANSWERED_MS = 120_000;
 const [REPEAT_MIN_MS, REPEAT_MAX_MS] = [50, 500];
-/** The longest that one request may take. */
 const REQUEST_MS = 15_000;
 
 const answerSchema = z.object({ id: z.string() });
@@ -113,7 +111,6 @@ export async function keepOrdering(url: string, options: KeepOptions) {
     accepted,
     /** Answers that named an order which another request had been told of already. */
     answeredTwice,
-    /** Requests that it gave up on. */
     unanswered,
     /** Repeats by their reason: a status, `no answer`, or `answer lost`. */
     repeats,
