@@ -8,7 +8,7 @@ import type { LoadReport } from "../load_main.ts";
 import { deleteTopology, testTopology } from "../support/test_broker.ts";
 import { startTestServer } from "../support/test_postgres.ts";
 import { ownSchema } from "../support/test_schema.ts";
-import { startStack, type TestStack } from "../support/test_stack.ts";
+import type { TestStack } from "../support/test_stack.ts";
 import { runScript } from "./bench.ts";
 
 /** Services, and how to get an empty place on them. */
@@ -38,16 +38,6 @@ export async function startBenchServices() {
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/** Starts all processes with default settings, on a database and queues that are deleted with the stack. */
-export async function startFlowStack(services: BenchServices): Promise<TestStack> {
-  await using resources = new AsyncDisposableStack();
-  const db = resources.use(await services.database());
-  const broker = resources.use(services.broker());
-  const stack = resources.use(await startStack({}, { services: { db, broker } }));
-  const owned = resources.move();
-  return { ...stack, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** Connections with one request under way on each; `rate` in orders per second, without it as many as go. */

@@ -26,7 +26,7 @@ import {
   tellEnds,
   timeOrders,
 } from "./bare_main.ts";
-import { completeLoad, putLoad, startFlowStack } from "./services.ts";
+import { completeLoad, putLoad } from "./services.ts";
 
 /** Connections, and how many times as many orders a second as naive inserts are to be accepted over them. */
 const CASES = [{ connections: 16, atLeast: 1 }, { connections: 64, atLeast: 2 }];
@@ -195,7 +195,9 @@ export const flowPart: BenchPart = {
         return await bareFlow(broker, orders);
       },
       async ours() {
-        await using stack = await startFlowStack(services);
+        await using db = await services.database();
+        await using broker = services.broker();
+        await using stack = await startStack({}, { services: { db, broker } });
         say("warming up");
         await completeLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
         say(`${orders} orders`);
@@ -262,9 +264,11 @@ export const latencyPart: BenchPart = {
 
 /** Of single orders, idle and beside load; the note says what the load was. */
 async function latencies({ services, size, say }: Bench) {
-  await using stack = await startFlowStack(services);
-  await tellEnds(stack.db.sql);
-  const time = (count: number, everyMs: number) => timeOrders(stack.db.url, stack.url, { count, everyMs });
+  await using db = await services.database();
+  await using broker = services.broker();
+  await using stack = await startStack({}, { services: { db, broker } });
+  await tellEnds(db.sql);
+  const time = (count: number, everyMs: number) => timeOrders(db.url, stack.url, { count, everyMs });
   say("warming up");
   await time(size(WARM_UP.count, 5), WARM_UP.everyMs);
   const count = size(150, 5);

@@ -22,16 +22,13 @@ import { type ChaosSystem, cutOff, MAX_MESSAGE_BYTES } from "./system.ts";
 /** What the faults leave behind for the ledger. */
 export interface FaultRecord {
   wipes: number;
+  /** Events that were sent again, in one way or another. */
   resent: number;
-  readonly malformed: SentMalformed[];
-}
-
-/** A message that no consumer can ever process: it becomes a dead letter. */
-export interface SentMalformed {
-  readonly body: Uint8Array;
-  readonly queue: string;
-  /** How many wipes of the broker were over before it was sent: by a later one it may be lost. */
-  readonly wipesBefore: number;
+  /**
+   * Messages that no consumer can ever process: each becomes a dead letter of the queue that it was sent to, but where a
+   * wipe has come after those that were over when it was sent.
+   */
+  readonly malformed: { readonly body: Uint8Array; readonly queue: string; readonly wipesBefore: number }[];
 }
 
 /** As the supervisor: the pause before it starts what has ended, in milliseconds. */
@@ -274,12 +271,11 @@ async function sampleOf({ database: { db: { sql } } }: ChaosSystem, { messages, 
 }
 
 /** A malformed body as a message, whose properties tell nothing. */
-export function asMessage({ body }: SentMalformed): OutgoingMessage {
+export function asMessage({ body }: { readonly body: Uint8Array }): OutgoingMessage {
   return { id: uuidv7(), type: null, correlationId: null, traceparent: null, occurredAt: null, body };
 }
 
-const CONNECT_MS = 5000;
-const CONFIRM_MS = 5000;
+const ANSWER_MS = 5000;
 const CLOSE_MS = 1000;
 
 /**
@@ -295,12 +291,12 @@ export async function sendToQueue(
 ): Promise<void> {
   let left = messages;
   await eventually(`${queue} to take ${messages.length} messages`, async () => {
-    const connection = await connect(url, { noDelay: true, timeout: CONNECT_MS });
+    const connection = await connect(url, { noDelay: true, timeout: ANSWER_MS });
     connection.on("error", () => {}); // it may be wiped in the middle: the publisher has no answer then
     try {
       const channel = await connection.createConfirmChannel();
       channel.on("error", () => {});
-      const { confirmed } = await createPublisher(channel).publish(left, toQueue(queue), CONFIRM_MS);
+      const { confirmed } = await createPublisher(channel).publish(left, toQueue(queue), ANSWER_MS);
       left = left.filter(({ id }) => !confirmed.includes(id));
     } finally {
       // A broker that is killed in the middle of a close leaves the client waiting for its answer without end.

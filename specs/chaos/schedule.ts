@@ -63,11 +63,8 @@ export function scheduleFaults(
 }
 
 /** How many faults of each kind there are, kinds without one included. */
-export function countByKind(faults: readonly Fault[]): Record<string, number> {
-  return Object.fromEntries(
-    KINDS.map((kind) => [kind, faults.filter((fault) => fault.kind === kind).length]),
-  );
-}
+export const countByKind = (faults: readonly Fault[]): Record<string, number> =>
+  Object.fromEntries(KINDS.map((kind) => [kind, faults.filter((fault) => fault.kind === kind).length]));
 
 /** A fault in a few words. */
 export function describeFault({ number, at, kind, target, lastsMs, messages }: Fault): string {

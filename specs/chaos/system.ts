@@ -15,7 +15,7 @@ import { listening, SERVICES_ROOT } from "../cluster/programs.ts";
 import { startRabbitCluster } from "../cluster/rabbitmq_cluster.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
-import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
+import { deleteTopology, testTopology, wipeBroker } from "../support/test_broker.ts";
 import { startTestServer, type TestServer } from "../support/test_postgres.ts";
 import { ownSchema } from "../support/test_schema.ts";
 import { startCuttableStack, startTestProcess } from "../support/test_stack.ts";
@@ -104,66 +104,56 @@ export async function cutOff(wire: CutProxy, lastsMs: number): Promise<void> {
 }
 
 /** A broker that can be taken down and wiped, and the run's names on it. Disposing of it deletes what is the run's. */
-interface ChaosBroker extends TestBroker {
-  readonly restartIs: string;
-  /** Whether a restart loses all that is in the queues. */
-  readonly isInMemory: boolean;
-  /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
-  restart(wire: CutProxy, lastsMs: number): Promise<void>;
-  readonly wipeIs: string;
-  /** Deletes the run's queues and all that is in them. */
-  wipe(): Promise<void>;
-}
-
-/** Starts the embedded broker as a process of its own, or one of `SERVICES_ROOT`, or takes that of `AMQP_URL`. */
-export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
-  const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
-  if (!given && !SERVICES_ROOT) return await startBrokerProcess(logs);
-  const cluster = given ? null : await startRabbitCluster(["chaos@localhost"]);
-  const url = given ?? cluster?.url ?? "";
+export async function startChaosBroker(logs?: string) {
+  const { url, crash, isInMemory, stop } = await startBroker(logs);
   const names = testTopology();
+  const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
+  const crashed = "SIGKILL of RabbitMQ, which is started again on the same data";
+  const unreachable = "nobody reaches it for a while: the broker is not the run's own";
   return {
     url,
     ...names,
-    isInMemory: false,
-    restartIs: given
-      ? "nobody reaches it for a while: the broker is not the run's own"
-      : "SIGKILL of RabbitMQ, which is started again on the same data",
-    async restart(wire, lastsMs) {
-      if (given) return await cutOff(wire, lastsMs);
-      await cluster?.nodes[0]?.kill();
-      await cluster?.nodes[0]?.start();
-    },
-    wipeIs: "the run's exchange and queues are deleted",
-    wipe: () => wipeBroker(url, names.topology),
+    /** Whether a restart loses all that is in the queues. */
+    isInMemory,
+    restartIs: isInMemory ? killed : crash ? crashed : unreachable,
+    /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
+    restart: (wire: CutProxy, lastsMs: number) => crash ? crash() : cutOff(wire, lastsMs),
+    wipeIs: isInMemory ? killed : "the run's exchange and queues are deleted",
+    /** Deletes the run's queues and all that is in them. */
+    wipe: () => isInMemory && crash ? crash() : wipeBroker(url, names.topology),
     async [Symbol.asyncDispose]() {
-      if (cluster) await cluster[Symbol.asyncDispose]();
-      else await deleteTopology(url, names.topology);
+      if (!crash) await deleteTopology(url, names.topology);
+      await stop();
     },
   };
 }
 
-async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker> {
+/** The broker of `AMQP_URL`, one of `SERVICES_ROOT`, or the embedded one as a process of its own. */
+async function startBroker(logs: string | undefined): Promise<TestServer & { readonly isInMemory: boolean }> {
+  const given = Deno.env.get("AMQP_URL"); // an empty one counts as unset
+  if (given) return { url: given, crash: null, isInMemory: false, stop: () => Promise.resolve() };
+  if (SERVICES_ROOT) {
+    const { url, nodes: [node], [Symbol.asyncDispose]: stop } = await startRabbitCluster(["chaos@localhost"]);
+    const crash = async () => {
+      await node?.kill();
+      await node?.start();
+    };
+    return { url, crash, isInMemory: false, stop };
+  }
   const port = freePort("127.0.0.1");
   const env = childEnvironment(Deno.env.toObject(), { [BROKER_PORT_VARIABLE]: String(port) });
   const start = () => startTestProcess(BROKER, { addresses: [`127.0.0.1:${port}`], env, logs });
   const isUp = () => listening("the embedded broker", port);
   let broker = start();
   await isUp();
-  const kill = async () => {
-    await broker.end("SIGKILL");
-    broker = start();
-    await isUp();
-  };
-  const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
-    ...testTopology(),
     isInMemory: true,
-    restartIs: killed,
-    restart: kill,
-    wipeIs: killed,
-    wipe: kill,
-    [Symbol.asyncDispose]: async () => void await broker.end("SIGTERM"),
+    async crash() {
+      await broker.end("SIGKILL");
+      broker = start();
+      await isUp();
+    },
+    stop: async () => void await broker.end("SIGTERM"),
   };
 }
