@@ -23,7 +23,7 @@ import {
 import { eventually } from "../support/eventually.ts";
 import { balance, readBooks, readUnsettled, violations } from "../support/ledger.ts";
 import { keepOrdering } from "../support/place_orders.ts";
-import { asMessage, FAULT_KINDS, type FaultRecord, sendToQueue } from "./faults.ts";
+import { FAULT_KINDS, type FaultRecord, sendToQueue } from "./faults.ts";
 import { countByKind, createStrikes, describeFault, type Fault, scheduleFaults } from "./schedule.ts";
 import { CHAOS_SETTINGS, type ChaosSystem, startChaosSystem } from "./system.ts";
 
@@ -125,7 +125,8 @@ const countOf = (names: Iterable<string>): Record<string, number> =>
   );
 
 const POLL_MS = 250;
-const SAY_EVERY_MS = 5000;
+/** Five seconds. */
+const SAY_EVERY_POLLS = 20;
 
 /**
  * Waits until nothing is left to be done of a system whose faults are over; answers with what still is when the time is up:
@@ -139,14 +140,14 @@ async function settle(
 ) {
   const wiped = malformed.filter(({ wipesBefore }) => wipesBefore < wipes); // nobody keeps those
   for (const [queue, messages] of Map.groupBy(wiped, ({ queue }) => queue)) {
-    await sendToQueue(system.broker.url, queue, messages.map(asMessage));
+    await sendToQueue(system.broker.url, queue, messages);
   }
   const { db } = system.database;
   const sent = rowset(malformed.map(({ queue, body }) => {
     return { consumer: queue, fingerprint: createHash("sha256").update(body).digest("hex") };
   }));
   const until = performance.now() + withinMs;
-  for (let nextSayAt = performance.now();; await pause(POLL_MS, stop)) {
+  for (let polls = 0;; polls++) {
     const left = await eventually("the database to answer", async () => {
       const [letters] = await db.sql<Record<"malformed" | "unasked", number>[]>`
         with sent as (
@@ -166,9 +167,8 @@ async function settle(
     });
     const isAtRest = Object.values(left).every((count) => count === 0);
     if (isAtRest || performance.now() >= until || stop.aborted) return left;
-    if (performance.now() < nextSayAt) continue;
-    nextSayAt = performance.now() + SAY_EVERY_MS;
-    say(`waiting for rest: ${listOf(left)}`);
+    if (polls % SAY_EVERY_POLLS === 0) say(`waiting for rest: ${listOf(left)}`);
+    await pause(POLL_MS, stop);
   }
 }
 

@@ -197,7 +197,7 @@ export const FAULT_KINDS = {
       const made = fc.sample(badBody(bindings), { seed, numRuns: messages })
         .map((body) => ({ body, queue, wipesBefore: record.wipes }));
       record.malformed.push(...made);
-      await sendToQueue(broker.url, queue, made.map(asMessage));
+      await sendToQueue(broker.url, queue, made);
     },
   },
   large: {
@@ -214,7 +214,7 @@ export const FAULT_KINDS = {
       record.malformed.push(refused);
       record.resent++;
       const fits = { ...event, body: padded(event, MAX_MESSAGE_BYTES) };
-      await sendToQueue(system.broker.url, queue, [fits, asMessage(refused)]);
+      await sendToQueue(system.broker.url, queue, [fits, refused]);
     },
   },
 } satisfies Readonly<Record<string, KindOfFault>>;
@@ -270,13 +270,11 @@ async function sampleOf({ database: { db: { sql } } }: ChaosSystem, { messages, 
   }, GIVE_UP_MS);
 }
 
-/** A malformed body as a message, whose properties tell nothing. */
-export function asMessage({ body }: { readonly body: Uint8Array }): OutgoingMessage {
-  return { id: uuidv7(), type: null, correlationId: null, traceparent: null, occurredAt: null, body };
-}
-
 const ANSWER_MS = 5000;
 const CLOSE_MS = 1000;
+
+/** A message whose properties tell nothing. */
+const BARE = { type: null, correlationId: null, traceparent: null, occurredAt: null };
 
 /**
  * Sends messages straight to a queue, past the outbox and the exchange, as nothing in the system does, until the broker
@@ -287,9 +285,9 @@ const CLOSE_MS = 1000;
 export async function sendToQueue(
   url: string,
   queue: string,
-  messages: readonly OutgoingMessage[],
+  messages: readonly (Partial<OutgoingMessage> & Pick<OutgoingMessage, "body">)[],
 ): Promise<void> {
-  let left = messages;
+  let left = messages.map((message): OutgoingMessage => ({ ...BARE, id: uuidv7(), ...message }));
   await eventually(`${queue} to take ${messages.length} messages`, async () => {
     const connection = await connect(url, { noDelay: true, timeout: ANSWER_MS });
     connection.on("error", () => {}); // it may be wiped in the middle: the publisher has no answer then
