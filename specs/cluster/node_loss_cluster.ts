@@ -47,7 +47,7 @@ async function losingNodes(stack: TestStack, cluster: RabbitCluster): Promise<vo
 async function losingTouch(stack: TestStack, cluster: RabbitCluster): Promise<void> {
   const node = await nodeOf(cluster, "orderflow outbox-relay");
   const [another] = cluster.nodes.filter((each) => each !== node);
-  node.partition(true);
+  await node.partition(true);
   try {
     await eventually(`the others to miss ${node.name}`, async () => {
       const queues = await readQueues(cluster, another);
@@ -55,7 +55,7 @@ async function losingTouch(stack: TestStack, cluster: RabbitCluster): Promise<vo
     }, RECOVERY_MS);
     await ordersEnd(stack, `while ${node.name} is cut off`);
   } finally {
-    node.partition(false);
+    await node.partition(false);
   }
   await allOnline(stack, cluster);
 }

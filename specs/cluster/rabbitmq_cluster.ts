@@ -7,7 +7,6 @@
 import { connect } from "amqplib";
 import { join } from "node:path";
 import { freePort } from "../../workers/dev/services.ts";
-import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
 import { createServer, listening, makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
@@ -31,7 +30,7 @@ export async function startRabbitCluster(names: readonly string[]) {
   await Deno.writeTextFile(join(here, "enabled_plugins"), "[].");
   await Deno.writeTextFile(join(here, "rabbitmq.conf"), configuration(names));
   const env = await startNameServer(theirs, resources);
-  const nodes = connected(names, env.ERL_EPMD_PORT, resources).map((place) => nodeOf(place, theirs, env));
+  const nodes = names.map((name) => nodeOf(name, names.filter((other) => other !== name), theirs, env));
   for (const node of nodes) resources.defer(() => node.kill());
   await Promise.all(nodes.map((node) => node.start()));
   const owned = resources.move();
@@ -40,8 +39,7 @@ export async function startRabbitCluster(names: readonly string[]) {
     /** All of them in one text, as `AMQP_URL` takes it. */
     url: nodes.map(({ url }) => url).join(","),
     /** Asks with one of the package's programs, through the node; answers with what it printed. */
-    ask: (node: RabbitNode, program: string, ...args: string[]) =>
-      runProgram(join(PROGRAMS, program), ["-q", "-n", node.name, ...args], { env }),
+    ask: (node: RabbitNode, program: string, ...args: string[]) => askNode(node.name, env, program, ...args),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -74,7 +72,7 @@ function configuration(names: readonly string[]): string {
 async function startNameServer(
   home: string,
   resources: AsyncDisposableStack,
-): Promise<Record<string, string> & { readonly ERL_EPMD_PORT: string }> {
+): Promise<Record<string, string>> {
   const port = freePort("127.0.0.1");
   const env = {
     PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -86,8 +84,7 @@ async function startNameServer(
     RABBITMQ_CONF_ENV_FILE: "/dev/null", // not the installed server's
     RABBITMQ_CONFIG_FILE: join(home, "rabbitmq.conf"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(home, "enabled_plugins"),
-    // The others give up a silent node after 8 s instead of a minute.
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1} net_ticktime 8",
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
     RABBITMQ_CTL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
     RUNNING_UNDER_SYSTEMD: "true", // the script becomes the server, so that the process is the node
   };
@@ -100,70 +97,14 @@ async function startNameServer(
   return env;
 }
 
-/** Where a node is. */
-interface Place {
-  readonly name: string;
-  /** On which it listens to other nodes. */
-  readonly distPort: number;
-  /** The name server as it knows it. */
-  readonly epmdPort: number;
-  /** All that it says to other nodes goes over these, and what they say to it. */
-  readonly wires: CutProxy[];
-}
-
-/**
- * Places for nodes that are connected by wires which can be cut: each asks the name server through a proxy, by which the
- * others are where the wires to them begin.
- */
-function connected(names: readonly string[], epmdPort: string, resources: AsyncDisposableStack): Place[] {
-  const proxyOf = (port: number | string, rewriteAnswer?: Rewrite) =>
-    resources.use(startCutProxy(`http://127.0.0.1:${port}`, 80, undefined, rewriteAnswer));
-  const ports = names.map(() => freePort("127.0.0.1"));
-  const wires = ports.flatMap((from) => ports.map((to) => ({ from, to })))
-    .filter(({ from, to }) => from !== to)
-    .map((ends) => ({ ...ends, wire: proxyOf(ends.to) }));
-  return names.map((name, i) => {
-    const distPort = ports[i] ?? 0;
-    const instead = new Map(
-      wires.filter(({ from }) => from === distPort).map(({ to, wire }) => [to, portOf(wire)]),
-    );
-    const guide = proxyOf(epmdPort, (answer) => lead(answer, instead));
-    instead.set(Number(epmdPort), portOf(guide));
-    const mine = wires.filter(({ from, to }) => from === distPort || to === distPort);
-    return { name, distPort, epmdPort: portOf(guide), wires: mine.map(({ wire }) => wire) };
-  });
-}
-
-const portOf = ({ url }: CutProxy) => Number(new URL(url).port);
-type Rewrite = NonNullable<Parameters<typeof startCutProxy>[3]>;
-const PORT2_RESP = 119;
-
-/**
- * Puts another port into the name server's answer, of itself or of a node, where `instead` has one
- * (https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol).
- */
-function lead(
-  answer: Uint8Array<ArrayBuffer>,
-  instead: ReadonlyMap<number, number>,
-): Uint8Array<ArrayBuffer> {
-  if (answer.length < 4) return answer;
-  const view = new DataView(answer.buffer, answer.byteOffset);
-  const isOfNode = answer[0] === PORT2_RESP && answer[1] === 0;
-  const port = isOfNode ? view.getUint16(2) : view.getUint32(0);
-  if (isOfNode) view.setUint16(2, instead.get(port) ?? port);
-  else view.setUint32(0, instead.get(port) ?? port);
-  return answer;
-}
-
-function nodeOf({ name, distPort, epmdPort, wires }: Place, home: string, env: Record<string, string>) {
+function nodeOf(name: string, others: readonly string[], home: string, env: Record<string, string>) {
   const port = freePort("127.0.0.1");
   const url = `amqp://guest:guest@127.0.0.1:${port}`;
   const own = {
     RABBITMQ_NODENAME: name,
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
-    RABBITMQ_DIST_PORT: String(distPort),
-    ERL_EPMD_PORT: String(epmdPort),
+    RABBITMQ_DIST_PORT: String(freePort("127.0.0.1")),
     RABBITMQ_MNESIA_BASE: join(home, name),
     RABBITMQ_LOG_BASE: join(home, "log"),
     RABBITMQ_PID_FILE: join(home, `${name}.pid`),
@@ -187,14 +128,22 @@ function nodeOf({ name, distPort, epmdPort, wires }: Place, home: string, env: R
     /** Stops it as a service manager does, with SIGTERM. */
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
-    /** Has the other nodes and this one hear nothing of one another, while all run and take clients; or hear again. */
-    partition(isApart: boolean): void {
-      for (const wire of wires) {
-        if (isApart) wire.cutSilently();
-        else wire.restore();
-      }
+    /**
+     * Has this node and the others refuse to hear one another, while all run and take clients; or hear again. It is done by
+     * the cookie that it expects of them (https://www.erlang.org/doc/apps/erts/erlang#set_cookie/2).
+     */
+    async partition(isApart: boolean): Promise<void> {
+      const cookie = isApart ? "apart" : "erlang:get_cookie()";
+      const each = others.map((other) => `'${other}'`).join();
+      const code =
+        `[begin erlang:set_cookie(N, ${cookie}), erlang:disconnect_node(N) end || N <- [${each}]].`;
+      await askNode(name, env, "rabbitmqctl", "eval", code);
     },
   };
+}
+
+function askNode(name: string, env: Record<string, string>, program: string, ...args: string[]) {
+  return runProgram(join(PROGRAMS, program), ["-q", "-n", name, ...args], { env });
 }
 
 function spawn(program: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
