@@ -122,10 +122,8 @@ async function send(flags: LoadOptions, say: (line: string) => void): Promise<Se
       `the generator took ${(cpuShare * 100).toFixed(0)} % of a core`,
   );
   if (sent.lateMs > LATE_MS) {
-    const late = sent.lateMs.toFixed(0);
-    console.error(
-      `The rate of ${flags.rate}/s was not kept: a request was sent ${late} ms after it was due.`,
-    );
+    const late = `a request was sent ${sent.lateMs.toFixed(0)} ms after it was due`;
+    console.error(`The rate of ${flags.rate}/s was not kept: ${late}.`);
   }
   return sent;
 }
@@ -197,12 +195,9 @@ export function endOf({ sinceMs }: Pick<SentOrders, "sinceMs">, ends: readonly O
 
 function sayEnd({ orders, end }: LoadReport, say: (line: string) => void): void {
   if (!end) return;
+  const { seconds, perSecond, latency: { p50, p99 } } = end;
   const statuses = Object.entries(end.statuses).map(([name, count]) => `${count} ${name}`).join(", ");
-  say(
-    `all ended after ${end.seconds.toFixed(2)} s (${statuses}): ${
-      end.perSecond.toFixed(0)
-    } orders/s from POST to the end`,
-  );
-  const { p50, p99 } = end.latency;
+  const rate = `${perSecond.toFixed(0)} orders/s from POST to the end`;
+  say(`all ended after ${seconds.toFixed(2)} s (${statuses}): ${rate}`);
   say(`of ${orders} orders: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms from POST to the end`);
 }
