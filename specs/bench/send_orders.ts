@@ -18,7 +18,7 @@ import { idSchema } from "../../shared/events.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
-export interface SendOptions {
+interface SendOptions {
   readonly orders: number;
   /** Connections, each with one request at a time. */
   readonly connections: number;

@@ -42,7 +42,7 @@ export async function placeOrders(url: string, options: LoadOptions): Promise<vo
   }));
 }
 
-export interface KeepOptions extends Omit<LoadOptions, "courseOf"> {
+interface KeepOptions extends Omit<LoadOptions, "courseOf"> {
   /** Called after each order with the number of those accepted so far. */
   readonly onAccepted?: (count: number) => void;
   /** Awaited before each order: holds the load back while something else waits for its turn. */
