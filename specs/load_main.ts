@@ -24,13 +24,11 @@ import {
   wholeNumber,
 } from "../workers/tools/command.ts";
 import { runningApi } from "../workers/tools/ops_api.ts";
-import { quantiles, quantilesSchema } from "./bench/bench.ts";
+import { quantiles } from "./bench/bench.ts";
 import { sendOrders, type SentOrders } from "./bench/send_orders.ts";
 
-/** The longest to wait for the ends, in milliseconds. */
 const ENDS_MS = 300_000;
 const LOOK_EVERY_MS = 50;
-/** The most orders that one look asks for. */
 const MAX_ASKED = 1000;
 /** A request this late means that the rate was more than the system, or the connections, could take. */
 const LATE_MS = 100;
@@ -59,10 +57,6 @@ export const LOAD_FLAGS = {
   "no-wait": flag(onOff, "do not wait until the orders have ended; needs no database"),
   json: flag(onOff, "print the report as JSON; progress goes to standard error"),
 };
-const ENDS =
-  `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78
-for a wrong configuration.`;
-
 /** What load to put on; the database is null when nobody waits for the orders to end. */
 type LoadOptions = ReturnType<typeof loadOptions>;
 
@@ -83,28 +77,8 @@ export function loadOptions(
   return { ...flags, url: url ?? apiUrl(), database: noWait ? null : database ?? null };
 }
 
-/** The report as JSON. */
-export const loadReportSchema = z.object({
-  orders: z.number().int(),
-  /** From the first request to the last answer. */
-  seconds: z.number(),
-  perSecond: z.number(),
-  /** From a request (at a rate: from when it was due) to its answer. */
-  post: quantilesSchema,
-  /** The share of one core that the generator itself used meanwhile. */
-  cpuShare: z.number(),
-  /** What became of the orders; null when nobody asked. */
-  end: z.object({
-    /** From the first request to the last end. */
-    seconds: z.number(),
-    perSecond: z.number(),
-    statuses: z.record(z.string(), z.number().int()),
-    /** From a request to its order's end. */
-    latency: quantilesSchema,
-  }).nullable(),
-});
-
-export type LoadReport = z.infer<typeof loadReportSchema>;
+/** What is printed with `--json`; `end` is null when nobody asked what became of the orders. */
+export type LoadReport = ReturnType<typeof reportOf> & { readonly end: ReturnType<typeof endOf> | null };
 
 if (import.meta.main) {
   await task({
@@ -112,7 +86,9 @@ if (import.meta.main) {
     about: "puts load on a running system, and says how fast its orders were",
     flags: LOAD_FLAGS,
     groups: { "How much, and how fast:": LOAD_FLAGS },
-    ends: ENDS,
+    ends:
+      `Ends with 0 when all orders were created and, where it waits, have ended; 1 when not; 64 for a wrong usage, 78
+for a wrong configuration.`,
     example: "--orders 10000 --connections 64",
     run: (flags) => load(loadOptions(flags, Deno.env.get("DATABASE_URL") || undefined)), // empty: unset
   });
@@ -136,7 +112,6 @@ async function load(flags: LoadOptions): Promise<number> {
   return EXIT_DONE;
 }
 
-/** Sends the orders, and says how that went. */
 async function send(flags: LoadOptions, say: (line: string) => void): Promise<SentOrders> {
   using progress = startProgress("orders", flags.orders);
   const sent = await sendOrders(flags.url, { ...flags, onCreated: progress.at });
@@ -147,15 +122,17 @@ async function send(flags: LoadOptions, say: (line: string) => void): Promise<Se
       `the generator took ${(cpuShare * 100).toFixed(0)} % of a core`,
   );
   if (sent.lateMs > LATE_MS) {
-    const late = sent.lateMs.toFixed(0);
-    console.error(
-      `The rate of ${flags.rate}/s was not kept: a request was sent ${late} ms after it was due.`,
-    );
+    const late = `a request was sent ${sent.lateMs.toFixed(0)} ms after it was due`;
+    console.error(`The rate of ${flags.rate}/s was not kept: ${late}.`);
   }
   return sent;
 }
 
-function reportOf({ sinceMs, seconds, latenciesMs, cpuShare }: SentOrders): Omit<LoadReport, "end"> {
+/**
+ * How the sending went: the seconds are from the first request to the last answer, `post` is from a request (at a rate:
+ * from when it was due) to its answer, and the share is that of one core which the generator itself used.
+ */
+function reportOf({ sinceMs, seconds, latenciesMs, cpuShare }: SentOrders) {
   const orders = sinceMs.size;
   return { orders, seconds, perSecond: orders / seconds, post: quantiles(latenciesMs), cpuShare };
 }
@@ -199,7 +176,10 @@ async function stillOpen(sql: Sql, [first = "", ...others]: readonly string[], a
   return `${1 + others.length} of ${all} orders have not ended in time; the oldest, ${first}, ${state}`;
 }
 
-/** What the ends come to. Pure. */
+/**
+ * What the ends come to: the seconds are from the first request to the last end, the latency is from a request to its
+ * order's end. Pure.
+ */
 export function endOf({ sinceMs }: Pick<SentOrders, "sinceMs">, ends: readonly OrderEnd[]) {
   const firstMs = sinceMs.values().reduce((first, ms) => Math.min(first, ms), Infinity);
   const lastMs = ends.reduce((last, { endedMs }) => Math.max(last, endedMs), firstMs);
@@ -215,12 +195,9 @@ export function endOf({ sinceMs }: Pick<SentOrders, "sinceMs">, ends: readonly O
 
 function sayEnd({ orders, end }: LoadReport, say: (line: string) => void): void {
   if (!end) return;
+  const { seconds, perSecond, latency: { p50, p99 } } = end;
   const statuses = Object.entries(end.statuses).map(([name, count]) => `${count} ${name}`).join(", ");
-  say(
-    `all ended after ${end.seconds.toFixed(2)} s (${statuses}): ${
-      end.perSecond.toFixed(0)
-    } orders/s from POST to the end`,
-  );
-  const { p50, p99 } = end.latency;
+  const rate = `${perSecond.toFixed(0)} orders/s from POST to the end`;
+  say(`all ended after ${seconds.toFixed(2)} s (${statuses}): ${rate}`);
   say(`of ${orders} orders: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms from POST to the end`);
 }

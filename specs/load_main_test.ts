@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { SCENARIO_USER } from "../shared/scenarios.ts";
 import { type Sql, uuids } from "../shared/sql/connect.ts";
 import { readFlags, UsageError } from "../workers/tools/command.ts";
-import { awaitEnds, endOf, LOAD_FLAGS, loadOptions, loadReportSchema } from "./load_main.ts";
+import { awaitEnds, endOf, LOAD_FLAGS, loadOptions, type LoadReport } from "./load_main.ts";
 import { runTask } from "./support/run_task.ts";
 import { shareTestSchema, testSchema } from "./support/test_schema.ts";
 
@@ -14,23 +14,29 @@ const insertOrders = (sql: Sql, ids: readonly string[]) =>
       select id, ${SCENARIO_USER}, ${SCENARIO_USER}, 49.90, 'load-test', now(), now()
       from unnest(${uuids(ids)}::text::uuid[]) as id`;
 
-Deno.test("deno task load ends with 0 when all orders were created and prints one JSON value, and with 1 where the API is away", async () => {
+/** An API that accepts every order under the next of `ids`, as long as there are some, or a new one. */
+function startApi(ids: string[] = []) {
   let orders = 0;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     await request.body?.cancel();
     orders++;
-    return Response.json({ id: crypto.randomUUID() }, { status: 201 });
+    return Response.json({ id: ids.pop() ?? uuidv7() }, { status: 201 });
   });
-  const flags = ["--no-wait", "--orders=20", "--connections=2", `--url=http://127.0.0.1:${server.addr.port}`];
-  const machine = await runTask("load", [...flags, "--json"]);
-  assertEquals([machine.code, machine.err, orders], [0, "", 20]);
-  const report = loadReportSchema.parse(JSON.parse(machine.out));
+  const flag = `--url=http://127.0.0.1:${server.addr.port}`;
+  return { flag, orders: () => orders, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+Deno.test("deno task load ends with 0 when all orders were created and prints one JSON value, and with 1 where the API is away", async () => {
+  await using api = startApi();
+  const flags = ["--no-wait", "--orders=20", "--connections=2"];
+  const machine = await runTask("load", [...flags, api.flag, "--json"]);
+  assertEquals([machine.code, machine.err, api.orders()], [0, "", 20]);
+  const report: LoadReport = JSON.parse(machine.out);
   assertEquals([report.orders, report.end], [20, null]);
-  const human = await runTask("load", flags);
+  const human = await runTask("load", [...flags, api.flag]);
   assertEquals([human.code, human.err], [0, ""]);
   assertStringIncludes(human.out, "20 orders over 2 connections: ");
-  await server.shutdown();
-  const away = await runTask("load", ["--no-wait", "--json", "--url=http://127.0.0.1:1"]);
+  const away = await runTask("load", [...flags, "--json", "--url=http://127.0.0.1:1"]);
   assertEquals([away.code, away.out], [1, ""]);
   assertStringIncludes(away.err, "127.0.0.1:1");
 });
@@ -41,16 +47,11 @@ Deno.test("deno task load sees every order end, by the time in the table and how
   await insertOrders(db.sql, ids);
   await db.sql`update orders set status = case id when ${ids[0] ?? ""} then 'REFUNDED' else 'COMPLETED' end,
                updated_at = now() + interval '1 hour'`;
-  const left = [...ids];
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
-    await request.body?.cancel();
-    return Response.json({ id: left.pop() }, { status: 201 });
-  });
-  const flags = [`--database=${db.url}`, `--url=http://127.0.0.1:${server.addr.port}`, "--orders=2500"];
-  const { code, out, err } = await runTask("load", [...flags, "--json"]);
-  await server.shutdown();
+  await using api = startApi([...ids]);
+  const flags = [`--database=${db.url}`, api.flag, "--orders=2500", "--json"];
+  const { code, out, err } = await runTask("load", flags);
   assertEquals(code, 0, err);
-  const { end } = loadReportSchema.parse(JSON.parse(out));
+  const { end }: LoadReport = JSON.parse(out);
   assertEquals(end?.statuses, { COMPLETED: 2499, REFUNDED: 1 });
   assertEquals(Math.round((end?.latency.p50 ?? 0) / 3_600_000), 1);
 });
@@ -61,11 +62,8 @@ Deno.test("an order that does not end in time is named, with what became of it",
   await insertOrders(db.sql, [stored]);
   await db.sql`update orders set status = 'PAID'`;
   const ends = (id: string) => awaitEnds({ sinceMs: new Map([[id, Date.now()]]) }, db.sql, 20);
-  await assertRejects(
-    () => ends(stored),
-    Error,
-    `1 of 1 orders have not ended in time; the oldest, ${stored}, is PAID`,
-  );
+  const open = `1 of 1 orders have not ended in time; the oldest, ${stored}, is PAID`;
+  await assertRejects(() => ends(stored), Error, open);
   await assertRejects(() => ends(unknown), Error, "is not in the table orders of --database");
 });
 

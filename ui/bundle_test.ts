@@ -6,72 +6,45 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** What the island may weigh, gzipped, in bytes. */
 const MAX_SCRIPT_BYTES = 32 * 1024;
 
-/** The compiler is told to end its process, and cannot be waited for: it may outlive the test by a moment. */
-const outlived = { sanitizeOps: false, sanitizeResources: false };
-
 /** A project of links to this one's sources, with a `ui/dist` of its own. */
-async function copyOfProject(): Promise<string> {
+async function copyOfProject() {
   const root = await Deno.makeTempDir();
   await Deno.mkdir(`${root}/ui`);
   for (const name of ["deno.json", "shared"]) await Deno.symlink(`${ROOT}${name}`, `${root}/${name}`);
   for await (const { name } of Deno.readDir(`${ROOT}ui`)) {
     if (name !== "dist") await Deno.symlink(`${ROOT}ui/${name}`, `${root}/ui/${name}`);
   }
-  return root;
+  return { root, [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }) };
 }
 
-Deno.test(
-  "bundlePage() writes the files that assets.json names, the island below 32 KB gzipped",
-  outlived,
-  async () => {
-    const root = await copyOfProject();
-    try {
-      const bundle = await bundlePage(root);
-      assert(bundle.scriptGzipBytes < MAX_SCRIPT_BYTES, `the island has ${bundle.scriptGzipBytes} bytes`);
-      const assets = JSON.parse(await Deno.readTextFile(`${root}/ui/dist/assets.json`));
-      assertEquals(assets, { script: bundle.script, styles: bundle.styles });
-      assert(/^island-\w+\.js$/.test(bundle.script) && /^styles-\w+\.css$/.test(bundle.styles));
-      const styles = await Deno.readTextFile(`${root}/ui/dist/${bundle.styles}`);
-      assert(!/https?:|@import/.test(styles), "the styles fetch something");
-      const reference = Array.from(Deno.readDirSync(`${root}/ui/dist/docs`), ({ name }) => name).sort();
-      assertEquals(reference, ["index.html", "reference.js", "swagger-ui-bundle.js", "swagger-ui.css"]);
-    } finally {
-      await Deno.remove(root, { recursive: true });
-    }
-  },
-);
+Deno.test({
+  name:
+    "bundlePage() writes what assets.json names and nothing else, always alike, or leaves the last bundle alone",
+  // The compiler is told to end its process, and cannot be waited for: it may outlive the test by a moment.
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    await using copy = await copyOfProject();
+    const dist = `${copy.root}/ui/dist`;
+    const namesIn = (folder: string) => Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();
+    const readAssets = async () => JSON.parse(await Deno.readTextFile(`${dist}/assets.json`));
+    const first = await bundlePage(copy.root);
+    assert(first.scriptGzipBytes < MAX_SCRIPT_BYTES, `the island has ${first.scriptGzipBytes} bytes`);
+    const { script, styles } = first;
+    assertEquals(await readAssets(), { script, styles });
+    assert(/^island-\w+\.js$/.test(script) && /^styles-\w+\.css$/.test(styles));
+    const fetching = /https?:|@import/.test(await Deno.readTextFile(`${dist}/${styles}`));
+    assert(!fetching, "the styles fetch something");
+    const reference = ["index.html", "reference.js", "swagger-ui-bundle.js", "swagger-ui.css"];
+    assertEquals(namesIn(`${dist}/docs`), reference);
 
-Deno.test(
-  "bundlePage() gives the same names to the same sources, and leaves nothing else behind",
-  outlived,
-  async () => {
-    const root = await copyOfProject();
-    try {
-      const first = await bundlePage(root);
-      await Deno.writeTextFile(`${root}/ui/dist/island-OLD.js`, "");
-      const second = await bundlePage(root);
-      assertEquals(first, second);
-      const names = Array.from(Deno.readDirSync(`${root}/ui/dist`), ({ name }) => name).sort();
-      assertEquals(names, ["assets.json", "docs", second.script, second.styles].sort());
-    } finally {
-      await Deno.remove(root, { recursive: true });
-    }
-  },
-);
+    await Deno.writeTextFile(`${dist}/island-OLD.js`, "");
+    assertEquals(await bundlePage(copy.root), first);
+    assertEquals(namesIn(dist), ["assets.json", "docs", script, styles].sort());
 
-Deno.test(
-  "bundlePage() throws at sources that do not compile, and leaves the last bundle alone",
-  outlived,
-  async () => {
-    const root = await copyOfProject();
-    try {
-      const { script } = await bundlePage(root);
-      await Deno.remove(`${root}/ui/island.tsx`);
-      await Deno.writeTextFile(`${root}/ui/island.tsx`, "const = 1;");
-      await assertRejects(() => bundlePage(root), Error);
-      assertEquals(JSON.parse(await Deno.readTextFile(`${root}/ui/dist/assets.json`)).script, script);
-    } finally {
-      await Deno.remove(root, { recursive: true });
-    }
+    await Deno.remove(`${copy.root}/ui/island.tsx`);
+    await Deno.writeTextFile(`${copy.root}/ui/island.tsx`, "const = 1;");
+    await assertRejects(() => bundlePage(copy.root), Error);
+    assertEquals(await readAssets(), { script, styles });
   },
-);
+});

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import type { OrderStatus } from "../shared/order_status.ts";
 import { timeScale } from "./film.tsx";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
 import { heldUpBy, isAsPromised, isSettled, needsRereading, stepsOf } from "./order_facts.ts";
@@ -8,18 +9,16 @@ import { QUEUE_LIST, testId, testOrder, testPulse, testStory } from "./testdata/
 const story = testStory();
 const { beats } = story;
 
-Deno.test("layoutMachine() overlaps no boxes in any shape, keeps them in view, and joins only what is joined", () => {
+Deno.test("layoutMachine() overlaps no boxes in any shape, keeps them in view, and has a way for each beat", () => {
   for (const shape of SHAPES) {
     const { boxes, edges, width, height } = layoutMachine(QUEUE_LIST, shape);
     assertEquals(boxes.length, 4 + 2 * QUEUE_LIST.length);
     for (const [i, a] of boxes.entries()) {
-      assert(
-        a.x >= 0 && a.y >= 0 && a.x + a.width <= width && a.y + a.height <= height,
-        `${shape} ${a.place}`,
-      );
+      const isInView = a.x >= 0 && a.y >= 0 && a.x + a.width <= width && a.y + a.height <= height;
+      assert(isInView, `${shape} ${a.place}`);
       for (const b of boxes.slice(i + 1)) {
-        const isApart = a.x + a.width <= b.x || b.x + b.width <= a.x || a.y + a.height <= b.y ||
-          b.y + b.height <= a.y;
+        const isBeside = a.x + a.width <= b.x || b.x + b.width <= a.x;
+        const isApart = isBeside || a.y + a.height <= b.y || b.y + b.height <= a.y;
         assert(isApart, `${shape}: ${a.place} and ${b.place}`);
       }
     }
@@ -27,11 +26,7 @@ Deno.test("layoutMachine() overlaps no boxes in any shape, keeps them in view, a
     assertEquals(edges.length, 3 + 3 * QUEUE_LIST.length);
   }
   assertEquals(fit("a".repeat(100), 59), `${"a".repeat(9)}…`);
-});
-
-Deno.test("every way of a beat is a way of the drawing", () => {
-  const { edges } = layoutMachine(QUEUE_LIST, "wide");
-  const known = new Set(edges.map(({ from, to }) => `${from}>${to}`));
+  const known = new Set(layoutMachine(QUEUE_LIST, "wide").edges.map(({ from, to }) => `${from}>${to}`));
   for (const { ways, title } of beats) {
     for (const way of ways) way.slice(1).forEach((to, i) => assert(known.has(`${way[i]}>${to}`), title));
   }
@@ -49,8 +44,8 @@ Deno.test("timeScale() is true to time, and cuts one long stretch short", () => 
 
 Deno.test("an order that has not ended is read again, and says which dead letter holds it up", () => {
   assertEquals(isSettled(story), false);
-  assertEquals(isSettled(testStory({ status: "PAYMENT_FAILED" })), true);
   const ended = testStory({ status: "PAYMENT_FAILED" });
+  assertEquals(isSettled(ended), true);
   assertEquals(needsRereading(ended, testPulse(0, { orders: [] })), false);
   const changed = testOrder({ updatedAt: "2026-01-02T03:05:00.000Z" });
   assertEquals(needsRereading(ended, testPulse(0, { orders: [changed] })), true);
@@ -60,18 +55,21 @@ Deno.test("an order that has not ended is read again, and says which dead letter
 
 Deno.test("stepsOf() goes on where all would go well; isAsPromised() takes a scenario by its word", () => {
   assertEquals(stepsOf(story), ["PENDING", "PAID", "COMPLETED"]);
-  const scenario = (expect: string) => ({ name: "a", path: "", group: "", expect });
-  assertEquals(isAsPromised(scenario("COMPLETED: paid."), "COMPLETED", beats), true);
-  assertEquals(isAsPromised(scenario("COMPLETED: paid."), "PENDING", beats), false);
-  assertEquals(isAsPromised(scenario("PENDING with a dead letter."), "PENDING", beats), true);
-  assertEquals(isAsPromised(scenario("PENDING with a dead letter."), "PENDING", beats.slice(0, 2)), false);
+  const isKept = (expect: string, status: OrderStatus, told = beats) =>
+    isAsPromised({ name: "a", path: "", group: "", expect }, status, told);
+  assertEquals([isKept("COMPLETED: paid.", "COMPLETED"), isKept("COMPLETED: paid.", "PENDING")], [
+    true,
+    false,
+  ]);
+  const letter = "PENDING with a dead letter.";
+  assertEquals([isKept(letter, "PENDING"), isKept(letter, "PENDING", beats.slice(0, 2))], [true, false]);
 });
 
 Deno.test("holdStill() keeps the rows where they stand, as they are now, and counts what is newer", () => {
-  const [a, b, c] = [1, 2, 3].map((n) => testOrder({ id: testId(n) })) as [
-    typeof story.order,
-    typeof story.order,
-    typeof story.order,
+  const [a, b, c] = [
+    testOrder({ id: testId(1) }),
+    testOrder({ id: testId(2) }),
+    testOrder({ id: testId(3) }),
   ];
   const paid = { ...a, status: "PAID" as const };
   assertEquals(holdStill([b, a], [c, b, paid]), { shown: [b, paid], newer: 1 });

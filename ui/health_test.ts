@@ -46,10 +46,8 @@ Deno.test("healthOf() says in one sentence what is wrong, the worst first", () =
 });
 
 Deno.test("healthOf() never calls well what is offline, silent, or in breach of a promise", () => {
-  assertEquals(
-    healthOf(calm, QUEUE_LIST, "offline", 0).sentence,
-    "Disconnected: all this is as of 03:04:05 UTC",
-  );
+  const { sentence } = healthOf(calm, QUEUE_LIST, "offline", 0);
+  assertEquals(sentence, "Disconnected: all this is as of 03:04:05 UTC");
   assertEquals(healthOf(calm, QUEUE_LIST, "stale", 0).level, "bad");
   assertEquals(healthOf(calm, QUEUE_LIST, "live", 2).sentence, "A promise is broken: 2 violations");
   assertEquals(healthOf(calm, QUEUE_LIST, "live", null).sentence, "Every part runs");

@@ -10,12 +10,13 @@ function handStream() {
   const sources: (Source & { readyState: number; isOpen: boolean; say: (pulse: unknown) => void })[] = [];
   const waits: { ms: number; run: () => void }[] = [];
   const heard: (LivePulse | string)[] = [];
+  const told = {
+    onOpen: () => heard.push("open"),
+    onPulse: (pulse: LivePulse) => heard.push(pulse),
+    onLost: (isRefused: boolean) => heard.push(isRefused ? "refused" : "lost"),
+  };
   const stream = followStream(
-    {
-      onOpen: () => heard.push("open"),
-      onPulse: (pulse) => heard.push(pulse),
-      onLost: (isRefused) => heard.push(isRefused ? "refused" : "lost"),
-    },
+    told,
     () => {
       let listener = (_: MessageEvent) => {};
       const source = {
@@ -36,19 +37,12 @@ function handStream() {
     },
   );
   const newest = () => sources.at(-1)!;
-  return {
-    stream,
-    sources,
-    waits,
-    heard,
-    newest,
-    open: () => newest().onopen?.(new Event("open")),
-    lose: () => newest().onerror?.(new Event("error")),
-    refuse: () => {
-      newest().readyState = 2;
-      newest().onerror?.(new Event("error"));
-    },
+  const open = () => newest().onopen?.(new Event("open"));
+  const lose = (readyState = 0) => {
+    newest().readyState = readyState;
+    newest().onerror?.(new Event("error"));
   };
+  return { stream, sources, waits, heard, newest, open, lose };
 }
 
 Deno.test("each pulse is told; what is no pulse is none", () => {
@@ -61,12 +55,12 @@ Deno.test("each pulse is told; what is no pulse is none", () => {
 });
 
 Deno.test("a lost stream connects again by itself; one that was refused is opened anew after a while", () => {
-  const { stream, sources, newest, open, lose, refuse, waits, heard } = handStream();
+  const { stream, sources, newest, open, lose, waits, heard } = handStream();
   stream.start();
   lose();
   open();
   assertEquals([heard, sources.length, waits.length], [["lost", "open"], 1, 0]);
-  refuse();
+  lose(2); // refused
   stream.start(); // the next attempt waits
   assertEquals([heard.at(-1), sources.length, waits.at(-1)?.ms], ["refused", 1, 5000]);
   waits.at(-1)?.run();

@@ -7,16 +7,15 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Channel, type ChannelModel, connect as connectBroker, type Options } from "amqplib";
+import { type ChannelModel, connect as connectBroker, type Options } from "amqplib";
 import { v7 as uuidv7 } from "uuid";
-import { z } from "zod";
 import { declareTopology } from "../../shared/broker/connection.ts";
 import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";
-import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { connect, type Sql } from "../../shared/sql/connect.ts";
-import { CONSUMED_TYPES, type Topology } from "../../shared/topology.ts";
+import { CONSUMED_TYPES } from "../../shared/topology.ts";
 import { eventually } from "../support/eventually.ts";
+import { callApi } from "../support/http.ts";
 import type { TestBroker } from "../support/test_broker.ts";
 import { type Quantiles, quantiles, runScript } from "./bench.ts";
 
@@ -49,24 +48,57 @@ function insertOrder(sql: Sql, table: "orders" | "naive_orders") {
     values (${uuidv7()}, ${SCENARIO_USER}, ${RESERVED_COURSES.success}, ${"49.90"}, ${uuidv7()}, ${now}, ${now})`;
 }
 
-interface Message {
-  readonly type: string;
-  readonly body: Buffer;
-  readonly properties: Options.Publish;
+/** The events of one new order that goes well, in the order in which they happen. */
+export function eventsOfOrder() {
+  const [orderId, courseId, amount, correlationId] = [uuidv7(), RESERVED_COURSES.success, "49.90", uuidv7()];
+  const [paymentId, enrollmentId, notificationId] = [uuidv7(), uuidv7(), uuidv7()];
+  const traceparent = `00-${correlationId.replaceAll("-", "")}-b7ad6b7169203331-01`;
+  const make = <T extends EventType>(type: T, data: EventData<T>) =>
+    makeEvent(type, data, { correlationId, traceparent }, new Date());
+  return [
+    make("order.created", { orderId, userId: SCENARIO_USER, courseId, amount }),
+    make("payment.succeeded", { orderId, paymentId, courseId, amount }),
+    make("enrollment.granted", { orderId, enrollmentId, courseId }),
+    make("notification.sent", { orderId, notificationId, notificationType: "ORDER_COMPLETED" }),
+  ] as const;
 }
 
+type Made = ReturnType<typeof eventsOfOrder>[number];
+
+/** The message of an event, with the properties that the relay sends. */
+function messageOf({ event, traceparent }: Made) {
+  const properties: Options.Publish = {
+    persistent: true,
+    mandatory: CONSUMED_TYPES.has(event.type),
+    contentType: "application/json",
+    messageId: event.eventId,
+    type: event.type,
+    correlationId: event.correlationId,
+    timestamp: Math.floor(new Date(event.occurredAt).getTime() / 1000),
+    headers: { traceparent },
+  };
+  return { type: event.type, body: Buffer.from(JSON.stringify(event)), properties };
+}
+
+/** Orders whose events are made, before the clock starts; all further orders' are the same again. */
+const DISTINCT_ORDERS = 1000;
+
 /**
- * Publishes `total` messages over a channel of its own, never more than `window` without their confirms.
+ * Publishes the events of so many orders that `wanted` picks, over a channel of its own, never more than `window` without
+ * their confirms; resolves with the time before the first, in milliseconds since 1970, and the events per second.
  *
  * Errors: when a message is refused or has no queue, and when the broker takes no more.
  */
-async function publishAll(
+async function publishEvents(
   model: ChannelModel,
   exchange: string,
-  messages: readonly Message[],
-  total: number,
+  orders: number,
   window: number,
-): Promise<void> {
+  wanted = (_: EventType) => true,
+) {
+  const events = Array.from({ length: Math.min(orders, DISTINCT_ORDERS) }, eventsOfOrder).flat();
+  const messages = events.filter(({ event }) => wanted(event.type)).map(messageOf);
+  const total = orders * eventsOfOrder().filter(({ event }) => wanted(event.type)).length;
   const channel = await model.createConfirmChannel();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   channel.on("return", () => reject(new Error(`no queue is bound to the exchange "${exchange}"`)));
@@ -84,139 +116,83 @@ async function publishAll(
       channel.publish(exchange, type, body, properties, onConfirm);
     }
   };
+  const startedMs = performance.now();
   send();
   await promise;
-}
-
-/** Events per second of one type through amqplib alone, `window` of them without their confirm at once. */
-export async function publishEvents(
-  { url, topology }: TestBroker,
-  type: EventType,
-  events: number,
-  window: number,
-): Promise<number> {
-  const orders = Array.from({ length: Math.min(events, DISTINCT_ORDERS) }, messagesOfOrder).flat();
-  const messages = orders.filter((message) => message.type === type);
-  const model = await connectBroker(url, { noDelay: true });
-  const startedMs = performance.now();
-  await publishAll(model, topology.exchange, messages, events, window);
   const seconds = (performance.now() - startedMs) / 1000;
-  await model.close();
-  return events / seconds;
+  return { startedMs: performance.timeOrigin + startedMs, perSecond: total / seconds };
 }
 
-/** Orders whose events are made, before the clock starts; all further orders' are the same again. */
-const DISTINCT_ORDERS = 1000;
+/** Events of new orders per second through amqplib alone, `window` of them without their confirm at once. */
+export async function publishOrders({ url, topology }: TestBroker, orders: number, window: number) {
+  const model = await connectBroker(url, { noDelay: true });
+  const isCreated = (type: EventType) => type === "order.created";
+  const { perSecond } = await publishEvents(model, topology.exchange, orders, window, isCreated);
+  await model.close();
+  return perSecond;
+}
+
 /** Publishes without their confirm at once: as many as the relay has in two batches. */
 const FLOW_WINDOW = 1000;
 /** Deliveries without their ack at once, for each queue, and how many are acked together: as our consumers do. */
 const PREFETCH = 500;
 const ACK_EVERY = 250;
 
-const jobSchema = z.object({
-  broker: z.string(),
-  /** Exchange and queues, as variables. */
-  names: z.record(z.string(), z.string()),
-  orders: z.number(),
-});
-
-const topologyNamed = (names: Readonly<Record<string, string>>) =>
-  topologyOf(readConfig(TOPOLOGY_VARIABLES, (name) => names[name]));
+/** Where to consume, and how many messages come to each queue. */
+interface Job {
+  readonly broker: string;
+  readonly queues: readonly { readonly name: string; readonly messages: number }[];
+}
 
 /**
  * Orders per second whose messages go through the broker with nothing done for them. This process publishes and another
  * one consumes: on two cores that is the fastest that the client can be, faster than as many processes as ours are.
  */
-export async function bareFlow({ url: broker, env: names }: TestBroker, orders: number): Promise<number> {
-  const job: z.infer<typeof jobSchema> = { broker, names, orders };
-  const endedMs = runScript("specs/bench/bare_main.ts", [JSON.stringify(job)], z.number());
-  const [startedMs, lastMs] = await Promise.all([publishFlow(job), endedMs]);
-  return orders / ((lastMs - startedMs) / 1000);
-}
-
-/** The events of one new order that goes well, in the order in which they happen, with the properties that the relay sends. */
-function messagesOfOrder(): Message[] {
-  const now = new Date();
-  const [orderId, courseId, amount, correlationId] = [uuidv7(), RESERVED_COURSES.success, "49.90", uuidv7()];
-  const [paymentId, enrollmentId, notificationId] = [uuidv7(), uuidv7(), uuidv7()];
-  const traceparent = `00-${correlationId.replaceAll("-", "")}-b7ad6b7169203331-01`;
-  const make = <T extends EventType>(type: T, data: EventData<T>): Message => {
-    const { event } = makeEvent(type, data, { correlationId, traceparent }, now);
-    const properties = {
-      persistent: true,
-      mandatory: CONSUMED_TYPES.has(type),
-      contentType: "application/json",
-      messageId: event.eventId,
-      type,
-      correlationId,
-      timestamp: Math.floor(now.getTime() / 1000),
-      headers: { traceparent },
-    };
-    return { type, body: Buffer.from(JSON.stringify(event)), properties };
-  };
-  return [
-    make("order.created", { orderId, userId: SCENARIO_USER, courseId, amount }),
-    make("payment.succeeded", { orderId, paymentId, courseId, amount }),
-    make("enrollment.granted", { orderId, enrollmentId, courseId }),
-    make("notification.sent", { orderId, notificationId, notificationType: "ORDER_COMPLETED" }),
-  ];
-}
-
-/** The queues that the messages of `orders` orders get to, and how many each gets. */
-function queuesOfFlow({ queues }: Topology, orders: number) {
-  const types = messagesOfOrder().map(({ type }) => type);
-  const all = Object.values(queues).map(({ name, bindings }) => {
-    return { name, messages: orders * bindings.filter((type) => types.includes(type)).length };
-  });
-  return all.filter(({ messages }) => messages > 0);
-}
-
-/** Publishes once the other process has subscribed; resolves with the time before the first message. */
-async function publishFlow({ broker, names, orders }: z.infer<typeof jobSchema>): Promise<number> {
-  const topology = topologyNamed(names);
+export async function bareFlow({ url: broker, topology }: TestBroker, orders: number): Promise<number> {
+  const types: readonly EventType[] = eventsOfOrder().map(({ event }) => event.type);
+  const queues = Object.values(topology.queues)
+    .map(({ name, bindings }) => ({
+      name,
+      messages: orders * bindings.filter((type) => types.includes(type)).length,
+    }))
+    .filter(({ messages }) => messages > 0);
   const connection = await connectBroker(broker, { noDelay: true });
   const channel = await connection.createChannel();
   await declareTopology(channel, topology);
-  await eventually("the other process to subscribe", async () => {
-    const queues = await Promise.all(queuesOfFlow(topology, 1).map(({ name }) => channel.checkQueue(name)));
-    return queues.every(({ consumerCount }) => consumerCount > 0);
-  });
-  const messages = Array.from({ length: Math.min(orders, DISTINCT_ORDERS) }, messagesOfOrder).flat();
-  const startedMs = Date.now();
-  await publishAll(connection, topology.exchange, messages, orders * messagesOfOrder().length, FLOW_WINDOW);
+  const publish = async () => {
+    await eventually("the other process to subscribe", async () => {
+      const seen = await Promise.all(queues.map(({ name }) => channel.checkQueue(name)));
+      return seen.every(({ consumerCount }) => consumerCount > 0);
+    });
+    return await publishEvents(connection, topology.exchange, orders, FLOW_WINDOW);
+  };
+  const job: Job = { broker, queues };
+  const endedMs = runScript<number>("specs/bench/bare_main.ts", [JSON.stringify(job)]);
+  const [lastMs, { startedMs }] = await Promise.all([endedMs, publish()]);
   await connection.close();
-  return startedMs;
+  return orders / ((lastMs - startedMs) / 1000);
 }
 
 /** Consumes every queue to its last message; resolves with the time of the last of all. */
-async function consumeFlow({ broker, names, orders }: z.infer<typeof jobSchema>): Promise<number> {
-  const topology = topologyNamed(names);
-  const connections = await Promise.all(
-    queuesOfFlow(topology, orders).map(async ({ name, messages }) => {
-      const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
-      const channel = await connection.createChannel();
-      await declareTopology(channel, topology);
-      await channel.prefetch(PREFETCH);
-      await consumeQueue(channel, name, messages);
-      return connection;
-    }),
-  );
+async function consumeFlow({ broker, queues }: Job): Promise<number> {
+  const connections = await Promise.all(queues.map(async ({ name, messages }) => {
+    const connection = await connectBroker(broker, { noDelay: true }); // one for each, as our consumers have
+    const channel = await connection.createChannel();
+    await channel.prefetch(PREFETCH);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let received = 0;
+    channel.consume(name, (message) => {
+      if (!message) return reject(new Error(`The queue ${name} was deleted`));
+      received++;
+      if (received % ACK_EVERY === 0 || received === messages) channel.ack(message, true);
+      if (received === messages) resolve();
+    }).catch(reject);
+    await promise;
+    return connection;
+  }));
   const endedMs = Date.now();
   await Promise.all(connections.map((connection) => connection.close()));
   return endedMs;
-}
-
-/** Consumes a queue until its last message. */
-function consumeQueue(channel: Channel, queue: string, messages: number): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  let received = 0;
-  channel.consume(queue, (message) => {
-    if (!message) return reject(new Error(`The queue ${queue} was deleted`));
-    received++;
-    if (received % ACK_EVERY === 0 || received === messages) channel.ack(message, true);
-    if (received === messages) resolve();
-  }).catch(reject);
-  return promise;
 }
 
 /** Runs before the first that counts. */
@@ -256,8 +232,7 @@ export async function runChains(
   const consuming = await connectBroker(broker, { noDelay: true });
   const out = await publishing.createConfirmChannel();
   const back = await consuming.createChannel();
-  const [message] = messagesOfOrder();
-  if (!message) throw new Error("There is no message to publish");
+  const message = messageOf(eventsOfOrder()[0]);
   const waiting: (() => void)[] = [];
   await out.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum" } });
   await back.consume(queue, (delivery) => {
@@ -296,19 +271,15 @@ export async function tellEnds(sql: Sql): Promise<void> {
     when (new.status = 'COMPLETED' and new.user_id = '${PROBE_USER}') execute function tell_end();`);
 }
 
-const createdSchema = z.object({ id: z.string() });
-
 /** From before each order's request leaves until this process has been told that its last commit is done: see `tellEnds`. */
 export async function timeOrders(database: string, api: string, pace: Pace): Promise<Quantiles> {
   const sql = connect(database, { name: "bench", role: null, max: 1 });
   const ended = new Map<string, PromiseWithResolvers<void>>();
   const endOf = (id: string) => ended.getOrInsertComputed(id, () => Promise.withResolvers<void>());
   await sql.listen(END_CHANNEL, (id) => endOf(id).resolve());
-  const body = JSON.stringify({ userId: PROBE_USER, courseId: RESERVED_COURSES.success, amount: "49.90" });
-  const headers = { "content-type": "application/json" };
+  const order = { userId: PROBE_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
   const took = await paced(pace, async () => {
-    const response = await fetch(`${api}/orders`, { method: "POST", body, headers });
-    const { id } = createdSchema.parse(await response.json());
+    const { id } = await callApi("POST", `${api}/orders`, order);
     await endOf(id).promise;
   });
   await sql.end({ timeout: 2 });
@@ -316,5 +287,5 @@ export async function timeOrders(database: string, api: string, pace: Pace): Pro
 }
 
 if (import.meta.main) {
-  console.log(JSON.stringify(await consumeFlow(jobSchema.parse(JSON.parse(Deno.args[0] ?? "")))));
+  console.log(JSON.stringify(await consumeFlow(JSON.parse(Deno.args[0] ?? ""))));
 }

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { z } from "zod";
 import { tableLines } from "../../workers/tools/command.ts";
 import { runDeno } from "../support/run_task.ts";
 import type { BenchServices } from "./services.ts";
@@ -14,25 +13,21 @@ import type { BenchServices } from "./services.ts";
  * compared with. It can be run alone.
  */
 export interface BenchPart {
-  /** What it is called on the command line. */
   readonly name: string;
   /** What it measures, and beside what: one sentence. */
   readonly about: string;
-  /** Measures; answers with its lines of the table, in their order. */
-  run(bench: Bench): Promise<BenchRow[]>;
+  readonly run: (bench: Bench) => Promise<BenchRow[]>;
 }
 
 export interface Bench {
   readonly services: BenchServices;
   /** `full`, or `tiny` in a run that only shows that the part works. */
-  size(full: number, tiny: number): number;
+  readonly size: (full: number, tiny: number) => number;
   /** Told of each step, for whoever waits. */
-  say(step: string): void;
+  readonly say: (step: string) => void;
 }
 
-/** A line of the table. */
 export interface BenchRow {
-  /** What is measured, such as `accept, 16 connections: orders`. */
   readonly what: string;
   readonly unit: string;
   readonly ours: number;
@@ -51,16 +46,17 @@ export async function inTurns<Ours, Beside>(
   { say }: Pick<Bench, "say">,
   rounds: number,
   measure: { readonly beside: () => Promise<Beside>; readonly ours: () => Promise<Ours> },
-): Promise<{ ours: Ours[]; beside: Beside[] }> {
-  say("beside it");
-  const measured = { ours: [] as Ours[], beside: [await measure.beside()] };
-  for (let round = 1; round <= rounds; round++) {
-    say(`OrderFlow, ${round} of ${rounds}`);
-    measured.ours.push(await measure.ours());
+) {
+  const [ours, beside]: [Ours[], Beside[]] = [[], []];
+  for (let round = 0; round <= rounds; round++) {
+    if (round > 0) {
+      say(`OrderFlow, ${round} of ${rounds}`);
+      ours.push(await measure.ours());
+    }
     say("beside it");
-    measured.beside.push(await measure.beside());
+    beside.push(await measure.beside());
   }
-  return measured;
+  return { ours, beside };
 }
 
 /** The ratio of a line, or where nothing is beside it, its figure. */
@@ -79,6 +75,7 @@ export function benchTable(rows: readonly BenchRow[]): string {
     value === undefined ? "" : `${figure(value)} ${unit}`.trim();
   const goalOf = ({ goal }: BenchRow) =>
     !goal ? "" : "atLeast" in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`;
+  const ratioOf = (row: BenchRow) => row.beside === undefined ? "" : measureOf(row).toFixed(2);
   const remark = (row: BenchRow) => {
     const reached = isReached(row);
     const result = reached === null ? "" : reached ? "reached" : "NOT reached";
@@ -88,11 +85,7 @@ export function benchTable(rows: readonly BenchRow[]): string {
     { head: "what", cell: ({ what }) => what },
     { head: "OrderFlow", cell: ({ ours, unit }) => measured(ours, unit), isFigure: true },
     { head: "beside it", cell: ({ beside, unit }) => measured(beside, unit), isFigure: true },
-    {
-      head: "ratio",
-      cell: (row) => row.beside === undefined ? "" : measureOf(row).toFixed(2),
-      isFigure: true,
-    },
+    { head: "ratio", cell: ratioOf, isFigure: true },
     { head: "to reach", cell: goalOf, isFigure: true },
     { head: "", cell: remark },
   ]).join("\n");
@@ -106,28 +99,24 @@ function figure(value: number): string {
 
 /** The lines of several runs as one: of each line the run in the middle, by its ratio. */
 export function medianRows(runs: readonly (readonly BenchRow[])[]): BenchRow[] {
-  const [first = []] = runs;
-  return first.map(({ what }) => {
-    const same = runs.flatMap((run) => run.filter((row) => row.what === what));
-    return same.toSorted((a, b) => measureOf(a) - measureOf(b))[Math.floor((same.length - 1) / 2)]!;
-  });
+  const all = Map.groupBy(runs.flat(), ({ what }) => what).values();
+  return [...all].map((same) =>
+    same.toSorted((a, b) => measureOf(a) - measureOf(b))[Math.floor((same.length - 1) / 2)]!
+  );
 }
 
-/** Two of many times, in milliseconds. */
-export const quantilesSchema = z.object({ p50: z.number(), p99: z.number() });
+export type Quantiles = ReturnType<typeof quantiles>;
 
-export type Quantiles = z.infer<typeof quantilesSchema>;
-
-/** The two quantiles of `valuesMs`; both 0 where there are none. */
-export function quantiles(valuesMs: readonly number[]): Quantiles {
+/** Two of many times, in milliseconds; both 0 where there are none. */
+export function quantiles(valuesMs: readonly number[]) {
   const sorted = valuesMs.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
   return { p50: at(0.5), p99: at(0.99) };
 }
 
-/** The middle one of `values`, of an even number the mean of the two in the middle; 0 where there are none. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
+/** The middle one of a figure of each round, of an even number the mean of the two in the middle; 0 where there are none. */
+export function median<T>(rounds: readonly T[], of: (round: T) => number): number {
+  const sorted = rounds.map(of).toSorted((a, b) => a - b);
   const at = (i: number) => sorted[Math.floor(i)] ?? 0;
   const middle = (sorted.length - 1) / 2;
   return (at(middle) + at(middle + 0.5)) / 2;
@@ -138,15 +127,15 @@ const LIMIT_MS = 300_000;
 
 /**
  * Runs `entry` (a path from the project's root) in a process of its own, so that whoever measures is not who is measured;
- * answers with the JSON that it prints at its end.
+ * answers with the JSON that it prints at its end, which is a `T`.
  *
- * Errors: when it ends with another code than 0, with what it said; when its answer is not what `schema` asks for.
+ * Errors: when it ends with another code than 0, with what it said.
  */
-export async function runScript<T>(entry: string, args: readonly string[], schema: z.ZodType<T>): Promise<T> {
+export async function runScript<T>(entry: string, args: readonly string[]): Promise<T> {
   const signal = AbortSignal.timeout(LIMIT_MS);
   const command = ["run", "-q", "--no-prompt", "--cached-only", "-P=bench-script", entry, ...args];
   const { code, out, err } = await runDeno(command, { signal });
   if (signal.aborted) throw new Error(`${entry} was stopped after ${LIMIT_MS / 1000} s`);
   if (code !== 0) throw new Error(`${entry} ended with ${code}: ${err.trim()}`);
-  return schema.parse(JSON.parse(out));
+  return JSON.parse(out);
 }

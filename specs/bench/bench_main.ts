@@ -19,7 +19,7 @@ import {
 import { messageOf } from "../../shared/process/errors.ts";
 import { type BenchPart, type BenchRow, benchTable, medianRows } from "./bench.ts";
 import { costPart, restPart } from "./cost.ts";
-import { type BenchServices, startBenchServices } from "./services.ts";
+import { startBenchServices } from "./services.ts";
 import { acceptPart, flowPart, latencyPart, relayPart } from "./speed.ts";
 
 const PARTS: readonly BenchPart[] = [acceptPart, relayPart, flowPart, latencyPart, restPart, costPart];
@@ -41,26 +41,24 @@ ${PARTS.map(({ name, about }) => `  ${name.padEnd(10)}${about}`).join("\n")}`,
       `Runs on embedded services; set DATABASE_URL and AMQP_URL to run on real ones. Ends with 0 when all was measured, 1 when a
 part failed, 64 for a wrong usage.`,
     example: "--runs=3 accept flow",
-    run: (flags, rest) => bench(benchOptions(flags, rest)),
+    run: bench,
   });
 }
 
-type BenchOptions = ReturnType<typeof benchOptions>;
-
-function benchOptions(flags: FlagValues<typeof FLAGS>, rest: readonly string[]) {
+async function bench(
+  { json, ...flags }: FlagValues<typeof FLAGS>,
+  words: readonly string[],
+): Promise<number> {
   const names = PARTS.map(({ name }) => name);
-  const unknown = rest.find((word) => !names.includes(word));
+  const unknown = words.find((word) => !names.includes(word));
   if (unknown !== undefined) {
     throw new UsageError(`${JSON.stringify(unknown)} is no part: ${names.join(", ")}`);
   }
-  return { ...flags, parts: rest.length === 0 ? PARTS : PARTS.filter(({ name }) => rest.includes(name)) };
-}
-
-async function bench(options: BenchOptions): Promise<number> {
   await using services = await startBenchServices();
-  const { measured, failed } = await measure(options, services);
+  const parts = PARTS.filter(({ name }) => words.length === 0 || words.includes(name));
+  const { measured, failed } = await measure(parts, flags, services);
   const rows = medianRows(measured);
-  console.log(options.json ? JSON.stringify(rows) : benchTable(rows));
+  console.log(json ? JSON.stringify(rows) : benchTable(rows));
   const kind = (isEmbedded: boolean) => isEmbedded ? "embedded" : "given";
   const [database, broker] = [kind(services.isDatabaseEmbedded), kind(services.isBrokerEmbedded)];
   console.error(`Database ${database}, broker ${broker}, ${navigator.hardwareConcurrency} cores.`);
@@ -68,29 +66,28 @@ async function bench(options: BenchOptions): Promise<number> {
   return failed.length > 0 ? EXIT_NOT_DONE : EXIT_DONE;
 }
 
-/** Runs all parts, as often as is asked for: the lines of each run, and the parts that failed. */
-async function measure({ parts, runs, tiny }: BenchOptions, services: BenchServices) {
+/** Runs the parts, as often as is asked for: the lines of each time, and the parts that failed. */
+async function measure(
+  parts: readonly BenchPart[],
+  { runs, tiny }: Pick<FlagValues<typeof FLAGS>, "runs" | "tiny">,
+  services: Awaited<ReturnType<typeof startBenchServices>>,
+) {
   const startedMs = performance.now();
-  const measured: BenchRow[][] = [];
-  const failed: string[] = [];
+  const [measured, failed]: [BenchRow[][], string[]] = [[], []];
   using progress = startProgress("parts", parts.length * runs);
-  progress.at(0);
-  for (let run = 0; run < runs; run++) {
-    const rows: BenchRow[] = [];
-    for (const [i, part] of parts.entries()) {
-      const say = (step: string) => {
-        const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-        progress.say(`${seconds.padStart(7)} s  ${runs > 1 ? `run ${run + 1}, ` : ""}${part.name}: ${step}`);
-      };
-      try {
-        rows.push(...await part.run({ services, size: (full, small) => tiny ? small : full, say }));
-      } catch (error) {
-        say(`failed: ${messageOf(error)}`);
-        failed.push(part.name);
-      }
-      progress.at(run * parts.length + i + 1);
+  const all = Array.from({ length: runs }, (_, run) => parts.map((part) => ({ part, run }))).flat();
+  for (const [i, { part, run }] of all.entries()) {
+    progress.at(i);
+    const say = (step: string) => {
+      const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+      progress.say(`${seconds.padStart(7)} s  ${runs > 1 ? `run ${run + 1}, ` : ""}${part.name}: ${step}`);
+    };
+    try {
+      measured.push(await part.run({ services, size: (full, small) => tiny ? small : full, say }));
+    } catch (error) {
+      say(`failed: ${messageOf(error)}`);
+      failed.push(part.name);
     }
-    measured.push(rows);
   }
   return { measured, failed };
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { runTask } from "../support/run_task.ts";
 import { type BenchRow, benchTable, inTurns, isReached, medianRows } from "./bench.ts";
-import { usedBetween } from "./services.ts";
+import { usedBetween } from "./cost.ts";
 import { acceptRows } from "./speed.ts";
 
 Deno.test("deno task bench knows its parts", async () => {

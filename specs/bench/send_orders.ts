@@ -18,7 +18,7 @@ import { idSchema } from "../../shared/events.ts";
 import { messageOf } from "../../shared/process/errors.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 
-export interface SendOptions {
+interface SendOptions {
   readonly orders: number;
   /** Connections, each with one request at a time. */
   readonly connections: number;
@@ -28,18 +28,7 @@ export interface SendOptions {
   readonly onCreated?: ((orders: number) => void) | undefined;
 }
 
-export interface SentOrders {
-  /** When each order's time began, by its id, in milliseconds since 1970: when it was sent or, earlier, due. */
-  readonly sinceMs: ReadonlyMap<string, number>;
-  /** From the first request to the last answer. */
-  readonly seconds: number;
-  /** From each request, or from when it was due, to its answer. */
-  readonly latenciesMs: readonly number[];
-  /** The longest that a request was sent after it was due; 0 without a rate. */
-  readonly lateMs: number;
-  /** The share of one core that this process used meanwhile. */
-  readonly cpuShare: number;
-}
+export type SentOrders = Awaited<ReturnType<typeof sendOrders>>;
 
 const createdSchema = z.object({ id: idSchema });
 /** All orders are alike, so the bytes of a request are made once. */
@@ -54,15 +43,18 @@ export const dueAfter = (n: number, rate: number): number => n * 1000 / rate;
  *
  * Errors: the first answer that is no 201 with an id, or does not come; two answers with the same id.
  */
-export async function sendOrders(url: string, options: SendOptions): Promise<SentOrders> {
+export async function sendOrders(url: string, options: SendOptions) {
   const { orders, connections, rate, onCreated } = options;
   using resources = new DisposableStack();
   const target = `${url.replace(/\/+$/, "")}/orders`;
   const senders = Array.from({ length: connections }, () => resources.use(openConnection(target, BODY)));
+  /** When each order's time began, by its id, in milliseconds since 1970: when it was sent or, earlier, due. */
   const sinceMs = new Map<string, number>();
+  /** From each request, or from when it was due, to its answer. */
   const latenciesMs: number[] = [];
-  let next = 0;
+  /** The longest that a request was sent after it was due; 0 without a rate. */
   let lateMs = 0;
+  let next = 0;
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
 
@@ -77,7 +69,7 @@ export async function sendOrders(url: string, options: SendOptions): Promise<Sen
     return Math.min(dueMs, nowMs); // a timer may be early by a fraction of a millisecond
   }
 
-  async function work(sender: SendConnection): Promise<void> {
+  async function work(sender: ReturnType<typeof openConnection>): Promise<void> {
     for (let n = next++; n < orders; n = next++) {
       const begunMs = await begin(n);
       const { status, body } = await sender.send();
@@ -96,7 +88,9 @@ export async function sendOrders(url: string, options: SendOptions): Promise<Sen
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(cpuBefore);
   if (sinceMs.size < orders) throw new Error(`${orders} answers named only ${sinceMs.size} different orders`);
-  return { sinceMs, seconds, latenciesMs, lateMs, cpuShare: (user + system) / 1e6 / seconds };
+  /** The share of one core that this process used, from the first request to the last answer. */
+  const cpuShare = (user + system) / 1e6 / seconds;
+  return { sinceMs, seconds, latenciesMs, lateMs, cpuShare };
 }
 
 function readId(body: string): string {
@@ -107,17 +101,14 @@ function readId(body: string): string {
   }
 }
 
-/** A connection, one request at a time. Disposing of it closes it; a request under way fails. */
-export type SendConnection = ReturnType<typeof openConnection>;
-
 /** The largest answer, with its head. */
 const MAX_ANSWER = 64 * 1024;
 /** Servers close what is idle, most after 5 s or more: rather than meet that moment, a new connection is made. */
 const FRESH_MS = 2000;
 
 /**
- * Makes a connection that posts `body`, which is JSON, to `url`. It connects when it is first used. An answer may take
- * `answerMs` milliseconds.
+ * Makes a connection that posts `body`, which is JSON, to `url`, one request at a time. It connects when it is first used;
+ * disposing of it closes it, and a request under way fails. An answer may take `answerMs` milliseconds.
  *
  * Errors: when `url` is not an `http:` one.
  */
@@ -161,7 +152,7 @@ export function openConnection(url: string, body: string, answerMs = 30_000) {
     return connection = opened;
   }
 
-  async function exchange(): Promise<Answer> {
+  async function exchange() {
     const to = await connected();
     for (let sent = 0; sent < request.length;) sent += await to.write(request.subarray(sent));
     for (let filled = 0;;) {
@@ -181,7 +172,7 @@ export function openConnection(url: string, body: string, answerMs = 30_000) {
      * Errors: when the server cannot be reached, closes before it has answered, takes too long or answers with what is no
      * HTTP.
      */
-    async send(): Promise<Answer> {
+    async send() {
       busySinceMs = performance.now();
       try {
         const answer = await exchange();
@@ -203,23 +194,17 @@ export function openConnection(url: string, body: string, answerMs = 30_000) {
   };
 }
 
-interface Answer {
-  readonly status: number;
-  readonly body: string;
-  /** Whether the server closes the connection behind it. */
-  readonly closes: boolean;
-}
-
 const utf8 = new TextDecoder();
 const oneByteEach = new TextDecoder("latin1");
 
 /**
- * The answer that `bytes` hold; null while it is not all there. Pure.
+ * The answer that `bytes` hold, and whether the server closes the connection behind it; null while it is not all there.
+ * Pure.
  *
  * Errors: when they begin no answer, when its length is missing or ambiguous (bodies in chunks are not read), and when
  * bytes follow that nobody asked for.
  */
-export function parseAnswer(bytes: Uint8Array): Answer | null {
+export function parseAnswer(bytes: Uint8Array) {
   const text = oneByteEach.decode(bytes);
   const headEnd = text.indexOf("\r\n\r\n");
   if (headEnd < 0) return null;

@@ -2,28 +2,22 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { eventually } from "../support/eventually.ts";
 import { dueAfter, openConnection, parseAnswer, sendOrders } from "./send_orders.ts";
 
-interface Api extends AsyncDisposable {
-  readonly url: string;
-  readonly bodies: readonly unknown[];
-}
-
 /** Answers with what `answer` makes of the request's number, from 0. */
-function startApi(answer: (n: number) => Response | Promise<Response>): Api {
+function startApi(answer: (n: number) => Response | Promise<Response>) {
   const bodies: unknown[] = [];
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+  const ports = new Set<number>();
+  const onListen = () => {};
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen }, async (request, { remoteAddr }) => {
     assertEquals([request.method, new URL(request.url).pathname], ["POST", "/orders"]);
-    const n = bodies.push(await request.json()) - 1;
-    return await answer(n);
+    if ("port" in remoteAddr) ports.add(remoteAddr.port);
+    return await answer(bodies.push(await request.json()) - 1);
   });
-  return {
-    url: `http://127.0.0.1:${server.addr.port}`,
-    bodies,
-    [Symbol.asyncDispose]: () => server.shutdown(),
-  };
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  return { url, bodies, ports, [Symbol.asyncDispose]: () => server.shutdown() };
 }
 
 /** A server that writes `bytes` to each request and then closes, or leaves it at that. */
-function startRaw(bytes: string, closes: boolean): Api {
+function startRaw(bytes: string, closes: boolean) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = (async () => {
     for await (const connection of listener) {
@@ -36,7 +30,6 @@ function startRaw(bytes: string, closes: boolean): Api {
   })();
   return {
     url: `http://127.0.0.1:${listener.addr.port}`,
-    bodies: [],
     async [Symbol.asyncDispose]() {
       listener.close();
       await serving;
@@ -45,24 +38,15 @@ function startRaw(bytes: string, closes: boolean): Api {
 }
 
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
-const created = (n: number) => Response.json({ id: idOf(n), status: "PENDING" }, { status: 201 });
+const created = (n: number, headers: Record<string, string> = {}) =>
+  Response.json({ id: idOf(n), status: "PENDING" }, { status: 201, headers });
 
 Deno.test("as many orders as asked for, over every connection, and on new ones for those that close", async () => {
-  const addresses = new Set<number>();
-  let count = 0;
-  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (_, { remoteAddr }) => {
-    if ("port" in remoteAddr) addresses.add(remoteAddr.port);
-    const n = count++;
-    return Response.json({ id: idOf(n) }, {
-      status: 201,
-      headers: n % 5 === 4 ? { connection: "close" } : {},
-    });
-  });
-  const sent = await sendOrders(`http://127.0.0.1:${server.addr.port}/`, { orders: 50, connections: 4 });
-  await server.shutdown();
+  await using api = startApi((n) => created(n, n % 5 === 4 ? { connection: "close" } : {}));
+  const sent = await sendOrders(`${api.url}/`, { orders: 50, connections: 4 });
   assertEquals([...sent.sinceMs.keys()].sort(), Array.from({ length: 50 }, (_, n) => idOf(n)));
-  assertEquals([count, sent.latenciesMs.length], [50, 50]);
-  assert(addresses.size > 4, "a closed connection is a new one");
+  assertEquals([api.bodies.length, sent.latenciesMs.length], [50, 50]);
+  assert(api.ports.size > 4, "a closed connection is a new one");
 });
 
 Deno.test("at a rate nothing is sent before it is due, and waiting for a connection counts", async () => {
@@ -85,11 +69,9 @@ Deno.test("at a rate nothing is sent before it is due, and waiting for a connect
 });
 
 Deno.test("the first wrong answer ends it, with what was answered", async () => {
+  const refusal = { title: "no such course" };
   const cases: readonly [(n: number) => Response, string][] = [
-    [
-      () => Response.json({ title: "no such course" }, { status: 400 }),
-      'answered 400: {"title":"no such course"}',
-    ],
+    [() => Response.json(refusal, { status: 400 }), `answered 400: ${JSON.stringify(refusal)}`],
     [() => new Response("created", { status: 201 }), "answered with no order: created"],
     [() => created(7), "2 answers named only 1 different orders"],
   ];
@@ -110,13 +92,9 @@ Deno.test("what is no HTTP, or none at all, is said and not waited for", async (
     await using api = startRaw(bytes, closes);
     await assertRejects(() => sendOrders(api.url, { orders: 3, connections: 1 }), Error, why);
   }
-  await assertRejects(() => sendOrders("https://127.0.0.1", { orders: 1, connections: 1 }), Error, "http://");
-  const port = 1; // where nobody listens
-  await assertRejects(
-    () => sendOrders(`http://127.0.0.1:${port}`, { orders: 2, connections: 2 }),
-    Error,
-    "POST http://127.0.0.1:1/orders failed",
-  );
+  const send = (url: string) => () => sendOrders(url, { orders: 2, connections: 2 });
+  await assertRejects(send("https://127.0.0.1"), Error, "http://");
+  await assertRejects(send("http://127.0.0.1:1"), Error, "POST http://127.0.0.1:1/orders failed"); // nobody listens
 });
 
 Deno.test("an answer that does not come is waited for only so long", async () => {
@@ -130,10 +108,8 @@ Deno.test("an answer is there when its last byte is, and what is none, or one of
   const bytes = (text: string) => new TextEncoder().encode(text);
   const answer = (lines: readonly string[], body = "") => bytes(`${[...lines, "", ""].join("\r\n")}${body}`);
   const body = '{"id":"…"}';
-  const whole = answer(
-    ["HTTP/1.1 200 OK", `Content-Length: ${bytes(body).length}`, "Connection: Close"],
-    body,
-  );
+  const length = `Content-Length: ${bytes(body).length}`;
+  const whole = answer(["HTTP/1.1 200 OK", length, "Connection: Close"], body);
   for (let cut = 0; cut < whole.length; cut++) assertEquals(parseAnswer(whole.subarray(0, cut)), null);
   assertEquals(parseAnswer(whole), { status: 200, body, closes: true });
   const refused: readonly [Uint8Array, string][] = [

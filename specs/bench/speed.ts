@@ -5,12 +5,9 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { type Channel, connect as connectBroker } from "amqplib";
-import { v7 as uuidv7 } from "uuid";
+import { connect as connectBroker } from "amqplib";
 import { declareTopology } from "../../shared/broker/connection.ts";
-import { makeEvent } from "../../shared/events.ts";
 import { readConfig } from "../../shared/process/config.ts";
-import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";
 import { insertingEvents } from "../../shared/sql/outbox.ts";
 import { API, RELAY } from "../../workers/dev/processes.ts";
 import { eventually } from "../support/eventually.ts";
@@ -21,16 +18,15 @@ import { startStack } from "../support/test_stack.ts";
 import { type Bench, type BenchPart, type BenchRow, inTurns, median, type Quantiles } from "./bench.ts";
 import {
   bareFlow,
+  eventsOfOrder,
   insertOneByOne,
   type Pace,
-  publishEvents,
+  publishOrders,
   runChains,
   tellEnds,
   timeOrders,
 } from "./bare_main.ts";
-import { putLoad, putLoadUnseen, startFlowStack } from "./services.ts";
-
-const percent = (share: number) => `${Math.round(100 * share)} %`;
+import { completeLoad, putLoad } from "./services.ts";
 
 /** Connections, and how many times as many orders a second as naive inserts are to be accepted over them. */
 const CASES = [{ connections: 16, atLeast: 1 }, { connections: 64, atLeast: 2 }];
@@ -48,7 +44,7 @@ export const acceptPart: BenchPart = {
     const rows: BenchRow[] = [];
     for (const { connections, atLeast } of CASES) {
       const ours = async (orders: number) => {
-        const { perSecond, post, cpuShare } = await putLoadUnseen(stack.url, { orders, connections });
+        const { perSecond, post, cpuShare } = await putLoad(stack.url, { orders, connections });
         return { perSecond, ...post, cpuShare };
       };
       const naive = (orders: number) => insertOneByOne(db.url, orders, connections);
@@ -78,10 +74,10 @@ export function acceptRows(
   const row = (name: string, unit: string, of: (round: Round) => number) => ({
     what: `accept, ${connections} connections: ${name}`,
     unit,
-    ours: median(ours.map(of)),
-    beside: median(beside.map(of)),
+    ours: median(ours, of),
+    beside: median(beside, of),
   });
-  const share = (rounds: readonly Round[]) => percent(median(rounds.map(({ cpuShare }) => cpuShare)));
+  const share = (rounds: readonly Round[]) => `${Math.round(100 * median(rounds, (it) => it.cpuShare))} %`;
   const note = `the load generator took ${share(ours)} of a core, the naive client ${share(beside)}`;
   return [
     { ...row("orders", "/s", ({ perSecond }) => perSecond), goal: { atLeast }, note },
@@ -90,9 +86,7 @@ export function acceptRows(
   ];
 }
 
-/** Events of one statement that fills the outbox. */
 const CHUNK = 5000;
-/** The longest that a drain may take, in milliseconds. */
 const DRAIN_MS = 120_000;
 const PURGE_EVERY_MS = 250;
 /** How often to look whether the outbox is empty: rarely, for the database's clock measures, and a look costs it time. */
@@ -109,10 +103,10 @@ export const relayPart: BenchPart = {
     say(`filling the outbox with ${events} events`);
     await using db = await services.database();
     for (let left = events; left > 0; left -= CHUNK) {
-      await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, orderCreated));
+      await insertingEvents(db.sql, Array.from({ length: Math.min(left, CHUNK) }, () => eventsOfOrder()[0]));
     }
     await using broker = services.broker();
-    const bare = () => publishEvents(broker, "order.created", events, 2 * BATCH);
+    const bare = () => publishOrders(broker, events, 2 * BATCH);
     const { ours, beside } = await inTurns(bench, 1, {
       beside: () => whileEmptied(broker, events, bare),
       ours: () => whileEmptied(broker, events, () => drain(db, broker, events)),
@@ -120,20 +114,13 @@ export const relayPart: BenchPart = {
     return [{
       what: `relay, backlog of ${events.toLocaleString("en")}: events`,
       unit: "/s",
-      ours: median(ours),
-      beside: median(beside),
+      ours: median(ours, (perSecond) => perSecond),
+      beside: median(beside, (perSecond) => perSecond),
       goal: { atLeast: 0.8 },
       note: "amqplib alone before and after",
     }];
   },
 };
-
-function orderCreated() {
-  const traceparent = `00-${crypto.randomUUID().replaceAll("-", "")}-b7ad6b7169203331-01`;
-  const [orderId, courseId] = [uuidv7(), RESERVED_COURSES.success];
-  const data = { orderId, userId: SCENARIO_USER, courseId, amount: "49.90" };
-  return makeEvent("order.created", data, { correlationId: crypto.randomUUID(), traceparent }, new Date());
-}
 
 /**
  * Starts a relay on a full outbox and waits until it is empty. By the database's clock, from the end of the first batch
@@ -181,25 +168,19 @@ async function whileEmptied<T>(
   await declareTopology(channel, topology);
   const queue = topology.queues.paymentsOrderCreated.name;
   const over = new AbortController();
-  const [result, came] = await Promise.all([
-    work().finally(() => over.abort()),
-    purgeAll(channel, queue, over.signal),
-  ]);
+  const purgeAll = async () => {
+    for (let came = 0;;) {
+      const isLast = over.signal.aborted;
+      came += (await channel.purgeQueue(queue)).messageCount;
+      if (isLast) return came;
+      await delay(PURGE_EVERY_MS, undefined, { signal: over.signal }).catch(() => {}); // over: once more
+    }
+  };
+  const [result, came] = await Promise.all([work().finally(() => over.abort()), purgeAll()]);
   if (came !== messages) throw new Error(`${came} messages came to ${queue}, not ${messages}`);
   return result;
 }
 
-/** Purges the queue until `stop` is aborted, and once more; answers with how many messages that deleted. */
-async function purgeAll(channel: Channel, queue: string, stop: AbortSignal): Promise<number> {
-  for (let came = 0;;) {
-    const isLast = stop.aborted;
-    came += (await channel.purgeQueue(queue)).messageCount;
-    if (isLast) return came;
-    await delay(PURGE_EVERY_MS, undefined, { signal: stop }).catch(() => {}); // aborted: once more
-  }
-}
-
-/** Of the load whose orders are brought to their end. */
 const CONNECTIONS = 64;
 
 export const flowPart: BenchPart = {
@@ -214,27 +195,27 @@ export const flowPart: BenchPart = {
         return await bareFlow(broker, orders);
       },
       async ours() {
-        await using stack = await startFlowStack(services);
+        await using db = await services.database();
+        await using broker = services.broker();
+        await using stack = await startStack({}, { services: { db, broker } });
         say("warming up");
-        await putLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
+        await completeLoad(stack, { orders: size(500, 20), connections: CONNECTIONS });
         say(`${orders} orders`);
-        return await putLoad(stack, { orders, connections: CONNECTIONS });
+        return await completeLoad(stack, { orders, connections: CONNECTIONS });
       },
     });
-    const goal = services.isBrokerEmbedded ? {} : { goal: { atLeast: 0.6 } };
+    const { isBrokerEmbedded } = services;
     const why = "goal is on RabbitMQ: the embedded broker writes nothing to disk";
-    const load = median(ours.map(({ cpuShare }) => cpuShare));
+    const bare = `beside it ${beside.map((perSecond) => perSecond.toFixed(0)).join(" and ")}`;
+    const load = median(ours, ({ cpuShare }) => cpuShare).toFixed(2);
+    const notes = [bare, `load generator ${load} of a core while it sent`];
     return [{
       what: "flow: POST to final state",
       unit: "orders/s",
-      ours: median(ours.map(({ end }) => end.perSecond)),
-      beside: median(beside),
-      ...goal,
-      note: [
-        ...(services.isBrokerEmbedded ? [why] : []),
-        `beside it ${beside.map((perSecond) => perSecond.toFixed(0)).join(" and ")}`,
-        `load generator ${load.toFixed(2)} of a core while it sent`,
-      ].join("; "),
+      ours: median(ours, ({ end }) => end.perSecond),
+      beside: median(beside, (perSecond) => perSecond),
+      ...isBrokerEmbedded ? {} : { goal: { atLeast: 0.6 } },
+      note: (isBrokerEmbedded ? [why, ...notes] : notes).join("; "),
     }];
   },
 };
@@ -266,33 +247,35 @@ export const latencyPart: BenchPart = {
     if (!ours) throw new Error("There is no round to tell of");
     const { idle, busy, note } = ours;
     const row = (what: string, ours: number, beside: number) => ({ what, unit: "ms", ours, beside });
-    const bare = (of: (chain: Quantiles) => number) => median(beside.map(of));
-    const besideNote = `beside it ${beside.map(({ p50 }) => p50.toFixed(1)).join(" and ")}`;
+    const bare = `beside it ${beside.map(({ p50 }) => p50.toFixed(1)).join(" and ")}`;
+    const half = "latency under way at half rate";
     return [
-      { ...row("idle latency p50", idle.p50, bare(({ p50 }) => p50)), goal: { atMost: 2 }, note: besideNote },
-      row("idle latency p99", idle.p99, bare(({ p99 }) => p99)),
-      { ...row("latency under way at half rate p50", busy.p50, idle.p50), goal: { atMost: 3 }, note },
       {
-        ...row("latency under way at half rate p99", busy.p99, idle.p99),
-        goal: { atMost: 10 },
-        note: "as above",
+        ...row("idle latency p50", idle.p50, median(beside, (it) => it.p50)),
+        goal: { atMost: 2 },
+        note: bare,
       },
+      row("idle latency p99", idle.p99, median(beside, (it) => it.p99)),
+      { ...row(`${half} p50`, busy.p50, idle.p50), goal: { atMost: 3 }, note },
+      { ...row(`${half} p99`, busy.p99, idle.p99), goal: { atMost: 10 }, note: "as above" },
     ];
   },
 };
 
 /** Of single orders, idle and beside load; the note says what the load was. */
 async function latencies({ services, size, say }: Bench) {
-  await using stack = await startFlowStack(services);
-  await tellEnds(stack.db.sql);
-  const time = (count: number, everyMs: number) => timeOrders(stack.db.url, stack.url, { count, everyMs });
+  await using db = await services.database();
+  await using broker = services.broker();
+  await using stack = await startStack({}, { services: { db, broker } });
+  await tellEnds(db.sql);
+  const time = (count: number, everyMs: number) => timeOrders(db.url, stack.url, { count, everyMs });
   say("warming up");
   await time(size(WARM_UP.count, 5), WARM_UP.everyMs);
   const count = size(150, 5);
   say(`${count} orders one by one`);
   const idle = await time(count, IDLE_EVERY_MS);
   say("orders as fast as they go");
-  const { end } = await putLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
+  const { end } = await completeLoad(stack, { orders: size(6000, 60), connections: CONNECTIONS });
   await settled(stack);
   const measured = size(BUSY_SECONDS * 1000 / BUSY_EVERY_MS, 10);
   const rate = Math.max(Math.floor(end.perSecond / 2 - 1000 / BUSY_EVERY_MS), 1); // the measured ones are part of it
@@ -300,7 +283,7 @@ async function latencies({ services, size, say }: Bench) {
   const orders = Math.min(rate * BUSY_SECONDS, size(Infinity, 60));
   const [busy, load] = await Promise.all([
     time(measured, BUSY_EVERY_MS),
-    putLoad(stack, { orders, connections: CONNECTIONS, rate }),
+    completeLoad(stack, { orders, connections: CONNECTIONS, rate }),
   ]);
   const beside = `beside ${load.perSecond.toFixed(0)} of at most ${end.perSecond.toFixed(0)} orders/s`;
   const note = `${measured} orders ${beside}, generator ${load.cpuShare.toFixed(2)} of a core`;

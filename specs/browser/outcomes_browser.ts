@@ -1,20 +1,16 @@
 import { assertEquals } from "@std/assert";
 import { SCENARIOS } from "../../api/ops/scenarios.ts";
-import { openPage, type Page, shareBrowser } from "./browser.ts";
-import { eventually } from "../support/eventually.ts";
-import { shareTestSchema } from "../support/test_schema.ts";
-import { startStack } from "../support/test_stack.ts";
+import { ended, shareBrowser, test } from "./browser.ts";
 
-shareTestSchema();
 shareBrowser();
 
 /** How long an order may take to its end on a machine that is busy with a whole system and a browser. */
 const END_MS = 120_000;
 
-Deno.test("each outcome, from the click to its final state on screen, without a reload", async () => {
-  await using stack = await startStack({}, { apart: [] });
-  await using opened = await openPage(stack.url);
-  const { page, troubles } = opened;
+test("each outcome, from the click to its final state on screen, without a reload", async ({ start, open }) => {
+  await start();
+  const page = await open();
+  page.setDefaultTimeout(END_MS);
   await page.evaluate("window.untouched = true");
   const outcomes = {
     "Order success": "COMPLETED",
@@ -28,68 +24,59 @@ Deno.test("each outcome, from the click to its final state on screen, without a 
     // Its film started by itself, and can be seen to its end.
     await page.getByRole("button", { name: "Pause" }).click();
     const last = "The relay published notification.sent";
-    await page.locator(".story-rows a").getByText(last).click({ timeout: END_MS });
+    await page.locator(".story-rows a").getByText(last).click();
     await page.locator(".film-title").getByText(last).waitFor();
     await page.locator(".steps [aria-current]").getByText(status).waitFor();
     await page.getByText("as promised").waitFor();
   }
   assertEquals(await page.evaluate("window.untouched"), true, "the page was loaded again");
-  await eventually("the list to have all three", async () => await page.locator(".order-row").count() === 3);
-  assertEquals(troubles, []);
+  await page.locator(".order-row").nth(2).waitFor();
 });
 
-Deno.test("every scenario that ops offers, from the click to the end that its sentence tells", async () => {
-  await using stack = await startStack({
+test("every scenario that ops offers, from the click to the end that its sentence tells", async ({ start, open }) => {
+  const settings = {
     FAULTS_ENABLED: "true",
     PAYMENT_PROVIDER_TIMEOUT_MS: "1000",
     CONSUMER_MAX_RETRIES: "3",
     OUTBOX_RECONCILE_INTERVAL_MS: "100",
     OUTBOX_RECONCILE_AFTER_MS: "4000",
-  }, { revive: true });
-  await using opened = await openPage(stack.url);
-  const { page, troubles } = opened;
+  };
+  await start(settings, { revive: true });
+  const page = await open();
+  page.setDefaultTimeout(END_MS);
   const openGroups = async () => {
     for (const group of await page.locator(".scenario-group > summary").all()) await group.click();
   };
   const click = async (name: string) => {
     await page.locator(`button.scenario-${name}`).click();
-    await page.waitForURL(new RegExp(`played=${name}`), { timeout: END_MS });
+    await page.waitForURL(new RegExp(`played=${name}`));
     return page.url();
   };
   const end = async (expect: string) => {
     const [status = ""] = expect.match(/^[A-Z_]+/) ?? [];
     await ended(page, status);
     // A dead letter of the order itself is in its story; what came beside it does not concern it.
-    const isStuck = status === "PENDING";
     const row = page.locator(".story-rows a.bad").getByText("Payments gave up on order.created");
-    if (isStuck) await row.waitFor({ timeout: END_MS });
-    else await page.getByText("as promised").waitFor({ timeout: END_MS });
+    await (status === "PENDING" ? row : page.getByText("as promised")).waitFor();
   };
   // A scenario that ends a worker would make the one beside it begin anew: those come last, one after the other.
-  const [calm, ends] = [false, true].map((isEnd) =>
-    SCENARIOS.filter(({ name, group }) => (group === "Crashes" || name === "poison-message") === isEnd)
+  const { calm = [], ends = [] } = Object.groupBy(
+    SCENARIOS,
+    ({ name, group }) => group === "Crashes" || name === "poison-message" ? "ends" : "calm",
   );
   const played: [url: string, expect: string][] = [];
   await openGroups();
-  for (const { name, expect } of calm ?? []) played.push([await click(name), expect]);
+  for (const { name, expect } of calm) played.push([await click(name), expect]);
   for (const [url, expect] of played) {
     await page.goto(url);
     await end(expect);
   }
   await openGroups();
-  for (const { name, expect } of ends ?? []) {
+  for (const { name, expect } of ends) {
     await click(name);
     await end(expect);
   }
-  await page.goto(`${stack.url}/?tab=messages&list=dead`);
+  await page.goto("/?tab=messages&list=dead");
   const expected = SCENARIOS.filter(({ expect }) => expect.includes("dead letter")).length;
-  await eventually("all dead letters to be listed", async () => {
-    return await page.locator("main tbody tr").count() >= expected;
-  }, END_MS);
-  assertEquals(troubles, []);
+  await page.locator("main tbody tr").nth(expected - 1).waitFor();
 });
-
-/** Waits until the head of the selected order's story says that it has this status. */
-async function ended(page: Page, status: string): Promise<void> {
-  await page.locator(".order-head .badge").getByText(status, { exact: true }).waitFor({ timeout: END_MS });
-}

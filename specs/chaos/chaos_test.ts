@@ -1,31 +1,24 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { z } from "zod";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import { PROCESSES } from "../../workers/dev/processes.ts";
 import { balance } from "../support/ledger.ts";
 import type { Course } from "../support/place_orders.ts";
 import { runTask } from "../support/run_task.ts";
 import { FAULT_KINDS } from "./faults.ts";
-import { countByKind, scheduleFaults } from "./schedule.ts";
+import { countByKind, describeFault, type Fault, scheduleFaults } from "./schedule.ts";
 
 Deno.test("300 orders under 18 faults of every kind: nothing is lost, duplicated or stuck", async () => {
-  const { code, out, err } = await runTask("chaos", [
-    "--seed=1",
-    "--orders=300",
-    "--faults=18",
-    "--settle=60",
-  ]);
+  const flags = ["--seed=1", "--orders=300", "--faults=18", "--settle=60"];
+  const { code, out, err } = await runTask("chaos", flags);
   const about = `${err}${out}`;
   assertEquals([code, out.endsWith("Passed.\n")], [0, true], about);
   const said = new Map(out.split("\n").map((line) => [line.slice(0, 36).trim(), line.slice(36)]));
   assertEquals(said.get("orders in the database"), "COMPLETED 240, PAYMENT_FAILED 30, REFUNDED 30", about);
   const atWork = [...Object.keys(FAULT_KINDS), "events sent again", "malformed messages"];
   assertEquals(atWork.filter((what) => !/^[1-9]/.test(said.get(what) ?? "")), [], about);
-  const zeroes = ["lost", "duplicated", "stuck", "wrong", "unanswered requests"].map((what) =>
-    said.get(what)
-  );
-  assertEquals(new Set(zeroes), new Set(["0"]), about);
+  const zeroes = ["lost", "duplicated", "stuck", "wrong", "unanswered requests"];
+  assertEquals(zeroes.filter((what) => said.get(what) !== "0"), [], about);
 });
 
 Deno.test("deno task chaos --schedule prints the same schedule for the same seed, and ends with 1 where it cannot run", async () => {
@@ -35,25 +28,16 @@ Deno.test("deno task chaos --schedule prints the same schedule for the same seed
     runTask("chaos", [...flags, "--json"]),
     runTask("chaos", ["--keep-logs", "README.md"]),
   ]);
-  const planned = z.array(
-    z.object({ number: z.number(), at: z.number(), kind: z.string(), target: z.string() }),
-  )
-    .parse(JSON.parse(json.out));
+  const planned: Fault[] = JSON.parse(json.out);
   assertEquals([text.code, planned.length], [0, 100], text.err);
-  const beginnings = planned.map(({ number, at, kind, target }) =>
-    `fault ${number} at order ${at}: ${kind} ${target}`
-  );
-  assertEquals(text.out.trim().split("\n").map((line) => line.split(",", 1).join()), beginnings);
+  assertEquals(text.out.trim().split("\n"), planned.map(describeFault));
   assertEquals([folder.code, folder.out], [1, ""]);
   assert(folder.err.startsWith("Cannot run chaos: "), folder.err);
 });
 
 Deno.test("scheduleFaults() has as many faults as asked for while there is load, and leaves out no kind and no process", () => {
-  const plan = fc.record({
-    seed: fc.nat(2 ** 32 - 1),
-    orders: fc.integer({ min: 1, max: 20_000 }),
-    faults: fc.nat(150),
-  });
+  const orders = fc.integer({ min: 1, max: 20_000 });
+  const plan = fc.record({ seed: fc.nat(2 ** 32 - 1), orders, faults: fc.nat(150) });
   fc.assert(fc.property(plan, (plan) => {
     const planned = scheduleFaults(plan);
     const another = JSON.stringify(scheduleFaults({ ...plan, seed: plan.seed + 1 }));

@@ -21,20 +21,14 @@ import { type ChaosSystem, cutOff, MAX_MESSAGE_BYTES } from "./system.ts";
 
 /** What the faults leave behind for the ledger. */
 export interface FaultRecord {
-  /** How many wipes of the broker are over. */
   wipes: number;
-  /** How many events were sent again, in one way or another. */
+  /** Events that were sent again, in one way or another. */
   resent: number;
-  readonly malformed: SentMalformed[];
-}
-
-/** A message that no consumer can ever process: it becomes a dead letter. */
-export interface SentMalformed {
-  readonly body: Uint8Array;
-  /** The queue that it was sent to, which is its consumer's name. */
-  readonly queue: string;
-  /** How many wipes of the broker were over before it was sent: by a later one it may be lost. */
-  readonly wipesBefore: number;
+  /**
+   * Messages that no consumer can ever process: each becomes a dead letter of the queue that it was sent to, but where a
+   * wipe has come after those that were over when it was sent.
+   */
+  readonly malformed: { readonly body: Uint8Array; readonly queue: string; readonly wipesBefore: number }[];
 }
 
 /** As the supervisor: the pause before it starts what has ended, in milliseconds. */
@@ -137,25 +131,11 @@ export const FAULT_KINDS = {
   },
   refuse: {
     what: "the database lets nobody in for a while, and all are thrown out",
-    targets: ["database"],
-    lastsMs: [300, 4000],
-    async inject({ lastsMs }, { stack, database }) {
-      await database.alter("allow_connections false");
-      stack.wires.database.breakConnections();
-      await delay(lastsMs);
-      await database.alter("allow_connections true");
-    },
+    ...altered("allow_connections false", "allow_connections true"),
   },
   "read-only": {
     what: "the database takes no writes for a while, as a standby after a failover",
-    targets: ["database"],
-    lastsMs: [300, 4000],
-    async inject({ lastsMs }, { stack, database }) {
-      await database.alter("set default_transaction_read_only = on");
-      stack.wires.database.breakConnections();
-      await delay(lastsMs);
-      await database.alter("reset default_transaction_read_only");
-    },
+    ...altered("set default_transaction_read_only = on", "reset default_transaction_read_only"),
   },
   lock: {
     what: "somebody holds rows of orders and payments for a while",
@@ -183,9 +163,10 @@ export const FAULT_KINDS = {
     /** As `POST /ops/outbox/:id/republish` has it done with one event. */
     async inject(fault, system, record) {
       await eventually("events to be published again", async () => {
+        const ids = uuids((await sampleOf(system, fault)).map(({ id }) => id));
         const { count } = await system.database.db.sql`
           update outbox_events set published_at = null
-          where id = any(${uuids(await sample(system, fault))}::text::uuid[]) and published_at is not null`;
+          where id = any(${ids}::text::uuid[]) and published_at is not null`;
         record.resent += count;
         return count;
       }, GIVE_UP_MS);
@@ -197,7 +178,7 @@ export const FAULT_KINDS = {
     messages: [20, 200],
     /** Straight to the queues: repeats, and some that come before their cause. */
     async inject(fault, system, record) {
-      const events = (await sampleEvents(system, fault)).toSorted((a, b) => (a.id < b.id ? 1 : -1));
+      const events = (await sampleOf(system, fault)).toSorted((a, b) => (a.id < b.id ? 1 : -1));
       const { topology, url } = system.broker;
       const queues = Map.groupBy(bindingsOf(topology), ({ consumer }) => consumer);
       await Promise.all([...queues].map(async ([queue, bindings]) => {
@@ -216,7 +197,7 @@ export const FAULT_KINDS = {
       const made = fc.sample(badBody(bindings), { seed, numRuns: messages })
         .map((body) => ({ body, queue, wipesBefore: record.wipes }));
       record.malformed.push(...made);
-      await sendToQueue(broker.url, queue, made.map(asMessage));
+      await sendToQueue(broker.url, queue, made);
     },
   },
   large: {
@@ -226,19 +207,33 @@ export const FAULT_KINDS = {
     async inject(fault, system, record) {
       const { name: queue, bindings } = queueOf(fault.target, system.broker);
       const event = await eventually(`an event for ${queue}`, async () => {
-        const events = await sampleEvents(system, fault);
+        const events = await sampleOf(system, fault);
         return events.find(({ type }) => bindings.some((bound) => bound === type));
       }, GIVE_UP_MS);
       const refused = { body: padded(event, MAX_MESSAGE_BYTES + 1), queue, wipesBefore: record.wipes };
       record.malformed.push(refused);
       record.resent++;
       const fits = { ...event, body: padded(event, MAX_MESSAGE_BYTES) };
-      await sendToQueue(system.broker.url, queue, [fits, asMessage(refused)]);
+      await sendToQueue(system.broker.url, queue, [fits, refused]);
     },
   },
 } satisfies Readonly<Record<string, KindOfFault>>;
 
 export type FaultKind = keyof typeof FAULT_KINDS;
+
+/** The database is altered so that nobody can go on, all are thrown out, and after a while it is altered back. */
+function altered(to: string, back: string): Omit<KindOfFault, "what"> {
+  return {
+    targets: ["database"],
+    lastsMs: [300, 4000],
+    async inject({ lastsMs }, { stack, database }) {
+      await database.alter(to);
+      stack.wires.database.breakConnections();
+      await delay(lastsMs);
+      await database.alter(back);
+    },
+  };
+}
 
 /** An event's body with so much space behind it that it has `bytes`: the same event, for who reads it. */
 function padded({ body }: ClaimedEvent, bytes: number): Uint8Array {
@@ -253,40 +248,33 @@ function queueOf(target: string, { topology }: ChaosSystem["broker"]) {
   return topology.queues[key];
 }
 
-function wireOf({ target }: Fault, { stack }: ChaosSystem) {
-  return target === "database" ? stack.wires.database : stack.wires.broker;
-}
+const wireOf = ({ target }: Fault, { stack: { wires } }: ChaosSystem) =>
+  target === "database" ? wires.database : wires.broker;
 
 /** Samples are taken of so many of the newest events: some are under way, others long done. */
 const RECENT_EVENTS = 2000;
 
-/** A random sample of what was published last, by the ids; those of a process whose clock is wrong are not in order. */
-async function sample({ database }: ChaosSystem, { messages, seed }: Fault): Promise<string[]> {
-  const rows = await database.db.sql<{ id: string }[]>`
-    select id from (
-      select id from outbox_events where published_at is not null order by published_at desc limit ${RECENT_EVENTS}
-    ) as recent
-    order by md5(id::text || ${String(seed)}) limit ${messages}`;
-  return rows.map(({ id }) => id);
-}
-
-/** The events of such a sample, as they are published. */
-async function sampleEvents(system: ChaosSystem, fault: Fault): Promise<ClaimedEvent[]> {
-  const { sql } = system.database.db;
+/**
+ * A random sample of what was published last, as it is published, chosen by the ids; those of a process whose clock is
+ * wrong are not in order.
+ */
+async function sampleOf({ database: { db: { sql } } }: ChaosSystem, { messages, seed }: Fault) {
   return await eventually("a sample of events", async () => {
-    const events = await readEventsForPublishing(sql, await sample(system, fault));
+    const rows = await sql<{ id: string }[]>`
+      select id from (
+        select id from outbox_events where published_at is not null order by published_at desc limit ${RECENT_EVENTS}
+      ) as recent
+      order by md5(id::text || ${String(seed)}) limit ${messages}`;
+    const events = await readEventsForPublishing(sql, rows.map(({ id }) => id));
     return events.length > 0 && events;
   }, GIVE_UP_MS);
 }
 
-/** A malformed body as a message, whose properties tell nothing. */
-export function asMessage({ body }: SentMalformed): OutgoingMessage {
-  return { id: uuidv7(), type: null, correlationId: null, traceparent: null, occurredAt: null, body };
-}
-
-const CONNECT_MS = 5000;
-const CONFIRM_MS = 5000;
+const ANSWER_MS = 5000;
 const CLOSE_MS = 1000;
+
+/** A message whose properties tell nothing. */
+const BARE = { type: null, correlationId: null, traceparent: null, occurredAt: null };
 
 /**
  * Sends messages straight to a queue, past the outbox and the exchange, as nothing in the system does, until the broker
@@ -297,16 +285,16 @@ const CLOSE_MS = 1000;
 export async function sendToQueue(
   url: string,
   queue: string,
-  messages: readonly OutgoingMessage[],
+  messages: readonly (Partial<OutgoingMessage> & Pick<OutgoingMessage, "body">)[],
 ): Promise<void> {
-  let left = messages;
+  let left = messages.map((message): OutgoingMessage => ({ ...BARE, id: uuidv7(), ...message }));
   await eventually(`${queue} to take ${messages.length} messages`, async () => {
-    const connection = await connect(url, { noDelay: true, timeout: CONNECT_MS });
+    const connection = await connect(url, { noDelay: true, timeout: ANSWER_MS });
     connection.on("error", () => {}); // it may be wiped in the middle: the publisher has no answer then
     try {
       const channel = await connection.createConfirmChannel();
       channel.on("error", () => {});
-      const { confirmed } = await createPublisher(channel).publish(left, toQueue(queue), CONFIRM_MS);
+      const { confirmed } = await createPublisher(channel).publish(left, toQueue(queue), ANSWER_MS);
       left = left.filter(({ id }) => !confirmed.includes(id));
     } finally {
       // A broker that is killed in the middle of a close leaves the client waiting for its answer without end.

@@ -11,7 +11,6 @@ import { FAULT_KINDS, type FaultKind, type FaultRecord, type KindOfFault } from 
 import type { ChaosSystem } from "./system.ts";
 
 export interface Fault {
-  /** Its number in the schedule, from 1. */
   readonly number: number;
   /** It strikes once so many orders have been accepted: an order's number, no time, so the clock has no say. */
   readonly at: number;
@@ -25,13 +24,6 @@ export interface Fault {
   readonly seed: number;
 }
 
-export interface SchedulePlan {
-  /** Determines everything; its lower 32 bits count. */
-  readonly seed: number;
-  readonly orders: number;
-  readonly faults: number;
-}
-
 const KINDS = Object.keys(FAULT_KINDS) as FaultKind[];
 /** Faults strike between these shares of the orders: there is load before the first and after the last one. */
 const [FIRST, LAST] = [0.05, 0.95];
@@ -41,9 +33,11 @@ const chance = fc.record({ at: share, lasts: share, messages: share, seed: fc.na
 /**
  * Chooses the faults, in the order in which they strike. Kinds and targets are dealt from shuffled decks, so that every
  * card comes once in as many deals as there are cards: with 18 faults or more every kind is among them, with 54 or more
- * every process is killed. Pure.
+ * every process is killed. The lower 32 bits of `seed` determine everything. Pure.
  */
-export function scheduleFaults({ seed, orders, faults }: SchedulePlan): Fault[] {
+export function scheduleFaults(
+  { seed, orders, faults }: { readonly seed: number; readonly orders: number; readonly faults: number },
+): Fault[] {
   const deal = <T>(cards: readonly T[], more: number) => {
     const shuffled = fc.shuffledSubarray([...cards], { minLength: cards.length, maxLength: cards.length });
     return fc.sample(shuffled, { seed: seed + more, numRuns: Math.ceil(faults / cards.length) }).flat()
@@ -69,11 +63,8 @@ export function scheduleFaults({ seed, orders, faults }: SchedulePlan): Fault[] 
 }
 
 /** How many faults of each kind there are, kinds without one included. */
-export function countByKind(faults: readonly Fault[]): Record<string, number> {
-  return Object.fromEntries(
-    KINDS.map((kind) => [kind, faults.filter((fault) => fault.kind === kind).length]),
-  );
-}
+export const countByKind = (faults: readonly Fault[]): Record<string, number> =>
+  Object.fromEntries(KINDS.map((kind) => [kind, faults.filter((fault) => fault.kind === kind).length]));
 
 /** A fault in a few words. */
 export function describeFault({ number, at, kind, target, lastsMs, messages }: Fault): string {
@@ -114,7 +105,6 @@ export function createStrikes(
   }
 
   return {
-    /** To be called with the number of orders accepted so far. */
     onAccepted(count: number): void {
       for (let fault = faults[struck]; fault && fault.at <= count; fault = faults[struck]) {
         struck++;
@@ -134,7 +124,6 @@ export function createStrikes(
       if (failures.length === 0) return;
       throw new AggregateError(failures, failures.map(({ message }) => message).join("; "));
     },
-    /** How many have struck. */
     struck: () => struck,
   };
 }

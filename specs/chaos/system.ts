@@ -6,25 +6,18 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { migrate } from "../../shared/sql/migrate.ts";
 import { connect } from "../../shared/sql/connect.ts";
 import { childEnvironment } from "../../workers/dev/child.ts";
 import { BROKER, BROKER_PORT_VARIABLE } from "../../workers/dev/processes.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { startPostgresServers } from "../cluster/postgres_servers.ts";
-import { SERVICES_ROOT } from "../cluster/programs.ts";
+import { listening, SERVICES_ROOT } from "../cluster/programs.ts";
 import { startRabbitCluster } from "../cluster/rabbitmq_cluster.ts";
 import type { CutProxy } from "../support/cut_proxy.ts";
 import { eventually } from "../support/eventually.ts";
-import { deleteTopology, type TestBroker, testTopology, wipeBroker } from "../support/test_broker.ts";
-import {
-  schemaAt,
-  startTestServer,
-  testDatabase,
-  type TestSchema,
-  type TestServer,
-} from "../support/test_schema.ts";
-import { type CuttableStack, startCuttableStack, startTestProcess } from "../support/test_stack.ts";
+import { deleteTopology, testTopology, wipeBroker } from "../support/test_broker.ts";
+import { ownSchema, startTestServer, type TestServer } from "../support/test_schema.ts";
+import { startCuttableStack, startTestProcess } from "../support/test_stack.ts";
 
 /** The largest message that a consumer looks into. */
 export const MAX_MESSAGE_BYTES = 262_144;
@@ -40,14 +33,10 @@ export const CHAOS_SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /** A running system. Disposing of it stops all, and deletes its database and queues. */
-export interface ChaosSystem extends AsyncDisposable {
-  readonly stack: CuttableStack;
-  readonly database: ChaosDatabase;
-  readonly broker: ChaosBroker;
-}
+export type ChaosSystem = Awaited<ReturnType<typeof startChaosSystem>>;
 
 /** Starts it, and waits until the API is ready. `logs` is a folder for what the processes write. */
-export async function startChaosSystem(logs: string | undefined): Promise<ChaosSystem> {
+export async function startChaosSystem(logs: string | undefined) {
   await using resources = new AsyncDisposableStack();
   const database = resources.use(await startChaosDatabase());
   const broker = resources.use(await startChaosBroker(logs));
@@ -55,18 +44,6 @@ export async function startChaosSystem(logs: string | undefined): Promise<ChaosS
   const stack = resources.use(await startCuttableStack({ ...CHAOS_SETTINGS }, { services, logs }));
   const owned = resources.move();
   return { stack, database, broker, [Symbol.asyncDispose]: () => owned.disposeAsync() };
-}
-
-/** A database that can be taken down. Disposing of it drops it. */
-interface ChaosDatabase extends AsyncDisposable {
-  /** The run's own connections, which go by no proxy. */
-  readonly db: TestSchema;
-  /** What a restart is here, in words. */
-  readonly restartIs: string;
-  /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
-  restart(wire: CutProxy, lastsMs: number): Promise<void>;
-  /** Runs `alter database` on it, from another one: it may let nobody in. */
-  alter(what: string): Promise<void>;
 }
 
 /** Another fault may have the server down meanwhile. */
@@ -77,33 +54,34 @@ const ALTERED_MS = 60_000;
  */
 const CRASH_SAFE = { synchronous_commit: "on", max_wal_size: "512MB" };
 
-async function startChaosDatabase(): Promise<ChaosDatabase> {
+/** A database that can be taken down. Disposing of it drops it. */
+async function startChaosDatabase() {
   await using resources = new AsyncDisposableStack();
   const server = await startServer();
   resources.defer(() => server.stop());
-  const { url } = resources.use(await testDatabase(server));
-  await migrate(url, { roles: true });
-  const db = resources.use(schemaAt(url));
+  const db = resources.use(await ownSchema(server));
   const owned = resources.move();
   const { crash } = server;
   return {
+    /** The run's own connections, which go by no proxy. */
     db,
     restartIs: crash
       ? "the server is stopped in immediate mode, as by a crash, and started again on the same data"
       : "open connections are terminated and new ones refused for a while: the server is not the run's own",
-    async restart(wire, lastsMs) {
+    /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
+    async restart(wire: CutProxy, lastsMs: number): Promise<void> {
       if (crash) return await crash();
       await db.sql`
         select pg_terminate_backend(pid) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()`.catch(() => {});
       await cutOff(wire, lastsMs);
     },
-    async alter(what) {
+    /** Runs `alter database` on it, from another one: it may let nobody in. */
+    async alter(what: string): Promise<void> {
       await eventually(`the database to ${what}`, async () => {
         const sql = connect(server.url, { name: "chaos", role: null, max: 1 });
-        await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} ${what}`).finally(() =>
-          sql.end({ timeout: 1 })
-        );
+        await sql.unsafe(`alter database ${new URL(db.url).pathname.slice(1)} ${what}`)
+          .finally(() => sql.end({ timeout: 1 }));
         return true;
       }, ALTERED_MS);
     },
@@ -125,79 +103,56 @@ export async function cutOff(wire: CutProxy, lastsMs: number): Promise<void> {
 }
 
 /** A broker that can be taken down and wiped, and the run's names on it. Disposing of it deletes what is the run's. */
-interface ChaosBroker extends TestBroker {
-  /** What a restart is here, in words. */
-  readonly restartIs: string;
-  /** Whether a restart loses all that is in the queues. */
-  readonly isInMemory: boolean;
-  /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
-  restart(wire: CutProxy, lastsMs: number): Promise<void>;
-  /** What a wipe is here, in words. */
-  readonly wipeIs: string;
-  /** Deletes the run's queues and all that is in them. */
-  wipe(): Promise<void>;
-}
-
-/** Starts the embedded broker as a process of its own, or one of `SERVICES_ROOT`, or takes that of `AMQP_URL`. */
-export async function startChaosBroker(logs?: string): Promise<ChaosBroker> {
-  const given = Deno.env.get("AMQP_URL") || undefined; // an empty one counts as unset
-  if (!given && !SERVICES_ROOT) return await startBrokerProcess(logs);
+export async function startChaosBroker(logs?: string) {
+  const { url, crash, isInMemory, stop } = await startBroker(logs);
   const names = testTopology();
-  const on = (url: string) => ({
+  const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
+  const crashed = "SIGKILL of RabbitMQ, which is started again on the same data";
+  const unreachable = "nobody reaches it for a while: the broker is not the run's own";
+  return {
     url,
     ...names,
-    isInMemory: false,
-    wipeIs: "the run's exchange and queues are deleted",
-    wipe: () => wipeBroker(url, names.topology),
-  });
-  if (given) {
-    return {
-      ...on(given),
-      restartIs: "nobody reaches it for a while: the broker is not the run's own",
-      restart: cutOff,
-      [Symbol.asyncDispose]: () => deleteTopology(given, names.topology),
-    };
-  }
-  const { url, nodes: [node], [Symbol.asyncDispose]: dispose } = await startRabbitCluster([
-    "chaos@localhost",
-  ]);
-  if (!node) throw new Error("There is no node of RabbitMQ");
-  return {
-    ...on(url),
-    restartIs: "SIGKILL of RabbitMQ, which is started again on the same data",
-    async restart() {
-      await node.kill();
-      await node.start();
+    /** Whether a restart loses all that is in the queues. */
+    isInMemory,
+    restartIs: isInMemory ? killed : crash ? crashed : unreachable,
+    /** Takes it down and brings it back; `lastsMs` counts only where it cannot be crashed. */
+    restart: (wire: CutProxy, lastsMs: number) => crash ? crash() : cutOff(wire, lastsMs),
+    wipeIs: isInMemory ? killed : "the run's exchange and queues are deleted",
+    /** Deletes the run's queues and all that is in them. */
+    wipe: () => isInMemory && crash ? crash() : wipeBroker(url, names.topology),
+    async [Symbol.asyncDispose]() {
+      if (!crash) await deleteTopology(url, names.topology);
+      await stop();
     },
-    [Symbol.asyncDispose]: dispose,
   };
 }
 
-async function startBrokerProcess(logs: string | undefined): Promise<ChaosBroker> {
+/** The broker of `AMQP_URL`, one of `SERVICES_ROOT`, or the embedded one as a process of its own. */
+async function startBroker(logs: string | undefined): Promise<TestServer & { readonly isInMemory: boolean }> {
+  const given = Deno.env.get("AMQP_URL"); // an empty one counts as unset
+  if (given) return { url: given, crash: null, isInMemory: false, stop: () => Promise.resolve() };
+  if (SERVICES_ROOT) {
+    const { url, nodes: [node], [Symbol.asyncDispose]: stop } = await startRabbitCluster(["chaos@localhost"]);
+    const crash = async () => {
+      await node?.kill();
+      await node?.start();
+    };
+    return { url, crash, isInMemory: false, stop };
+  }
   const port = freePort("127.0.0.1");
   const env = childEnvironment(Deno.env.toObject(), { [BROKER_PORT_VARIABLE]: String(port) });
   const start = () => startTestProcess(BROKER, { env, logs });
-  const listening = () =>
-    eventually("the embedded broker to listen", async () => {
-      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-      return true;
-    });
+  const isUp = () => listening("the embedded broker", port);
   let broker = start();
-  await listening();
-  const kill = async () => {
-    await broker.end("SIGKILL");
-    broker = start();
-    await listening();
-  };
-  const killed = "SIGKILL of the broker's process, which keeps everything in memory, and a new one";
+  await isUp();
   return {
     url: `amqp://guest:guest@127.0.0.1:${port}`,
-    ...testTopology(),
     isInMemory: true,
-    restartIs: killed,
-    restart: kill,
-    wipeIs: killed,
-    wipe: kill,
-    [Symbol.asyncDispose]: async () => void await broker.end("SIGTERM"),
+    async crash() {
+      await broker.end("SIGKILL");
+      broker = start();
+      await isUp();
+    },
+    stop: async () => void await broker.end("SIGTERM"),
   };
 }

@@ -47,7 +47,7 @@ async function losingNodes(stack: TestStack, cluster: RabbitCluster): Promise<vo
 async function losingTouch(stack: TestStack, cluster: RabbitCluster): Promise<void> {
   const node = await nodeOf(cluster, "orderflow outbox-relay");
   const [another] = cluster.nodes.filter((each) => each !== node);
-  node.partition(true);
+  await node.partition(true);
   try {
     await eventually(`the others to miss ${node.name}`, async () => {
       const queues = await readQueues(cluster, another);
@@ -55,18 +55,19 @@ async function losingTouch(stack: TestStack, cluster: RabbitCluster): Promise<vo
     }, RECOVERY_MS);
     await ordersEnd(stack, `while ${node.name} is cut off`);
   } finally {
-    node.partition(false);
+    await node.partition(false);
   }
   await allOnline(stack, cluster);
 }
 
 /** One node is out of memory, by its own measure, so none of them takes a message: orders wait in the outbox. */
 async function runningOutOfMemory(stack: TestStack, cluster: RabbitCluster): Promise<void> {
-  const [node] = cluster.nodes;
-  if (!node) throw new Error("The cluster has no nodes");
-  await cluster.ask(node, "rabbitmqctl", "set_vm_memory_high_watermark", "absolute", "1MB");
+  const node = nodeNamed(cluster, "one@localhost");
+  const setMemory = (...most: string[]) =>
+    cluster.ask(node, "rabbitmqctl", "set_vm_memory_high_watermark", ...most);
+  await setMemory("absolute", "1MB");
   await ordersWait(stack, "while a node is out of memory");
-  await cluster.ask(node, "rabbitmqctl", "set_vm_memory_high_watermark", "0.6");
+  await setMemory("0.6");
   await ordersEnd(stack, "with memory again");
 }
 
@@ -80,25 +81,27 @@ async function rollingRestart(stack: TestStack, cluster: RabbitCluster): Promise
   }
 }
 
-const queuesSchema = z.array(
-  z.object({ name: z.string(), type: z.string(), leader: z.string(), online: z.array(z.string()) }),
-);
+const QUEUES = z.object({
+  name: z.string(),
+  type: z.string(),
+  leader: z.string(),
+  online: z.array(z.string()),
+});
+const CONNECTIONS = z.object({ port: z.number(), client_properties: z.json() });
 
-async function readQueues(cluster: RabbitCluster, node?: RabbitNode) {
-  return queuesSchema.parse(await list(cluster, "queues", ["name", "type", "leader", "online"], node));
-}
-
-/** What there is of these, in those columns, as a node knows it. */
-async function list(
+/** What there is of these, in the columns that the schema of a row asks for, as a node knows it. */
+async function list<T extends z.ZodObject>(
   cluster: RabbitCluster,
-  what: "queues" | "connections",
-  columns: readonly string[],
-  node = cluster.nodes[0],
-): Promise<unknown> {
-  if (!node) throw new Error("The cluster has no nodes");
+  what: string,
+  row: T,
+  node = nodeNamed(cluster, "one@localhost"),
+): Promise<z.infer<T>[]> {
+  const columns = Object.keys(row.shape);
   const answer = await cluster.ask(node, "rabbitmqctl", `list_${what}`, ...columns, "--formatter", "json");
-  return JSON.parse(answer);
+  return z.array(row).parse(JSON.parse(answer));
 }
+
+const readQueues = (cluster: RabbitCluster, node?: RabbitNode) => list(cluster, "queues", QUEUES, node);
 
 /** Waits until each of the stack's queues is a quorum queue with a member on every node. */
 async function allOnline({ broker }: TestStack, cluster: RabbitCluster): Promise<void> {
@@ -112,16 +115,11 @@ async function allOnline({ broker }: TestStack, cluster: RabbitCluster): Promise
   }, RECOVERY_MS);
 }
 
-const connectionsSchema = z.array(
-  z.object({ port: z.number(), client_properties: z.json().transform((value) => JSON.stringify(value)) }),
-);
-
 /** The node that has the connection of that name. */
 async function nodeOf(cluster: RabbitCluster, connection: string, asked?: RabbitNode): Promise<RabbitNode> {
-  const listed = await list(cluster, "connections", ["port", "client_properties"], asked);
-  const port = connectionsSchema.parse(listed)
-    .find(({ client_properties }) => client_properties.includes(connection))?.port;
-  return nodeNamed(cluster, cluster.nodes.find((node) => node.port === port)?.name);
+  const listed = await list(cluster, "connections", CONNECTIONS, asked);
+  const its = listed.find((each) => JSON.stringify(each.client_properties).includes(connection));
+  return nodeNamed(cluster, cluster.nodes.find(({ port }) => port === its?.port)?.name);
 }
 
 function nodeNamed(cluster: RabbitCluster, name: string | undefined): RabbitNode {

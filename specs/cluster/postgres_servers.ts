@@ -6,16 +6,21 @@
  */
 import { join } from "node:path";
 import postgres from "postgres";
-import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
 import { eventually } from "../support/eventually.ts";
-import { type Account, accountOf, makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
+import {
+  type Account,
+  accountOf,
+  createServer,
+  makeHome,
+  programOf,
+  READY_MS,
+  runProgram,
+  SERVICES_ROOT,
+} from "./programs.ts";
 
 /** Where Debian keeps the programs, one folder for each version: the newest is taken. */
 const VERSIONS = "/usr/lib/postgresql";
-/** How long a server may take to start, to be copied or to catch up, on a machine that is busy with others. */
-const READY_MS = 60_000;
-const STOP_MS = 20_000;
 
 /**
  * Starts a primary, and a standby once that is to `follow` it. Disposing ends both and deletes their data.
@@ -29,10 +34,11 @@ export async function startPostgresServers() {
   const home = resources.use(await makeHome("orderflow_servers_", account));
   const run = (program: string, args: readonly string[]) =>
     runProgram(join(programs, program), args, {}, account);
-  const servers = ["one", "two"].map((name) => createServer({ name, home, programs, account }));
-  const [first, second] = servers;
-  if (!first || !second) throw new Error("There are no two servers");
-  for (const server of servers) resources.defer(() => server.end("SIGKILL"));
+  const [first, second] = [
+    serverOf("one", home, programs, account),
+    serverOf("two", home, programs, account),
+  ];
+  for (const { end } of [first, second]) resources.defer(() => end("SIGKILL"));
   const roles = { primary: first, standby: second };
 
   async function follow(): Promise<void> {
@@ -52,13 +58,12 @@ export async function startPostgresServers() {
   await run("initdb", ["-D", first.folder, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
   await first.start();
   const owned = resources.move();
-  const urlOf = ({ port }: { readonly port: number }) => `postgres://postgres@127.0.0.1:${port}/postgres`;
   return {
-    url: urlOf(first),
+    url: first.url,
     /** Names both, as `DATABASE_URL` takes it: the one that takes writes is meant. */
     bothUrl: `postgres://postgres@127.0.0.1:${first.port},127.0.0.1:${second.port}/postgres` +
       "?target_session_attrs=read-write",
-    standbyUrl: () => urlOf(roles.standby),
+    standbyUrl: () => roles.standby.url,
     /** Has the primary crash (immediate mode: no checkpoint, no goodbye), and starts it again on the same data. */
     async crash(): Promise<void> {
       await roles.primary.end("SIGQUIT");
@@ -93,22 +98,30 @@ function programsFolder(): string {
   }
 }
 
-interface ServerOptions {
-  readonly name: string;
-  readonly home: { readonly here: string; readonly theirs: string };
-  readonly programs: string;
-  readonly account: Account | null;
-}
-
-function createServer({ name, home, programs, account }: ServerOptions) {
+/** One server, whose data are in a folder of `home`. */
+function serverOf(
+  name: string,
+  home: { here: string; theirs: string },
+  programs: string,
+  account: Account | null,
+) {
   const folder = join(home.theirs, name);
   const port = freePort("127.0.0.1");
-  const log = join(home.here, `${name}.log`);
-  let child: Deno.ChildProcess | null = null;
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  const settings = {
+    port,
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: 500,
+    logging_collector: "on",
+    log_directory: home.theirs,
+    log_filename: `${name}.log`,
+  };
+  const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
+  const silent = { stdin: "null", stdout: "null", stderr: "null" } as const;
 
-  /** Runs one statement on a connection of its own. */
   async function ask(statement: string): Promise<postgres.RowList<postgres.Row[]>> {
-    const sql = postgres(`postgres://postgres@127.0.0.1:${port}/postgres`, { max: 1, connect_timeout: 5 });
+    const sql = postgres(url, { max: 1, connect_timeout: 5 });
     try {
       return await sql.unsafe(statement);
     } finally {
@@ -116,38 +129,11 @@ function createServer({ name, home, programs, account }: ServerOptions) {
     }
   }
 
-  return {
-    folder,
-    port,
-    ask,
-    async start(): Promise<void> {
-      const settings = {
-        port,
-        listen_addresses: "127.0.0.1",
-        unix_socket_directories: "",
-        max_connections: 500,
-      };
-      const logging = { logging_collector: "on", log_directory: home.theirs, log_filename: `${name}.log` };
-      const flags = Object.entries({ ...settings, ...logging }).flatMap((
-        [key, value],
-      ) => ["-c", `${key}=${value}`]);
-      const args = ["-D", folder, ...flags];
-      const silent = { stdin: "null", stdout: "null", stderr: "null" } as const;
-      child = programOf(join(programs, "postgres"), args, silent, account).spawn();
-      try {
-        await eventually(`server ${name}`, () => ask("select 1"), READY_MS);
-      } catch (cause) {
-        const text = await Deno.readTextFile(log).catch(() => "no log");
-        throw new Error(`Server ${name} did not start; its log ends with\n${text.slice(-2000)}`, { cause });
-      }
-    },
-    /** Ends it with a signal. After SIGKILL its children end when they see that it is gone. */
-    async end(signal: Deno.Signal): Promise<void> {
-      const ending = child;
-      child = null;
-      if (!ending) return;
-      signalChild(ending, signal);
-      await withTimeout(STOP_MS, ending.status);
-    },
-  };
+  const server = createServer({
+    name: `Server ${name}`,
+    log: join(home.here, `${name}.log`),
+    spawn: () => programOf(join(programs, "postgres"), ["-D", folder, ...flags], silent, account).spawn(),
+    isUp: () => ask("select 1"),
+  });
+  return { ...server, folder, port, url, ask };
 }

@@ -4,11 +4,12 @@
  * @module
  */
 import { join } from "node:path";
+import { signalChild, withTimeout } from "../../shared/process/stop.ts";
+import { eventually } from "../support/eventually.ts";
 
 /** The folder of a system whose programs are run instead of this machine's; empty for none. Only root may. */
 export const SERVICES_ROOT = Deno.env.get("SERVICES_ROOT") ?? "";
 
-/** An account of the system that the programs belong to. */
 export interface Account {
   readonly uid: number;
   readonly gid: number;
@@ -21,14 +22,10 @@ export interface Account {
  */
 export async function accountOf(name: string): Promise<Account | null> {
   if (Deno.uid() !== 0) return null;
-  const lines = (await Deno.readTextFile(join(SERVICES_ROOT, "/etc/passwd"))).split("\n");
-  const [uid, gid] = (lines.find((line) => line.startsWith(`${name}:`)) ?? "").split(":").slice(2, 4).map(
-    Number,
-  );
-  if (uid === undefined || gid === undefined) {
-    throw new Error(`There is no account ${name} to run a server under`);
-  }
-  return { uid, gid };
+  const accounts = await Deno.readTextFile(join(SERVICES_ROOT, "/etc/passwd"));
+  const [, uid, gid] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, "m").exec(accounts) ?? [];
+  if (!uid || !gid) throw new Error(`There is no account ${name} to run a server under`);
+  return { uid: Number(uid), gid: Number(gid) };
 }
 
 /** A folder for data that the programs can reach, by its path here and by theirs. Disposing of it deletes it. */
@@ -69,4 +66,49 @@ export async function runProgram(...[program, args, ...more]: Parameters<typeof 
   const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   if (!success) throw new Error(`${program} ${args.join(" ")} failed: ${err || out}`);
   return out;
+}
+
+/** How long a server may take to start, on a machine that is busy with others, in milliseconds. */
+export const READY_MS = 60_000;
+const STOP_MS = 20_000;
+
+/** A server that can be started and ended again and again. */
+export function createServer({ name, log, spawn, isUp }: {
+  readonly name: string;
+  readonly log: string;
+  readonly spawn: () => Deno.ChildProcess;
+  /** Throws while it does not answer. */
+  readonly isUp: () => Promise<unknown>;
+}) {
+  let child: Deno.ChildProcess | null = null;
+  return {
+    /** Resolves once it answers. Errors: when it does not within a minute, with the end of its log. */
+    async start(): Promise<void> {
+      child = spawn();
+      try {
+        await eventually(`${name} to answer`, () => isUp().then(() => true), READY_MS);
+      } catch (cause) {
+        const text = await Deno.readTextFile(log).catch(() => "no log");
+        throw new Error(`${name} did not start; its log ends with\n${text.slice(-2000)}`, { cause });
+      }
+    },
+    /** Ends it, if it runs, with a signal and after 20 s with SIGKILL. */
+    async end(signal: Deno.Signal): Promise<void> {
+      const ending = child;
+      child = null;
+      if (!ending) return;
+      signalChild(ending, signal);
+      await withTimeout(STOP_MS, ending.status);
+      signalChild(ending, "SIGKILL");
+      await ending.status;
+    },
+  };
+}
+
+/** Waits until somebody listens on a port of 127.0.0.1. */
+export async function listening(what: string, port: number): Promise<void> {
+  await eventually(`${what} to listen`, async () => {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  });
 }

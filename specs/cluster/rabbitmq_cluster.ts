@@ -6,50 +6,23 @@
  */
 import { connect } from "amqplib";
 import { join } from "node:path";
-import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { freePort } from "../../workers/dev/services.ts";
-import { type CutProxy, startCutProxy } from "../support/cut_proxy.ts";
-import { eventually } from "../support/eventually.ts";
-import { makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
+import { createServer, listening, makeHome, programOf, runProgram, SERVICES_ROOT } from "./programs.ts";
 
 /** Where Debian keeps the programs themselves; those in /usr/sbin insist on the user of the package. */
 const PROGRAMS = Deno.env.get("RABBITMQ_PROGRAMS") ?? "/usr/lib/rabbitmq/bin";
-/** A node may take this long to start, on a machine that is busy with others, in milliseconds. */
-const START_MS = 60_000;
-/** And this long to stop, before it is killed, in milliseconds. */
-const STOP_MS = 20_000;
-
-/** One node. */
-export interface RabbitNode {
-  /** Its name in the cluster, such as `one@localhost`. */
-  readonly name: string;
-  /** The port on which it takes clients. */
-  readonly port: number;
-  readonly url: string;
-  /** Starts it on the data that it has, and resolves once a client can log in. */
-  start(): Promise<void>;
-  /** Stops it as a service manager does, with SIGTERM. */
-  stop(): Promise<void>;
-  kill(): Promise<void>;
-  /** Has the other nodes and this one hear nothing of one another, while all run and take clients; or hear again. */
-  partition(isApart: boolean): void;
-}
+/** A node; `name` is its name in the cluster, such as `one@localhost`, and `port` the one on which it takes clients. */
+export type RabbitNode = ReturnType<typeof nodeOf>;
 
 /** A running cluster. Disposing of it ends all and deletes their data. */
-export interface RabbitCluster extends AsyncDisposable {
-  readonly nodes: readonly RabbitNode[];
-  /** All of them in one text, as `AMQP_URL` takes it. */
-  readonly url: string;
-  /** Asks with one of the package's programs, through the node; answers with what it printed. */
-  ask(node: RabbitNode, program: string, ...args: string[]): Promise<string>;
-}
+export type RabbitCluster = Awaited<ReturnType<typeof startRabbitCluster>>;
 
 /**
  * Starts a node for each of `names`. They find one another by a list in their configuration, as in docker-compose.yml.
  *
  * Errors: when the package is not installed, or a node does not start within a minute, with the end of its log.
  */
-export async function startRabbitCluster(names: readonly string[]): Promise<RabbitCluster> {
+export async function startRabbitCluster(names: readonly string[]) {
   await requirePrograms();
   await using resources = new AsyncDisposableStack();
   const { here, theirs } = resources.use(await makeHome("orderflow_cluster_"));
@@ -57,15 +30,16 @@ export async function startRabbitCluster(names: readonly string[]): Promise<Rabb
   await Deno.writeTextFile(join(here, "enabled_plugins"), "[].");
   await Deno.writeTextFile(join(here, "rabbitmq.conf"), configuration(names));
   const env = await startNameServer(theirs, resources);
-  const nodes = connected(names, env.ERL_EPMD_PORT, resources).map((place) => createNode(place, theirs, env));
+  const nodes = names.map((name) => nodeOf(name, names.filter((other) => other !== name), theirs, env));
   for (const node of nodes) resources.defer(() => node.kill());
   await Promise.all(nodes.map((node) => node.start()));
   const owned = resources.move();
   return {
     nodes,
+    /** All of them in one text, as `AMQP_URL` takes it. */
     url: nodes.map(({ url }) => url).join(","),
-    ask: (node, program, ...args) =>
-      runProgram(join(PROGRAMS, program), ["-q", "-n", node.name, ...args], { env }),
+    /** Asks with one of the package's programs, through the node; answers with what it printed. */
+    ask: (node: RabbitNode, program: string, ...args: string[]) => askNode(node.name, env, program, ...args),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -98,7 +72,7 @@ function configuration(names: readonly string[]): string {
 async function startNameServer(
   home: string,
   resources: AsyncDisposableStack,
-): Promise<Record<string, string> & { readonly ERL_EPMD_PORT: string }> {
+): Promise<Record<string, string>> {
   const port = freePort("127.0.0.1");
   const env = {
     PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -110,8 +84,7 @@ async function startNameServer(
     RABBITMQ_CONF_ENV_FILE: "/dev/null", // not the installed server's
     RABBITMQ_CONFIG_FILE: join(home, "rabbitmq.conf"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(home, "enabled_plugins"),
-    // The others give up a silent node after 8 s instead of a minute.
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1} net_ticktime 8",
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
     RABBITMQ_CTL_ERL_ARGS: "-kernel inet_dist_use_interface {127,0,0,1}",
     RUNNING_UNDER_SYSTEMD: "true", // the script becomes the server, so that the process is the node
   };
@@ -120,128 +93,57 @@ async function startNameServer(
     epmd.kill("SIGKILL");
     await epmd.status;
   });
-  await eventually("epmd to listen", async () => {
-    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-    return true;
-  });
+  await listening("epmd", port);
   return env;
 }
 
-/** Where a node is. */
-interface Place {
-  readonly name: string;
-  /** On which it listens to other nodes. */
-  readonly distPort: number;
-  /** The name server as it knows it. */
-  readonly epmdPort: number;
-  /** All that it says to other nodes goes over these, and what they say to it. */
-  readonly wires: CutProxy[];
-}
-
-/**
- * Places for nodes that are connected by wires which can be cut: each asks the name server through a proxy, by which the
- * others are where the wires to them begin.
- */
-function connected(names: readonly string[], epmdPort: string, resources: AsyncDisposableStack): Place[] {
-  const proxyOf = (port: number | string, rewriteAnswer?: Rewrite) =>
-    resources.use(startCutProxy(`http://127.0.0.1:${port}`, 80, undefined, rewriteAnswer));
-  const ports = names.map(() => freePort("127.0.0.1"));
-  const wires = ports.flatMap((from) => ports.map((to) => ({ from, to })))
-    .filter(({ from, to }) => from !== to)
-    .map((ends) => ({ ...ends, wire: proxyOf(ends.to) }));
-  return names.map((name, i) => {
-    const distPort = ports[i] ?? 0;
-    const instead = new Map(
-      wires.filter(({ from }) => from === distPort).map(({ to, wire }) => [to, portOf(wire)]),
-    );
-    const guide = proxyOf(epmdPort, (answer) => lead(answer, instead));
-    instead.set(Number(epmdPort), portOf(guide));
-    const mine = wires.filter(({ from, to }) => from === distPort || to === distPort);
-    return { name, distPort, epmdPort: portOf(guide), wires: mine.map(({ wire }) => wire) };
-  });
-}
-
-const portOf = ({ url }: CutProxy) => Number(new URL(url).port);
-type Rewrite = NonNullable<Parameters<typeof startCutProxy>[3]>;
-const PORT2_RESP = 119;
-
-/**
- * Puts another port into the name server's answer, of itself or of a node, where `instead` has one
- * (https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol).
- */
-function lead(
-  answer: Uint8Array<ArrayBuffer>,
-  instead: ReadonlyMap<number, number>,
-): Uint8Array<ArrayBuffer> {
-  if (answer.length < 4) return answer;
-  const view = new DataView(answer.buffer, answer.byteOffset);
-  const isOfNode = answer[0] === PORT2_RESP && answer[1] === 0;
-  const port = isOfNode ? view.getUint16(2) : view.getUint32(0);
-  if (isOfNode) view.setUint16(2, instead.get(port) ?? port);
-  else view.setUint32(0, instead.get(port) ?? port);
-  return answer;
-}
-
-function createNode(
-  { name, distPort, epmdPort, wires }: Place,
-  home: string,
-  env: Record<string, string>,
-): RabbitNode {
+function nodeOf(name: string, others: readonly string[], home: string, env: Record<string, string>) {
   const port = freePort("127.0.0.1");
   const url = `amqp://guest:guest@127.0.0.1:${port}`;
   const own = {
     RABBITMQ_NODENAME: name,
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
-    RABBITMQ_DIST_PORT: String(distPort),
-    ERL_EPMD_PORT: String(epmdPort),
+    RABBITMQ_DIST_PORT: String(freePort("127.0.0.1")),
     RABBITMQ_MNESIA_BASE: join(home, name),
     RABBITMQ_LOG_BASE: join(home, "log"),
     RABBITMQ_PID_FILE: join(home, `${name}.pid`),
   };
-  let child: Deno.ChildProcess | null = null;
-
-  async function end(signal: Deno.Signal): Promise<void> {
-    const ending = child;
-    child = null;
-    if (!ending) return;
-    signalChild(ending, signal);
-    await withTimeout(STOP_MS, ending.status);
-    signalChild(ending, "SIGKILL");
-    await ending.status;
-  }
-
+  const { start, end } = createServer({
+    name: `Node ${name}`,
+    log: join(SERVICES_ROOT, home, "log", `${name}.log`),
+    spawn: () => spawn(join(PROGRAMS, "rabbitmq-server"), [], { ...env, ...own }),
+    async isUp() { // a client can log in
+      const connection = await connect(url, { timeout: 2000 });
+      connection.on("error", () => {});
+      await connection.close();
+    },
+  });
   return {
     name,
     port,
     url,
-    async start() {
-      child = spawn(join(PROGRAMS, "rabbitmq-server"), [], { ...env, ...own });
-      try {
-        await eventually(`node ${name}`, () => canLogIn(url), START_MS);
-      } catch (cause) {
-        const log = await Deno.readTextFile(join(SERVICES_ROOT, home, "log", `${name}.log`)).catch(() =>
-          "no log"
-        );
-        throw new Error(`Node ${name} did not start; its log ends with\n${log.slice(-2000)}`, { cause });
-      }
-    },
+    /** Starts it on the data that it has. */
+    start,
+    /** Stops it as a service manager does, with SIGTERM. */
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
-    partition(isApart) {
-      for (const wire of wires) {
-        if (isApart) wire.cutSilently();
-        else wire.restore();
-      }
+    /**
+     * Has this node and the others refuse to hear one another, while all run and take clients; or hear again. It is done by
+     * the cookie that it expects of them (https://www.erlang.org/doc/apps/erts/erlang#set_cookie/2).
+     */
+    async partition(isApart: boolean): Promise<void> {
+      const cookie = isApart ? "apart" : "erlang:get_cookie()";
+      const each = others.map((other) => `'${other}'`).join();
+      const code =
+        `[begin erlang:set_cookie(N, ${cookie}), erlang:disconnect_node(N) end || N <- [${each}]].`;
+      await askNode(name, env, "rabbitmqctl", "eval", code);
     },
   };
 }
 
-async function canLogIn(url: string): Promise<boolean> {
-  const connection = await connect(url, { timeout: 2000 });
-  connection.on("error", () => {});
-  await connection.close();
-  return true;
+function askNode(name: string, env: Record<string, string>, program: string, ...args: string[]) {
+  return runProgram(join(PROGRAMS, program), ["-q", "-n", name, ...args], { env });
 }
 
 function spawn(program: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {

@@ -1,97 +1,76 @@
 /**
  * A collector for traces: takes what processes export over OTLP/HTTP in JSON
- * (https://opentelemetry.io/docs/specs/otlp/#otlphttp). As a script it collects one trace, for lesson 11: `spans.ts URL TRACE_ID` listens where the running system exports to and says
- * so, takes the spans of that trace for as long as more of them come, and prints them as a tree.
+ * (https://opentelemetry.io/docs/specs/otlp/#otlphttp). As a script it collects one trace, for lesson 11:
+ * `spans.ts URL TRACE_ID` listens where the running system exports to and says so, takes the spans of that trace for as long
+ * as more of them come, and prints them as a tree.
  *
  * @module
  */
 import { z } from "zod";
 
-/** A span as it was exported. */
-export interface ExportedSpan {
-  readonly service: string;
-  readonly traceId: string;
-  readonly spanId: string;
-  /** The span above it; empty for the first of a trace. */
-  readonly parentId: string;
-  readonly name: string;
-  readonly kind: "INTERNAL" | "SERVER" | "CLIENT" | "PRODUCER" | "CONSUMER";
-  readonly attributes: Readonly<Record<string, unknown>>;
-  /** The spans that it links to, by their ids. */
-  readonly links: readonly string[];
-  /** When it began and ended, in milliseconds since 1970. */
-  readonly startedAt: number;
-  readonly endedAt: number;
-  /** What went wrong; null unless its status is an error. */
-  readonly error: string | null;
-}
-
-/** A collector with all spans so far, in the order of their arrival. Disposing of it closes its port. */
-export type OtlpCollector = AsyncDisposable & {
-  readonly url: string;
-  readonly spans: readonly ExportedSpan[];
-};
-
 const KINDS = ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"] as const;
 const STATUS_ERROR = 2;
+const NANO = 1e6;
 
 const attributesSchema = z.array(z.object({ key: z.string(), value: z.record(z.string(), z.unknown()) }))
   .default([])
   .transform((list) => Object.fromEntries(list.map(({ key, value }) => [key, Object.values(value)[0]])));
 
+const spanSchema = z.object({
+  traceId: z.string(),
+  spanId: z.string(),
+  parentSpanId: z.string().default(""),
+  name: z.string(),
+  kind: z.number(),
+  startTimeUnixNano: z.coerce.number(),
+  endTimeUnixNano: z.coerce.number(),
+  attributes: attributesSchema,
+  links: z.array(z.object({ spanId: z.string() })).default([]),
+  status: z.object({ code: z.number().default(0), message: z.string().default("") }).prefault({}),
+}).transform(({ traceId, spanId, name, attributes, ...span }) => ({
+  ...{ traceId, spanId, name, attributes },
+  /** The span above it; empty for the first of a trace. */
+  parentId: span.parentSpanId,
+  kind: KINDS[span.kind - 1] ?? "INTERNAL",
+  /** The spans that it links to, by their ids. */
+  links: span.links.map(({ spanId }) => spanId),
+  /** When it began and ended, in milliseconds since 1970. */
+  startedAt: span.startTimeUnixNano / NANO,
+  endedAt: span.endTimeUnixNano / NANO,
+  /** What went wrong; null unless its status is an error. */
+  error: span.status.code === STATUS_ERROR ? span.status.message : null,
+}));
+
 const exportSchema = z.object({
   resourceSpans: z.array(z.object({
     resource: z.object({ attributes: attributesSchema }),
-    scopeSpans: z.array(z.object({
-      spans: z.array(z.object({
-        traceId: z.string(),
-        spanId: z.string(),
-        parentSpanId: z.string().default(""),
-        name: z.string(),
-        kind: z.number(),
-        startTimeUnixNano: z.coerce.number(),
-        endTimeUnixNano: z.coerce.number(),
-        attributes: attributesSchema,
-        links: z.array(z.object({ spanId: z.string() })).default([]),
-        status: z.object({ code: z.number().default(0), message: z.string().default("") }).prefault({}),
-      })),
-    })),
+    scopeSpans: z.array(z.object({ spans: z.array(spanSchema) })),
   })),
-});
+}).transform(({ resourceSpans }) =>
+  resourceSpans.flatMap(({ resource, scopeSpans }) => {
+    const service = String(resource.attributes["service.name"]);
+    return scopeSpans.flatMap(({ spans }) => spans.map((span) => ({ service, ...span })));
+  })
+);
 
-const NANO = 1e6;
+export type ExportedSpan = z.infer<typeof exportSchema>[number];
+
+/** A collector with all spans so far, in the order of their arrival. Disposing of it closes its port. */
+export type OtlpCollector = ReturnType<typeof startOtlpCollector>;
 
 /** Starts a collector on 127.0.0.1: on `port`, or on a free one. */
-export function startOtlpCollector(port = 0): OtlpCollector {
+export function startOtlpCollector(port = 0) {
   const spans: ExportedSpan[] = [];
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
     const body: unknown = await request.json();
-    if (new URL(request.url).pathname === "/v1/traces") spans.push(...readExport(body));
+    if (new URL(request.url).pathname === "/v1/traces") spans.push(...exportSchema.parse(body));
     return Response.json({});
   });
   return {
     url: `http://127.0.0.1:${server.addr.port}`,
-    spans,
+    spans: spans as readonly ExportedSpan[],
     [Symbol.asyncDispose]: () => server.shutdown(),
   };
-}
-
-function readExport(body: unknown): ExportedSpan[] {
-  return exportSchema.parse(body).resourceSpans.flatMap(({ resource, scopeSpans }) =>
-    scopeSpans.flatMap(({ spans }) => spans).map((span) => ({
-      service: String(resource.attributes["service.name"]),
-      traceId: span.traceId,
-      spanId: span.spanId,
-      parentId: span.parentSpanId,
-      name: span.name,
-      kind: KINDS[span.kind - 1] ?? "INTERNAL",
-      attributes: span.attributes,
-      links: span.links.map(({ spanId }) => spanId),
-      startedAt: span.startTimeUnixNano / NANO,
-      endedAt: span.endTimeUnixNano / NANO,
-      error: span.status.code === STATUS_ERROR ? span.status.message : null,
-    }))
-  );
 }
 
 /** Nothing more comes: a process exports several times in this time, in milliseconds. */

@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer";
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import { aboutOf, type Delivery } from "../../shared/broker/message.ts";
 import { createPublisher } from "../../shared/broker/publish.ts";
-import { type HandleBatch, type OfType, type Outcome, processBatch } from "../../shared/broker/settle.ts";
+import { type HandleBatch, type OfType, processBatch } from "../../shared/broker/settle.ts";
 import { type DomainEvent, type EventType, parseEvent } from "../../shared/events.ts";
 import type { OrderStatus } from "../../shared/order_status.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";
@@ -36,34 +36,33 @@ export const RETENTION_DAYS = 30;
 /** How far the clock of a process may be off; where that is more than the retention, it does not start. */
 export const MAX_DAYS_OFF = 20;
 
-/** How an order can go: the statuses on its way, and what is there in the end. Written down apart from the code. */
-export const STORIES: Readonly<
-  Record<Story, { readonly courseId: string; readonly path: readonly OrderStatus[]; readonly end: Effects }>
-> = {
-  success: {
-    courseId: RESERVED_COURSES.success,
-    path: ["PENDING", "PAID", "COMPLETED"],
-    end: { payment: "SUCCEEDED", seat: "GRANTED", told: ["ORDER_COMPLETED"] },
-  },
-  declined: {
-    courseId: RESERVED_COURSES.paymentFailure,
-    path: ["PENDING", "PAYMENT_FAILED"],
-    end: { payment: "FAILED", seat: null, told: ["PAYMENT_FAILED"] },
-  },
-  noSeat: {
-    courseId: RESERVED_COURSES.enrollmentFailure,
-    path: ["PENDING", "PAID", "REFUND_IN_PROGRESS", "REFUNDED"],
-    end: { payment: "REFUND_SUCCEEDED", seat: "FAILED", told: ["ORDER_REFUNDED"] },
-  },
-};
-export type Story = "success" | "declined" | "noSeat";
-
 /** What the modules have written about an order. */
 export interface Effects {
   readonly payment: string | null;
   readonly seat: string | null;
   readonly told: readonly string[];
 }
+
+/** How an order can go: the statuses on its way, and what is there in the end. Written down apart from the code. */
+const story = (courseId: string, path: readonly OrderStatus[], end: Effects) => ({ courseId, path, end });
+export const STORIES = {
+  success: story(
+    RESERVED_COURSES.success,
+    ["PENDING", "PAID", "COMPLETED"],
+    { payment: "SUCCEEDED", seat: "GRANTED", told: ["ORDER_COMPLETED"] },
+  ),
+  declined: story(
+    RESERVED_COURSES.paymentFailure,
+    ["PENDING", "PAYMENT_FAILED"],
+    { payment: "FAILED", seat: null, told: ["PAYMENT_FAILED"] },
+  ),
+  noSeat: story(
+    RESERVED_COURSES.enrollmentFailure,
+    ["PENDING", "PAID", "REFUND_IN_PROGRESS", "REFUNDED"],
+    { payment: "REFUND_SUCCEEDED", seat: "FAILED", told: ["ORDER_REFUNDED"] },
+  ),
+};
+export type Story = keyof typeof STORIES;
 
 /** How the delivery of a batch can go. */
 export const WAYS = {
@@ -103,6 +102,7 @@ const SETTINGS: Readonly<Partial<Record<Way, Readonly<Record<string, string>>>>>
 };
 
 export type World = Awaited<ReturnType<typeof openWorld>>;
+type Batch = readonly Delivery<DomainEvent>[];
 type Module = "orders" | "payments" | "enrollments" | "notifications";
 export const moduleOf = (consumer: string) => consumer.split(".", 1).join() as Module;
 
@@ -142,11 +142,8 @@ export async function openWorld(db: TestSchema, clock: ReturnType<typeof testClo
     await db.sql`update model_clock set ahead = ${aheadMs}::float8 * interval '1 millisecond'`;
   }
 
-  function about(
-    { type, orderId }: { readonly type: string | null; readonly orderId: string | null },
-  ): string {
-    return `${type} of ${orders.values().find(({ id }) => id === orderId)?.label ?? "nobody's order"}`;
-  }
+  const about = ({ type, orderId }: Readonly<Record<"type" | "orderId", string | null>>) =>
+    `${type} of ${orders.values().find(({ id }) => id === orderId)?.label ?? "nobody's order"}`;
 
   return {
     ...{ db, as, session, topology, bindings, consumers, broker, waiting, met, pass, about },
@@ -175,7 +172,7 @@ export async function openWorld(db: TestSchema, clock: ReturnType<typeof testClo
     },
     words: (copies: readonly Copy[]) =>
       copies.map((copy) => `${about(copy)}${copy.deliveries > 0 ? " (again)" : ""}`).join(", "),
-    async process(consumer: string, way: Way, batch: readonly Delivery<DomainEvent>[]) {
+    async process(consumer: string, way: Way, batch: Batch) {
       const asked = way === "silent" ? silentProvider : provider;
       const process = consumersOn((role) => as(role, SETTINGS[way]), topology, asked).get(consumer);
       if (!process) throw new Error(`There is no consumer ${consumer}`);
@@ -207,23 +204,23 @@ function handBroker({ exchange: events, queues }: Topology) {
   const open = new Map<string, { waiting: Copy[]; acked: Copy[] }>();
   const queue = (consumer: string) => open.getOrInsertComputed(consumer, () => ({ waiting: [], acked: [] }));
   const boundTo = (key: string) =>
-    Object.values(queues).filter((q) => q.bindings.some((type) => type === key));
+    Object.values(queues).filter(({ bindings }) => bindings.some((type) => type === key)).map(({ name }) =>
+      name
+    );
   function send(exchange: string, routingKey: string, content: Buffer, properties: Copy["properties"]): void {
     const parsed = parseEvent(content);
     const { eventId, type, aggregateId: orderId } = aboutOf(parsed);
-    for (const name of exchange === events ? boundTo(routingKey).map(({ name }) => name) : [routingKey]) {
-      const isEvent = parsed.ok && boundTo(parsed.event.type).some((bound) => bound.name === name);
-      const fields = { exchange, routingKey };
-      queue(name).waiting.push({
-        content,
-        fields,
-        properties,
-        eventId,
-        orderId,
-        type,
-        isEvent,
-        deliveries: 0,
-      });
+    const copy = {
+      content,
+      properties,
+      fields: { exchange, routingKey },
+      eventId,
+      orderId,
+      type,
+      deliveries: 0,
+    };
+    for (const name of exchange === events ? boundTo(routingKey) : [routingKey]) {
+      queue(name).waiting.push({ ...copy, isEvent: parsed.ok && boundTo(parsed.event.type).includes(name) });
     }
   }
   const channel = {
@@ -272,55 +269,50 @@ async function prepareDatabase(sql: Sql): Promise<void> {
     deferrable initially deferred for each row execute function fail_commit()`;
 }
 
-type Process = (
-  batch: readonly Delivery<DomainEvent>[],
-) => Promise<ReadonlyMap<Delivery<DomainEvent>, Outcome>>;
-
 /** The consumers of the purchase as their scripts make them, by their names. */
-function consumersOn(
-  as: (role: DatabaseRole) => Sql,
-  { queues }: Topology,
-  provider: PaymentProvider,
-): ReadonlyMap<string, Process> {
+function consumersOn(as: (role: DatabaseRole) => Sql, { queues }: Topology, provider: PaymentProvider) {
   const deps = (module: Module, queue: QueueKey) => {
     const sql = as(`orderflow_${module}`);
-    return { sql, inbox: testInbox(sql, queues[queue].name), registry: null };
+    const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
+    return { sql, inbox: testInbox(sql, queues[queue].name), registry: null, ...asking };
   };
-  const asking = { provider, concurrency: 8, timeoutMs: 5000, stop: new AbortController().signal };
-  const made: [string, Process][] = [];
-  function add<Q extends QueueKey>(
+  const consumer = <Q extends QueueKey>(
     queue: Q,
-    handle: HandleBatch<OfType<DomainEvent, (typeof QUEUES)[Q]["bindings"][number]>>,
-  ): void {
+    module: Module,
+    make: (
+      all: ReturnType<typeof deps>,
+    ) => HandleBatch<OfType<DomainEvent, (typeof QUEUES)[Q]["bindings"][number]>>,
+  ) => {
     const types: readonly (typeof QUEUES)[Q]["bindings"][number][] = QUEUES[queue].bindings;
-    made.push([queues[queue].name, (batch) => processBatch(batch, types, handle)]);
-  }
-  add("paymentsOrderCreated", charge({ ...deps("payments", "paymentsOrderCreated"), ...asking }));
-  add("ordersPaymentEvents", moveEach(deps("orders", "ordersPaymentEvents")));
-  add("enrollmentsPaymentSucceeded", enroll(deps("enrollments", "enrollmentsPaymentSucceeded")));
-  add("ordersLifecycleEvents", moveEach(deps("orders", "ordersLifecycleEvents")));
-  add("paymentsRefundRequested", refund({ ...deps("payments", "paymentsRefundRequested"), ...asking }));
-  add("notificationsFinalEvents", notify(deps("notifications", "notificationsFinalEvents")));
-  return new Map(made);
+    const handle = make(deps(module, queue));
+    return [queues[queue].name, (batch: Batch) => processBatch(batch, types, handle)] as const;
+  };
+  return new Map([
+    consumer("paymentsOrderCreated", "payments", charge),
+    consumer("ordersPaymentEvents", "orders", moveEach),
+    consumer("enrollmentsPaymentSucceeded", "enrollments", enroll),
+    consumer("ordersLifecycleEvents", "orders", moveEach),
+    consumer("paymentsRefundRequested", "payments", refund),
+    consumer("notificationsFinalEvents", "notifications", notify),
+  ]);
 }
 
 /** The fake provider, which keeps a record of what it did, by its idempotency keys. */
-function recordingProvider(
-  { charged, refunded, forgotten, askedAgain }: World["money"],
-): PaymentProvider {
+function recordingProvider({ charged, refunded, forgotten, askedAgain }: World["money"]): PaymentProvider {
   const fake = createFakeProvider({ latencyMs: 0 });
-  const note = (key: string) => void (forgotten.has(key) && askedAgain.push(key));
   return {
     async charge(request, signal) {
-      note(request.idempotencyKey);
+      const { idempotencyKey: key } = request;
+      if (forgotten.has(key)) askedAgain.push(key);
       const result = await fake.charge(request, signal);
-      if (result.kind === "charged") charged.add(request.idempotencyKey);
+      if (result.kind === "charged") charged.add(key);
       return result;
     },
-    async refund(request, signal) {
-      note(request.idempotencyKey);
-      refunded.add(request.idempotencyKey);
-      return await fake.refund(request, signal);
+    refund(request, signal) {
+      const { idempotencyKey: key } = request;
+      if (forgotten.has(key)) askedAgain.push(key);
+      refunded.add(key);
+      return fake.refund(request, signal);
     },
   };
 }

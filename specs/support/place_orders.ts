@@ -22,7 +22,6 @@ const JSON_TYPE = { "content-type": "application/json" };
 
 export interface LoadOptions {
   readonly orders: number;
-  /** Connections, each with one request at a time. */
   readonly connections: number;
   /** How order number `n` is to go; all succeed by default. */
   readonly courseOf?: (n: number) => Course;
@@ -43,7 +42,7 @@ export async function placeOrders(url: string, options: LoadOptions): Promise<vo
   }));
 }
 
-export interface KeepOptions extends Omit<LoadOptions, "courseOf"> {
+interface KeepOptions extends Omit<LoadOptions, "courseOf"> {
   /** Called after each order with the number of those accepted so far. */
   readonly onAccepted?: (count: number) => void;
   /** Awaited before each order: holds the load back while something else waits for its turn. */
@@ -57,7 +56,6 @@ const LOSE_ANSWER_EVERY = 20;
 /** Longer than all outages of a run that fall together. */
 const ANSWERED_MS = 120_000;
 const [REPEAT_MIN_MS, REPEAT_MAX_MS] = [50, 500];
-/** The longest that one request may take. */
 const REQUEST_MS = 15_000;
 
 const answerSchema = z.object({ id: z.string() });
