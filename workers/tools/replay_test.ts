@@ -114,7 +114,7 @@ Deno.test("a set that is started is sent by the relay, and says what was process
   const letters = await call(url, "POST /ops/dead-letters/sets", {});
   assertEquals(await outcomeOf(letters.id), [[{ unsent: 3 }, 0]]);
   await sentAs(letters.id, { "failed again": 1, skipped: 1, processed: 1 }, 1);
-  const states = await sql`select state from dead_letters order by id`;
+  const states = await sql`select state from dead_letters where consumer = ${name} order by id`; // nobody has its order
   assertEquals(states.map(({ state }) => state), ["REDRIVEN", "OPEN", "REDRIVEN", "OPEN"]);
 });
 
