@@ -142,6 +142,22 @@ Deno.test("a page that reads slowly is not buffered for: it gets the newest puls
   assertEquals([await slow.next(), await quick.next(), live.join()], [undefined, undefined, null]);
 });
 
+Deno.test("whoever asks for two pulses at once gets two, and not the same one twice", async () => {
+  await using db = await testSchema();
+  const live = feedOn(db);
+  const reader = live.join()?.getReader();
+  const texts = Array.from(
+    { length: 3 },
+    async () => new TextDecoder().decode((await reader?.read())?.value),
+  );
+  const [, first] = await Promise.all(texts.slice(0, 2));
+  await holdPart(db.sql, { part: "relay", forSeconds: 60, because: null });
+  const second = await texts[2];
+  assertStringIncludes(first ?? "", '"holds":[]');
+  assertStringIncludes(second ?? "", '"part":"relay"');
+  await live.close();
+});
+
 Deno.test("who has stopped reading is dropped, and its place is for somebody who reads", async () => {
   await using db = await testSchema();
   const live = feedOn(db, { stalledMs: 300 });
