@@ -414,7 +414,7 @@ export const preparedReplaySchema = z.extend(replaySchema, {
 }).check(z.meta({ ref: "PreparedReplay" }));
 export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
 
-export const operationSchema = z.object({
+const operationSchema = z.object({
   id: id("Its id, a version 7 uuid: the newest has the highest."),
   at: time("When."),
   action: text("What, in a few fixed words, such as `redrive`."),
