@@ -82,7 +82,9 @@ type MetricsDeps = Pick<AppDeps, "opsSql" | "isSchemaReady" | "countCreated" | "
  * or broker are away, theirs have no value, for none is better than yesterday's, and the others are told all the same:
  * that is when they are needed.
  */
-export function createMetrics(deps: MetricsDeps) {
+export function createMetrics(
+  deps: MetricsDeps,
+): { readonly timeRequests: Middleware; readonly routes: App } {
   const registry = createRegistry("api");
   const { countCreated = () => 0 } = deps;
   new Counter({

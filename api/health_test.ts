@@ -1,8 +1,9 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { eventually } from "../specs/support/eventually.ts";
 import { type TestApp, testApp } from "../specs/support/test_app.ts";
-import { ORDER } from "../specs/support/test_events.ts";
+import { newLetter, newRetry, ORDER } from "../specs/support/test_events.ts";
 import { shareTestSchema, type TestSchema, testSchema } from "../specs/support/test_schema.ts";
+import { insertDeadLetters, insertRetries, markRetriesSent } from "../shared/sql/set_aside.ts";
 import { readReadiness } from "./health.ts";
 
 shareTestSchema();
@@ -52,6 +53,13 @@ Deno.test("GET /metrics has the requests by route, the outbox, and the queues wh
     "ALSO-MADE-UP /nowhere",
   ];
   for (const line of lines) await api.ask(line);
+  const retry = newRetry("payments");
+  await insertRetries(db.sql, [retry, newRetry("payments")]);
+  await markRetriesSent(db.sql, [retry]);
+  await insertDeadLetters(db.sql, [newLetter("payments"), newLetter("payments")]);
+  await db.sql`
+    update dead_letters set state = 'REDRIVEN', resolution = 'redriven', resolved_at = now()
+    where id = (select max(id::text)::uuid from dead_letters)`;
   const up = await api.call("GET /metrics");
   const shown = [
     'duration_seconds_count{method="POST",route="/orders",status="201"} 1',
@@ -63,6 +71,8 @@ Deno.test("GET /metrics has the requests by route, the outbox, and the queues wh
     "orderflow_broker_up 1",
     'orderflow_orders_recent{status="PENDING"} 1',
     'orderflow_orders_recent{status="PAID"} 0',
+    'orderflow_delayed_retries_waiting{consumer="payments"} 1', // the other one has been sent
+    'orderflow_dead_letters_open{consumer="payments"} 1',
   ];
   for (const line of shown) assertStringIncludes(up, line);
   const down = await appOn(db, { readQueues: () => Promise.resolve(null) }).call("GET /metrics");

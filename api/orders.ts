@@ -24,6 +24,7 @@ const newOrderSchema = z.object({
 
 const NEW_ORDER = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
 
+/** Bodies of the API's description; a test sends each, and is to get a 201, or what `x-status` says. */
 const NEW_ORDERS = {
   order: { summary: "A course for 49.90", value: NEW_ORDER },
   mistakes: {

@@ -186,10 +186,11 @@ function createClient(newest: string | null, stalledMs: number, onLeft: () => vo
 
   function send(): void {
     if (!isAsked || newest === null) return;
-    controller.enqueue(encoder.encode(`event: pulse\ndata: ${newest}\n\n`));
+    const event = `event: pulse\ndata: ${newest}\n\n`;
     isAsked = false;
     newest = null;
     untakenSince = null;
+    controller.enqueue(encoder.encode(event)); // last: it asks for the next one at once where somebody waits for two
   }
 
   const stream = new ReadableStream<Uint8Array>({

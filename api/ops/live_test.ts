@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
 import { tickRelay } from "../../shared/sql/outbox.ts";
 import { holdPart } from "../../shared/ops/holds.ts";
 import { beat, type SeenHeartbeat } from "../../shared/process/heartbeat.ts";
@@ -120,6 +121,7 @@ Deno.test("the live feed reads only while somebody listens", async () => {
   await db.sql`select 1`; // a reading that was under way is over by the next
   const after = reads;
   await tickRelay(db.sql);
+  await delay(500); // twice what lies between two pulses
   assertEquals(reads, after);
   await follow(live.join()).until(); // it reads again for the next one
   await live.close();
@@ -138,6 +140,22 @@ Deno.test("a page that reads slowly is not buffered for: it gets the newest puls
   assertEquals((await slow.until()).orders.length, 3);
   await live.close();
   assertEquals([await slow.next(), await quick.next(), live.join()], [undefined, undefined, null]);
+});
+
+Deno.test("whoever asks for two pulses at once gets two, and not the same one twice", async () => {
+  await using db = await testSchema();
+  const live = feedOn(db);
+  const reader = live.join()?.getReader();
+  const texts = Array.from(
+    { length: 3 },
+    async () => new TextDecoder().decode((await reader?.read())?.value),
+  );
+  const [, first] = await Promise.all(texts.slice(0, 2));
+  await holdPart(db.sql, { part: "relay", forSeconds: 60, because: null });
+  const second = await texts[2];
+  assertStringIncludes(first ?? "", '"holds":[]');
+  assertStringIncludes(second ?? "", '"part":"relay"');
+  await live.close();
 });
 
 Deno.test("who has stopped reading is dropped, and its place is for somebody who reads", async () => {

@@ -8,23 +8,23 @@ import * as z from "zod/mini";
 import { ORDER_STATUSES } from "../order_status.ts";
 
 const described = (description: string, more: object = {}) => z.meta({ description, ...more });
-const said = <S extends z.ZodMiniType>(schema: S, more?: object) => (description: string) =>
+const fieldOf = <S extends z.ZodMiniType>(schema: S, more?: object) => (description: string) =>
   schema.check(described(description, more));
 const orNull = z.nullable(z.string());
 
 /** A text, which a description explains to whoever reads the API's reference; and so below. */
-export const text = said(z.string());
-const textOrNull = said(orNull);
+export const text = fieldOf(z.string());
+const textOrNull = fieldOf(orNull);
 /** A uuid in lower case. */
-export const id = said(z.string(), { format: "uuid" });
-const idOrNull = said(orNull, { format: "uuid" });
+export const id = fieldOf(z.string(), { format: "uuid" });
+const idOrNull = fieldOf(orNull, { format: "uuid" });
 /** A time: ISO 8601, in UTC. */
-export const time = said(z.string(), { format: "date-time" });
-export const timeOrNull = said(orNull, { format: "date-time" });
+export const time = fieldOf(z.string(), { format: "date-time" });
+export const timeOrNull = fieldOf(orNull, { format: "date-time" });
 /** A whole number, 0 or more. */
-export const count = said(z.number(), { type: "integer", minimum: 0 });
-const countOrNull = said(z.nullable(z.number()), { minimum: 0 });
-const flag = said(z.boolean());
+export const count = fieldOf(z.number(), { type: "integer", minimum: 0 });
+const countOrNull = fieldOf(z.nullable(z.number()), { minimum: 0 });
+const flag = fieldOf(z.boolean());
 
 /** As the tables have an answer's object: each of its times, which are called `at` or `…At`, is a `Date`. */
 export type Row<T> = T extends unknown
@@ -414,7 +414,7 @@ export const preparedReplaySchema = z.extend(replaySchema, {
 }).check(z.meta({ ref: "PreparedReplay" }));
 export type PreparedReplay = z.infer<typeof preparedReplaySchema>;
 
-export const operationSchema = z.object({
+const operationSchema = z.object({
   id: id("Its id, a version 7 uuid: the newest has the highest."),
   at: time("When."),
   action: text("What, in a few fixed words, such as `redrive`."),

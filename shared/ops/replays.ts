@@ -60,7 +60,7 @@ export const MAX_REPLAY_MESSAGES = 100_000;
 export const MAX_SET_LETTERS = 10_000;
 
 /** How long writing the set down may take, in milliseconds: a filter without a time or an order reads the whole outbox. */
-export const PREPARE_TIMEOUT_MS = 60_000;
+const PREPARE_TIMEOUT_MS = 60_000;
 
 /** How far the time in an event's id, which has the index, may be from the time at which it says that it happened. */
 const CLOCK_SLACK_MS = 3_600_000;

@@ -302,7 +302,12 @@ export const MAX_LETTERS = 1000;
  * the set of one letter. A letter is closed once the broker has its message; what the broker does not take stays open. What
  * is left of the set is for the next call; the relay goes on with it where none comes. Undefined where there is no such set.
  */
-export async function redriveLetters(tx: Transaction, publisher: Publisher, setId: string, edited?: Edit) {
+export async function redriveLetters(
+  tx: Transaction,
+  publisher: Publisher,
+  setId: string,
+  edited?: Edit,
+): Promise<Omit<RedrivenJson, "setId"> | undefined> {
   const set = await takeUpLetters(tx, setId);
   if (!set) return undefined;
   const { progress, settled } = await sendNext(tx, set, { publisher, size: MAX_LETTERS, edited });
@@ -317,5 +322,5 @@ export async function redriveLetters(tx: Transaction, publisher: Publisher, setI
     refused: unsent.filter(({ error }) => error !== GONE && error !== ALREADY_PROCESSED),
     gone: countOf(GONE),
     left: set.total - progress.sent,
-  } satisfies Omit<RedrivenJson, "setId">;
+  };
 }

@@ -62,8 +62,8 @@ export const WHY_ABSORBED: Readonly<Partial<Record<BeatCause, string>>> = {
 export type CopyKind = Exclude<TimelineEntryJson["kind"], "status" | "emitted" | "published">;
 
 /**
- * What happens to one consumer's copy. It lands where `to` says. With a `cause` it is on its way
- * yet, and what comes of it is told with that; without one, it is told with what led there.
+ * What happens to one consumer's copy. It lands where `to` says. With a `cause` it is on its way yet, and what comes of it is
+ * told with that; without one, it is told with what led there.
  */
 interface CopyBeat {
   readonly beat: Beat["kind"];

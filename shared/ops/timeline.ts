@@ -93,11 +93,13 @@ export async function readFacts(sql: Sql, orderIds: readonly string[]): Promise<
 }
 
 /** Reads timelines, by order id: one query for any number of orders. */
-export type ReadTimelines = ReturnType<typeof createTimelineReader>;
+export type ReadTimelines = (
+  orders: readonly Pick<OrderRow, "id" | "createdAt">[],
+) => Promise<Map<string, TimelineEntry[]>>;
 
 /** Makes a reader of timelines. `orderConsumers` names the orders module's consumers, whose processing moves an order. */
-export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]) {
-  return async (orders: readonly Pick<OrderRow, "id" | "createdAt">[]) => {
+export function createTimelineReader(sql: Sql, orderConsumers: readonly string[]): ReadTimelines {
+  return async (orders) => {
     const facts = await readFacts(sql, orders.map(({ id }) => id));
     const byOrder = Map.groupBy(facts, ({ orderId }) => orderId);
     return new Map(orders.map((order) => {

@@ -33,7 +33,10 @@ export function runningApi(): string {
 }
 
 /** As `fetch`, but to a loopback address never through a proxy, which `HTTP_PROXY` may name: requests carry a token. */
-export async function fetchDirectly(url: string, init: RequestInit) {
+export async function fetchDirectly(
+  url: string,
+  init: RequestInit,
+): Promise<{ status: number; text: string }> {
   const { protocol, hostname, port } = new URL(url);
   const isLoopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
   const address = { hostname, port: Number(port) || (protocol === "http:" ? 80 : 443) };
