@@ -128,7 +128,10 @@ export function progressAfter(
 ): ReplayProgress {
   const counts = { sent: set.sent + taken + skipped, skipped: set.skipped + skipped };
   const well = { ...counts, retryCount: 0, error: null, reason: null };
-  if (!hasMore) return { ...well, state: "DONE", dueInMs: null };
+  if (!hasMore) { // a message that is not among these is gone with what was deleted
+    const done = { sent: set.total, skipped: set.total - (counts.sent - counts.skipped) };
+    return { ...well, ...done, state: "DONE", dueInMs: null };
+  }
   if (error === null) return { ...well, state: "RUNNING", dueInMs: everyMs };
   const retryCount = taken + skipped > 0 ? 1 : set.retryCount + 1;
   const failed = { ...well, retryCount, error };

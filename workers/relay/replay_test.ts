@@ -288,6 +288,7 @@ Deno.test("progressAfter() goes on at the set's pace, tries again later what was
   const cases: [set: Partial<DueReplay>, tried: object, progress: object][] = [
     [{}, { taken: 2, skipped: 1 }, { sent: 5, skipped: 2 }],
     [{}, { taken: 3, skipped: 1, hasMore: false }, { state: "DONE", sent: 6, skipped: 2, dueInMs: null }],
+    [{}, { hasMore: false }, { state: "DONE", sent: 6, skipped: 5, dueInMs: null }], // the others are gone
     [{}, { taken: 1, error }, { sent: 3, retryCount: 1, error, dueInMs: 500 }],
     [{}, { error }, { retryCount: 4, error, dueInMs: 32_000 }],
     [{ retryCount: MAX_REPLAY_TRIES - 1 }, { error }, { ...ended, retryCount: MAX_REPLAY_TRIES, error }],
