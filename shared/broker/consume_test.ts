@@ -77,6 +77,7 @@ async function stage() {
       }
       await channel.checkQueue(queue); // behind them
     },
+    deleteQueue: () => channel.deleteQueue(queue),
     /** Messages in the queue, those under way to a consumer not counted. */
     depth: async () => (await channel.checkQueue(queue)).messageCount,
     async start(handle: HandleBatch<DomainEvent<"order.created">>, more: Partial<Options> = {}) {
@@ -190,6 +191,20 @@ Deno.test("startConsumer() waits out an outage of the database without spending 
   }, patient);
   await eventually("both events", () => attempts.length === 2);
   assertEquals([attempts, it.letters], [[1, 1], []]);
+});
+
+Deno.test("startConsumer() declares its queue anew when it is deleted, and subscribes again, ahead of the next look at its subscription", async () => {
+  await using it = await stage();
+  let seen = 0;
+  const consumer = await it.start((received) => {
+    seen += received.length;
+    return Promise.resolve(done(received));
+  });
+  await it.deleteQueue();
+  await eventually("the loss", () => !consumer.connection.isUp(), 2000);
+  await eventually("another subscription", () => consumer.connection.isUp());
+  await it.send(orderCreated());
+  await eventually("the event", () => seen === 1);
 });
 
 Deno.test("startConsumer() stopped finishes the batch in hand and leaves the rest in the queue", async () => {
