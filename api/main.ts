@@ -70,7 +70,7 @@ async function serve(
     isSchemaReady = true;
     return keepBeating({ sql: ordersSql, process: "api", counts, log }, stop);
   }, () => {}); // the process ends when it rejects
-  const broker = await openBroker(config.AMQP_URL, topology, log, tracer);
+  const broker = openBroker(config.AMQP_URL, topology, log, tracer);
   const { readQueues } = broker;
   const live = createLiveFeed({ sql: liveSql, readQueues, log });
   const { ordersPaymentEvents, ordersLifecycleEvents } = topology.queues;
@@ -118,9 +118,9 @@ async function serve(
 }
 
 /** The connection to the broker, and what goes over it: null while it is down. */
-async function openBroker(url: string, topology: Topology, log: Logger, tracer: Tracer | null) {
+function openBroker(url: string, topology: Topology, log: Logger, tracer: Tracer | null) {
   let up: { readonly channel: Channel; readonly publisher: Publisher } | null = null;
-  const broker = await connectBroker({
+  const broker = connectBroker({
     url,
     name: "api",
     log,

@@ -93,7 +93,10 @@ export async function grantStep(sql: Queryable, part: string): Promise<boolean> 
 }
 
 /** Which of `parts` are held, with their steps. */
-export async function readHeld(sql: Queryable, parts: readonly string[]) {
+export async function readHeld(
+  sql: Queryable,
+  parts: readonly string[],
+): Promise<Pick<Hold, "part" | "steps">[]> {
   return await sql<Pick<Hold, "part" | "steps">[]>`
     select part, steps from holds
     where until > now() and part in (select jsonb_array_elements_text(${
