@@ -173,6 +173,31 @@ Deno.test("nothing is asked of the database while nothing is armed or held", asy
   assertEquals(statements, 2);
 });
 
+Deno.test("whoever asks behind a change that is known of gets the answer once that is read", async () => {
+  await using it = await stage();
+  const pool = it.db.as("orderflow_payments");
+  const { promise: mayRead, resolve: letRead } = Promise.withResolvers<void>();
+  let told = 0;
+  const listen: Sql["listen"] = (channel, onChange, onListen) =>
+    pool.listen(channel, (payload) => {
+      told++;
+      onChange(payload);
+    }, onListen);
+  const sql: Sql = new Proxy(pool, {
+    get: (pool, name) => name === "listen" ? listen : Reflect.get(pool, name),
+    apply: (pool, self, args) =>
+      told === 0 ? Reflect.apply(pool, self, args) : mayRead.then(() => {
+        return Reflect.apply(pool, self, args);
+      }),
+  });
+  const faults = await it.faultsOf(sql);
+  await it.arm({ point: "provider.failing" });
+  await eventually("the change to be told", () => told > 0);
+  const isArmed = faults.anyArmed();
+  letRead();
+  assertEquals(await isArmed, true);
+});
+
 Deno.test("stopAt() waits for a step, the end of the hold or of the process, and not at all where nothing is held", async () => {
   await using it = await stage();
   const part = "relay.before-mark";
