@@ -432,6 +432,7 @@ function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Queue
     taken.push(entry);
     if (!entry.consumer) continue;
     entry.consumer.unacknowledged--;
+    entry.consumer = undefined; // what waits again would keep the connection in memory, with its buffers
     channel.consumerDeliveries--;
   }
   return taken;

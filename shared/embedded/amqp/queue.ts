@@ -19,7 +19,7 @@ export type QueueEntry = Link & {
   readonly expiresAt: number;
   /** How often it went out and came back. */
   returns: number;
-  /** Who it went out to last; nobody where it was fetched. */
+  /** Who it is out with; nobody where it was fetched, or is ready. */
   consumer: Consumer | undefined;
 };
 
