@@ -95,7 +95,11 @@ const PROCESSES_PER_LINE = 3;
 /** The banner, several lines. It holds no password: the env file has those. */
 export function banner(facts: BannerFacts): string {
   const { ORDERFLOW_API_URL: apiUrl, embedded, home } = facts;
-  const order = { userId: SCENARIO_USER, courseId: RESERVED_COURSES.success, amount: "49.90" };
+  const order = JSON.stringify({
+    userId: SCENARIO_USER,
+    courseId: RESERVED_COURSES.success,
+    amount: "49.90",
+  });
   const database = embedded.database ? `embedded, data in ${home}/postgres` : "as DATABASE_URL says";
   const broker = embedded.broker ? "embedded, in memory" : "as AMQP_URL says";
   const processes = facts.processes.map(({ name, pid }, i) => {
@@ -114,9 +118,7 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
   Processes   ${processes.join("")}
 
-  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${
-    JSON.stringify(order)
-  }'
+  Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'
   See it      ${facts.status}
   Learn it    twelve lessons: specs/lessons/README.md
   Stop it     Ctrl-C

@@ -20,7 +20,7 @@ export async function bundlePage(env: Environment, stop?: AbortSignal): Promise<
   const folder = env["UI_BUNDLE_DIR"] ?? "ui/dist";
   const options = ["-q", "--no-prompt", "--cached-only", "-P=bundle"];
   const access = [`--allow-read=.,${folder}`, `--allow-write=${folder}`];
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const { success, signal, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", ...options, ...access, "ui/bundle.ts", folder],
     cwd: ROOT,
     clearEnv: true,
@@ -28,7 +28,8 @@ export async function bundlePage(env: Environment, stop?: AbortSignal): Promise<
     detached: true,
     signal: AbortSignal.any([AbortSignal.timeout(BUNDLE_TIMEOUT_MS), ...stop ? [stop] : []]),
   }).output();
-  if (success || stop?.aborted) return null;
+  // Ctrl-C reaches it in the moment before it has a session of its own, and is told here before `stop` is.
+  if (success || stop?.aborted || signal === "SIGINT") return null;
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   return text(stderr) || text(stdout) || `it took longer than ${BUNDLE_TIMEOUT_MS / 1000} s`;
 }

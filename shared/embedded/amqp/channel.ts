@@ -183,6 +183,8 @@ function queueIfThere(channel: Channel, given: string): Queue | undefined {
 }
 
 /**
+ * Takes a content header; a message without a body is published with it.
+ *
  * Errors: `AmqpError` 505 when no content header was due, 502 when it is malformed, 406 when its expiration is not a whole
  * number, its user id not the connection's, or the body too long.
  */
@@ -220,7 +222,9 @@ export function receiveHeader(channel: Channel, payload: ByteReader): void {
 }
 
 /**
- * Takes a piece of the body; the message is published with its last one. Errors: `AmqpError` 505 when no body was due, 502 when it is longer than announced, 506 at twice the memory's limit:
+ * Takes a piece of the body; the message is published with its last one.
+ *
+ * Errors: `AmqpError` 505 when no body was due, 502 when it is longer than announced, 506 at twice the memory's limit:
  * messages on their way alone take so much that waiting for their publishers would not bound it.
  */
 export function receiveBody(channel: Channel, payload: ByteReader): void {
@@ -428,6 +432,7 @@ function takeDeliveries(channel: Channel, tag: number, multiple: boolean): Queue
     taken.push(entry);
     if (!entry.consumer) continue;
     entry.consumer.unacknowledged--;
+    entry.consumer = undefined; // what waits again would keep the connection in memory, with its buffers
     channel.consumerDeliveries--;
   }
   return taken;

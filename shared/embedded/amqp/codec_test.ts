@@ -4,7 +4,9 @@ import {
   byteReader,
   type ByteWriter,
   byteWriter,
+  type Field,
   type FieldTable,
+  readTable,
   skipTable,
   withHeaders,
   write,
@@ -19,6 +21,16 @@ function written(fill: (writer: ByteWriter) => void): Uint8Array<ArrayBuffer> {
   fill(writer);
   return writtenBytes(writer).slice();
 }
+
+Deno.test("readTable() reads what writeTable() wrote, and skipTable() steps over it", () => {
+  const list: Field[] = ["ž", -7, 2 ** 53 - 1, true, false, null, new Date(1_796_000_000_000), []];
+  const table: FieldTable = new Map<string, Field>([["list", list], ["inner", new Map([["list", list]])]]);
+  const bytes = written((writer) => writeTable(writer, table));
+  const [reader, skipper] = [byteReader(bytes), byteReader(bytes)];
+  assertEquals(readTable(reader), table);
+  skipTable(skipper);
+  assertEquals([reader.at, skipper.at], [reader.end, reader.end]);
+});
 
 Deno.test("skipTable() refuses tables nested deeper than 32, however short", () => {
   const nested = (depth: number): FieldTable => new Map(depth === 0 ? [] : [["t", nested(depth - 1)]]);

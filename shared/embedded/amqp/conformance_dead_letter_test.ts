@@ -174,6 +174,14 @@ conformance({
     assertEquals(deaths(letter), [death(queue, "delivery_limit")]);
   },
 
+  async "quorum queues drop past the limit where no dead-letter exchange is set"({ broker, channel }) {
+    const limit = { "x-queue-type": "quorum", "x-delivery-limit": 0 };
+    const queue = await broker.queue(channel, { arguments: limit });
+    await send(channel, queue, "x");
+    channel.reject(await take(channel, queue), true);
+    assertEquals(await channel.get(queue), false);
+  },
+
   async "quorum queues count a lost channel too, in place and order"({ broker, channel }) {
     const queue = await broker.queue(channel, QUORUM);
     const doomed = await broker.channel();

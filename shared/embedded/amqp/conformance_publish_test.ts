@@ -119,6 +119,18 @@ conformance({
     assertEquals(returned.content.toString(), "x");
   },
 
+  async "an error of the channel leaves confirmed what was published before"({ broker, channel, queue }) {
+    const confirmed: string[] = [];
+    await broker.refuses(404, "no exchange 'nowhere'", (doomed) => {
+      for (const text of "abc") {
+        doomed.sendToQueue(queue, Buffer.from(text), {}, (error) => error ?? confirmed.push(text));
+      }
+      doomed.publish("nowhere", "key", Buffer.from("x"));
+    });
+    await untilReady(channel, queue, 3);
+    if (broker.isEmbedded) assertEquals(confirmed.join(""), "abc"); // RabbitMQ may close before it confirms
+  },
+
   async "bodies of any size arrive as they were sent"({ channel, queue }) {
     // Around the edges of one frame (131,072 less 8), many frames, and none at all.
     for (const size of [0, 1, 131_063, 131_064, 131_065, 262_128, 1024 * 1024, 3_000_000]) {

@@ -42,7 +42,7 @@ export function charge(memory: MemoryGauge, bytes: number): void {
   memory.onChange();
 }
 
-/** What a message's place in a queue is charged, ready or out. One in several queues counts in each, though they share its body. */
+/** What a message's place in a queue is charged, ready or out: in each of several queues, though they share its body. */
 export function messageBytes({ properties, body, bodySize }: Message): number {
   return MESSAGE_OVERHEAD_BYTES + properties.byteLength + bodySize + body.length * PIECE_OVERHEAD_BYTES;
 }

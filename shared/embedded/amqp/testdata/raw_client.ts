@@ -27,8 +27,8 @@ type Sent =
   | { [N in MethodName]: readonly [channel: number, name: N, args: Partial<MethodArguments<N>>] }[MethodName];
 
 /**
- * What a client sends that logs in, opens channel 1 and goes on, all without waiting for an answer. `open` are its arguments of
- * `connection.tune-ok` and `connection.open`; there are no heartbeats unless it asks for them.
+ * What a client sends that logs in, opens channel 1 and goes on, all without waiting for an answer. `open` are its
+ * arguments of `connection.tune-ok` and `connection.open`; there are no heartbeats unless it asks for them.
  */
 export function session(
   url: string,
