@@ -119,7 +119,7 @@ const HANDLERS: {
     const name = args.passive ? queueName(channel, args.queue) : args.queue;
     const queue = declareQueue(channel.broker, { ...args, queue: name }, channel.peer);
     channel.lastQueue = queue.name;
-    return { queue: queue.name, messageCount: queue.ready, consumerCount: queue.consumers.size };
+    return { queue: queue.name, messageCount: queue.ready.length, consumerCount: queue.consumers.size };
   },
   "queue.bind"(channel, { exchange, queue: given, routingKey }) {
     const queue = namedQueue(channel, given);
@@ -138,7 +138,7 @@ const HANDLERS: {
     if (!queue) return { messageCount: 0 };
     const refuse = (why: string) => new AmqpError(406, `queue '${queue.name}' in vhost '/' ${why}`);
     if (ifUnused && queue.consumers.size > 0) throw refuse("in use");
-    if (ifEmpty && queue.ready > 0) throw refuse("not empty");
+    if (ifEmpty && queue.ready.length > 0) throw refuse("not empty");
     return { messageCount: deleteQueue(channel.broker, queue) };
   },
   "exchange.declare": ({ broker }, args) => declareExchange(broker, args),
@@ -362,7 +362,7 @@ function getMessage(channel: Channel, args: MethodArguments<"basic.get">): void 
   if (!entry) return peer.send(id, "basic.get-empty", { clusterId: "" });
   const content = contentOf(entry);
   const sent = sendOut(channel, entry, undefined, args.noAck);
-  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready }, content);
+  peer.send(id, "basic.get-ok", { ...sent, messageCount: queue.ready.length }, content);
 }
 
 /** A message as it goes out: quorum queues tell how often it came back before. */

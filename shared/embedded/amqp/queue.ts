@@ -8,13 +8,11 @@ import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { charge, type DeathReason, type MemoryGauge, type Message, messageBytes } from "./message.ts";
 import type { MethodArguments } from "./frames.ts";
 
-/** What is ready is linked in the order of its positions. */
-type Link = { readonly position: number; next: QueueEntry | undefined };
-
 /** A message's place in one queue. */
-export type QueueEntry = Link & {
+export type QueueEntry = {
   readonly queue: Queue;
   readonly message: Message;
+  readonly position: number;
   /** When it expires, in milliseconds of `performance.now`; `Infinity` for never. */
   readonly expiresAt: number;
   /** How often it went out and came back. */
@@ -52,7 +50,6 @@ export function createQueue(
   { queue: name, durable, autoDelete, arguments: table }: MethodArguments<"queue.declare">,
   owner: object | undefined,
 ) {
-  const front: Link = { position: -1, next: undefined };
   const args = parseArguments(name, table);
   return {
     memory: host.memory,
@@ -68,12 +65,8 @@ export function createQueue(
       ...[...table].filter(([name]) => name in ARGUMENTS.shape),
       ["x-queue-type", args["x-queue-type"]],
     ]),
-    /** What is ready comes after it. */
-    front,
-    last: front,
-    /** Where an entry was added last. */
-    place: front,
-    ready: 0,
+    /** A binary heap by position: what comes back takes its old place before what never went out. */
+    ready: [] as QueueEntry[],
     readyBytes: 0,
     nextPosition: 0,
     consumers: new Set<Consumer>(),
@@ -92,8 +85,8 @@ export function enqueue(queue: Queue, message: Message): boolean {
   const now = performance.now();
   const expiresAt = now + Math.min(args["x-message-ttl"], message.expiration ?? Infinity);
   charge(memory, messageBytes(message));
-  const place = { position: queue.nextPosition++, next: undefined };
-  addReady(queue, [{ ...place, queue, message, expiresAt, returns: 0, consumer: undefined }]);
+  const position = queue.nextPosition++;
+  addReady(queue, { queue, message, position, expiresAt, returns: 0, consumer: undefined });
   dispatch(queue, now);
   return true;
 }
@@ -116,9 +109,7 @@ export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
   for (const entry of entries) entry.returns++;
   if (queue.deleted) return entries.forEach(settle);
   const isGivenUp = ({ returns }: QueueEntry) => returns > queue.args.deliveryLimit;
-  // In their order each is looked for from the one before; 120,000 that come back shuffled took 18 s, and take 0.1 s.
-  const inOrder = entries.toSorted((one, other) => one.position - other.position);
-  addReady(queue, inOrder.filter((entry) => !isGivenUp(entry)));
+  for (const entry of entries) if (!isGivenUp(entry)) addReady(queue, entry);
   for (const entry of entries.filter(isGivenUp)) queue.onDead(entry, "delivery_limit");
   dispatch(queue, performance.now());
 }
@@ -126,7 +117,7 @@ export function putBack(queue: Queue, entries: readonly QueueEntry[]): void {
 /** Removes every ready message; answers with how many there were. */
 export function purge(queue: Queue): number {
   dropExpired(queue, performance.now());
-  const count = queue.ready;
+  const count = queue.ready.length;
   for (let entry = takeHead(queue); entry; entry = takeHead(queue)) settle(entry);
   return count;
 }
@@ -164,8 +155,8 @@ export function endQueue(queue: Queue): number {
 
 /** Hands ready messages to consumers in turn, then drops what is over the limits or expired. */
 function dispatch(queue: Queue, now: number): void {
-  const { front } = queue;
-  for (let head = front.next; head && queue.inLine.size > 0; head = front.next) {
+  const { ready } = queue;
+  for (let head = ready[0]; head && queue.inLine.size > 0; head = ready[0]) {
     // Strictly past: a message with a time to live of 0 may still go to a consumer that is there at once.
     if (head.expiresAt < now) {
       dropHead(queue, "expired");
@@ -194,31 +185,42 @@ function nextInLine({ inLine }: Queue): Consumer | undefined {
   return undefined;
 }
 
-/** Adds entries to those that are ready: what comes back takes its old place before what never went out. */
-function addReady(queue: Queue, entries: readonly QueueEntry[]): void {
-  for (const entry of entries) {
-    let before = queue.place;
-    if (queue.last.position < entry.position) before = queue.last;
-    else if (before.position > entry.position) before = queue.front;
-    while (before.next && before.next.position < entry.position) before = before.next;
-    entry.next = before.next;
-    before.next = entry;
-    queue.place = entry;
-    if (!entry.next) queue.last = entry;
-    queue.ready++;
-    queue.readyBytes += entry.message.bodySize;
+function addReady(queue: Queue, entry: QueueEntry): void {
+  const heap = queue.ready;
+  queue.readyBytes += entry.message.bodySize;
+  let at = heap.push(entry) - 1;
+  while (at > 0) {
+    const above = (at - 1) >> 1;
+    const parent = heap[above];
+    if (!parent || parent.position < entry.position) break;
+    heap[at] = parent;
+    at = above;
   }
+  heap[at] = entry;
 }
 
+/** Takes the entry of lowest position, which is `ready[0]`. */
 function takeHead(queue: Queue): QueueEntry | undefined {
-  const { front, front: { next: head } } = queue;
-  if (!head) return undefined;
-  front.next = head.next;
-  if (!head.next) queue.last = front;
-  if (queue.place === head) queue.place = front;
-  head.next = undefined; // one that is out would keep in memory all that were behind it
-  queue.ready--;
+  const heap = queue.ready;
+  const head = heap[0];
+  const last = heap.pop();
+  if (!head || !last) return undefined;
   queue.readyBytes -= head.message.bodySize;
+  if (head === last) return head;
+  let at = 0;
+  for (;;) { // the last entry goes down from the top
+    let below = 2 * at + 1;
+    let child = heap[below];
+    const right = heap[below + 1];
+    if (child && right && right.position < child.position) {
+      child = right;
+      below++;
+    }
+    if (!child || child.position > last.position) break;
+    heap[at] = child;
+    at = below;
+  }
+  heap[at] = last;
   return head;
 }
 
@@ -228,17 +230,19 @@ function dropHead(queue: Queue, reason: DeathReason): void {
 }
 
 function dropExpired(queue: Queue, now: number): void {
-  while (queue.front.next && queue.front.next.expiresAt <= now) dropHead(queue, "expired");
+  for (let head = queue.ready[0]; head && head.expiresAt <= now; head = queue.ready[0]) {
+    dropHead(queue, "expired");
+  }
 }
 
 function isOver({ args, ready, readyBytes }: Queue, addedMessages: number, addedBytes: number): boolean {
-  return ready + addedMessages > args["x-max-length"] ||
+  return ready.length + addedMessages > args["x-max-length"] ||
     readyBytes + addedBytes > args["x-max-length-bytes"];
 }
 
 /** One timer per queue, for its head's expiry; armed anew only when that is due sooner. */
 function armTimer(queue: Queue): void {
-  const due = queue.front.next?.expiresAt ?? Infinity;
+  const due = queue.ready[0]?.expiresAt ?? Infinity;
   if (queue.deleted || due === Infinity || (queue.timer !== undefined && queue.timerAt <= due)) return;
   clearTimeout(queue.timer);
   queue.timerAt = due;
