@@ -1,8 +1,5 @@
-/**
- * The HTTP application.
- *
- * @module
- */
+// The HTTP application.
+
 import { Hono } from "hono";
 import { compress } from "hono/compress";
 import { methodNotAllowed } from "hono/method-not-allowed";

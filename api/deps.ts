@@ -1,8 +1,5 @@
-/**
- * What the application is made of; each part of it asks for what it needs by name.
- *
- * @module
- */
+// What the application is made of; each part of it asks for what it needs by name.
+
 import type { Binding } from "../shared/broker/connection.ts";
 import type { Publisher } from "../shared/broker/publish.ts";
 import type { Audit } from "../shared/ops/audit.ts";

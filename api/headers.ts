@@ -1,9 +1,6 @@
-/**
- * What requests carry in their headers: the correlation id, the trace context, the `Idempotency-Key`; and what answers
- * carry so that browsers and caches do no more with them than they are meant for.
- *
- * @module
- */
+// What requests carry in their headers: the correlation id, the trace context, the `Idempotency-Key`; and what answers
+// carry so that browsers and caches do no more with them than they are meant for.
+
 import { trace } from "@opentelemetry/api";
 import { matchedRoutes } from "hono/route";
 import { secureHeaders } from "hono/secure-headers";

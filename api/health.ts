@@ -1,9 +1,6 @@
-/**
- * What whoever runs the process asks: whether it is up, whether it can serve, and its figures in the text format of
- * Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/).
- *
- * @module
- */
+// What whoever runs the process asks: whether it is up, whether it can serve, and its figures in the text format of
+// Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/).
+
 import { matchedRoutes } from "hono/route";
 import { METHOD_NAME_ALL, METHODS } from "hono/router";
 import { Counter, Gauge, Histogram } from "@prometheus-io/client";

@@ -1,9 +1,6 @@
-/**
- * What all routes share: errors as problem details (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457), requests that are
- * checked field by field, bodies that are bounded, and pages of lists.
- *
- * @module
- */
+// What all routes share: errors as problem details (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457), requests that are
+// checked field by field, bodies that are bounded, and pages of lists.
+
 import type { Context, Hono, MiddlewareHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";

@@ -1,8 +1,5 @@
-/**
- * The API process. Its one argument is the folder of the page's bundle; `ui/dist` by default.
- *
- * @module
- */
+// The API process. Its one argument is the folder of the page's bundle; `ui/dist` by default.
+
 import type { Channel } from "amqplib";
 import { getConnInfo } from "hono/deno";
 import { fileURLToPath } from "node:url";

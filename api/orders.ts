@@ -1,8 +1,5 @@
-/**
- * The routes under `/orders`: create and show orders.
- *
- * @module
- */
+// The routes under `/orders`: create and show orders.
+
 import { z } from "zod";
 import { amountSchema, idSchema } from "../shared/events.ts";
 import { nextCursor as nextCursorSchema, orderSchema, publicStorySchema } from "../shared/ops/answers.ts";

@@ -1,9 +1,6 @@
-/**
- * Places orders: many in one statement, each `Idempotency-Key`'s order once
- * (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/).
- *
- * @module
- */
+// Places orders: many in one statement, each `Idempotency-Key`'s order once
+// (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/).
+
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers";
 import { v7 as uuidv7 } from "uuid";

@@ -1,8 +1,5 @@
-/**
- * What a request may be, against a server that listens: how large its head and its body, and how long it may take.
- *
- * @module
- */
+// What a request may be, against a server that listens: how large its head and its body, and how long it may take.
+
 import { assert, assertEquals } from "@std/assert";
 import { Hono } from "hono";
 import { connectRaw, rawRequest } from "../specs/support/http.ts";

@@ -1,9 +1,6 @@
-/**
- * What can be said: the envelope, and one schema per type of event. Types, validation and the published JSON Schemas
- * derive from it.
- *
- * @module
- */
+// What can be said: the envelope, and one schema per type of event. Types, validation and the published JSON Schemas
+// derive from it.
+
 import { z } from "zod";
 import {
   type Cause,

@@ -1,8 +1,4 @@
-/**
- * The life of an order, as one table. Everything that draws or decides a transition reads it from here.
- *
- * @module
- */
+// The life of an order, as one table. Everything that draws or decides a transition reads it from here.
 
 /** The statuses that an order can have, in the order in which an order meets them. */
 export const ORDER_STATUSES = [

@@ -1,8 +1,4 @@
-/**
- * The ids that choose how an order goes, so that each path can be taken on purpose through the normal flow.
- *
- * @module
- */
+// The ids that choose how an order goes, so that each path can be taken on purpose through the normal flow.
 
 const reserved = (ending: string) => `00000000-0000-0000-0000-000000000${ending}`;
 

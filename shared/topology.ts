@@ -1,8 +1,5 @@
-/**
- * The broker's topology as data: the exchange, the queues, what each is bound to, and who consumes it.
- *
- * @module
- */
+// The broker's topology as data: the exchange, the queues, what each is bound to, and who consumes it.
+
 import type { EventType } from "./events.ts";
 
 /** One queue. The consumer is named like it; the variable `env` can give both another name. */

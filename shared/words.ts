@@ -1,8 +1,4 @@
-/**
- * Figures in words: the same in logs, in the terminal and on the page. Pure: no time zone, no locale.
- *
- * @module
- */
+// Figures in words: the same in logs, in the terminal and on the page. Pure: no time zone, no locale.
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 

@@ -1,9 +1,6 @@
-/**
- * What goes over the broker, described in AsyncAPI 3 (https://www.asyncapi.com/docs/reference/specification/v3.1.0) out
- * of the catalogue and the topology.
- *
- * @module
- */
+// What goes over the broker, described in AsyncAPI 3 (https://www.asyncapi.com/docs/reference/specification/v3.1.0) out
+// of the catalogue and the topology.
+
 import { EVENT_VERSION, headersOf, REPUBLISHED_HEADER } from "../shared/broker/message.ts";
 import { CONSUMED_TYPES, QUEUE_KEYS, type QueueKey, type Topology } from "../shared/topology.ts";
 import { EXCHANGE, QUEUE_OPTIONS } from "../shared/broker/connection.ts";

@@ -1,8 +1,5 @@
-/**
- * `specs/asyncapi.yaml` says of the broker what is true of it: each message in it is published.
- *
- * @module
- */
+// `specs/asyncapi.yaml` says of the broker what is true of it: each message in it is published.
+
 import asyncApiSchema from "@asyncapi/specs/schemas/3.1.0.json" with { type: "json" };
 import { assert, assertEquals } from "@std/assert";
 import { Ajv } from "ajv";

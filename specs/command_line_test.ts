@@ -1,8 +1,5 @@
-/**
- * What all tasks of the command line, and all processes that people start, have in common.
- *
- * @module
- */
+// What all tasks of the command line, and all processes that people start, have in common.
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { API, WORKERS } from "../workers/dev/processes.ts";

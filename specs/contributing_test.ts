@@ -1,9 +1,6 @@
-/**
- * CONTRIBUTING.md's recipes, followed to the letter in a copy of the project: an event, a table and a consumer are added
- * at the price that it names, what they touch is checked, and the new consumer is seen at work.
- *
- * @module
- */
+// CONTRIBUTING.md's recipes, followed to the letter in a copy of the project: an event, a table and a consumer are added
+// at the price that it names, what they touch is checked, and the new consumer is seen at work.
+
 import { assert } from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

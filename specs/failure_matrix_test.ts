@@ -1,8 +1,5 @@
-/**
- * What fails, and how it ends: every scenario, every row of the failure matrix, and crashes at the worst moments.
- *
- * @module
- */
+// What fails, and how it ends: every scenario, every row of the failure matrix, and crashes at the worst moments.
+
 import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
 import { SCENARIOS } from "../api/ops/scenarios.ts";

@@ -1,8 +1,5 @@
-/**
- * HTTP requests that nobody should send, over every route of `/openapi.json`, and bytes that are no HTTP, or hardly.
- *
- * @module
- */
+// HTTP requests that nobody should send, over every route of `/openapi.json`, and bytes that are no HTTP, or hardly.
+
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";

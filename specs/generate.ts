@@ -1,10 +1,7 @@
-/**
- * `deno task generate`: writes what is made from the code. That is the events' JSON Schemas and AsyncAPI, for readers in
- * other languages; the list of migrations, so that a process imports their texts and need not read a file; the
- * reference, and the workers that Prometheus scrapes. A test holds the files to it.
- *
- * @module
- */
+// `deno task generate`: writes what is made from the code. That is the events' JSON Schemas and AsyncAPI, for readers in
+// other languages; the list of migrations, so that a process imports their texts and need not read a file; the
+// reference, and the workers that Prometheus scrapes. A test holds the files to it.
+
 import { stringify } from "yaml";
 import { eventJsonSchemas } from "../shared/events.ts";
 import { readConfig, TOPOLOGY_VARIABLES, topologyOf } from "../shared/process/config.ts";
@@ -39,11 +36,8 @@ function migrationList(): string {
   const exported = (name: string) =>
     `export { default as "${name.replace(".sql", "")}" } from "./migrations/${name}" with { type: "text" };`;
   return [
-    "/**",
-    " * The text of each migration under its name, written by `deno task generate`.",
-    " *",
-    " * @module",
-    " */",
+    "// The text of each migration under its name, written by `deno task generate`.",
+    "",
     ...names.map(exported),
     "",
   ].join("\n");

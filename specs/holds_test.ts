@@ -1,8 +1,5 @@
-/**
- * Holds through the real stack: what is held takes nothing, a step lets one event through, and nothing is lost or doubled.
- *
- * @module
- */
+// Holds through the real stack: what is held takes nothing, a step lets one event through, and nothing is lost or doubled.
+
 import { assertEquals } from "@std/assert";
 import { heldSchema } from "../shared/ops/answers.ts";
 import { armFaults } from "../shared/ops/faults.ts";

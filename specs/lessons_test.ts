@@ -1,9 +1,6 @@
-/**
- * The lessons do what they say, and so do the README and the manual: their commands are run, in order, on one system as
- * `deno task dev` brings it up.
- *
- * @module
- */
+// The lessons do what they say, and so do the README and the manual: their commands are run, in order, on one system as
+// `deno task dev` brings it up.
+
 import { assert, assertEquals } from "@std/assert";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,14 +1,11 @@
-/**
- * `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
- * It knows no more of the system than `POST /orders` and the columns `id`, `status` and `updated_at` of the table
- * `orders`.
- *
- * An order's time begins by this process's clock when its request was sent or, at a rate, was due. It ends by
- * `updated_at`, the clock of whoever moved it: the last commit is not in it, and the clocks must agree. Nothing is asked
- * of the database before the last order was sent, so looking costs the orders next to nothing.
- *
- * @module
- */
+// `deno task load`: puts load on a running system, waits until all of its orders have ended, and says how fast that was.
+// It knows no more of the system than `POST /orders` and the columns `id`, `status` and `updated_at` of the table
+// `orders`.
+//
+// An order's time begins by this process's clock when its request was sent or, at a rate, was due. It ends by
+// `updated_at`, the clock of whoever moved it: the last commit is not in it, and the clocks must agree. Nothing is asked
+// of the database before the last order was sent, so looking costs the orders next to nothing.
+
 import { z } from "zod";
 import { isFinal, ORDER_STATUSES } from "../shared/order_status.ts";
 import { messageOf } from "../shared/process/errors.ts";

@@ -1,8 +1,5 @@
-/**
- * What the processes tell Prometheus is true, and the dashboard, the alerts and the documents ask for nothing else.
- *
- * @module
- */
+// What the processes tell Prometheus is true, and the dashboard, the alerts and the documents ask for nothing else.
+
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";

@@ -1,9 +1,6 @@
-/**
- * Migrations that old and new processes can share: none is changed once it is released, none takes away what the release
- * before it uses, and a process works on a database that is ahead of it.
- *
- * @module
- */
+// Migrations that old and new processes can share: none is changed once it is released, none takes away what the release
+// before it uses, and a process works on a database that is ahead of it.
+
 import { assertEquals } from "@std/assert";
 import type { Sql } from "../shared/sql/connect.ts";
 import { eventually } from "./support/eventually.ts";

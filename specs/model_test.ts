@@ -1,9 +1,6 @@
-/**
- * Whatever the broker, the relay, the processes, their clocks, clients, strangers and operators do, orders end right and
- * are right at every moment. What can happen is the list `MOVES`; a failure tells the shortest history that was found.
- *
- * @module
- */
+// Whatever the broker, the relay, the processes, their clocks, clients, strangers and operators do, orders end right and
+// are right at every moment. What can happen is the list `MOVES`; a failure tells the shortest history that was found.
+
 import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";

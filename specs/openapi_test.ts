@@ -1,8 +1,5 @@
-/**
- * `/openapi.json` says of every route what is true of it: each example in it is sent.
- *
- * @module
- */
+// `/openapi.json` says of every route what is true of it: each example in it is sent.
+
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";

@@ -1,8 +1,5 @@
-/**
- * The permission sets of deno.json: a step beyond is refused, and no entry is there that its processes do not use.
- *
- * @module
- */
+// The permission sets of deno.json: a step beyond is refused, and no entry is there that its processes do not use.
+
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { z } from "zod";

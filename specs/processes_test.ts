@@ -1,9 +1,6 @@
-/**
- * Every process has a task in deno.json and a service in docker-compose.yml, which run it as `deno task dev` does, and
- * its container is closed in as far as one can be.
- *
- * @module
- */
+// Every process has a task in deno.json and a service in docker-compose.yml, which run it as `deno task dev` does, and
+// its container is closed in as far as one can be.
+
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";

@@ -1,9 +1,6 @@
-/**
- * The documents are true: what they link to and name is there, their tables, diagrams and lists are those of the code, and
- * what is generated is up to date.
- *
- * @module
- */
+// The documents are true: what they link to and name is there, their tables, diagrams and lists are those of the code, and
+// what is generated is up to date.
+
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path/posix";
 import { fileURLToPath } from "node:url";

@@ -1,8 +1,5 @@
-/**
- * `specs/reference.md`: what the code can say by itself, so that no document has to repeat it.
- *
- * @module
- */
+// `specs/reference.md`: what the code can say by itself, so that no document has to repeat it.
+
 import { join } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { SCENARIOS } from "../api/ops/scenarios.ts";

@@ -1,8 +1,5 @@
-/**
- * No process writes a password or a token anywhere, whatever goes wrong with it.
- *
- * @module
- */
+// No process writes a password or a token anywhere, whatever goes wrong with it.
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import pLimit from "p-limit";
 import { freePort } from "../workers/dev/services.ts";

@@ -1,10 +1,7 @@
-/**
- * `deno task size`: how large each part of the project is, beside what it may be at most. Lines are those of source files,
- * comments included; tests are files whose names end in `_test`, `_browser` or `_cluster`, and count apart. The way of an
- * order is the README's reading list.
- *
- * @module
- */
+// `deno task size`: how large each part of the project is, beside what it may be at most. Lines are those of source files,
+// comments included; tests are files whose names end in `_test`, `_browser` or `_cluster`, and count apart. The way of an
+// order is the README's reading list.
+
 import { dirname } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { EXIT_DONE, tableLines, task } from "../workers/tools/command.ts";

@@ -1,8 +1,5 @@
-/**
- * The API and whoever is connected to it: clients that do nothing, and more of them than files may be open.
- *
- * @module
- */
+// The API and whoever is connected to it: clients that do nothing, and more of them than files may be open.
+
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { eventually } from "./support/eventually.ts";

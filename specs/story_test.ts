@@ -1,8 +1,5 @@
-/**
- * Four orders that look alike from outside, late and COMPLETED, and whose stories say why, through the real stack.
- *
- * @module
- */
+// Four orders that look alike from outside, late and COMPLETED, and whose stories say why, through the real stack.
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type BeatCause, toldStorySchema } from "../shared/ops/answers.ts";
 import { eventually } from "./support/eventually.ts";

@@ -1,8 +1,5 @@
-/**
- * One trace from the request to the last notification and the compensation, told from what real processes export.
- *
- * @module
- */
+// One trace from the request to the last notification and the compensation, told from what real processes export.
+
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import { connect } from "amqplib";
 import { join } from "node:path";

@@ -1,9 +1,6 @@
-/**
- * What the project installs is what was looked at: pinned, with a digest of each package, and no script of theirs runs
- * that is not needed. And all files that name a version name the same.
- *
- * @module
- */
+// What the project installs is what was looked at: pinned, with a digest of each package, and no script of theirs runs
+// that is not needed. And all files that name a version name the same.
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";

@@ -1,8 +1,5 @@
-/**
- * What operators did, newest first.
- *
- * @module
- */
+// What operators did, newest first.
+
 import type { OperationJson } from "../shared/ops/answers.ts";
 import { ViewLink, When } from "./controls.tsx";
 import { Dialog } from "./dialog.tsx";

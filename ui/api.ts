@@ -1,8 +1,5 @@
-/**
- * The API as the page asks it: one function per route, every failure an `ApiError` in words.
- *
- * @module
- */
+// The API as the page asks it: one function per route, every failure an `ApiError` in words.
+
 import type * as answers from "../shared/ops/answers.ts";
 import type { ToldStory } from "./page_data.ts";
 

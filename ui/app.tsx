@@ -1,8 +1,5 @@
-/**
- * The page: its head with the health of the whole, the orders or the messages below, and the dialogs above.
- *
- * @module
- */
+// The page: its head with the health of the whole, the orders or the messages below, and the dialogs above.
+
 import { useEffect, useState } from "preact/hooks";
 import { formatCount } from "../shared/words.ts";
 import { ActionsDialog } from "./actions_dialog.tsx";

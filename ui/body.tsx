@@ -1,9 +1,5 @@
-/**
- * The body of a message: JSON, or what was meant to be, and how an edited one differs. Text nodes only: whatever a body
- * holds, nothing of it is ever markup.
- *
- * @module
- */
+// The body of a message: JSON, or what was meant to be, and how an edited one differs. Text nodes only: whatever a body
+// holds, nothing of it is ever markup.
 
 /** What has no place in a line of text: control characters, and those that turn the reading direction around. */
 // deno-lint-ignore no-control-regex -- they are what is looked for

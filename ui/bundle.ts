@@ -1,9 +1,6 @@
-/**
- * `deno task ui:bundle`: bundles the page's script and styles into `ui/dist`, or into the folder that is named, and lays the
- * API reference beside them, once, before anything serves them.
- *
- * @module
- */
+// `deno task ui:bundle`: bundles the page's script and styles into `ui/dist`, or into the folder that is named, and lays the
+// API reference beside them, once, before anything serves them.
+
 import { build, type OutputFile, type Plugin, stop } from "esbuild";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";

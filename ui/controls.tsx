@@ -1,8 +1,5 @@
-/**
- * Buttons, links, fields, times, a value that a click copies, and the choice of the theme.
- *
- * @module
- */
+// Buttons, links, fields, times, a value that a click copies, and the choice of the theme.
+
 import type { ComponentProps } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { MessageJson } from "../shared/ops/answers.ts";

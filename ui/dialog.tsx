@@ -1,8 +1,5 @@
-/**
- * Dialogs: the native kind, which keeps the focus inside, closes on Escape, and gives the focus back.
- *
- * @module
- */
+// Dialogs: the native kind, which keeps the focus inside, closes on Escape, and gives the focus back.
+
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { Button } from "./controls.tsx";

@@ -1,8 +1,5 @@
-/**
- * Faults: what is armed, everything that can be made to fail, and arming it.
- *
- * @module
- */
+// Faults: what is armed, everything that can be made to fail, and arming it.
+
 import { useState } from "preact/hooks";
 import type { ArmedFaultJson, FaultPointJson } from "../shared/ops/answers.ts";
 import { counted } from "../shared/words.ts";

@@ -1,8 +1,5 @@
-/**
- * An order's film: the beats of its story, one at a time, over the machine; and the whole story in words.
- *
- * @module
- */
+// An order's film: the beats of its story, one at a time, over the machine; and the whole story in words.
+
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
 import { duration } from "../shared/words.ts";

@@ -1,8 +1,5 @@
-/**
- * Figures, times and ids in words. Pure, and the same on the server and in every browser: no time zone, no locale.
- *
- * @module
- */
+// Figures, times and ids in words. Pure, and the same on the server and in every browser: no time zone, no locale.
+
 import { RESERVED_COURSES } from "../shared/scenarios.ts";
 import { formatCount } from "../shared/words.ts";
 

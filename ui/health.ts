@@ -1,8 +1,5 @@
-/**
- * How the whole is, as one sentence: by what is wrong with the machine, the audit, and the page's own connection. Pure.
- *
- * @module
- */
+// How the whole is, as one sentence: by what is wrong with the machine, the audit, and the page's own connection. Pure.
+
 import { troublesOf } from "../shared/ops/health.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { StoryQueue } from "../shared/ops/story.ts";

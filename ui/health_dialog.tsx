@@ -1,8 +1,5 @@
-/**
- * The health sentence, which opens all that is wrong and what the auditor has found.
- *
- * @module
- */
+// The health sentence, which opens all that is wrong and what the auditor has found.
+
 import { useEffect, useState } from "preact/hooks";
 import type { AuditJson } from "../shared/ops/answers.ts";
 import { counted, formatCount } from "../shared/words.ts";

@@ -1,8 +1,5 @@
-/**
- * Breakpoints: what is held, letting one event through, going on, and holding another part.
- *
- * @module
- */
+// Breakpoints: what is held, letting one event through, going on, and holding another part.
+
 import { partName } from "../shared/ops/health.ts";
 import { RELAY_PART } from "../shared/ops/holds.ts";
 import { Button } from "./controls.tsx";

@@ -1,9 +1,6 @@
-/**
- * The hooks that everything on the page is made of: the address as state, what the server answers, and lists that hold
- * still.
- *
- * @module
- */
+// The hooks that everything on the page is made of: the address as state, what the server answers, and lists that hold
+// still.
+
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { problemOf } from "./api.ts";
 import { formatView, parseView, type ViewState } from "./url_state.ts";

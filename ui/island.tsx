@@ -1,8 +1,5 @@
-/**
- * What runs in the browser: takes over the page that the server has rendered, and keeps it live.
- *
- * @module
- */
+// What runs in the browser: takes over the page that the server has rendered, and keeps it live.
+
 import { hydrate } from "preact";
 import { createApiClient } from "./api.ts";
 import { App } from "./app.tsx";

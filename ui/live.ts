@@ -1,8 +1,5 @@
-/**
- * The live stream: followed, opened again whenever it is lost, and as a hook the newest pulse and how fresh it is.
- *
- * @module
- */
+// The live stream: followed, opened again whenever it is lost, and as a hook the newest pulse and how fresh it is.
+
 import { useEffect, useState } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
 

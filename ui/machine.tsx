@@ -1,9 +1,6 @@
-/**
- * The machine as a drawing: where each message of an order is at a beat of its story, or, without one, how everything
- * stands. Drawn for much room, for some, and turned for little; the style sheet shows the one that fits.
- *
- * @module
- */
+// The machine as a drawing: where each message of an order is at a beat of its story, or, without one, how everything
+// stands. Drawn for much room, for some, and turned for little; the style sheet shows the one that fits.
+
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { troublesOf } from "../shared/ops/health.ts";

@@ -1,9 +1,6 @@
-/**
- * Where everything stands in the diagram of the machine. Pure geometry, in the units of the drawing's view box, which are
- * CSS pixels at the drawing's own width.
- *
- * @module
- */
+// Where everything stands in the diagram of the machine. Pure geometry, in the units of the drawing's view box, which are
+// CSS pixels at the drawing's own width.
+
 import { moduleOf, type Place, type StoryQueue } from "../shared/ops/story.ts";
 
 /** The machine as it is drawn where there is much room, some, or little, by the width that it takes. */

@@ -1,8 +1,5 @@
-/**
- * The page's icons and marks: small line drawings, each beside a word or on a button with a name.
- *
- * @module
- */
+// The page's icons and marks: small line drawings, each beside a word or on a button with a name.
+
 import type { ComponentChildren } from "preact";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { shortId } from "./format.ts";

@@ -1,8 +1,5 @@
-/**
- * One message in full: an event of the outbox, or a dead letter as it was received, which can be edited.
- *
- * @module
- */
+// One message in full: an event of the outbox, or a dead letter as it was received, which can be edited.
+
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, OutboxEventJson, ProcessedEventJson } from "../shared/ops/answers.ts";

@@ -1,9 +1,6 @@
-/**
- * The messages: one row for each event on its way to each consumer, wherever it is, with how many there are of each state;
- * and dead letters in groups that failed alike.
- *
- * @module
- */
+// The messages: one row for each event on its way to each consumer, wherever it is, with how many there are of each state;
+// and dead letters in groups that failed alike.
+
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
 import { counted, duration, formatCount } from "../shared/words.ts";

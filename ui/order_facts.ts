@@ -1,9 +1,6 @@
-/**
- * What an order's story says of it: whether there is more to come, what holds it up, its way, and whether a scenario has kept
- * its word. Pure.
- *
- * @module
- */
+// What an order's story says of it: whether there is more to come, what holds it up, its way, and whether a scenario has kept
+// its word. Pure.
+
 import { isFinal, ORDER_TRANSITIONS, type OrderStatus } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
 import type { LivePulse } from "../shared/ops/live.ts";

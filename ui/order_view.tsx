@@ -1,9 +1,6 @@
-/**
- * One order: where it stands and what was expected of it, its film, and the story in words; without an order the machine as
- * it stands.
- *
- * @module
- */
+// One order: where it stands and what was expected of it, its film, and the story in words; without an order the machine as
+// it stands.
+
 import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { isFinal } from "../shared/order_status.ts";

@@ -1,9 +1,6 @@
-/**
- * The orders, newest first, with their filters. The list holds still while somebody points at it, and its rows
- * change in their places: nothing moves while new ones come.
- *
- * @module
- */
+// The orders, newest first, with their filters. The list holds still while somebody points at it, and its rows
+// change in their places: nothing moves while new ones come.
+
 import { useRef } from "preact/hooks";
 import type { OrdersPage } from "../shared/ops/answers.ts";
 import type { LiveOrder } from "../shared/ops/live.ts";

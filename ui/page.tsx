@@ -1,8 +1,5 @@
-/**
- * The documents that the server sends: the page, and the question for the token.
- *
- * @module
- */
+// The documents that the server sends: the page, and the question for the token.
+
 import { render } from "preact-render-to-string";
 import { createApiClient } from "./api.ts";
 import { App } from "./app.tsx";

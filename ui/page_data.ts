@@ -1,8 +1,5 @@
-/**
- * What the server hands to the page, and what every part of the page can use from there on.
- *
- * @module
- */
+// What the server hands to the page, and what every part of the page can use from there on.
+
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { OrdersPage, OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";

@@ -1,8 +1,5 @@
-/**
- * The scenarios as buttons: place an order that goes one of three ways, or break something on its way.
- *
- * @module
- */
+// The scenarios as buttons: place an order that goes one of three ways, or break something on its way.
+
 import { useState } from "preact/hooks";
 import type { ScenarioInfo } from "../shared/ops/answers.ts";
 import { ViewLink } from "./controls.tsx";

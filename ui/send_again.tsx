@@ -1,9 +1,6 @@
-/**
- * Sending again, whatever it is: a set of messages that the server has written down is shown first, with to whom they go and
- * what is expected. What is sent, or discarded, is that very set, and nothing that came meanwhile.
- *
- * @module
- */
+// Sending again, whatever it is: a set of messages that the server has written down is shown first, with to whom they go and
+// what is expected. What is sent, or discarded, is that very set, and nothing that came meanwhile.
+
 import type { ComponentProps } from "preact";
 import type { ReplayEventJson, ReplayJson, ReplayOutcome } from "../shared/ops/answers.ts";
 import { counted, formatCount } from "../shared/words.ts";

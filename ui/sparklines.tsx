@@ -1,8 +1,5 @@
-/**
- * Throughput, outbox and latency of the last three minutes: the figures of now, each over a small line.
- *
- * @module
- */
+// Throughput, outbox and latency of the last three minutes: the figures of now, each over a small line.
+
 import { useRef } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
 import { duration, formatCount } from "../shared/words.ts";

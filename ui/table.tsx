@@ -1,9 +1,6 @@
-/**
- * A list as a table, whose rows change in their places: nothing moves while new ones come. On a narrow screen each row is a
- * card.
- *
- * @module
- */
+// A list as a table, whose rows change in their places: nothing moves while new ones come. On a narrow screen each row is a
+// card.
+
 import type { ComponentChildren } from "preact";
 
 export type Column<T> = readonly [label: string, cell: (row: T) => ComponentChildren];

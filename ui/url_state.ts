@@ -1,9 +1,6 @@
-/**
- * What the page's address says: which order and beat, which messages with which filters, and what is open. A view can be
- * shared, and the back button works.
- *
- * @module
- */
+// What the page's address says: which order and beat, which messages with which filters, and what is open. A view can be
+// shared, and the back button works.
+
 import { ORDER_STATUSES } from "../shared/order_status.ts";
 
 /** The lists of messages, in the order in which they stand. */

@@ -1,8 +1,5 @@
-/**
- * The frame of every consumer: one process, one queue, one role.
- *
- * @module
- */
+// The frame of every consumer: one process, one queue, one role.
+
 import { startConsumer } from "../shared/broker/consume.ts";
 import type { Envelope, Tell } from "../shared/broker/message.ts";
 import {

@@ -1,8 +1,5 @@
-/**
- * The enrollments module's consumer of `payment.succeeded`: decides seats.
- *
- * @module
- */
+// The enrollments module's consumer of `payment.succeeded`: decides seats.
+
 import { v7 as uuidv7 } from "uuid";
 import { type DomainEvent, tell } from "../shared/events.ts";
 import { RESERVED_COURSES } from "../shared/scenarios.ts";

@@ -1,8 +1,5 @@
-/**
- * The notifications module's consumer of the final outcomes: records what is "sent".
- *
- * @module
- */
+// The notifications module's consumer of the final outcomes: records what is "sent".
+
 import { v7 as uuidv7 } from "uuid";
 import { type DomainEvent, type EventData, tell } from "../shared/events.ts";
 import { runProcess } from "../shared/process/run.ts";

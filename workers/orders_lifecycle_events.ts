@@ -1,8 +1,5 @@
-/**
- * The orders module's consumer of `enrollment.granted`, `enrollment.failed` and `refund.succeeded`.
- *
- * @module
- */
+// The orders module's consumer of `enrollment.granted`, `enrollment.failed` and `refund.succeeded`.
+
 import { runProcess } from "../shared/process/run.ts";
 import { consumerScript } from "./consumer.ts";
 import { moveEach } from "./orders/move_orders.ts";

@@ -1,8 +1,5 @@
-/**
- * The orders module's consumer of `payment.succeeded` and `payment.failed`.
- *
- * @module
- */
+// The orders module's consumer of `payment.succeeded` and `payment.failed`.
+
 import { runProcess } from "../shared/process/run.ts";
 import { consumerScript } from "./consumer.ts";
 import { moveEach } from "./orders/move_orders.ts";

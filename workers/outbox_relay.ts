@@ -1,8 +1,5 @@
-/**
- * The outbox relay: publishes what is in `outbox_events` to the exchange. Any number may run.
- *
- * @module
- */
+// The outbox relay: publishes what is in `outbox_events` to the exchange. Any number may run.
+
 import { bindingsOf, connectBroker } from "../shared/broker/connection.ts";
 import { withSendSpans } from "../shared/broker/observe.ts";
 import { toExchange } from "../shared/broker/publish.ts";

@@ -1,8 +1,5 @@
-/**
- * The payments module's consumer of `order.created`: charges orders.
- *
- * @module
- */
+// The payments module's consumer of `order.created`: charges orders.
+
 import { v7 as uuidv7 } from "uuid";
 import type { HandleBatch } from "../shared/broker/settle.ts";
 import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";

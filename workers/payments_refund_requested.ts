@@ -1,9 +1,6 @@
-/**
- * The payments module's consumer of `refund.requested`: gives charges back, the compensation of the saga
- * (https://microservices.io/patterns/data/saga.html).
- *
- * @module
- */
+// The payments module's consumer of `refund.requested`: gives charges back, the compensation of the saga
+// (https://microservices.io/patterns/data/saga.html).
+
 import type { HandleBatch } from "../shared/broker/settle.ts";
 import { type DomainEvent, type ReceivedEvent, tell } from "../shared/events.ts";
 import { runProcess } from "../shared/process/run.ts";

@@ -1,9 +1,6 @@
-/**
- * `GET /openapi.json`: the API, described in OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1) out of what its routes
- * say of themselves.
- *
- * @module
- */
+// `GET /openapi.json`: the API, described in OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1) out of what its routes
+// say of themselves.
+
 import { z } from "zod";
 import { problemSchema } from "../../shared/ops/answers.ts";
 import { type App, idPath } from "../http.ts";

@@ -1,9 +1,6 @@
-/**
- * A route is one object: what it takes, what it answers, what is said of it, and what it does. By its schemas requests
- * are checked, the page reads answers, and OpenAPI describes both.
- *
- * @module
- */
+// A route is one object: what it takes, what it answers, what is said of it, and what it does. By its schemas requests
+// are checked, the page reads answers, and OpenAPI describes both.
+
 import { Hono } from "hono";
 import type { z } from "zod";
 import {

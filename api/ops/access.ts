@@ -1,8 +1,5 @@
-/**
- * Who may use `/ops`, `/metrics` and the page, and signing in to the page where a token is set.
- *
- * @module
- */
+// Who may use `/ops`, `/metrics` and the page, and signing in to the page where a token is set.
+
 import { deleteCookie, getSignedCookie, setSignedCookie } from "hono/cookie";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";

@@ -1,9 +1,6 @@
-/**
- * Who gets in, with what; and what other sites' pages may have a browser send, against a server that listens: nothing
- * comes of it.
- *
- * @module
- */
+// Who gets in, with what; and what other sites' pages may have a browser send, against a server that listens: nothing
+// comes of it.
+
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { rawRequest } from "../../specs/support/http.ts";
 import { serve, type ServedApp, type TestApp, testApp, testBundle } from "../../specs/support/test_app.ts";

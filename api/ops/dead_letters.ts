@@ -1,8 +1,5 @@
-/**
- * The routes under `/ops/dead-letters`.
- *
- * @module
- */
+// The routes under `/ops/dead-letters`.
+
 import { z } from "zod";
 import type { Binding } from "../../shared/broker/connection.ts";
 import { idSchema, parseEvent } from "../../shared/events.ts";

@@ -1,9 +1,6 @@
-/**
- * The routes under `/ops/faults` and `/ops/holds`: what an operator does to the machine on purpose. Faults, and the seams
- * inside of relay and consumers that can be held, exist only where `FAULTS_ENABLED` is on.
- *
- * @module
- */
+// The routes under `/ops/faults` and `/ops/holds`: what an operator does to the machine on purpose. Faults, and the seams
+// inside of relay and consumers that can be held, exist only where `FAULTS_ENABLED` is on.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { correlationIdSchema } from "../../shared/events.ts";

@@ -1,8 +1,5 @@
-/**
- * What all lists have in common: pages, and what their queries may not say; and how orders are searched for.
- *
- * @module
- */
+// What all lists have in common: pages, and what their queries may not say; and how orders are searched for.
+
 import { assertEquals } from "@std/assert";
 import { v7 as uuidv7 } from "uuid";
 import { testApp } from "../../specs/support/test_app.ts";

@@ -1,10 +1,7 @@
-/**
- * `GET /ops/live`: how everything stands, as server-sent events
- * (https://html.spec.whatwg.org/multipage/server-sent-events.html). One reader serves all who watch, and rests while
- * nobody does.
- *
- * @module
- */
+// `GET /ops/live`: how everything stands, as server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html). One reader serves all who watch, and rests while
+// nobody does.
+
 import type { QueueDepth } from "../../shared/broker/connection.ts";
 import { countOpenDeadLetters } from "../../shared/ops/dead_letters.ts";
 import { HOLDS_CHANNEL, listHolds } from "../../shared/ops/holds.ts";

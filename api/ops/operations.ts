@@ -1,8 +1,5 @@
-/**
- * `GET /ops/operations`, and the record that every route keeps there of what an operator did.
- *
- * @module
- */
+// `GET /ops/operations`, and the record that every route keeps there of what an operator did.
+
 import { v7 as uuidv7 } from "uuid";
 import { type OperationJson, operationsPageSchema, type Row } from "../../shared/ops/answers.ts";
 import { type Queryable, type Sql, storableText } from "../../shared/sql/connect.ts";

@@ -1,8 +1,5 @@
-/**
- * The routes under `/ops`, and those of them that look at everything: the debug view, orders, the inbox, the audit.
- *
- * @module
- */
+// The routes under `/ops`, and those of them that look at everything: the debug view, orders, the inbox, the audit.
+
 import { z } from "zod";
 import * as mini from "zod/mini";
 import { idSchema } from "../../shared/events.ts";

@@ -1,8 +1,5 @@
-/**
- * The routes under `/ops/outbox`.
- *
- * @module
- */
+// The routes under `/ops/outbox`.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { EVENT_TYPES, idSchema } from "../../shared/events.ts";

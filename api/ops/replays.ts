@@ -1,8 +1,5 @@
-/**
- * The routes under `/ops/replays`: published events, sent to their consumers once more.
- *
- * @module
- */
+// The routes under `/ops/replays`: published events, sent to their consumers once more.
+
 import { z } from "zod";
 import {
   preparedReplaySchema,

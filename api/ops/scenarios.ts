@@ -1,9 +1,6 @@
-/**
- * `POST /ops/scenarios/…`: an order through the normal flow, with a course id that decides how it goes, and with
- * something that goes wrong on the way.
- *
- * @module
- */
+// `POST /ops/scenarios/…`: an order through the normal flow, with a course id that decides how it goes, and with
+// something that goes wrong on the way.
+
 import type { Cause } from "../../shared/broker/message.ts";
 import { toQueue } from "../../shared/broker/publish.ts";
 import { type EventData, type EventType, makeEvent } from "../../shared/events.ts";

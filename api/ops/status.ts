@@ -1,8 +1,5 @@
-/**
- * How everything stands: `/ops/status` in one answer, `/ops/messages` by message, `/ops/orders/:id/why` for one order.
- *
- * @module
- */
+// How everything stands: `/ops/status` in one answer, `/ops/messages` by message, `/ops/orders/:id/why` for one order.
+
 import { z } from "zod";
 import { EVENT_TYPES } from "../../shared/events.ts";
 import { MESSAGE_STATES, messagesPageSchema, whySchema } from "../../shared/ops/answers.ts";

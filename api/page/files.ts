@@ -1,9 +1,6 @@
-/**
- * Bundled files and how they are served: the page's, and the API's reference at `/docs`, which is Swagger UI
- * (https://swagger.io/tools/swagger-ui/) over `/openapi.json`.
- *
- * @module
- */
+// Bundled files and how they are served: the page's, and the API's reference at `/docs`, which is Swagger UI
+// (https://swagger.io/tools/swagger-ui/) over `/openapi.json`.
+
 import { Hono } from "hono";
 import { etag } from "hono/etag";
 import { getMimeType } from "hono/utils/mime";

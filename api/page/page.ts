@@ -1,8 +1,5 @@
-/**
- * The debug page at `/`, and its files.
- *
- * @module
- */
+// The debug page at `/`, and its files.
+
 import { z } from "zod";
 import { ordersPageSchema, orderStorySchema } from "../../shared/ops/answers.ts";
 import { queuesOf, tellStory } from "../../shared/ops/story.ts";

@@ -1,8 +1,5 @@
-/**
- * The connection to the broker: where it is, how it comes back, what is declared and asked on it.
- *
- * @module
- */
+// The connection to the broker: where it is, how it comes back, what is declared and asked on it.
+
 import { type Channel, type ChannelModel, connect, credentials } from "amqplib";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";

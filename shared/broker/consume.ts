@@ -1,8 +1,5 @@
-/**
- * Consumes one queue in batches: what is waiting is settled together, acks follow the commit.
- *
- * @module
- */
+// Consumes one queue in batches: what is waiting is settled together, acks follow the commit.
+
 import type { Channel, ChannelModel } from "amqplib";
 import { passesInTime, retryWhileUnavailable } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";

@@ -1,8 +1,5 @@
-/**
- * A message as the engine sees it: the envelope around an event, and a delivery from its arrival to its ack.
- *
- * @module
- */
+// A message as the engine sees it: the envelope around an event, and a delivery from its arrival to its ack.
+
 import type { Channel, ConsumeMessage } from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";

@@ -1,8 +1,5 @@
-/**
- * What is told of a consumer's batches and a publisher's messages: log lines, counts, metrics, spans.
- *
- * @module
- */
+// What is told of a consumer's batches and a publisher's messages: log lines, counts, metrics, spans.
+
 import { Counter, Histogram } from "@prometheus-io/client";
 import { SpanKind } from "@opentelemetry/api";
 import { createCounts } from "../process/heartbeat.ts";

@@ -1,8 +1,5 @@
-/**
- * Publishes batches with streaming publisher confirms (https://www.rabbitmq.com/docs/confirms).
- *
- * @module
- */
+// Publishes batches with streaming publisher confirms (https://www.rabbitmq.com/docs/confirms).
+
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
 import { nextTick } from "node:process";

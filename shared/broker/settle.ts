@@ -1,8 +1,5 @@
-/**
- * What becomes of each delivery of a batch: its outcome, what is done next about it, and its ack.
- *
- * @module
- */
+// What becomes of each delivery of a batch: its outcome, what is done next about it, and its ack.
+
 import { bisect, isLockTimeout, kindOfError, messageOf } from "../process/errors.ts";
 import type { Delivery, Envelope, Received } from "./message.ts";
 

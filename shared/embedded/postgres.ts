@@ -1,9 +1,6 @@
-/**
- * A real Postgres server without Docker or an installed server: programs out of an npm package, data in a
- * folder that the caller names. Used by the development supervisor and the tests while `DATABASE_URL` is unset.
- *
- * @module
- */
+// A real Postgres server without Docker or an installed server: programs out of an npm package, data in a
+// folder that the caller names. Used by the development supervisor and the tests while `DATABASE_URL` is unset.
+
 import { join, resolve } from "node:path";
 import postgres from "postgres";
 import { type Cluster, databaseName, openCluster, postgresBinaries } from "./postgres_files.ts";

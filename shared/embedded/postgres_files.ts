@@ -1,17 +1,14 @@
-/**
- * What an embedded Postgres has on disk: the programs that npm installed for this platform, made usable by the account that
- * is to run them, and the data.
- *
- * ```text
- * <dataDir>/lock       held by the process that runs the server
- * <dataDir>/password   of the superuser, readable by its owner only
- * <dataDir>/port       of the last run, tried again first
- * <dataDir>/server/    the server's account's own: data/ (what Postgres calls PGDATA) and log;
- *                      a link to such a folder elsewhere if that account cannot enter <dataDir>
- * ```
- *
- * @module
- */
+// What an embedded Postgres has on disk: the programs that npm installed for this platform, made usable by the account that
+// is to run them, and the data.
+//
+// ```text
+// <dataDir>/lock       held by the process that runs the server
+// <dataDir>/password   of the superuser, readable by its owner only
+// <dataDir>/port       of the last run, tried again first
+// <dataDir>/server/    the server's account's own: data/ (what Postgres calls PGDATA) and log;
+//                      a link to such a folder elsewhere if that account cannot enter <dataDir>
+// ```
+
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";

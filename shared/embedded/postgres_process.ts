@@ -1,9 +1,6 @@
-/**
- * Programs and the server of an embedded Postgres as processes: under which account they run, how the server is started on a
- * leash, watched until it is ready, and stopped.
- *
- * @module
- */
+// Programs and the server of an embedded Postgres as processes: under which account they run, how the server is started on a
+// leash, watched until it is ready, and stopped.
+
 import { join } from "node:path";
 import type { Cluster } from "./postgres_files.ts";
 

@@ -1,9 +1,6 @@
-/**
- * The shapes of the API's answers, in zod/mini, which costs the browser a fraction of zod. Formats and ranges are
- * added where the API is described.
- *
- * @module
- */
+// The shapes of the API's answers, in zod/mini, which costs the browser a fraction of zod. Formats and ranges are
+// added where the API is described.
+
 import * as z from "zod/mini";
 import { ORDER_STATUSES } from "../order_status.ts";
 

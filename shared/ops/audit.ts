@@ -1,8 +1,5 @@
-/**
- * The audit: checks the promises over the whole database, and names what breaks them.
- *
- * @module
- */
+// The audit: checks the promises over the whole database, and names what breaks them.
+
 import type postgres from "postgres";
 import { bindingsOf } from "../broker/connection.ts";
 import type { Topology } from "../topology.ts";

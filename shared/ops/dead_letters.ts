@@ -1,8 +1,5 @@
-/**
- * The table `dead_letters`: what a consumer could not process, exactly as it was received, with the reason.
- *
- * @module
- */
+// The table `dead_letters`: what a consumer could not process, exactly as it was received, with the reason.
+
 import { type Queryable, type Statement, uuids } from "../sql/connect.ts";
 import { PATTERN_LENGTH } from "../sql/set_aside.ts";
 import type { DeadLetterJson, LetterGroupJson, Row } from "./answers.ts";

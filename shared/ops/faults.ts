@@ -1,8 +1,5 @@
-/**
- * Faults: the catalogue of every point at which the system can be made to fail on purpose, and what is armed.
- *
- * @module
- */
+// Faults: the catalogue of every point at which the system can be made to fail on purpose, and what is armed.
+
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { type Queryable, rowset, type Sql } from "../sql/connect.ts";

@@ -1,8 +1,5 @@
-/**
- * What is wrong with the machine, part by part, and what helps: one decision for the page and for `deno task status`. Pure.
- *
- * @module
- */
+// What is wrong with the machine, part by part, and what helps: one decision for the page and for `deno task status`. Pure.
+
 import { counted, duration } from "../words.ts";
 import { placeOf } from "./holds.ts";
 import type { LivePulse } from "./live.ts";

@@ -1,9 +1,6 @@
-/**
- * Holds: parts of the machine that an operator has stopped, to look at them and go on step by step. All times are the
- * database's.
- *
- * @module
- */
+// Holds: parts of the machine that an operator has stopped, to look at them and go on step by step. All times are the
+// database's.
+
 import type { Queryable, Sql } from "../sql/connect.ts";
 import type { HoldJson, Row } from "./answers.ts";
 import type { Place } from "./story.ts";

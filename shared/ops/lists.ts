@@ -1,9 +1,6 @@
-/**
- * What operators list, search and count: orders, the outbox, the inbox, and messages over all of it. It reads, and makes one
- * event due.
- *
- * @module
- */
+// What operators list, search and count: orders, the outbox, the inbox, and messages over all of it. It reads, and makes one
+// event due.
+
 import { isFinal, ORDER_STATUSES, type OrderStatus } from "../order_status.ts";
 import type { Binding } from "../broker/connection.ts";
 import { type Queryable, rowset, type Statement } from "../sql/connect.ts";

@@ -1,8 +1,5 @@
-/**
- * What the debug page and `deno task status` are told of the whole system, again and again. Times are ISO 8601 texts.
- *
- * @module
- */
+// What the debug page and `deno task status` are told of the whole system, again and again. Times are ISO 8601 texts.
+
 import { z } from "zod";
 import { ORDER_STATUSES } from "../order_status.ts";
 import { FAULT_POINT_NAMES } from "./faults.ts";

@@ -1,9 +1,6 @@
-/**
- * Frozen sets of messages that are sent again: published events (a replay, a republish) or dead letters (a redrive, unless
- * they are discarded); how far each is, and what it came to.
- *
- * @module
- */
+// Frozen sets of messages that are sent again: published events (a replay, a republish) or dead letters (a redrive, unless
+// they are discarded); how far each is, and what it came to.
+
 import { z } from "zod";
 import { v7 as uuidv7 } from "uuid";
 import { correlationIdSchema, EVENT_TYPES, idSchema } from "../events.ts";

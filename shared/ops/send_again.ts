@@ -1,8 +1,5 @@
-/**
- * Sending the messages of a frozen set, a few at a time: whoever does it, the relay at its pace or a request at once.
- *
- * @module
- */
+// Sending the messages of a frozen set, a few at a time: whoever does it, the relay at its pace or a request at once.
+
 import {
   type OutgoingMessage,
   type Publisher,

@@ -1,10 +1,7 @@
-/**
- * An order's timeline as a story: beats, each one transaction or one thing that broker, relay or an operator did, told in
- * plain sentences, with where every message is and what the tables hold by then. The API, the page and `deno task story`
- * tell it alike.
- *
- * @module
- */
+// An order's timeline as a story: beats, each one transaction or one thing that broker, relay or an operator did, told in
+// plain sentences, with where every message is and what the tables hold by then. The API, the page and `deno task story`
+// tell it alike.
+
 import { QUEUES } from "../topology.ts";
 import { counted, duration, listOf } from "../words.ts";
 import type { Beat, BeatCause, OrderJson, Place, TimelineEntryJson, Whereabouts } from "./answers.ts";

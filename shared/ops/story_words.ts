@@ -1,8 +1,5 @@
-/**
- * The sentences of an order's story, by what happened. What stands in brackets is filled in.
- *
- * @module
- */
+// The sentences of an order's story, by what happened. What stands in brackets is filled in.
+
 import type { Beat, BeatCause, TimelineEntryJson } from "./answers.ts";
 
 /** What a transaction did, by the event that it told: as a sentence, the first of what it wrote, and what the row says then. */

@@ -1,8 +1,5 @@
-/**
- * The stories of orders, read across the modules' tables. For ops alone.
- *
- * @module
- */
+// The stories of orders, read across the modules' tables. For ops alone.
+
 import { type Sql, uuids } from "../sql/connect.ts";
 import { decideTransition, isOrderTrigger, type OrderStatus } from "../order_status.ts";
 import type { OrderRow } from "../sql/orders.ts";

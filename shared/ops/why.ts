@@ -1,8 +1,5 @@
-/**
- * Why an order is not done: what it waits for, since when, and the one action that helps.
- *
- * @module
- */
+// Why an order is not done: what it waits for, since when, and the one action that helps.
+
 import type { Binding } from "../broker/connection.ts";
 import { isFinal, ORDER_TRANSITIONS, type OrderStatus } from "../order_status.ts";
 import { rowset, type Sql } from "../sql/connect.ts";

@@ -1,8 +1,5 @@
-/**
- * The configuration: every variable, what it takes, and its default. Read once, at the edge of each process.
- *
- * @module
- */
+// The configuration: every variable, what it takes, and its default. Read once, at the edge of each process.
+
 import { isIP } from "node:net";
 import { z } from "zod";
 import { parseEvent } from "../events.ts";

@@ -1,9 +1,5 @@
-/**
- * `DATABASE_URL`, taken apart: in the form of libpq
- * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), with all of its hosts.
- *
- * @module
- */
+// `DATABASE_URL`, taken apart: in the form of libpq
+// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), with all of its hosts.
 
 /** A server's address, or the path of its socket. */
 export type DatabaseServer = { readonly host: string; readonly port: number } | { readonly path: string };

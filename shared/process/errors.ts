@@ -1,9 +1,6 @@
-/**
- * What an error means for the work that met it: which failures pass by themselves, work that waits for the database or is
- * tried again and again, and finding the one item at fault in a batch.
- *
- * @module
- */
+// What an error means for the work that met it: which failures pass by themselves, work that waits for the database or is
+// tried again and again, and finding the one item at fault in a batch.
+
 import postgres from "postgres";
 import type { Logger } from "./log.ts";
 import { aborted, createAlarm, pause, withTimeout } from "./stop.ts";

@@ -1,12 +1,9 @@
-/**
- * A process's heartbeat: that it lives, what it has counted, and whether its clock is right. Which processes run, by their
- * own account.
- *
- * What is due and what is old is decided by the database's clock alone; a process's own is in what people read, in the ids
- * of events, and in the times that these happened.
- *
- * @module
- */
+// A process's heartbeat: that it lives, what it has counted, and whether its clock is right. Which processes run, by their
+// own account.
+//
+// What is due and what is old is decided by the database's clock alone; a process's own is in what people read, in the ids
+// of events, and in the times that these happened.
+
 import { z } from "zod";
 import { connect, type Queryable, type Sql } from "../sql/connect.ts";
 import { ConfigError } from "./config.ts";

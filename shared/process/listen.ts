@@ -1,8 +1,5 @@
-/**
- * An HTTP server that outlives having more connections than files may be open.
- *
- * @module
- */
+// An HTTP server that outlives having more connections than files may be open.
+
 import { keepDoing, messageOf } from "./errors.ts";
 import type { Logger } from "./log.ts";
 

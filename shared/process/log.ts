@@ -1,8 +1,5 @@
-/**
- * Structured logs: one line per thing worth knowing, JSON for machines or plain text for people.
- *
- * @module
- */
+// Structured logs: one line per thing worth knowing, JSON for machines or plain text for people.
+
 import {
   configure,
   getJsonLinesFormatter,

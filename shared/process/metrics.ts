@@ -1,8 +1,5 @@
-/**
- * A process's figures for Prometheus: those that every process has, and a worker's listener.
- *
- * @module
- */
+// A process's figures for Prometheus: those that every process has, and a worker's listener.
+
 import { cpuUsage } from "node:process";
 import * as prometheus from "@prometheus-io/client";
 import config from "../../deno.json" with { type: "json" };

@@ -1,8 +1,5 @@
-/**
- * What every process does around its work: configuration, log, schema, signals, end.
- *
- * @module
- */
+// What every process does around its work: configuration, log, schema, signals, end.
+
 import {
   type Config,
   ConfigError,

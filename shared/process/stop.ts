@@ -1,8 +1,5 @@
-/**
- * How a process is asked to stop, and waits that end in time: by a signal, by a ring, by their bound.
- *
- * @module
- */
+// How a process is asked to stop, and waits that end in time: by a signal, by a ring, by their bound.
+
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "./log.ts";
 

@@ -1,9 +1,6 @@
-/**
- * The trace context that travels beside every event: the header `traceparent` of
- * https://www.w3.org/TR/trace-context/#traceparent-header.
- *
- * @module
- */
+// The trace context that travels beside every event: the header `traceparent` of
+// https://www.w3.org/TR/trace-context/#traceparent-header.
+
 import type { Link, Span, SpanContext, SpanOptions, Tracer } from "@opentelemetry/api";
 import { context, ProxyTracerProvider, ROOT_CONTEXT, SpanStatusCode, trace } from "@opentelemetry/api";
 export type { Attributes, Link, Span, SpanOptions, Tracer } from "@opentelemetry/api";

@@ -1,8 +1,5 @@
-/**
- * Connections to Postgres.
- *
- * @module
- */
+// Connections to Postgres.
+
 import postgres from "postgres";
 import { parseDatabaseUrl } from "../process/database_url.ts";
 import { endsConnection } from "../process/errors.ts";

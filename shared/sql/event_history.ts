@@ -1,9 +1,6 @@
-/**
- * The table `event_history`: what happened to an event on its way to one consumer, out of the usual, each time in a row of
- * its own. For telling alone: nothing is decided by it.
- *
- * @module
- */
+// The table `event_history`: what happened to an event on its way to one consumer, out of the usual, each time in a row of
+// its own. For telling alone: nothing is decided by it.
+
 import type { ConsumerObserver } from "../broker/observe.ts";
 import { messageOf } from "../process/errors.ts";
 import type { Logger } from "../process/log.ts";

@@ -1,9 +1,6 @@
-/**
- * Each role's grants are the least that its statements pass with, and what is not granted is refused. So is what a policy
- * or a constraint does not let through.
- *
- * @module
- */
+// Each role's grants are the least that its statements pass with, and what is not granted is refused. So is what a policy
+// or a constraint does not let through.
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import postgres from "postgres";
 import { shareTestSchema, type TestSchema, testSchema } from "../../specs/support/test_schema.ts";

@@ -1,9 +1,6 @@
-/**
- * The inbox, `processed_events`: what makes a delivery that is repeated an effect that is not
- * (the idempotent consumer pattern, https://microservices.io/patterns/communication-style/idempotent-consumer.html).
- *
- * @module
- */
+// The inbox, `processed_events`: what makes a delivery that is repeated an effect that is not
+// (the idempotent consumer pattern, https://microservices.io/patterns/communication-style/idempotent-consumer.html).
+
 import { inEnvelope, type Received, type Tell } from "../broker/message.ts";
 import { type Atomically, type Caused, type Queryable, type Statement, uuids } from "./connect.ts";
 import { insertingEvents, type WakeUps, wakingRelay } from "./outbox.ts";

@@ -1,9 +1,6 @@
-/**
- * What the broker lost: `reconciliation_cursors`, up to when everything that was sent has been compared with the inbox,
- * and `lost_events`, what was found missing. Written only by the relay that reconciles.
- *
- * @module
- */
+// What the broker lost: `reconciliation_cursors`, up to when everything that was sent has been compared with the inbox,
+// and `lost_events`, what was found missing. Written only by the relay that reconciles.
+
 import type { Binding } from "../broker/connection.ts";
 import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";
 

@@ -1,8 +1,5 @@
-/**
- * Brings the schema up to date. Migrations are numbered SQL files, applied once each, in order, and never changed.
- *
- * @module
- */
+// Brings the schema up to date. Migrations are numbered SQL files, applied once each, in order, and never changed.
+
 import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
 import { ConfigError } from "../process/config.ts";

@@ -1,8 +1,5 @@
-/**
- * The text of each migration under its name, written by `deno task generate`.
- *
- * @module
- */
+// The text of each migration under its name, written by `deno task generate`.
+
 export { default as "001_tables" } from "./migrations/001_tables.sql" with { type: "text" };
 export { default as "002_idempotency_keys" } from "./migrations/002_idempotency_keys.sql" with { type: "text" };
 export { default as "003_dead_letter_resolutions" } from "./migrations/003_dead_letter_resolutions.sql" with { type: "text" };

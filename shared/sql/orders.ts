@@ -1,8 +1,5 @@
-/**
- * The table `orders`, written by the orders module alone.
- *
- * @module
- */
+// The table `orders`, written by the orders module alone.
+
 import type { OutgoingEvent } from "../broker/message.ts";
 import type { OrderStatus } from "../order_status.ts";
 import { type Queryable, rowset, type Statement, uuids } from "./connect.ts";

@@ -1,9 +1,6 @@
-/**
- * The outbox: `outbox_events`, where an event waits from the transaction that made it true until the broker has it
- * (the transactional outbox pattern, https://microservices.io/patterns/data/transactional-outbox.html).
- *
- * @module
- */
+// The outbox: `outbox_events`, where an event waits from the transaction that made it true until the broker has it
+// (the transactional outbox pattern, https://microservices.io/patterns/data/transactional-outbox.html).
+
 import type { OutgoingEvent } from "../broker/message.ts";
 import {
   KEYED_SETTINGS,

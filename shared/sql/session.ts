@@ -1,8 +1,5 @@
-/**
- * A connection for transactions that cost two round trips each.
- *
- * @module
- */
+// A connection for transactions that cost two round trips each.
+
 import postgres from "postgres";
 import { endsConnection } from "../process/errors.ts";
 import { connect, type Queryable, type SessionOptions, type Statement } from "./connect.ts";

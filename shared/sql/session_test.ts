@@ -1,8 +1,5 @@
-/**
- * What holds of both kinds of transactions, `transaction()` on a pool and a session's, and what holds of a session alone.
- *
- * @module
- */
+// What holds of both kinds of transactions, `transaction()` on a pool and a session's, and what holds of a session alone.
+
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { assertEquals, assertRejects } from "@std/assert";

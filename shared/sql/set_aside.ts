@@ -1,9 +1,6 @@
-/**
- * What a consumer sets aside so that the queue flows on: dead letters, exactly as they were received; events that
- * failed for now, and when they are due again; and which of the messages in a dying worker's hands may have killed it.
- *
- * @module
- */
+// What a consumer sets aside so that the queue flows on: dead letters, exactly as they were received; events that
+// failed for now, and when they are due again; and which of the messages in a dying worker's hands may have killed it.
+
 import { v7 as uuidv7 } from "uuid";
 import { type Queryable, rowset, type Sql, storableText, uuids } from "./connect.ts";
 import { announceRetries } from "./outbox.ts";

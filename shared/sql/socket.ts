@@ -1,20 +1,17 @@
-/**
- * The way to the database: what the client (`npm:postgres` 3.4.9) gets for a socket. What passes is looked at message by
- * message, by kind alone, because of what the client does not do:
- *
- * - It waits without end for the answer of a host that has died. Here a connection that owes one for too long is lost, and
- *   with it all others to that server that were silent for as long.
- * - It stays on a server that takes no writes. Here a connection that says so is lost, and the next server is tried.
- * - It fails the statements of a lost connection before it knows that the connection is lost. One that follows at once is
- *   sent into it and never settles, or settles with another one's rows; and the connection never greets a server again,
- *   because its greeting waits behind what could not be sent. Here it hears of both in one turn, and we greet.
- * - Rows before an error, or a loss, leave as many holes at the beginning of the next result, and an error before a loss is
- *   told to the next statement. Here both are ended for it.
- * - A connection that ends before it could be used, as behind a proxy whose database is away, it makes again 250 times a
- *   second, while the statement waits. Here it has failed.
- *
- * @module
- */
+// The way to the database: what the client (`npm:postgres` 3.4.9) gets for a socket. What passes is looked at message by
+// message, by kind alone, because of what the client does not do:
+//
+// - It waits without end for the answer of a host that has died. Here a connection that owes one for too long is lost, and
+//   with it all others to that server that were silent for as long.
+// - It stays on a server that takes no writes. Here a connection that says so is lost, and the next server is tried.
+// - It fails the statements of a lost connection before it knows that the connection is lost. One that follows at once is
+//   sent into it and never settles, or settles with another one's rows; and the connection never greets a server again,
+//   because its greeting waits behind what could not be sent. Here it hears of both in one turn, and we greet.
+// - Rows before an error, or a loss, leave as many holes at the beginning of the next result, and an error before a loss is
+//   told to the next statement. Here both are ended for it.
+// - A connection that ends before it could be used, as behind a proxy whose database is away, it makes again 250 times a
+//   second, while the statement waits. Here it has failed.
+
 import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import net from "node:net";

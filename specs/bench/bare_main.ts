@@ -1,9 +1,6 @@
-/**
- * What is measured beside OrderFlow: its services without it. And single orders, one at a time. All of it runs in the
- * benchmark's own process, which does nothing else meanwhile; as a script this file is the consumer of the bare flow.
- *
- * @module
- */
+// What is measured beside OrderFlow: its services without it. And single orders, one at a time. All of it runs in the
+// benchmark's own process, which does nothing else meanwhile; as a script this file is the consumer of the bare flow.
+
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";

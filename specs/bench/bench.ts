@@ -1,9 +1,6 @@
-/**
- * What the parts of the benchmark share: how they measure in turns, the lines that they answer with, their table, and
- * scripts that measure.
- *
- * @module
- */
+// What the parts of the benchmark share: how they measure in turns, the lines that they answer with, their table, and
+// scripts that measure.
+
 import { tableLines } from "../../workers/tools/command.ts";
 import { runDeno } from "../support/run_task.ts";
 import type { BenchServices } from "./services.ts";

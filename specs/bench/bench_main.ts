@@ -1,10 +1,7 @@
-/**
- * `deno task bench`: how fast OrderFlow is, beside what its services can do in the same run. Prints a table; the exit
- * code is 0 when all was measured, 1 when a part failed, 64 for a wrong usage. Whether a goal is reached does not change
- * it: a figure depends on the machine.
- *
- * @module
- */
+// `deno task bench`: how fast OrderFlow is, beside what its services can do in the same run. Prints a table; the exit
+// code is 0 when all was measured, 1 when a part failed, 64 for a wrong usage. Whether a goal is reached does not change
+// it: a figure depends on the machine.
+
 import {
   EXIT_DONE,
   EXIT_NOT_DONE,

@@ -1,9 +1,6 @@
-/**
- * What one order costs: what the database has counted, and where the processor time of the machine went; and how often an
- * order at rest asks the database.
- *
- * @module
- */
+// What one order costs: what the database has counted, and where the processor time of the machine went; and how often an
+// order at rest asks the database.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import { startCutProxy } from "../support/cut_proxy.ts";

@@ -1,9 +1,6 @@
-/**
- * The pure functions that every order goes through, for `deno task bench:micro`. A batch is 250 events, as many as a
- * consumer takes at once.
- *
- * @module
- */
+// The pure functions that every order goes through, for `deno task bench:micro`. A batch is 250 events, as many as a
+// consumer takes at once.
+
 import { Registry } from "@prometheus-io/client";
 import { planAcks } from "../../shared/broker/settle.ts";
 import { createConsumerMetrics } from "../../shared/broker/observe.ts";

@@ -1,8 +1,5 @@
-/**
- * What a benchmark runs on: services, the whole system on an empty place there, and load on it.
- *
- * @module
- */
+// What a benchmark runs on: services, the whole system on an empty place there, and load on it.
+
 import { startChaosBroker } from "../chaos/system.ts";
 import type { LoadReport } from "../load_main.ts";
 import { deleteTopology, testTopology } from "../support/test_broker.ts";

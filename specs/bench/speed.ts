@@ -1,9 +1,6 @@
-/**
- * How fast orders are accepted, published and brought from their request to their end, and how long one takes. Each part
- * measures what it is compared with in turns with ours or before and after it, because a machine drifts.
- *
- * @module
- */
+// How fast orders are accepted, published and brought from their request to their end, and how long one takes. Each part
+// measures what it is compared with in turns with ours or before and after it, because a machine drifts.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { connect as connectBroker } from "amqplib";
 import { declareTopology } from "../../shared/broker/connection.ts";

@@ -1,9 +1,6 @@
-/**
- * Tests of the page in a real Chromium. What drives it is in `specs/browser/deno.lock` alone, and not in the project's:
- * `deno task` installs all of that one before anything else, and nobody but these tests needs 18 MB of Playwright and axe.
- *
- * @module
- */
+// Tests of the page in a real Chromium. What drives it is in `specs/browser/deno.lock` alone, and not in the project's:
+// `deno task` installs all of that one before anything else, and nobody but these tests needs 18 MB of Playwright and axe.
+
 import { assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { Buffer } from "node:buffer";

@@ -1,10 +1,7 @@
-/**
- * `deno task chaos`: the whole system as real processes under load, while a seeded schedule of faults strikes it; ends
- * with a ledger and the audit. The exit code is 0 where nothing was lost, duplicated or stuck and every promise holds,
- * 1 where the run could not be made, 2 where a promise is broken, 64 for a wrong usage.
- *
- * @module
- */
+// `deno task chaos`: the whole system as real processes under load, while a seeded schedule of faults strikes it; ends
+// with a ledger and the audit. The exit code is 0 where nothing was lost, duplicated or stuck and every promise holds,
+// 1 where the run could not be made, 2 where a promise is broken, 64 for a wrong usage.
+
 import { pause, stopOnSignals } from "../../shared/process/stop.ts";
 import { rowset } from "../../shared/sql/connect.ts";
 import { createHash } from "node:crypto";

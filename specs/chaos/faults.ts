@@ -1,8 +1,5 @@
-/**
- * The kinds of fault: whom each can strike, and what it does then.
- *
- * @module
- */
+// The kinds of fault: whom each can strike, and what it does then.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "amqplib";
 import fc from "fast-check";

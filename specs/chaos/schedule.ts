@@ -1,8 +1,5 @@
-/**
- * The schedule of a run, which the seed determines, and the faults' striking by it.
- *
- * @module
- */
+// The schedule of a run, which the seed determines, and the faults' striking by it.
+
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { messageOf } from "../../shared/process/errors.ts";

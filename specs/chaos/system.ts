@@ -1,10 +1,7 @@
-/**
- * The system under chaos: all processes, behind wires that can be cut, on services that can be taken down. These are
- * embedded, or a RabbitMQ and a PostgreSQL of the run's own out of `SERVICES_ROOT`, which crash; or those of `DATABASE_URL`
- * and `AMQP_URL`, which others use too: then all is done to them that a client can do.
- *
- * @module
- */
+// The system under chaos: all processes, behind wires that can be cut, on services that can be taken down. These are
+// embedded, or a RabbitMQ and a PostgreSQL of the run's own out of `SERVICES_ROOT`, which crash; or those of `DATABASE_URL`
+// and `AMQP_URL`, which others use too: then all is done to them that a client can do.
+
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "../../shared/sql/connect.ts";
 import { childEnvironment } from "../../workers/dev/child.ts";

@@ -1,8 +1,5 @@
-/**
- * Orders under which nodes are killed, and what must be true of all of them afterwards.
- *
- * @module
- */
+// Orders under which nodes are killed, and what must be true of all of them afterwards.
+
 import { assertEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../support/eventually.ts";

@@ -1,9 +1,6 @@
-/**
- * Servers of PostgreSQL on loopback, a primary and, where asked for, a standby that confirms each commit: for tests that
- * kill one. It needs the programs of a server package; servers that run already are not touched.
- *
- * @module
- */
+// Servers of PostgreSQL on loopback, a primary and, where asked for, a standby that confirms each commit: for tests that
+// kill one. It needs the programs of a server package; servers that run already are not touched.
+
 import { join } from "node:path";
 import postgres from "postgres";
 import { freePort } from "../../workers/dev/services.ts";

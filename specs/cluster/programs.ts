@@ -1,8 +1,5 @@
-/**
- * The programs of installed services: this machine's, or those of another system in a folder (`.ci/debian`).
- *
- * @module
- */
+// The programs of installed services: this machine's, or those of another system in a folder (`.ci/debian`).
+
 import { join } from "node:path";
 import { signalChild, withTimeout } from "../../shared/process/stop.ts";
 import { eventually } from "../support/eventually.ts";

@@ -1,9 +1,6 @@
-/**
- * A RabbitMQ cluster on loopback, of nodes that are real programs: for tests that kill them. It needs the programs of the
- * `rabbitmq-server` package; a server that runs already is not touched, nor is its `epmd`.
- *
- * @module
- */
+// A RabbitMQ cluster on loopback, of nodes that are real programs: for tests that kill them. It needs the programs of the
+// `rabbitmq-server` package; a server that runs already is not touched, nor is its `epmd`.
+
 import { connect } from "amqplib";
 import { join } from "node:path";
 import { freePort } from "../../workers/dev/services.ts";

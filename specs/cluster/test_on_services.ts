@@ -1,9 +1,6 @@
-/**
- * Runs `deno task test` with the given arguments on a RabbitMQ and a PostgreSQL of its own, which are started from the
- * programs that `SERVICES_ROOT` leads to.
- *
- * @module
- */
+// Runs `deno task test` with the given arguments on a RabbitMQ and a PostgreSQL of its own, which are started from the
+// programs that `SERVICES_ROOT` leads to.
+
 import { startPostgresServers } from "./postgres_servers.ts";
 import { startRabbitCluster } from "./rabbitmq_cluster.ts";
 

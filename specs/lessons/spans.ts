@@ -1,11 +1,8 @@
-/**
- * A collector for traces: takes what processes export over OTLP/HTTP in JSON
- * (https://opentelemetry.io/docs/specs/otlp/#otlphttp). As a script it collects one trace, for lesson 11:
- * `spans.ts URL TRACE_ID` listens where the running system exports to and says so, takes the spans of that trace for as long
- * as more of them come, and prints them as a tree.
- *
- * @module
- */
+// A collector for traces: takes what processes export over OTLP/HTTP in JSON
+// (https://opentelemetry.io/docs/specs/otlp/#otlphttp). As a script it collects one trace, for lesson 11:
+// `spans.ts URL TRACE_ID` listens where the running system exports to and says so, takes the spans of that trace for as long
+// as more of them come, and prints them as a tree.
+
 import { z } from "zod";
 
 const KINDS = ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"] as const;

@@ -1,10 +1,7 @@
-/**
- * A lint plugin that holds the project's own rules: who may import whom, and a few habits that the recommended
- * rules do not know. Run by `deno lint`; each rule can be silenced for a line with
- * `// deno-lint-ignore layers/<rule>` and a reason.
- *
- * @module
- */
+// A lint plugin that holds the project's own rules: who may import whom, and a few habits that the recommended
+// rules do not know. Run by `deno lint`; each rule can be silenced for a line with
+// `// deno-lint-ignore layers/<rule>` and a reason.
+
 import { dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { QUEUES } from "../../shared/topology.ts";

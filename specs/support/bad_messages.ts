@@ -1,8 +1,5 @@
-/**
- * Message bodies that no consumer can process: bad by construction, whatever the code makes of them.
- *
- * @module
- */
+// Message bodies that no consumer can process: bad by construction, whatever the code makes of them.
+
 import fc from "fast-check";
 import { EVENT_TYPES, eventData, type EventType, NOTIFICATION_TYPES } from "../../shared/events.ts";
 

@@ -1,8 +1,4 @@
-/**
- * A proxy in front of a service, whose wire can be cut.
- *
- * @module
- */
+// A proxy in front of a service, whose wire can be cut.
 
 export type CutProxy = ReturnType<typeof startCutProxy>;
 

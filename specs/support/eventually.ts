@@ -1,8 +1,4 @@
-/**
- * Bounded polling on a condition, where a test waits for another process.
- *
- * @module
- */
+// Bounded polling on a condition, where a test waits for another process.
 
 /** `T` without what counts as "not yet". */
 type Truthy<T> = Exclude<T, false | null | undefined | 0 | "">;

@@ -1,8 +1,5 @@
-/**
- * Requests to an API: JSON, in this process or over a socket, and bytes over a bare socket that no client sends.
- *
- * @module
- */
+// Requests to an API: JSON, in this process or over a socket, and bytes over a bare socket that no client sends.
+
 import type { App } from "../../api/http.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
 

@@ -1,9 +1,6 @@
-/**
- * What the tables of all modules say, for comparison: what is still to be done, what every order has come to, and whether
- * a client that knows of every order finds each of them there, once and right.
- *
- * @module
- */
+// What the tables of all modules say, for comparison: what is still to be done, what every order has come to, and whether
+// a client that knows of every order finds each of them there, once and right.
+
 import type { EventType } from "../../shared/events.ts";
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import { runAudit } from "../../shared/ops/audit.ts";

@@ -1,8 +1,5 @@
-/**
- * The project's files, and what tests read out of a Markdown text: sections, fenced blocks, links and anchors.
- *
- * @module
- */
+// The project's files, and what tests read out of a Markdown text: sections, fenced blocks, links and anchors.
+
 import { join, relative } from "node:path";
 
 const NOT_OURS: ReadonlySet<string> = new Set([

@@ -1,9 +1,6 @@
-/**
- * The world that the model-based test plays in: a real database whose clock can be set, a broker by hand, a provider that
- * keeps a record, the consumers as their scripts make them, and what is known of all of them.
- *
- * @module
- */
+// The world that the model-based test plays in: a real database whose clock can be set, a broker by hand, a provider that
+// keeps a record, the consumers as their scripts make them, and what is known of all of them.
+
 import type { ConfirmChannel } from "amqplib";
 import { Buffer } from "node:buffer";
 import { bindingsOf } from "../../shared/broker/connection.ts";

@@ -1,8 +1,4 @@
-/**
- * Reads the text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/).
- *
- * @module
- */
+// Reads the text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 /** What a process exports of one name; its series have the suffixes of a histogram. */
 export interface Exported {

@@ -1,9 +1,6 @@
-/**
- * Load on `POST /orders`, from this process: by a client that fails with the first wrong answer, or by one that repeats
- * until it has one.
- *
- * @module
- */
+// Load on `POST /orders`, from this process: by a client that fails with the first wrong answer, or by one that repeats
+// until it has one.
+
 import { z } from "zod";
 import { pause } from "../../shared/process/stop.ts";
 import { RESERVED_COURSES, SCENARIO_USER } from "../../shared/scenarios.ts";

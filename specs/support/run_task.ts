@@ -1,8 +1,5 @@
-/**
- * Runs tasks of `deno.json` as people do, and scripts under its permission sets; and reads what a process writes.
- *
- * @module
- */
+// Runs tasks of `deno.json` as people do, and scripts under its permission sets; and reads what a process writes.
+
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { signalChild } from "../../shared/process/stop.ts";

@@ -1,9 +1,6 @@
-/**
- * All tests, as `deno task test` runs them: on one Postgres, and the longest files first, so that none is left at the end
- * with one core at rest. Arguments go to `deno test`; files among them are run instead of all.
- *
- * @module
- */
+// All tests, as `deno task test` runs them: on one Postgres, and the longest files first, so that none is left at the end
+// with one core at rest. Arguments go to `deno test`; files among them are run instead of all.
+
 import { connect } from "../../shared/sql/connect.ts";
 import { migrate } from "../../shared/sql/migrate.ts";
 import { MIGRATED, RUN_SERVER_VARIABLE, startTestServer } from "./test_schema.ts";

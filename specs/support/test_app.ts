@@ -1,8 +1,5 @@
-/**
- * The HTTP application on a test's database, without a broker, and served over a socket where a test needs one.
- *
- * @module
- */
+// The HTTP application on a test's database, without a broker, and served over a socket where a test needs one.
+
 import { join } from "node:path";
 import { createApp } from "../../api/app.ts";
 import type { AppDeps } from "../../api/deps.ts";

@@ -1,8 +1,5 @@
-/**
- * A broker for tests, and a topology of their own on it: the broker that `AMQP_URL` names, or an embedded one.
- *
- * @module
- */
+// A broker for tests, and a topology of their own on it: the broker that `AMQP_URL` names, or an embedded one.
+
 import { connect } from "amqplib";
 import { declareTopology, type Topology as AnyTopology } from "../../shared/broker/connection.ts";
 import { createPublisher, toExchange } from "../../shared/broker/publish.ts";

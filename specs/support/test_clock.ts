@@ -1,9 +1,5 @@
-/**
- * A clock that is not the machine's. Preloaded into a process (`deno run --preload=test_clock.ts?hours=-3`) it is the
- * process's own, off by so many hours.
- *
- * @module
- */
+// A clock that is not the machine's. Preloaded into a process (`deno run --preload=test_clock.ts?hours=-3`) it is the
+// process's own, off by so many hours.
 
 /** The clock of this process, for as long as it lives: `aheadMs` ahead of the real one. */
 export function testClock() {

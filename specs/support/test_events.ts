@@ -1,8 +1,5 @@
-/**
- * Events and orders for tests, and complete histories of orders, as they are once everything has settled.
- *
- * @module
- */
+// Events and orders for tests, and complete histories of orders, as they are once everything has settled.
+
 import { v7 as uuidv7 } from "uuid";
 import type { Delivery, ParsedEvent } from "../../shared/broker/message.ts";
 import {

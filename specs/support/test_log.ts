@@ -1,8 +1,5 @@
-/**
- * A log for tests that say themselves what they saw.
- *
- * @module
- */
+// A log for tests that say themselves what they saw.
+
 import { getLogger } from "@logtape/logtape";
 import type { Logger } from "../../shared/process/log.ts";
 

@@ -1,8 +1,5 @@
-/**
- * Fresh databases for tests, on a real Postgres: the server that `DATABASE_URL` names, or an embedded one.
- *
- * @module
- */
+// Fresh databases for tests, on a real Postgres: the server that `DATABASE_URL` names, or an embedded one.
+
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";

@@ -1,8 +1,5 @@
-/**
- * The whole system for one test: as real processes, each under its own permission set, or in the test's own.
- *
- * @module
- */
+// The whole system for one test: as real processes, each under its own permission set, or in the test's own.
+
 import { configure, getJsonLinesFormatter, getLogger, type LogRecord, reset } from "@logtape/logtape";
 import { join } from "node:path";
 import { ConfigError, type VariableName } from "../../shared/process/config.ts";

@@ -1,9 +1,6 @@
-/**
- * The consumer that CONTRIBUTING.md adds, seen at work in a whole system. It is no test of this
- * project, which has no such consumer: `specs/contributing_test.ts` runs it in a copy that has followed the steps.
- *
- * @module
- */
+// The consumer that CONTRIBUTING.md adds, seen at work in a whole system. It is no test of this
+// project, which has no such consumer: `specs/contributing_test.ts` runs it in a copy that has followed the steps.
+
 import { assertEquals } from "@std/assert";
 import type { Sql } from "../../shared/sql/connect.ts";
 import { tickRelay } from "../../shared/sql/outbox.ts";

@@ -1,8 +1,5 @@
-/**
- * A page's data, for its tests.
- *
- * @module
- */
+// A page's data, for its tests.
+
 import { bindingsOf } from "../../shared/broker/connection.ts";
 import type { LiveOrder, LivePulse } from "../../shared/ops/live.ts";
 import { queuesOf, tellStory } from "../../shared/ops/story.ts";

@@ -1,8 +1,5 @@
-/**
- * A child process: what it may do, how it is started, how its output is printed, and that it is started again.
- *
- * @module
- */
+// A child process: what it may do, how it is started, how its output is printed, and that it is started again.
+
 import { brokerUrls } from "../../shared/broker/connection.ts";
 import { SUPERVISED_VARIABLE, VARIABLES } from "../../shared/process/config.ts";
 import { databaseAddresses } from "../../shared/process/database_url.ts";

@@ -1,9 +1,6 @@
-/**
- * The embedded broker as a process of its own, so that it can be killed and come back like a real one. Its variables are
- * the supervisor's, which has checked them.
- *
- * @module
- */
+// The embedded broker as a process of its own, so that it can be killed and come back like a real one. Its variables are
+// the supervisor's, which has checked them.
+
 import { isSupervised, readConfig } from "../../shared/process/config.ts";
 import { startAmqpBroker } from "../../shared/embedded/amqp/server.ts";
 import { startLog } from "../../shared/process/log.ts";

@@ -1,8 +1,5 @@
-/**
- * `deno task dev`: the whole system on one machine, with one command.
- *
- * @module
- */
+// `deno task dev`: the whole system on one machine, with one command.
+
 import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { ConfigError, TOPOLOGY_VARIABLES, topologyOf } from "../../shared/process/config.ts";

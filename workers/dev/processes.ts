@@ -1,8 +1,5 @@
-/**
- * The processes of a run, and what each is started with.
- *
- * @module
- */
+// The processes of a run, and what each is started with.
+
 import { fileURLToPath } from "node:url";
 import { QUEUE_KEYS, type QueueKey } from "../../shared/topology.ts";
 import { ConfigError, readConfig, type VariableName, VARIABLES } from "../../shared/process/config.ts";

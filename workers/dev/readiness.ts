@@ -1,8 +1,5 @@
-/**
- * Whether the processes do their work, by what the API tells of them, and the banner that says so.
- *
- * @module
- */
+// Whether the processes do their work, by what the API tells of them, and the banner that says so.
+
 import { brokerUrls } from "../../shared/broker/connection.ts";
 import { type SystemStatus, systemStatusSchema } from "../../shared/ops/live.ts";
 import { pause } from "../../shared/process/stop.ts";

@@ -1,8 +1,5 @@
-/**
- * `deno task reset`: deletes the embedded data.
- *
- * @module
- */
+// `deno task reset`: deletes the embedded data.
+
 import { lstatSync, rmSync } from "node:fs";
 import { removePostgres } from "../../shared/embedded/postgres.ts";
 import {

@@ -1,8 +1,5 @@
-/**
- * What a run brings up besides its own processes: a folder, ports, the embedded Postgres; and who launched it.
- *
- * @module
- */
+// What a run brings up besides its own processes: a folder, ports, the embedded Postgres; and who launched it.
+
 import { join, resolve } from "node:path";
 import { lockFolder, startPostgres } from "../../shared/embedded/postgres.ts";
 import { messageOf } from "../../shared/process/errors.ts";

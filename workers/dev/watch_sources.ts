@@ -1,8 +1,5 @@
-/**
- * Bundles the page, and tells which processes a changed source file belongs to.
- *
- * @module
- */
+// Bundles the page, and tells which processes a changed source file belongs to.
+
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";

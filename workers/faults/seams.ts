@@ -1,8 +1,5 @@
-/**
- * Where faults strike: around a consumer's handler and transactions, the provider, and the relay's publisher.
- *
- * @module
- */
+// Where faults strike: around a consumer's handler and transactions, the provider, and the relay's publisher.
+
 import { setTimeout as delay } from "node:timers/promises";
 import type { Binding } from "../../shared/broker/connection.ts";
 import type { Envelope, Received } from "../../shared/broker/message.ts";

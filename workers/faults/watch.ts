@@ -1,8 +1,5 @@
-/**
- * What is armed and what is held, as a process knows it: in memory, and nothing is asked of the database while nothing is.
- *
- * @module
- */
+// What is armed and what is held, as a process knows it: in memory, and nothing is asked of the database while nothing is.
+
 import { isDeepStrictEqual } from "node:util";
 import type { Gate } from "../../shared/broker/consume.ts";
 import {

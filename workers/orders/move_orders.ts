@@ -1,9 +1,6 @@
-/**
- * Moves orders on: what a batch of events means for the orders it is about, decided by the state machine and written by
- * compare-and-set.
- *
- * @module
- */
+// Moves orders on: what a batch of events means for the orders it is about, decided by the state machine and written by
+// compare-and-set.
+
 import { Counter } from "@prometheus-io/client";
 import type { HandleBatch, Outcome } from "../../shared/broker/settle.ts";
 import { type DomainEvent, makeEvent, type ReceivedEvent } from "../../shared/events.ts";

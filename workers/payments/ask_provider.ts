@@ -1,9 +1,6 @@
-/**
- * How both consumers of the payments module work: they ask the provider first, with no transaction open, and then record
- * its answers in one statement. A call may outlive its batch.
- *
- * @module
- */
+// How both consumers of the payments module work: they ask the provider first, with no transaction open, and then record
+// its answers in one statement. A call may outlive its batch.
+
 import pLimit from "p-limit";
 import type { Received } from "../../shared/broker/message.ts";
 import type { HandleBatch, Outcome } from "../../shared/broker/settle.ts";

@@ -1,8 +1,5 @@
-/**
- * The payment provider as the payments module sees it, and a fake one.
- *
- * @module
- */
+// The payment provider as the payments module sees it, and a fake one.
+
 import { SpanKind } from "@opentelemetry/api";
 import { messageOf } from "../../shared/process/errors.ts";
 import { pause } from "../../shared/process/stop.ts";

@@ -1,9 +1,6 @@
-/**
- * What the relay's process sends over: three channels on one connection, so that what comes back on one is told apart from
- * what the others have under way.
- *
- * @module
- */
+// What the relay's process sends over: three channels on one connection, so that what comes back on one is told apart from
+// what the others have under way.
+
 import type { Channel, ChannelModel } from "amqplib";
 import {
   ensureTopology,

@@ -1,12 +1,9 @@
-/**
- * From where on the relay looks for events. Pure.
- *
- * The claim walks an index of what waits. Entries of events that are published by now go from it with the next visit or
- * vacuum, but not while a transaction that is older than they are is open anywhere in the database: then each claim
- * steps over all that was published since. So the relay mostly looks at what is new, and once in a while at everything.
- *
- * @module
- */
+// From where on the relay looks for events. Pure.
+//
+// The claim walks an index of what waits. Entries of events that are published by now go from it with the next visit or
+// vacuum, but not while a transaction that is older than they are is open anywhere in the database: then each claim
+// steps over all that was published since. So the relay mostly looks at what is new, and once in a while at everything.
+
 import { firstIdOf, timeOfId } from "../../shared/sql/outbox.ts";
 
 /** Looks begin behind the id `after` until `untilMs` by `performance.now()`; then, and where it is null, at everything. */

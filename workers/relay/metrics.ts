@@ -1,8 +1,5 @@
-/**
- * What the relay's process tells of itself: counts for its heartbeat and, where they are asked for, figures for Prometheus.
- *
- * @module
- */
+// What the relay's process tells of itself: counts for its heartbeat and, where they are asked for, figures for Prometheus.
+
 import { Counter, Histogram } from "@prometheus-io/client";
 import type { Publisher } from "../../shared/broker/publish.ts";
 import { createCounts } from "../../shared/process/heartbeat.ts";

@@ -1,9 +1,6 @@
-/**
- * Reconciliation: re-sends published events that never arrived, because the broker lost them. Each consumer has cursors
- * over the times at which something was sent to it, and a list of what it is known to lack (`sql/lost_events.ts`).
- *
- * @module
- */
+// Reconciliation: re-sends published events that never arrived, because the broker lost them. Each consumer has cursors
+// over the times at which something was sent to it, and a list of what it is known to lack (`sql/lost_events.ts`).
+
 import { findHeldConsumers } from "../../shared/ops/holds.ts";
 import { type Sql, transaction } from "../../shared/sql/connect.ts";
 import type { Binding, QueueDepth } from "../../shared/broker/connection.ts";

@@ -1,9 +1,6 @@
-/**
- * The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it,
- * soon after that once more, and by a slow poll; it waits out every outage.
- *
- * @module
- */
+// The outbox relay: claims events, publishes them, marks them. It looks at the outbox when a producer's commit wakes it,
+// soon after that once more, and by a slow poll; it waits out every outage.
+
 import type { Gate } from "../../shared/broker/consume.ts";
 import { retryDelayMs } from "../../shared/broker/settle.ts";
 import type { Publisher, PublishOutcome, Route } from "../../shared/broker/publish.ts";

@@ -1,8 +1,5 @@
-/**
- * The replays' loop: sends what running replays consist of, a few messages at a time.
- *
- * @module
- */
+// The replays' loop: sends what running replays consist of, a few messages at a time.
+
 import type { Publisher, Route } from "../../shared/broker/publish.ts";
 import { readHorizon } from "../../shared/ops/replays.ts";
 import { claimDueReplay, nextReplayDueInMs, paceOf, sendNext } from "../../shared/ops/send_again.ts";

@@ -1,8 +1,5 @@
-/**
- * Retention: deletes what is old, in small batches with pauses.
- *
- * @module
- */
+// Retention: deletes what is old, in small batches with pauses.
+
 import { rowset, type Sql } from "../../shared/sql/connect.ts";
 import type { Binding } from "../../shared/broker/connection.ts";
 import { lettersOf } from "../../shared/sql/lost_events.ts";

@@ -1,8 +1,5 @@
-/**
- * Delayed retries: sends to each consumer, when it is due, what failed for now.
- *
- * @module
- */
+// Delayed retries: sends to each consumer, when it is due, what failed for now.
+
 import { type OutgoingMessage, type Publisher, publishToQueues } from "../../shared/broker/publish.ts";
 import { type Chore, keepDoing } from "../../shared/process/errors.ts";
 import type { Logger } from "../../shared/process/log.ts";

@@ -1,8 +1,5 @@
-/**
- * `deno task audit`: checks the promises over the whole database and names what breaks them.
- *
- * @module
- */
+// `deno task audit`: checks the promises over the whole database and names what breaks them.
+
 import {
   cannot,
   EXIT_DONE,

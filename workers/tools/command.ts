@@ -1,8 +1,5 @@
-/**
- * What the tasks of the command line share: exit codes, flags and their help, questions, progress, tables.
- *
- * @module
- */
+// What the tasks of the command line share: exit codes, flags and their help, questions, progress, tables.
+
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { ConfigError } from "../../shared/process/config.ts";

@@ -1,8 +1,5 @@
-/**
- * `deno task migrate`: brings the schema of `DATABASE_URL` up to date and ends.
- *
- * @module
- */
+// `deno task migrate`: brings the schema of `DATABASE_URL` up to date and ends.
+
 import { cannot, EXIT_DONE, task } from "./command.ts";
 import { readConfig } from "../../shared/process/config.ts";
 import { migrate } from "../../shared/sql/migrate.ts";

@@ -1,8 +1,5 @@
-/**
- * Asks the API of the running system, for the command line.
- *
- * @module
- */
+// Asks the API of the running system, for the command line.
+
 import { z } from "zod";
 import { flag, UsageError } from "./command.ts";
 import { readConfig } from "../../shared/process/config.ts";

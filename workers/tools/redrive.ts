@@ -1,8 +1,5 @@
-/**
- * `deno task redrive`: sends dead letters to their consumers again, or discards them.
- *
- * @module
- */
+// `deno task redrive`: sends dead letters to their consumers again, or discards them.
+
 import { z } from "zod";
 import {
   ASKING,

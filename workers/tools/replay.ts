@@ -1,8 +1,5 @@
-/**
- * `deno task replay`: sends published events to their consumers once more.
- *
- * @module
- */
+// `deno task replay`: sends published events to their consumers once more.
+
 import {
   ASKING,
   EXIT_DONE,

@@ -1,8 +1,5 @@
-/**
- * `deno task status`: the whole system's state in the terminal, or what one order waits for.
- *
- * @module
- */
+// `deno task status`: the whole system's state in the terminal, or what one order waits for.
+
 import { stripVTControlCharacters } from "node:util";
 import {
   type Column,

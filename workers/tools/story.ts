@@ -1,8 +1,5 @@
-/**
- * `deno task story`: tells in plain sentences what happened to an order, one transaction after the other.
- *
- * @module
- */
+// `deno task story`: tells in plain sentences what happened to an order, one transaction after the other.
+
 import { ordersPageSchema } from "../../shared/ops/answers.ts";
 import { EXIT_DONE, type FlagValues, task, UsageError } from "./command.ts";
 import { ApiError, type AskOps, fetchDirectly, opsApi, urlFlag } from "./ops_api.ts";

@@ -1,8 +1,5 @@
-/**
- * Everything that clients share: exchanges with their bindings, queues, and how messages get from one to the other.
- *
- * @module
- */
+// Everything that clients share: exchanges with their bindings, queues, and how messages get from one to the other.
+
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { deadLetter, type DeathReason, isAutomaticCycle, type MemoryGauge, type Message } from "./message.ts";
 import type { MethodArguments } from "./frames.ts";

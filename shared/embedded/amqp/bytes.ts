@@ -1,8 +1,4 @@
-/**
- * What AMQP 0-9-1 lays out in bytes (section 4.2.5): numbers and texts, field tables, the properties of a message.
- *
- * @module
- */
+// What AMQP 0-9-1 lays out in bytes (section 4.2.5): numbers and texts, field tables, the properties of a message.
 
 /** Reply codes that are sent (section 1.8, and RabbitMQ's), and how each reply text begins. */
 const REPLY_CODES = {

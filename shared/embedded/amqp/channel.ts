@@ -1,8 +1,5 @@
-/**
- * A channel: the methods that come on it, the messages being sent to it, its consumers and what they have not acknowledged.
- *
- * @module
- */
+// A channel: the methods that come on it, the messages being sent to it, its consumers and what they have not acknowledged.
+
 import {
   addBinding,
   type Broker,

@@ -1,8 +1,5 @@
-/**
- * A client's connection from its first byte to its last: handshake, frames for its channels, heartbeats, closing.
- *
- * @module
- */
+// A client's connection from its first byte to its last: handshake, frames for its channels, heartbeats, closing.
+
 import { type Broker, deleteQueue } from "./broker.ts";
 import { AmqpError, type Field, writeBytes } from "./bytes.ts";
 import {

@@ -1,9 +1,6 @@
-/**
- * The two ends of a socket: what it delivers is split into frames and their methods, what is written leaves in as few writes
- * as can be.
- *
- * @module
- */
+// The two ends of a socket: what it delivers is split into frames and their methods, what is written leaves in as few writes
+// as can be.
+
 import {
   AmqpError,
   type ByteReader,

@@ -1,8 +1,5 @@
-/**
- * What a published message is: the memory that it takes, and the deaths that it died.
- *
- * @module
- */
+// What a published message is: the memory that it takes, and the deaths that it died.
+
 import { type Field, type FieldTable, withHeaders } from "./bytes.ts";
 import type { Content } from "./frames.ts";
 

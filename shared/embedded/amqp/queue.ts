@@ -1,8 +1,5 @@
-/**
- * A queue: what its arguments ask for, its messages in their order, and the consumers that take turns.
- *
- * @module
- */
+// A queue: what its arguments ask for, its messages in their order, and the consumers that take turns.
+
 import { z } from "zod";
 import { AmqpError, type Field, type FieldTable, notServed } from "./bytes.ts";
 import { charge, type DeathReason, type MemoryGauge, type Message, messageBytes } from "./message.ts";

@@ -1,8 +1,5 @@
-/**
- * What the tests of the embedded Postgres share: folders, servers in this process and in another one.
- *
- * @module
- */
+// What the tests of the embedded Postgres share: folders, servers in this process and in another one.
+
 import { join } from "node:path";
 import postgres from "postgres";
 import { type EmbeddedPostgres, type PostgresOptions, removePostgres, startPostgres } from "../postgres.ts";

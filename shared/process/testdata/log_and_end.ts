@@ -1,8 +1,5 @@
-/**
- * Logs two lines, and ends as its argument says.
- *
- * @module
- */
+// Logs two lines, and ends as its argument says.
+
 import { startLog } from "../log.ts";
 import { aborted, stopOnSignals } from "../stop.ts";
 

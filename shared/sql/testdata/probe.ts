@@ -1,8 +1,5 @@
-/**
- * What the tests of connections ask of one.
- *
- * @module
- */
+// What the tests of connections ask of one.
+
 import { connect, type Queryable, type SessionOptions, type Sql } from "../connect.ts";
 
 /** A pool of one connection, so that the one that broke is the one that has to work again. */

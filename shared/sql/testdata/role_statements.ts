@@ -1,8 +1,5 @@
-/**
- * What each role runs: every function of `shared/sql` that its processes call, on arguments that match nothing.
- *
- * @module
- */
+// What each role runs: every function of `shared/sql` that its processes call, on arguments that match nothing.
+
 import { v7 as uuidv7 } from "uuid";
 import { insertOperation, listOperations } from "../../../api/ops/operations.ts";
 import {

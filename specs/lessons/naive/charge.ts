@@ -1,9 +1,6 @@
-/**
- * A consumer in ten lines, without an inbox: it charges whenever it is told of an order. Lesson 4 runs it beside the real
- * one, on a queue of its own that is gone with it.
- *
- * @module
- */
+// A consumer in ten lines, without an inbox: it charges whenever it is told of an order. Lesson 4 runs it beside the real
+// one, on a queue of its own that is gone with it.
+
 import { connect } from "amqplib";
 import { parseEvent } from "../../../shared/events.ts";
 import { readConfig } from "../../../shared/process/config.ts";

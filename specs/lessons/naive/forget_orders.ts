@@ -1,9 +1,6 @@
-/**
- * Takes away all that the orders of `place_order.ts` have left in the database, so that the next lesson starts from a
- * whole system.
- *
- * @module
- */
+// Takes away all that the orders of `place_order.ts` have left in the database, so that the next lesson starts from a
+// whole system.
+
 import postgres from "postgres";
 import { readConfig } from "../../../shared/process/config.ts";
 

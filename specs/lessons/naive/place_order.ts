@@ -1,9 +1,6 @@
-/**
- * How an order must not be placed: two writes, one after the other. Lesson 1 runs it, with `--die` so that it dies between
- * them. It prints the order's id.
- *
- * @module
- */
+// How an order must not be placed: two writes, one after the other. Lesson 1 runs it, with `--die` so that it dies between
+// them. It prints the order's id.
+
 import { Buffer } from "node:buffer";
 import { connect } from "amqplib";
 import postgres from "postgres";

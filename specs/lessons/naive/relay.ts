@@ -1,9 +1,6 @@
-/**
- * A relay in ten lines: claim, publish, mark, again and again until it is stopped. Lesson 2 runs it in the place of the
- * real one, and says what it lacks.
- *
- * @module
- */
+// A relay in ten lines: claim, publish, mark, again and again until it is stopped. Lesson 2 runs it in the place of the
+// real one, and says what it lacks.
+
 import { Buffer } from "node:buffer";
 import { connect } from "amqplib";
 import postgres from "postgres";

@@ -1,10 +1,7 @@
-/**
- * A stand-in for `jsr:@std/assert` where JSR cannot be reached: the same names, each with its meaning there
- * (https://jsr.io/@std/assert/doc), a thin layer over `node:assert/strict`. Delete the `links` line in `deno.json` to use
- * the real package instead.
- *
- * @module
- */
+// A stand-in for `jsr:@std/assert` where JSR cannot be reached: the same names, each with its meaning there
+// (https://jsr.io/@std/assert/doc), a thin layer over `node:assert/strict`. Delete the `links` line in `deno.json` to use
+// the real package instead.
+
 import nodeAssert, { AssertionError } from "node:assert/strict";
 
 /** Runs a check of node's; where it fails, `msg` stands before what was expected and what there was. */

@@ -1,8 +1,5 @@
-/**
- * Runs `deno task dev` for a test: in a folder and, where services are given, under names of its own.
- *
- * @module
- */
+// Runs `deno task dev` for a test: in a folder and, where services are given, under names of its own.
+
 import { join } from "node:path";
 import { eventually } from "../../../specs/support/eventually.ts";
 import { readOutput, taskCommand } from "../../../specs/support/run_task.ts";

@@ -1,8 +1,5 @@
-/**
- * Charges over HTTP with whatever tracer this process has, and prints the `traceparent` that the provider's host got.
- *
- * @module
- */
+// Charges over HTTP with whatever tracer this process has, and prints the `traceparent` that the provider's host got.
+
 import { findTracer } from "../../../shared/process/tracing.ts";
 import { type PaymentProvider, withProviderSpans } from "../provider.ts";
 

@@ -1,8 +1,5 @@
-/**
- * States of the system for tests.
- *
- * @module
- */
+// States of the system for tests.
+
 import type { LiveProcess, StatusFigures, SystemStatus } from "../../../shared/ops/live.ts";
 
 /** When they were read. */

@@ -1,9 +1,6 @@
-/**
- * Runs each conformance test with the stock client against the embedded broker and, where the environment variable
- * `AMQP_URL` names one, against that broker too: both must answer alike.
- *
- * @module
- */
+// Runs each conformance test with the stock client against the embedded broker and, where the environment variable
+// `AMQP_URL` names one, against that broker too: both must answer alike.
+
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   type Channel,

@@ -1,8 +1,5 @@
-/**
- * Clients that speak AMQP byte by byte, for tests of what the stock client would never do.
- *
- * @module
- */
+// Clients that speak AMQP byte by byte, for tests of what the stock client would never do.
+
 import { assert } from "@std/assert";
 import { byteWriter, writeBytes, writtenBytes } from "../bytes.ts";
 import { PROTOCOL_HEADER } from "../connection.ts";
