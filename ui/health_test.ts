@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { beforeCommit } from "../shared/ops/holds.ts";
 import { QUEUES } from "../shared/topology.ts";
-import { healthOf } from "./health.ts";
+import { healthOf } from "./health.tsx";
 import { QUEUE_LIST, testPulse } from "./testdata/page.ts";
 
 const calm = testPulse(0);

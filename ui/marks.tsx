@@ -3,7 +3,6 @@
 import type { ComponentChildren } from "preact";
 import type { OrderStatus } from "../shared/order_status.ts";
 import { shortId } from "./format.ts";
-import type { Level } from "./health.ts";
 import { formatView, START_VIEW } from "./url_state.ts";
 
 const ICONS = {
@@ -77,6 +76,9 @@ export function Badge(
     </span>
   );
 }
+
+/** Fine, to be watched, or broken. */
+export type Level = "good" | "warn" | "bad";
 
 /** A sentence that stands out; what is bad is read out at once. */
 export function Notice(
