@@ -1,14 +1,15 @@
-// The page: its head with the health of the whole, the orders or the messages below, and the dialogs above.
+// The page: its head with the health of the whole, the orders or the messages below, and the dialogs above; that of what
+// operators did is here, too.
 
 import { useEffect, useState } from "preact/hooks";
+import type { OperationJson } from "../shared/ops/answers.ts";
 import { formatCount } from "../shared/words.ts";
-import { ActionsDialog } from "./actions_dialog.tsx";
 import type { ApiClient } from "./api.ts";
-import { Button, ThemeToggle, ViewLink } from "./controls.tsx";
+import { Button, type Column, Dialog, Table, ViewLink, When } from "./controls.tsx";
 import { FaultsDialog } from "./faults_dialog.tsx";
 import { sumOf } from "./format.ts";
 import { type Health, HealthDialog, healthOf, HealthSentence, useAudit, violationsOf } from "./health.tsx";
-import { useView } from "./hooks.ts";
+import { useFresh, useView } from "./hooks.ts";
 import { type Live, useLive } from "./live.ts";
 import { Icon } from "./marks.tsx";
 import { EventDialog, LetterDialog } from "./message_dialog.tsx";
@@ -130,5 +131,82 @@ function Head({ live: { status, isBack }, hasToken, health }: HeadProps) {
         )}
       </div>
     </header>
+  );
+}
+
+const THEME_ICONS = { system: "system", light: "sun", dark: "moon" } as const;
+const NEXT_THEMES = { system: "light", light: "dark", dark: "system" } as const;
+type Theme = keyof typeof NEXT_THEMES;
+const THEME_KEY = "orderflow-theme";
+
+/** Changes between light, dark, and as the system has it; this browser keeps it. */
+function ThemeToggle() {
+  const [theme, setTheme] = useState<Theme>("system");
+  useEffect(() => setTheme(storedTheme()), []);
+  const next = NEXT_THEMES[theme];
+  const change = () => {
+    setTheme(next);
+    applyTheme(next);
+    try {
+      localStorage.setItem(THEME_KEY, next);
+    } catch {
+      // denied: it lasts as long as the page
+    }
+  };
+  const label = `Theme: ${theme}. Change to ${next}`;
+  const title = `Theme: ${theme}`;
+  return <Button look="quiet" icon={THEME_ICONS[theme]} aria-label={label} title={title} onClick={change} />;
+}
+
+/** Gives the document a theme; by default the one that was chosen in this browser, before the island's first paint. */
+export function applyTheme(theme: Theme = storedTheme()): void {
+  document.documentElement.style.colorScheme = theme === "system" ? "" : theme;
+}
+
+function storedTheme(): Theme {
+  try {
+    const stored = localStorage.getItem(THEME_KEY);
+    return stored === "light" || stored === "dark" ? stored : "system";
+  } catch {
+    return "system"; // storage may be denied
+  }
+}
+
+/** The newest first. */
+function ActionsDialog() {
+  const { api, pulse } = usePage();
+  const fresh = useFresh(() => api.listOperations(), "actions", { tick: pulse.at });
+  const operations = fresh.value?.operations;
+  return (
+    <Dialog title={ACTIONS} of={fresh}>
+      <p class="muted">Each act that changed something, from the page, the API or a task: the newest 50.</p>
+      {operations && (
+        <Table
+          caption="Actions"
+          columns={ACTION_COLUMNS}
+          rows={operations}
+          empty="Nobody has done anything yet."
+        />
+      )}
+    </Dialog>
+  );
+}
+
+const ACTION_COLUMNS: readonly Column<OperationJson>[] = [
+  ["When", ({ at }) => <When at={at} />],
+  ["What", ({ action }) => <b>{action}</b>],
+  ["On what", ({ subject }) => Object.entries(subject).map(subjectLine)],
+  ["Why", ({ reason }) => reason ?? <span class="muted">nothing was said</span>],
+  ["From where", ({ source }) => <span class="muted">{source}</span>],
+];
+
+function subjectLine([name, value]: readonly [string, unknown]) {
+  const words = typeof value === "string" ? value : JSON.stringify(value);
+  const isSet = name === "setId" && typeof value === "string";
+  return (
+    <div key={name}>
+      <span class="muted">{name}</span>{" "}
+      {isSet ? <ViewLink to={{ panel: "", set: value }}>what became of them</ViewLink> : words}
+    </div>
   );
 }

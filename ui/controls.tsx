@@ -1,10 +1,11 @@
-// Buttons, links, fields, times, a value that a click copies, and the choice of the theme.
+// What every view is put together from: buttons, links, fields, times, a value that a click copies, tables, dialogs.
 
-import type { ComponentProps } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import type { ComponentChildren, ComponentProps } from "preact";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { MessageJson } from "../shared/ops/answers.ts";
 import { formatAge, formatTime } from "./format.ts";
-import { Icon, type IconName } from "./marks.tsx";
+import type { Fresh } from "./hooks.ts";
+import { Icon, type IconName, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 import { formatView, type ViewState } from "./url_state.ts";
 
@@ -129,40 +130,83 @@ export function CopyButton({ label, value, shown = value }: CopyProps) {
   );
 }
 
-const THEME_ICONS = { system: "system", light: "sun", dark: "moon" } as const;
-const NEXT_THEMES = { system: "light", light: "dark", dark: "system" } as const;
-type Theme = keyof typeof NEXT_THEMES;
-const THEME_KEY = "orderflow-theme";
+export type Column<T> = readonly [label: string, cell: (row: T) => ComponentChildren];
 
-/** Changes between light, dark, and as the system has it; this browser keeps it. */
-export function ThemeToggle() {
-  const [theme, setTheme] = useState<Theme>("system");
-  useEffect(() => setTheme(storedTheme()), []);
-  const next = NEXT_THEMES[theme];
-  const change = () => {
-    setTheme(next);
-    applyTheme(next);
-    try {
-      localStorage.setItem(THEME_KEY, next);
-    } catch {
-      // denied: it lasts as long as the page
-    }
-  };
-  const label = `Theme: ${theme}. Change to ${next}`;
-  const title = `Theme: ${theme}`;
-  return <Button look="quiet" icon={THEME_ICONS[theme]} aria-label={label} title={title} onClick={change} />;
+interface TableProps<T> {
+  /** What it lists, for screen readers. */
+  readonly caption: string;
+  readonly columns: readonly Column<T>[];
+  readonly rows: readonly T[];
+  /** What is said where there are none. */
+  readonly empty?: string;
 }
 
-/** Gives the document a theme; by default the one that was chosen in this browser, before the island's first paint. */
-export function applyTheme(theme: Theme = storedTheme()): void {
-  document.documentElement.style.colorScheme = theme === "system" ? "" : theme;
+/** Rows change in their places: nothing moves while new ones come. On a narrow screen each row is a card. */
+export function Table<T>({ caption, columns, rows, empty }: TableProps<T>) {
+  if (rows.length === 0) return empty ? <p class="empty">{empty}</p> : null;
+  return (
+    <table class="data" role="table">
+      <caption class="visually-hidden">{caption}</caption>
+      <thead role="rowgroup">
+        <tr role="row">
+          {columns.map(([label]) => <th key={label} role="columnheader" scope="col">{label}</th>)}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {rows.map((row, i) => (
+          <tr key={i} role="row">
+            {columns.map(([label, cell]) => (
+              <td key={label} role="cell" data-label={label}>
+                <div>{cell(row)}</div>
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
 }
 
-function storedTheme(): Theme {
-  try {
-    const stored = localStorage.getItem(THEME_KEY);
-    return stored === "light" || stored === "dark" ? stored : "system";
-  } catch {
-    return "system"; // storage may be denied
-  }
+interface DialogProps {
+  readonly title: string;
+  /** What it shows, as far as that has been read. */
+  readonly of?: Pick<Fresh<unknown>, "problem" | "isLoading">;
+  /** What went wrong in it, in words. */
+  readonly problem?: string | null;
+  readonly children?: ComponentChildren;
+}
+
+/** A dialog over the page for as long as the address names it: the native kind, which holds the focus and gives it back. */
+export function Dialog({ title, of, problem = of?.problem ?? null, children }: DialogProps) {
+  const { navigate } = usePage();
+  const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  const isGone = useRef(false);
+  useEffect(() => {
+    const shown = dialog.current;
+    if (shown && !shown.open) shown.showModal();
+    return () => {
+      isGone.current = true; // nobody has closed it: something else is rendered in its place
+      shown?.close();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      class="dialog"
+      aria-labelledby={heading}
+      onClose={() =>
+        isGone.current || navigate({ event: null, letter: null, set: null, panel: "" }, "replace")}
+    >
+      <div class="dialog-head">
+        <h2 id={heading}>{title}</h2>
+        <Button look="quiet" icon="cross" aria-label="Close" onClick={() => dialog.current?.close()} />
+      </div>
+      <div class="dialog-body">
+        {problem !== null && <Notice level="bad">{problem}</Notice>}
+        {of?.isLoading && <p role="status">Reading it…</p>}
+        {children}
+      </div>
+    </dialog>
+  );
 }

@@ -4,12 +4,10 @@ import { useState } from "preact/hooks";
 import type { ArmedFaultJson, FaultPointJson } from "../shared/ops/answers.ts";
 import { counted } from "../shared/words.ts";
 import type { FaultRequest } from "./api.ts";
-import { Button, Choice, Field, submitted } from "./controls.tsx";
-import { Dialog } from "./dialog.tsx";
+import { Button, Choice, type Column, Dialog, Field, submitted, Table } from "./controls.tsx";
 import { useAction, useFresh } from "./hooks.ts";
 import { Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { type Column, Table } from "./table.tsx";
 
 /** The most that a fault can be told to strike, and to delay in milliseconds: the API's rules. */
 const [MAX_TIMES, MAX_DELAY_MS] = [1000, 60_000];

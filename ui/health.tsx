@@ -8,13 +8,11 @@ import type { LivePulse } from "../shared/ops/live.ts";
 import type { StoryQueue } from "../shared/ops/story.ts";
 import { counted, formatCount } from "../shared/words.ts";
 import type { ApiClient } from "./api.ts";
-import { Button, ViewLink } from "./controls.tsx";
-import { Dialog } from "./dialog.tsx";
+import { Button, type Column, Dialog, Table, ViewLink } from "./controls.tsx";
 import { formatTime } from "./format.ts";
 import { useFresh } from "./hooks.ts";
 import type { LiveStatus } from "./live.ts";
 import { Badge, Icon, type Level, Notice, OrderLink } from "./marks.tsx";
-import { type Column, Table } from "./table.tsx";
 
 export interface Health {
   readonly level: Level;

@@ -2,8 +2,7 @@
 
 import { hydrate } from "preact";
 import { createApiClient } from "./api.ts";
-import { App } from "./app.tsx";
-import { applyTheme } from "./controls.tsx";
+import { App, applyTheme } from "./app.tsx";
 import type { PageData } from "./page_data.ts";
 
 applyTheme();

@@ -6,8 +6,7 @@ import type { DeadLetterJson, OutboxEventJson, ProcessedEventJson } from "../sha
 import type { StoryQueue } from "../shared/ops/story.ts";
 import { counted } from "../shared/words.ts";
 import { BodyView, diffLines, laidOut, visible } from "./body.tsx";
-import { Button, CopyButton } from "./controls.tsx";
-import { Dialog } from "./dialog.tsx";
+import { Button, CopyButton, Dialog } from "./controls.tsx";
 import { formatMillis } from "./format.ts";
 import { useFresh } from "./hooks.ts";
 import { Badge, OrderLink } from "./marks.tsx";

@@ -4,12 +4,21 @@
 import { useState } from "preact/hooks";
 import type { DeadLetterJson, LetterGroupJson, MessageJson } from "../shared/ops/answers.ts";
 import { counted, duration, formatCount } from "../shared/words.ts";
-import { Button, Choice, Field, MessageLink, submitted, ViewLink, When } from "./controls.tsx";
+import {
+  Button,
+  Choice,
+  type Column,
+  Field,
+  MessageLink,
+  submitted,
+  Table,
+  ViewLink,
+  When,
+} from "./controls.tsx";
 import { useFresh, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
 import { type Page, usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
-import { type Column, Table } from "./table.tsx";
 import { type List, LISTS } from "./url_state.ts";
 
 type Look = readonly [name: string, tone: string, icon: IconName, about: string];

@@ -4,12 +4,10 @@
 import type { ComponentProps } from "preact";
 import type { ReplayEventJson, ReplayJson, ReplayOutcome } from "../shared/ops/answers.ts";
 import { counted, formatCount } from "../shared/words.ts";
-import { Button, Choice, Field, MessageLink, submitted } from "./controls.tsx";
-import { Dialog } from "./dialog.tsx";
+import { Button, Choice, type Column, Dialog, Field, MessageLink, submitted, Table } from "./controls.tsx";
 import { useAction, useFresh } from "./hooks.ts";
 import { Badge, Notice, OrderLink } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
-import { type Column, Table } from "./table.tsx";
 
 type Prepare = () => Promise<Pick<ReplayJson, "id">>;
 
