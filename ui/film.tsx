@@ -2,11 +2,11 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
+import { isFinal } from "../shared/order_status.ts";
 import { duration } from "../shared/words.ts";
 import { Button, ViewLink } from "./controls.tsx";
 import { Machine, toneOf } from "./machine.tsx";
 import { Badge, Icon, type IconName } from "./marks.tsx";
-import { isSettled } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
 
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
@@ -114,6 +114,12 @@ export function Film({ story, at }: FilmProps) {
       <StoryRows beats={beats} at={at} onStop={() => setPlaying(false)} />
     </>
   );
+}
+
+/** Whether nothing more is to be expected: the order has ended, and none of its messages is on its way. */
+export function isSettled({ order, beats }: ToldStory): boolean {
+  const messages = beats.at(-1)?.messages ?? [];
+  return isFinal(order.status) && messages.every(({ state }) => state !== "waits" && state !== "retry");
 }
 
 /** Why a beat is not like those of an order that goes its way. */

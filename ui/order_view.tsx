@@ -1,21 +1,20 @@
 // One order: where it stands and what was expected of it, its film, and the story in words; without an order the machine as
-// it stands.
+// it stands, and the figures of the last three minutes.
 
 import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
-import { isFinal } from "../shared/order_status.ts";
 import type { OrderStoryJson, ScenarioInfo } from "../shared/ops/answers.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat } from "../shared/ops/story.ts";
-import { duration } from "../shared/words.ts";
+import { isFinal, ORDER_TRANSITIONS, type OrderStatus } from "../shared/order_status.ts";
+import { duration, formatCount } from "../shared/words.ts";
 import { CopyButton, ViewLink } from "./controls.tsx";
-import { Film } from "./film.tsx";
-import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
+import { Film, isSettled } from "./film.tsx";
+import { courseName, formatAge, formatMoney, formatRate, shortId } from "./format.ts";
 import { useFresh } from "./hooks.ts";
 import { Machine } from "./machine.tsx";
 import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
-import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_facts.ts";
 import { type ToldStory, usePage } from "./page_data.ts";
-import { Sparklines } from "./sparklines.tsx";
 
 /** `initial` is the story that the page came with. */
 export function OrderView({ initial }: { readonly initial: ToldStory | null | undefined }) {
@@ -87,6 +86,12 @@ function useStory(initial: ToldStory | null | undefined) {
   return { story, problem: isMissing ? `There is no order ${order}.` : problem };
 }
 
+/** Whether a story has to be read again: its order has changed in the list, or something is still on its way. */
+export function needsRereading(story: ToldStory, pulse: LivePulse): boolean {
+  const listed = pulse.orders.find(({ id }) => id === story.order.id);
+  return (listed !== undefined && listed.updatedAt !== story.order.updatedAt) || !isSettled(story);
+}
+
 function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: Beat | null }) {
   const { view, now, scenarios } = usePage();
   const played = scenarios.find(({ name }) => name === view.played);
@@ -132,6 +137,14 @@ function OrderHead({ story, beat }: { readonly story: ToldStory; readonly beat: 
   );
 }
 
+/** The dead letter that an order waits for, by its id. */
+export function heldUpBy(status: OrderStatus, beats: readonly Beat[]): string | null {
+  if (isFinal(status)) return null;
+  const dead = beats.findLast(({ kind }) => kind === "dead");
+  const isStill = beats.at(-1)?.messages.some(({ state, id }) => state === "dead" && id === dead?.eventId);
+  return isStill ? dead?.deadLetterId ?? null : null;
+}
+
 /** An order that goes its way is not yet asked what it waits for, in milliseconds. */
 const WAITS_MS = 2000;
 
@@ -155,6 +168,14 @@ function Why({ orderId }: { readonly orderId: string }) {
   );
 }
 
+/** The statuses that an order has had, and those that it would have next if all went well. */
+export function stepsOf({ order, timeline }: OrderStoryJson): OrderStatus[] {
+  const had = timeline.flatMap((entry) => entry.kind === "status" ? [entry.to] : []);
+  const steps = had.length > 0 ? had : [order.status];
+  for (let next; (next = ORDER_TRANSITIONS.find(({ from }) => from === steps.at(-1))?.to);) steps.push(next);
+  return steps;
+}
+
 /** The order's way; lit up to where it is at the beat. */
 function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat: Beat | null }) {
   const { status } = story.order;
@@ -176,6 +197,13 @@ function Steps({ story, beat }: { readonly story: OrderStoryJson; readonly beat:
   );
 }
 
+/** Whether an order has come to what its scenario's sentence begins with, a dead letter included where it tells of one. */
+export function isAsPromised({ expect }: ScenarioInfo, status: OrderStatus, beats: readonly Beat[]): boolean {
+  const [promised] = /^[A-Z_]+/.exec(expect) ?? [];
+  const needsLetter = expect.includes("dead letter") && promised === "PENDING";
+  return status === promised && (!needsLetter || beats.some(({ kind }) => kind === "dead"));
+}
+
 function Promised({ played, story }: { readonly played: ScenarioInfo; readonly story: ToldStory }) {
   const isKept = isAsPromised(played, story.order.status, story.beats);
   return (
@@ -187,5 +215,56 @@ function Promised({ played, story }: { readonly played: ScenarioInfo; readonly s
         <b>{played.name.replaceAll("-", " ")}:</b> {played.expect}
       </span>
     </p>
+  );
+}
+
+interface Figure {
+  readonly label: string;
+  readonly of: (pulse: LivePulse) => number | null;
+  readonly format: (value: number) => string;
+}
+
+const FIGURES: readonly Figure[] = [
+  { label: "orders per second", of: ({ rates }) => rates.orders, format: formatRate },
+  { label: "events per second", of: ({ rates }) => rates.events, format: formatRate },
+  { label: "waiting in the outbox", of: ({ outbox }) => outbox.pending, format: formatCount },
+  { label: "order to outcome, half within", of: ({ latency }) => latency.p50, format: duration },
+  { label: "order to outcome, 99 of 100", of: ({ latency }) => latency.p99, format: duration },
+];
+
+/** How far back the lines go, in milliseconds; one sample a second is as fine as a line can show. */
+const [WINDOW_MS, APART_MS] = [180_000, 1000];
+const [WIDTH, HEIGHT] = [120, 24];
+
+/** Draws the figures. The lines begin when the page is opened: each pulse adds a point, and nothing is made up. */
+function Sparklines() {
+  const { pulse, isStale } = usePage();
+  const samples = useRef<readonly LivePulse[]>([]);
+  const now = Date.parse(pulse.at);
+  const last = samples.current.at(-1);
+  if (!isStale && (!last || now - Date.parse(last.at) >= APART_MS)) {
+    samples.current = [...samples.current.filter(({ at }) => now - Date.parse(at) < WINDOW_MS), pulse];
+  }
+  return (
+    <dl class="sparklines" aria-label="The last three minutes">
+      {FIGURES.map(({ label, of, format }) => {
+        const value = of(pulse);
+        const most = Math.max(...samples.current.map((each) => of(each) ?? 0), 1);
+        const points = samples.current.map((each) => {
+          const x = WIDTH * (1 - (now - Date.parse(each.at)) / WINDOW_MS);
+          const y = 1 + (HEIGHT - 2) * (1 - (of(each) ?? 0) / most);
+          return `${x.toFixed(1)},${y.toFixed(1)}`;
+        });
+        return (
+          <div key={label} class="card">
+            <dt>{label}</dt>
+            <dd>{isStale || value === null ? "–" : format(value)}</dd>
+            <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
+              <polyline points={points.join(" ")} />
+            </svg>
+          </div>
+        );
+      })}
+    </dl>
   );
 }

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { OrderStatus } from "../shared/order_status.ts";
-import { timeScale } from "./film.tsx";
+import { isSettled, timeScale } from "./film.tsx";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
-import { heldUpBy, isAsPromised, isSettled, needsRereading, stepsOf } from "./order_facts.ts";
+import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_view.tsx";
 import { holdStill } from "./orders_list.tsx";
 import { QUEUE_LIST, testId, testOrder, testPulse, testStory } from "./testdata/page.ts";
 
