@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { renderToString } from "preact-render-to-string";
-import { BodyView, diffLines, laidOut, visible } from "./body.tsx";
+import { BodyView, diffLines, laidOut, visible } from "./message_dialog.tsx";
 
 const MARKUP = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
 
