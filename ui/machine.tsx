@@ -1,15 +1,19 @@
 // The machine as a drawing: where each message of an order is at a beat of its story, or, without one, how everything
-// stands. Drawn for much room, for some, and turned for little; the style sheet shows the one that fits.
+// stands. Drawn for much room, for some, and turned for little; the style sheet shows the one that fits. Below it the
+// breakpoints: what is held, and holding another part.
 
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { troublesOf } from "../shared/ops/health.ts";
+import { partName, troublesOf } from "../shared/ops/health.ts";
 import { RELAY_PART } from "../shared/ops/holds.ts";
 import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat, Place, StoryQueue } from "../shared/ops/story.ts";
 import { formatCount } from "../shared/words.ts";
-import { Holds } from "./holds.tsx";
+import { Button } from "./controls.tsx";
+import { formatTime } from "./format.ts";
+import { useAction, useFresh } from "./hooks.ts";
 import { type Box, fit, type Layout, layoutMachine, LINE, SHAPES } from "./machine_layout.ts";
+import { Badge, Notice } from "./marks.tsx";
 import { usePage } from "./page_data.ts";
 
 /** One line of a box. */
@@ -221,4 +225,69 @@ export function toneOf({ kind, cause }: Beat): string {
 function lookOf(place: Place, beat: Beat | null): string {
   if (beat?.place === place) return `active ${toneOf(beat)}`;
   return beat?.ways.some((way) => way.at(-1) === place) ? "active" : "";
+}
+
+interface HoldsProps {
+  /** The part that is to be held next. */
+  readonly part: string;
+  readonly onPick: (part: string) => void;
+}
+
+/** Breakpoints: what is held, letting one event through, going on, and holding another part. */
+function Holds({ part, onPick }: HoldsProps) {
+  const { api, pulse, queues } = usePage();
+  const { isBusy, problem, act } = useAction();
+  const parts = useFresh(() => api.listHolds(), "parts").value?.parts ?? [RELAY_PART];
+  const isHeld = pulse.holds.some((hold) => hold.part === part);
+  const hold = (event: Event) => {
+    event.preventDefault();
+    void act(() => api.holdPart(part));
+  };
+  return (
+    <div class="holds" role="group" aria-label="Breakpoints">
+      <form class="actions" onSubmit={hold}>
+        <label>
+          <span class="visually-hidden">What to hold</span>
+          <select class="field" value={part} onChange={(event) => onPick(event.currentTarget.value)}>
+            {parts.map((each) => <option key={each} value={each}>{partName(each, queues)}</option>)}
+          </select>
+        </label>
+        <Button type="submit" icon="pause" disabled={isHeld || isBusy}>Hold</Button>
+        {pulse.holds.length === 0 && problem === null && (
+          <span class="muted">stops a part, so that one event at a time can be let through</span>
+        )}
+      </form>
+      {pulse.holds.map(({ part, until, steps, because }) => {
+        const name = partName(part, queues);
+        return (
+          <p key={part} class="actions">
+            <Badge tone="warn" icon="pause">{name}</Badge>
+            <Button
+              look="primary"
+              icon="step"
+              disabled={isBusy}
+              aria-label={`Step: let one event through ${name}`}
+              onClick={() => act(() => api.stepPart(part))}
+            >
+              Step
+            </Button>
+            <Button
+              icon="play"
+              disabled={isBusy}
+              aria-label={`Resume ${name}`}
+              onClick={() => act(() => api.resumePart(part))}
+            >
+              Resume
+            </Button>
+            <span class="muted">
+              {steps > 0 && `${steps} to be let through · `}
+              {because && `${because} · `}
+              goes on by itself at {formatTime(until).slice(0, 5)} UTC
+            </span>
+          </p>
+        );
+      })}
+      {problem !== null && <Notice level="bad">{problem}</Notice>}
+    </div>
+  );
 }
