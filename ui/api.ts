@@ -1,7 +1,7 @@
 // The API as the page asks it: one function per route, every failure an `ApiError` in words.
 
 import type * as answers from "../shared/ops/answers.ts";
-import type { ToldStory } from "./page_data.ts";
+import type { Beat } from "../shared/ops/story.ts";
 
 /** Why a request came to nothing, in words that can stand on the page; the status is null where there was no answer. */
 export class ApiError extends Error {
@@ -19,6 +19,11 @@ export function problemOf(error: unknown): string {
 
 /** Fields of a query or a selection; what is empty is not asked for. */
 type Fields = Readonly<Record<string, string | number | readonly string[] | null | undefined>>;
+/** An order, what happened to it, and the same as beats. */
+export interface ToldStory extends answers.OrderStoryJson {
+  readonly beats: readonly Beat[];
+}
+
 export type FaultRequest = Omit<answers.ArmedFaultJson, "id" | "createdAt">;
 
 /** The routes that the page uses. Each rejects with an `ApiError`. */

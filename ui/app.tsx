@@ -9,14 +9,14 @@ import { Button, type Column, Dialog, Table, ViewLink, When } from "./controls.t
 import { FaultsDialog } from "./faults_dialog.tsx";
 import { sumOf } from "./format.ts";
 import { type Health, HealthDialog, healthOf, HealthSentence, useAudit, violationsOf } from "./health.tsx";
-import { useFresh, useView } from "./hooks.ts";
+import { PageContext, useFresh, usePage, useView } from "./hooks.ts";
 import { type Live, useLive } from "./live.ts";
 import { Icon } from "./marks.tsx";
 import { EventDialog, LetterDialog } from "./message_dialog.tsx";
 import { MessagesView } from "./messages_view.tsx";
 import { OrderView } from "./order_view.tsx";
 import { OrdersList } from "./orders_list.tsx";
-import { PageContext, type PageData, usePage } from "./page_data.ts";
+import type { PageData } from "./page.tsx";
 import { Scenarios } from "./scenarios.tsx";
 import { EventsDialog, SetDialog } from "./send_again.tsx";
 import { titleOf, type ViewState } from "./url_state.ts";

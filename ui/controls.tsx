@@ -4,9 +4,8 @@ import type { ComponentChildren, ComponentProps } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { MessageJson } from "../shared/ops/answers.ts";
 import { formatAge, formatTime } from "./format.ts";
-import type { Fresh } from "./hooks.ts";
+import { type Fresh, usePage } from "./hooks.ts";
 import { Icon, type IconName, Notice } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 import { formatView, type ViewState } from "./url_state.ts";
 
 interface ButtonProps extends ComponentProps<"button"> {

@@ -5,9 +5,8 @@ import type { ArmedFaultJson, FaultPointJson } from "../shared/ops/answers.ts";
 import { counted } from "../shared/words.ts";
 import type { FaultRequest } from "./api.ts";
 import { Button, Choice, type Column, Dialog, Field, submitted, Table } from "./controls.tsx";
-import { useAction, useFresh } from "./hooks.ts";
+import { useAction, useFresh, usePage } from "./hooks.ts";
 import { Notice } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 
 /** The most that a fault can be told to strike, and to delay in milliseconds: the API's rules. */
 const [MAX_TIMES, MAX_DELAY_MS] = [1000, 60_000];

@@ -4,10 +4,11 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Beat } from "../shared/ops/story.ts";
 import { isFinal } from "../shared/order_status.ts";
 import { duration } from "../shared/words.ts";
+import type { ToldStory } from "./api.ts";
 import { Button, ViewLink } from "./controls.tsx";
+import { usePage } from "./hooks.ts";
 import { Machine, toneOf } from "./machine.tsx";
 import { Badge, Icon, type IconName } from "./marks.tsx";
-import { type ToldStory, usePage } from "./page_data.ts";
 
 /** How long a beat stands while the film plays, in milliseconds: its sentence can be read. */
 const BEAT_MS = 1700;

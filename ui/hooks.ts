@@ -1,9 +1,30 @@
-// The hooks that everything on the page is made of: the address as state, what the server answers, and lists that hold
-// still.
+// The hooks that everything on the page is made of: what every part can use, the address as state, what the server answers,
+// and lists that hold still.
 
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { problemOf } from "./api.ts";
+import { createContext } from "preact";
+import { useCallback, useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { type ApiClient, problemOf } from "./api.ts";
+import type { PageData } from "./page.tsx";
 import { formatView, parseView, type ViewState } from "./url_state.ts";
+
+/** What every part of the page can use: the routes, how everything stands, what is looked at, and what changes that. */
+export interface Page extends Pick<PageData, "queues" | "scenarios" | "pulse" | "view"> {
+  readonly api: ApiClient;
+  /** Whether the pulse is old: nothing of it is shown as fresh then. */
+  readonly isStale: boolean;
+  /** The time at the server, in epoch milliseconds. */
+  readonly now: number;
+  readonly navigate: Navigate;
+}
+
+/** Provided by the page around all its parts. */
+export const PageContext = createContext<Page | null>(null);
+
+export function usePage(): Page {
+  const page = useContext(PageContext);
+  if (!page) throw new Error("usePage() is for what stands inside the page's PageContext.Provider");
+  return page;
+}
 
 /** Changes part of the view; `replace` leaves no entry for the back button. */
 export type Navigate = (change: Partial<ViewState>, how?: "push" | "replace") => void;

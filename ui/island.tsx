@@ -3,7 +3,7 @@
 import { hydrate } from "preact";
 import { createApiClient } from "./api.ts";
 import { App, applyTheme } from "./app.tsx";
-import type { PageData } from "./page_data.ts";
+import type { PageData } from "./page.tsx";
 
 applyTheme();
 const root = document.getElementById("app");

@@ -11,10 +11,9 @@ import type { Beat, Place, StoryQueue } from "../shared/ops/story.ts";
 import { formatCount } from "../shared/words.ts";
 import { Button } from "./controls.tsx";
 import { formatTime } from "./format.ts";
-import { useAction, useFresh } from "./hooks.ts";
+import { useAction, useFresh, usePage } from "./hooks.ts";
 import { type Box, fit, type Layout, layoutMachine, LINE, SHAPES } from "./machine_layout.ts";
 import { Badge, Notice } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 
 /** One line of a box. */
 interface Line {

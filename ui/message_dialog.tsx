@@ -8,9 +8,8 @@ import type { StoryQueue } from "../shared/ops/story.ts";
 import { counted } from "../shared/words.ts";
 import { Button, CopyButton, Dialog } from "./controls.tsx";
 import { formatMillis } from "./format.ts";
-import { useFresh } from "./hooks.ts";
+import { useFresh, usePage } from "./hooks.ts";
 import { Badge, OrderLink } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
 
 type Facts = readonly (readonly [name: string, value: ComponentChildren])[];

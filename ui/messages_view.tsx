@@ -15,9 +15,8 @@ import {
   ViewLink,
   When,
 } from "./controls.tsx";
-import { useFresh, useStill } from "./hooks.ts";
+import { type Page, useFresh, usePage, useStill } from "./hooks.ts";
 import { Badge, Icon, type IconName, Notice, OrderLink } from "./marks.tsx";
-import { type Page, usePage } from "./page_data.ts";
 import { PrepareButton } from "./send_again.tsx";
 import { type List, LISTS } from "./url_state.ts";
 

@@ -8,13 +8,13 @@ import type { LivePulse } from "../shared/ops/live.ts";
 import type { Beat } from "../shared/ops/story.ts";
 import { isFinal, ORDER_TRANSITIONS, type OrderStatus } from "../shared/order_status.ts";
 import { duration, formatCount } from "../shared/words.ts";
+import type { ToldStory } from "./api.ts";
 import { CopyButton, ViewLink } from "./controls.tsx";
 import { Film, isSettled } from "./film.tsx";
 import { courseName, formatAge, formatMoney, formatRate, shortId } from "./format.ts";
-import { useFresh } from "./hooks.ts";
+import { useFresh, usePage } from "./hooks.ts";
 import { Machine } from "./machine.tsx";
 import { Badge, Icon, Notice, StatusBadge } from "./marks.tsx";
-import { type ToldStory, usePage } from "./page_data.ts";
 
 /** `initial` is the story that the page came with. */
 export function OrderView({ initial }: { readonly initial: ToldStory | null | undefined }) {

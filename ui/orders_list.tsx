@@ -8,9 +8,8 @@ import { ORDER_STATUSES } from "../shared/order_status.ts";
 import { counted } from "../shared/words.ts";
 import { Button, submitted, ViewLink } from "./controls.tsx";
 import { courseName, formatAge, formatMoney, shortId } from "./format.ts";
-import { useFresh, useStill } from "./hooks.ts";
+import { useFresh, usePage, useStill } from "./hooks.ts";
 import { Notice, StatusBadge } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 import { formatView, PAGE_SIZES, parseView, START_VIEW } from "./url_state.ts";
 
 /** `initial` is what the page came with. */

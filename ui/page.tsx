@@ -1,11 +1,34 @@
-// The documents that the server sends: the page, and the question for the token.
+// The documents that the server sends: the page, with the data that it is made of, and the question for the token.
 
 import { render } from "preact-render-to-string";
-import { createApiClient } from "./api.ts";
+import type { OrdersPage, ScenarioInfo } from "../shared/ops/answers.ts";
+import type { LivePulse } from "../shared/ops/live.ts";
+import type { StoryQueue } from "../shared/ops/story.ts";
+import { createApiClient, type ToldStory } from "./api.ts";
 import { App } from "./app.tsx";
 import { Button, Field } from "./controls.tsx";
-import type { PageAssets, PageData } from "./page_data.ts";
-import { titleOf } from "./url_state.ts";
+import { titleOf, type ViewState } from "./url_state.ts";
+
+/** The addresses of the island's script and of the style sheet. */
+export interface PageAssets {
+  readonly script: string;
+  readonly styles: string;
+}
+
+/** Everything that the first paint shows, which the page's script finds again. */
+export interface PageData {
+  readonly view: ViewState;
+  readonly pulse: LivePulse;
+  /** The orders that the view's filters leave, at most as many as its limit. */
+  readonly orders: OrdersPage;
+  /** The story of the view's order; null where none is chosen, or there is no such order. */
+  readonly story: ToldStory | null;
+  readonly scenarios: readonly ScenarioInfo[];
+  readonly queues: readonly StoryQueue[];
+  /** Whether the server has a token, so that there is something to sign out of. */
+  readonly hasToken: boolean;
+  readonly assets: PageAssets;
+}
 
 /** The whole page as HTML: readable without its script, which finds in the block `state` what was rendered. */
 export function renderPage(data: PageData): string {

@@ -3,9 +3,8 @@
 import { useState } from "preact/hooks";
 import type { ScenarioInfo } from "../shared/ops/answers.ts";
 import { ViewLink } from "./controls.tsx";
-import { useAction } from "./hooks.ts";
+import { useAction, usePage } from "./hooks.ts";
 import { Icon, type IconName, Notice } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 import { START_VIEW } from "./url_state.ts";
 
 /** The group that stands in front, and the icons of its scenarios. */

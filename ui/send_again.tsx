@@ -5,9 +5,8 @@ import type { ComponentProps } from "preact";
 import type { ReplayEventJson, ReplayJson, ReplayOutcome } from "../shared/ops/answers.ts";
 import { counted, formatCount } from "../shared/words.ts";
 import { Button, Choice, type Column, Dialog, Field, MessageLink, submitted, Table } from "./controls.tsx";
-import { useAction, useFresh } from "./hooks.ts";
+import { useAction, useFresh, usePage } from "./hooks.ts";
 import { Badge, Notice, OrderLink } from "./marks.tsx";
-import { usePage } from "./page_data.ts";
 
 type Prepare = () => Promise<Pick<ReplayJson, "id">>;
 

@@ -5,8 +5,7 @@ import { ordersPageSchema, orderStorySchema } from "../../shared/ops/answers.ts"
 import { queuesOf, tellStory } from "../../shared/ops/story.ts";
 import { kindOfError, messageOf } from "../../shared/process/errors.ts";
 import { withTimeout } from "../../shared/process/stop.ts";
-import type { PageData } from "../../ui/page_data.ts";
-import { renderLogin, renderPage } from "../../ui/page.tsx";
+import { type PageData, renderLogin, renderPage } from "../../ui/page.tsx";
 import { parseView, type ViewState } from "../../ui/url_state.ts";
 import type { AppDeps } from "../deps.ts";
 import { type App, type ProblemStatus, type RequestContext } from "../http.ts";

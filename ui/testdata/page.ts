@@ -4,7 +4,8 @@ import { bindingsOf } from "../../shared/broker/connection.ts";
 import type { LiveOrder, LivePulse } from "../../shared/ops/live.ts";
 import { queuesOf, tellStory } from "../../shared/ops/story.ts";
 import { QUEUES } from "../../shared/topology.ts";
-import type { PageData, ToldStory } from "../page_data.ts";
+import type { ToldStory } from "../api.ts";
+import type { PageData } from "../page.tsx";
 import { START_VIEW } from "../url_state.ts";
 
 export const START = Date.parse("2026-01-02T03:04:05.000Z");
