@@ -15,10 +15,9 @@ import { Icon } from "./marks.tsx";
 import { EventDialog, LetterDialog } from "./message_dialog.tsx";
 import { MessagesView } from "./messages_view.tsx";
 import { OrderView } from "./order_view.tsx";
-import { OrdersList } from "./orders_list.tsx";
 import type { PageData } from "./page.tsx";
-import { Scenarios } from "./scenarios.tsx";
 import { EventsDialog, SetDialog } from "./send_again.tsx";
+import { Side } from "./side.tsx";
 import { titleOf, type ViewState } from "./url_state.ts";
 
 export interface AppProps {
@@ -50,12 +49,7 @@ export function App({ data, api }: AppProps) {
         <a class="skip-link" href="#view">Skip to the view</a>
         <Head live={live} hasToken={data.hasToken} health={health} />
         <main class={view.tab === "orders" ? "columns" : "one-column"}>
-          {view.tab === "orders" && (
-            <div class="side">
-              <Scenarios />
-              <OrdersList initial={isFirst ? data.orders : undefined} />
-            </div>
-          )}
+          {view.tab === "orders" && <Side initial={isFirst ? data.orders : undefined} />}
           <div id="view" tabIndex={-1}>
             {view.tab === "messages"
               ? <MessagesView />

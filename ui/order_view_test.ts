@@ -3,7 +3,7 @@ import type { OrderStatus } from "../shared/order_status.ts";
 import { isSettled, timeScale } from "./film.tsx";
 import { fit, layoutMachine, SHAPES } from "./machine_layout.ts";
 import { heldUpBy, isAsPromised, needsRereading, stepsOf } from "./order_view.tsx";
-import { holdStill } from "./orders_list.tsx";
+import { holdStill } from "./side.tsx";
 import { QUEUE_LIST, testId, testOrder, testPulse, testStory } from "./testdata/page.ts";
 
 const story = testStory();
