@@ -7,7 +7,6 @@ import { formatCount } from "../shared/words.ts";
 import type { ApiClient } from "./api.ts";
 import { Button, type Column, Dialog, Table, ViewLink, When } from "./controls.tsx";
 import { FaultsDialog } from "./faults_dialog.tsx";
-import { sumOf } from "./format.ts";
 import { type Health, HealthDialog, healthOf, HealthSentence, useAudit, violationsOf } from "./health.tsx";
 import { PageContext, useFresh, usePage, useView } from "./hooks.ts";
 import { type Live, useLive } from "./live.ts";
@@ -20,7 +19,7 @@ import { EventsDialog, SetDialog } from "./send_again.tsx";
 import { Side } from "./side.tsx";
 import { titleOf, type ViewState } from "./url_state.ts";
 
-export interface AppProps {
+interface AppProps {
   /** What the first rendering shows, on the server and in the browser. */
   readonly data: PageData;
   readonly api: ApiClient;
@@ -84,7 +83,7 @@ const LIVE_WORDS = { connecting: "Connecting", live: "Live", offline: "Offline",
 
 function Head({ live: { status, isBack }, hasToken, health }: HeadProps) {
   const { view, pulse } = usePage();
-  const letters = sumOf(pulse.deadLetters);
+  const letters = Object.values(pulse.deadLetters).reduce((total, count) => total + count, 0);
   const current = (tab: ViewState["tab"]) => view.tab === tab ? "page" : undefined;
   return (
     <header class="page-head">

@@ -144,7 +144,7 @@ interface BeatsProps {
   readonly onStop: () => void;
 }
 
-export interface TimeScale {
+interface TimeScale {
   /** Where each time stands, from 0 to 1. */
   readonly positions: readonly number[];
   /** The stretch in which nothing happened and which was cut short, if any: where it is, and how long it took. */

@@ -53,8 +53,3 @@ export function formatRate(perSecond: number): string {
   if (perSecond < 0.05) return "0";
   return perSecond < 9.95 ? fine.format(perSecond) : formatCount(perSecond);
 }
-
-/** The sum of counts by name. */
-export function sumOf(counts: Readonly<Record<string, number>>): number {
-  return Object.values(counts).reduce((total, count) => total + count, 0);
-}

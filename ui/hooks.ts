@@ -27,7 +27,7 @@ export function usePage(): Page {
 }
 
 /** Changes part of the view; `replace` leaves no entry for the back button. */
-export type Navigate = (change: Partial<ViewState>, how?: "push" | "replace") => void;
+type Navigate = (change: Partial<ViewState>, how?: "push" | "replace") => void;
 
 /** The view, and what changes it. Plain clicks on links to `/` and `/?…` below the document become changes. */
 export function useView(initial: ViewState): readonly [ViewState, Navigate] {
@@ -78,7 +78,7 @@ export interface Fresh<T> {
 }
 
 /** When a request is made again. */
-export interface Freshness<T> {
+interface Freshness<T> {
   /** A new one is a reason to ask again. */
   readonly tick?: string;
   /** Whether the answer has to stay as it is. */

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { LivePulse } from "../shared/ops/live.ts";
 
 /** What is known of the stream. Times are milliseconds of one local clock, which only differences are taken of. */
-export interface LiveState {
+interface LiveState {
   readonly connection: "connecting" | "open" | "lost";
   readonly pulse: LivePulse;
   /** When the pulse came. */
@@ -45,7 +45,7 @@ export interface Source {
   close(): void;
 }
 
-export interface StreamHandlers {
+interface StreamHandlers {
   readonly onOpen: () => void;
   readonly onPulse: (pulse: LivePulse) => void;
   /** It was lost, and is opened again; `isRefused` where the server said no. */

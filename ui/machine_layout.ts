@@ -5,7 +5,7 @@ import { moduleOf, type Place, type StoryQueue } from "../shared/ops/story.ts";
 
 /** The machine as it is drawn where there is much room, some, or little, by the width that it takes. */
 export const SHAPES = ["wide", "medium", "narrow"] as const;
-export type Shape = (typeof SHAPES)[number];
+type Shape = (typeof SHAPES)[number];
 
 export interface Box {
   readonly place: Place;
@@ -17,7 +17,7 @@ export interface Box {
   readonly height: number;
 }
 
-export interface Edge {
+interface Edge {
   readonly from: Place;
   readonly to: Place;
   /** The `d` of an SVG path, in the direction in which messages go. */

@@ -157,7 +157,7 @@ function Difference({ before, after }: { readonly before: string; readonly after
 }
 
 /** A line that is in both, was taken out, or was put in. */
-export type DiffLine = readonly [mark: " " | "-" | "+", line: string];
+type DiffLine = readonly [mark: " " | "-" | "+", line: string];
 
 /**
  * All lines of both texts in order. What is alike at both ends stays; of the middle, lines are compared in pairs where there

@@ -10,7 +10,7 @@ import { Button, Field } from "./controls.tsx";
 import { titleOf, type ViewState } from "./url_state.ts";
 
 /** The addresses of the island's script and of the style sheet. */
-export interface PageAssets {
+interface PageAssets {
   readonly script: string;
   readonly styles: string;
 }

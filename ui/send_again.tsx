@@ -124,7 +124,7 @@ export function SetDialog({ id }: { readonly id: string }) {
 }
 
 /** What a set was asked for by, in words. */
-export function filterWords(filter: ReplayJson["filter"]): string {
+function filterWords(filter: ReplayJson["filter"]): string {
   const said = Object.entries(filter).map(([name, value]) => `${name} ${value}`);
   return said.length === 0 ? "that were chosen" : `with ${said.join(", ")}`;
 }

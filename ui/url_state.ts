@@ -2,6 +2,7 @@
 // shared, and the back button works.
 
 import { ORDER_STATUSES } from "../shared/order_status.ts";
+import { shortId } from "./format.ts";
 
 /** The lists of messages, in the order in which they stand. */
 export const LISTS = ["all", "waiting", "queued", "retrying", "dead", "absorbed", "done"] as const;
@@ -78,5 +79,5 @@ export function formatView(view: ViewState): string {
 export function titleOf({ order, tab, beat }: ViewState): string {
   if (tab === "messages") return "Messages · OrderFlow";
   if (!order) return "OrderFlow";
-  return `Order ${order.slice(0, 8)}…${order.slice(-4)}${beat ? `, beat ${beat}` : ""} · OrderFlow`;
+  return `Order ${shortId(order)}${beat ? `, beat ${beat}` : ""} · OrderFlow`;
 }
