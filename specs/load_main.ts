@@ -69,7 +69,9 @@ export function loadOptions(
 ) {
   const database = given ?? databaseUrl;
   if (!noWait && !database) {
-    throw new UsageError("Cannot see the orders end: give --database or DATABASE_URL, or --no-wait");
+    throw new UsageError(
+      "Cannot see the orders end: start deno task dev, or give --database or DATABASE_URL, or --no-wait",
+    );
   }
   return { ...flags, url: url ?? apiUrl(), database: noWait ? null : database ?? null };
 }

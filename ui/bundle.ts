@@ -95,6 +95,10 @@ async function removeOthers(folder: string, keep: readonly string[]): Promise<vo
 if (import.meta.main) {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const [dist = "ui/dist"] = Deno.args;
+  if (dist.startsWith("-")) {
+    console.log("deno task ui:bundle: bundles the page's script and styles, and the reference, into ui/dist.");
+    Deno.exit(dist === "--help" ? 0 : 64);
+  }
   const { script, styles, scriptGzipBytes } = await bundlePage(root, resolve(root, dist));
   console.log(`${dist}: ${script} (${(scriptGzipBytes / 1024).toFixed(1)} KB gzipped), ${styles}`);
 }

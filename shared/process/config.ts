@@ -119,7 +119,9 @@ export function readConfig<N extends VariableName>(
     }
     return [name, parsed.data];
   });
-  if (faults.length > 0) throw new ConfigError(`Cannot start: ${faults.join("; ")}`);
+  const unset = faults.filter((fault) => fault.includes(" is not set: "));
+  const advice = unset.length > 0 ? ". While deno task dev runs, every task has what it needs" : "";
+  if (faults.length > 0) throw new ConfigError(`Cannot start: ${faults.join("; ")}${advice}`);
   return Object.fromEntries(entries) as Config<N>;
 }
 

@@ -2,8 +2,9 @@
 # For sh, bash and zsh. Needs curl and pgrep. API is where the running system answers, unless you have set it.
 
 HOME_OF_IT=$(sh workers/dev/home.sh)
-if [ -z "${API:-}" ]; then
+if [ -z "${API:-}" ] || [ "$API" = "${API_READ:-}" ]; then # read anew: another system may run by now
   API=$(sed -n "s/^ORDERFLOW_API_URL='\(.*\)'/\1/p" "$HOME_OF_IT/env" 2> /dev/null || true)
+  API_READ=$API
 fi
 if [ -z "$API" ]; then
   echo "No system runs, or there would be a file $HOME_OF_IT/env: start one with deno task dev." >&2
@@ -12,6 +13,10 @@ fi
 # play SCENARIO: places an order that goes as the scenario says. ID is that order from here on.
 play() {
   ID=$(curl -s -X POST "$API/ops/scenarios/$1" | field id)
+  if [ -z "$ID" ]; then
+    echo "No order was placed: ask $API/ops/scenarios/$1 by hand, or read lesson.sh again for another system." >&2
+    return 1
+  fi
   echo "order $ID"
 }
 

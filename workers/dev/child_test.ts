@@ -147,6 +147,7 @@ Deno.test("misspelt() finds names that nobody reads and that look like a known o
 OUTBOX_PUBLISHR_ENABLED=false
 # LOG_LEVL=debug
 export Port=8001
+PROT=8002
 DATABASE_URL=postgres://x
 ORDERFLOW_HOM=/tmp/x
 COMPOSE_PROFILES=app
@@ -154,6 +155,7 @@ HOSTNAME=box`;
   assertEquals(misspelt(text), [
     ["OUTBOX_PUBLISHR_ENABLED", "OUTBOX_PUBLISHER_ENABLED"],
     ["Port", "PORT"],
+    ["PROT", "PORT"],
     ["ORDERFLOW_HOM", "ORDERFLOW_HOME"],
   ]);
 });

@@ -138,7 +138,8 @@ Deno.test("deno task dev says at once that a port is taken, or is none of this m
   using _lock = await lockHome(homePaths(home.folder));
   await using second = startDev(home);
   assertEquals(await second.ended(), 1);
-  const taken = `runs already with ${home.folder} (process ${Deno.pid}). Stop that one first.\n`;
+  const taken =
+    `runs already with ${home.folder} (process ${Deno.pid}). Stop that one first, or name another folder in ORDERFLOW_HOME.\n`;
   assertEquals(second.output(), `\`deno task dev\` ${taken}`);
 });
 
@@ -182,7 +183,7 @@ Deno.test("deno task reset says what it would delete, deletes it unless somebody
   {
     using _lock = await lockHome(home);
     const { err } = await reset(["--json", "--yes"], 1, "", ["env", "lock", "postgres"]);
-    assertStringIncludes(err, `(process ${Deno.pid}). Stop that one first.`);
+    assertStringIncludes(err, `(process ${Deno.pid}). Stop that one first, `);
   }
   const deleting = `To be deleted: ${postgres}\nTo be deleted: ${env}\nDeleted the embedded data in …\n`;
   await reset(["--yes"], 0, deleting, ["lock"]);

@@ -27,16 +27,22 @@ export function readSettings(env: Environment) {
   return { ...config, DATABASE_URL: given("DATABASE_URL") ?? null, AMQP_URL: given("AMQP_URL") ?? null };
 }
 
-/** How many letters must be left out, put in or replaced to make `b` of `a` (Levenshtein). */
+/**
+ * How many letters must be left out, put in, replaced, or swapped with the next one to make `b` of `a` (Levenshtein, and
+ * Damerau for the swaps).
+ */
 function distance(a: string, b: string): number {
+  let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
       const replaced = (above[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min((above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, replaced));
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swapped = isSwap ? (before[j - 2] ?? 0) + 1 : Infinity;
+      row.push(Math.min((above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, replaced, swapped));
     }
-    above = row;
+    [before, above] = [above, row];
   }
   return above.at(-1) ?? 0;
 }

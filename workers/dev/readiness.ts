@@ -112,7 +112,7 @@ OrderFlow is ready: the API answers, all consumers are subscribed (${(facts.star
   Reference   ${apiUrl}/docs
   Postgres    ${withoutPassword(facts.DATABASE_URL)} (${database})
   RabbitMQ    ${brokerUrls(facts.AMQP_URL).map(withoutPassword).join(",")} (${broker})
-  Env file    ${home}/env has both URLs: set -a; . ${home}/env; psql "$DATABASE_URL"
+  Env file    ${home}/env has both URLs: (set -a; . ${home}/env; psql "$DATABASE_URL")
   Processes   ${processes.join("")}
 
   Try it      curl -i ${apiUrl}/orders -H 'content-type: application/json' \\${INDENT}  -d '${order}'

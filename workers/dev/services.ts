@@ -32,7 +32,7 @@ export async function lockHome({ home }: ReturnType<typeof homePaths>): Promise<
   });
   if ("lock" in locked) return locked.lock;
   throw new Error(
-    `\`deno task dev\` runs already with ${home} (process ${locked.holder}). Stop that one first.`,
+    `\`deno task dev\` runs already with ${home} (process ${locked.holder}). Stop that one first, or name another folder in ${HOME_VARIABLE}.`,
   );
 }
 
