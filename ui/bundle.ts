@@ -96,7 +96,9 @@ if (import.meta.main) {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const [dist = "ui/dist"] = Deno.args;
   if (dist.startsWith("-")) {
-    console.log("deno task ui:bundle: bundles the page's script and styles, and the reference, into ui/dist.");
+    console.log(
+      "deno task ui:bundle: bundles the page's script and styles, and the reference, into ui/dist.",
+    );
     Deno.exit(dist === "--help" ? 0 : 64);
   }
   const { script, styles, scriptGzipBytes } = await bundlePage(root, resolve(root, dist));
