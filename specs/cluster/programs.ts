@@ -69,6 +69,12 @@ export async function runProgram(...[program, args, ...more]: Parameters<typeof 
 export const READY_MS = 60_000;
 const STOP_MS = 20_000;
 
+/**
+ * How often a server that ends while it starts is started anew, as a service manager does: of two nodes of RabbitMQ that
+ * start at once one now and then kills the other (mnesia's `negotiate_protocol`).
+ */
+const RESTARTS = 3;
+
 /** A server that can be started and ended again and again. */
 export function createServer({ name, log, spawn, isUp }: {
   readonly name: string;
@@ -78,12 +84,23 @@ export function createServer({ name, log, spawn, isUp }: {
   readonly isUp: () => Promise<unknown>;
 }) {
   let child: Deno.ChildProcess | null = null;
+
+  function run(): void {
+    const running = child = spawn();
+    running.status.then(() => child = child === running ? null : child);
+  }
+
   return {
     /** Resolves once it answers. Errors: when it does not within a minute, with the end of its log. */
     async start(): Promise<void> {
-      child = spawn();
+      run();
+      let restarts = 0;
       try {
-        await eventually(`${name} to answer`, () => isUp().then(() => true), READY_MS);
+        await eventually(`${name} to answer`, async () => {
+          if (!child && restarts++ < RESTARTS) run();
+          await isUp();
+          return true;
+        }, READY_MS);
       } catch (cause) {
         const text = await Deno.readTextFile(log).catch(() => "no log");
         throw new Error(`${name} did not start; its log ends with\n${text.slice(-2000)}`, { cause });
