@@ -110,17 +110,17 @@ export function readConfig<N extends VariableName>(
   get: (name: string) => string | undefined = (name) => Deno.env.get(name),
 ): Config<N> {
   const faults: string[] = [];
+  let advice = "";
   const entries = [...new Set(names)].map((name) => {
     const given = get(name)?.trim() || undefined;
     const parsed = VARIABLES[name].safeParse(given);
     if (!parsed.success) {
       const message = parsed.error.issues[0]?.message ?? "is not valid";
       faults.push(`${name} ${given === undefined ? "is not set: it " : ""}${message}`);
+      if (given === undefined) advice = ". While deno task dev runs, every task has what it needs";
     }
     return [name, parsed.data];
   });
-  const unset = faults.filter((fault) => fault.includes(" is not set: "));
-  const advice = unset.length > 0 ? ". While deno task dev runs, every task has what it needs" : "";
   if (faults.length > 0) throw new ConfigError(`Cannot start: ${faults.join("; ")}${advice}`);
   return Object.fromEntries(entries) as Config<N>;
 }

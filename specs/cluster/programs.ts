@@ -87,7 +87,9 @@ export function createServer({ name, log, spawn, isUp }: {
 
   function run(): void {
     const running = child = spawn();
-    running.status.then(() => child = child === running ? null : child);
+    running.status.then(() => {
+      if (child === running) child = null;
+    });
   }
 
   return {
