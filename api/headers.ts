@@ -65,8 +65,11 @@ export const correlation: Middleware = described(ABOUT, async (c, next) => {
 
 /** What caused the events that the request leads to. */
 export function causeOf(c: RequestContext): Cause {
-  const { correlationId, traceparent, tracestate } = c.var;
-  return { correlationId, traceparent, tracestate };
+  return {
+    correlationId: c.get("correlationId"),
+    traceparent: c.get("traceparent"),
+    tracestate: c.get("tracestate"),
+  };
 }
 
 function newTraceparent(): string {

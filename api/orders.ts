@@ -76,7 +76,8 @@ export function ordersRoutes(deps: StoryDeps & Pick<AppDeps, "placeOrder">): App
           z.object({ orders: z.array(orderSchema), nextCursor: nextCursorSchema }),
         ),
       ],
-      handle: async ({ query: { limit, cursor } }) => {
+      handle: async ({ query }) => {
+        const { limit, cursor } = query();
         const orders = await listOrders(opsSql, { limit, before: cursor });
         return { orders: orders.map(orderJson), nextCursor: nextCursor(orders, limit, byId) };
       },
@@ -115,11 +116,12 @@ export function timelineRoute(
     query: timelineQuerySchema,
     answers: [{ ...answer, content: { ...answer.content, "text/plain": null } }],
     handle: async ({ c, id, query }) => {
+      const { as } = query();
       const { order, timeline } = found(await orderStory(deps, id), noOrder(id));
       const told = { order: show(order), timeline };
-      if (!query.as) return told;
+      if (!as) return told;
       const beats = tellStory(timeline, queuesOf(deps.bindings));
-      return query.as === "beats" ? { ...told, beats } : c.text(storyText(order, beats));
+      return as === "beats" ? { ...told, beats } : c.text(storyText(order, beats));
     },
   });
 }

@@ -125,7 +125,8 @@ export function deadLetterRoutes({ opsSql, publisher, bindings, record }: OpsDep
     route("GET /", "listDeadLetters", "Dead letters, newest first", {
       query: listSchema,
       answers: [json(200, "A page of dead letters.", deadLettersPageSchema)],
-      handle: async ({ query: { cursor, ...filter } }) => {
+      handle: async ({ query }) => {
+        const { cursor, ...filter } = query();
         const deadLetters = await listDeadLetters(opsSql, { ...filter, before: cursor });
         return { deadLetters, nextCursor: nextCursor(deadLetters, filter.limit, byId) };
       },
@@ -134,7 +135,7 @@ export function deadLetterRoutes({ opsSql, publisher, bindings, record }: OpsDep
       description: "Up to 100 groups of the newest 100,000 letters. Consumer, reason and pattern select one.",
       query: z.object(selectionFields),
       answers: [json(200, "The groups, those that failed last first.", letterGroupsSchema)],
-      handle: async ({ query }) => ({ groups: await groupLetters(opsSql, query) }),
+      handle: async ({ query }) => ({ groups: await groupLetters(opsSql, query()) }),
     }),
     route("POST /sets", "prepareLetters", "Write down which letters are meant", {
       description:

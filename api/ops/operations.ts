@@ -55,7 +55,8 @@ export function operationsRoute(sql: Sql): Route {
   return route("GET /operations", "listOperations", "What operators did, newest first", {
     query: pageSchema,
     answers: [json(200, "A page of operations.", operationsPageSchema)],
-    handle: async ({ query: { limit, cursor } }) => {
+    handle: async ({ query }) => {
+      const { limit, cursor } = query();
       const operations = await listOperations(sql, limit, cursor);
       return { operations, nextCursor: nextCursor(operations, limit, byId) };
     },

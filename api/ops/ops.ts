@@ -57,7 +57,7 @@ export function opsRoutes(deps: AppDeps): App {
         "is not full.",
       query: orderQuerySchema,
       answers: [json(200, "A page of orders.", ordersPageSchema)],
-      handle: ({ query }) => findOrders(opsSql, query),
+      handle: ({ query }) => findOrders(opsSql, query()),
     }),
     timelineRoute("GET /orders/:id/timeline", "readOpsTimeline", toldStorySchema, deps, (order) => order),
     whyRoute(deps),
@@ -68,12 +68,13 @@ export function opsRoutes(deps: AppDeps): App {
       {
         query: processedSchema,
         answers: [json(200, "A page of the inbox, newest events first.", inboxPageSchema)],
-        handle: async ({ query: { cursor, ...query } }) => {
+        handle: async ({ query }) => {
+          const { cursor, ...filter } = query();
           const [eventId = "", consumer = ""] = cursor?.split("~") ?? [];
           const before = cursor ? { eventId, consumer } : undefined;
-          const processedEvents = await listProcessed(opsSql, { ...query, before });
+          const processedEvents = await listProcessed(opsSql, { ...filter, before });
           const cursorOf = (row: { eventId: string; consumer: string }) => `${row.eventId}~${row.consumer}`;
-          return { processedEvents, nextCursor: nextCursor(processedEvents, query.limit, cursorOf) };
+          return { processedEvents, nextCursor: nextCursor(processedEvents, filter.limit, cursorOf) };
         },
       },
     ),
@@ -187,7 +188,8 @@ function auditRoute(audit: AppDeps["audit"]): Route {
     query: auditQuerySchema,
     answers: [json(200, "What each check has found.", auditSchema)],
     refusals: { 503: "An audit with another grace is under way, or the database cannot be reached." },
-    handle: async ({ query: { graceSeconds } }) => {
+    handle: async ({ query }) => {
+      const { graceSeconds } = query();
       if (underWay && underWay.graceSeconds !== graceSeconds) {
         throw unavailable("An audit is under way. Ask again when it has its answer.", 5);
       }

@@ -50,7 +50,8 @@ export function outboxRoutes({ opsSql: sql, bindings, record }: OpsDeps): App {
     route("GET /", "listEvents", "Events, newest first", {
       query: listSchema,
       answers: [json(200, "A page of the outbox.", outboxPageSchema)],
-      handle: async ({ query: { cursor, ...filter } }) => {
+      handle: async ({ query }) => {
+        const { cursor, ...filter } = query();
         const events = await listEvents(sql, { ...filter, before: cursor });
         return { events, nextCursor: nextCursor(events, filter.limit, byId) };
       },

@@ -102,7 +102,8 @@ export function replayRoutes({ opsSql, bindings, retentionDays, record }: OpsDep
     route("GET /", "listReplays", "Replays, newest first", {
       query: pageSchema,
       answers: [json(200, "A page of replays.", replaysPageSchema)],
-      handle: async ({ query: { limit, cursor } }) => {
+      handle: async ({ query }) => {
+        const { limit, cursor } = query();
         const replays = await listReplays(opsSql, { limit, before: cursor });
         return { replays, nextCursor: nextCursor(replays, limit, byId) };
       },
@@ -116,7 +117,8 @@ export function replayRoutes({ opsSql, bindings, retentionDays, record }: OpsDep
       id: "replay",
       query: eventsSchema,
       answers: [json(200, "A page of the messages.", replayEventsPageSchema)],
-      handle: async ({ id, query: { limit, cursor } }) => {
+      handle: async ({ id, query }) => {
+        const { limit, cursor } = query();
         await setOr404(opsSql, id);
         return await eventsOf(opsSql, id, limit, cursor);
       },

@@ -113,7 +113,8 @@ export function messagesRoute({ opsSql, bindings }: Pick<AppDeps, "opsSql" | "bi
       "outbox are among the dead alone.",
     query: querySchema,
     answers: [json(200, "A page of messages.", messagesPageSchema)],
-    handle: async ({ query }) => {
+    handle: async (request) => {
+      const query = request.query();
       const { consumer, type, search } = query;
       const filter = { bindings, consumer, type };
       const ids = search ? idRange(search) : null;

@@ -3,14 +3,13 @@
 export type CutProxy = ReturnType<typeof startCutProxy>;
 
 /**
- * Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first, and
- * `rewriteAnswer` what it hears first. Disposing of it closes all connections.
+ * Starts a proxy in front of the service that `serviceUrl` names; `rewrite` replaces what a client says first. Disposing
+ * of it closes all connections.
  */
 export function startCutProxy(
   serviceUrl: string,
   defaultPort: number,
   rewrite = (greeting: Uint8Array<ArrayBuffer>) => greeting,
-  rewriteAnswer = (answer: Uint8Array<ArrayBuffer>) => answer,
 ) {
   const service = new URL(serviceUrl);
   const target = { hostname: service.hostname, port: Number(service.port || defaultPort) };
@@ -57,18 +56,18 @@ export function startCutProxy(
   function watchConnection() {
     const silencesBefore = isSilent ? -1 : silences;
     let isClientsTurn = true;
-    const way = (isFromClient: boolean, rewriteFirst: typeof rewrite) => {
-      let isFirst = true;
+    const way = (isFromClient: boolean) => {
+      let isGreeting = isFromClient;
       return new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
         transform(chunk, out) {
           if (isFromClient && isClientsTurn) roundTrips++;
           isClientsTurn = !isFromClient;
-          if (silences === silencesBefore) out.enqueue(isFirst ? rewriteFirst(chunk) : chunk);
-          isFirst = false;
+          if (silences === silencesBefore) out.enqueue(isGreeting ? rewrite(chunk) : chunk);
+          isGreeting = false;
         },
       });
     };
-    return [way(true, rewrite), way(false, rewriteAnswer)] as const;
+    return [way(true), way(false)] as const;
   }
 
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -101,6 +101,22 @@ Deno.test("prune() keeps a published event, however old, that a bound consumer h
   assertEquals(await readEvents(db), [], "nobody else is bound any more");
 });
 
+Deno.test("prune() forgets old retries that were sent and old suspects, and keeps a retry, however old, that is still to be sent", async () => {
+  await using db = await testSchema();
+  const [waits, sent, young] = [newRetry("a"), newRetry("a"), newRetry("a")];
+  await insertRetries(db.sql, [waits, sent, young]);
+  await db.sql`update delayed_retries set first_seen_at = ${old} where event_id <> ${young.eventId}`;
+  await db.sql`update delayed_retries set due_at = null, sent_at = ${old} where event_id <> ${waits.eventId}`;
+  await db.sql`
+    insert into suspect_deliveries values ('a', sha256('old'), 1, ${old}), ('a', sha256('young'), 1, ${before})`;
+  await prune(db.as("orderflow_retention"), all);
+  const retries = idsOf(await db.sql`select event_id as id from delayed_retries order by 1`);
+  assertEquals(retries, [waits.eventId, young.eventId].toSorted());
+  assertEquals((await db.sql`select last_at from suspect_deliveries`).map(({ last_at }) => last_at), [
+    before,
+  ]);
+});
+
 Deno.test("prune() keeps what was sent again lately, and what its consumers remember of it", async () => {
   await using db = await testSchema();
   const sql = db.as("orderflow_retention");

@@ -1,4 +1,6 @@
-// What the tests of the embedded Postgres share: folders, servers in this process and in another one.
+// What the tests of the embedded Postgres share: folders, servers in this process and in another one. Run as a script, it
+// is that other process: it has a server on the folder that its argument names, prints what happens a line each, ignores
+// Ctrl-C, and stops once its standard input ends.
 
 import { join } from "node:path";
 import postgres from "postgres";
@@ -34,7 +36,7 @@ export async function query(url: string, text: string): Promise<Record<string, s
 }
 
 /**
- * Runs run_postgres.ts in a process group of its own, and resolves once it has printed the text `until`.
+ * Runs this script in a process group of its own, and resolves once it has printed the text `until`.
  *
  * @param options `command`: over the usual ones; `project`: a checkout to run it from instead of this one
  */
@@ -44,7 +46,7 @@ export async function supervise(
   options: { command?: Deno.CommandOptions; project?: string } = {},
 ) {
   const project = options.project ?? join(import.meta.dirname ?? "", "../../..");
-  const script = join(project, "shared/embedded/testdata/run_postgres.ts");
+  const script = join(project, "shared/embedded/testdata/postgres_runs.ts");
   const child = new Deno.Command(Deno.execPath(), {
     // "manual" takes node_modules as it is: a user with an empty cache then downloads nothing
     args: ["run", "-A", "--node-modules-dir=manual", script, dataDir],
@@ -94,4 +96,17 @@ export function isAlive(pid: number): boolean {
 /** Polls until the condition holds, for at most 10 s. */
 export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
   if (!await within(condition, 10_000)) throw new Error(`not within 10 s: ${what}`);
+}
+
+if (import.meta.main) {
+  Deno.addSignalListener("SIGINT", () => console.log("SIGINT"));
+  const server = await startPostgres({
+    dataDir: Deno.args[0] ?? "",
+    onProgress: console.log,
+    durable: false,
+  });
+  console.log(server.url);
+  for await (const _ of Deno.stdin.readable);
+  await server.stop();
+  Deno.exit();
 }
