@@ -5,7 +5,8 @@ import { assert, assertEquals } from "@std/assert";
 import { connect } from "amqplib";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
-import { EXAMPLE_IDS } from "../api/openapi/route.ts";
+import { z } from "zod";
+import { EXAMPLE_IDS, json, route, routes } from "../api/openapi/route.ts";
 import { declareTopology } from "../shared/broker/connection.ts";
 import { createPublisher } from "../shared/broker/publish.ts";
 import { startAmqpBroker } from "../shared/embedded/amqp/server.ts";
@@ -252,3 +253,21 @@ function bodiesOf({ requestBody }: Operation): Sent[] {
   );
   return requestBody.required ? bodies : [...bodies, { name: "without a body" }];
 }
+
+Deno.test("what a handler is given has no getters, which would have each request outlive the young generation", async () => {
+  const accessors: string[] = [];
+  const app = routes(
+    "Test",
+    route("GET /", "look", "Looks", {
+      answers: [json(200, "What there is.", z.object({}))],
+      handle: (request) => {
+        const parts = Object.entries(Object.getOwnPropertyDescriptors(request));
+        accessors.push(...parts.filter(([, { get }]) => get).map(([name]) => name));
+        assertEquals(Object.getPrototypeOf(request), Object.prototype);
+        return {};
+      },
+    }),
+  );
+  assertEquals((await app.request("/")).status, 200);
+  assertEquals(accessors, []);
+});
