@@ -65,7 +65,7 @@ export const correlation: Middleware = described(ABOUT, async (c, next) => {
 
 /** What caused the events that the request leads to. */
 export function causeOf(c: RequestContext): Cause {
-  return {
+  return { // one by one: `c.var` makes an object of all variables, 4 µs of a request
     correlationId: c.get("correlationId"),
     traceparent: c.get("traceparent"),
     tracestate: c.get("tracestate"),

@@ -82,7 +82,7 @@ interface RouteSpec<Query, Body> extends Omit<About, "tag" | "operationId" | "su
   readonly answers: readonly [Answer, ...Answer[]];
   /**
    * What it does; anything but a `Response` is sent as JSON with the status of success. Each part of the request that is not
-   * valid is a 400: the id, which is that of the path, in lower case, ahead of all else; the others once they are asked for.
+   * valid is a 400: the id, where one is declared, in lower case, ahead of all else; the others once they are asked for.
    */
   readonly handle: (request: {
     readonly c: RequestContext;
@@ -105,13 +105,11 @@ export function route<Query, Body>(
     if (part) return part;
     throw new Error(`${operationId} asks for a part of the request that it does not declare`);
   };
-  const [method = "", path = ""] = on.split(" ");
-  const hasId = path.includes("/:id");
   const handler = async (c: RequestContext) => {
-    // No getters: with one here each request outlived the young generation, and the API took a third more time for it.
+    // No getters: with them each request outlived the young generation, and took 15 to 32 % more of the API's time.
     const answer = await handle({
       c,
-      id: hasId ? parseOr400(idPath, { id: c.req.param("id") }, "path").id : "",
+      id: about.id ? parseOr400(idPath, { id: c.req.param("id") }, "path").id : "",
       query: () => parseOr400(declared(about.query), c.req.query(), "query"),
       body: async () => {
         const { schema, optional } = declared(about.body);
@@ -121,6 +119,7 @@ export function route<Query, Body>(
     });
     return answer instanceof Response ? answer : c.json(answer, about.answers[0].status);
   };
+  const [method = "", path = ""] = on.split(" ");
   return (app, tag) => void app.on(method, path, described({ tag, operationId, summary, ...about }, handler));
 }
 
